@@ -1,0 +1,64 @@
+# Every target makes its own .venv. `make` lists them.
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+CODE := db triggers monitor distill redistill migrations tests examples
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow example monitor worker clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	python3 -m venv $(VENV) || (python3 -m venv --without-pip $(VENV) && python3 -m pip --python $(PY) install pip)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## the whole loop on a simulated MangaAssist, in minutes
+	$(VENV)/bin/redistill demo
+
+test: $(READY) ## the test suite, on SQLite and PostgreSQL
+	$(PY) -m pytest -m "not slow"
+
+check: lint types arch test ## all that CI runs
+
+lint: $(READY) ## ruff: rules and format
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/ruff format --check $(CODE)
+
+types: $(READY) ## mypy, strict
+	$(VENV)/bin/mypy
+
+arch: $(READY) ## the import contracts
+	$(VENV)/bin/lint-imports
+
+fix: $(READY) ## ruff: mend what can be mended
+	$(VENV)/bin/ruff check --fix $(CODE)
+	$(VENV)/bin/ruff format $(CODE)
+
+unit: $(READY) ## the tests of pure code
+	$(PY) -m pytest -m "unit and not slow"
+
+integration: $(READY) ## the tests with real databases, models, files and servers
+	$(PY) -m pytest -m "integration and not slow"
+
+acceptance: $(READY) ## the tests of the product as its users run it
+	$(PY) -m pytest -m "acceptance and not slow"
+
+slow: $(READY) ## the long proofs: statistics, kills at random moments
+	$(PY) -m pytest -m slow
+
+example: $(READY) ## the loop on real utterances: make example DATA=/path/to/clinc150
+	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: name the folder that holds CLINC150's data_full.json and domains.json"; exit 2; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[example]'
+	$(PY) examples/clinc150/run.py --data "$(DATA)"
+
+monitor: $(READY) ## the daemon, with ./redistill.toml
+	$(VENV)/bin/redistill monitor
+
+worker: $(READY) ## the worker, with ./redistill.toml
+	$(VENV)/bin/redistill worker
+
+clean: ## remove what was made
+	rm -rf $(VENV) demo build .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,100 @@
+"""Who may write. A lease is a row with a fencing token; time is the database's own clock.
+
+A holder that was away too long finds a higher token at its next `guard` and writes nothing
+(Kleppmann, "How to do distributed locking", 2016).
+"""
+
+import os
+import socket
+import uuid
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from db.errors import LeaseLostError
+from db.records import Lease
+from db.tables import UTCDateTime, leases
+
+
+class _Clock(FunctionElement[datetime]):
+    """The database's clock plus a number of seconds."""
+
+    type = UTCDateTime()
+    inherit_cache = False
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = float(seconds)
+        super().__init__()
+
+
+@compiles(_Clock, "sqlite")
+def _sqlite_clock(element: _Clock, _compiler: SQLCompiler, **_: object) -> str:
+    # six digits of the second, so that times compare as text with those SQLAlchemy stores
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+.3f} seconds') || '000')"
+
+
+@compiles(_Clock, "postgresql")
+def _postgresql_clock(element: _Clock, _compiler: SQLCompiler, **_: object) -> str:
+    return f"(clock_timestamp() + interval '{element.seconds:.3f} seconds')"
+
+
+def new_owner() -> str:
+    """A name for this start of this process: no other start ever has the same."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def acquire(connection: Connection, name: str, *, owner: str, seconds: float) -> Lease | None:
+    """Take the lease if nobody holds it, else None."""
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
+    statement = insert(leases).values(name=name, owner=owner, token=1, expires_at=_Clock(seconds))
+    token = connection.scalar(
+        statement.on_conflict_do_update(
+            index_elements=[leases.c.name],
+            set_={
+                "owner": owner,
+                "token": leases.c.token + 1,
+                "expires_at": statement.excluded.expires_at,
+            },
+            where=leases.c.expires_at <= _Clock(0),
+        ).returning(leases.c.token)
+    )
+    return None if token is None else Lease(name=name, owner=owner, token=token)
+
+
+def renew(connection: Connection, lease: Lease, *, seconds: float) -> None:
+    """Hold it for `seconds` more from now.
+
+    Raises:
+        LeaseLostError: somebody else has taken it since.
+    """
+    changed = connection.execute(
+        update(leases)
+        .where(leases.c.name == lease.name, leases.c.token == lease.token)
+        .values(expires_at=_Clock(seconds))
+    )
+    if changed.rowcount != 1:
+        raise LeaseLostError(name=lease.name, token=lease.token)
+
+
+def release(connection: Connection, lease: Lease) -> None:
+    """Give it back, so that the next process need not wait; harmless if it is lost already."""
+    connection.execute(
+        update(leases)
+        .where(leases.c.name == lease.name, leases.c.token == lease.token)
+        .values(expires_at=_Clock(0))
+    )
+
+
+def guard(connection: Connection, lease: Lease) -> None:
+    """Let this transaction go on only while the lease is ours; nobody can take it until it ends.
+
+    Raises:
+        LeaseLostError: somebody else has taken it since.
+    """
+    token = connection.scalar(select(leases.c.token).where(leases.c.name == lease.name).with_for_update())
+    if token != lease.token:
+        raise LeaseLostError(name=lease.name, token=lease.token)

@@ -1,0 +1,129 @@
+"""The ledger of cycles: which slots were claimed, how they ended, and what they measured."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from db.records import (
+    Claim,
+    CycleStatus,
+    Slot,
+    Verdict,
+    VerdictReason,
+)
+from db.tables import cycles
+
+UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A slot whose last attempt failed, or whose process died with it."""
+
+    slot: Slot
+    status: CycleStatus
+    attempt: int
+    finished_at: datetime | None
+
+
+def last_end(connection: Connection, monitor: str) -> datetime | None:
+    """The end of the newest window in the ledger, whatever became of it; None on an empty one."""
+    return connection.scalar(
+        select(cycles.c.window_end)
+        .where(cycles.c.monitor == monitor)
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    )
+
+
+def unfinished(connection: Connection, monitor: str) -> tuple[Unfinished, ...]:
+    """Slots that may be tried again, oldest first."""
+    rows = connection.execute(
+        select(cycles)
+        .where(cycles.c.monitor == monitor, cycles.c.status.in_(UNFINISHED))
+        .order_by(cycles.c.window_end)
+    )
+    return tuple(
+        Unfinished(
+            slot=Slot(monitor=monitor, window_start=row.window_start, window_end=row.window_end),
+            status=CycleStatus(row.status),
+            attempt=row.attempt,
+            finished_at=row.finished_at,
+        )
+        for row in rows
+    )
+
+
+def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
+    """Start an attempt at the slot; None if it has ended already.
+
+    The caller holds the monitor's lease and has called `leases.guard` in this transaction.
+    """
+    this_slot = (cycles.c.monitor == slot.monitor, cycles.c.window_end == slot.window_end)
+    row = connection.execute(select(cycles).where(*this_slot)).one_or_none()
+    if row is None:
+        new = insert(cycles).values(**asdict(slot), status=CycleStatus.RUNNING, attempt=1, started_at=now)
+        cycle_id = connection.execute(new.returning(cycles.c.id)).scalar_one()
+        return Claim(cycle_id=cycle_id, slot=slot, attempt=1, started_at=now)
+    if row.status not in UNFINISHED:
+        return None
+    attempt = row.attempt + 1
+    connection.execute(
+        update(cycles)
+        .where(cycles.c.id == row.id)
+        .values(
+            status=CycleStatus.RUNNING,
+            verdict=None,
+            verdict_reason=None,
+            attempt=attempt,
+            started_at=now,
+            finished_at=None,
+        )
+    )
+    return Claim(cycle_id=row.id, slot=slot, attempt=attempt, started_at=now)
+
+
+def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
+    """Record slots that were too old to run, so that the ledger has no hole."""
+    rows = [
+        {
+            **asdict(slot),
+            "status": CycleStatus.SKIPPED,
+            "verdict": Verdict.INCONCLUSIVE,
+            "verdict_reason": VerdictReason.TOO_OLD,
+            "attempt": 0,
+            "finished_at": now,
+        }
+        for slot in slots
+    ]
+    if rows:
+        connection.execute(insert(cycles), rows)
+
+
+def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> None:
+    """Record that this attempt ended in an error; the slot may be claimed again."""
+    connection.execute(
+        update(cycles)
+        .where(cycles.c.id == claim.cycle_id)
+        .values(
+            status=CycleStatus.FAILED,
+            verdict=Verdict.FAILED,
+            verdict_reason=VerdictReason.ERROR,
+            error=error,
+            finished_at=now,
+        )
+    )
+
+
+def give_back(connection: Connection, claim: Claim) -> None:
+    """Forget a claim that was stopped on request: the attempt does not count."""
+    if claim.attempt == 1:
+        connection.execute(cycles.delete().where(cycles.c.id == claim.cycle_id))
+    else:
+        connection.execute(
+            update(cycles)
+            .where(cycles.c.id == claim.cycle_id)
+            .values(status=CycleStatus.FAILED, verdict=Verdict.FAILED, attempt=claim.attempt - 1)
+        )

@@ -1,0 +1,173 @@
+"""Incidents, and the messages about them that wait to be sent."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from db.records import Delivery, DeliveryState, Incident, IncidentKind, IncidentState, Severity
+from db.tables import deliveries, incidents
+
+
+def firing(connection: Connection, monitor: str) -> tuple[Incident, ...]:
+    """The open incidents, oldest first."""
+    rows = connection.execute(
+        select(incidents)
+        .where(incidents.c.monitor == monitor, incidents.c.state == IncidentState.FIRING)
+        .order_by(incidents.c.id)
+    )
+    return tuple(
+        Incident(
+            incident_id=row.id,
+            monitor=row.monitor,
+            kind=IncidentKind(row.kind),
+            severity=Severity(row.severity),
+            state=IncidentState(row.state),
+            summary=row.summary,
+            opened_at=row.opened_at,
+            resolved_at=row.resolved_at,
+            cycle_id=row.cycle_id,
+            job_id=row.job_id,
+        )
+        for row in rows
+    )
+
+
+def open_incident(
+    connection: Connection,
+    *,
+    monitor: str,
+    kind: IncidentKind,
+    severity: Severity,
+    summary: str,
+    cycle_id: int,
+    job_id: int | None,
+    now: datetime,
+) -> int:
+    """Open an incident and return its number.
+
+    Raises:
+        IntegrityError: one of this kind is firing (a unique index sees to it).
+    """
+    statement = (
+        insert(incidents)
+        .values(
+            monitor=monitor,
+            kind=kind,
+            severity=severity,
+            state=IncidentState.FIRING,
+            summary=summary,
+            opened_at=now,
+            cycle_id=cycle_id,
+            job_id=job_id,
+        )
+        .returning(incidents.c.id)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def resolve(connection: Connection, incident_id: int, now: datetime) -> bool:
+    """Close a firing incident; False if somebody else has."""
+    changed = connection.execute(
+        update(incidents)
+        .where(incidents.c.id == incident_id, incidents.c.state == IncidentState.FIRING)
+        .values(state=IncidentState.RESOLVED, resolved_at=now)
+    )
+    return changed.rowcount == 1
+
+
+def add(
+    connection: Connection,
+    *,
+    incident_id: int,
+    channel: str,
+    event: IncidentState,
+    dedup_key: str,
+    payload: str,
+    now: datetime,
+) -> None:
+    """Put a message for one channel into the outbox."""
+    connection.execute(
+        insert(deliveries).values(
+            incident_id=incident_id,
+            channel=channel,
+            event=event,
+            dedup_key=dedup_key,
+            payload=payload,
+            state=DeliveryState.PENDING,
+            attempts=0,
+            next_attempt_at=now,
+        )
+    )
+
+
+def take_due(connection: Connection, channel: str, now: datetime, *, hold: timedelta) -> Delivery | None:
+    """The channel's next message that is due, hidden from others for `hold`; None if there is none.
+
+    A channel's messages go out in the order in which they were written: one that waits for its
+    next attempt holds back the later ones of the same incident, so that no incident is resolved
+    before it has fired.
+    """
+    earlier = deliveries.alias()
+    waits = (
+        select(earlier.c.id)
+        .where(
+            earlier.c.channel == channel,
+            earlier.c.incident_id == deliveries.c.incident_id,
+            earlier.c.state == DeliveryState.PENDING,
+            earlier.c.id < deliveries.c.id,
+        )
+        .exists()
+    )
+    row = connection.execute(
+        select(deliveries)
+        .where(
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.next_attempt_at <= now,
+            ~waits,
+        )
+        .order_by(deliveries.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+    if row is None:
+        return None
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == row.id)
+        .values(attempts=row.attempts + 1, next_attempt_at=now + hold)
+    )
+    return Delivery(
+        delivery_id=row.id,
+        incident_id=row.incident_id,
+        channel=row.channel,
+        event=IncidentState(row.event),
+        dedup_key=row.dedup_key,
+        payload=row.payload,
+        attempts=row.attempts + 1,
+    )
+
+
+def mark_delivered(connection: Connection, delivery_id: int, now: datetime) -> None:
+    """The channel has accepted the message."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id)
+        .values(state=DeliveryState.DELIVERED, delivered_at=now, last_error=None)
+    )
+
+
+def mark_retry(connection: Connection, delivery_id: int, error: str, *, at: datetime) -> None:
+    """Send it again at `at`."""
+    connection.execute(
+        update(deliveries).where(deliveries.c.id == delivery_id).values(next_attempt_at=at, last_error=error)
+    )
+
+
+def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:
+    """Give it up."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id)
+        .values(state=DeliveryState.DEAD, last_error=error)
+    )

@@ -1,0 +1,90 @@
+"""What a cycle measured and what the rules said, written in the transaction of its verdict."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, update
+
+from db.records import Claim, CycleResult, CycleStatus, Measurement, RuleOutcome, Verdict, VerdictReason
+from db.tables import class_metrics, cycles, rejects, rule_outcomes
+
+
+def finish(
+    connection: Connection,
+    claim: Claim,
+    result: CycleResult,
+    *,
+    status: CycleStatus,
+    verdict: Verdict,
+    reason: VerdictReason,
+    now: datetime,
+) -> None:
+    """Write what the cycle measured and what it means."""
+    traffic, measurement, archive = result.traffic, result.measurement, result.archive
+    connection.execute(
+        update(cycles)
+        .where(cycles.c.id == claim.cycle_id)
+        .values(
+            status=status,
+            verdict=verdict,
+            verdict_reason=reason,
+            error=None,
+            finished_at=now,
+            n_seen=traffic.n_seen,
+            n_sampled=traffic.n_sampled,
+            n_scored=measurement.n if measurement else 0,
+            n_rejected=traffic.n_rejected,
+            temperature=result.temperature,
+            teacher_version=result.teacher_version,
+            student_version=result.student_version,
+            alpha=result.alpha,
+            archive=archive.uri if archive else None,
+            archive_sha256=archive.sha256 if archive else None,
+            **(_measured(measurement) if measurement else {}),
+        )
+    )
+    by_label = [
+        {
+            "cycle_id": claim.cycle_id,
+            "label": label.label,
+            "n": label.n,
+            "share": label.share,
+            "agreement": label.agreement.estimate,
+            "agreement_low": label.agreement.low,
+            "agreement_high": label.agreement.high,
+            "kl": label.kl,
+        }
+        for label in (measurement.per_label if measurement else ())
+    ]
+    if by_label:
+        connection.execute(insert(class_metrics), by_label)
+    refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
+    if refused:
+        connection.execute(insert(rejects), refused)
+
+
+def _measured(measurement: Measurement) -> dict[str, float]:
+    return {
+        "n_disagreements": measurement.disagreements,
+        "agreement": measurement.agreement.estimate,
+        "agreement_low": measurement.agreement.low,
+        "agreement_high": measurement.agreement.high,
+        "kl": measurement.kl.estimate,
+        "kl_low": measurement.kl.low,
+        "kl_high": measurement.kl.high,
+        "kl_p50": measurement.kl_p50,
+        "kl_p95": measurement.kl_p95,
+        "kl_p99": measurement.kl_p99,
+        "kl_t1": measurement.kl_t1,
+        "js": measurement.js,
+    }
+
+
+def add_outcomes(connection: Connection, claim: Claim, outcomes: Iterable[RuleOutcome]) -> None:
+    """Store what each rule said at this cycle."""
+    rows = [{"cycle_id": claim.cycle_id, **asdict(outcome)} for outcome in outcomes]
+    for row in rows:
+        del row["window_end"]
+    if rows:
+        connection.execute(insert(rule_outcomes), rows)

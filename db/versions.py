@@ -1,0 +1,150 @@
+"""Model versions: which were seen, which was the current one when, what was measured on them."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from db.errors import RedistillError
+from db.records import Evaluation, GateOutcome, ModelVersion, PromotionReason, Role
+from db.tables import evaluations, gate_outcomes, models, promotions
+
+
+class NoSuchModelError(RedistillError):
+    """There is no one student version that begins with {version!r}: `redistill models list` shows
+    those there are.
+    """
+
+
+def find(connection: Connection, monitor: str, role: Role, version: str) -> ModelVersion | None:
+    """The recorded version, or None."""
+    row = connection.execute(
+        select(models).where(models.c.monitor == monitor, models.c.role == role, models.c.version == version)
+    ).one_or_none()
+    return _model(row) if row else None
+
+
+def by_prefix(connection: Connection, monitor: str, prefix: str) -> ModelVersion:
+    """The one student whose version begins with `prefix`.
+
+    Raises:
+        NoSuchModelError: none does, or several do.
+    """
+    rows = connection.execute(
+        select(models).where(
+            models.c.monitor == monitor,
+            models.c.role == Role.STUDENT,
+            models.c.version.startswith(prefix, autoescape=True),
+        )
+    ).all()
+    if len(rows) != 1:
+        raise NoSuchModelError(version=prefix)
+    return _model(rows[0])
+
+
+def record(connection: Connection, model: ModelVersion, now: datetime) -> None:
+    """Record a version; one that is known already stays as it is."""
+    if find(connection, model.monitor, model.role, model.version) is None:
+        connection.execute(insert(models).values(**asdict(model), created_at=now))
+
+
+def current(connection: Connection, monitor: str, role: Role) -> ModelVersion | None:
+    """The version in service, or None before the first."""
+    row = connection.execute(
+        select(models)
+        .join(
+            promotions,
+            (promotions.c.monitor == models.c.monitor)
+            & (promotions.c.role == models.c.role)
+            & (promotions.c.version == models.c.version),
+        )
+        .where(
+            promotions.c.monitor == monitor,
+            promotions.c.role == role,
+            promotions.c.retired_at.is_(None),
+        )
+    ).one_or_none()
+    return _model(row) if row else None
+
+
+def current_since(connection: Connection, monitor: str, role: Role) -> datetime | None:
+    """When the version in service became the current one."""
+    return connection.scalar(
+        select(promotions.c.promoted_at).where(
+            promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
+        )
+    )
+
+
+def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
+    """Make a recorded version the current one and retire the one before it."""
+    connection.execute(
+        update(promotions)
+        .where(
+            promotions.c.monitor == model.monitor,
+            promotions.c.role == model.role,
+            promotions.c.retired_at.is_(None),
+        )
+        .values(retired_at=now)
+    )
+    connection.execute(
+        insert(promotions).values(
+            monitor=model.monitor,
+            role=model.role,
+            version=model.version,
+            reason=reason,
+            promoted_at=now,
+        )
+    )
+
+
+def was_promoted(connection: Connection, monitor: str, version: str) -> bool:
+    """Whether this student has ever been the current one."""
+    query = select(promotions.c.id).where(
+        promotions.c.monitor == monitor,
+        promotions.c.role == Role.STUDENT,
+        promotions.c.version == version,
+    )
+    return connection.scalar(query.limit(1)) is not None
+
+
+def add_evaluations(
+    connection: Connection, model: ModelVersion, job_id: int, evaluated: Iterable[Evaluation]
+) -> None:
+    """Store what a job measured on a version."""
+    rows = [
+        {
+            "monitor": model.monitor,
+            "version": model.version,
+            "job_id": job_id,
+            "dataset": evaluation.dataset,
+            "metric": metric.name,
+            "value": _or_null(metric.value),
+            "low": _or_null(metric.low),
+            "high": _or_null(metric.high),
+            "n": metric.n,
+        }
+        for evaluation in evaluated
+        for metric in evaluation.metrics
+    ]
+    connection.execute(insert(evaluations), rows)
+
+
+def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[GateOutcome]) -> None:
+    """Store what the gates said of a job's candidate."""
+    rows = [{"job_id": job_id, **asdict(outcome), "value": _or_null(outcome.value)} for outcome in outcomes]
+    connection.execute(insert(gate_outcomes), rows)
+
+
+def _or_null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _model(row: Row[tuple[object, ...]]) -> ModelVersion:
+    fields = row._asdict()
+    return ModelVersion(
+        role=Role(fields.pop("role")),
+        **{name: fields[name] for name in ModelVersion.__dataclass_fields__ if name in fields},
+    )

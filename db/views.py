@@ -1,0 +1,67 @@
+"""The public views of docs/sql-cookbook.md, for the command line as for analysts."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Connection, TableClause, column, select, table
+from sqlalchemy.types import TypeEngine
+
+from db.tables import ExactAlpha, UTCDateTime
+
+VIEWS: Final[Mapping[str, str]] = {
+    "cycle_history": "monitor cycle_id window_start window_end status verdict verdict_reason n_seen "
+    "n_sampled n_scored n_rejected agreement agreement_low agreement_high kl kl_low kl_high kl_t1 js "
+    "agreement_streak kl_streak teacher_version student_version alpha started_at finished_at seconds",
+    "class_history": "monitor cycle_id window_end label n share agreement agreement_low agreement_high kl",
+    "rule_history": "monitor cycle_id window_end rule metric value threshold breached streak fired reason",
+    "job_history": "job_id monitor cycle_id rule reason alpha_from alpha_to temperature soft_labels status "
+    "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at",
+    "incident_history": "incident_id monitor kind severity state opened_at acknowledged_at resolved_at "
+    "cycle_id job_id deliveries_ok deliveries_pending deliveries_dead",
+    "model_history": "version role parent_version job_id alpha temperature accuracy accuracy_low "
+    "accuracy_high macro_f1 rare_class_accuracy ece agreement kl latency_p95_ms created_at promoted_at "
+    "retired_at",
+    "reject_history": "monitor cycle_id reason n example_object",
+}
+
+
+def _type(field: str) -> TypeEngine[Any] | None:
+    if field.endswith(("_at", "window_start", "window_end")):
+        return UTCDateTime()
+    if field.startswith("alpha"):
+        return ExactAlpha()
+    return Boolean() if field in {"breached", "fired"} else None
+
+
+def view(name: str) -> TableClause:
+    """The view as something to select from, with its times typed as UTC."""
+    return table(
+        name,
+        *(column(field, _type(field)) for field in VIEWS[name].split()),
+    )
+
+
+def rows(
+    connection: Connection,
+    name: str,
+    *,
+    monitor: str | None = None,
+    order_by: str,
+    newest: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[Mapping[str, object]]:
+    """Rows of a view, ascending by `order_by`, which since <= … < until and `newest` refer to."""
+    source = view(name)
+    key = source.c[order_by]
+    query = select(source).order_by(key.desc())
+    if monitor is not None:
+        query = query.where(source.c.monitor == monitor)
+    if since is not None:
+        query = query.where(key >= since)
+    if until is not None:
+        query = query.where(key < until)
+    if newest is not None:
+        query = query.limit(newest)
+    return [dict(row) for row in reversed(connection.execute(query).mappings().all())]

@@ -1,0 +1,46 @@
+"""How Alembic reaches the database: the engine that db/migrate.py hands over, or `alembic -x url=URL`."""
+
+from typing import Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Connection, Engine, TypeDecorator, func, select, text
+
+from db.session import connect, writing
+from db.tables import metadata
+
+#: Any number will do, as long as nothing else in the database locks the same one.
+ADVISORY_LOCK = 5_265_646_973
+
+
+def _take_turns(connection: Connection) -> None:
+    # Freed with the transaction: a session's lock would outlive the block in a pooled connection.
+    connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+    connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+    # A migration that waits for a table makes everyone wait who comes after it.
+    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+    connection.execute(text("SET LOCAL statement_timeout = '60s'"))
+
+
+def _plain_type(kind: str, value: object, _context: AutogenContext) -> str | Literal[False]:
+    """Write db/tables.py's own types as what they are in SQL: a migration must not change with them."""
+    return f"sa.{value.impl!r}" if kind == "type" and isinstance(value, TypeDecorator) else False
+
+
+def _run(engine: Engine) -> None:
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            _take_turns(connection)
+        context.configure(
+            connection=connection, target_metadata=metadata, render_as_batch=True, render_item=_plain_type
+        )
+        context.run_migrations()
+
+
+given = context.config.attributes.get("engine")
+if isinstance(given, Engine):
+    _run(given)
+else:
+    own = connect(context.get_x_argument(as_dictionary=True).get("url", "sqlite:///redistill.db"))
+    _run(own)
+    own.dispose()

@@ -1,0 +1,105 @@
+"""From two models' logits on the same requests to what a cycle records."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from db.errors import RedistillError
+from db.records import LabelMeasurement, Measurement
+from monitor.divergence import js_divergence, kl_divergence, top1_agreement
+from monitor.intervals import bootstrap_mean, wilson
+
+
+class LabelNamesError(RedistillError):
+    """{names} label names were given for logits over {classes} labels: give one name per column."""
+
+
+def measure(
+    teacher_logits: ArrayLike,
+    student_logits: ArrayLike,
+    label_names: Sequence[str],
+    *,
+    temperature: float,
+) -> Measurement:
+    """The distance between teacher and student on one uniform sample of requests.
+
+    Logits are (n, classes), a column per name. Agreement and disagreements are exact counts, with
+    Wilson's interval. KL is KL(p_teacher^T || p_student^T) at `temperature` in nats, with the
+    bootstrap interval of its mean; `kl_t1` is its mean at T = 1, `js` the mean Jensen-Shannon
+    divergence at `temperature`, both in nats. Labels are the teacher's first ones, in the order of
+    `label_names`; those that no request has are left out. With no requests all but the counts is
+    NaN.
+
+    Raises:
+        LabelNamesError: not one name per column.
+        LogitsError: shapes differ or are not (n, classes), or a value is not finite.
+        TemperatureError: a temperature that is not finite and above 0.
+
+    Example:
+        >>> teacher = [[4.0, 0.0], [4.0, 0.0], [0.0, 4.0], [0.0, 4.0]]
+        >>> student = [[3.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]]
+        >>> found = measure(teacher, student, ["faq", "checkout"], temperature=3.0)
+        >>> (found.n, found.disagreements, found.agreement.estimate, round(found.kl.estimate, 4))
+        (4, 1, 0.75, 0.0779)
+        >>> [(label.label, label.n, label.agreement.estimate) for label in found.per_label]
+        [('faq', 2, 0.5), ('checkout', 2, 1.0)]
+    """
+    agrees = top1_agreement(teacher_logits, student_logits)
+    first = np.asarray(teacher_logits).argmax(axis=1)
+    kl = kl_divergence(teacher_logits, student_logits, temperature)
+    p50, p95, p99 = _quantiles(kl)
+    n, agreeing = agrees.size, int(agrees.sum())
+    return Measurement(
+        n=n,
+        disagreements=n - agreeing,
+        agreement=wilson(agreeing, n),
+        kl=bootstrap_mean(kl),
+        kl_p50=p50,
+        kl_p95=p95,
+        kl_p99=p99,
+        kl_t1=_mean(kl_divergence(teacher_logits, student_logits, 1.0)),
+        js=_mean(js_divergence(teacher_logits, student_logits, temperature)),
+        per_label=_by_label(first, agrees, kl, _checked_names(label_names, teacher_logits)),
+    )
+
+
+def _checked_names(label_names: Sequence[str], logits: ArrayLike) -> Sequence[str]:
+    classes = np.shape(logits)[1]
+    if len(label_names) != classes:
+        raise LabelNamesError(names=len(label_names), classes=classes)
+    return label_names
+
+
+def _quantiles(kl: NDArray[np.float64]) -> tuple[float, float, float]:
+    if kl.size == 0:
+        return math.nan, math.nan, math.nan
+    p50, p95, p99 = np.quantile(kl, [0.5, 0.95, 0.99])
+    return float(p50), float(p95), float(p99)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _by_label(
+    first: NDArray[np.intp],
+    agrees: NDArray[np.bool_],
+    kl: NDArray[np.float64],
+    label_names: Sequence[str],
+) -> tuple[LabelMeasurement, ...]:
+    classes = len(label_names)
+    n = np.bincount(first, minlength=classes)
+    agreeing = np.bincount(first[agrees], minlength=classes)
+    kl_sum = np.bincount(first, weights=kl, minlength=classes)
+    return tuple(
+        LabelMeasurement(
+            label=label_names[index],
+            n=int(n[index]),
+            share=int(n[index]) / first.size,
+            agreement=wilson(int(agreeing[index]), int(n[index])),
+            kl=float(kl_sum[index] / n[index]),
+        )
+        for index in np.flatnonzero(n).tolist()
+    )

@@ -1,0 +1,125 @@
+"""Databases for the tests, and the markers that the folders give.
+
+A part that a test needs and does not find makes it fail, and says how to get it: nothing is skipped.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from sqlalchemy import Engine, make_url
+
+from db.migrate import upgrade
+from db.session import connect
+from tests.postgres import Postgres, running
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("redistill", deadline=None)
+settings.load_profile("redistill")
+
+MARKERS = {
+    "unit": "unit",
+    "integration": "integration",
+    "acceptance": "acceptance",
+    "statistical": "slow",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(root):
+            item.add_marker(MARKERS[item.path.relative_to(root).parts[0]])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the session, started when the first test asks for it."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database to copy."""
+    with postgres.database() as url:
+        upgrade(url)
+        database = make_url(url).database
+        assert database is not None
+        yield database
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """The URL of a migrated SQLite file of one's own."""
+    path = tmp_path / "redistill.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database of one's own."""
+    with postgres.database(postgres_template) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated database of one's own, once on SQLite and once on PostgreSQL."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database of one's own, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'redistill.db'}"
+        return
+    server = request.getfixturevalue("postgres")
+    assert isinstance(server, Postgres)
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A migrated database of one's own, once on SQLite and once on PostgreSQL."""
+    yield from _engine(database_url)
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """A migrated SQLite file of one's own, for what does not depend on the database."""
+    yield from _engine(sqlite_url)
+
+
+@pytest.fixture
+def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+    """A migrated PostgreSQL database of one's own, for what only PostgreSQL has."""
+    yield from _engine(postgres_url)
+
+
+@pytest.fixture
+def empty_engine(empty_database_url: str) -> Iterator[Engine]:
+    """An empty database of one's own, once on SQLite and once on PostgreSQL."""
+    yield from _engine(empty_database_url)
+
+
+def _engine(url: str) -> Iterator[Engine]:
+    engine = connect(url)
+    yield engine
+    engine.dispose()

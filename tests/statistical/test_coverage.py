@@ -1,0 +1,100 @@
+"""What the intervals and the sample promise, over many samples."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from db.records import Interval
+from distill.label_metrics import label_metrics
+from monitor.intervals import binomial_bootstrap, bootstrap_mean, wilson
+from monitor.sampling import sample
+
+
+@pytest.mark.parametrize("interval", [wilson, binomial_bootstrap])
+@pytest.mark.parametrize(
+    ("n", "share"), [(1000, 0.9), (1000, 0.95), (5500, 0.905), (5500, 0.95), (5500, 0.974)]
+)
+def test_intervals_of_a_share_cover_it(
+    interval: Callable[[int, int], Interval], n: int, share: float
+) -> None:
+    """94-97% of the time, exactly: summed over all counts that matter, with their probabilities."""
+    law = stats.binom(n, share)
+    counts = np.arange(law.ppf(1e-9), law.ppf(1 - 1e-9) + 1, dtype=int)
+    found = [interval(int(count), n) for count in counts]
+    covers = np.array([one.low <= share <= one.high for one in found])
+    assert 0.94 <= float(law.pmf(counts) @ covers) <= 0.97
+
+
+def test_wilson_holds_on_few_requests_where_the_bootstrap_does_not() -> None:
+    """Why agreement per label has Wilson's: at n = 200 and a share of .974, .957 against .888."""
+    law = stats.binom(200, 0.974)
+
+    def coverage(interval: Callable[[int, int], Interval]) -> float:
+        found = [interval(count, 200) for count in range(201)]
+        covers = np.array([one.low <= 0.974 <= one.high for one in found])
+        return float(law.pmf(np.arange(201)) @ covers)
+
+    assert coverage(wilson) >= 0.95
+    assert coverage(binomial_bootstrap) < 0.90
+
+
+@pytest.mark.parametrize(("n", "cv"), [(1000, 1.0), (5500, 2.5)])
+def test_the_interval_of_mean_kl_covers_it(n: int, cv: float) -> None:
+    """94-97% of 4,000 samples of gamma-distributed KL with mean 0.083, as skewed as it is."""
+    rng = np.random.default_rng(2025)
+    covered = 0
+    for _ in range(4000):
+        found = bootstrap_mean(rng.gamma(1 / cv**2, 0.083 * cv**2, size=n))
+        covered += found.low <= 0.083 <= found.high
+    assert 0.94 <= covered / 4000 <= 0.97
+
+
+def calibrated_rows(
+    rng: np.random.Generator, n: int, overconfidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Two-class logits, and labels that are class 0 with its probability less `overconfidence`."""
+    confidence = 1 - 0.45 * rng.beta(0.6, 4, size=n)
+    labels = (rng.random(n) >= confidence - overconfidence).astype(np.int64)
+    return np.log(np.column_stack([confidence, 1 - confidence])), labels
+
+
+@pytest.mark.parametrize(("overconfidence", "n"), [(0.0, 500), (0.0, 5500), (0.05, 500)])
+def test_debiased_ece_is_nearer_to_the_truth(overconfidence: float, n: int) -> None:
+    """On average, for a perfectly calibrated model and for one that is .05 overconfident."""
+    rng = np.random.default_rng(2025)
+    found = []
+    for _ in range(300):
+        panel = label_metrics(
+            *calibrated_rows(rng, n, overconfidence), ["a", "b"], [], resamples=2, seeds=[1]
+        )
+        found.append({metric.name: metric.value for metric in panel})
+    bias = abs(np.mean([one["ece"] for one in found]) - overconfidence)
+    debiased = abs(np.mean([one["ece_debiased"] for one in found]) - overconfidence)
+    assert debiased <= 0.7 * bias
+
+
+def test_every_request_is_sampled_equally_often() -> None:
+    """With 20,000 keys, 10 of 50 consecutive ids: chi-square of the counts per id."""
+    ids = [f"r-{number}" for number in range(50)]
+    drawn = np.concatenate([sample(ids, 10, f"key {seed}") for seed in range(20_000)])
+    counts = np.bincount(drawn, minlength=50)
+    share = 10 / 50
+    spread = 20_000 * share * (1 - share)
+    statistic = ((counts - 20_000 * share) ** 2).sum() / spread * (49 / 50)
+    assert 1e-3 < stats.chi2.sf(statistic, 49) < 1 - 1e-3
+
+
+def test_pairs_of_requests_are_sampled_independently() -> None:
+    """Neighbours come together as often as sampling without replacement has them."""
+    ids = [f"r-{number}" for number in range(50)]
+    together = 0
+    for seed in range(20_000):
+        chosen = np.zeros(51, dtype=bool)
+        chosen[sample(ids, 10, f"key {seed}")] = True
+        together += int((chosen[:-1] & chosen[1:]).sum())
+    expected = 20_000 * 49 * (10 / 50) * (9 / 49)
+    assert together == pytest.approx(expected, abs=4 * math.sqrt(expected))

@@ -1,0 +1,116 @@
+"""The design document's numbers, recomputed: where they part the arithmetic holds, not the text.
+
+Rows are those of docs/design-numbers.md. A test says what the document has and what is right.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from distill.losses import distillation_loss, distillation_terms
+from monitor.divergence import kl_divergence, log_softmax
+from monitor.intervals import binomial_bootstrap, wilson
+
+#: Message 1: three classes are named, seven have a logit of -2; the student is near-uniform.
+TEACHER = [[6.4, 1.2, -1.5] + [-2.0] * 7]
+STUDENT = [[0.1] + [0.0] * 9]
+
+
+def test_row_1_the_teacher_at_t_3() -> None:
+    """The document has Z = 11.05 and p = (0.764, 0.135, 0.055); seven classes add 3.594, not 0.51."""
+    terms = np.exp(np.array(TEACHER[0]) / 3)
+    assert terms[3:].sum() == pytest.approx(3.594, abs=5e-4)
+    assert terms.sum() == pytest.approx(14.135, abs=5e-4)
+    p = np.exp(log_softmax(TEACHER, 3.0))[0]
+    np.testing.assert_allclose(p, [0.5973, 0.1055, 0.0429] + [0.0363] * 7, atol=5e-5)
+
+
+def test_row_2_the_kl_of_message_1() -> None:
+    """The document has 1.6; it is 0.7629 nats, and 1.41 even with the document's own p."""
+    assert kl_divergence(TEACHER, STUDENT, 3.0) == pytest.approx([0.7629], abs=5e-5)
+    named = [0.764, 0.135, 0.055]
+    theirs = np.log([named + [(1 - sum(named)) / 7] * 7]) * 3
+    assert kl_divergence(theirs, STUDENT, 3.0) == pytest.approx([1.41], abs=5e-3)
+
+
+def test_row_3_the_loss_of_message_1() -> None:
+    """The document has 10.08 and 10.77 in all; it is 4.806 and 5.470, KL : CE is 7 : 1."""
+    student, teacher = torch.tensor(STUDENT).double(), torch.tensor(TEACHER).double()
+    label = torch.tensor([0])
+    terms = distillation_terms(student, teacher, label, temperature=3.0)
+    assert terms.ce.item() == pytest.approx(2.2130, abs=5e-5)
+    assert terms.ce.item() == pytest.approx(-math.log(0.10937), abs=5e-5)
+    soft, hard = 0.7 * 9 * terms.kl.item(), 0.3 * terms.ce.item()
+    assert (soft, hard) == (pytest.approx(4.806, abs=5e-4), pytest.approx(0.664, abs=5e-4))
+    loss = distillation_loss(student, teacher, label, alpha=0.7, temperature=3.0)
+    assert loss.item() == pytest.approx(5.470, abs=5e-4)
+    assert round(soft / hard) == 7
+
+
+def test_row_4_the_teacher_at_t_1() -> None:
+    """The document has (0.992, 0.005, 0.0006); a small difference."""
+    p = np.exp(log_softmax(TEACHER))[0]
+    assert p[0] == pytest.approx(0.9926, abs=5e-5)
+    assert p[1] == pytest.approx(0.0055, abs=5e-5)
+    assert p[2] == pytest.approx(0.00037, abs=5e-6)
+
+
+def test_row_5_the_monthly_cost_is_a_thousandth_of_what_is_printed() -> None:
+    """The document has $5,320, $2,240 and a saving of $3,080; from $ per 10,000 it is $3.08.
+
+    Arithmetic only: the product computes no costs yet.
+    """
+    batches = 1_400_000 / 10_000
+    teacher, student = batches * 0.038, batches * 0.016
+    assert (teacher, student) == (pytest.approx(5.32), pytest.approx(2.24))
+    harm = 291.20
+    assert teacher - student - harm == pytest.approx(-288.12)
+    assert harm / batches == pytest.approx(2.08)  # the saving per 10,000 that would break even
+
+
+def test_row_6_the_outcomes_are_not_a_partition() -> None:
+    """Correct, low-cost and critical misroutes, late: they do not add up to 10,000 requests.
+
+    Arithmetic only: the product treats them as separate counts.
+    """
+    assert 9_210 + 590 + 34 + 3 == 9_837
+    assert 9_050 + 690 + 45 + 0 == 9_785
+
+
+def test_row_7_the_interval_of_the_students_accuracy() -> None:
+    """The document has [0.8997, 0.9098] at n = 5,500; that needs n of about 12,900."""
+    interval = binomial_bootstrap(round(0.905 * 5_500), 5_500)
+    assert (interval.low, interval.high) == pytest.approx((0.8973, 0.9127), abs=2e-4)
+    needed = binomial_bootstrap(round(0.905 * 12_900), 12_900)
+    assert needed.high - needed.low == pytest.approx(0.9098 - 0.8997, abs=2e-4)
+
+
+def test_row_8_the_harm_of_the_extra_misroutes() -> None:
+    """The document has about $290: 160 more per 10,000 requests at $0.013 each.
+
+    Arithmetic only: the product computes no costs yet.
+    """
+    harm = 160 * 140 * 0.013
+    assert harm == pytest.approx(291.20)
+
+
+def test_row_9_the_interval_of_the_agreement() -> None:
+    """The document has [0.970, 0.978] at n = 5,500, which holds (the bootstrap, B = 10,000)."""
+    found = binomial_bootstrap(5_357, 5_500)
+    assert found.estimate == 0.974
+    assert (round(found.low, 3), round(found.high, 3)) == (0.970, 0.978)
+    assert (found.high - found.low) / 2 == pytest.approx(0.0042, abs=1e-4)
+
+
+def test_row_9_the_interval_that_the_monitor_reports() -> None:
+    """Wilson's is as long and lies 0.0003 lower, towards one half."""
+    found = wilson(5_357, 5_500)
+    assert (found.low, found.high) == pytest.approx((0.9695, 0.9779), abs=5e-5)
+
+
+def test_row_10_the_training_time() -> None:
+    """The document has +33%: 24 minutes against 18, which holds. Arithmetic only."""
+    ratio = 24 / 18
+    assert ratio == pytest.approx(1.333, abs=5e-4)

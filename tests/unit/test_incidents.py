@@ -1,0 +1,237 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import product
+
+import pytest
+
+from db.records import (
+    CyclePoint,
+    Incident,
+    IncidentKind,
+    IncidentState,
+    OrderReason,
+    Severity,
+)
+from tests.factories import make_blind_point, make_point
+from triggers.alpha import Order
+from triggers.incidents import TRANSITIONS, Situation, Transition, TransitionRefusedError, plan
+from triggers.rules import evaluate, unevaluated_in_a_row
+from triggers.settings import DEFAULT_RULES, Rule
+from triggers.verdict import Evidence, failed, judge
+
+DRIFT, RETRAIN, BLIND = IncidentKind.DRIFT, IncidentKind.RETRAIN_TEACHER, IncidentKind.BLIND
+FIRING, RESOLVED = IncidentState.FIRING, IncidentState.RESOLVED
+
+
+def make_order(reason: OrderReason) -> Order:
+    return Order(
+        reason=reason, alpha_from=Decimal("0.7"), alpha_to=Decimal("0.7"), detail=f"because {reason}"
+    )
+
+
+def make_incident(kind: IncidentKind) -> Incident:
+    return Incident(
+        incident_id=7,
+        monitor="mangaassist",
+        kind=kind,
+        severity=Severity.WARNING,
+        state=FIRING,
+        summary="",
+        opened_at=datetime(2026, 11, 24, tzinfo=UTC),
+        resolved_at=None,
+        cycle_id=1,
+        job_id=None,
+    )
+
+
+def make_history(pattern: str) -> list[CyclePoint]:
+    """One cycle a letter: g(ood), b(ad agreement), k(l too high), ? (inconclusive)."""
+    points = {
+        "g": make_point(),
+        "b": make_point(disagreements=300),
+        "k": make_point(kl=0.2),
+        "?": make_blind_point(),
+    }
+    ends = [make_point(index).window_end for index in range(len(pattern))]
+    return [replace(points[letter], window_end=end) for letter, end in zip(pattern, ends, strict=True)]
+
+
+def make_situation(
+    pattern: str,
+    *,
+    open_kinds: Sequence[IncidentKind] = (),
+    order: OrderReason = OrderReason.NOT_WANTED,
+    is_latest: bool = True,
+    rules: tuple[Rule, ...] = DEFAULT_RULES,
+) -> Situation:
+    """The situation at the last cycle of the pattern."""
+    history = make_history(pattern)
+    outcomes = [evaluate(rule, history) for rule in rules]
+    evidence = Evidence(
+        n_scored=0 if pattern.endswith("?") else 5_500,
+        n_seen=5_500,
+        n_rejected=0,
+        min_samples=1_000,
+        max_reject_share=0.05,
+    )
+    return Situation(
+        judgement=judge(evidence, outcomes),
+        rules=rules,
+        outcomes=outcomes,
+        order=make_order(order),
+        firing=[make_incident(kind) for kind in open_kinds],
+        unevaluated=unevaluated_in_a_row(history),
+        is_latest=is_latest,
+    )
+
+
+def changes(situation: Situation) -> list[tuple[IncidentKind, IncidentState]]:
+    return [(transition.kind, transition.to_state) for transition in plan(situation)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "open_kinds", "expected", "sentence"),
+    [
+        ("g", [], [], "a healthy cycle opens nothing"),
+        ("bb", [], [], "a breach that has not fired opens nothing"),
+        ("bbb", [], [(DRIFT, FIRING)], "a fired rule opens a drift"),
+        ("k", [], [(DRIFT, FIRING)], "whichever rule it is"),
+        ("bbbb", [DRIFT], [], "an open drift is not opened again"),
+        ("bbbg", [DRIFT], [(DRIFT, RESOLVED)], "a healthy cycle resolves it"),
+        ("kb", [DRIFT], [], "a breach that has not fired does not resolve it"),
+        ("bbb?", [DRIFT], [], "missing data does not resolve it"),
+        ("bbb??", [DRIFT], [], "nor does more of it"),
+        ("bbb???", [DRIFT], [(BLIND, FIRING)], "at the third the monitor is blind, and the drift stays"),
+        ("g??", [], [], "two cycles without evidence are borne"),
+        ("g???", [], [(BLIND, FIRING)], "the third opens a blind"),
+        ("g????", [BLIND], [], "which is not opened again"),
+        ("g????", [], [(BLIND, FIRING)], "a blind that the third cycle could not open opens later"),
+        ("g???g", [BLIND], [(BLIND, RESOLVED)], "any evaluated cycle resolves it: a healthy one"),
+        ("g???b", [BLIND], [(BLIND, RESOLVED)], "a breached one too"),
+        ("g???k", [BLIND], [(DRIFT, FIRING), (BLIND, RESOLVED)], "one that fires does both"),
+        ("g", [RETRAIN], [(RETRAIN, RESOLVED)], "a healthy cycle needs no other teacher"),
+        ("b", [RETRAIN], [], "a breached one still does"),
+        ("?", [RETRAIN], [], "one without evidence tells nothing"),
+        (
+            "g",
+            [DRIFT, RETRAIN, BLIND],
+            [(DRIFT, RESOLVED), (RETRAIN, RESOLVED), (BLIND, RESOLVED)],
+            "a healthy cycle ends them all",
+        ),
+    ],
+)
+def test_what_a_cycle_changes(
+    pattern: str,
+    open_kinds: list[IncidentKind],
+    expected: list[tuple[IncidentKind, IncidentState]],
+    sentence: str,
+) -> None:
+    """Incidents open and resolve by evidence; missing data is not a recovery."""
+    assert changes(make_situation(pattern, open_kinds=open_kinds)) == expected, sentence
+
+
+@pytest.mark.parametrize("reason", list(OrderReason))
+def test_the_end_of_the_ladder_asks_for_another_teacher(reason: OrderReason) -> None:
+    """Only the floor and the last attempt do; it is critical, and is asked once."""
+    transitions = plan(make_situation("k", open_kinds=[DRIFT], order=reason))
+    at_the_end = reason in {OrderReason.AT_FLOOR, OrderReason.ATTEMPTS_EXHAUSTED}
+    assert [t.kind for t in transitions] == ([RETRAIN] if at_the_end else [])
+    assert all(t.severity is Severity.CRITICAL for t in transitions)
+    assert plan(make_situation("k", open_kinds=[DRIFT, RETRAIN], order=reason)) == ()
+
+
+@pytest.mark.parametrize("pattern", ["g", "bbb", "k", "g???"])
+@pytest.mark.parametrize("open_kinds", [[], [DRIFT, RETRAIN, BLIND]])
+def test_a_cycle_that_was_filled_in_changes_nothing(pattern: str, open_kinds: list[IncidentKind]) -> None:
+    """An old healthy window does not end today's drift, and an old drift pages nobody."""
+    situation = make_situation(
+        pattern, open_kinds=open_kinds, order=OrderReason.ATTEMPTS_EXHAUSTED, is_latest=False
+    )
+    assert plan(situation) == ()
+
+
+def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:
+    """A louder rule that did not fire plays no part."""
+    low, high = DEFAULT_RULES
+    rules = (
+        high.model_copy(update={"severity": Severity.WARNING}),
+        high.model_copy(update={"name": "other", "severity": Severity.ERROR}),
+        low.model_copy(update={"severity": Severity.CRITICAL}),
+    )
+    (drift,) = plan(make_situation("k", rules=rules))
+    assert drift.severity is Severity.ERROR
+
+
+def test_an_incident_ends_as_loud_as_it_began() -> None:
+    """So that the channels that heard of it hear of its end."""
+    (resolved,) = plan(make_situation("g", open_kinds=[DRIFT]))
+    assert (resolved.severity, resolved.incident_id) == (Severity.WARNING, 7)
+
+
+def test_a_failed_cycle_counts_as_one_without_evidence() -> None:
+    situation = replace(
+        make_situation("g???", open_kinds=[DRIFT]), judgement=failed("disk full"), outcomes=()
+    )
+    (blind,) = plan(situation)
+    assert blind.summary == "3 cycles in a row without a verdict; the last: disk full"
+    assert blind.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    ("pattern", "order", "summary"),
+    [
+        (
+            "bbb",
+            OrderReason.ORDERED,
+            "agreement 0.945455 below 0.95 for 3 cycles; ordered: because ordered",
+        ),
+        ("k", OrderReason.JOB_OPEN, "kl 0.2 above 0.15 for 1 cycle; nothing ordered: because job_open"),
+    ],
+)
+def test_the_summary_of_a_drift_has_the_numbers_and_the_order(
+    pattern: str, order: OrderReason, summary: str
+) -> None:
+    (drift,) = plan(make_situation(pattern, order=order))
+    assert drift.summary == summary
+
+
+def test_the_summary_of_an_end_has_the_numbers() -> None:
+    (resolved,) = plan(make_situation("g", open_kinds=[DRIFT]))
+    assert resolved.summary == "agreement 0.974 within 0.95; kl 0.083 within 0.15"
+
+
+def test_every_transition_that_the_table_does_not_allow_is_refused() -> None:
+    """None -> firing -> resolved, and nothing else."""
+    allowed = {(None, FIRING), (FIRING, RESOLVED)}
+    for from_state, to_state in product([None, *IncidentState], IncidentState):
+        assert (to_state in TRANSITIONS[from_state]) == ((from_state, to_state) in allowed)
+        if (from_state, to_state) in allowed:
+            make_transition(from_state, to_state)
+        else:
+            with pytest.raises(TransitionRefusedError, match="drift cannot go from"):
+                make_transition(from_state, to_state)
+
+
+def make_transition(from_state: IncidentState | None, to_state: IncidentState) -> Transition:
+    return Transition(
+        kind=DRIFT,
+        from_state=from_state,
+        to_state=to_state,
+        severity=Severity.ERROR,
+        summary="",
+        incident_id=None,
+    )
+
+
+@pytest.mark.parametrize("pattern", ["g", "b", "k", "bbb", "?", "g???", "???k"])
+@pytest.mark.parametrize("order", list(OrderReason))
+def test_no_kind_is_ever_open_twice(pattern: str, order: OrderReason) -> None:
+    """Whatever is open, applying the plan leaves at most one incident of each kind."""
+    for flags in product([False, True], repeat=3):
+        kinds = [kind for kind, flag in zip(IncidentKind, flags, strict=True) if flag]
+        transitions = plan(make_situation(pattern, open_kinds=kinds, order=order))
+        touched = [transition.kind for transition in transitions]
+        assert len(touched) == len(set(touched))
+        assert all((t.to_state is FIRING) == (t.kind not in kinds) for t in transitions)

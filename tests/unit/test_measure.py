@@ -1,0 +1,131 @@
+"""What one sample says about the distance between teacher and student."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy.special import softmax
+from scipy.stats import entropy
+
+from db.records import Interval, Measurement
+from monitor.divergence import LogitsError, js_divergence, kl_divergence
+from monitor.intervals import bootstrap_mean, wilson
+from monitor.measure import LabelNamesError, measure
+
+NAMES = ("faq", "escalation", "chitchat")
+Logits = NDArray[np.float64]
+
+
+@pytest.fixture
+def pair() -> tuple[Logits, Logits]:
+    """2,000 requests over three labels; the student's logits are the teacher's with noise."""
+    rng = np.random.default_rng(2025)
+    teacher = rng.normal(scale=4, size=(2000, 3))
+    return teacher, teacher + rng.normal(size=(2000, 3))
+
+
+@pytest.fixture
+def measured(pair: tuple[Logits, Logits]) -> Measurement:
+    return measure(*pair, NAMES, temperature=3.0)
+
+
+def test_agreement_is_counted_with_wilsons_interval(
+    pair: tuple[Logits, Logits], measured: Measurement
+) -> None:
+    disagreements = int((pair[0].argmax(1) != pair[1].argmax(1)).sum())
+    assert (measured.n, measured.disagreements) == (2000, disagreements)
+    assert measured.agreement == wilson(2000 - disagreements, 2000)
+
+
+def test_kl_is_the_mean_at_the_temperature_with_its_bootstrap_interval(
+    pair: tuple[Logits, Logits], measured: Measurement
+) -> None:
+    p, q = (softmax(logits / 3, axis=1) for logits in pair)
+    assert measured.kl.estimate == pytest.approx(entropy(p, q, axis=1).mean())
+    assert measured.kl == bootstrap_mean(kl_divergence(*pair, 3.0))
+
+
+def test_the_other_means_are_at_their_own_temperatures(
+    pair: tuple[Logits, Logits], measured: Measurement
+) -> None:
+    """kl_t1 at T = 1, js at the same T as kl."""
+    p, q = (softmax(logits, axis=1) for logits in pair)
+    assert measured.kl_t1 == pytest.approx(entropy(p, q, axis=1).mean())
+    assert measured.js == js_divergence(*pair, 3.0).mean()
+
+
+def test_the_quantiles_are_of_kl_per_request(pair: tuple[Logits, Logits], measured: Measurement) -> None:
+    kl = kl_divergence(*pair, 3.0)
+    for quantile, share in [(measured.kl_p50, 0.5), (measured.kl_p95, 0.95), (measured.kl_p99, 0.99)]:
+        assert np.mean(kl <= quantile) == pytest.approx(share, abs=1e-9)
+
+
+def test_labels_are_the_teachers_first_ones(pair: tuple[Logits, Logits], measured: Measurement) -> None:
+    """In the order of the names, each with its own count, share, agreement and KL."""
+    teacher, student = pair
+    assert [label.label for label in measured.per_label] == list(NAMES)
+    for index, label in enumerate(measured.per_label):
+        rows = teacher.argmax(1) == index
+        agreeing = int((student[rows].argmax(1) == index).sum())
+        assert (label.n, label.share) == (rows.sum(), rows.mean())
+        assert label.agreement == wilson(agreeing, label.n)
+        assert label.kl == pytest.approx(kl_divergence(teacher[rows], student[rows]).mean())
+
+
+@given(arrays(np.float64, st.tuples(st.just(2), st.integers(1, 30), st.just(3)), elements=st.floats(-9, 9)))
+def test_labels_add_up_to_the_whole(both: NDArray[np.float64]) -> None:
+    """Counts and shares are a partition; the KL is the labels' mean, weighted by their shares."""
+    found = measure(both[0], both[1], NAMES, temperature=3.0)
+    assert sum(label.n for label in found.per_label) == found.n
+    assert sum(label.share for label in found.per_label) == pytest.approx(1)
+    disagreements = sum(round(label.n * (1 - label.agreement.estimate)) for label in found.per_label)
+    assert disagreements == found.disagreements
+    weighted = sum(label.share * label.kl for label in found.per_label)
+    assert weighted == pytest.approx(found.kl.estimate, abs=1e-12)
+
+
+def test_a_label_that_no_request_has_is_left_out() -> None:
+    """The student's predictions of it do not bring it in."""
+    found = measure([[2.0, 0.0, 1.0]] * 4, [[0.0, 2.0, 0.0]] * 4, NAMES, temperature=3.0)
+    assert [(label.label, label.n) for label in found.per_label] == [("faq", 4)]
+    assert found.per_label[0].agreement.estimate == 0
+
+
+def test_nineteen_of_twenty_agreeing_is_ninety_five_hundredths_exactly() -> None:
+    """The counts are whole numbers, so a rule can tell a tie from a breach."""
+    teacher = np.tile([1.0, 0.0, 0.0], (20, 1))
+    student = teacher.copy()
+    student[0] = [0.0, 1.0, 0.0]
+    found = measure(teacher, student, NAMES, temperature=3.0)
+    assert (found.n, found.disagreements, found.agreement.estimate) == (20, 1, 0.95)
+
+
+def test_every_number_is_a_plain_python_number(measured: Measurement) -> None:
+    """They go to SQL and JSON, which do not know numpy's."""
+    for record in (measured, measured.agreement, *measured.per_label):
+        for name, value in vars(record).items():
+            assert type(value) in {int, float, str, Interval, tuple}, name
+
+
+def test_no_requests_have_no_agreement_and_no_kl() -> None:
+    none = np.empty((0, 3))
+    found = measure(none, none, NAMES, temperature=3.0)
+    assert (found.n, found.disagreements, found.per_label) == (0, 0, ())
+    for value in (found.agreement.low, found.kl.estimate, found.kl_p95, found.kl_t1, found.js):
+        assert math.isnan(value)
+
+
+def test_names_and_columns_must_match(pair: tuple[Logits, Logits]) -> None:
+    with pytest.raises(LabelNamesError, match=r"2 label names .* 3 labels"):
+        measure(*pair, NAMES[:2], temperature=3.0)
+
+
+def test_a_row_that_is_not_finite_is_refused(pair: tuple[Logits, Logits]) -> None:
+    teacher, student = pair
+    student[17, 1] = math.nan
+    with pytest.raises(LogitsError, match=r"student's .* row 17"):
+        measure(teacher, student, NAMES, temperature=3.0)

@@ -1,0 +1,135 @@
+"""Bottom-k sampling: the same requests whatever the order, the shards or the retries."""
+
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.sampling import BottomK, SampleMismatchError, SampleSizeError, sample
+
+IDS = st.lists(st.text(max_size=3), max_size=60)
+SIZES = st.integers(0, 12)
+#: (id, payload) with few ids, so that ids come twice with different payloads
+RECORDS = st.lists(st.tuples(st.integers(0, 20).map(str), st.integers(0, 9)), max_size=80)
+
+
+def drawn(records: list[tuple[str, int]], k: int) -> BottomK[tuple[str, int]]:
+    bottom = BottomK[tuple[str, int]](k, "key", tie_break=lambda record: record)
+    for request_id, payload in records:
+        bottom.offer(request_id, (request_id, payload))
+    return bottom
+
+
+@given(IDS, SIZES)
+def test_the_sample_is_the_k_smallest_keyed_hashes(ids: list[str], k: int) -> None:
+    """It equals sorting all distinct ids by blake2b (16 bytes), cut after k."""
+    by_hash = sorted(set(ids), key=lambda i: blake2b(i.encode(), key=b"key", digest_size=16).digest())
+    assert [ids[index] for index in sample(ids, k, "key")] == by_hash[:k]
+
+
+@given(IDS, SIZES, st.randoms(use_true_random=False))
+def test_the_order_of_the_log_does_not_matter(ids: list[str], k: int, shuffler: object) -> None:
+    shuffled = list(ids)
+    shuffler.shuffle(shuffled)  # type: ignore[attr-defined] # hypothesis's own Random
+    assert [ids[i] for i in sample(ids, k, "key")] == [shuffled[i] for i in sample(shuffled, k, "key")]
+
+
+@given(IDS, SIZES)
+def test_a_retry_gives_the_same_sample(ids: list[str], k: int) -> None:
+    assert sample(ids, k, "key").tolist() == sample(ids, k, "key").tolist()
+
+
+def test_an_id_that_comes_twice_counts_once_at_its_first_index() -> None:
+    assert sorted(sample(["b", "a", "b", "a", "c"], 10, "key")) == [0, 1, 4]
+
+
+def test_another_key_draws_another_sample() -> None:
+    ids = [f"r-{i}" for i in range(1000)]
+    one, other = sample(ids, 100, "key"), sample(ids, 100, "another")
+    assert len(set(one) & set(other)) < 40
+
+
+def test_a_key_is_text_or_its_utf8_bytes() -> None:
+    ids = [f"r-{i}" for i in range(50)]
+    assert sample(ids, 5, "schlüssel").tolist() == sample(ids, 5, "schlüssel".encode()).tolist()
+
+
+def test_a_key_longer_than_the_hash_takes_is_used_whole() -> None:
+    """Two keys that differ only after 64 bytes draw different samples."""
+    ids = [f"r-{i}" for i in range(1000)]
+    assert sample(ids, 9, "k" * 100).tolist() != sample(ids, 9, "k" * 99 + "j").tolist()
+
+
+def test_any_json_string_can_be_an_id() -> None:
+    """Even a lone surrogate, which JSON can spell and UTF-8 cannot."""
+    assert len(sample(["\ud800", "", "\x00", "ü"], 9, "key")) == 4
+
+
+def test_a_negative_size_is_refused() -> None:
+    with pytest.raises(SampleSizeError, match="-1"):
+        sample(["a"], -1, "key")
+
+
+@given(RECORDS, SIZES, st.randoms(use_true_random=False))
+def test_a_stream_in_any_order_gives_the_same_items(
+    records: list[tuple[str, int]], k: int, shuffler: object
+) -> None:
+    """Also the payload of an id that comes with several: the tie-break decides, not the order."""
+    shuffled = list(records)
+    shuffler.shuffle(shuffled)  # type: ignore[attr-defined] # hypothesis's own Random
+    assert drawn(records, k).items() == drawn(shuffled, k).items()
+
+
+@given(RECORDS, SIZES)
+def test_the_stream_draws_what_sample_draws(records: list[tuple[str, int]], k: int) -> None:
+    """And of an id's payloads it keeps the smallest."""
+    ids = [request_id for request_id, _ in records]
+    expected = [
+        (ids[index], min(payload for other, payload in records if other == ids[index]))
+        for index in sample(ids, k, "key")
+    ]
+    assert list(drawn(records, k).items()) == expected
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=4), SIZES)
+def test_merged_shards_equal_the_whole(shards: list[list[tuple[str, int]]], k: int) -> None:
+    """Items and the count of distinct ids, however the records were spread."""
+    whole = drawn([record for shard in shards for record in shard], k)
+    merged = drawn([], k)
+    for shard in shards:
+        merged.merge(drawn(shard, k))
+    assert merged.items() == whole.items()
+    assert merged.distinct == whole.distinct
+
+
+@given(RECORDS, SIZES)
+def test_looking_at_the_items_changes_nothing(records: list[tuple[str, int]], k: int) -> None:
+    looked_at = drawn(records[:40], k)
+    looked_at.items()
+    for record in records[40:]:
+        looked_at.offer(record[0], record)
+    assert looked_at.items() == drawn(records, k).items()
+
+
+@given(RECORDS, SIZES)
+def test_distinct_counts_ids_and_not_records(records: list[tuple[str, int]], k: int) -> None:
+    """Of all ids that were offered, in the sample or not."""
+    assert drawn(records, k).distinct == len({request_id for request_id, _ in records})
+
+
+def test_no_more_than_twice_the_sample_is_held() -> None:
+    """Memory for payloads depends on the sample's size and not on the traffic's."""
+    bottom = BottomK[int](10, "key", tie_break=int)
+    held = 0
+    for number in range(5000):
+        bottom.offer(f"r-{number}", number)
+        held = max(held, len(bottom._kept))
+    assert held == 20
+    assert len(bottom.items()) == 10
+
+
+@pytest.mark.parametrize(("k", "key"), [(4, "key"), (5, "another")])
+def test_samples_of_another_size_or_key_do_not_merge(k: int, key: str) -> None:
+    with pytest.raises(SampleMismatchError, match="size or hash key"):
+        BottomK[int](5, "key", tie_break=int).merge(BottomK[int](k, key, tie_break=int))

@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import pytest
+
+from db.records import CyclePoint, CycleStatus, RuleOutcome, Verdict, VerdictReason
+from tests.factories import make_point
+from triggers.rules import evaluate
+from triggers.settings import DEFAULT_RULES
+from triggers.verdict import Evidence, describe, failed, judge
+
+ENOUGH = Evidence(n_scored=5_500, n_seen=50_000, n_rejected=0, min_samples=1_000, max_reject_share=0.05)
+
+
+def outcomes_of(*history: CyclePoint) -> list[RuleOutcome]:
+    return [evaluate(rule, history) for rule in DEFAULT_RULES]
+
+
+HEALTHY = outcomes_of(make_point())
+BREACHED = outcomes_of(make_point(disagreements=300))
+FIRED = outcomes_of(make_point(kl=0.2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "sentence"),
+    [
+        ({}, None, "a full sample of clean traffic is enough"),
+        ({"n_scored": 1_000}, None, "exactly min_samples is enough"),
+        ({"n_scored": 999}, VerdictReason.TOO_FEW_SAMPLES, "one less is not"),
+        ({"n_scored": 0, "n_seen": 0}, VerdictReason.TOO_FEW_SAMPLES, "an empty window is no evidence"),
+        ({"n_seen": 95, "n_rejected": 5, "min_samples": 1}, None, "exactly max_reject_share is enough"),
+        ({"n_seen": 949, "n_rejected": 51}, VerdictReason.TOO_MANY_REJECTS, "a share above it is not"),
+        ({"n_scored": 0, "n_seen": 0, "n_rejected": 9}, VerdictReason.TOO_MANY_REJECTS, "rejects go first"),
+        ({"n_rejected": 1, "max_reject_share": 0.0}, VerdictReason.TOO_MANY_REJECTS, "0 allows none"),
+        ({"n_seen": 0, "n_rejected": 1, "max_reject_share": 1.0}, None, "1 allows all"),
+    ],
+)
+def test_shortfalls(changes: dict[str, int], reason: VerdictReason | None, sentence: str) -> None:
+    """Evidence is enough from min_samples on, and up to max_reject_share."""
+    evidence = replace(ENOUGH, **changes)
+    assert evidence.shortfall is reason, sentence
+    assert evidence.status is (CycleStatus.INCONCLUSIVE if reason else CycleStatus.EVALUATED), sentence
+
+
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_a_reject_share_that_is_a_tie_is_allowed_at_every_percent(percent: int) -> None:
+    """The share is compared as the decimal that was written, not as its double."""
+    tie = replace(ENOUGH, n_seen=100 - percent, n_rejected=percent, max_reject_share=percent / 100)
+    assert tie.shortfall is None
+    assert replace(tie, n_rejected=percent + 1).shortfall is VerdictReason.TOO_MANY_REJECTS
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict", "reason", "detail"),
+    [
+        ([], Verdict.HEALTHY, VerdictReason.WITHIN_RULES, "no rules"),
+        (
+            HEALTHY,
+            Verdict.HEALTHY,
+            VerdictReason.WITHIN_RULES,
+            "agreement 0.974 within 0.95; kl 0.083 within 0.15",
+        ),
+        (
+            BREACHED,
+            Verdict.BREACHED,
+            VerdictReason.RULE_BREACHED,
+            "agreement 0.945455 below 0.95 for 1 cycle",
+        ),
+        (FIRED, Verdict.BREACHED, VerdictReason.RULE_FIRED, "kl 0.2 above 0.15 for 1 cycle"),
+    ],
+)
+def test_verdicts_with_evidence(
+    outcomes: list[RuleOutcome], verdict: Verdict, reason: VerdictReason, detail: str
+) -> None:
+    """One breached rule is a breach; the reason tells whether one has fired."""
+    judgement = judge(ENOUGH, outcomes)
+    assert judgement.status is CycleStatus.EVALUATED
+    assert (judgement.verdict, judgement.reason, judgement.detail) == (verdict, reason, detail)
+
+
+@pytest.mark.parametrize("outcomes", [HEALTHY, BREACHED, FIRED])
+def test_without_evidence_no_outcome_makes_a_verdict(outcomes: list[RuleOutcome]) -> None:
+    """Neither healthy nor breached, whatever the rules would say."""
+    judgement = judge(replace(ENOUGH, n_scored=999), outcomes)
+    assert (judgement.status, judgement.verdict) == (CycleStatus.INCONCLUSIVE, Verdict.INCONCLUSIVE)
+    assert judgement.detail == (
+        "999 requests scored (min_samples 1000), 0 of 50000 records unusable (max_reject_share 0.05)"
+    )
+
+
+def test_an_error_is_a_verdict_of_its_own() -> None:
+    judgement = failed("the teacher could not be loaded")
+    assert (judgement.status, judgement.verdict) == (CycleStatus.FAILED, Verdict.FAILED)
+    assert (judgement.reason, judgement.detail) == (VerdictReason.ERROR, "the teacher could not be loaded")
+
+
+def test_a_description_counts_cycles_and_says_what_has_no_value() -> None:
+    history = [make_point(0, disagreements=300), make_point(1, disagreements=300, kl=float("nan"))]
+    assert describe(outcomes_of(*history)) == "agreement 0.945455 below 0.95 for 2 cycles; kl not evaluated"

@@ -1,0 +1,135 @@
+"""Whether a fired rule orders a re-distillation, and with which alpha (the weight of the KL term)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import takewhile
+
+from db.records import Job, JobDecision, JobStatus, OrderReason
+from triggers.settings import AlphaPolicy
+
+_OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
+#: A job that made a candidate has used its alpha up, whatever the gates said.
+_COMPLETED = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
+_UNSUCCESSFUL = (JobStatus.REJECTED, JobStatus.FAILED)
+
+_DETAIL = {
+    OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
+    OrderReason.NOT_LATEST: "a later cycle is already judged",
+    OrderReason.JOB_OPEN: "a job is queued or running, or its candidate waits for `redistill models promote`",
+    OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} candidates in a row have failed "
+    "(max_attempts {policy.max_attempts})",
+    OrderReason.AT_FLOOR: "alpha {alpha_from} cannot go below alpha_floor {policy.alpha_floor}",
+    OrderReason.COOLDOWN: "the last job ended at {ladder.last_finished_at:%Y-%m-%dT%H:%M:%SZ}, less than "
+    "the cooldown of {policy.cooldown} ago",
+    OrderReason.ORDERED: "re-distillation with alpha {alpha_from} -> {alpha_to}",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Where a student stands on its way down in alpha. The ladder begins when it becomes current."""
+
+    wanted: bool  #: a rule with the action `redistill` has fired at this cycle
+    is_latest: bool  #: no later cycle of the monitor is judged
+    has_open_job: bool  #: one is queued or running, or its candidate waits to be promoted by a person
+    completed_alpha: Decimal | None  #: alpha_to of the ladder's newest job that made a candidate
+    student_alpha: Decimal | None  #: what the current student was distilled with, if known
+    failed_in_a_row: int  #: the ladder's newest jobs, back to its last success, that brought no student
+    last_finished_at: datetime | None  #: when the monitor's last job ended, however it ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The decision. `alpha_to` is below `alpha_from` when a job is ordered, and equal to it when not."""
+
+    reason: OrderReason
+    alpha_from: Decimal
+    alpha_to: Decimal
+    detail: str
+
+    @property
+    def is_exhausted(self) -> bool:
+        """A re-distillation was wanted, and none can help any more: the teacher needs retraining."""
+        return self.reason in {OrderReason.AT_FLOOR, OrderReason.ATTEMPTS_EXHAUSTED}
+
+
+def ladder_of(
+    jobs: Sequence[Job],
+    *,
+    began_at: datetime | None,
+    student_alpha: Decimal | None,
+    wanted: bool,
+    is_latest: bool,
+) -> Ladder:
+    """The ladder that a monitor's jobs, in any order, amount to.
+
+    `began_at` is when the current student was promoted (None: before all jobs). Jobs enqueued earlier were
+    about another student: they count for the open job and the cooldown only. A failed or cancelled job has
+    tried no alpha; a cancelled one has not failed either.
+    """
+    ended = sorted((job for job in jobs if job.status not in _OPEN), key=_ending, reverse=True)
+    own = [job for job in ended if began_at is None or job.enqueued_at >= began_at]
+    since_success = takewhile(lambda job: job.status is not JobStatus.SUCCEEDED, own)
+    return Ladder(
+        wanted=wanted,
+        is_latest=is_latest,
+        has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
+        completed_alpha=next((job.alpha_to for job in own if job.status in _COMPLETED), None),
+        student_alpha=student_alpha,
+        failed_in_a_row=sum(job.status in _UNSUCCESSFUL for job in since_success),
+        last_finished_at=ended[0].finished_at if ended else None,
+    )
+
+
+def decide(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> Order:
+    """Order one step down in alpha, or say why not; the first reason that applies is given, in this order:
+
+    not wanted, not the latest cycle, a job is open, attempts exhausted, at the floor, cooldown.
+
+    The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's. It
+    is clipped to the floor; only an alpha that is at the floor (or below it) already is AT_FLOOR. A cooldown
+    that ends exactly now has ended. Alphas are exact decimals in thousandths.
+    """
+    alpha_from = _current_alpha(policy, ladder)
+    reason = _reason(policy, ladder, alpha_from, now)
+    ordered = reason is OrderReason.ORDERED
+    alpha_to = max(alpha_from - policy.alpha_step, policy.alpha_floor) if ordered else alpha_from
+    alpha_to = _thousandths(alpha_to)
+    detail = _DETAIL[reason].format(policy=policy, ladder=ladder, alpha_from=alpha_from, alpha_to=alpha_to)
+    return Order(reason=reason, alpha_from=alpha_from, alpha_to=alpha_to, detail=detail)
+
+
+def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) -> OrderReason:
+    obstacles = (
+        (OrderReason.NOT_WANTED, not ladder.wanted),
+        (OrderReason.NOT_LATEST, not ladder.is_latest),
+        (OrderReason.JOB_OPEN, ladder.has_open_job),
+        (OrderReason.ATTEMPTS_EXHAUSTED, ladder.failed_in_a_row >= policy.max_attempts),
+        (OrderReason.AT_FLOOR, alpha <= policy.alpha_floor),
+        (OrderReason.COOLDOWN, _is_cooling_down(policy, ladder, now)),
+    )
+    return next((reason for reason, applies in obstacles if applies), OrderReason.ORDERED)
+
+
+def _is_cooling_down(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> bool:
+    return ladder.last_finished_at is not None and now - ladder.last_finished_at < policy.cooldown
+
+
+def _current_alpha(policy: AlphaPolicy, ladder: Ladder) -> Decimal:
+    known = (ladder.completed_alpha, ladder.student_alpha, policy.alpha)
+    return _thousandths(next(alpha for alpha in known if alpha is not None))
+
+
+def _thousandths(alpha: Decimal) -> Decimal:
+    return alpha.quantize(Decimal("0.001")).normalize()
+
+
+def _is_held(job: Job) -> bool:
+    # once promoted it is the current student itself, and its job lies before the ladder's beginning
+    return job.decision is JobDecision.HELD
+
+
+def _ending(job: Job) -> tuple[datetime, int]:
+    return (job.finished_at or job.enqueued_at, job.job_id)

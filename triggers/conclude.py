@@ -1,0 +1,247 @@
+"""The decision of a cycle and all its effects, as one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from db import history, leases, ledger, outbox, queue, results, versions
+from db.records import (
+    Claim,
+    CyclePoint,
+    CycleResult,
+    CycleStatus,
+    Lease,
+    NewJob,
+    OrderReason,
+    Role,
+    RuleOutcome,
+)
+from db.session import writing
+from triggers import alpha, incidents, rules, verdict
+from triggers.alpha import Order
+from triggers.incidents import Situation, Transition
+from triggers.message import message
+from triggers.settings import Alert, AlphaPolicy, Rule
+from triggers.verdict import Evidence, Judgement
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """By what a cycle is judged, and who hears of it."""
+
+    rules: tuple[Rule, ...]
+    alpha: AlphaPolicy
+    alerts: tuple[Alert, ...]
+    min_samples: int
+    max_reject_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What was decided, and the job that was queued, if any."""
+
+    judgement: Judgement
+    outcomes: tuple[RuleOutcome, ...]
+    order: Order
+    job_id: int | None
+
+
+def conclude(
+    engine: Engine, lease: Lease, claim: Claim, result: CycleResult, policy: Policy, now: datetime
+) -> Conclusion:
+    """Judge what a cycle measured; metrics, outcomes, verdict, job, incidents and messages commit
+    together or not at all.
+
+    Raises:
+        LeaseLostError: another process has taken the monitor; nothing was written.
+    """
+    evidence = _evidence(result, policy)
+    point = _point(claim, result, evidence.status)
+    with writing(engine) as connection:
+        leases.guard(connection, lease)
+        pair = (result.teacher_version, result.student_version)
+        is_evaluated = point.status is CycleStatus.EVALUATED
+        before = history.points_of_pair(connection, claim.slot, pair if is_evaluated else None)
+        outcomes = tuple(rules.evaluate(rule, (*before, point)) for rule in policy.rules)
+        judgement = verdict.judge(evidence, outcomes)
+        results.finish(
+            connection,
+            claim,
+            result,
+            status=judgement.status,
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            now=now,
+        )
+        results.add_outcomes(connection, claim, outcomes)
+        is_latest = not history.has_later_result(connection, claim.slot)
+        order = _order(connection, claim, result, outcomes, policy, is_latest=is_latest, now=now)
+        job_id = _enqueue(connection, claim, result, outcomes, order, policy, now)
+        situation = Situation(
+            judgement=judgement,
+            rules=policy.rules,
+            outcomes=outcomes,
+            order=order,
+            firing=outbox.firing(connection, claim.slot.monitor),
+            unevaluated=rules.unevaluated_in_a_row((*before, point)),
+            is_latest=is_latest,
+        )
+        _apply(connection, claim, situation, job_id, policy, now)
+    return Conclusion(judgement=judgement, outcomes=outcomes, order=order, job_id=job_id)
+
+
+def conclude_failure(
+    engine: Engine, lease: Lease, claim: Claim, error: str, policy: Policy, now: datetime
+) -> None:
+    """Record an attempt that ended in an error, and what that means for the incidents.
+
+    Raises:
+        LeaseLostError: another process has taken the monitor; nothing was written.
+    """
+    with writing(engine) as connection:
+        leases.guard(connection, lease)
+        ledger.fail(connection, claim, error, now)
+        until = claim.slot.window_end
+        recent = history.newest_points(connection, claim.slot.monitor, rules.BLIND_AFTER, until=until)
+        nothing_wanted = alpha.ladder_of((), began_at=None, student_alpha=None, wanted=False, is_latest=True)
+        situation = Situation(
+            judgement=verdict.failed(error),
+            rules=policy.rules,
+            outcomes=(),
+            order=alpha.decide(policy.alpha, nothing_wanted, now),
+            firing=outbox.firing(connection, claim.slot.monitor),
+            unevaluated=rules.unevaluated_in_a_row(recent),
+            is_latest=not history.has_later_result(connection, claim.slot),
+        )
+        _apply(connection, claim, situation, None, policy, now)
+
+
+def _evidence(result: CycleResult, policy: Policy) -> Evidence:
+    return Evidence(
+        n_scored=result.measurement.n if result.measurement else 0,
+        n_seen=result.traffic.n_seen,
+        n_rejected=result.traffic.n_rejected,
+        min_samples=policy.min_samples,
+        max_reject_share=policy.max_reject_share,
+    )
+
+
+def _point(claim: Claim, result: CycleResult, status: CycleStatus) -> CyclePoint:
+    measured = result.measurement
+    return CyclePoint(
+        window_end=claim.slot.window_end,
+        status=status,
+        teacher_version=result.teacher_version,
+        student_version=result.student_version,
+        n=measured.n if measured else None,
+        disagreements=measured.disagreements if measured else None,
+        kl=measured.kl.estimate if measured else None,
+        kl_t1=measured.kl_t1 if measured else None,
+        js=measured.js if measured else None,
+    )
+
+
+def _order(
+    connection: Connection,
+    claim: Claim,
+    result: CycleResult,
+    outcomes: Sequence[RuleOutcome],
+    policy: Policy,
+    *,
+    is_latest: bool,
+    now: datetime,
+) -> Order:
+    monitor = claim.slot.monitor
+    # another teacher begins another ladder; an open job counts whoever its teacher is
+    jobs = [
+        job
+        for job in queue.of_monitor(connection, monitor)
+        if job.status in queue.OPEN or job.teacher_version == result.teacher_version
+    ]
+    ladder = alpha.ladder_of(
+        jobs,
+        began_at=versions.current_since(connection, monitor, Role.STUDENT),
+        student_alpha=result.alpha,
+        wanted=_ordering_rule(outcomes, policy) is not None,
+        is_latest=is_latest,
+    )
+    return alpha.decide(policy.alpha, ladder, now)
+
+
+def _ordering_rule(outcomes: Sequence[RuleOutcome], policy: Policy) -> RuleOutcome | None:
+    ordering = {rule.name for rule in policy.rules if rule.action == "redistill"}
+    return next((outcome for outcome in outcomes if outcome.fired and outcome.rule in ordering), None)
+
+
+def _enqueue(
+    connection: Connection,
+    claim: Claim,
+    result: CycleResult,
+    outcomes: Sequence[RuleOutcome],
+    order: Order,
+    policy: Policy,
+    now: datetime,
+) -> int | None:
+    fired = _ordering_rule(outcomes, policy)
+    if fired is None or order.reason is not OrderReason.ORDERED:
+        return None
+    job = NewJob(
+        monitor=claim.slot.monitor,
+        cycle_id=claim.cycle_id,
+        rule=fired.rule,
+        reason=verdict.describe([fired]),
+        teacher_version=result.teacher_version,
+        student_version=result.student_version,
+        alpha_from=order.alpha_from,
+        alpha_to=order.alpha_to,
+        temperature=policy.alpha.temperature,
+    )
+    return queue.enqueue(connection, job, now)
+
+
+def _apply(
+    connection: Connection,
+    claim: Claim,
+    situation: Situation,
+    job_id: int | None,
+    policy: Policy,
+    now: datetime,
+) -> None:
+    for transition in incidents.plan(situation):
+        incident_id = _move(connection, claim, transition, job_id, now)
+        dedup_key = f"redistill:{claim.slot.monitor}:{incident_id}"
+        payload = message(claim, transition, situation, dedup_key=dedup_key, job_id=job_id, now=now)
+        for alert in policy.alerts:
+            if transition.severity in alert.severities:
+                outbox.add(
+                    connection,
+                    incident_id=incident_id,
+                    channel=alert.name,
+                    event=transition.to_state,
+                    dedup_key=dedup_key,
+                    payload=payload,
+                    now=now,
+                )
+
+
+def _move(
+    connection: Connection, claim: Claim, transition: Transition, job_id: int | None, now: datetime
+) -> int:
+    if transition.incident_id is not None:
+        outbox.resolve(connection, transition.incident_id, now)
+        return transition.incident_id
+    return outbox.open_incident(
+        connection,
+        monitor=claim.slot.monitor,
+        kind=transition.kind,
+        severity=transition.severity,
+        summary=transition.summary,
+        cycle_id=claim.cycle_id,
+        job_id=job_id,
+        now=now,
+    )

@@ -1,0 +1,156 @@
+"""What a judged cycle changes about the incidents of its monitor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from db.errors import RedistillError
+from db.records import (
+    CycleStatus,
+    Incident,
+    IncidentKind,
+    IncidentState,
+    OrderReason,
+    RuleOutcome,
+    Severity,
+    Verdict,
+)
+from triggers.alpha import Order
+from triggers.rules import BLIND_AFTER
+from triggers.settings import Rule
+from triggers.verdict import Judgement, describe
+
+#: Where an incident may go from each state. None: there is no incident yet. A resolved one stays so: the
+#: next time a new incident opens.
+TRANSITIONS: Final[dict[IncidentState | None, frozenset[IncidentState]]] = {
+    None: frozenset({IncidentState.FIRING}),
+    IncidentState.FIRING: frozenset({IncidentState.RESOLVED}),
+    IncidentState.RESOLVED: frozenset(),
+}
+
+_LOUDNESS = tuple(Severity)
+
+
+class TransitionRefusedError(RedistillError):
+    """An incident of the kind {kind} cannot go from {from_state} to {to_state}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """One change of one incident's state; a change that TRANSITIONS does not allow cannot be made."""
+
+    kind: IncidentKind
+    from_state: IncidentState | None
+    to_state: IncidentState
+    severity: Severity
+    summary: str  #: one line, with the numbers against the thresholds
+    incident_id: int | None  #: None while the incident is yet to be opened
+
+    def __post_init__(self) -> None:
+        if self.to_state not in TRANSITIONS[self.from_state]:
+            raise TransitionRefusedError(kind=self.kind, from_state=self.from_state, to_state=self.to_state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is known when a cycle has been judged and the order, if any, decided."""
+
+    judgement: Judgement
+    rules: Sequence[Rule]
+    outcomes: Sequence[RuleOutcome]
+    order: Order
+    firing: Sequence[Incident]  #: the monitor's open incidents, at most one of each kind
+    unevaluated: int  #: the newest cycles in a row, this one included, that were not evaluated
+    is_latest: bool  #: no later cycle of the monitor is judged
+
+    @property
+    def is_evaluated(self) -> bool:
+        """The cycle had evidence enough for a verdict."""
+        return self.judgement.status is CycleStatus.EVALUATED
+
+    @property
+    def is_healthy(self) -> bool:
+        """The cycle had evidence enough, and no rule is breached."""
+        return self.is_evaluated and self.judgement.verdict is Verdict.HEALTHY
+
+    @property
+    def fired(self) -> list[RuleOutcome]:
+        """The outcomes that fired at this cycle."""
+        return [outcome for outcome in self.outcomes if outcome.fired]
+
+    def open_incident(self, kind: IncidentKind) -> Incident | None:
+        """The firing incident of `kind`, if there is one."""
+        return next((incident for incident in self.firing if incident.kind is kind), None)
+
+
+def plan(situation: Situation) -> tuple[Transition, ...]:
+    """The transitions that the cycle calls for, at most one a kind, in the order of IncidentKind.
+
+    `drift` opens when a rule fires, as loud as the loudest fired rule; `retrain-teacher` (critical) when a
+    re-distillation was wanted and the ladder is at its end; both resolve at an evaluated healthy cycle, so
+    missing data never resolves them. `blind` (error) opens at the third cycle in a row without evidence, or
+    later, and resolves at any evaluated cycle. An open incident is not opened again. A cycle that was filled
+    in behind a later one speaks of the past and changes nothing.
+    """
+    if not situation.is_latest:
+        return ()
+    wanted = (_drift(situation), _retrain_teacher(situation), _blind(situation))
+    return tuple(transition for transition in wanted if transition is not None)
+
+
+def _drift(now: Situation) -> Transition | None:
+    incident = now.open_incident(IncidentKind.DRIFT)
+    if incident is not None:
+        return _resolved(incident, describe(now.outcomes)) if now.is_healthy else None
+    if not now.fired:
+        return None
+    ordered = now.order.reason is OrderReason.ORDERED
+    consequence = f"ordered: {now.order.detail}" if ordered else f"nothing ordered: {now.order.detail}"
+    return _opened(IncidentKind.DRIFT, _loudest(now), f"{describe(now.fired)}; {consequence}")
+
+
+def _retrain_teacher(now: Situation) -> Transition | None:
+    incident = now.open_incident(IncidentKind.RETRAIN_TEACHER)
+    if incident is not None:
+        return _resolved(incident, describe(now.outcomes)) if now.is_healthy else None
+    if not now.order.is_exhausted:
+        return None
+    summary = f"{describe(now.fired)}; re-distillation is at its end: {now.order.detail}; retrain the teacher"
+    return _opened(IncidentKind.RETRAIN_TEACHER, Severity.CRITICAL, summary)
+
+
+def _blind(now: Situation) -> Transition | None:
+    incident = now.open_incident(IncidentKind.BLIND)
+    if incident is not None:
+        return _resolved(incident, now.judgement.detail) if now.is_evaluated else None
+    if now.unevaluated < BLIND_AFTER:
+        return None
+    summary = f"{now.unevaluated} cycles in a row without a verdict; the last: {now.judgement.detail}"
+    return _opened(IncidentKind.BLIND, Severity.ERROR, summary)
+
+
+def _loudest(now: Situation) -> Severity:
+    fired = {outcome.rule for outcome in now.fired}
+    return max((rule.severity for rule in now.rules if rule.name in fired), key=_LOUDNESS.index)
+
+
+def _opened(kind: IncidentKind, severity: Severity, summary: str) -> Transition:
+    return Transition(
+        kind=kind,
+        from_state=None,
+        to_state=IncidentState.FIRING,
+        severity=severity,
+        summary=summary,
+        incident_id=None,
+    )
+
+
+def _resolved(incident: Incident, summary: str) -> Transition:
+    return Transition(
+        kind=incident.kind,
+        from_state=incident.state,
+        to_state=IncidentState.RESOLVED,
+        severity=incident.severity,
+        summary=summary,
+        incident_id=incident.incident_id,
+    )

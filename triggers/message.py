@@ -1,0 +1,44 @@
+"""What the on-call reads: one JSON document for every channel, schema `redistill.incident/1`."""
+
+from dataclasses import asdict
+from datetime import datetime
+
+import orjson
+
+from db.records import Claim
+from triggers.incidents import Situation, Transition
+
+
+def message(
+    claim: Claim,
+    transition: Transition,
+    situation: Situation,
+    *,
+    dedup_key: str,
+    job_id: int | None,
+    now: datetime,
+) -> str:
+    """What happened, since when, the numbers against the thresholds, and what was ordered."""
+    order = situation.order
+    document = {
+        "schema": "redistill.incident/1",
+        "dedup_key": dedup_key,
+        "event": transition.to_state,
+        "kind": transition.kind,
+        "severity": transition.severity,
+        "summary": transition.summary,
+        "monitor": claim.slot.monitor,
+        "at": now,
+        "cycle_id": claim.cycle_id,
+        "window_start": claim.slot.window_start,
+        "window_end": claim.slot.window_end,
+        "verdict": situation.judgement.verdict,
+        "rules": [asdict(outcome) for outcome in situation.outcomes],
+        "order": {
+            "reason": order.reason,
+            "job_id": job_id,
+            "alpha_from": str(order.alpha_from),
+            "alpha_to": str(order.alpha_to),
+        },
+    }
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z).decode()

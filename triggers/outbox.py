@@ -1,0 +1,61 @@
+"""Sends what waits in the outbox. A message is marked after its channel has accepted it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import structlog
+from sqlalchemy import Engine
+
+from db import outbox
+from db.records import Delivery
+from db.session import writing
+from triggers.backoff import MAX_ATTEMPTS, next_delay
+from triggers.channels.port import Channel, Receipt, SendResult
+
+#: How long a message that is being sent is hidden from other senders; longer than any timeout.
+HOLD = timedelta(minutes=2)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox:
+    """The configured channels, by name."""
+
+    engine: Engine
+    channels: Mapping[str, Channel]
+    rng: np.random.Generator
+
+    def deliver_due(self, now: datetime) -> int:
+        """Send every message that is due at `now`; returns how many were accepted."""
+        return sum(self._deliver_all(name, channel, now) for name, channel in self.channels.items())
+
+    def _deliver_all(self, name: str, channel: Channel, now: datetime) -> int:
+        delivered = 0
+        while (delivery := self._take(name, now)) is not None:
+            receipt = channel.send(delivery, now=now)
+            self._settle(delivery, receipt, now)
+            delivered += receipt.result is SendResult.DELIVERED
+        return delivered
+
+    def _take(self, channel: str, now: datetime) -> Delivery | None:
+        with writing(self.engine) as connection:
+            return outbox.take_due(connection, channel, now, hold=HOLD)
+
+    def _settle(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
+        log = _log.bind(channel=delivery.channel, incident_id=delivery.incident_id, attempt=delivery.attempts)
+        with writing(self.engine) as connection:
+            if receipt.result is SendResult.DELIVERED:
+                outbox.mark_delivered(connection, delivery.delivery_id, now)
+                log.info("message delivered", message_event=delivery.event.value)
+            elif receipt.result is SendResult.REFUSED or delivery.attempts >= MAX_ATTEMPTS:
+                outbox.mark_dead(connection, delivery.delivery_id, receipt.error or "")
+                log.error("message given up", error=receipt.error)
+            else:
+                delay = next_delay(
+                    delivery.attempts, self.rng, retry_after_seconds=receipt.retry_after_seconds
+                )
+                outbox.mark_retry(connection, delivery.delivery_id, receipt.error or "", at=now + delay)
+                log.warning("message waits", error=receipt.error, seconds=delay.total_seconds())

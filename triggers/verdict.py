@@ -1,0 +1,109 @@
+"""From a cycle's evidence and its rules' outcomes to one verdict. Without evidence there is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from db.records import CycleStatus, RuleOutcome, Verdict, VerdictReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """How much a cycle has to go on, and how much it needs."""
+
+    n_scored: int  #: sampled requests that both models scored
+    n_seen: int  #: distinct usable requests of the window
+    n_rejected: int  #: unusable records of the window
+    min_samples: int  #: a verdict needs at least so many scored requests
+    max_reject_share: float  #: and at most this share of unusable records; a tie is enough
+
+    @property
+    def status(self) -> CycleStatus:
+        """EVALUATED when a verdict may be given, otherwise INCONCLUSIVE."""
+        return CycleStatus.INCONCLUSIVE if self.shortfall else CycleStatus.EVALUATED
+
+    @property
+    def shortfall(self) -> VerdictReason | None:
+        """What is missing, or None. Rejects come first: they may be why there are few samples."""
+        if self._too_many_rejects:
+            return VerdictReason.TOO_MANY_REJECTS
+        return VerdictReason.TOO_FEW_SAMPLES if self.n_scored < self.min_samples else None
+
+    @property
+    def _too_many_rejects(self) -> bool:
+        records = self.n_seen + self.n_rejected
+        allowed = Fraction(str(self.max_reject_share))  # the decimal as written, not its nearest double
+        return self.n_rejected > allowed * records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a cycle says about the student, and why, in one line."""
+
+    status: CycleStatus
+    verdict: Verdict
+    reason: VerdictReason
+    detail: str
+
+
+def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
+    """The verdict of a cycle that ran to its end.
+
+    `outcomes` are its rules' (triggers.rules.evaluate, for a point of status `evidence.status`); without
+    evidence enough they are not looked at. No rules at all: healthy.
+    """
+    if evidence.shortfall is not None:
+        return Judgement(
+            status=CycleStatus.INCONCLUSIVE,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=evidence.shortfall,
+            detail=_shortage(evidence),
+        )
+    reason = _reason(outcomes)
+    healthy = reason is VerdictReason.WITHIN_RULES
+    return Judgement(
+        status=CycleStatus.EVALUATED,
+        verdict=Verdict.HEALTHY if healthy else Verdict.BREACHED,
+        reason=reason,
+        detail=describe(outcomes if healthy else [outcome for outcome in outcomes if outcome.breached]),
+    )
+
+
+def failed(error: str) -> Judgement:
+    """The verdict of a cycle that an error, told in one line, has ended."""
+    return Judgement(
+        status=CycleStatus.FAILED, verdict=Verdict.FAILED, reason=VerdictReason.ERROR, detail=error
+    )
+
+
+def describe(outcomes: Sequence[RuleOutcome]) -> str:
+    """Each outcome's number against its threshold, in one line."""
+    return "; ".join(_describe(outcome) for outcome in outcomes) or "no rules"
+
+
+def _reason(outcomes: Sequence[RuleOutcome]) -> VerdictReason:
+    if any(outcome.fired for outcome in outcomes):
+        return VerdictReason.RULE_FIRED
+    if any(outcome.breached for outcome in outcomes):
+        return VerdictReason.RULE_BREACHED
+    return VerdictReason.WITHIN_RULES
+
+
+def _shortage(evidence: Evidence) -> str:
+    records = evidence.n_seen + evidence.n_rejected
+    return (
+        f"{evidence.n_scored} requests scored (min_samples {evidence.min_samples}), {evidence.n_rejected} "
+        f"of {records} records unusable (max_reject_share {evidence.max_reject_share})"
+    )
+
+
+def _describe(outcome: RuleOutcome) -> str:
+    if outcome.value is None:
+        return f"{outcome.metric} not evaluated"
+    if not outcome.breached:
+        return f"{outcome.metric} {outcome.value:.6g} within {outcome.threshold:.6g}"
+    side = "below" if outcome.value < outcome.threshold else "above"
+    cycles = "cycle" if outcome.streak == 1 else "cycles"
+    return (
+        f"{outcome.metric} {outcome.value:.6g} {side} {outcome.threshold:.6g} for {outcome.streak} {cycles}"
+    )
