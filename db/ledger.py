@@ -4,16 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from db.records import (
-    Claim,
-    CycleStatus,
-    Slot,
-    Verdict,
-    VerdictReason,
-)
-from db.tables import cycles
+from db.records import Claim, CycleStatus, Slot, Verdict, VerdictReason
+from db.tables import UTCDateTime, cycles
 
 UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
 
@@ -25,7 +19,16 @@ class Unfinished:
     slot: Slot
     status: CycleStatus
     attempt: int
-    finished_at: datetime | None
+    started_at: datetime
+    finished_at: datetime | None  #: None if the process died, or was asked to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A stretch of time between two windows in the ledger that no window covers."""
+
+    start: datetime
+    end: datetime
 
 
 def last_end(connection: Connection, monitor: str) -> datetime | None:
@@ -50,10 +53,31 @@ def unfinished(connection: Connection, monitor: str) -> tuple[Unfinished, ...]:
             slot=Slot(monitor=monitor, window_start=row.window_start, window_end=row.window_end),
             status=CycleStatus(row.status),
             attempt=row.attempt,
+            started_at=row.started_at,
             finished_at=row.finished_at,
         )
         for row in rows
     )
+
+
+def gaps(connection: Connection, monitor: str, *, since: datetime) -> tuple[Gap, ...]:
+    """The gaps that end after `since`, oldest first: a run by hand leaves one behind the windows that
+    are in the ledger already.
+    """
+    this_monitor = cycles.c.monitor == monitor
+    newest_before = select(func.max(cycles.c.window_end)).where(this_monitor, cycles.c.window_end <= since)
+    previous = func.lag(cycles.c.window_end, type_=UTCDateTime()).over(order_by=cycles.c.window_end)
+    windows = (
+        select(previous.label("start"), cycles.c.window_start.label("end"))
+        .where(this_monitor, cycles.c.window_end >= func.coalesce(newest_before.scalar_subquery(), since))
+        .subquery()
+    )
+    rows = connection.execute(
+        select(windows)
+        .where(windows.c.start < windows.c.end, windows.c.end > since)
+        .order_by(windows.c.start)
+    )
+    return tuple(Gap(start=row.start, end=row.end) for row in rows)
 
 
 def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
@@ -125,5 +149,10 @@ def give_back(connection: Connection, claim: Claim) -> None:
         connection.execute(
             update(cycles)
             .where(cycles.c.id == claim.cycle_id)
-            .values(status=CycleStatus.FAILED, verdict=Verdict.FAILED, attempt=claim.attempt - 1)
+            .values(
+                status=CycleStatus.FAILED,
+                verdict=Verdict.FAILED,
+                verdict_reason=VerdictReason.ERROR,
+                attempt=claim.attempt - 1,
+            )
         )

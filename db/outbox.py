@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Update, insert, select, update
 
 from db.records import Delivery, DeliveryState, Incident, IncidentKind, IncidentState, Severity
 from db.tables import deliveries, incidents
@@ -158,16 +158,16 @@ def mark_delivered(connection: Connection, delivery_id: int, now: datetime) -> N
 
 
 def mark_retry(connection: Connection, delivery_id: int, error: str, *, at: datetime) -> None:
-    """Send it again at `at`."""
-    connection.execute(
-        update(deliveries).where(deliveries.c.id == delivery_id).values(next_attempt_at=at, last_error=error)
-    )
+    """Send it again at `at`, unless another sender has brought it to an end meanwhile."""
+    connection.execute(_pending(delivery_id).values(next_attempt_at=at, last_error=error))
 
 
 def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:
-    """Give it up."""
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id)
-        .values(state=DeliveryState.DEAD, last_error=error)
+    """Give it up, unless another sender has delivered it meanwhile."""
+    connection.execute(_pending(delivery_id).values(state=DeliveryState.DEAD, last_error=error))
+
+
+def _pending(delivery_id: int) -> Update:
+    return update(deliveries).where(
+        deliveries.c.id == delivery_id, deliveries.c.state == DeliveryState.PENDING
     )

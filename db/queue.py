@@ -71,8 +71,14 @@ def claim(
     lease = leases.acquire(connection, f"job:{job.job_id}", owner=owner, seconds=lease_seconds)
     if lease is None:
         return None
-    values = {"status": JobStatus.RUNNING, "attempt": job.attempt + 1, "started_at": now}
-    connection.execute(update(jobs).where(jobs.c.id == job.job_id).values(values))
+    begun = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.job_id, jobs.c.status.in_(OPEN))
+        .values(status=JobStatus.RUNNING, attempt=jobs.c.attempt + 1, started_at=now)
+    )
+    if begun.rowcount != 1:  # it was finished or cancelled after we had read it
+        leases.release(connection, lease)
+        return None
     return get(connection, job.job_id), lease
 
 
@@ -122,6 +128,23 @@ def cancel(connection: Connection, job_id: int, now: datetime) -> None:
     if changed.rowcount != 1:
         status = get(connection, job_id).status
         raise JobStateError(job_id=job_id, status=status, wanted="queued or running", verb="cancelled")
+
+
+def retry(connection: Connection, job_id: int) -> None:
+    """Queue a failed or cancelled job again, with all its attempts.
+
+    Raises:
+        JobStateError: it is neither.
+        IntegrityError: the monitor has an open job (a unique index sees to it).
+    """
+    changed = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_((JobStatus.FAILED, JobStatus.CANCELLED)))
+        .values(status=JobStatus.QUEUED, attempt=0, finished_at=None)
+    )
+    if changed.rowcount != 1:
+        status = get(connection, job_id).status
+        raise JobStateError(job_id=job_id, status=status, wanted="failed or cancelled", verb="retried")
 
 
 def is_running(connection: Connection, job: Job) -> bool:

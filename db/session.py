@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from db.errors import RedistillError
 
 POSTGRES_OPTIONS = "-c lock_timeout=10s -c statement_timeout=60s -c timezone=UTC"
+CONNECT_SECONDS = 10
+_SQLITE = {"sqlite", "sqlite+pysqlite"}
+_POSTGRES = {"postgresql", "postgresql+psycopg"}
 
 
 class DatabaseUrlError(RedistillError):
@@ -30,28 +33,41 @@ def connect(url: str) -> Engine:
     """An engine for `url`; nothing is opened yet.
 
     Raises:
-        DatabaseUrlError: the URL names neither SQLite nor PostgreSQL.
+        DatabaseUrlError: the URL names neither a SQLite file nor PostgreSQL by psycopg.
     """
-    try:
-        parsed = make_url(url)
-        dialect = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise DatabaseUrlError(url=url) from error
-    if dialect == "sqlite":
+    parsed = _parsed(url)
+    if parsed.drivername in _SQLITE and parsed.database not in {None, "", ":memory:"}:
         engine = create_engine(parsed, connect_args={"timeout": 30})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    if dialect == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"options": POSTGRES_OPTIONS})
-    raise DatabaseUrlError(url=parsed.render_as_string(hide_password=True))
+    if parsed.drivername in _POSTGRES:
+        asked = parsed.query  # what the URL itself asks for wins
+        options = {
+            "options": f"{POSTGRES_OPTIONS} {asked.get('options', '')}",
+            "connect_timeout": asked.get("connect_timeout", CONNECT_SECONDS),
+        }
+        return create_engine(parsed, pool_pre_ping=True, connect_args=options)
+    raise DatabaseUrlError(url=without_password(parsed))
+
+
+def without_password(url: URL) -> str:
+    """The URL as it may be shown and logged."""
+    secrets = [key for key in url.query if "password" in key]
+    return url.difference_update_query(secrets).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        raise DatabaseUrlError(url=url.rpartition("@")[2]) from error  # before the @ stands the password
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
     connection.isolation_level = None  # SQLAlchemy begins transactions; the driver must not
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA busy_timeout = 30000")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
@@ -65,29 +81,23 @@ def _begin_sqlite(connection: Connection) -> None:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes; commits at the end of the block, or leaves no trace."""
-    try:
-        connection = engine.connect()
-    except OperationalError as error:
-        raise _unreachable(engine, error) from error
-    with connection, connection.begin():
+    with _opened(engine) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One consistent view of the database; blocks no writer."""
-    try:
-        connection = engine.connect().execution_options(
-            redistill_read_only=True,
-            **({"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}),
-        )
-    except OperationalError as error:
-        raise _unreachable(engine, error) from error
-    with connection:
+    """One consistent view of the database, from the first query on; blocks no writer."""
+    with _opened(engine) as connection:
+        connection.execution_options(redistill_read_only=True)
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 
-def _unreachable(engine: Engine, error: OperationalError) -> DatabaseUnreachableError:
-    return DatabaseUnreachableError(
-        url=engine.url.render_as_string(hide_password=True), cause=str(error.orig).splitlines()[0]
-    )
+def _opened(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except OperationalError as error:
+        cause = " ".join(str(error.orig).split())
+        raise DatabaseUnreachableError(url=without_password(engine.url), cause=cause) from error

@@ -129,13 +129,15 @@ def add_evaluations(
         for evaluation in evaluated
         for metric in evaluation.metrics
     ]
-    connection.execute(insert(evaluations), rows)
+    if rows:
+        connection.execute(insert(evaluations), rows)
 
 
 def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[GateOutcome]) -> None:
     """Store what the gates said of a job's candidate."""
     rows = [{"job_id": job_id, **asdict(outcome), "value": _or_null(outcome.value)} for outcome in outcomes]
-    connection.execute(insert(gate_outcomes), rows)
+    if rows:
+        connection.execute(insert(gate_outcomes), rows)
 
 
 def _or_null(value: float) -> float | None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
 from sqlalchemy import Connection, Engine
 
 from db import history, leases, ledger, outbox, queue, results, versions
@@ -13,6 +12,7 @@ from db.records import (
     CyclePoint,
     CycleResult,
     CycleStatus,
+    Job,
     Lease,
     NewJob,
     OrderReason,
@@ -26,8 +26,6 @@ from triggers.incidents import Situation, Transition
 from triggers.message import message
 from triggers.settings import Alert, AlphaPolicy, Rule
 from triggers.verdict import Evidence, Judgement
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +47,15 @@ class Conclusion:
     outcomes: tuple[RuleOutcome, ...]
     order: Order
     job_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Standing:
+    """What the decision rests on besides the cycle itself."""
+
+    jobs: tuple[Job, ...]
+    student_since: datetime | None  #: when the current student became the current one
+    is_latest: bool  #: no later cycle is judged, and the student that was measured is still the current one
 
 
 def conclude(
@@ -79,8 +86,8 @@ def conclude(
             now=now,
         )
         results.add_outcomes(connection, claim, outcomes)
-        is_latest = not history.has_later_result(connection, claim.slot)
-        order = _order(connection, claim, result, outcomes, policy, is_latest=is_latest, now=now)
+        standing = _standing(connection, claim, result)
+        order = _order(result, outcomes, standing, policy, now)
         job_id = _enqueue(connection, claim, result, outcomes, order, policy, now)
         situation = Situation(
             judgement=judgement,
@@ -89,7 +96,7 @@ def conclude(
             order=order,
             firing=outbox.firing(connection, claim.slot.monitor),
             unevaluated=rules.unevaluated_in_a_row((*before, point)),
-            is_latest=is_latest,
+            is_latest=standing.is_latest,
         )
         _apply(connection, claim, situation, job_id, policy, now)
     return Conclusion(judgement=judgement, outcomes=outcomes, order=order, job_id=job_id)
@@ -146,29 +153,35 @@ def _point(claim: Claim, result: CycleResult, status: CycleStatus) -> CyclePoint
     )
 
 
-def _order(
-    connection: Connection,
-    claim: Claim,
-    result: CycleResult,
-    outcomes: Sequence[RuleOutcome],
-    policy: Policy,
-    *,
-    is_latest: bool,
-    now: datetime,
-) -> Order:
+def _standing(connection: Connection, claim: Claim, result: CycleResult) -> _Standing:
     monitor = claim.slot.monitor
+    # The jobs are read before the student: one that ends in between with a promotion must not look as
+    # if it had never been, and its student as if nobody had replaced it.
+    jobs = queue.of_monitor(connection, monitor)
+    student = versions.current(connection, monitor, Role.STUDENT)
+    is_replaced = student is not None and student.version != result.student_version
+    return _Standing(
+        jobs=jobs,
+        student_since=versions.current_since(connection, monitor, Role.STUDENT),
+        is_latest=not is_replaced and not history.has_later_result(connection, claim.slot),
+    )
+
+
+def _order(
+    result: CycleResult, outcomes: Sequence[RuleOutcome], standing: _Standing, policy: Policy, now: datetime
+) -> Order:
     # another teacher begins another ladder; an open job counts whoever its teacher is
     jobs = [
         job
-        for job in queue.of_monitor(connection, monitor)
+        for job in standing.jobs
         if job.status in queue.OPEN or job.teacher_version == result.teacher_version
     ]
     ladder = alpha.ladder_of(
         jobs,
-        began_at=versions.current_since(connection, monitor, Role.STUDENT),
+        began_at=standing.student_since,
         student_alpha=result.alpha,
         wanted=_ordering_rule(outcomes, policy) is not None,
-        is_latest=is_latest,
+        is_latest=standing.is_latest,
     )
     return alpha.decide(policy.alpha, ladder, now)
 

@@ -29,16 +29,20 @@ class Outbox:
     rng: np.random.Generator
 
     def deliver_due(self, now: datetime) -> int:
-        """Send every message that is due at `now`; returns how many were accepted."""
-        return sum(self._deliver_all(name, channel, now) for name, channel in self.channels.items())
+        """Send the next message of each channel that is due at `now`; returns how many were accepted.
 
-    def _deliver_all(self, name: str, channel: Channel, now: datetime) -> int:
-        delivered = 0
-        while (delivery := self._take(name, now)) is not None:
-            receipt = channel.send(delivery, now=now)
-            self._settle(delivery, receipt, now)
-            delivered += receipt.result is SendResult.DELIVERED
-        return delivered
+        One a channel, so that a channel that answers slowly delays the others by one message only, and
+        so that no message is taken by a clock that has stood still while others were sent.
+        """
+        return sum(self._deliver_next(name, channel, now) for name, channel in self.channels.items())
+
+    def _deliver_next(self, name: str, channel: Channel, now: datetime) -> bool:
+        delivery = self._take(name, now)
+        if delivery is None:
+            return False
+        receipt = channel.send(delivery, now=now)
+        self._settle(delivery, receipt, now)
+        return receipt.result is SendResult.DELIVERED
 
     def _take(self, channel: str, now: datetime) -> Delivery | None:
         with writing(self.engine) as connection:
