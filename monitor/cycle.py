@@ -1,0 +1,102 @@
+"""One cycle, from a window of traffic to its numbers: sample, score with both, archive, measure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.records import Archive, Claim, CycleResult, Measurement
+from monitor import archive
+from monitor.archive import ScoredSample
+from monitor.measure import measure
+from monitor.models import Model, match_labels
+from monitor.pair import Pair, PairSource
+from monitor.scoring import score
+from monitor.settings import MonitorSection, TrafficSection
+from monitor.sources.files import FilesSource, WindowSample
+from monitor.stop import Stopped
+
+#: Shows how far a piece of work has come: what, done, of how many.
+Show = Callable[[str, int, int], None]
+
+
+@dataclass(kw_only=True)
+class CycleMeasurer:
+    """Measures claimed slots; keeps the models and what it learned of the files from slot to slot."""
+
+    monitor: MonitorSection
+    traffic: TrafficSection
+    pairs: PairSource
+    tokens_per_batch: int
+    temperature: float
+    clock: Callable[[], datetime]
+    show: Show
+    _source: FilesSource | None = field(default=None, init=False)
+    _labels: tuple[str, ...] = field(default=(), init=False)
+
+    def __call__(self, claim: Claim, stopped: Stopped) -> CycleResult:
+        """Everything that the slot's window says; nothing is written but the archive.
+
+        Raises:
+            RedistillError: no traffic folder, an unusable model, an archive that cannot be written.
+            StoppedError: `stopped` said so.
+        """
+        pair = self.pairs.current(self.clock())
+        window = self._sample(claim, pair, stopped)
+        scored = self._score(claim, pair, window, stopped)
+        return CycleResult(
+            traffic=window.traffic,
+            measurement=self._measure(scored) if window.requests else None,
+            archive=self._archive(scored) if window.requests else None,
+            teacher_version=pair.teacher.version,
+            student_version=pair.student.version,
+            alpha=pair.alpha,
+            temperature=self.temperature,
+        )
+
+    def _sample(self, claim: Claim, pair: Pair, stopped: Stopped) -> WindowSample:
+        if self._source is None or self._labels != pair.teacher.labels:
+            self._source = FilesSource(self.traffic, pair.teacher.labels)
+            self._labels = pair.teacher.labels
+        return self._source.read_window(
+            claim.slot.window_start,
+            claim.slot.window_end,
+            k=self.monitor.sample_size,
+            stopped=stopped,
+        )
+
+    def _score(self, claim: Claim, pair: Pair, window: WindowSample, stopped: Stopped) -> ScoredSample:
+        texts = [request.text for request in window.requests]
+        student_logits = self._logits(pair.student, "student", texts, stopped)
+        return ScoredSample(
+            slot=claim.slot,
+            labels=pair.teacher.labels,
+            teacher_version=pair.teacher.version,
+            student_version=pair.student.version,
+            temperature=self.temperature,
+            requests=window.requests,
+            teacher_logits=self._logits(pair.teacher, "teacher", texts, stopped),
+            student_logits=student_logits[:, match_labels(pair.teacher, pair.student)],
+        )
+
+    def _logits(self, model: Model, name: str, texts: Sequence[str], stopped: Stopped) -> NDArray[np.float32]:
+        return score(
+            model,
+            texts,
+            tokens_per_batch=self.tokens_per_batch,
+            stopped=stopped,
+            progress=lambda done: self.show(name, done, len(texts)),
+        )
+
+    def _measure(self, sample: ScoredSample) -> Measurement:
+        return measure(
+            sample.teacher_logits, sample.student_logits, sample.labels, temperature=self.temperature
+        )
+
+    def _archive(self, sample: ScoredSample) -> Archive:
+        written = archive.write(self.monitor.archive, sample)
+        oldest = sample.slot.window_end - timedelta(days=self.monitor.archive_days)
+        archive.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
+        return written

@@ -1,0 +1,232 @@
+"""The daemon's loop: which slots are due, one attempt at each, and the messages that wait."""
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import attrgetter
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Engine
+
+from db import leases, ledger
+from db.errors import LeaseLostError, RedistillError
+from db.heartbeat import Heartbeat
+from db.ledger import Gap, Unfinished
+from db.records import Claim, CycleResult, CycleStatus, Lease, Slot
+from db.session import writing
+from monitor.schedule import due_slots, make_trigger, slot_at, slots_between
+from monitor.settings import MonitorSection
+from monitor.stop import Stopped, StoppedError
+from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
+
+LEASE_SECONDS = 30.0
+_LONGEST_WAIT = 6  #: as a power of two, in minutes
+
+#: Measures one claimed slot; asks the second argument between steps whether to stop.
+MeasureSlot = Callable[[Claim, Stopped], CycleResult]
+#: Sends what is due in the outbox; returns how many messages were accepted: then there may be more.
+Deliver = Callable[[datetime], int]
+#: Which slots to attempt, in their order; asked under the lease.
+_FindSlots = Callable[[Lease], Iterable[Slot]]
+
+
+class MonitorBusyError(RedistillError):
+    """Another process runs the monitor {monitor!r} now: stop it first, or let it do the work."""
+
+
+def utc_now() -> datetime:
+    """The present, aware."""
+    return datetime.now(UTC)  # noqa: TID251 - the daemon is one of the rooms that read the clock
+
+
+def is_due_again(unfinished: Unfinished, now: datetime, catch_up: timedelta) -> bool:
+    """Whether a slot that did not end is tried again, as long as it is not older than `catch_up`.
+
+    At once if its process was asked to stop; 1, 2, 4, … minutes after an error, 64 at most; and if the
+    process died, at once the first time, and then 1, 2, 4, … minutes after the attempt began: so a slot
+    that kills its process does not hold up the others.
+    """
+    if unfinished.slot.window_end < now - catch_up:
+        return False
+    if unfinished.status is CycleStatus.RUNNING:
+        return now >= unfinished.started_at + _wait_after(unfinished.attempt - 1)
+    return unfinished.finished_at is None or now >= unfinished.finished_at + _wait_after(unfinished.attempt)
+
+
+def _wait_after(failures: int) -> timedelta:
+    return timedelta(minutes=2 ** min(failures - 1, _LONGEST_WAIT)) if failures else timedelta(0)
+
+
+class SlotRunner:
+    """Attempts slots of one monitor, under its lease."""
+
+    def __init__(self, engine: Engine, section: MonitorSection, measure: MeasureSlot, policy: Policy) -> None:
+        self._engine = engine
+        self._section = section
+        self._trigger = make_trigger(section)
+        self._measure = measure
+        self._policy = policy
+        self._owner = leases.new_owner()
+
+    def run_due(self, stopped: Stopped) -> int:
+        """Attempt every due slot, oldest first; 0 at once if another process holds the monitor."""
+        try:
+            return self._holding_the_lease(self._due_slots, stopped)
+        except MonitorBusyError:
+            return 0
+
+    def run(self, slots: Iterable[Slot], stopped: Stopped) -> int:
+        """Attempt the given slots, in their order; those that have ended already are left as they are.
+
+        Raises:
+            MonitorBusyError: another process holds the monitor.
+        """
+        return self._holding_the_lease(lambda _lease: slots, stopped)
+
+    def _holding_the_lease(self, find: _FindSlots, stopped: Stopped) -> int:
+        name = self._section.name
+        with writing(self._engine) as connection:
+            lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=LEASE_SECONDS)
+        if lease is None:
+            raise MonitorBusyError(monitor=name)
+        try:
+            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
+                return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost)
+        finally:
+            with writing(self._engine) as connection:
+                leases.release(connection, lease)
+
+    def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped) -> int:
+        done = 0
+        with suppress(StoppedError, LeaseLostError):
+            for slot in find(lease):
+                if stopped():
+                    break
+                done += self._attempt(lease, slot, stopped)
+        return done
+
+    def _due_slots(self, lease: Lease) -> tuple[Slot, ...]:
+        now, section = utc_now(), self._section
+        oldest = now - section.lateness - section.catch_up
+        with writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            due = due_slots(
+                self._trigger,
+                section.name,
+                last_end=ledger.last_end(connection, section.name),
+                now=now,
+                lateness=section.lateness,
+                catch_up=section.catch_up,
+            )
+            ledger.skip(connection, due.skipped, now)
+            unfinished = ledger.unfinished(connection, section.name)
+            gaps = ledger.gaps(connection, section.name, since=oldest)
+        again = (each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness))
+        missed = chain.from_iterable(self._slots_in(gap, oldest) for gap in gaps)
+        return tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
+
+    def _slots_in(self, gap: Gap, oldest: datetime) -> tuple[Slot, ...]:
+        name = self._section.name
+        start = max(gap.start, slot_at(self._trigger, name, oldest).window_start)
+        return slots_between(self._trigger, name, start, gap.end)
+
+    def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped) -> bool:
+        with writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            claim = ledger.claim(connection, slot, utc_now())
+        if claim is None:
+            return False
+        log = structlog.get_logger().bind(
+            monitor=slot.monitor, cycle_id=claim.cycle_id, window_end=slot.window_end.isoformat()
+        )
+        log.info("cycle started", attempt=claim.attempt)
+        try:
+            result = self._measure(claim, stopped)
+            ended = conclude(self._engine, lease, claim, result, self._policy, utc_now())
+            _report(log, ended)
+        except StoppedError:
+            with writing(self._engine) as connection:
+                leases.guard(connection, lease)
+                ledger.give_back(connection, claim)
+            log.info("cycle given back")
+            raise
+        except LeaseLostError as error:
+            log.warning("cycle left to another process", error=str(error))
+            raise
+        except Exception as error:
+            log.exception("cycle failed", expected=isinstance(error, RedistillError))
+            conclude_failure(self._engine, lease, claim, _one_line(error), self._policy, utc_now())
+        return True
+
+
+def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
+    log.info(
+        "cycle ended",
+        verdict=ended.judgement.verdict.value,
+        reason=ended.judgement.reason.value,
+        detail=ended.judgement.detail,
+        order=ended.order.reason.value,
+        job_id=ended.job_id,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RedistillError) else f"{type(error).__name__}: {text}"
+
+
+class Daemon:
+    """Two ticks on a scheduler: one for slots, one for the outbox. The ledger knows what is due."""
+
+    def __init__(self, runner: SlotRunner, deliver: Deliver, *, tick: timedelta) -> None:
+        self._runner = runner
+        self._deliver = deliver
+        self._stop = threading.Event()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"slots": ThreadPoolExecutor(1), "outbox": ThreadPoolExecutor(1)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        for name, turn in (("slots", self._slots), ("outbox", self._outbox)):
+            self._scheduler.add_job(
+                turn,
+                "interval",
+                seconds=tick.total_seconds(),
+                id=name,
+                executor=name,
+                next_run_time=utc_now(),
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the ticks go on."""
+        return bool(self._scheduler.running) and not self._stop.is_set()
+
+    def start(self) -> None:
+        """Begin to tick, in threads of its own."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Ask the cycle under way to end at its next batch, and wait for it."""
+        self._stop.set()
+        self._scheduler.shutdown(wait=True)
+
+    def _slots(self) -> None:
+        self._turn("slots", lambda: self._runner.run_due(self._stop.is_set))
+
+    def _outbox(self) -> None:
+        self._turn("outbox", self._deliver_all)
+
+    def _deliver_all(self) -> None:
+        while not self._stop.is_set() and self._deliver(utc_now()):
+            pass
+
+    def _turn(self, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the top of the daemon: the next tick tries again
+            structlog.get_logger().exception("tick failed", tick=name)

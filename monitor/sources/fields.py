@@ -1,0 +1,137 @@
+"""What the fields of an unknown request log seem to be called, for `redistill init`."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import orjson
+
+from monitor.sources.lines import read_lines
+from monitor.sources.objects import BrokenObjectError, list_objects
+from monitor.sources.records import parse_time
+
+_ROWS = 200
+_ENOUGH = 0.9  #: the share of a field's values that must fit; the rest may be dirt
+_YEAR_2001 = 1e9  #: in epoch seconds; a smaller number is hardly the time of a request
+
+_ID_NAMES = ("id", "request_id", "requestId", "event_id", "eventId", "message_id", "uuid", "trace_id")
+_TIME_NAMES = ("time", "timestamp", "ts", "@timestamp", "created_at", "datetime", "event_time", "date")
+_TEXT_NAMES = ("text", "utterance", "message", "query", "question", "input", "prompt", "content", "body")
+_LABEL_NAMES = ("student_label", "predicted_label", "prediction", "student_intent")
+_LOGITS_NAMES = ("student_logits", "logits")
+
+Columns = dict[str, list[object]]
+Fits = Callable[[object], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldNames:
+    """A name per part of a record; None where nothing fits."""
+
+    id: str | None
+    time: str | None
+    text: str | None
+    student_label: str | None
+    student_logits: str | None
+
+
+def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
+    """Judged by the usual names and by the values of the first 200 records.
+
+    Where no usual name fits, the time is the first field that looks like one, the text the one with
+    the longest strings, the id the first whose values all differ. A field is the student's label only
+    if it holds `labels`, the models' label names, where those are known.
+
+    Raises:
+        TrafficMissingError: there is neither a file nor a folder.
+    """
+    columns = _columns(islice(_rows(uri), _ROWS))
+    time = _usual(columns, _TIME_NAMES, _is_time) or _first(columns, _is_time)
+    others = {name: values for name, values in columns.items() if name != time}
+    text = _usual(others, _TEXT_NAMES, _is_text) or _longest(others)
+    others = {name: values for name, values in others.items() if name != text}
+    return FieldNames(
+        id=_usual(others, _ID_NAMES, _is_id) or _first_distinct(others),
+        time=time,
+        text=text,
+        student_label=_usual(others, _LABEL_NAMES, lambda value: _is_label(value, labels)),
+        student_logits=_usual(others, _LOGITS_NAMES, _are_logits),
+    )
+
+
+def _rows(uri: Path) -> Iterator[dict[str, object]]:
+    for line in _lines(uri):
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _lines(uri: Path) -> Iterator[bytes]:
+    for each in list_objects(uri):
+        with suppress(BrokenObjectError):
+            yield from (line for line in read_lines(each.path) if isinstance(line, bytes))
+
+
+def _columns(rows: Iterable[dict[str, object]]) -> Columns:
+    columns: Columns = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None:
+                columns.setdefault(name, []).append(value)
+    return columns
+
+
+def _usual(columns: Columns, names: tuple[str, ...], fits: Fits) -> str | None:
+    return next((name for name in names if name in columns and _mostly(columns[name], fits)), None)
+
+
+def _first(columns: Columns, fits: Fits) -> str | None:
+    return next((name for name, values in columns.items() if _mostly(values, fits)), None)
+
+
+def _mostly(values: list[object], fits: Fits) -> bool:
+    return sum(map(fits, values)) >= _ENOUGH * len(values)
+
+
+def _longest(columns: Columns) -> str | None:
+    lengths = {
+        name: sum(len(str(value)) for value in values) / len(values)
+        for name, values in columns.items()
+        if _mostly(values, _is_text)
+    }
+    return max(lengths, key=lambda name: lengths[name], default=None)
+
+
+def _first_distinct(columns: Columns) -> str | None:
+    distinct = {
+        name: values
+        for name, values in columns.items()
+        if _mostly(values, _is_id) and len(set(map(str, values))) == len(values)
+    }
+    return next(iter(distinct), None)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
+def _is_time(value: object) -> bool:
+    is_recent = not isinstance(value, int | float) or value >= _YEAR_2001
+    return is_recent and parse_time(value) is not None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_label(value: object, labels: Collection[str]) -> bool:
+    return isinstance(value, str) and (not labels or value in labels)
+
+
+def _are_logits(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, int | float) for each in value)

@@ -1,0 +1,106 @@
+"""A quick look at a request log, for `redistill init` and `doctor`."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from db.records import RejectReason
+from monitor.settings import TrafficSection
+from monitor.sources.lines import LongLine, read_lines
+from monitor.sources.objects import BrokenObjectError, TrafficObject, list_objects
+from monitor.sources.records import RecordParser, Refusal
+
+_HEAD_LINES = 200
+_MAX_HEADS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something in the log that cannot be used."""
+
+    reason: RejectReason
+    object_name: str
+    line: int | None  #: counted from 1; None where the object as a whole is meant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found in the lines that were looked at."""
+
+    n_objects: int  #: in the log, looked at or not
+    n_lines: int
+    n_usable: int
+    first_time: datetime | None
+    last_time: datetime | None
+    problem: Problem | None  #: the first one
+
+
+def survey(section: TrafficSection, labels: Collection[str] | None = None) -> Survey:
+    """Looks at the first 200 lines of up to 100 objects, and at the whole of the newest of those.
+
+    The newest is the one whose first usable record is the latest. `labels` are the models' label
+    names, if known (see `RecordParser`). An empty folder gives zeros.
+
+    Raises:
+        TrafficMissingError: there is neither a file nor a folder.
+    """
+    objects = list_objects(section.uri)
+    step = max(1, math.ceil(len(objects) / _MAX_HEADS))
+    looked_at = objects[::-step][::-1]  # the last one is among them
+    parser = RecordParser(section, labels)
+    newest = max(looked_at, key=lambda each: _first_time(each, parser), default=None)
+    look = _Look(parser)
+    for each in looked_at:
+        look.at(each, None if each is newest else _HEAD_LINES)
+    return Survey(
+        n_objects=len(objects),
+        n_lines=look.n_lines,
+        n_usable=look.n_usable,
+        first_time=look.first_time,
+        last_time=look.last_time,
+        problem=look.problem,
+    )
+
+
+class _Look:
+    def __init__(self, parser: RecordParser) -> None:
+        self.n_lines = 0
+        self.n_usable = 0
+        self.first_time: datetime | None = None
+        self.last_time: datetime | None = None
+        self.problem: Problem | None = None
+        self._parser = parser
+
+    def at(self, each: TrafficObject, limit: int | None) -> None:
+        try:
+            for number, line in islice(enumerate(read_lines(each.path), start=1), limit):
+                self._note(each, number, line)
+        except BrokenObjectError as broken:
+            self._complain(broken.reason, each, None)
+
+    def _note(self, each: TrafficObject, number: int, line: bytes | LongLine) -> None:
+        if isinstance(line, LongLine):
+            self._complain(RejectReason.TEXT_TOO_LONG, each, number)
+        elif line and not line.isspace():
+            self.n_lines += 1
+            record = self._parser.parse(line)
+            if isinstance(record, Refusal):
+                self._complain(record.reason, each, number)
+            else:
+                self._widen(record.time)
+
+    def _widen(self, time: datetime) -> None:
+        self.n_usable += 1
+        self.first_time = min(self.first_time or time, time)
+        self.last_time = max(self.last_time or time, time)
+
+    def _complain(self, reason: RejectReason, each: TrafficObject, line: int | None) -> None:
+        self.problem = self.problem or Problem(reason=reason, object_name=each.name, line=line)
+
+
+def _first_time(each: TrafficObject, parser: RecordParser) -> datetime:
+    head = _Look(parser)
+    head.at(each, _HEAD_LINES)
+    return head.first_time or datetime.min.replace(tzinfo=UTC)

@@ -1,0 +1,108 @@
+"""What one object of the request log adds to a window."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+
+from db.records import Reject, RejectReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """Times with start <= time < end."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, time: datetime) -> bool:
+        return self.start <= time < self.end
+
+
+class RejectCounts:
+    """How many records were refused for which reason, and the first example of each."""
+
+    def __init__(self) -> None:
+        self._by_reason: dict[RejectReason, Reject] = {}
+
+    def add(self, reject: Reject) -> None:
+        """Of two for the same reason the first example stays."""
+        known = self._by_reason.get(reject.reason)
+        self._by_reason[reject.reason] = replace(known, n=known.n + reject.n) if known else reject
+
+    def update(self, rejects: Iterable[Reject]) -> None:
+        """Add several, in their order."""
+        for reject in rejects:
+            self.add(reject)
+
+    def in_order(self) -> tuple[Reject, ...]:
+        """One per reason, in the order of `RejectReason`."""
+        return tuple(self._by_reason[reason] for reason in RejectReason if reason in self._by_reason)
+
+
+class ObjectTally:
+    """Says of the records of one object, taken in their order, which belong to the window.
+
+    A usable record, and a refused one whose time at least is usable, belong to the window of their
+    time. A refused one without a usable time belongs to the window of the last usable time before it;
+    before the first usable time, to the window of that one; in an object without any, to the window
+    in which the object was last modified. Refused records of other windows are left to those; usable
+    ones are counted as `outside_window`.
+    """
+
+    def __init__(self, window: Window, object_name: str) -> None:
+        self.first_time: datetime | None = None  #: the earliest usable one
+        self.last_time: datetime | None = None  #: the latest usable one
+        self._window = window
+        self._object = object_name
+        self._refused = RejectCounts()
+        self._undated = RejectCounts()
+        self._n_outside = 0
+        self._outside_hash = ""
+        self._in_window = False  #: where the last usable time lies
+
+    def takes(self, time: datetime, line: bytes) -> bool:
+        """Whether the usable record in `line` is one of the window."""
+        self._date(time)
+        if not self._in_window:
+            self._n_outside += 1
+            if self._n_outside == 1:
+                self._outside_hash = sha256(line).hexdigest()
+        return self._in_window
+
+    def refuse(self, reason: RejectReason, time: datetime | None, example_hash: str) -> None:
+        """Count what cannot be used; `time` is None where it has none."""
+        if time is not None:
+            self._date(time)
+        reject = Reject(reason=reason, n=1, example_hash=example_hash, example_object=self._object)
+        if self.last_time is None:
+            self._undated.add(reject)
+        elif self._in_window:
+            self._refused.add(reject)
+
+    def finish(self, modified_at: datetime) -> tuple[Reject, ...]:
+        """The rejects of the window, once the object has been read."""
+        if self.last_time is None:
+            self._date(modified_at)
+        if self._n_outside:
+            self._refused.add(self._outside())
+        return self._refused.in_order()
+
+    def _date(self, time: datetime) -> None:
+        self._in_window = time in self._window
+        if self.first_time is None or self.last_time is None:
+            self.first_time = self.last_time = time
+            if self._in_window:
+                self._refused.update(self._undated.in_order())
+        elif time < self.first_time:
+            self.first_time = time
+        elif time > self.last_time:
+            self.last_time = time
+
+    def _outside(self) -> Reject:
+        return Reject(
+            reason=RejectReason.OUTSIDE_WINDOW,
+            n=self._n_outside,
+            example_hash=self._outside_hash,
+            example_object=self._object,
+        )

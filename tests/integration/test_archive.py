@@ -1,0 +1,254 @@
+"""Archives of real files: the same bytes, whole or not at all, and every failure in one line."""
+
+import gzip
+import hashlib
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from db.records import Slot
+from monitor.archive import ArchiveReadError, ArchiveWriteError, ScoredSample, expire, read, write
+from monitor.sources.records import Request
+
+TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def make_sample(n: int = 3, *, end: datetime = TEN, monitor: str = "prod", seed: int = 1) -> ScoredSample:
+    rng = np.random.default_rng(seed)
+    return ScoredSample(
+        slot=Slot(monitor=monitor, window_start=end - HOUR, window_end=end),
+        labels=("faq", "promotion"),
+        teacher_version="t" * 64,
+        student_version="s" * 64,
+        temperature=3.0,
+        requests=tuple(
+            Request(
+                id=f"r-{seed}-{row}", time=end - timedelta(minutes=row, microseconds=1), text=f"où? ☕\n{row}"
+            )
+            for row in range(n)
+        ),
+        teacher_logits=rng.normal(size=(n, 2)).astype(np.float32),
+        student_logits=rng.normal(size=(n, 2)).astype(np.float32),
+    )
+
+
+def same(one: ScoredSample, other: ScoredSample) -> bool:
+    logits = ("teacher_logits", "student_logits")
+    plain = [
+        {name: value for name, value in vars(each).items() if name not in logits} for each in (one, other)
+    ]
+    return plain[0] == plain[1] and all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in logits
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("n", [0, 1, 500])
+def test_a_sample_is_read_as_it_was_written(tmp_path: Path, n: int) -> None:
+    archive = write(tmp_path, make_sample(n))
+    found = read(archive.uri, sha256=archive.sha256)
+    assert same(found, make_sample(n))
+    assert found.teacher_logits.shape == (n, 2)
+    assert found.teacher_logits.dtype == np.float32
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(arrays(np.float32, (4, 2), elements=FLOATS), st.lists(st.text(min_size=1), min_size=4, max_size=4))
+def test_every_float32_and_every_text_survives(
+    tmp_path_factory: pytest.TempPathFactory, logits: np.ndarray, texts: list[str]
+) -> None:
+    requests = tuple(Request(id=text, time=TEN, text=text) for text in texts)
+    sample = replace(make_sample(4), requests=requests, teacher_logits=logits, student_logits=logits[::-1])
+    found = read(write(tmp_path_factory.mktemp("archive"), sample).uri)
+    assert found.teacher_logits.tobytes() == logits.tobytes()
+    assert same(found, sample)
+
+
+def test_the_file_has_the_name_of_the_slot_and_the_documented_lines(tmp_path: Path) -> None:
+    """Anyone can read it with zcat and jq; the uri stands whatever the working directory is."""
+    archive = write(tmp_path, make_sample(2))
+    path = tmp_path / "prod" / "20261124T100000Z.jsonl.gz"
+    assert archive.uri == str(path.absolute())
+    assert archive.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    header, first, _ = (orjson.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines())
+    assert header == {
+        "schema": "redistill.sample/1",
+        "monitor": "prod",
+        "window_start": "2026-11-24T09:00:00Z",
+        "window_end": "2026-11-24T10:00:00Z",
+        "labels": ["faq", "promotion"],
+        "teacher_version": "t" * 64,
+        "student_version": "s" * 64,
+        "temperature": 3.0,
+        "n": 2,
+    }
+    assert first.keys() == {"id", "time", "text", "text_sha256", "teacher_logits", "student_logits"}
+    assert first["time"] == "2026-11-24T09:59:59.999999Z"
+    assert first["text_sha256"] == hashlib.sha256("où? ☕\n0".encode()).hexdigest()
+
+
+def test_the_same_sample_gives_the_same_bytes_and_replaces_itself(tmp_path: Path) -> None:
+    first = write(tmp_path, make_sample())
+    assert Path(first.uri).read_bytes()[4:8] == b"\0\0\0\0", "no time of writing in the gzip header"
+    assert write(tmp_path, make_sample()) == first
+    assert write(tmp_path, make_sample(seed=2)).sha256 != first.sha256
+    assert files(tmp_path) == ["prod/20261124T100000Z.jsonl.gz"]
+
+
+def test_only_the_owner_may_read_the_texts(tmp_path: Path) -> None:
+    assert Path(write(tmp_path, make_sample()).uri).stat().st_mode & 0o777 == 0o600
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of 64 KiB; without the right to mount one, files of at most 64 KiB."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0:
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)  # noqa: S607
+        return
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_an_error_that_names_path_cause_and_mend_and_leaves_no_trace(tmp_path: Path) -> None:
+    """An earlier archive of the slot is still whole afterwards, and writing goes on when there is room."""
+    folder = tmp_path / "archive"
+    with small_disk(folder):
+        earlier = write(folder, make_sample(10))
+        with pytest.raises(ArchiveWriteError) as failed:
+            write(folder, make_sample(5_000))
+        assert files(folder) == ["prod/20261124T100000Z.jsonl.gz"]
+        assert same(read(earlier.uri, sha256=earlier.sha256), make_sample(10))
+        write(folder, make_sample(20))
+    message = str(failed.value)
+    assert message.startswith(f"The archive {earlier.uri} cannot be written: ")
+    assert "No space left on device" in message or "File too large" in message
+    assert "Make room" in message
+    assert "\n" not in message
+
+
+def file_in_the_way(folder: Path) -> None:
+    folder.write_bytes(b"")
+
+
+def folder_in_the_way(folder: Path) -> None:
+    (folder / "prod" / "20261124T100000Z.jsonl.gz" / "x").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("obstruct", [file_in_the_way, folder_in_the_way], ids=lambda each: each.__name__)
+def test_a_place_that_cannot_be_written_is_an_error_in_one_line(
+    tmp_path: Path, obstruct: Callable[[Path], None]
+) -> None:
+    obstruct(tmp_path / "archive")
+    with pytest.raises(ArchiveWriteError, match=r"prod/20261124T100000Z\.jsonl\.gz cannot be written: "):
+        write(tmp_path / "archive", make_sample())
+    assert [name for name in files(tmp_path) if name.endswith(".tmp")] == []
+
+
+def edited(change: Callable[[list[bytes]], object]) -> Callable[[bytes], bytes]:
+    def edit(content: bytes) -> bytes:
+        rows = gzip.decompress(content).splitlines(keepends=True)
+        change(rows)
+        return gzip.compress(b"".join(rows))
+
+    return edit
+
+
+def with_another_schema(rows: list[bytes]) -> None:
+    rows[0] = rows[0].replace(b"sample/1", b"sample/2")
+
+
+def with_a_short_row(rows: list[bytes]) -> None:
+    row = orjson.loads(rows[1])
+    rows[1] = orjson.dumps(row | {"student_logits": [1.0]}) + b"\n"
+
+
+def with_a_null_logit(rows: list[bytes]) -> None:
+    row = orjson.loads(rows[1])
+    rows[1] = orjson.dumps(row | {"student_logits": [1.0, None]}) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda content: content[:-10], "it is damaged"),
+        (lambda content: content[:40] + b"\xff" + content[41:], "it is damaged"),
+        (lambda content: content[:-6] + b"\xff" + content[-5:], "it is damaged"),
+        (lambda _content: b"", "schema redistill.sample/1"),
+        (lambda _content: b"no archive", "it is damaged"),
+        (lambda _content: gzip.compress(b"[]\n"), "schema redistill.sample/1"),
+        (lambda _content: gzip.compress(b"{}\n"), "schema redistill.sample/1"),
+        (lambda _content: gzip.compress(b"text\n"), "schema redistill.sample/1"),
+        (edited(with_another_schema), "it says redistill.sample/2"),
+        (edited(list.pop), "it has 2 requests, not 3"),
+        (edited(with_a_short_row), "schema redistill.sample/1"),
+        (edited(with_a_null_logit), "not all student_logits are finite"),
+    ],
+)
+def test_what_is_no_sound_archive_is_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    path = Path(write(tmp_path, make_sample()).uri)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ArchiveReadError) as refused:
+        read(str(path))
+    message = str(refused.value)
+    assert message.startswith(f"The archive {path} cannot be read: ")
+    assert said in message
+    assert "\n" not in message
+
+
+def test_a_changed_archive_is_told_from_the_one_that_was_written(tmp_path: Path) -> None:
+    archive = write(tmp_path, make_sample())
+    write(tmp_path, make_sample(seed=2))
+    with pytest.raises(ArchiveReadError, match="it was changed after it was written"):
+        read(archive.uri, sha256=archive.sha256)
+
+
+def test_a_missing_archive_is_an_error_that_says_why_it_may_be(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveReadError, match="there is no such file; 'archive_days' may have passed"):
+        read(str(tmp_path / "x.jsonl.gz"))
+
+
+def test_archives_expire_by_their_window_and_not_by_the_time_of_their_file(tmp_path: Path) -> None:
+    """Only those of the monitor, and what a killed process left of one; other files stay."""
+    uris = [write(tmp_path, make_sample(end=TEN + hours * HOUR)).uri for hours in range(4)]
+    write(tmp_path, make_sample(monitor="other"))
+    for name in (".20261124T100000Z.jsonl.gz.x1.tmp", ".20261124T120000Z.jsonl.gz.x2.tmp", "notes.txt"):
+        (tmp_path / "prod" / name).write_bytes(b"")
+    assert expire(tmp_path, "prod", before=TEN + 2 * HOUR) == tuple(uris[:2])
+    assert files(tmp_path) == [
+        "other/20261124T100000Z.jsonl.gz",
+        "prod/.20261124T120000Z.jsonl.gz.x2.tmp",
+        "prod/20261124T120000Z.jsonl.gz",
+        "prod/20261124T130000Z.jsonl.gz",
+        "prod/notes.txt",
+    ]
+    assert expire(tmp_path, "prod", before=TEN + 2 * HOUR) == ()
+    assert expire(tmp_path / "nowhere", "prod", before=TEN) == ()
