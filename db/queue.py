@@ -23,6 +23,10 @@ class JobStateError(RedistillError):
     """Job {job_id} is {status}: only a {wanted} job can be {verb}."""
 
 
+class OpenJobError(RedistillError):
+    """Job {job_id} is {status}, and a monitor has one open job at a time: let it end, or cancel it."""
+
+
 def enqueue(connection: Connection, job: NewJob, now: datetime) -> int:
     """Queue the job and return its number.
 
@@ -134,17 +138,19 @@ def retry(connection: Connection, job_id: int) -> None:
     """Queue a failed or cancelled job again, with all its attempts.
 
     Raises:
-        JobStateError: it is neither.
-        IntegrityError: the monitor has an open job (a unique index sees to it).
+        NoSuchJobError: there is no such job.
+        JobStateError: it has not failed, nor was it cancelled.
+        OpenJobError: the monitor has an open job.
     """
-    changed = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.status.in_((JobStatus.FAILED, JobStatus.CANCELLED)))
-        .values(status=JobStatus.QUEUED, attempt=0, finished_at=None)
+    job = get(connection, job_id)
+    in_the_way = open_job(connection, job.monitor)
+    if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        raise JobStateError(job_id=job_id, status=job.status, wanted="failed or cancelled", verb="retried")
+    if in_the_way is not None:
+        raise OpenJobError(job_id=in_the_way.job_id, status=in_the_way.status)
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(status=JobStatus.QUEUED, attempt=0, finished_at=None)
     )
-    if changed.rowcount != 1:
-        status = get(connection, job_id).status
-        raise JobStateError(job_id=job_id, status=status, wanted="failed or cancelled", verb="retried")
 
 
 def is_running(connection: Connection, job: Job) -> bool:

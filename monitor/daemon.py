@@ -11,6 +11,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from db import leases, ledger
 from db.errors import LeaseLostError, RedistillError
@@ -28,7 +29,7 @@ _LONGEST_WAIT = 6  #: as a power of two, in minutes
 
 #: Measures one claimed slot; asks the second argument between steps whether to stop.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
-#: Sends what is due in the outbox; returns how many messages were accepted: then there may be more.
+#: Sends what is due in the outbox; returns how many messages were accepted.
 Deliver = Callable[[datetime], int]
 #: Which slots to attempt, in their order; asked under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
@@ -175,7 +176,8 @@ def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    cause = error.orig if isinstance(error, DBAPIError) else error  # without the statement and its values
+    text = " ".join(str(cause).split())
     return text if isinstance(error, RedistillError) else f"{type(error).__name__}: {text}"
 
 
@@ -219,11 +221,7 @@ class Daemon:
         self._turn("slots", lambda: self._runner.run_due(self._stop.is_set))
 
     def _outbox(self) -> None:
-        self._turn("outbox", self._deliver_all)
-
-    def _deliver_all(self) -> None:
-        while not self._stop.is_set() and self._deliver(utc_now()):
-            pass
+        self._turn("outbox", lambda: self._deliver(utc_now()))
 
     def _turn(self, name: str, work: Callable[[], object]) -> None:
         try:

@@ -3,6 +3,7 @@
 A part that a test needs and does not find makes it fail, and says how to get it: nothing is skipped.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from sqlalchemy import Engine, make_url
 from db.migrate import upgrade
 from db.session import connect
 from tests.postgres import Postgres, running
+
+# Tiny models on several threads are many times slower as soon as something else wants a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("redistill", deadline=None)

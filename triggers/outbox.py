@@ -29,20 +29,26 @@ class Outbox:
     rng: np.random.Generator
 
     def deliver_due(self, now: datetime) -> int:
-        """Send the next message of each channel that is due at `now`; returns how many were accepted.
+        """Send every message that is due at `now`; returns how many were accepted.
 
-        One a channel, so that a channel that answers slowly delays the others by one message only, and
-        so that no message is taken by a clock that has stood still while others were sent.
+        The channels take turns, and one that could not deliver is left until the next call: it delays the
+        others by one message at most, however many it has.
         """
-        return sum(self._deliver_next(name, channel, now) for name, channel in self.channels.items())
+        accepted, channels = 0, dict(self.channels)
+        while channels:
+            results = {name: self._deliver_next(name, channel, now) for name, channel in channels.items()}
+            accepted += sum(result is SendResult.DELIVERED for result in results.values())
+            over = {name for name, result in results.items() if result in {None, SendResult.RETRY}}
+            channels = {name: channel for name, channel in channels.items() if name not in over}
+        return accepted
 
-    def _deliver_next(self, name: str, channel: Channel, now: datetime) -> bool:
+    def _deliver_next(self, name: str, channel: Channel, now: datetime) -> SendResult | None:
         delivery = self._take(name, now)
         if delivery is None:
-            return False
+            return None
         receipt = channel.send(delivery, now=now)
         self._settle(delivery, receipt, now)
-        return receipt.result is SendResult.DELIVERED
+        return receipt.result
 
     def _take(self, channel: str, now: datetime) -> Delivery | None:
         with writing(self.engine) as connection:

@@ -52,7 +52,8 @@ class Server:
         try:
             self._socket = socket.create_server((host, port))
         except OSError as error:
-            raise PortError(host=host, port=port, cause=error.strerror) from error
+            cause = str(error.strerror).partition(" (while")[0]  # the rest repeats the address
+            raise PortError(host=host, port=port, cause=cause) from error
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(uvicorn.Config(application, log_config=None, access_log=False))
         self._thread = threading.Thread(

@@ -1,0 +1,215 @@
+"""One attempt at a job: from the order to a registered candidate and what was measured on it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from db import versions
+from db.errors import RedistillError
+from db.records import Evaluation, GateOutcome, Job, ModelVersion, Role
+from db.session import reading
+from distill import gates, registry
+from distill.decide import Proof
+from distill.evaluate import Reference, evaluate, refer
+from distill.job_data import JobData, read_job_data
+from distill.registry import Manifest, Parents
+from distill.settings import GatesSection, RedistillSection
+from distill.train import TrainingLog, train
+from monitor.cycle import Show
+from monitor.models import Model, load
+from monitor.settings import MetricsSection
+from monitor.stop import Stopped
+
+#: Name, texts, and their labels if there are any.
+_DataSet = tuple[str, Sequence[str], NDArray[np.int64] | None]
+
+
+class TeacherChangedError(RedistillError):
+    """The job's teacher was {wanted}, and the one in {directory} is {found}: the drift was measured
+    against another model. Nothing to do: the next cycles judge the student against the new one.
+    """
+
+
+class IncumbentLostError(RedistillError):
+    """The student {version} that the job starts from is not in {directory} any more: put it back,
+    then retry the job.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    candidate: tuple[Evaluation, ...]
+    incumbent: tuple[Evaluation, ...]
+    gates: tuple[GateOutcome, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """Makes candidates for one monitor, by its configuration."""
+
+    engine: Engine
+    monitor: str
+    teacher: Path
+    redistill: RedistillSection
+    gates: GatesSection
+    metrics: MetricsSection
+    tokens_per_batch: int
+    show: Show
+
+    def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
+        """Train, evaluate, judge and register a candidate. SQL is read only: `settle` writes.
+
+        The same job, data and seed give the same candidate, so an attempt that died has lost nothing
+        but time.
+
+        Raises:
+            RedistillError: data, models or registry are not usable; a retry would find the same.
+            StoppedError: `stopped` said so.
+        """
+        teacher = self._load_teacher(job)
+        incumbent_version, incumbent = self._load_incumbent(job)
+        data = read_job_data(self.engine, job, self.redistill, teacher.labels)
+        student = load(self.redistill.student_init or Path(incumbent_version.uri))
+        trained = self._train(job, student, teacher, data, stopped)
+        staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)
+        judged = self._judge(load(staged), incumbent, teacher, data, stopped)
+        manifest = self._manifest(job, student.version, trained, data, judged, now)
+        added = registry.add(self.redistill.registry, staged, manifest)
+        candidate = ModelVersion(
+            monitor=self.monitor,
+            version=added.version,
+            role=Role.STUDENT,
+            uri=str(added.path),
+            parent_version=student.version,
+            job_id=job.job_id,
+            alpha=job.alpha_to,
+            temperature=job.temperature,
+        )
+        return Proof(
+            candidate=candidate,
+            incumbent=incumbent_version,
+            candidate_evaluations=judged.candidate,
+            incumbent_evaluations=judged.incumbent,
+            gates=judged.gates,
+        )
+
+    def point_current(self) -> None:
+        """Let the registry's link lead to the student that serves; also mends what a crash left."""
+        with reading(self.engine) as connection:
+            student = versions.current(connection, self.monitor, Role.STUDENT)
+        if student is not None:
+            registry.point_current(self.redistill.registry, Path(student.uri))
+
+    def _load_teacher(self, job: Job) -> Model:
+        teacher = load(self.teacher)
+        if teacher.version != job.teacher_version:
+            raise TeacherChangedError(
+                wanted=job.teacher_version[:12], directory=self.teacher, found=teacher.version[:12]
+            )
+        return teacher
+
+    def _load_incumbent(self, job: Job) -> tuple[ModelVersion, Model]:
+        with reading(self.engine) as connection:
+            recorded = versions.find(connection, self.monitor, Role.STUDENT, job.student_version)
+        if recorded is None:
+            raise IncumbentLostError(version=job.student_version[:12], directory="the database")
+        incumbent = load(Path(recorded.uri))
+        if incumbent.version != recorded.version:
+            raise IncumbentLostError(version=job.student_version[:12], directory=recorded.uri)
+        return recorded, incumbent
+
+    def _train(
+        self, job: Job, student: Model, teacher: Model, data: JobData, stopped: Stopped
+    ) -> TrainingLog:
+        return train(
+            student,
+            teacher,
+            data.training,
+            alpha=job.alpha_to,
+            temperature=job.temperature,
+            epochs=self.redistill.epochs,
+            batch_size=self.redistill.batch_size,
+            learning_rate=self.redistill.learning_rate,
+            seed=self.redistill.seed,
+            stopped=stopped,
+            progress=lambda done, total, _loss: self.show("training", done, total),
+            validation=data.validation,
+        )
+
+    def _judge(
+        self, candidate: Model, incumbent: Model, teacher: Model, data: JobData, stopped: Stopped
+    ) -> _Judged:
+        references = self._references(teacher, data, stopped)
+        of_candidate = self._evaluate("candidate", candidate, references, stopped)
+        return _Judged(
+            candidate=of_candidate,
+            incumbent=self._evaluate("incumbent", incumbent, references, stopped),
+            gates=gates.judge(self.gates, of_candidate),
+        )
+
+    def _references(self, teacher: Model, data: JobData, stopped: Stopped) -> tuple[Reference, ...]:
+        sets: list[_DataSet] = [(gates.TEST, data.test.texts, data.test.labels)]
+        if data.condemned is not None:
+            sets.append((gates.CONDEMNED, data.condemned, None))
+        return tuple(
+            refer(
+                name,
+                teacher,
+                texts,
+                labels,
+                tokens_per_batch=self.tokens_per_batch,
+                stopped=stopped,
+                progress=self._progress(f"teacher on {name}", len(texts)),
+            )
+            for name, texts, labels in sets
+        )
+
+    def _evaluate(
+        self, name: str, student: Model, references: tuple[Reference, ...], stopped: Stopped
+    ) -> tuple[Evaluation, ...]:
+        return tuple(
+            evaluate(
+                student,
+                reference,
+                self.metrics,
+                tokens_per_batch=self.tokens_per_batch,
+                stopped=stopped,
+                progress=self._progress(f"{name} on {reference.dataset}", len(reference.texts)),
+            )
+            for reference in references
+        )
+
+    def _progress(self, what: str, total: int) -> Callable[[int], None]:
+        return lambda done: self.show(what, done, total)
+
+    def _manifest(
+        self,
+        job: Job,
+        start_version: str,
+        trained: TrainingLog,
+        data: JobData,
+        judged: _Judged,
+        now: datetime,
+    ) -> Manifest:
+        return Manifest(
+            parents=Parents(
+                teacher=job.teacher_version, incumbent=job.student_version, student_init=start_version
+            ),
+            job_id=job.job_id,
+            alpha=job.alpha_to,
+            temperature=job.temperature,
+            epochs=self.redistill.epochs,
+            batch_size=self.redistill.batch_size,
+            learning_rate=self.redistill.learning_rate,
+            seed=self.redistill.seed,
+            training=trained,
+            data=dict(data.sha256),
+            evaluations=judged.candidate,
+            gates=judged.gates,
+            created_at=now,
+        )

@@ -1,0 +1,100 @@
+"""The end of a job: candidate, measurements, gates, decision and promotion, as one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from db import leases, queue, versions
+from db.errors import RedistillError
+from db.records import (
+    Evaluation,
+    GateOutcome,
+    GateResult,
+    Job,
+    JobDecision,
+    JobStatus,
+    Lease,
+    ModelVersion,
+    PromotionReason,
+)
+from db.session import writing
+from distill import gates
+
+_STATUS = {
+    JobDecision.PROMOTED: JobStatus.SUCCEEDED,
+    JobDecision.HELD: JobStatus.SUCCEEDED,
+    JobDecision.REJECTED: JobStatus.REJECTED,
+}
+
+
+class JobNotWantedError(RedistillError):
+    """Job {job_id} was called off while it ran: its candidate is dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """A registered candidate and what was measured on it and on the incumbent."""
+
+    candidate: ModelVersion
+    incumbent: ModelVersion
+    candidate_evaluations: tuple[Evaluation, ...]
+    incumbent_evaluations: tuple[Evaluation, ...]
+    gates: tuple[GateOutcome, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What became of the job's candidate, and why."""
+
+    decision: JobDecision
+    reason: str
+
+
+def settle(
+    engine: Engine, lease: Lease, job: Job, proof: Proof, *, promote: Literal["auto", "manual"], now: datetime
+) -> Settled:
+    """Promote, hold or reject the candidate.
+
+    Raises:
+        LeaseLostError: another worker has the job; nothing was written.
+        JobNotWantedError: somebody has cancelled it; nothing was written.
+    """
+    settled = _decide(proof, promote)
+    with writing(engine) as connection:
+        leases.guard(connection, lease)
+        if not queue.is_running(connection, job):
+            raise JobNotWantedError(job_id=job.job_id)
+        versions.record(connection, proof.candidate, now)
+        versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
+        versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
+        versions.add_gate_outcomes(connection, job.job_id, proof.gates)
+        if settled.decision is JobDecision.PROMOTED:
+            versions.promote(connection, proof.candidate, PromotionReason.GATES_PASSED, now)
+        queue.finish(
+            connection,
+            job,
+            _STATUS[settled.decision],
+            now=now,
+            candidate_version=proof.candidate.version,
+            decision=settled.decision,
+            reason=settled.reason,
+        )
+    return settled
+
+
+def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:
+    if not gates.passed(proof.gates):
+        failed = [gate for gate in proof.gates if gate.result is GateResult.FAIL]
+        return Settled(decision=JobDecision.REJECTED, reason=f"failed: {_describe(failed)}")
+    reason = f"passed: {_describe(proof.gates)}"
+    held = promote == "manual"
+    return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
+
+
+def _describe(outcomes: list[GateOutcome] | tuple[GateOutcome, ...]) -> str:
+    return ", ".join(
+        f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
+        for outcome in outcomes
+    )

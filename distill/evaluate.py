@@ -1,0 +1,127 @@
+"""What a student is worth on one data set, by the functions that the daemon judges by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.records import Evaluation, Interval, Metric
+from distill.label_metrics import label_metrics
+from monitor.divergence import js_divergence, kl_divergence
+from monitor.intervals import bootstrap_mean
+from monitor.measure import measure
+from monitor.models import Model, match_labels
+from monitor.scoring import Progress, latency_p95_ms, score
+from monitor.settings import MetricsSection
+from monitor.stop import Stopped
+
+#: How many single texts are timed for the latency.
+LATENCY_RUNS: Final = 300
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """A data set with the teacher's answers: what incumbent and candidate are both held against."""
+
+    dataset: str  #: its name in the evaluations; gates know `gates.TEST` and `gates.CONDEMNED`
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64] | None  #: (n,) indices into the teacher's labels; None: nobody labelled them
+    teacher: Model
+    teacher_logits: Logits  #: (n, labels)
+
+
+def refer(
+    dataset: str,
+    teacher: Model,
+    texts: Sequence[str],
+    labels: NDArray[np.int64] | None,
+    *,
+    tokens_per_batch: int,
+    stopped: Stopped,
+    progress: Progress,
+) -> Reference:
+    """Ask the teacher about a data set, once for all students. There may be no texts.
+
+    Raises:
+        ScoringError, StoppedError: as for `score`.
+    """
+    return Reference(
+        dataset=dataset,
+        texts=tuple(texts),
+        labels=labels,
+        teacher=teacher,
+        teacher_logits=score(
+            teacher, texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
+        ),
+    )
+
+
+def evaluate(
+    student: Model,
+    reference: Reference,
+    settings: MetricsSection,
+    *,
+    tokens_per_batch: int,
+    stopped: Stopped,
+    progress: Progress,
+) -> Evaluation:
+    """All metrics of a student on a data set, each with its 95% interval.
+
+    agreement (higher is better), kl, kl_t1 and js (nats, lower is better) are those of `measure`, so
+    they are the daemon's; kl and js are at `settings.temperature`. With labels there are also the
+    metrics of `label_metrics` and latency_p95_ms, of one text at a time on this machine now.
+    rare_class_accuracy is there only when rare labels are configured. A metric of no rows is NaN.
+
+    Raises:
+        ModelError: the two models know different labels.
+        ScoringError, StoppedError: as for `score`.
+        LabelsError: a configured rare label that the teacher does not know.
+    """
+    columns = match_labels(reference.teacher, student)
+    logits = score(
+        student, reference.texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
+    )[:, columns]
+    metrics = _distance(reference, logits, settings.temperature)
+    if reference.labels is not None:
+        metrics += _against_labels(reference, reference.labels, logits, settings)
+        metrics += (_latency(student, reference.texts),)
+    return Evaluation(dataset=reference.dataset, metrics=metrics)
+
+
+def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple[Metric, ...]:
+    teacher_logits = reference.teacher_logits
+    measured = measure(teacher_logits, logits, reference.teacher.labels, temperature=temperature)
+    kl_t1 = bootstrap_mean(kl_divergence(teacher_logits, logits, 1.0))
+    js = bootstrap_mean(js_divergence(teacher_logits, logits, temperature))
+    return (
+        _metric("agreement", measured.agreement, measured.n),
+        _metric("kl", measured.kl, measured.n),
+        _metric("kl_t1", kl_t1, measured.n),
+        _metric("js", js, measured.n),
+    )
+
+
+def _against_labels(
+    reference: Reference, labels: NDArray[np.int64], logits: Logits, settings: MetricsSection
+) -> tuple[Metric, ...]:
+    panel = label_metrics(
+        logits,
+        labels,
+        reference.teacher.labels,
+        settings.rare_labels,
+        resamples=settings.resamples,
+        seeds=settings.seeds,
+    )
+    return tuple(metric for metric in panel if settings.rare_labels or metric.name != "rare_class_accuracy")
+
+
+def _latency(student: Model, texts: Sequence[str]) -> Metric:
+    return _metric("latency_p95_ms", latency_p95_ms(student, texts, runs=LATENCY_RUNS), LATENCY_RUNS)
+
+
+def _metric(name: str, interval: Interval, n: int) -> Metric:
+    return Metric(name=name, value=interval.estimate, low=interval.low, high=interval.high, n=n)

@@ -1,0 +1,80 @@
+"""What one job trains on and is judged on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+
+from db import history
+from db.errors import RedistillError
+from db.records import Job
+from db.session import reading
+from distill.dataset import LabelledSet, TrainingSet, read_labelled, split_archive, training_set
+from distill.settings import RedistillSection
+from monitor import archive
+
+#: A job trains on the archived samples of the breached cycles that led to it, at most so many.
+MAX_ARCHIVES = 6
+
+
+class NoLabelledDataError(RedistillError):
+    """[redistill] 'train' and 'test' are not set: name the labelled files, then retry the job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobData:
+    """Data of one job. No text of `test` is in `training`, and no archived text of `condemned` is."""
+
+    training: TrainingSet
+    validation: LabelledSet | None
+    test: LabelledSet
+    #: The held-out part of the sample that condemned the incumbent; None if a person ordered the job.
+    condemned: tuple[str, ...] | None
+    sha256: Mapping[str, str]  #: of each file, by what it is
+
+
+def read_job_data(engine: Engine, job: Job, section: RedistillSection, labels: Sequence[str]) -> JobData:
+    """Read the labelled files and the archived samples of the breached cycles up to the job's.
+
+    Raises:
+        NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
+        DatasetOverlapError, ArchiveReadError: what is wrong with which file.
+    """
+    if section.train is None or section.test is None:
+        raise NoLabelledDataError
+    train, test = read_labelled(section.train, labels), read_labelled(section.test, labels)
+    validation = read_labelled(section.validation, labels) if section.validation else None
+    samples = _archives(engine, job)
+    splits = [
+        split_archive([request.text for request in archive.read(uri, sha256=sha256).requests])
+        for uri, sha256 in samples
+    ]
+    archived = [text for split in splits for text in split.training]
+    training = training_set(train, archived, test)
+    structlog.get_logger().info(
+        "training data read",
+        job_id=job.job_id,
+        n_labelled=len(train.texts),
+        n_archived=len(archived),
+        n_fenced=training.n_fenced,
+    )
+    named = {"train": train, "validation": validation, "test": test}
+    return JobData(
+        training=training,
+        validation=validation,
+        test=test,
+        condemned=splits[0].held_out if splits else None,
+        sha256={
+            **{name: rows.sha256 for name, rows in named.items() if rows is not None},
+            **{f"archive:{Path(uri).name}": sha256 for uri, sha256 in samples},
+        },
+    )
+
+
+def _archives(engine: Engine, job: Job) -> tuple[tuple[str, str], ...]:
+    if job.cycle_id is None:
+        return ()
+    with reading(engine) as connection:
+        return history.archives_of_pair(connection, job.cycle_id, limit=MAX_ARCHIVES)

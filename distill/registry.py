@@ -1,0 +1,217 @@
+"""A directory of model versions, each whole or absent, and a link to the one in service.
+
+REGISTRY/versions/<version>/   save_pretrained layout and manifest.json; never changed
+REGISTRY/current               link to versions/<version>; serving code loads this
+REGISTRY/.tmp-<job>-…/         a candidate that is not proved yet, or what a killed attempt left
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Final
+
+import orjson
+from safetensors import SafetensorError
+
+from db.errors import RedistillError
+from db.records import Evaluation, GateOutcome
+from distill.train import TrainingLog
+from monitor.models import Model, fingerprint, quiet
+
+MANIFEST: Final = "manifest.json"
+MANIFEST_SCHEMA: Final = "redistill.model/1"
+
+#: What an attempt of another job left behind is removed when it is older than this.
+LEFTOVER_AGE: Final = timedelta(days=1)
+
+_LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
+
+
+class RegistryWriteError(RedistillError):
+    """The registry {registry} cannot be written: {problem}. Make room or mend the rights there, then
+    retry the job.
+    """
+
+
+class NoModelThereError(RedistillError):
+    """{registry}/current cannot lead to {directory}: no model is there. Put it back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parents:
+    """The versions that a candidate comes from."""
+
+    teacher: str
+    incumbent: str
+    student_init: str  #: from whose weights its training started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """How a version came to be, and what was measured on it."""
+
+    parents: Parents
+    job_id: int
+    alpha: Decimal  #: weight of the KL term in the loss; 1 - alpha is that of the hard labels
+    temperature: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    training: TrainingLog
+    data: dict[str, str]  #: what it was trained and judged on → SHA-256
+    evaluations: tuple[Evaluation, ...]
+    gates: tuple[GateOutcome, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A version and where it lies."""
+
+    version: str
+    path: Path
+
+
+def stage(registry: Path, candidate: Model, *, job_id: int, now: datetime) -> Path:
+    """Save a candidate into a new folder of the registry that no reader looks at.
+
+    First removes what earlier attempts of this job left (they have lost its lease), and what other
+    jobs left more than a day ago.
+
+    Raises:
+        RegistryWriteError: disk full, no rights, …; nothing of the candidate is left.
+    """
+    with _write_errors(registry):
+        registry.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(registry, job_id, now)
+        folder = registry / f".tmp-{job_id}-{uuid.uuid4().hex}"
+        folder.mkdir()
+        with removed_on_error(folder), quiet():
+            candidate.network.save_pretrained(folder)
+            candidate.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
+    """Make a staged candidate a version; it appears whole, on the disk for good, or not at all.
+
+    `staged` is gone afterwards. A version that is there already stays as it is, with its first
+    manifest: adding the same candidate again changes nothing.
+
+    Raises:
+        RegistryWriteError: disk full, no rights, …; nothing of the candidate is left.
+    """
+    with _write_errors(registry), _removed(staged):
+        version = fingerprint(staged)
+        path = registry / "versions" / version
+        (staged / MANIFEST).write_bytes(_json(version, manifest))
+        _sync_tree(staged)
+        path.parent.mkdir(exist_ok=True)
+        _rename_unless_there(staged, path)
+        _sync(path.parent)
+        _sync(registry)
+    return Registered(version=version, path=path)
+
+
+def point_current(registry: Path, directory: Path) -> None:
+    """Let REGISTRY/current lead to a model directory, from one instant to the next.
+
+    A version of the registry, or a student that was deployed from elsewhere. Repeating it mends the
+    link, and changes nothing where it is right.
+
+    Raises:
+        NoModelThereError: the directory holds no model.
+        RegistryWriteError: disk full, no rights, or `current` is not a link.
+    """
+    if not (directory / "config.json").is_file():
+        raise NoModelThereError(registry=registry, directory=directory)
+    inside = directory.is_relative_to(registry)
+    target = directory.relative_to(registry) if inside else directory.absolute()
+    link, current = registry / f".tmp-current-{uuid.uuid4().hex}", registry / "current"
+    if current.is_symlink() and current.readlink() == target:
+        return
+    with _write_errors(registry), _removed(link):
+        registry.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+        link.replace(current)
+        _sync(registry)
+
+
+def _json(version: str, manifest: Manifest) -> bytes:
+    libraries = {name: library_version(name) for name in _LIBRARIES}
+    content = {"schema": MANIFEST_SCHEMA, "version": version, **vars(manifest), "libraries": libraries}
+    return orjson.dumps(content, default=float, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _rename_unless_there(staged: Path, path: Path) -> None:
+    try:
+        staged.rename(path)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_leftovers(registry: Path, job_id: int, now: datetime) -> None:
+    removed_before = (now - LEFTOVER_AGE).timestamp()
+    for path in registry.glob(".tmp-*"):
+        with suppress(FileNotFoundError):  # another worker may have ended with it meanwhile
+            if path.name.startswith(f".tmp-{job_id}-") or path.lstat().st_mtime < removed_before:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _remove(path)
+
+
+@contextmanager
+def removed_on_error(path: Path) -> Iterator[None]:
+    """Let nothing of a staged candidate stay behind when the block fails or is stopped."""
+    try:
+        yield
+    except BaseException:
+        _remove(path)
+        raise
+
+
+@contextmanager
+def _write_errors(registry: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RegistryWriteError(
+            registry=registry, problem=getattr(error, "strerror", None) or error
+        ) from error

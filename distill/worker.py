@@ -1,0 +1,98 @@
+"""The worker: takes the monitor's job, makes a candidate, has it judged, and promotes or rejects it."""
+
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy import Engine
+from structlog.typing import FilteringBoundLogger
+
+from db import leases, queue
+from db.errors import LeaseLostError, RedistillError
+from db.heartbeat import Heartbeat
+from db.records import Job, JobStatus, Lease
+from db.session import writing
+from distill.attempt import Attempt
+from distill.decide import JobNotWantedError, settle
+from monitor.stop import Stopped, StoppedError
+
+LEASE_SECONDS = 60.0
+
+
+def utc_now() -> datetime:
+    """The present, aware."""
+    return datetime.now(UTC)  # noqa: TID251 - the worker is one of the rooms that read the clock
+
+
+class Worker:
+    """Runs the jobs of one monitor, one at a time, each under its lease."""
+
+    def __init__(self, engine: Engine, monitor: str, attempt: Attempt) -> None:
+        self._engine = engine
+        self._monitor = monitor
+        self._attempt = attempt
+        self._owner = leases.new_owner()
+
+    def run_once(self, stopped: Stopped) -> bool:
+        """Take a job, if there is one, and bring it as far as it goes; False if there was none."""
+        self._attempt.point_current()
+        claimed = self._claim()
+        if claimed is None:
+            return False
+        job, lease = claimed
+        try:
+            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
+                self._run(job, lease, lambda: stopped() or heartbeat.lost)
+        finally:
+            with writing(self._engine) as connection:
+                leases.release(connection, lease)
+        return True
+
+    def _claim(self) -> tuple[Job, Lease] | None:
+        with writing(self._engine) as connection:
+            return queue.claim(
+                connection, self._monitor, owner=self._owner, lease_seconds=LEASE_SECONDS, now=utc_now()
+            )
+
+    def _run(self, job: Job, lease: Lease, stopped: Stopped) -> None:
+        log = structlog.get_logger().bind(monitor=job.monitor, job_id=job.job_id, attempt=job.attempt)
+        try:
+            self._attempt_one(job, lease, stopped, log)
+        except (LeaseLostError, JobNotWantedError) as error:
+            log.warning("job left", reason=str(error))
+
+    def _attempt_one(self, job: Job, lease: Lease, stopped: Stopped, log: FilteringBoundLogger) -> None:
+        if job.attempt > queue.MAX_ATTEMPTS:
+            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed")
+            log.error("job given up")
+            return
+        log.info("job started", alpha=str(job.alpha_to), reason=job.reason)
+        try:
+            proof = self._attempt.make(job, stopped=stopped, now=utc_now())
+            promote = self._attempt.redistill.promote
+            settled = settle(self._engine, lease, job, proof, promote=promote, now=utc_now())
+            self._attempt.point_current()
+            log.info("job ended", decision=settled.decision.value, reason=settled.reason)
+        except StoppedError:
+            self._give_back(job, lease, None)
+            log.info("job given back")
+        except (LeaseLostError, JobNotWantedError):
+            raise
+        except RedistillError as error:
+            self._fail(job, lease, str(error))
+            log.error("job failed", error=str(error))  # noqa: TRY400 - its one line says what to do
+        except Exception as error:  # the top of the worker: another attempt may do better
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._give_back(job, lease, text)
+            log.exception("attempt failed")
+
+    def _give_back(self, job: Job, lease: Lease, error: str | None) -> None:
+        with writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            if queue.is_running(connection, job):
+                queue.requeue(connection, job, error=error)
+
+    def _fail(self, job: Job, lease: Lease, error: str) -> None:
+        with writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            if queue.is_running(connection, job):
+                queue.finish(connection, job, JobStatus.FAILED, now=utc_now(), error=error)

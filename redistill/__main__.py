@@ -1,0 +1,5 @@
+"""`python -m redistill`."""
+
+from redistill.cli import main
+
+main()

@@ -1,0 +1,97 @@
+"""The one place where the parts are put together from the settings."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import numpy as np
+import torch
+from sqlalchemy import Engine
+
+from distill.attempt import Attempt
+from distill.worker import Worker
+from monitor.cycle import CycleMeasurer, Show
+from monitor.daemon import Daemon, SlotRunner, utc_now
+from monitor.pair import PairSource
+from redistill.settings import Settings
+from triggers.channels.log import LogChannel
+from triggers.channels.port import Channel
+from triggers.channels.webhook import WebhookChannel
+from triggers.conclude import Policy
+from triggers.outbox import Outbox
+from triggers.settings import WebhookAlert
+
+#: How often the daemon looks whether a slot has fallen due or a message waits.
+TICK = timedelta(seconds=2)
+
+
+def policy(settings: Settings) -> Policy:
+    """By what cycles are judged."""
+    return Policy(
+        rules=settings.rules,
+        alpha=settings.redistill,
+        alerts=settings.alerts,
+        min_samples=settings.monitor.min_samples,
+        max_reject_share=settings.monitor.max_reject_share,
+    )
+
+
+def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
+    """What runs cycles."""
+    use_threads(settings)
+    measurer = CycleMeasurer(
+        monitor=settings.monitor,
+        traffic=settings.traffic,
+        pairs=pair_source(settings, engine),
+        tokens_per_batch=settings.scoring.tokens_per_batch,
+        temperature=settings.metrics.temperature,
+        clock=utc_now,
+        show=show,
+    )
+    return SlotRunner(engine, settings.monitor, measurer, policy(settings))
+
+
+def pair_source(settings: Settings, engine: Engine) -> PairSource:
+    """What knows the two models in service."""
+    return PairSource(
+        engine, settings.monitor.name, teacher=settings.teacher.uri, student=settings.student.uri
+    )
+
+
+def outbox(settings: Settings, engine: Engine) -> Outbox:
+    """What sends messages."""
+    return Outbox(engine=engine, channels=_channels(settings), rng=np.random.default_rng())
+
+
+def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
+    """What does both as they fall due."""
+    runner = slot_runner(settings, engine, show)
+    return Daemon(runner, outbox(settings, engine).deliver_due, tick=TICK)
+
+
+def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
+    """What runs jobs."""
+    use_threads(settings)
+    attempt = Attempt(
+        engine=engine,
+        monitor=settings.monitor.name,
+        teacher=settings.teacher.uri,
+        redistill=settings.redistill,
+        gates=settings.gates,
+        metrics=settings.metrics,
+        tokens_per_batch=settings.scoring.tokens_per_batch,
+        show=show,
+    )
+    return Worker(engine, settings.monitor.name, attempt)
+
+
+def use_threads(settings: Settings) -> None:
+    """Let torch use as many threads as the configuration says; 0 leaves the choice to torch."""
+    if settings.scoring.threads:
+        torch.set_num_threads(settings.scoring.threads)
+
+
+def _channels(settings: Settings) -> Mapping[str, Channel]:
+    return {
+        alert.name: WebhookChannel(settings=alert) if isinstance(alert, WebhookAlert) else LogChannel()
+        for alert in settings.alerts
+    }

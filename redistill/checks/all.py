@@ -1,0 +1,42 @@
+"""Every check, each on its own: one that fails keeps no other from being made."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from db.errors import RedistillError
+from redistill.assembly import use_threads
+from redistill.checks import data, places
+from redistill.checks.finding import Finding, attempt, bad, good
+from redistill.settings import Settings, load
+
+
+def all_findings(config: Path, now: datetime) -> Iterator[Finding]:
+    """What a cycle and a re-distillation need, in the order in which one mends it."""
+    try:
+        settings = load(config)
+    except RedistillError as error:
+        yield bad("configuration", str(error))
+        return
+    use_threads(settings)
+    yield good("configuration", str(config))
+    yield from attempt("database", lambda: places.database(settings))
+    yield from _models_and_data(settings, now)
+    yield from attempt("folders", lambda: places.folders(settings))
+    yield from attempt("channels", lambda: places.channels(settings))
+    yield from attempt("web", lambda: places.web(settings))
+
+
+def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
+    teachers, students = data.Loaded(), data.Loaded()
+    yield from attempt("teacher", lambda: data.model("teacher", settings.teacher.uri, teachers))
+    yield from attempt("student", lambda: data.model("student", settings.student.uri, students))
+    if teachers and students:
+        yield from attempt("labels", lambda: data.labels(settings, teachers[0], students[0]))
+    known = [*teachers, *students]
+    if not known:
+        yield bad("data", "not looked at, since the labels come from the models")
+        return
+    names = known[0].labels
+    yield from attempt("traffic", lambda: data.traffic(settings, names, now))
+    yield from attempt("labelled data", lambda: data.labelled(settings, names))

@@ -1,0 +1,116 @@
+"""Whether the models, the request log and the labelled files are there to be used, and fit each other."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+
+from db.records import RejectReason, Slot, Traffic
+from distill.dataset import LabelledSet, read_labelled, training_set
+from monitor.models import Model, load, match_labels
+from monitor.schedule import make_trigger, newest_complete_slot
+from monitor.scoring import score
+from monitor.sources.files import FilesSource
+from monitor.sources.survey import survey
+from monitor.stop import never_stopped
+from redistill import show
+from redistill.checks.finding import Finding, bad, good
+from redistill.settings import Settings
+
+_PROBE = "where is my order?"
+
+
+class Loaded(list[Model]):
+    """The models that could be loaded."""
+
+
+def model(role: str, directory: Path, loaded: Loaded) -> Iterator[Finding]:
+    """It loads and answers; it is added to `loaded`."""
+    found = load(directory)
+    start = perf_counter()
+    score(
+        found,
+        [_PROBE],
+        tokens_per_batch=found.max_length,
+        stopped=never_stopped,
+        progress=lambda _done: None,
+    )
+    milliseconds = (perf_counter() - start) * 1_000
+    loaded.append(found)
+    about = f"{show.version(found.version)}, {len(found.labels)} labels, answers in {milliseconds:.0f} ms"
+    yield good(role, f"{directory}: {about}")
+
+
+def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Finding]:
+    """The two know the same labels, and the rare ones are among them."""
+    match_labels(teacher, student)
+    unknown = [label for label in settings.metrics.rare_labels if label not in teacher.labels]
+    if unknown:
+        mend = f"mend rare_labels in [metrics]; there are {', '.join(teacher.labels)}"
+        yield bad("labels", f"the rare label {unknown[0]!r} is unknown to the models", mend)
+    else:
+        yield good("labels", "teacher and student know the same")
+
+
+def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> Iterator[Finding]:
+    """The newest complete window has requests enough, and few that cannot be used."""
+    monitor = settings.monitor
+    slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
+    source = FilesSource(settings.traffic, label_names)
+    found = source.read_window(slot.window_start, slot.window_end, k=1, stopped=never_stopped).traffic
+    if found.n_seen + found.n_rejected == 0:
+        yield _no_traffic(settings, slot)
+    elif found.n_rejected > monitor.max_reject_share * (found.n_seen + found.n_rejected):
+        mend = "mend the log, or the field names in [traffic]"
+        yield bad("traffic", f"{_window(slot)}: {_counts(found)}, mostly {_worst(found)}", mend)
+    elif found.n_seen < monitor.min_samples:
+        mend = f"a verdict needs min_samples = {monitor.min_samples}: choose a longer window with every"
+        yield bad("traffic", f"{_window(slot)}: {_counts(found)}", mend)
+    else:
+        yield good("traffic", f"{_window(slot)}: {_counts(found)}")
+
+
+def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding]:
+    """The rows can be read, and none that is trained on is in the test set."""
+    section = settings.redistill
+    if section.train is None or section.test is None:
+        yield good("labelled data", "none is needed, since no rule orders a re-distillation")
+        return
+    sets: list[LabelledSet] = []
+    for name, path in (("train", section.train), ("test", section.test), ("validation", section.validation)):
+        if path is not None:
+            sets.append(read_labelled(path, label_names))
+            yield good(name, f"{path}: {show.count(len(sets[-1].texts))} rows")
+    training_set(sets[0], (), sets[1])
+    yield good("fence", "no training row is in the test set")
+
+
+def _no_traffic(settings: Settings, slot: Slot) -> Finding:
+    look = survey(settings.traffic)
+    if look.last_time is None:
+        first = look.problem
+        why = f"; the first record is refused as {first.reason}" if first else ""
+        mend = (
+            "mend 'uri' or the field names in [traffic]" if first else "let the service write its log there"
+        )
+        return bad("traffic", f"{settings.traffic.uri} has no usable request{why}", mend)
+    last = look.last_time
+    mend = (
+        f"mend 'uri' in [traffic] if there should be some; `redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}` "
+    )
+    mend += "looks at the log's last window"
+    return bad("traffic", f"{_window(slot)}: none; the last request is of {show.time(last)}", mend)
+
+
+def _window(slot: Slot) -> str:
+    return f"{show.time(slot.window_start)} to {show.time(slot.window_end)}"
+
+
+def _counts(found: Traffic) -> str:
+    return f"{show.count(found.n_seen)} requests, {show.count(found.n_rejected)} unusable records"
+
+
+def _worst(found: Traffic) -> str:
+    refused = [each for each in found.rejects if each.reason is not RejectReason.OUTSIDE_WINDOW]
+    worst = max(refused, key=lambda each: each.n)
+    return f"{worst.reason}, such as in {worst.example_object}"

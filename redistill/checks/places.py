@@ -1,0 +1,90 @@
+"""Whether the database, the folders, the disk, the channels and the port are there to be used."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from db import queue
+from db.migrate import check
+from db.records import JobStatus, Severity
+from db.session import reading, without_password
+from redistill.checks.finding import Finding, bad, good
+from redistill.database import existing, telling
+from redistill.settings import Settings
+
+_SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples and candidates
+_PATIENCE_SECONDS: Final = 2.0
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    """Reachable, and at this version's schema; and an order that nobody takes."""
+    with existing(settings) as engine, telling(engine):
+        check(engine)
+        yield good("database", f"{without_password(engine.url)}, migrated")
+        with reading(engine) as connection:
+            job = queue.open_job(connection, settings.monitor.name)
+    if job is not None and job.status is JobStatus.QUEUED:
+        yield bad("queue", f"job {job.job_id} waits", "start `redistill worker`, if none runs")
+    else:
+        yield good("queue", f"job {job.job_id} is {job.status}" if job else "no open job")
+
+
+def folders(settings: Settings) -> Iterator[Finding]:
+    """Writable, and on a disk with room."""
+    for check_name, folder in (
+        ("registry", settings.redistill.registry),
+        ("archive", settings.monitor.archive),
+    ):
+        yield _folder(check_name, folder)
+
+
+def _folder(check_name: str, folder: Path) -> Finding:
+    standing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not standing.is_dir():
+        return bad(check_name, f"{standing} is a file", "name a folder in the configuration")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        return bad(check_name, f"{standing} cannot be written", "give this user the right to")
+    free = shutil.disk_usage(standing).free
+    if free < _SCARCE:
+        return bad(check_name, f"only {free / 2**20:,.0f} MiB are free at {standing}", "make room there")
+    made = "" if standing == folder else ", which will be made"
+    return good(check_name, f"{folder}{made}; {free / 2**30:,.0f} GiB are free")
+
+
+def channels(settings: Settings) -> Iterator[Finding]:
+    """By the configuration alone: nothing is sent."""
+    for alert in settings.alerts:
+        yield good(f"channel {alert.name}", f"{alert.kind}, for {', '.join(alert.severities)}")
+    heard = {severity for alert in settings.alerts for severity in alert.severities}
+    unheard = [severity for severity in (Severity.ERROR, Severity.CRITICAL) if severity not in heard]
+    if unheard:
+        mend = "add [[alerts]], or the severities to one"
+        yield bad("channels", f"nobody is told of incidents that are {' or '.join(unheard)}", mend)
+
+
+def web(settings: Settings) -> Iterator[Finding]:
+    """The port is free, or a monitor answers on it."""
+    host, port = settings.web.host, settings.web.port
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        if _answers(host, port):
+            yield good("web", f"{host}:{port}: a monitor answers on it")
+        else:
+            mend = "choose another in [web], or 0 for any free one"
+            yield bad("web", f"{host}:{port} cannot be had ({error.strerror})", mend)
+    else:
+        yield good("web", f"{host}:{port} is free")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        answer = httpx.get(f"http://{host}:{port}/healthz", timeout=_PATIENCE_SECONDS)
+    except httpx.HTTPError:
+        return False
+    return answer.text == "ok\n"

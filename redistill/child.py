@@ -1,0 +1,71 @@
+"""A process of this program that is kept running."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+_log = structlog.get_logger()
+
+_FIRST_WAIT_SECONDS: Final = 1.0
+_LONGEST_WAIT_SECONDS: Final = 60.0
+#: A child that ran for so long is restarted as if it had never died before.
+_SOUND_SECONDS: Final = 60.0
+#: How long a child may take to stop when asked, before it is killed.
+_PATIENCE_SECONDS: Final = 8.0
+
+
+class Child:
+    """`python -m redistill ARGUMENTS`, restarted when it dies, with a wait that doubles each time."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._command = (sys.executable, "-m", "redistill", *arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._restart_at = 0.0
+        self._wait = _FIRST_WAIT_SECONDS
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ask_to_stop()
+        if self._process is None:
+            return
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Without waiting for it: that is done at the end of the block."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def look_after(self) -> None:
+        """Note that it died, or start it again when its wait is over; to be called every second or so."""
+        if self._process is None:
+            if monotonic() >= self._restart_at:
+                self._start()
+        elif self._process.poll() is not None:
+            self._note_death(self._process.returncode)
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(self._command)  # noqa: S603 - this program itself
+        self._started_at = monotonic()
+
+    def _note_death(self, code: int) -> None:
+        if monotonic() - self._started_at >= _SOUND_SECONDS:
+            self._wait = _FIRST_WAIT_SECONDS
+        _log.error("child process died", exit_code=code, restart_in_seconds=self._wait)
+        self._process = None
+        self._restart_at = monotonic() + self._wait
+        self._wait = min(2 * self._wait, _LONGEST_WAIT_SECONDS)

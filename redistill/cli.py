@@ -1,0 +1,96 @@
+"""The command line: `redistill COMMAND`, also `python -m redistill COMMAND`."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from db.errors import RedistillError
+
+INTERRUPTED: Final = 130
+
+#: Where each command lives: redistill/commands/NAME.py; and what it does, in a line.
+COMMANDS: Final[Mapping[str, str]] = {
+    "init": "Write a redistill.toml for the models and the request log that are here.",
+    "doctor": "Check everything that a cycle and a re-distillation need.",
+    "db": "Make the database, or bring it to this version.",
+    "monitor": "Run cycles as they fall due, and send messages, until stopped.",
+    "cycle": "Run one cycle now, or those of a range, and exit.",
+    "worker": "Take the orders for a re-distillation and run them, until stopped.",
+    "status": "Show the present state in one screen.",
+    "history": "Show the cycles, oldest first.",
+    "jobs": "Show the orders for a re-distillation; call one off, or retry it.",
+    "models": "Show the model versions, and choose the student that serves.",
+    "evaluate": "Measure the student and the teacher on labelled data.",
+    "replay": "Run rules over past cycles, and write nothing.",
+    "demo": "Run the whole loop on a small simulated service, in minutes.",
+}
+
+
+class _Commands(TyperGroup):
+    """Loads a command when it is asked for, and tells its expected failures in one line."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401 - Typer keeps the names of these types to itself
+        """The command that is asked for, in place of the line that stands for it in the help."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, get_command(import_module(f"redistill.commands.{name}").app), rest
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - as above
+        """Run the command that is asked for."""
+        try:
+            return super().invoke(ctx)
+        except RedistillError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"redistill: {message}", err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with `redistill demo`; or, on models of your own, with `redistill init`, "
+    "`redistill db upgrade`, `redistill doctor` and `redistill cycle`.",
+)
+for _name, _does in COMMANDS.items():
+    app.command(_name, help=_does)(lambda: None)
+
+
+@app.callback()
+def root(
+    *,
+    config: Annotated[
+        Path,
+        typer.Option("--config", metavar="FILE", envvar="REDISTILL_CONFIG", help="The configuration."),
+    ] = Path("redistill.toml"),
+) -> None:
+    """Watch a distilled text classifier in production; re-distil it when it drifts from its teacher."""
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    try:
+        app(prog_name="redistill")
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is left; a reader that has gone away, such as `head`, is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,126 @@
+"""`redistill cycle`: one cycle now, or those of a range."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from sqlalchemy import Engine, select
+
+from db.errors import RedistillError
+from db.records import CycleStatus, Slot
+from db.session import reading
+from db.tables import cycles
+from db.views import rows
+from monitor.schedule import make_trigger, newest_complete_slot, slot_at, slots_between
+from monitor.settings import MonitorSection
+from redistill import logs, show
+from redistill.commands.history import COLUMNS, cells
+from redistill.commands.options import Config, Json, command, configured, examples
+from redistill.database import migrated, telling
+from redistill.progress import bars
+from redistill.signals import stop_on_signals
+from redistill.times import moment, utc_now
+
+app = command()
+
+_At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="The window that this time lies in, or a duration back.",
+        show_default="the newest complete one",
+    ),
+]
+_Backfill = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--backfill", metavar="FROM TO", help="Every window between two times, oldest first."),
+]
+
+
+class NotCompleteError(RedistillError):
+    """The window from {slot.window_start:%Y-%m-%d %H:%M} to {slot.window_end:%Y-%m-%d %H:%M} UTC is not
+    complete: its traffic may still arrive, for [monitor] lateness, until {complete_at:%Y-%m-%d %H:%M}.
+    """
+
+
+class NoWindowError(RedistillError):
+    """Between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC there is no whole and complete window."""
+
+
+class CyclesFailedError(RedistillError):
+    """{n} of {total} cycles failed; the first: {error}"""
+
+
+@app.command(
+    epilog=examples(
+        "redistill cycle",
+        "redistill cycle --at 2026-11-24T10:00:00Z",
+        "redistill cycle --backfill 2026-11-01 2026-11-24",
+    )
+)
+def cycle(
+    ctx: typer.Context,
+    *,
+    at: _At = None,
+    backfill: _Backfill = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Run one cycle now, or those of a range, and exit; a window that was judged before is left as it is."""
+    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+    if at is not None and backfill is not None:
+        raise typer.BadParameter("give --at or --backfill, not both")
+    settings = configured(ctx, config)
+    slots = _slots(settings.monitor, at, backfill, utc_now())
+    logs.configure()
+    with migrated(settings) as engine, telling(engine), stop_on_signals() as stop:
+        with bars() as progress:
+            n_run = assembly.slot_runner(settings, engine, progress).run(slots, stop.is_set)
+        assembly.outbox(settings, engine).deliver_due(utc_now())
+        if stop.is_set():
+            raise KeyboardInterrupt
+        _print(engine, slots, n_run, as_json=as_json)
+
+
+def _slots(
+    monitor: MonitorSection, at: str | None, backfill: tuple[str, str] | None, now: datetime
+) -> tuple[Slot, ...]:
+    trigger, name = make_trigger(monitor), monitor.name
+    if backfill is not None:
+        start, end = (moment("--backfill", text, now) for text in backfill)
+        slots = slots_between(trigger, name, start, min(end, now - monitor.lateness))
+        if not slots:
+            raise NoWindowError(start=start, end=end)
+        return slots
+    if at is None:
+        return (newest_complete_slot(trigger, name, now=now, lateness=monitor.lateness),)
+    slot = slot_at(trigger, name, moment("--at", at, now))
+    if slot.window_end + monitor.lateness > now:
+        raise NotCompleteError(slot=slot, complete_at=slot.window_end + monitor.lateness)
+    return (slot,)
+
+
+def _print(engine: Engine, slots: Sequence[Slot], n_run: int, *, as_json: bool) -> None:
+    ends = {slot.window_end for slot in slots}
+    with reading(engine) as connection:
+        history = rows(
+            connection,
+            "cycle_history",
+            monitor=slots[0].monitor,
+            order_by="window_end",
+            since=min(ends),
+        )
+        found = [row for row in history if row["window_end"] in ends]
+        ids = [row["cycle_id"] for row in found if row["status"] == CycleStatus.FAILED]
+        errors = connection.scalars(select(cycles.c.error).where(cycles.c.id.in_(ids))).all()
+    if as_json:
+        show.print_json(found)
+    else:
+        show.listing(COLUMNS, [cells(row) for row in found])
+        if n_run < len(slots):
+            show.say(f"{len(slots) - n_run} of {len(slots)} windows had been judged before, and were left.")
+    if errors:
+        raise CyclesFailedError(n=len(errors), total=len(slots), error=errors[0])

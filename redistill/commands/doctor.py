@@ -1,0 +1,31 @@
+"""`redistill doctor`: is everything there that a cycle and a re-distillation need."""
+
+import typer
+from rich.text import Text
+
+from redistill import show
+from redistill.checks.finding import Finding
+from redistill.commands.options import Config, Json, command, config_file, examples
+from redistill.times import utc_now
+
+app = command()
+
+
+@app.command(epilog=examples("redistill doctor", "redistill doctor --json"))
+def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
+    """Check everything that a cycle and a re-distillation need; exit 1 if anything is to be mended."""
+    from redistill.checks.all import all_findings  # noqa: PLC0415 - torch takes seconds to load
+
+    findings = list(all_findings(config_file(ctx, config), utc_now()))
+    if as_json:
+        show.print_json(findings)
+    else:
+        show.facts([_cells(finding) for finding in findings])
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _cells(finding: Finding) -> list[show.Cell]:
+    state = Text("ok", style=show.GOOD) if finding.ok else Text("problem", style=show.BAD)
+    mend = f"\nto do: {finding.mend}" if finding.mend else ""
+    return [finding.check, state, f"{finding.found}{mend}"]

@@ -1,0 +1,173 @@
+"""`redistill init`: a configuration for what is here."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.text import Text
+
+from db.errors import RedistillError
+from redistill import show
+from redistill.commands.options import command, examples
+from redistill.discover import FoundModel, look_through, rare_labels, read_model
+from redistill.template import Answers, render
+from redistill.times import relative, utc_now
+from redistill.traffic_look import TrafficLook, look_at
+
+app = command()
+
+_FILE: Final = "redistill.toml"
+_FRESH: Final = timedelta(hours=2)
+
+
+class ConfigExistsError(RedistillError):
+    """There is a {path} already: edit it, or move it away and run `redistill init` again."""
+
+
+class NoClassifierError(RedistillError):
+    """{option}: {path} holds no classifier: expected a config.json with id2label, and safetensors weights."""
+
+    exit_code = 2
+
+
+class NoSuchPathError(RedistillError):
+    """{option}: there is no {path}."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """What the configuration will name; None is what there is not."""
+
+    teacher: FoundModel | None
+    student: FoundModel | None
+    traffic: TrafficLook | None
+    train: Path | None
+    validation: Path | None
+    test: Path | None
+
+
+def _option(name: str, metavar: str, meaning: str) -> object:
+    return typer.Option(name, metavar=metavar, help=meaning, show_default="what is found")
+
+
+@app.command(
+    epilog=examples("redistill init", "redistill init . --teacher models/bert --student models/tiny")
+)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, and to write to.")] = Path(),
+    *,
+    teacher: Annotated[Path | None, _option("--teacher", "DIR", "The large model.")] = None,
+    student: Annotated[Path | None, _option("--student", "DIR", "The small model that serves.")] = None,
+    traffic: Annotated[Path | None, _option("--traffic", "PATH", "The request log.")] = None,
+    train: Annotated[Path | None, _option("--train", "FILE", "Labelled rows to train on.")] = None,
+    test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to judge with.")] = None,
+) -> None:
+    """Write a redistill.toml for the models, the request log and the labelled files that are here."""
+    target = folder.resolve() / _FILE
+    if target.exists():
+        raise ConfigExistsError(path=folder / _FILE)
+    found = look_through(target.parent)
+    teacher_found, student_found = found.teacher_and_student()
+    chosen = _model("--student", student) or student_found
+    choice = _Choice(
+        teacher=_model("--teacher", teacher) or teacher_found,
+        student=chosen,
+        traffic=_look(_existing("--traffic", traffic) or found.log(), chosen),
+        train=_existing("--train", train) or found.labelled_as("train"),
+        validation=found.labelled_as("validation"),
+        test=_existing("--test", test) or found.labelled_as("test"),
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(render(_answers(target.parent, choice)), encoding="utf-8")
+    show.facts(list(_report(choice, target, utc_now())))
+
+
+def _model(option: str, path: Path | None) -> FoundModel | None:
+    if path is None:
+        return None
+    model = read_model(path.resolve())
+    if model is None:
+        raise NoClassifierError(option=option, path=path)
+    return model
+
+
+def _existing(option: str, path: Path | None) -> Path | None:
+    if path is not None and not path.exists():
+        raise NoSuchPathError(option=option, path=path)
+    return path and path.resolve()
+
+
+def _look(log: Path | None, student: FoundModel | None) -> TrafficLook | None:
+    return look_at(log, student.labels if student else ()) if log else None
+
+
+def _answers(folder: Path, choice: _Choice) -> Answers:
+    traffic = choice.traffic
+    return Answers(
+        folder=folder,
+        name=re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "default",
+        every=traffic.every if traffic else "1h",
+        traffic=traffic.uri if traffic else None,
+        fields=traffic.fields if traffic else None,
+        teacher=choice.teacher.path if choice.teacher else None,
+        student=choice.student.path if choice.student else None,
+        train=choice.train,
+        validation=choice.validation,
+        test=choice.test,
+        rare_labels=rare_labels(choice.train) if choice.train else (),
+    )
+
+
+def _report(choice: _Choice, target: Path, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+    yield "teacher", _described(choice.teacher, "the large model: a save_pretrained directory")
+    yield "student", _described(choice.student, "the small model that serves: a save_pretrained directory")
+    yield "traffic", _traffic(choice.traffic, now)
+    yield "train", _file(choice.train)
+    yield "test", _file(choice.test)
+    yield "written", str(target)
+    yield "next", "`redistill db upgrade`, `redistill doctor`, then `redistill cycle`" + _at(choice, now)
+
+
+def _described(model: FoundModel | None, wanted: str) -> Text:
+    if model is None:
+        return _missing(wanted)
+    return Text(f"{model.path} ({model.n_bytes / 1e6:,.1f} MB of weights, {len(model.labels)} labels)")
+
+
+def _file(path: Path | None) -> Text:
+    return (
+        Text(str(path)) if path else _missing('rows such as {"text": "where is my order?", "label": "faq"}')
+    )
+
+
+def _missing(wanted: str) -> Text:
+    return Text(f"not found; name {wanted}", style="yellow")
+
+
+def _traffic(look: TrafficLook | None, now: datetime) -> Text:
+    if look is None:
+        return _missing('JSON Lines such as {"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "hello"}')
+    first, last = look.survey.first_time, look.survey.last_time
+    if first is None or last is None:
+        return Text(f"{look.uri}: no usable request in it yet", style="yellow")
+    span = f"from {show.time(first)} to {show.time(last)} ({relative(last, now)})"
+    line = f"{look.uri}: {span}; {look.per_day:,} requests in its last day, so every = {look.every!r}"
+    if look.survey.problem is None:
+        return Text(line)
+    problem = look.survey.problem
+    place = problem.object_name + (f", line {problem.line}" if problem.line else "")
+    return Text(f"{line}; not all is usable: {place} is {problem.reason}", style="yellow")
+
+
+def _at(choice: _Choice, now: datetime) -> str:
+    """The window that there is traffic for, where the log ends long ago."""
+    last = choice.traffic.survey.last_time if choice.traffic else None
+    if last is None or now - last < _FRESH:
+        return ""
+    return f" --at {last:%Y-%m-%dT%H:%M:%SZ} (the log is not from today)"

@@ -1,0 +1,163 @@
+"""`redistill status`: the present state in one screen."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import typer
+from rich.text import Text
+from sqlalchemy import Connection, select
+
+from db import ledger, outbox, queue, versions
+from db.records import Incident, Job, ModelVersion, Role, Slot
+from db.views import rows, view
+from monitor.schedule import make_trigger, newest_complete_slot, slot_at
+from monitor.settings import MonitorSection
+from redistill import show
+from redistill.commands.options import Config, Json, command, configured, examples
+from redistill.database import reading_from
+from redistill.show import Row
+from redistill.times import length, relative, utc_now
+from triggers.settings import Rule
+
+app = command()
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the database holds about a monitor now."""
+
+    monitor: str
+    last_cycle: Row | None
+    rules: tuple[Row, ...]  #: what each rule said at the last cycle
+    open_job: Job | None
+    incidents: tuple[Incident, ...]
+    teacher: ModelVersion | None
+    student: ModelVersion | None
+    student_since: datetime | None
+    next_slot: Slot
+    next_due_at: datetime
+
+
+@app.command(epilog=examples("redistill status", "redistill status --json"))
+def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
+    """Show the last cycle, the streaks, the open job and incidents, the student and the next slot."""
+    settings, now = configured(ctx, config), utc_now()
+    with reading_from(settings) as connection:
+        state = read_state(connection, settings.monitor, now)
+    if as_json:
+        show.print_json(state)
+    else:
+        show.facts(list(_facts(state, settings.rules, now)))
+
+
+def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:
+    """The state in one view of the database."""
+    cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
+    next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name), now)
+    return State(
+        monitor=monitor.name,
+        last_cycle=cycles[0] if cycles else None,
+        rules=_rules_of(connection, cycles[0]) if cycles else (),
+        open_job=queue.open_job(connection, monitor.name),
+        incidents=outbox.firing(connection, monitor.name),
+        teacher=versions.current(connection, monitor.name, Role.TEACHER),
+        student=versions.current(connection, monitor.name, Role.STUDENT),
+        student_since=versions.current_since(connection, monitor.name, Role.STUDENT),
+        next_slot=next_slot,
+        next_due_at=next_slot.window_end + monitor.lateness,
+    )
+
+
+def _rules_of(connection: Connection, cycle: Row) -> tuple[Row, ...]:
+    source = view("rule_history")
+    query = select(source).where(source.c.cycle_id == cycle["cycle_id"]).order_by(source.c.rule)
+    found = connection.execute(query).mappings()
+    # SQLite has no booleans
+    return tuple({**row, "breached": bool(row["breached"]), "fired": bool(row["fired"])} for row in found)
+
+
+def _next_slot(monitor: MonitorSection, last_end: datetime | None, now: datetime) -> Slot:
+    trigger = make_trigger(monitor)
+    if last_end is None:
+        return newest_complete_slot(trigger, monitor.name, now=now, lateness=monitor.lateness)
+    return slot_at(trigger, monitor.name, last_end)
+
+
+def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, show.Cell]]:
+    yield "monitor", state.monitor
+    if state.last_cycle is None:
+        yield "last cycle", "none yet; `redistill cycle` runs one now, `redistill monitor` runs each when due"
+    else:
+        yield from _cycle(state.last_cycle, now)
+    configured_rules = {rule.name: rule for rule in rules}
+    for outcome in state.rules:
+        name = str(outcome["rule"])
+        yield f"rule {name}", _rule(outcome, configured_rules.get(name))
+    yield "open job", _job(state.open_job, now) if state.open_job else "none"
+    yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
+    yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
+    yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
+
+
+def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+    verdict = show.verdict(cycle["verdict"] or cycle["status"])
+    reason = f" ({cycle['verdict_reason']})" if cycle["verdict_reason"] else ""
+    finished = cycle["finished_at"]
+    when = f", {relative(finished, now)}" if isinstance(finished, datetime) else ""
+    yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")
+    if cycle["n_scored"] is not None:
+        seen, rejected = show.count(cycle["n_seen"]), show.count(cycle["n_rejected"])
+        yield "requests", f"{show.count(cycle['n_scored'])} scored of {seen}, {rejected} records unusable"
+    if cycle["agreement"] is not None:
+        yield "agreement", show.estimate(cycle, "agreement")
+        yield "KL", f"{show.estimate(cycle, 'kl')} nats"
+
+
+def _rule(outcome: Row, rule: Rule | None) -> Text:
+    value = show.number(outcome["value"])
+    wanted = f" of {rule.for_cycles}" if rule else ""
+    line = f"{outcome['reason']}: {value} against {show.decimal(outcome['threshold'])}, streak "
+    line += f"{outcome['streak']}{wanted}"
+    return Text(line, style=show.BAD if outcome["breached"] else "")
+
+
+def _job(job: Job, now: datetime) -> str:
+    return (
+        f"job {job.job_id}: {job.status}, {_since(job.started_at or job.enqueued_at, now)}, "
+        f"alpha {job.alpha_from} -> {job.alpha_to}, ordered by {job.rule or 'a person'}: {job.reason}"
+    )
+
+
+def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
+    lines = (
+        f"{incident.kind} ({incident.severity}), {relative(incident.opened_at, now)}: {incident.summary}"
+        for incident in incidents
+    )
+    return Text("\n".join(lines), style=show.BAD)
+
+
+def _student(state: State, now: datetime) -> str:
+    student = state.student
+    if student is None or state.student_since is None:
+        return "-"
+    alpha = "unknown" if student.alpha is None else student.alpha
+    return f"{show.version(student.version)}, alpha {alpha}, in service {_since(state.student_since, now)}"
+
+
+def _due(state: State, now: datetime) -> str:
+    if state.next_due_at > now:
+        return f"due {relative(state.next_due_at, now)}"
+    return f"overdue for {length(now - state.next_due_at)}" if state.last_cycle else "due now"
+
+
+def _since(then: datetime, now: datetime) -> str:
+    return f"for {length(now - then)}"
+
+
+def _window(slot: Slot) -> str:
+    return f"{show.time(slot.window_start)} to {show.time(slot.window_end)}"
+
+
+def _window_of(cycle: Row) -> str:
+    return f"{show.time(cycle['window_start'])} to {show.time(cycle['window_end'])}"

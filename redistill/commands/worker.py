@@ -1,0 +1,35 @@
+"""`redistill worker`: takes the orders for a re-distillation and runs them."""
+
+from typing import Annotated, Final
+
+import typer
+
+from redistill import logs, show
+from redistill.commands.options import Config, command, configured, examples
+from redistill.database import migrated
+from redistill.progress import bars
+from redistill.signals import stop_on_signals
+
+app = command()
+
+_POLL_SECONDS: Final = 5.0
+
+_Once = Annotated[bool, typer.Option("--once", help="Run the job that waits, if one does, and exit.")]
+
+
+@app.command(epilog=examples("redistill worker", "redistill worker --once"))
+def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) -> None:
+    """Take the orders for a re-distillation and run them, until stopped by SIGTERM or Ctrl-C."""
+    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+    settings = configured(ctx, config)
+    logs.configure()
+    with migrated(settings) as engine, stop_on_signals() as stop, bars() as progress:
+        runner = assembly.worker(settings, engine, progress)
+        if once:
+            if not runner.run_once(stop.is_set):
+                show.say("No job waits.")
+            return
+        while not stop.is_set():
+            if not runner.run_once(stop.is_set):
+                stop.wait(_POLL_SECONDS)

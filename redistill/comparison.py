@@ -1,0 +1,101 @@
+"""Teacher and student on one labelled file, side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from db.records import Metric
+from distill.dataset import read_labelled
+from distill.evaluate import LATENCY_RUNS, Reference, evaluate, refer
+from distill.label_metrics import label_metrics
+from monitor.models import Model, load
+from monitor.scoring import latency_p95_ms
+from monitor.settings import MetricsSection, ScoringSection
+from monitor.stop import never_stopped
+from redistill.progress import ShowProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A model and its metrics."""
+
+    version: str
+    directory: str
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Both models on the same rows; agreement and KL are the student's, with the teacher."""
+
+    data: str
+    n: int
+    temperature: float  #: of kl and js
+    teacher: Judged
+    student: Judged
+
+
+def compare(
+    data: Path,
+    teacher_directory: Path,
+    student_directory: Path,
+    *,
+    metrics: MetricsSection,
+    scoring: ScoringSection,
+    show: ShowProgress,
+) -> Comparison:
+    """Score the file's rows with both and measure them against its labels and each other.
+
+    Raises:
+        ModelError: a directory holds no usable model, or the labels differ.
+        DatasetUnreadableError, DatasetRowError, DatasetEmptyError: the file, the line and the field.
+    """
+    if scoring.threads:
+        torch.set_num_threads(scoring.threads)
+    teacher, student = load(teacher_directory), load(student_directory)
+    rows = read_labelled(data, teacher.labels)
+    n, budget = len(rows.texts), scoring.tokens_per_batch
+    reference = refer(
+        data.name,
+        teacher,
+        rows.texts,
+        rows.labels,
+        tokens_per_batch=budget,
+        stopped=never_stopped,
+        progress=lambda done: show("teacher", done, n),
+    )
+    found = evaluate(
+        student,
+        reference,
+        metrics,
+        tokens_per_batch=budget,
+        stopped=never_stopped,
+        progress=lambda done: show("student", done, n),
+    )
+    return Comparison(
+        data=str(data),
+        n=n,
+        temperature=metrics.temperature,
+        teacher=_judged(teacher, teacher_directory, _of_teacher(reference, metrics)),
+        student=_judged(student, student_directory, found.metrics),
+    )
+
+
+def _judged(model: Model, directory: Path, metrics: tuple[Metric, ...]) -> Judged:
+    return Judged(version=model.version, directory=str(directory), metrics=metrics)
+
+
+def _of_teacher(reference: Reference, settings: MetricsSection) -> tuple[Metric, ...]:
+    """What its logits, which are known already, are worth; with itself it agrees."""
+    panel = label_metrics(
+        reference.teacher_logits,
+        [] if reference.labels is None else reference.labels,
+        reference.teacher.labels,
+        settings.rare_labels,
+        resamples=settings.resamples,
+        seeds=settings.seeds,
+    )
+    time = latency_p95_ms(reference.teacher, reference.texts, runs=LATENCY_RUNS)
+    latency = Metric(name="latency_p95_ms", value=time.estimate, low=time.low, high=time.high, n=LATENCY_RUNS)
+    return (*(metric for metric in panel if metric.n), latency)

@@ -1,0 +1,78 @@
+"""The simulated service: a folder of request logs, and the configuration that watches it."""
+
+import gzip
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+
+from db.records import Slot
+from redistill.demo.utterances import generate
+
+#: Requests in an hour.
+REQUESTS: Final = 2_000
+
+#: Share of requests of the new kind, hour by hour: three usual ones, a shift that grows, and it stays.
+SHIFTS: Final = (0.0, 0.0, 0.0, 0.10, 0.22, 0.26, 0.30, 0.30, 0.30, 0.30)
+
+CONFIGURATION: Final = """\
+# Written by `redistill demo`. A simulated MangaAssist: an intent router of 10 intents.
+[monitor]
+name = "mangaassist"
+every = "1h"
+lateness = "0s"
+catch_up = "7d"
+sample_size = 1500
+min_samples = 1000
+archive = "archive"
+
+[traffic]
+uri = "traffic"
+
+[teacher]
+uri = "models/teacher"
+
+[student]
+uri = "models/student"
+
+[metrics]
+rare_labels = ["escalation", "checkout_help", "promotion", "return_request"]
+
+[scoring]
+threads = 1
+
+[redistill]
+train = "data/train.jsonl"
+validation = "data/validation.jsonl"
+test = "data/test.jsonl"
+registry = "registry"
+epochs = {epochs}
+batch_size = {batch_size}
+learning_rate = {learning_rate}
+seed = {seed}
+
+# The rules and the gates are the defaults: agreement < 0.95 for 3 cycles, or KL > 0.15, orders a job.
+[gates]
+latency_p95_ms = 25.0  # of this machine, which may be busy; the design asks 5 ms of its own hardware
+
+[[alerts]]
+kind = "log"
+"""
+
+
+def write_window(folder: Path, hour: int, slot: Slot, rng: np.random.Generator) -> None:
+    """The requests of an hour of the story, in the order of their times, as one gzip file of JSON lines.
+
+    Their ids do not depend on the day, so that the same seed gives the same samples on any.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    seconds = np.sort(rng.uniform(0, (slot.window_end - slot.window_start).total_seconds(), REQUESTS))
+    start = slot.window_start.timestamp()
+    requests = generate(REQUESTS, shift=SHIFTS[hour], rng=rng)
+    lines = [
+        orjson.dumps({"id": f"{hour}-{number:05}", "time": round(start + second, 3), "text": request.text})
+        for number, (request, second) in enumerate(zip(requests, seconds.tolist(), strict=True))
+    ]
+    path = folder / f"{slot.window_start:%Y%m%dT%H%M}.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n", mtime=0))

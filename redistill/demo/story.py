@@ -1,0 +1,107 @@
+"""The loop on a simulated service, told as it goes; all that happens is done by what production runs."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import structlog
+from sqlalchemy import Engine
+
+from db.errors import RedistillError
+from db.migrate import upgrade
+from db.records import Slot
+from db.session import connect
+from monitor.daemon import utc_now
+from monitor.schedule import make_trigger, newest_complete_slot, slots_between
+from monitor.settings import MonitorSection
+from monitor.stop import never_stopped
+from redistill import assembly, show
+from redistill.demo.pretrain import BATCH_SIZE, EPOCHS, LEARNING_RATE, build
+from redistill.demo.service import CONFIGURATION, SHIFTS, write_window
+from redistill.demo.telling import CLOSING, OPENING, SERVING, tell_cycle, tell_job
+from redistill.progress import ShowProgress, bars
+from redistill.settings import Settings, load
+
+_HOUR = timedelta(hours=1)
+
+
+class FolderTakenError(RedistillError):
+    """{folder} is there, and `redistill demo` did not write it: name another folder."""
+
+
+def run(folder: Path, seed: int) -> None:
+    """Play the story in `folder`, which is made anew.
+
+    Raises:
+        FolderTakenError: the folder holds something else.
+    """
+    began = monotonic()
+    _make_room(folder, seed)
+    with _logging_to(folder / "redistill.log"), bars() as progress:
+        show.say(OPENING)
+        settings = load(folder / "redistill.toml")
+        assembly.use_threads(settings)
+        build(folder, seed, progress)
+        show.say(SERVING.format(hour=next(hour for hour, shift in enumerate(SHIFTS, start=1) if shift)))
+        engine = connect(settings.database.url)
+        upgrade(engine)
+        _play(settings, engine, folder, seed, progress)
+        engine.dispose()
+    config = folder / "redistill.toml"
+    show.say(CLOSING.format(folder=folder, config=config, seconds=monotonic() - began))
+
+
+def _make_room(folder: Path, seed: int) -> None:
+    config = folder / "redistill.toml"
+    ours = config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIGURATION.splitlines()[0])
+    if ours:
+        shutil.rmtree(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise FolderTakenError(folder=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # written first, so that a demo that was interrupted can be played again
+    config.write_text(_configuration(seed), encoding="utf-8")
+
+
+def _configuration(seed: int) -> str:
+    return CONFIGURATION.format(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, seed=seed)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    with path.open("w", encoding="utf-8") as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file),
+        )
+        yield
+        structlog.reset_defaults()
+
+
+def _play(settings: Settings, engine: Engine, folder: Path, seed: int, progress: ShowProgress) -> None:
+    runner = assembly.slot_runner(settings, engine, progress)
+    worker = assembly.worker(settings, engine, progress)
+    outbox = assembly.outbox(settings, engine)
+    rng = np.random.default_rng([seed, len(SHIFTS)])
+    for hour, slot in enumerate(_hours(settings.monitor)):
+        write_window(folder / "traffic", hour, slot, rng)
+        runner.run([slot], never_stopped)
+        outbox.deliver_due(utc_now())
+        tell_cycle(engine, hour)
+        if worker.run_once(never_stopped):
+            tell_job(engine)
+
+
+def _hours(section: MonitorSection) -> tuple[Slot, ...]:
+    trigger = make_trigger(section)
+    end = newest_complete_slot(trigger, section.name, now=utc_now(), lateness=section.lateness).window_end
+    return slots_between(trigger, section.name, end - len(SHIFTS) * _HOUR, end)

@@ -1,0 +1,127 @@
+"""What the demo says of what the loop has done; every number is read from SQL."""
+
+from typing import Final
+
+from rich.text import Text
+from sqlalchemy import Connection, Engine, or_, select
+
+from db.records import IncidentState
+from db.session import reading
+from db.tables import evaluations, gate_outcomes, incidents
+from db.views import rows
+from redistill import show
+from redistill.demo.service import SHIFTS
+
+OPENING: Final = """\
+A simulated MangaAssist: an intent router of 10 intents. Its teacher and its student are trained now, from
+scratch: the teacher on all that users say, the student on what was usual when it was made."""
+
+SERVING: Final = """
+The service runs, and Redistill looks at each hour of its log. From hour {hour} on, users change: new titles,
+new ways to ask, other intents.
+"""
+
+CLOSING: Final = """
+That was the whole loop, in {seconds:.0f} s; all of it is in {folder}. Look closer:
+
+  redistill --config {config} history
+  redistill --config {config} status
+  redistill --config {config} jobs show 1
+  redistill --config {config} models list
+  redistill --config {config} replay"""
+
+_GATED: Final = (
+    ("test", "accuracy"),
+    ("test", "rare_class_accuracy"),
+    ("test", "ece"),
+    ("test", "latency_p95_ms"),
+    ("test", "agreement"),
+    ("condemned", "agreement"),
+    ("condemned", "kl"),
+)
+_COLUMNS: Final = (
+    show.Column(title="         on"),
+    show.Column(title="metric"),
+    show.Column(title="incumbent", align="right"),
+    show.Column(title="candidate", align="right"),
+    show.Column(title="95% interval"),
+    show.Column(title="gate"),
+)
+
+
+def tell_cycle(engine: Engine, hour: int) -> None:
+    """A line for the newest cycle, and one for each incident that it opened or resolved."""
+    with reading(engine) as connection:
+        (cycle,) = rows(connection, "cycle_history", order_by="window_end", newest=1)
+        moved = connection.execute(
+            select(incidents)
+            .where(
+                or_(
+                    incidents.c.cycle_id == cycle["cycle_id"],
+                    incidents.c.resolved_at == cycle["finished_at"],
+                )
+            )
+            .order_by(incidents.c.id)
+        ).all()
+    usage = f"{SHIFTS[hour]:.0%} new" if SHIFTS[hour] else "usual"
+    numbers = "  ".join(
+        f"{name} {show.number(cycle[metric], decimals=3)} {show.interval(cycle, metric, decimals=3)}"
+        for name, metric in (("agreement", "agreement"), ("KL", "kl"))
+    )
+    student = f"  student {show.version(cycle['student_version'])}"
+    show.say(
+        Text.assemble(f"hour {hour + 1:>2}  {usage:<8} {numbers}  ", show.verdict(cycle["verdict"]), student)
+    )
+    for incident in moved:
+        if incident.state == IncidentState.RESOLVED:
+            show.say(Text(f"         resolved: {incident.kind}", style=show.GOOD))
+        else:
+            show.say(Text(f"         paged: {incident.kind} ({incident.severity}): {incident.summary}"))
+
+
+def tell_job(engine: Engine) -> None:
+    """What the newest job was, what its candidate is worth, and what became of it."""
+    with reading(engine) as connection:
+        (job,) = rows(connection, "job_history", order_by="job_id", newest=1)
+        table = _table(connection, job["job_id"], job["candidate_version"])
+    show.say(
+        f"\n         job {job['job_id']}: {job['reason']}; alpha {show.decimal(job['alpha_from'])} -> "
+        f"{show.decimal(job['alpha_to'])}, T = {job['temperature']:g}\n"
+    )
+    show.listing(_COLUMNS, table)
+    style = show.GOOD if job["status"] == "succeeded" else show.BAD
+    show.say(Text(f"\n         {job['status']}: {job['decision'] or 'no candidate'}\n", style=style))
+
+
+def _table(connection: Connection, job_id: object, candidate: object) -> list[list[show.Cell]]:
+    measured = {
+        (row.dataset, row.metric, row.version == candidate): row
+        for row in connection.execute(select(evaluations).where(evaluations.c.job_id == job_id))
+    }
+    gates = {
+        (row.dataset, row.gate): row
+        for row in connection.execute(select(gate_outcomes).where(gate_outcomes.c.job_id == job_id))
+    }
+    lines: list[list[show.Cell]] = []
+    for dataset, metric in _GATED:
+        incumbent = measured.get((dataset, metric, False))
+        row = measured.get((dataset, metric, True))
+        gate = gates.get((dataset, metric))
+        if row is None or incumbent is None:
+            continue
+        lines.append(
+            [
+                f"         {dataset}",
+                metric,
+                show.number(incumbent.value, decimals=3),
+                show.number(row.value, decimals=3),
+                f"[{show.number(row.low, decimals=3)}, {show.number(row.high, decimals=3)}]",
+                Text(
+                    f"{gate.threshold:g} {gate.result}",
+                    style=show.GOOD if gate.result == "pass" else show.BAD,
+                )
+                if gate
+                else "-",
+            ]
+        )
+    return lines

@@ -1,0 +1,97 @@
+"""What was measured on models and what the gates said: read from SQL, and as tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.text import Text
+from sqlalchemy import Connection, Select, select
+
+from db.tables import evaluations, gate_outcomes
+from redistill import show
+from redistill.show import Column, Row
+
+_GATES = (
+    Column(title="gate"),
+    Column(title="on"),
+    Column(title="value", align="right"),
+    Column(title="threshold", align="right"),
+    Column(title="result"),
+)
+_METRICS = (
+    Column(title="metric"),
+    Column(title="value", align="right"),
+    Column(title="95% interval"),
+    Column(title="rows", align="right", spare=1),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Rows of `gate_outcomes` and of `evaluations`, those of one model and data set together."""
+
+    gates: tuple[Row, ...]
+    evaluations: tuple[Row, ...]
+
+
+def evidence_of_job(connection: Connection, job_id: int) -> Evidence:
+    """What a job measured on its incumbent and its candidate, and what the gates said."""
+    return Evidence(
+        gates=_rows(connection, select(gate_outcomes).where(gate_outcomes.c.job_id == job_id)),
+        evaluations=_rows(connection, select(evaluations).where(evaluations.c.job_id == job_id)),
+    )
+
+
+def evidence_of_version(connection: Connection, monitor: str, version: str) -> Evidence:
+    """What every job measured on one model."""
+    query = select(evaluations).where(evaluations.c.monitor == monitor, evaluations.c.version == version)
+    return Evidence(gates=(), evaluations=_rows(connection, query))
+
+
+def print_evidence(evidence: Evidence) -> None:
+    """The gates, and a table for each model, job and data set; nothing where nothing was measured."""
+    if evidence.gates:
+        show.say("")
+        show.listing(_GATES, [_gate(outcome) for outcome in evidence.gates])
+    for title, metrics in groupby(sorted(evidence.evaluations, key=_order), key=_title):
+        print_metrics(title, list(metrics))
+
+
+def print_metrics(title: str, metrics: Sequence[Row]) -> None:
+    """A line a metric, below a title."""
+    show.say("")
+    show.say(Text(title, style="bold"))
+    show.listing(_METRICS, [_metric(metric) for metric in metrics])
+
+
+def _rows(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Row, ...]:
+    """In the order of their keys, so that both databases give the same."""
+    rows = connection.execute(query.order_by(*query.selected_columns)).mappings()
+    return tuple(dict(row) for row in rows)
+
+
+def _order(metric: Row) -> tuple[str, ...]:
+    return (f"{metric['job_id']:012}", str(metric["version"]), str(metric["dataset"]))
+
+
+def _title(metric: Row) -> str:
+    return f"{show.version(metric['version'])} on {metric['dataset']} (job {metric['job_id']})"
+
+
+def _gate(outcome: Row) -> list[show.Cell]:
+    return [
+        str(outcome["gate"]),
+        str(outcome["dataset"]),
+        show.number(outcome["value"]),
+        show.number(outcome["threshold"]),
+        Text(str(outcome["result"]), style=show.GOOD if outcome["result"] == "pass" else show.BAD),
+    ]
+
+
+def _metric(metric: Row) -> list[show.Cell]:
+    return [
+        str(metric["metric"]),
+        show.number(metric["value"]),
+        f"[{show.number(metric['low'])}, {show.number(metric['high'])}]",
+        show.count(metric["n"]),
+    ]

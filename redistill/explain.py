@@ -1,0 +1,155 @@
+"""What is wrong with a configuration: one line with the key, what was found and what is expected."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final, get_args
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+Location = Sequence[int | str]
+
+_EXPECTED: Final = {
+    "decimal_max_places": "at most {decimal_places} decimals",
+    "decimal_parsing": "a number",
+    "decimal_type": "a number",
+    "enum": "{expected}",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "a value above {gt}",
+    "greater_than_equal": "a value of at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than_equal": "a value of at most {le}",
+    "literal_error": "{expected}",
+    "path_type": "a path",
+    "string_too_short": "a string that is not empty",
+    "string_type": "a string",
+    "time_delta_type": "a duration such as '10m', '1h30m' or '7d'",
+    "too_short": "a list of at least {min_length}",
+    "tuple_type": "a list",
+    "union_tag_invalid": "one of {expected_tags}",
+}
+#: What the patterns of strings mean, by section and key.
+_PATTERNS: Final = {
+    ("monitor", "name"): "letters, digits, '.', '_' and '-'",
+    ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
+    ("alerts", "url"): "'https://…' or 'http://…'",
+}
+_SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
+
+
+def explained(error: ValidationError, settings: type[BaseModel]) -> str:
+    """All that `settings` refuses in a document."""
+    return "; ".join(_explain(problem, settings) for problem in error.errors())
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> str:
+    """That `name` is none of the known ones, and which one is meant, or else all there are."""
+    close = get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+    return f"unknown {kind} {name!r}; {meant}"
+
+
+def place(location: Location) -> str:
+    """Where in the file: `[section] key: `, or `[[section]] number 2, key: ` in a list of tables."""
+    match location:
+        case [section]:
+            return f"[{section}]: "
+        case [section, int(number), *keys]:
+            return f"[[{section}]] number {number + 1}{f', {keys[-1]}' if keys else ''}: "
+        case [section, *keys]:
+            return f"[{section}] {'.'.join(map(str, keys))}: "
+        case _:
+            return ""
+
+
+def fields_at(location: Location, settings: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """The fields of the section at `location`; none where there is no section."""
+    section: type[BaseModel] = settings
+    for part in location:
+        if isinstance(part, int) or part not in section.model_fields:
+            continue  # the number of a table in a list, or the kind by which its section is chosen
+        sections = [
+            each for each in _types(section.model_fields[part].annotation) if issubclass(each, BaseModel)
+        ]
+        if not sections:
+            return {}
+        section = next((each for each in sections if _kind(each) in location), sections[0])
+    return section.model_fields
+
+
+def _explain(problem: ErrorDetails, settings: type[BaseModel]) -> str:
+    location = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        *above, name = location
+        kind = "key" if above else "section"
+        return place(above) + unknown(kind, str(name), fields_at(above, settings))
+    if problem["type"] == "missing":
+        return f"{place(location)}missing{_needs(location, settings)}"
+    return place(location) + _mismatch(problem, settings)
+
+
+def _needs(location: Location, settings: type[BaseModel]) -> str:
+    if len(location) > 1:
+        return ""
+    needed = [name for name, field in fields_at(location, settings).items() if field.is_required()]
+    return f"; it needs {' and '.join(map(repr, needed))}"
+
+
+def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
+    location, kind, found = problem["loc"], problem["type"], problem["input"]
+    if kind == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    if kind == "union_tag_not_found":
+        return "it needs a 'kind'"
+    if kind == "model_type":
+        return f"expected a table, so a line [{location[0]}] and keys below it, not {found!r}"
+    if kind == "tuple_type" and isinstance(found, dict):
+        return f"expected a list of tables: write [[{location[0]}]], in double brackets"
+    expected = _expected(problem)
+    return expected if _is_secret(location, settings) else f"{expected}, not {_shown(problem)}"
+
+
+def _expected(problem: ErrorDetails) -> str:
+    location = problem["loc"]
+    if problem["type"] == "string_pattern_mismatch":
+        return f"expected {_PATTERNS[str(location[0]), str(location[-1])]}"
+    if problem["type"] not in _EXPECTED:
+        return problem["msg"]
+    bounds = {name: _SECONDS.sub(r"\1s", str(bound)) for name, bound in problem.get("ctx", {}).items()}
+    return f"expected {_EXPECTED[problem['type']].format(**bounds)}"
+
+
+def _shown(problem: ErrorDetails) -> str:
+    """The value that was found, as one writes it in TOML."""
+    if problem["type"] == "union_tag_invalid":
+        return repr(problem["ctx"]["tag"])
+    found = problem["input"]
+    if isinstance(found, bool):
+        return str(found).lower()
+    return repr(found) if isinstance(found, str) else str(found)
+
+
+def _is_secret(location: Location, settings: type[BaseModel]) -> bool:
+    """Whether the value must not be shown: a secret, or a URL that may hold a password."""
+    field = fields_at(location[:-1], settings).get(str(location[-1]))
+    return location[0] == "database" or (field is not None and SecretStr in _types(field.annotation))
+
+
+def _kind(section: type[BaseModel]) -> object:
+    """The value of the field that tells this section from its alternatives."""
+    field = section.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field else None
+
+
+def _types(annotation: object) -> list[type]:
+    """The classes that an annotation is made of."""
+    arguments = get_args(annotation)
+    if not arguments:
+        return [annotation] if isinstance(annotation, type) else []
+    return [each for argument in arguments for each in _types(argument)]

@@ -1,0 +1,48 @@
+"""Log lines on the standard error: for eyes on a terminal, JSON for programs otherwise."""
+
+import logging
+import os
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+_SHARED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure() -> None:
+    """Send this process's events, and the warnings of the libraries, to the standard error.
+
+    A traceback never shows the values of variables: they may hold the text of requests.
+    """
+    render = _render()
+    structlog.configure(
+        processors=[*_SHARED, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        # looked up anew each time: a progress bar stands in front of the standard error while it is shown
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _render() -> tuple[Processor, ...]:
+    if sys.stderr.isatty():
+        colours = "NO_COLOR" not in os.environ
+        plain = structlog.dev.plain_traceback
+        return (structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),)
+    return (
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    )

@@ -1,0 +1,52 @@
+"""What /readyz asks: is the monitor doing its work."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from db import ledger, migrate
+from db.errors import RedistillError
+from db.session import reading
+from monitor.schedule import make_trigger, slot_at
+from monitor.settings import MonitorSection
+from monitor.web.probes import Check
+
+#: A cycle that has not begun so long after it fell due is overdue.
+_GRACE: Final = timedelta(minutes=5)
+
+
+def checks(
+    engine: Engine, monitor: MonitorSection, is_running: Callable[[], bool], now: datetime
+) -> tuple[Check, ...]:
+    """The database answers and is migrated, the scheduler runs, and no slot is overdue."""
+    running = is_running()
+    return (
+        _database(engine),
+        Check(name="scheduler", ok=running, detail="running" if running else "stopped"),
+        _slots(engine, monitor, now),
+    )
+
+
+def _database(engine: Engine) -> Check:
+    try:
+        migrate.check(engine)
+    except (RedistillError, DBAPIError) as error:
+        return Check(name="database", ok=False, detail=" ".join(str(error).split()))
+    return Check(name="database", ok=True, detail="reachable, migrated")
+
+
+def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
+    try:
+        with reading(engine) as connection:
+            last = ledger.last_end(connection, monitor.name)
+    except (RedistillError, DBAPIError) as error:
+        return Check(name="slots", ok=False, detail=" ".join(str(error).split()))
+    if last is None:
+        return Check(name="slots", ok=True, detail="the first cycle has not begun")
+    due_at = slot_at(make_trigger(monitor), monitor.name, last).window_end + monitor.lateness
+    ok = now <= due_at + _GRACE
+    detail = f"the next cycle is due at {due_at.isoformat()}"
+    return Check(name="slots", ok=ok, detail=detail if ok else f"overdue: {detail}")

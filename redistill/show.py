@@ -1,0 +1,150 @@
+"""What commands print: tables that a person likes to read, and JSON for programs."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal
+
+import orjson
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+#: Lines into a pipe are not broken.
+_PIPE_WIDTH = 1_000
+_SHORT = 12
+
+GOOD, BAD, QUIET = "green", "bold red", "dim"
+
+Cell = str | Text
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    spare: int = 0  #: 0: always shown; else left out on narrow screens, the highest first
+
+
+def console() -> Console:
+    """The standard output: as wide as the terminal, with its colours; plain in a pipe or with NO_COLOR."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on one line; decimals as numbers, NaN as null, times as UTC with a Z."""
+    content = orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+    sys.stdout.write(content.decode())
+
+
+def say(line: Cell) -> None:
+    """A line or more of prose."""
+    console().print(line)
+
+
+def listing(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+    """A table as wide as its contents, without the spare columns that do not fit.
+
+    Where even the others do not, their cells are broken at blanks.
+    """
+    screen = console()
+    for least_needed in sorted({column.spare for column in columns}, reverse=True):
+        shown = [index for index, column in enumerate(columns) if column.spare <= least_needed]
+        table = _table(columns, rows, shown)
+        if _width(screen, table) <= screen.width:
+            break
+    _print(screen, table)
+
+
+def facts(rows: Sequence[Sequence[Cell]]) -> None:
+    """Names, and what is to be said of each; the last cell is broken where the screen ends."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    _print(console(), table)
+
+
+def version(value: object) -> str:
+    """The first 12 hexadecimal digits of a version; '-' for none."""
+    return str(value)[:_SHORT] if value else "-"
+
+
+def number(value: object, *, decimals: int = 4) -> str:
+    """A number with a fixed count of decimals; '-' for none or NaN."""
+    if not isinstance(value, int | float | Decimal) or math.isnan(value):
+        return "-"
+    return f"{value:.{decimals}f}"
+
+
+def estimate(row: Row, name: str, *, decimals: int = 4) -> str:
+    """The row's metric with its interval: '0.9740 [0.9700, 0.9780]'; '-' where there is none."""
+    return f"{number(row[name], decimals=decimals)} {interval(row, name, decimals=decimals)}".rstrip()
+
+
+def interval(row: Row, name: str, *, decimals: int = 4) -> str:
+    """'[low, high]' of the row's metric; empty where there is none."""
+    low, high = (number(row[f"{name}_{end}"], decimals=decimals) for end in ("low", "high"))
+    return "" if low == "-" else f"[{low}, {high}]"
+
+
+def count(value: object) -> str:
+    """A whole number with its thousands apart; '-' for none."""
+    return f"{value:,}" if isinstance(value, int) else "-"
+
+
+def decimal(value: object) -> str:
+    """A number without needless zeros: 0.6, 3; '-' for none."""
+    return f"{float(value):g}" if isinstance(value, int | float | Decimal) else "-"
+
+
+def word(value: object) -> str:
+    """A word, or '-' for none."""
+    return str(value) if value is not None else "-"
+
+
+def time(value: object) -> str:
+    """A time in UTC, to the minute, or to the second where it has seconds; '-' for none."""
+    if not isinstance(value, datetime):
+        return "-"
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S" if value.second else "%Y-%m-%d %H:%M")
+
+
+def verdict(value: object) -> Text:
+    """A cycle's verdict in its colour."""
+    colours = {"healthy": GOOD, "breached": BAD, "failed": BAD, "inconclusive": "yellow"}
+    return Text(word(value), style=colours.get(str(value), QUIET))
+
+
+def _print(screen: Console, table: Table) -> None:
+    """Without the blanks that fill a table's last column."""
+    with screen.capture() as printed:
+        screen.print(table, soft_wrap=False)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], shown: Sequence[int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index in shown:
+        table.add_column(columns[index].title, justify=columns[index].align)
+    for row in rows:
+        table.add_row(*(row[index] for index in shown))
+    return table
+
+
+def _width(screen: Console, table: Table) -> int:
+    return Measurement.get(screen, screen.options.update(max_width=_PIPE_WIDTH), table).maximum
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return float(value)
+    return str(value)

@@ -1,0 +1,167 @@
+"""The redistill.toml that `redistill init` writes: the keys that people set, with what they mean."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.sources.fields import FieldNames
+
+_TEMPLATE = """\
+# What redistill watches, and what it does about it. `redistill doctor` checks this file.
+# Every key can also be set in the environment: REDISTILL__MONITOR__EVERY=1h
+
+[monitor]
+name = {name}  # in SQL, logs and messages
+every = {every}  # a cycle looks at the traffic of so long a window
+lateness = "10m"  # how long after its end a window's traffic may still arrive
+catch_up = "24h"  # a window that was missed longer ago is skipped
+sample_size = 10000  # requests of a window that both models score
+min_samples = 1000  # with fewer there is no verdict
+archive = "archive"  # where the samples lie; they are what a candidate is trained on
+archive_days = 30
+
+[traffic]
+uri = {traffic}{traffic_note}
+{fields}key = "redistill"  # of the hash that draws the sample; keep it
+
+[teacher]
+uri = {teacher}{teacher_note}
+
+[student]
+uri = {student}{student_note}
+
+[metrics]
+temperature = 3.0  # of the softmax in the KL divergence
+{rare}
+
+[[rules]]  # agreement below 0.95 in three cycles in a row orders a re-distillation
+name = "low-agreement"
+metric = "agreement"
+below = 0.95
+for_cycles = 3
+action = "redistill"  # or "alert"
+severity = "error"
+
+[[rules]]  # a mean KL above 0.15 nats orders one at once
+name = "high-kl"
+metric = "kl"
+above = 0.15
+for_cycles = 1
+action = "redistill"
+severity = "error"
+
+[redistill]
+train = {train}{train_note}
+test = {test}{test_note}
+{validation}registry = "registry"  # of candidates; registry/current leads to the one that serves
+alpha = 0.7  # weight of the teacher (KL) in the loss; each job lowers it
+alpha_step = 0.1
+alpha_floor = 0.1
+cooldown = "6h"  # between two jobs
+epochs = 5
+promote = "auto"  # or "manual": `redistill models promote` is then up to you
+
+[gates]  # what a candidate must reach on the test set; a tie passes
+accuracy = 0.905
+rare_class_accuracy = 0.870
+ece = 0.050
+latency_p95_ms = 5.0
+agreement = 0.95
+
+[database]
+url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
+
+[[alerts]]
+kind = "log"
+name = "log"
+
+# [[alerts]]
+# kind = "webhook"
+# name = "pager"
+# url = "https://example.org/hook"
+# secret = "$REDISTILL_WEBHOOK_SECRET"   # taken from the environment
+# severities = ["error", "critical"]
+
+[web]
+host = "127.0.0.1"
+port = 8080
+"""
+_NOTE = "  # not found; name it here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the configuration is filled in with; None is what was not found."""
+
+    folder: Path  #: of the file: what lies in it is named relative to it
+    name: str
+    every: str
+    traffic: Path | None
+    fields: FieldNames | None
+    teacher: Path | None
+    student: Path | None
+    train: Path | None
+    validation: Path | None
+    test: Path | None
+    rare_labels: Sequence[str]
+
+
+def render(answers: Answers) -> str:
+    """The text of the file; what was not found has a usual name in its place, and a note."""
+    usual = {
+        "traffic": "logs",
+        "teacher": "models/teacher",
+        "student": "models/student",
+        "train": "data/train.jsonl",
+        "test": "data/test.jsonl",
+    }
+    paths: dict[str, str] = {}
+    for key, default in usual.items():
+        found: Path | None = getattr(answers, key)
+        paths[key] = _quoted(default if found is None else _relative(found, answers.folder))
+        paths[f"{key}_note"] = _NOTE if found is None else ""
+    text = _TEMPLATE.format(
+        **paths,
+        name=_quoted(answers.name),
+        every=_quoted(answers.every),
+        fields=_fields(answers.fields),
+        rare=_rare(answers.rare_labels),
+        validation=_validation(answers),
+    )
+    return "".join(map(_aligned, text.splitlines(keepends=True)))
+
+
+def _aligned(line: str) -> str:
+    """Comments behind values stand below each other."""
+    value, mark, comment = line.partition("  # ")
+    return f"{value.rstrip():<26} # {comment.lstrip()}" if mark and not line.startswith("#") else line
+
+
+def _fields(names: FieldNames | None) -> str:
+    """The names that differ from the usual ones, a line each."""
+    if names is None:
+        return ""
+    pairs = ((key, getattr(names, key)) for key in ("id", "time", "text", "student_label", "student_logits"))
+    return "".join(f"{key} = {_quoted(name)}\n" for key, name in pairs if name not in {None, key})
+
+
+def _rare(labels: Sequence[str]) -> str:
+    listed = ", ".join(map(_quoted, labels or ["escalation"]))
+    origin = "the rarest in the training data" if labels else "for example"
+    return f"# rare_labels = [{listed}]  # {origin}: labels that get a gate of their own"
+
+
+def _validation(answers: Answers) -> str:
+    if answers.validation is None:
+        return ""
+    return f"validation = {_quoted(_relative(answers.validation, answers.folder))}\n"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _quoted(text: str) -> str:
+    """A basic TOML string; JSON's is one."""
+    return json.dumps(text, ensure_ascii=False)

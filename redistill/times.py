@@ -1,0 +1,58 @@
+"""Moments and lengths of time, as people write and read them."""
+
+from datetime import UTC, datetime, timedelta
+
+import durationpy
+
+from db.errors import RedistillError
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+class BadTimeError(RedistillError):
+    """{option}: {text!r} is no time; expected one such as '2026-11-24T10:00:00Z' (UTC without an
+    offset), or a duration back from now such as '24h'.
+    """
+
+    exit_code = 2
+
+
+def utc_now() -> datetime:
+    """The present, aware."""
+    return datetime.now(UTC)  # noqa: TID251 - the command line is one of the rooms that read the clock
+
+
+def moment(option: str, text: str, now: datetime) -> datetime:
+    """The aware UTC time that `text` names: a time, a day (its first instant) or a duration back from `now`.
+
+    Raises:
+        BadTimeError: it is neither; the message names the option.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return _back(option, text, now)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _back(option: str, text: str, now: datetime) -> datetime:
+    try:
+        return now - durationpy.from_str(text)
+    except (durationpy.DurationError, ValueError, OverflowError) as error:
+        raise BadTimeError(option=option, text=text) from error
+
+
+def length(span: timedelta) -> str:
+    """A length of time in its largest fitting unit: '45 s', '3 min', '26 h' below two days, '9 d'."""
+    seconds = abs(span.total_seconds())
+    for size, unit in _UNITS:
+        if seconds >= (2 if unit == "d" else 1) * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def relative(then: datetime, now: datetime) -> str:
+    """'3 min ago', 'in 12 min' or 'now'."""
+    if abs(then - now) < timedelta(seconds=1):
+        return "now"
+    return f"{length(now - then)} ago" if then < now else f"in {length(then - now)}"

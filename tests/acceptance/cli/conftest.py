@@ -1,0 +1,60 @@
+"""A user's folder for each test; the models in it are made once."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from db.session import connect
+from tests.cycles import Cycles, taken
+from tests.models import CORPUS
+from tests.project import make_models, write_config, write_labelled, write_log
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with teacher/ and student/."""
+    folder = tmp_path_factory.mktemp("models")
+    make_models(folder)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which the command line runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REDISTILL_CONFIG", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def project(empty: Path, models: Path) -> Path:
+    """A configured folder with a log and labelled files, and no database yet."""
+    write_log(empty)
+    write_labelled(empty / "train.jsonl", [f"{text} again" for text in CORPUS])
+    write_labelled(empty / "test.jsonl", CORPUS)
+    write_config(empty, models)
+    return empty
+
+
+@pytest.fixture
+def migrated(project: Path, sqlite_template: Path) -> Path:
+    """The same, with a database."""
+    shutil.copyfile(sqlite_template, project / "redistill.db")
+    return project
+
+
+@pytest.fixture
+def cycles(migrated: Path) -> Iterator[Cycles]:
+    """Cycles to conclude in the project's database."""
+    engine = connect(f"sqlite:///{migrated / 'redistill.db'}")
+    yield Cycles(engine=engine, lease=taken(engine))
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(cycles: Cycles) -> Engine:
+    """The project's database."""
+    return cycles.engine

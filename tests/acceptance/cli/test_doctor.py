@@ -1,0 +1,192 @@
+"""`doctor`: what is wrong, all at once, and what to do about it."""
+
+import gzip
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cycles import Cycles
+from tests.factories import START, make_measurement, make_result
+from tests.project import run, write_log
+
+
+@pytest.fixture
+def sound(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which nothing is wrong: its log is of the last hours."""
+    monkeypatch.setenv("REDISTILL__MONITOR__LATENESS", "0s")
+    shutil.rmtree(migrated / "logs")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251 - as the command does
+    write_log(migrated, first=hour - timedelta(hours=2))
+    return migrated
+
+
+def findings() -> dict[str, dict[str, object]]:
+    return {finding["check"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
+
+
+@pytest.mark.usefixtures("sound")
+def test_when_nothing_is_wrong_it_says_so_and_exits_with_0() -> None:
+    result = run("doctor")
+    assert result.exit_code == 0, result.stdout
+    assert "problem" not in result.stdout
+    for check in ("database", "queue", "teacher", "student", "labels", "traffic", "fence", "registry", "web"):
+        assert f"\n{check} " in result.stdout
+
+
+def _no_database(project: Path) -> None:
+    (project / "redistill.db").unlink()
+
+
+def _no_student(project: Path) -> None:
+    _replace(project, "/student", "/nobody")
+
+
+def _other_labels(project: Path) -> None:
+    _copy_student(project, lambda config: config.replace("escalation", "somebody"))
+
+
+def _corrupt(project: Path) -> None:
+    _copy_student(project, lambda config: config)
+    weights = project / "student/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1_000])
+
+
+def _copy_student(project: Path, change: Callable[[str], str]) -> None:
+    text = (project / "redistill.toml").read_text()
+    source = text.partition('[student]\nuri = "')[2].partition('"')[0]
+    shutil.copytree(source, project / "student")
+    config = project / "student/config.json"
+    config.write_text(change(config.read_text()))
+    _replace(project, source, "student")
+
+
+def _replace(project: Path, old: str, new: str) -> None:
+    path = project / "redistill.toml"
+    path.write_text(path.read_text().replace(old, new))
+
+
+def _no_log(project: Path) -> None:
+    shutil.rmtree(project / "logs")
+
+
+def _empty_log(project: Path) -> None:
+    shutil.rmtree(project / "logs")
+    (project / "logs").mkdir()
+
+
+def _old_log(project: Path) -> None:
+    shutil.rmtree(project / "logs")
+    write_log(project)
+
+
+def _wrong_field(project: Path) -> None:
+    _replace(project, 'text = "utterance"', 'text = "message"')
+
+
+def _dirty_log(project: Path) -> None:
+    for path in project.glob("logs/**/*.gz"):
+        rows = gzip.decompress(path.read_bytes()).replace(b'"utterance": "i', b'"utterance": "", "x": "i')
+        path.write_bytes(gzip.compress(rows))
+
+
+def _few_requests(project: Path) -> None:
+    _replace(project, "min_samples = 50", "min_samples = 5000")
+
+
+def _no_test_set(project: Path) -> None:
+    (project / "test.jsonl").unlink()
+
+
+def _no_fence(project: Path) -> None:
+    (project / "test.jsonl").write_bytes((project / "train.jsonl").read_bytes())
+
+
+def _unknown_label(project: Path) -> None:
+    with (project / "train.jsonl").open("a") as file:
+        file.write('{"text": "hello", "label": "greeting"}\n')
+
+
+def _rare_label(project: Path) -> None:
+    _replace(project, "[metrics]", '[metrics]\nrare_labels = ["greeting"]')
+
+
+def _registry_is_a_file(project: Path) -> None:
+    (project / "registry").write_text("")
+
+
+def _no_channel(project: Path) -> None:
+    _replace(project, "[monitor]", "alerts = []\n[monitor]")
+
+
+def _bad_schedule(project: Path) -> None:
+    _replace(project, 'every = "1h"', 'cron = "0 25 * * *"')
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "no database": (_no_database, "database", "run `redistill db upgrade`"),
+    "no student": (_no_student, "student", "there is no such directory"),
+    "other labels": (_other_labels, "labels", "both must know the same labels"),
+    "corrupt weights": (_corrupt, "student", "cannot be loaded"),
+    "no log": (_no_log, "traffic", "There is no request log at"),
+    "an empty log": (_empty_log, "traffic", "let the service write its log there"),
+    "an old log": (_old_log, "traffic", "`redistill cycle --at 2026-03-02T12:59:24Z`"),
+    "a wrong field name": (_wrong_field, "traffic", "mostly no_text"),
+    "a dirty log": (_dirty_log, "traffic", "mostly text_empty"),
+    "few requests": (_few_requests, "traffic", "a verdict needs min_samples = 5000"),
+    "no test set": (_no_test_set, "labelled data", "No such file or directory"),
+    "no fence": (_no_fence, "labelled data", "overlaps the train set"),
+    "an unknown label": (_unknown_label, "labelled data", "'greeting' is none of the models' labels"),
+    "an unknown rare label": (_rare_label, "labels", "the rare label 'greeting' is unknown"),
+    "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
+    "no channel": (_no_channel, "channels", "nobody is told"),
+    "a bad schedule": (_bad_schedule, "traffic", "cannot be a schedule"),
+}
+
+
+@pytest.mark.parametrize(("break_it", "check", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_found_and_nothing_else_is_kept_from_being_checked(
+    break_it: Callable[[Path], None], check: str, message: str, sound: Path
+) -> None:
+    break_it(sound)
+    found = findings()
+    problems = {name: finding for name, finding in found.items() if not finding["ok"]}
+    assert list(problems) == [check]
+    assert message in f"{problems[check]['found']}; {problems[check]['mend']}"
+    assert "web" in found
+
+
+def test_everything_that_is_wrong_is_found_at_once_and_exits_with_1(sound: Path) -> None:
+    for break_it in (_no_database, _no_log, _no_test_set, _registry_is_a_file):
+        break_it(sound)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert result.stdout.count(" problem ") == 4
+
+
+def test_a_bad_configuration_is_the_one_thing_that_is_found(sound: Path) -> None:
+    _replace(sound, "min_samples", "min_sample")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "unknown key 'min_sample'; did you mean 'min_samples'?" in result.stdout
+
+
+@pytest.mark.usefixtures("sound")
+def test_a_port_that_another_program_has_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("REDISTILL__WEB__PORT", str(taken.getsockname()[1]))
+        web = findings()["web"]
+    assert web["ok"] is False
+    assert "Address already in use" in str(web["found"])
+
+
+def test_a_job_that_nobody_takes_is_a_problem(sound: Path, cycles: Cycles) -> None:
+    assert sound
+    cycles.promote(now=START)
+    cycles.conclude(0, make_result(measurement=make_measurement(kl=0.21)))
+    queue = findings()["queue"]
+    assert (queue["ok"], queue["mend"]) == (False, "start `redistill worker`, if none runs")

@@ -1,0 +1,224 @@
+"""What has happened, and what stands: `history`, `status` and `replay`."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from db.session import reading
+from db.views import VIEWS, rows
+from tests.cycles import Cycles
+from tests.factories import START, make_measurement, make_result, make_slot
+from tests.project import run, said
+
+DRIFTED = make_measurement(disagreements=385, kl=0.12)
+FAR = make_measurement(disagreements=385, kl=0.21)
+
+
+def at(index: int) -> str:
+    """The start of the index-th window, as the command line writes times."""
+    return f"{make_slot(index).window_start:%Y-%m-%d %H:%M}"
+
+
+def test_the_history_has_a_line_a_cycle_oldest_first(cycles: Cycles) -> None:
+    cycles.conclude(0)
+    cycles.conclude(1, make_result(measurement=DRIFTED))
+    head, healthy, breached = run("history").stdout.splitlines()
+    assert head.split()[:3] == ["window", "end", "(UTC)"]
+    assert healthy.startswith(f"{at(1)}  healthy")
+    assert "0.9740 [0.9700, 0.9780]" in healthy
+    assert "0.0830 [0.0790, 0.0870]" in healthy
+    assert breached.startswith(f"{at(2)}  breached")
+    assert "0.9300" in breached
+
+
+def test_a_pipe_gets_plain_text_without_blanks_at_the_ends(cycles: Cycles) -> None:
+    cycles.conclude(0)
+    lines = run("history").stdout.splitlines()
+    assert "\x1b" not in "".join(lines)
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_the_history_in_json_is_the_view(cycles: Cycles, engine: Engine) -> None:
+    cycles.conclude(0)
+    (cycle,) = json.loads(run("history", "--json").stdout)
+    assert list(cycle) == VIEWS["cycle_history"].split()
+    assert cycle["window_end"] == "2026-11-24T11:00:00Z"
+    with reading(engine) as connection:
+        (stored,) = rows(connection, "cycle_history", order_by="window_end")
+    assert cycle["agreement"] == stored["agreement"]
+    assert cycle["alpha"] == 0.7
+
+
+def test_the_history_in_csv_has_the_columns_of_the_view(cycles: Cycles) -> None:
+    cycles.conclude(0)
+    cycles.conclude(1)
+    table = list(csv.DictReader(io.StringIO(run("history", "--csv").stdout)))
+    assert list(table[0]) == VIEWS["cycle_history"].split()
+    assert [row["window_end"] for row in table] == ["2026-11-24T11:00:00Z", "2026-11-24T12:00:00Z"]
+
+
+def test_json_and_csv_at_once_are_refused(cycles: Cycles) -> None:
+    cycles.conclude(0)
+    assert run("history", "--json", "--csv").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "windows"),
+    [
+        ((), [1, 2, 3]),
+        (("--since", "2026-11-24T12:00:00Z"), [2, 3]),
+        (("--until", "2026-11-24T12:00:00Z"), [1]),
+        (("--since", "2026-11-24T14:00:00+02:00", "--until", "2026-11-24 13:00"), [2]),
+        (("--since", "2026-11-25"), []),
+        (("--since", "10000h"), [1, 2, 3]),
+    ],
+    ids=["all", "since", "until", "both, with an offset and without", "a day", "a duration back"],
+)
+def test_the_history_of_a_time(arguments: tuple[str, ...], windows: list[int], cycles: Cycles) -> None:
+    for index in range(3):
+        cycles.conclude(index)
+    found = json.loads(run("history", *arguments, "--json").stdout)
+    assert [cycle["window_end"] for cycle in found] == [
+        f"{make_slot(index).window_start:%Y-%m-%dT%H:%M:%SZ}" for index in windows
+    ]
+
+
+def test_the_history_is_that_of_the_configured_monitor(
+    cycles: Cycles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycles.conclude(0)
+    monkeypatch.setenv("REDISTILL__MONITOR__NAME", "another")
+    assert json.loads(run("history", "--json").stdout) == []
+
+
+def test_the_status_shows_the_streaks_against_what_the_rules_ask_for(cycles: Cycles) -> None:
+    cycles.promote(now=START)
+    cycles.conclude(0, make_result(measurement=DRIFTED))
+    cycles.conclude(1, make_result(measurement=DRIFTED))
+    shown = run("status").stdout
+    assert f"{at(1)} to {at(2)}: breached (rule_breached)" in shown
+    assert "breached: 0.9300 against 0.95, streak 2 of 3" in shown
+    assert "within: 0.1200 against 0.15, streak 0 of 1" in shown
+    assert "open job            none" in shown
+    assert "student-1, alpha 0.7" in shown
+
+
+def test_the_status_shows_the_open_job_and_the_incident(cycles: Cycles) -> None:
+    cycles.promote(now=START)
+    cycles.conclude(0, make_result(measurement=FAR))
+    shown = run("status").stdout
+    assert "job 1: queued" in shown
+    assert "alpha 0.7 -> 0.6" in shown
+    assert "drift (error)" in shown
+
+
+def test_the_status_in_json_has_all_parts(cycles: Cycles) -> None:
+    cycles.promote(now=START)
+    cycles.conclude(0, make_result(measurement=FAR))
+    state = json.loads(run("status", "--json").stdout)
+    assert state["last_cycle"]["verdict"] == "breached"
+    assert {rule["rule"]: rule["fired"] for rule in state["rules"]} == {
+        "low-agreement": False,
+        "high-kl": True,
+    }
+    assert state["open_job"]["alpha_to"] == 0.6
+    assert [incident["kind"] for incident in state["incidents"]] == ["drift"]
+    assert state["student"]["version"] == "student-1"
+    assert state["next_slot"]["window_start"] == "2026-11-24T11:00:00Z"
+    assert state["next_due_at"] == "2026-11-24T12:10:00Z"
+
+
+CONTRACT = "window_end rule metric value threshold breached streak statistic fired reason"
+
+
+def series(folder: Path, *disagreements: int) -> Path:
+    path = folder / "series.jsonl"
+    lines = (
+        {"window_end": f"2026-11-24T{10 + hour}:00:00Z", "n": 5500, "disagreements": k, "kl": 0.083}
+        for hour, k in enumerate(disagreements)
+    )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def replayed(*arguments: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in run("replay", *arguments, "--json").stdout.splitlines()]
+
+
+def test_a_replay_prints_an_object_a_cycle_and_rule_as_the_contract_says(project: Path) -> None:
+    outcomes = replayed("--history", str(series(project, 143, 385)))
+    assert all(list(outcome) == CONTRACT.split() for outcome in outcomes)
+    assert [(outcome["window_end"], outcome["rule"]) for outcome in outcomes] == [
+        ("2026-11-24T10:00:00Z", "low-agreement"),
+        ("2026-11-24T10:00:00Z", "high-kl"),
+        ("2026-11-24T11:00:00Z", "low-agreement"),
+        ("2026-11-24T11:00:00Z", "high-kl"),
+    ]
+    assert outcomes[2]["breached"] is True
+    assert outcomes[2]["value"] == 0.93
+
+
+def test_a_replay_of_the_database_says_what_the_cycles_said(cycles: Cycles, engine: Engine) -> None:
+    for index in range(4):
+        cycles.conclude(index, make_result(measurement=DRIFTED))
+    with reading(engine) as connection:
+        stored = rows(connection, "rule_history", order_by="cycle_id")
+    said_then = {(row["cycle_id"], row["rule"]): (row["streak"], row["reason"]) for row in stored}
+    said_now = {
+        (index // 2 + 1, outcome["rule"]): (outcome["streak"], outcome["reason"])
+        for index, outcome in enumerate(replayed())
+    }
+    assert said_now == said_then
+
+
+def test_since_hides_earlier_cycles_but_their_streaks_count(project: Path) -> None:
+    path = series(project, 385, 385, 385)
+    outcomes = replayed("--history", str(path), "--since", "2026-11-24T12:00:00Z")
+    assert [(outcome["rule"], outcome["streak"], outcome["fired"]) for outcome in outcomes] == [
+        ("low-agreement", 3, True),
+        ("high-kl", 0, False),
+    ]
+
+
+def test_other_rules_can_be_tried(project: Path) -> None:
+    rules = project / "stricter.toml"
+    rules.write_text('[[rules]]\nname = "strict"\nmetric = "agreement"\nbelow = 0.98\n')
+    shown = run("replay", "--history", str(series(project, 143, 55)), "--rules", str(rules)).stdout
+    assert "strict  agreement  0.9740" in shown
+    assert "of 2 cycles 2 evaluated, 1 breached, 1 fired, first at 2026-11-24 10:00" in shown
+
+
+def test_without_a_configuration_a_file_is_replayed_with_the_rules_of_the_design(empty: Path) -> None:
+    result = run("replay", "--history", str(series(empty, 385, 385, 385)))
+    assert "There is no redistill.toml: the default rules are run." in result.stderr
+    assert "3 breached, 1 fired, first at 2026-11-24 12:00" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "[rules]: missing"),
+        ("rules = []", "[rules]: expected a list of at least 1, not []"),
+        ('[[rule]]\nname = "a"', "unknown section 'rule'; did you mean 'rules'?"),
+        ('[[rules]]\nname = "a"\nmetric = "kl"', "needs exactly one of 'below' and 'above'"),
+    ],
+    ids=["empty", "no rule", "a wrong name", "no bound"],
+)
+def test_a_bad_file_of_rules_is_refused(text: str, message: str, project: Path) -> None:
+    rules = project / "rules.toml"
+    rules.write_text(text)
+    result = run("replay", "--history", str(series(project, 143)), "--rules", str(rules))
+    assert result.exit_code == 2
+    assert message in said(result)
+
+
+def test_a_bad_line_of_a_series_is_named(project: Path) -> None:
+    path = project / "series.jsonl"
+    path.write_text('{"window_end": "2026-11-24T10:00:00Z", "n": 10, "disagreements": 11}\n')
+    result = run("replay", "--history", str(path))
+    assert result.exit_code == 1
+    assert "line 1: field 'disagreements'" in said(result)

@@ -1,0 +1,160 @@
+"""A new user's first commands: `init`, and what it writes works with the next ones."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from redistill.settings import load
+from tests.models import CORPUS
+from tests.project import LABELS, LOGGED, run, said, write_labelled, write_log
+
+
+@pytest.fixture
+def whole(empty: Path, models: Path) -> Path:
+    """Two models, a log and labelled files below one folder."""
+    for role, name in (("teacher", "big"), ("student", "small")):
+        target = empty / "models" / name
+        target.mkdir(parents=True)
+        for path in (models / role).iterdir():
+            (target / path.name).write_bytes(path.read_bytes())
+    with (empty / "models/big/model.safetensors").open("ab") as weights:
+        weights.write(b"\0" * 1_000)  # larger, as teachers are
+    write_log(empty)
+    write_labelled(empty / "train.jsonl", [f"{text} again" for text in CORPUS])
+    write_labelled(empty / "test.jsonl", CORPUS)
+    return empty
+
+
+def test_in_an_empty_folder_it_says_what_is_missing_and_writes_a_file_that_loads(empty: Path) -> None:
+    result = run("init")
+    assert result.exit_code == 0
+    for part in ("teacher", "student", "traffic", "train", "test"):
+        (line,) = [line for line in result.stdout.splitlines() if line.startswith(f"{part} ")]
+        assert "not found; name" in line
+    settings = load(empty / "redistill.toml")
+    assert settings.teacher.uri == empty / "models/teacher"
+    assert settings == load(empty / "redistill.toml")
+
+
+def test_the_defaults_that_it_writes_are_the_defaults(empty: Path) -> None:
+    run("init")
+    text = (empty / "redistill.toml").read_text()
+    written = load(empty / "redistill.toml")
+    smallest = '[traffic]\nuri="logs"\n[teacher]\nuri="models/teacher"\n[student]\nuri="models/student"\n'
+    smallest += '[redistill]\ntrain="data/train.jsonl"\ntest="data/test.jsonl"\n[monitor]\nevery="1h"\n'
+    (empty / "redistill.toml").write_text(f'{smallest}name="{written.monitor.name}"\n')
+    assert written == load(empty / "redistill.toml")
+    assert "# not found" in text
+
+
+def test_it_names_what_it_finds_by_paths_below_the_file(whole: Path) -> None:
+    result = run("init")
+    assert "not found" not in result.stdout
+    settings = load(whole / "redistill.toml")
+    assert settings.teacher.uri == whole / "models/big"
+    assert settings.student.uri == whole / "models/small"
+    assert settings.traffic.uri == whole / "logs"
+    assert settings.redistill.train == whole / "train.jsonl"
+    assert settings.redistill.test == whole / "test.jsonl"
+    assert 'uri = "models/big"' in (whole / "redistill.toml").read_text()
+
+
+@pytest.mark.usefixtures("whole")
+def test_it_finds_the_names_of_the_fields() -> None:
+    run("init")
+    traffic = load(Path("redistill.toml")).traffic
+    assert (traffic.id, traffic.time, traffic.text) == ("request_id", "timestamp", "utterance")
+
+
+@pytest.mark.parametrize(
+    ("per_hour", "every"),
+    [
+        (2_500, timedelta(hours=1)),
+        (400, timedelta(hours=6)),
+        (90, timedelta(hours=24)),
+        (5, timedelta(days=7)),
+    ],
+)
+def test_it_chooses_a_window_with_requests_enough(per_hour: int, every: timedelta, empty: Path) -> None:
+    write_log(empty, hours=3, per_hour=per_hour)
+    run("init")
+    assert load(empty / "redistill.toml").monitor.every == every
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_log_that_ends_long_ago_is_told_with_the_cycle_that_can_run() -> None:
+    last = LOGGED + timedelta(hours=2, minutes=59, seconds=24)
+    assert f"redistill cycle` --at {last:%Y-%m-%dT%H:%M:%SZ}" in run("init").stdout
+
+
+def test_a_log_of_today_needs_no_other_time(empty: Path) -> None:
+    hour = timedelta(hours=1)
+    now = datetime.now(UTC)  # noqa: TID251 - the command compares with the clock
+    write_log(empty, first=now - hour, hours=1)
+    assert "--at" not in run("init").stdout
+
+
+def test_the_options_win_over_what_is_found(whole: Path) -> None:
+    result = run(
+        "init", "elsewhere", "--teacher", "models/small", "--student", "models/small", "--train", "test.jsonl"
+    )
+    assert result.exit_code == 0
+    settings = load(whole / "elsewhere/redistill.toml")
+    assert settings.teacher.uri == whole / "models/small"
+    assert settings.redistill.train == whole / "test.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "message"),
+    [
+        ("--teacher", "logs", "--teacher: logs holds no classifier"),
+        ("--student", "nowhere", "--student: nowhere holds no classifier"),
+        ("--traffic", "nowhere", "--traffic: there is no nowhere"),
+        ("--test", "nowhere", "--test: there is no nowhere"),
+    ],
+)
+def test_an_option_that_names_nothing_is_refused_and_nothing_is_written(
+    option: str, path: str, message: str, whole: Path
+) -> None:
+    result = run("init", option, path)
+    assert result.exit_code == 2
+    assert said(result).startswith(message)
+    assert not (whole / "redistill.toml").exists()
+
+
+def test_a_file_that_is_there_is_left_as_it_is(project: Path) -> None:
+    before = (project / "redistill.toml").read_bytes()
+    result = run("init")
+    assert result.exit_code == 1
+    assert said(result).startswith("There is a redistill.toml already")
+    assert (project / "redistill.toml").read_bytes() == before
+
+
+@pytest.mark.usefixtures("whole")
+def test_rare_labels_are_suggested() -> None:
+    rows = [{"text": f"{label} {n}", "label": label} for label in LABELS[:3] for n in range(30)]
+    rows.append({"text": "a person please", "label": "escalation"})
+    Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("init")
+    assert '# rare_labels = ["escalation"]' in Path("redistill.toml").read_text()
+
+
+def test_a_new_user_comes_from_nothing_to_a_verdict(
+    whole: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDISTILL__MONITOR__MIN_SAMPLES", "50")
+    monkeypatch.setenv("REDISTILL__SCORING__THREADS", "1")
+    monkeypatch.setenv("REDISTILL__WEB__PORT", "0")
+    (whole / "models/big/model.safetensors").write_bytes((models / "teacher/model.safetensors").read_bytes())
+    (whole / "models/big").rename(whole / "models/the-teacher")
+    assert run("init").exit_code == 0
+    assert run("db", "upgrade").exit_code == 0
+    doctor = run("doctor")
+    problems = [line for line in doctor.stdout.splitlines() if " problem " in line]
+    assert [line.split()[0] for line in problems] == ["traffic"]  # of March: none in the newest window
+    _, advice = doctor.stdout.split("`redistill cycle --at ")
+    cycle = run("cycle", "--at", advice.partition("`")[0])
+    assert cycle.exit_code == 0, cycle.output
+    assert "healthy" in cycle.stdout

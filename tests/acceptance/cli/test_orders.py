@@ -1,0 +1,224 @@
+"""The jobs and the models: `jobs` and `models`."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from db import versions
+from db.records import (
+    Evaluation,
+    GateOutcome,
+    GateResult,
+    Metric,
+    ModelVersion,
+    PromotionReason,
+    Role,
+)
+from db.session import reading, writing
+from redistill.commands.models import predecessor
+from tests.cycles import MONITOR, Cycles
+from tests.factories import START, make_measurement, make_result
+from tests.project import run, said
+
+FAR = make_result(measurement=make_measurement(kl=0.21))
+PAYLOAD = (
+    "schema job_id monitor cycle_id rule reason teacher_version student_version alpha_from alpha_to "
+    "temperature soft_labels archive enqueued_at"
+)
+
+
+@pytest.fixture
+def ordered(cycles: Cycles) -> Cycles:
+    """A monitor whose KL rule has ordered job 1."""
+    cycles.promote(now=START - timedelta(days=1))
+    cycles.conclude(0, FAR)
+    return cycles
+
+
+def test_a_job_is_listed_with_what_it_changes(ordered: Cycles) -> None:
+    assert ordered.lease
+    _, line = run("jobs", "list").stdout.splitlines()
+    assert line.split()[:3] == ["1", "queued", "-"]
+    assert "0.7 -> 0.6" in line
+    assert "high-kl" in line
+
+
+@pytest.mark.usefixtures("ordered")
+def test_a_job_says_why_it_was_ordered() -> None:
+    shown = run("jobs", "show", "1").stdout
+    assert "high-kl, cycle 1: kl 0.21 above 0.15 for 1 cycle" in shown
+
+
+@pytest.mark.usefixtures("ordered")
+def test_a_job_in_json_has_the_payload_of_the_contract() -> None:
+    job = json.loads(run("jobs", "show", "1", "--json").stdout)
+    assert list(job["payload"]) == PAYLOAD.split()
+    assert job["payload"]["schema"] == "redistill.job/1"
+    assert (job["payload"]["alpha_from"], job["payload"]["alpha_to"]) == (0.7, 0.6)
+    assert (job["gates"], job["evaluations"], job["error"]) == ([], [], None)
+
+
+def test_a_job_shows_its_gates_and_measurements(ordered: Cycles, engine: Engine) -> None:
+    measured = Metric(name="accuracy", value=0.91, low=0.9, high=0.92, n=5_500)
+    gate = GateOutcome(gate="accuracy", dataset="test", value=0.91, threshold=0.905, result=GateResult.PASS)
+    with writing(engine) as connection:
+        student = versions.current(connection, MONITOR, Role.STUDENT)
+        assert student is not None
+        versions.add_evaluations(connection, student, 1, [Evaluation(dataset="test", metrics=(measured,))])
+        versions.add_gate_outcomes(connection, 1, [gate])
+    assert ordered.engine is engine
+    shown = run("jobs", "show", "1").stdout
+    assert "accuracy  test  0.9100     0.9050  pass" in shown
+    assert "student-1 on test (job 1)" in shown
+    assert "accuracy  0.9100  [0.9000, 0.9200]  5,500" in shown
+
+
+@pytest.mark.usefixtures("ordered")
+def test_a_queued_job_can_be_called_off_once() -> None:
+    assert "Job 1 is cancelled" in run("jobs", "cancel", "1").stdout
+    assert "cancelled" in run("jobs", "list").stdout
+    again = run("jobs", "cancel", "1")
+    assert again.exit_code == 1
+    assert said(again) == "Job 1 is cancelled: only a queued or running job can be cancelled."
+
+
+@pytest.mark.usefixtures("ordered")
+def test_a_cancelled_job_can_be_retried() -> None:
+    refused = run("jobs", "retry", "1")
+    assert refused.exit_code == 1
+    assert said(refused) == "Job 1 is queued: only a failed or cancelled job can be retried."
+    run("jobs", "cancel", "1")
+    assert "Job 1 is queued again" in run("jobs", "retry", "1").stdout
+    assert "queued" in run("jobs", "list").stdout
+
+
+@pytest.mark.usefixtures("migrated")
+@pytest.mark.parametrize("verb", ["show", "cancel", "retry"])
+def test_a_job_that_there_is_not_is_told(verb: str) -> None:
+    result = run("jobs", verb, "7")
+    assert result.exit_code == 1
+    assert said(result) == "There is no job 7: `redistill jobs list` shows those there are."
+
+
+@pytest.fixture
+def students(cycles: Cycles, project: Path) -> Cycles:
+    """aaa has served, bbb serves, and ccc is held in the registry."""
+    cycles.promote("aaa111", now=START, alpha=None)
+    cycles.promote("bbb222", now=START + timedelta(hours=1))
+    folder = project / "registry/versions/ccc333"
+    for directory in (project / "models/aaa111", project / "models/bbb222", folder):
+        directory.mkdir(parents=True)
+        (directory / "config.json").write_text("{}")
+    model = ModelVersion(
+        monitor=MONITOR, version="ccc333", role=Role.STUDENT, uri=str(folder), alpha=Decimal("0.6")
+    )
+    with writing(cycles.engine) as connection:
+        versions.record(connection, model, START + timedelta(hours=2))
+    return cycles
+
+
+def serving(cycles: Cycles) -> str:
+    with reading(cycles.engine) as connection:
+        current = versions.current(connection, MONITOR, Role.STUDENT)
+    assert current is not None
+    return current.version
+
+
+@pytest.mark.usefixtures("students")
+def test_models_are_listed_with_their_state() -> None:
+    lines = run("models", "list").stdout.splitlines()[1:]
+    assert [line.split()[:4] for line in lines] == [
+        ["aaa111", "student", "-", "retired"],
+        ["bbb222", "student", "0.7", "serves"],
+        ["ccc333", "student", "0.6", "candidate"],
+    ]
+
+
+def test_a_held_candidate_is_promoted_by_how_it_begins(students: Cycles, project: Path) -> None:
+    result = run("models", "promote", "ccc")
+    assert result.exit_code == 0
+    assert serving(students) == "ccc333"
+    assert (project / "registry/current").resolve() == project / "registry/versions/ccc333"
+
+
+def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: Cycles, project: Path) -> None:
+    run("models", "promote", "ccc")
+    assert run("models", "rollback").exit_code == 0
+    assert serving(students) == "bbb222"
+    assert run("models", "rollback").exit_code == 0
+    assert serving(students) == "aaa111"
+    assert (project / "registry/current").resolve() == project / "models/aaa111"
+    last = run("models", "rollback")
+    assert last.exit_code == 1
+    assert said(last) == "No student served before the present one: there is nothing to go back to."
+
+
+def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, project: Path) -> None:
+    (project / "models/aaa111/config.json").unlink()
+    result = run("models", "promote", "aaa")
+    assert said(result) == (
+        "The student aaa111 is not in models/aaa111 any more, so it cannot serve: put it back."
+    )
+    assert serving(students) == "bbb222"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("zzz", "There is no one student version that begins with 'zzz'"),
+        ("", "There is no one student version that begins with ''"),
+        ("bbb", "The student bbb222 serves already"),
+    ],
+    ids=["none", "several", "the current one"],
+)
+def test_a_promotion_that_cannot_be_changes_nothing(prefix: str, message: str, students: Cycles) -> None:
+    result = run("models", "promote", prefix)
+    assert result.exit_code == 1
+    assert said(result).startswith(message)
+    assert serving(students) == "bbb222"
+
+
+@pytest.mark.usefixtures("students")
+def test_a_model_is_shown_by_how_it_begins() -> None:
+    assert "candidate" in run("models", "show", "cc").stdout
+    assert json.loads(run("models", "show", "cc", "--json").stdout)["version"] == "ccc333"
+    assert run("models", "show", "d").exit_code == 1
+
+
+CONFIGURED, GATES, MANUAL, ROLLBACK = (
+    PromotionReason.CONFIGURED,
+    PromotionReason.GATES_PASSED,
+    PromotionReason.MANUAL,
+    PromotionReason.ROLLBACK,
+)
+
+
+@pytest.mark.parametrize(
+    ("history", "wanted"),
+    [
+        ([], None),
+        ([("a", CONFIGURED)], None),
+        ([("a", CONFIGURED), ("b", GATES)], "a"),
+        ([("a", CONFIGURED), ("b", GATES), ("a", ROLLBACK)], None),
+        ([("a", CONFIGURED), ("b", GATES), ("c", GATES), ("b", ROLLBACK)], "a"),
+        ([("a", CONFIGURED), ("b", GATES), ("a", ROLLBACK), ("c", GATES)], "a"),
+        ([("a", CONFIGURED), ("b", GATES), ("a", MANUAL)], "b"),
+        ([("a", CONFIGURED), ("b", GATES), ("a", MANUAL), ("c", GATES), ("a", ROLLBACK)], "b"),
+    ],
+    ids=[
+        "nothing has served",
+        "one has",
+        "two have",
+        "nothing is before the first",
+        "a second rollback goes further back",
+        "after a rollback and a promotion",
+        "a promotion of an older one is undone",
+        "only the newest promotion of a version is gone back to",
+    ],
+)
+def test_what_a_rollback_goes_to(history: list[tuple[str, PromotionReason]], wanted: str | None) -> None:
+    assert predecessor(history) == wanted

@@ -1,0 +1,189 @@
+"""What runs models: `cycle`, `evaluate`, `worker` and `monitor`."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.cycles import Cycles
+from tests.factories import START
+from tests.models import make_model
+from tests.project import LABELS, LOGGED, run, said, start, write_config
+
+AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_cycle_of_a_time_runs_its_window_and_shows_the_numbers() -> None:
+    result = run("cycle", "--at", AT)
+    assert result.exit_code == 0, result.output
+    assert "2026-03-02 11:00  healthy" in result.stdout
+    logged = [json.loads(line)["event"] for line in result.stderr.splitlines()]
+    assert logged == ["cycle started", "cycle ended"]
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_window_that_was_judged_is_left_as_it_is() -> None:
+    first = json.loads(run("cycle", "--at", AT, "--json").stdout)
+    again = run("cycle", "--at", AT)
+    assert again.exit_code == 0
+    assert "1 of 1 windows had been judged before" in again.stdout
+    assert json.loads(run("history", "--json").stdout) == first
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_backfill_runs_every_whole_window_of_its_range() -> None:
+    result = run("cycle", "--backfill", "2026-03-02 10:30", "2026-03-02 13:00", "--json")
+    assert result.exit_code == 0, result.output
+    assert [cycle["window_end"] for cycle in json.loads(result.stdout)] == [
+        "2026-03-02T12:00:00Z",
+        "2026-03-02T13:00:00Z",
+    ]
+
+
+@pytest.mark.usefixtures("migrated")
+def test_the_newest_window_without_traffic_is_inconclusive() -> None:
+    (cycle,) = json.loads(run("cycle", "--json").stdout)
+    assert (cycle["verdict"], cycle["verdict_reason"]) == ("inconclusive", "too_few_samples")
+
+
+@pytest.mark.usefixtures("migrated")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--at", "0s"), 1, "is not complete"),
+        (("--backfill", "2026-03-02 10:10", "2026-03-02 10:50"), 1, "there is no whole and complete window"),
+        (("--at", AT, "--backfill", AT, AT), 2, "give --at or --backfill, not both"),
+    ],
+    ids=["now", "no whole window", "both"],
+)
+def test_a_window_that_there_is_not_is_told(arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = run("cycle", *arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.stderr.split())
+
+
+def test_a_teacher_without_a_label_of_the_student_fails_the_cycle(migrated: Path, models: Path) -> None:
+    make_model(migrated / "other/teacher", LABELS[:3], seed=3)
+    shutil.copytree(models / "student", migrated / "other/student")
+    write_config(migrated, migrated / "other")
+    result = run("cycle", "--at", AT)
+    assert result.exit_code == 1
+    assert "1 of 1 cycles failed" in result.stderr.splitlines()[-1]
+    assert "'escalation'" in result.stderr.splitlines()[-1]
+    assert json.loads(run("history", "--json").stdout)[0]["verdict"] == "failed"
+
+
+def test_corrupt_weights_fail_the_cycle_with_their_folder(migrated: Path, models: Path) -> None:
+    shutil.copytree(models, migrated / "models")
+    write_config(migrated, migrated / "models")
+    weights = migrated / "models/student/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    last = run("cycle", "--at", AT).stderr.splitlines()[-1]
+    assert last.startswith("redistill: 1 of 1 cycles failed; the first: The model ")
+    assert "models/student cannot be used" in last
+
+
+def test_a_monitor_that_another_process_runs_is_told(cycles: Cycles) -> None:
+    assert cycles.lease.name == "monitor:mangaassist"
+    result = run("cycle", "--at", AT)
+    assert result.exit_code == 1
+    assert said(result).startswith("Another process runs the monitor 'mangaassist' now")
+
+
+@pytest.mark.usefixtures("project")
+def test_an_evaluation_has_every_metric_with_its_interval() -> None:
+    result = run("evaluate", "--data", "test.jsonl", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    names = [metric["name"] for metric in found["student"]["metrics"]]
+    assert {"accuracy", "macro_f1", "ece", "brier", "nll", "agreement", "kl", "latency_p95_ms"} <= set(names)
+    for role in ("teacher", "student"):
+        assert all(metric["low"] <= metric["high"] for metric in found[role]["metrics"])
+
+
+def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
+    project: Path, models: Path
+) -> None:
+    (project / "redistill.toml").unlink()
+    named = ("--teacher", str(models / "teacher"), "--student", str(models / "student"))
+    shown = run("evaluate", "--data", "test.jsonl", *named).stdout
+    assert "test.jsonl, 8 rows" in shown
+    assert "\nagreement " in shown
+
+
+def test_an_evaluation_is_of_the_student_that_serves(cycles: Cycles, models: Path) -> None:
+    model = cycles.promote("bbb222", now=START)
+    assert model.uri == "models/bbb222"
+    shutil.copytree(models / "student", "models/bbb222")
+    assert "student  models/bbb222 (" in run("evaluate", "--data", "test.jsonl").stdout
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            '{"text": "hello", "label": "greeting"}',
+            "line 1: field 'label': 'greeting' is none of the models'",
+        ),
+        ('{"text": "hello"}', "line 1: field 'label'"),
+        ("hello", "line 1: not JSON"),
+        ("", "has no rows"),
+    ],
+    ids=["an unknown label", "no label", "no JSON", "nothing"],
+)
+def test_a_bad_labelled_file_is_told_by_line_and_field(row: str, message: str, project: Path) -> None:
+    (project / "bad.jsonl").write_text(f"{row}\n")
+    result = run("evaluate", "--data", "bad.jsonl")
+    assert result.exit_code == 1
+    assert message in said(result)
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_worker_without_a_job_says_so() -> None:
+    result = run("worker", "--once")
+    assert result.exit_code == 0
+    assert result.stdout == "No job waits.\n"
+
+
+def stopped(process: subprocess.Popen[str], number: signal.Signals) -> float:
+    """Seconds from the signal to the end."""
+    begin = monotonic()
+    process.send_signal(number)
+    process.wait(30)
+    return monotonic() - begin
+
+
+def test_the_monitor_stops_in_order_on_sigterm(migrated: Path) -> None:
+    with start("monitor", folder=migrated) as process:
+        assert process.stderr is not None
+        assert json.loads(process.stderr.readline())["event"] == "monitor started"
+        assert stopped(process, signal.SIGTERM) < 10
+        assert process.returncode == 0
+        rest = [json.loads(line)["event"] for line in process.stderr]
+    assert rest[-1] == "monitor stops"
+
+
+def test_the_monitor_runs_a_worker_and_takes_it_along_on_ctrl_c(migrated: Path) -> None:
+    with start("monitor", "--with-worker", folder=migrated) as process:
+        assert process.stderr is not None
+        assert json.loads(process.stderr.readline())["event"] == "monitor started"
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert b"worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        assert stopped(process, signal.SIGINT) < 10
+        assert process.returncode == 0
+    assert not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_port_that_is_taken_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("REDISTILL__WEB__PORT", str(taken.getsockname()[1]))
+        result = run("monitor")
+    assert result.exit_code == 1
+    assert said(result).startswith("[web] cannot listen on 127.0.0.1:")
