@@ -20,9 +20,10 @@ from monitor.schedule import make_trigger, newest_complete_slot, slots_between
 from monitor.settings import MonitorSection
 from monitor.stop import never_stopped
 from redistill import assembly, show
+from redistill.comparison import Comparison, compare
 from redistill.demo.pretrain import BATCH_SIZE, EPOCHS, LEARNING_RATE, build
 from redistill.demo.service import CONFIGURATION, SHIFTS, write_window
-from redistill.demo.telling import CLOSING, OPENING, SERVING, tell_cycle, tell_job
+from redistill.demo.telling import CLOSING, OPENING, SERVING, tell_cycle, tell_job, tell_models
 from redistill.progress import ShowProgress, bars
 from redistill.settings import Settings, load
 
@@ -46,6 +47,7 @@ def run(folder: Path, seed: int) -> None:
         settings = load(folder / "redistill.toml")
         assembly.use_threads(settings)
         build(folder, seed, progress)
+        tell_models(_compared(settings, progress))
         show.say(SERVING.format(hour=next(hour for hour, shift in enumerate(SHIFTS, start=1) if shift)))
         engine = connect(settings.database.url)
         upgrade(engine)
@@ -53,6 +55,17 @@ def run(folder: Path, seed: int) -> None:
         engine.dispose()
     config = folder / "redistill.toml"
     show.say(CLOSING.format(folder=folder, config=config, seconds=monotonic() - began))
+
+
+def _compared(settings: Settings, progress: ShowProgress) -> Comparison:
+    return compare(
+        settings.traffic.uri.parent / "data" / "test.jsonl",
+        settings.teacher.uri,
+        settings.student.uri,
+        metrics=settings.metrics,
+        scoring=settings.scoring,
+        show=progress,
+    )
 
 
 def _make_room(folder: Path, seed: int) -> None:

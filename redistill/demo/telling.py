@@ -1,4 +1,4 @@
-"""What the demo says of what the loop has done; every number is read from SQL."""
+"""What the demo says of what the loop has done; what the loop did is read from SQL."""
 
 from typing import Final
 
@@ -10,6 +10,7 @@ from db.session import reading
 from db.tables import evaluations, gate_outcomes, incidents
 from db.views import rows
 from redistill import show
+from redistill.comparison import Comparison
 from redistill.demo.service import SHIFTS
 
 OPENING: Final = """\
@@ -47,6 +48,18 @@ _COLUMNS: Final = (
     show.Column(title="95% interval"),
     show.Column(title="gate"),
 )
+
+
+def tell_models(compared: Comparison) -> None:
+    """What the two models are worth on the labelled test set, before anything happens."""
+    show.say(f"\nOn {compared.n:,} labelled requests that neither has seen:")
+    for name, judged in (("teacher", compared.teacher), ("student", compared.student)):
+        told = ", ".join(
+            f"{metric.name} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+            for metric in judged.metrics
+            if metric.name in {"accuracy", "agreement"}
+        )
+        show.say(f"  {name} {show.version(judged.version)}  {told}")
 
 
 def tell_cycle(engine: Engine, hour: int) -> None:
