@@ -68,7 +68,7 @@ SHIFTED_MIX: Final[Mapping[str, float]] = {
 #: the ten intents, commonest first: the order of the models' classes
 INTENTS: Final[tuple[str, ...]] = tuple(MIX)
 #: share of requests, in either world, whose words fit two intents
-AMBIGUOUS_SHARE: Final = 0.26
+AMBIGUOUS_SHARE: Final = 0.25
 #: share of the shifted world's clear requests that are put in words the usual world never uses
 SLANG_SHARE: Final = 0.6
 

@@ -397,14 +397,15 @@ def test_another_model_starts_the_streaks_anew(run: Cycles, changed: CycleResult
 
 
 def test_a_new_student_starts_from_its_own_alpha_and_with_a_clean_slate(run: Cycles) -> None:
+    """The ladder of the student before it was at its end, and far down."""
     run.promote(now=START)
-    for index in range(2):
+    for index in range(3):
         run.conclude(index, FAR)
         end_job(run, JobStatus.REJECTED, index=index)
-    run.promote("student-2", now=due_at(2), alpha=Decimal("0.5"))
-    second = replace(FAR, student_version="student-2", alpha=Decimal("0.5"))
-    ended = run.conclude(3, second)
-    assert (ended.order.alpha_from, ended.order.alpha_to) == (Decimal("0.5"), Decimal("0.4"))
+    assert run.conclude(3, FAR).order.reason is OrderReason.ATTEMPTS_EXHAUSTED
+    run.promote("student-2", now=due_at(3), alpha=Decimal("0.6"))
+    ended = run.conclude(4, replace(FAR, student_version="student-2", alpha=Decimal("0.6")))
+    assert (ended.order.alpha_from, ended.order.alpha_to) == (Decimal("0.6"), Decimal("0.5"))
 
 
 def test_a_new_teacher_begins_a_new_ladder(run: Cycles) -> None:

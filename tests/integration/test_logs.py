@@ -40,7 +40,7 @@ def test_details_for_developers_are_left_out() -> None:
 
 def test_the_warnings_of_libraries_are_lines_too_and_their_information_is_not() -> None:
     (line,) = logged("for say in ('info', 'warning'): getattr(logging.getLogger('alembic'), say)(say)")
-    assert {"event": "warning", "level": "warning", "logger": "apscheduler"}.items() <= line.items()
+    assert {"event": "warning", "level": "warning", "logger": "alembic"}.items() <= line.items()
 
 
 def test_a_warning_of_python_is_a_line() -> None:

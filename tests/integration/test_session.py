@@ -1,6 +1,7 @@
 """Connections: what a transaction sees and leaves, and what is said of a database that is not there."""
 
 import socket
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_processes_that_write_a_sqlite_file_take_turns(sqlite_engine: Engine, sq
 
 
 def test_processes_that_open_a_new_sqlite_file_at_once_take_turns(tmp_path: Path) -> None:
-    """The first to come changes how the file is written; the others wait for it."""
+    """The first to come changes how the file is written; the others wait for it, though SQLite would not."""
 
     def make(engine: Engine, number: int) -> None:
         with writing(engine) as connection:
@@ -142,6 +143,21 @@ def test_processes_that_open_a_new_sqlite_file_at_once_take_turns(tmp_path: Path
     with reading(engine) as connection:
         assert sorted(connection.scalars(text("SELECT number FROM found"))) == [0, 1, 2, 3]
     engine.dispose()
+
+
+def test_a_new_sqlite_file_that_is_being_read_is_waited_for(tmp_path: Path) -> None:
+    """How it is written cannot be changed meanwhile, and SQLite says at once that the file is locked."""
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE found (number INTEGER)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM found").fetchall()
+    threading.Timer(0.3, other.execute, ["COMMIT"]).start()
+    engine = connect(f"sqlite:///{path}")
+    with writing(engine) as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    engine.dispose()
+    other.close()
 
 
 def test_a_writer_waits_for_another_one(engine: Engine) -> None:
