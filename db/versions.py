@@ -100,16 +100,6 @@ def promote(connection: Connection, model: ModelVersion, reason: PromotionReason
     )
 
 
-def was_promoted(connection: Connection, monitor: str, version: str) -> bool:
-    """Whether this student has ever been the current one."""
-    query = select(promotions.c.id).where(
-        promotions.c.monitor == monitor,
-        promotions.c.role == Role.STUDENT,
-        promotions.c.version == version,
-    )
-    return connection.scalar(query.limit(1)) is not None
-
-
 def add_evaluations(
     connection: Connection, model: ModelVersion, job_id: int, evaluated: Iterable[Evaluation]
 ) -> None:

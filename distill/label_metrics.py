@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from db.errors import RedistillError
 from db.records import Interval, Metric
-from monitor.divergence import kl_divergence, log_softmax, top1_agreement
+from monitor.divergence import log_softmax
 from monitor.intervals import Statistic, binomial_bootstrap, bootstrap_mean, multinomial_bootstrap
 
 Ints = NDArray[np.int64]
@@ -93,26 +93,6 @@ def label_metrics(
         *_calibration_errors(np.exp(log_p.max(axis=1)), right, bootstrap),
         _mean("nll", -np.take_along_axis(log_p, truth[:, None], axis=1)[:, 0]),
         _mean("brier", ((np.exp(log_p) - np.eye(log_p.shape[1])[truth]) ** 2).sum(axis=1)),
-    )
-
-
-def paired_metrics(
-    teacher_logits: ArrayLike, student_logits: ArrayLike, temperature: float
-) -> tuple[Metric, Metric]:
-    """The agreement and kl of a student with its teacher on the same rows, labelled or not.
-
-    agreement is the share of rows with the same top-1 label, with the exact binomial bootstrap; kl
-    the mean KL(p_teacher^T || p_student^T) in nats, with the bootstrap of the mean. Errors as for
-    `monitor.divergence.kl_divergence`.
-
-    Example:
-        >>> agreement, kl = paired_metrics([[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 1.0]], 3.0)
-        >>> (agreement.value, round(kl.value, 4), kl.n)
-        (0.5, 0.146, 2)
-    """
-    return (
-        _share("agreement", top1_agreement(teacher_logits, student_logits)),
-        _mean("kl", kl_divergence(teacher_logits, student_logits, temperature)),
     )
 
 

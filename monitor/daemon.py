@@ -126,7 +126,9 @@ class SlotRunner:
             ledger.skip(connection, due.skipped, now)
             unfinished = ledger.unfinished(connection, section.name)
             gaps = ledger.gaps(connection, section.name, since=oldest)
-        again = (each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness))
+        again = (
+            each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness)
+        )
         missed = chain.from_iterable(self._slots_in(gap, oldest) for gap in gaps)
         return tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
 

@@ -163,20 +163,6 @@ def test_of_versions_that_are_promoted_at_once_one_is_current(engine: Engine) ->
     assert model in students
 
 
-def test_a_student_was_promoted_if_it_ever_was_the_current_one(engine: Engine) -> None:
-    promote(engine, MODEL)
-    promote(engine, NEXT)
-    record(engine, ModelVersion(monitor=MONITOR, version="bb", role=Role.STUDENT, uri=""))
-    promote(engine, TEACHER)
-    promote(engine, OTHER)
-    with reading(engine) as connection:
-        found = {
-            version: versions.was_promoted(connection, MONITOR, version)
-            for version in ("aa11", "aa22", "bb", "cc33", "dd44")
-        }
-    assert found == {"aa11": True, "aa22": True, "bb": False, "cc33": False, "dd44": False}
-
-
 @pytest.fixture
 def job_id(engine: Engine) -> int:
     job = NewJob(

@@ -9,8 +9,8 @@ from scipy import stats
 from scipy.special import softmax
 
 from db.records import Metric
-from distill.label_metrics import LabelsError, label_metrics, paired_metrics
-from monitor.divergence import LogitsError, kl_divergence
+from distill.label_metrics import LabelsError, label_metrics
+from monitor.divergence import LogitsError
 from monitor.intervals import binomial_bootstrap, bootstrap_mean
 
 NAMES = ("faq", "chitchat", "promotion", "escalation")
@@ -249,7 +249,7 @@ def test_no_rows_give_nan_throughout() -> None:
 
 
 def test_every_number_is_a_plain_python_number(model: tuple[Floats, Ints]) -> None:
-    for metric in (*panel(*model).values(), *paired_metrics(model[0], model[0] + 1, 3.0)):
+    for metric in panel(*model).values():
         assert type(metric.n) is int
         assert {type(metric.value), type(metric.low), type(metric.high)} == {float}
 
@@ -275,16 +275,3 @@ def test_unusable_rows_are_refused(
 def test_an_unknown_rare_label_is_refused() -> None:
     with pytest.raises(LabelsError, match="'returns' is none of"):
         label_metrics(certain(0), [0], NAMES, ["returns"], resamples=10, seeds=[1])
-
-
-def test_paired_metrics_are_agreement_and_kl_with_their_bootstraps(
-    model: tuple[Floats, Ints],
-) -> None:
-    """The same numbers as the daemon's, on rows that need no label."""
-    teacher = model[0]
-    student = teacher + np.random.default_rng(1).normal(size=teacher.shape)
-    agreement, kl = paired_metrics(teacher, student, 3.0)
-    shared = int((teacher.argmax(1) == student.argmax(1)).sum())
-    share, mean = binomial_bootstrap(shared, 1500), bootstrap_mean(kl_divergence(teacher, student))
-    assert agreement == Metric(name="agreement", value=share.estimate, low=share.low, high=share.high, n=1500)
-    assert kl == Metric(name="kl", value=mean.estimate, low=mean.low, high=mean.high, n=1500)

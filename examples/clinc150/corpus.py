@@ -1,0 +1,142 @@
+"""CLINC150, dealt out to those who may see it: no text is in two parts.
+
+Its 10 domains are the intents here, and its 15 intents of a domain are the topics. The train split trains
+the teacher on all topics and the student on the first 10 of each domain. What the splits `val` and `test`
+hold was seen by neither: of the student's topics it becomes test set, validation set and traffic, the rest
+is the traffic that drifts.
+
+Source: Larson et al. 2019, "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction".
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from db.errors import RedistillError
+from distill.dataset import text_hash
+
+TOPICS_OF_STUDENT: Final = 10
+TEST_ROWS: Final = 1_500
+VALIDATION_ROWS: Final = 500
+
+_FILES = ("data_full.json", "domains.json")
+_OUT_OF_SCOPE = ("oos_test", "oos_val", "oos_train")
+
+
+class CorpusMissingError(RedistillError):
+    """There is no {path}: give the folder of CLINC150's data_full.json and domains.json, which
+    https://github.com/clinc/oos-eval holds, with --data.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """A request and the domain that it belongs to; that of an out-of-scope one is empty."""
+
+    text: str
+    label: str
+
+
+Utterances = tuple[Utterance, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Parts without a common text, but for `train`, which is a part of `teacher`."""
+
+    labels: tuple[str, ...]
+    teacher: Utterances  #: labelled, all topics
+    train: Utterances  #: labelled, the student's topics
+    validation: Utterances  #: labelled, the student's topics
+    test: Utterances  #: labelled, the student's topics
+    usual: Utterances  #: traffic, the student's topics
+    new_topics: Utterances  #: traffic, the topics that only the teacher knows
+    out_of_scope: Utterances  #: traffic, of no domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Topics:
+    """Which topic belongs to which domain, and which of them the student learns."""
+
+    domain: Mapping[str, str]
+    usual: frozenset[str]
+
+
+Rows = Sequence[tuple[str, str]]
+
+
+def read_corpus(folder: Path, rng: np.random.Generator) -> Corpus:
+    """Deal out the utterances.
+
+    Raises:
+        CorpusMissingError: one of the two files is not there.
+    """
+    data, domains = (_json(folder / name) for name in _FILES)
+    topics = _topics(domains)
+    train, held_out, out_of_scope = _without_repeats(
+        data["train"],
+        _shuffled([*data["val"], *data["test"]], rng),
+        _shuffled([row for name in _OUT_OF_SCOPE for row in data[name]], rng),
+    )
+    usual = _of(held_out, topics, usual=True)
+    return Corpus(
+        labels=tuple(domains),
+        teacher=(*_of(train, topics, usual=True), *_of(train, topics, usual=False)),
+        train=_of(train, topics, usual=True),
+        test=usual[:TEST_ROWS],
+        validation=usual[TEST_ROWS : TEST_ROWS + VALIDATION_ROWS],
+        usual=usual[TEST_ROWS + VALIDATION_ROWS :],
+        new_topics=_of(held_out, topics, usual=False),
+        out_of_scope=tuple(Utterance(text=text, label="") for text, _ in out_of_scope),
+    )
+
+
+def write_labelled(path: Path, utterances: Iterable[Utterance]) -> Path:
+    """Write rows {"text", "label"} as the worker reads them."""
+    lines = (json.dumps({"text": each.text, "label": each.label}) for each in utterances)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CorpusMissingError(path=path) from error
+
+
+def _topics(domains: Mapping[str, Sequence[str]]) -> _Topics:
+    return _Topics(
+        domain={topic: domain for domain, topics in domains.items() for topic in topics},
+        usual=frozenset(topic for topics in domains.values() for topic in topics[:TOPICS_OF_STUDENT]),
+    )
+
+
+def _shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
+    return [rows[index] for index in rng.permutation(len(rows))]
+
+
+def _without_repeats(*parts: Rows) -> Iterator[Rows]:
+    """A text that the product takes for the same as an earlier one, in its part or another, is left out."""
+    seen: set[bytes] = set()
+    for part in parts:
+        kept: list[tuple[str, str]] = []
+        for text, topic in part:
+            digest = text_hash(text)
+            if digest not in seen:
+                kept.append((text, topic))
+            seen.add(digest)
+        yield kept
+
+
+def _of(rows: Rows, topics: _Topics, *, usual: bool) -> Utterances:
+    return tuple(
+        Utterance(text=text, label=topics.domain[topic])
+        for text, topic in rows
+        if (topic in topics.usual) is usual
+    )

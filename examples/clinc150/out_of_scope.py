@@ -1,0 +1,19 @@
+"""A drift that re-distillation does not mend: questions that belong to no domain, for the teacher neither.
+
+Their share rises from day to day until the rules fire. Candidates are judged by their agreement on the
+sample that condemned the student, and each failed one lowers alpha for the next, until the product calls
+for another teacher.
+"""
+
+from stage import Example, play
+from world import Drift
+
+EXAMPLE = Example(
+    name="clinc150-out-of-scope",
+    title="Questions that are out of the teacher's scope",
+    strange=lambda corpus: corpus.out_of_scope,
+    drift=Drift(usual_days=2, step=0.05, days_after=1, most_days=20),
+)
+
+if __name__ == "__main__":
+    play(EXAMPLE, __doc__)

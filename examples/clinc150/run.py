@@ -1,0 +1,18 @@
+"""The loop on real utterances: questions come up that the student was never taught, and the teacher was.
+
+The student is distilled on 10 of the 15 topics of each domain. The share of the other five rises from day to
+day until the rules fire; the worker re-distils on the labelled rows and the archived requests.
+"""
+
+from stage import Example, play
+from world import Drift
+
+EXAMPLE = Example(
+    name="clinc150",
+    title="Topics that only the teacher knows",
+    strange=lambda corpus: corpus.new_topics,
+    drift=Drift(usual_days=2, step=0.05, days_after=3, most_days=20),
+)
+
+if __name__ == "__main__":
+    play(EXAMPLE, __doc__)

@@ -1,0 +1,132 @@
+"""What happened, told from the database alone: the days, each job's candidate, the incidents."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.text import Text
+from sqlalchemy import Connection, Engine, select
+from world import MONITOR, Day
+
+from db import queue
+from db.records import Job
+from db.session import reading
+from db.tables import incidents
+from db.views import rows
+from redistill import show
+from redistill.evidence import evidence_of_job
+from redistill.show import Cell, Column, Row
+
+_DAYS: Final = (
+    Column(title="day"),
+    Column(title="share", align="right"),
+    Column(title="agreement", align="right"),
+    Column(title="95% interval"),
+    Column(title="KL (nats)", align="right"),
+    Column(title="95% interval"),
+    Column(title="verdict"),
+    Column(title="streak", align="right"),
+    Column(title="student"),
+    Column(title="what followed"),
+)
+_MODELS: Final = ("candidate", "incumbent")
+_DATASETS: Final = ("test", "condemned")
+_METRICS: Final = (
+    "accuracy",
+    "macro_f1",
+    "ece",
+    "agreement",
+    "kl",
+    "latency_p95_ms",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One day, what its cycle found, and the job that it ordered."""
+
+    day: Day
+    cycle: Row
+    job: Job | None
+
+
+def told(engine: Engine, days: Sequence[Day]) -> tuple[Told, ...]:
+    """The days with what the database holds of them."""
+    with reading(engine) as connection:
+        cycles = rows(connection, "cycle_history", monitor=MONITOR, order_by="window_end")
+        jobs = {job.cycle_id: job for job in queue.of_monitor(connection, MONITOR)}
+    by_end = {cycle["window_end"]: cycle for cycle in cycles}
+    found = ((day, by_end[day.slot.window_end]) for day in days)
+    return tuple(Told(day=day, cycle=cycle, job=jobs.get(_id(cycle))) for day, cycle in found)
+
+
+def tell(engine: Engine, days: Sequence[Told]) -> None:
+    """Print the tables."""
+    show.listing(_DAYS, [_day(each) for each in days])
+    with reading(engine) as connection:
+        for job in sorted((each.job for each in days if each.job), key=lambda job: job.job_id):
+            _tell_job(connection, job)
+        _tell_incidents(connection)
+
+
+def _id(cycle: Row) -> int:
+    identity = cycle["cycle_id"]
+    if not isinstance(identity, int):
+        raise TypeError(identity)
+    return identity
+
+
+def _day(each: Told) -> list[Cell]:
+    cycle = each.cycle
+    return [
+        f"{each.day.slot.window_start:%d %b}",
+        f"{each.day.share:.0%}",
+        show.number(cycle["agreement"]),
+        show.interval(cycle, "agreement"),
+        show.number(cycle["kl"]),
+        show.interval(cycle, "kl"),
+        show.verdict(cycle["verdict"]),
+        show.word(cycle["agreement_streak"]),
+        show.version(cycle["student_version"])[:8],
+        _outcome(each.job) if each.job else "",
+    ]
+
+
+def _outcome(job: Job) -> Text:
+    ended = str(job.decision or job.status)
+    style = show.GOOD if ended == "promoted" else show.BAD
+    return Text(f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {ended}", style=style)
+
+
+def _tell_job(connection: Connection, job: Job) -> None:
+    found = {
+        (_MODELS[row["version"] == job.student_version], row["dataset"], row["metric"]): row
+        for row in evidence_of_job(connection, job.job_id).evaluations
+    }
+    show.say("")
+    show.say(Text(f"Job {job.job_id}: {job.reason}", style="bold"))
+    show.say(f"{job.decision}, {job.decision_reason}")
+    places = [(model, dataset) for dataset in _DATASETS for model in _MODELS]
+    columns = [Column(title="metric"), *(Column(title=f"{model}, {name}") for model, name in places)]
+    show.listing(columns, list(_metrics(found, places)))
+
+
+def _metrics(
+    found: Mapping[tuple[str, object, object], Row], places: Sequence[tuple[str, str]]
+) -> Iterator[list[Cell]]:
+    for metric in _METRICS:
+        yield [metric, *(_metric(found.get((*place, metric))) for place in places)]
+
+
+def _metric(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    return f"{show.number(row['value'])} [{show.number(row['low'])}, {show.number(row['high'])}]"
+
+
+def _tell_incidents(connection: Connection) -> None:
+    show.say("")
+    query = select(incidents).where(incidents.c.monitor == MONITOR).order_by(incidents.c.id)
+    for incident in connection.execute(query).mappings():
+        kind, severity, state = incident["kind"], incident["severity"], incident["state"]
+        show.say(f"Incident {kind} ({severity}), {state}: {incident['summary']}")

@@ -1,0 +1,95 @@
+"""The request log: a file a day, in which the share of strange requests is as asked."""
+
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from db.errors import RedistillError
+from db.records import Slot
+
+#: The share of the texts that is kept for the days after a promotion: nothing has been trained on them.
+_FRESH_SHARE: Final = 0.4
+
+
+class DeckTooSmallError(RedistillError):
+    """A day asks for {wanted} texts of one kind, and there are {held}: lower the share or the requests."""
+
+
+class Deck:
+    """Texts that are dealt in a random order; all are taken up and shuffled when too few are left."""
+
+    def __init__(self, texts: Iterable[str], rng: np.random.Generator) -> None:
+        self._texts = list(texts)
+        self._rng = rng
+        self._left: list[int] = []
+
+    def deal(self, n: int) -> list[str]:
+        """`n` texts, no two of them the same.
+
+        Raises:
+            DeckTooSmallError: there are not so many.
+        """
+        if n > len(self._texts):
+            raise DeckTooSmallError(wanted=n, held=len(self._texts))
+        if n > len(self._left):
+            self._left = self._rng.permutation(len(self._texts)).tolist()
+        dealt, self._left = self._left[:n], self._left[n:]
+        return [self._texts[index] for index in dealt]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """What a stretch of days draws from."""
+
+    usual: Deck
+    strange: Deck
+
+
+class RequestLog:
+    """Writes days of traffic into a folder; a text comes once a day at most.
+
+    Days before and after a promotion draw from texts of their own, so that the recovery is measured on
+    requests that the new student was not trained on.
+    """
+
+    def __init__(
+        self, folder: Path, usual: tuple[str, ...], strange: tuple[str, ...], rng: np.random.Generator
+    ) -> None:
+        self._folder = folder
+        self._rng = rng
+        self._stages = [
+            _Stage(usual=Deck(early, rng), strange=Deck(strange_early, rng))
+            for early, strange_early in zip(_cut(usual), _cut(strange), strict=True)
+        ]
+
+    def write(self, slot: Slot, n: int, *, share: float, fresh: bool) -> None:
+        """Write a window of `n` requests, of which the rounded `share` in [0, 1] is strange.
+
+        `fresh`: from the texts that are kept for the days after a promotion.
+        """
+        stage = self._stages[fresh]
+        n_strange = round(n * share)
+        texts = np.array([*stage.usual.deal(n - n_strange), *stage.strange.deal(n_strange)], dtype=object)
+        length = (slot.window_end - slot.window_start).total_seconds()
+        seconds = np.sort(self._rng.uniform(0, length, n))
+        day = f"{slot.window_start:%Y-%m-%d}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with gzip.open(self._folder / f"{day}.jsonl.gz", "wt", encoding="utf-8") as file:
+            for number, (second, text) in enumerate(zip(seconds, self._rng.permutation(texts), strict=True)):
+                time = slot.window_start + timedelta(seconds=float(second))
+                file.write(_line(f"{day}-{number:05}", time, text))
+
+
+def _line(request_id: str, time: datetime, text: str) -> str:
+    return json.dumps({"id": request_id, "time": time.isoformat(), "text": text}) + "\n"
+
+
+def _cut(texts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    at = round(len(texts) * (1 - _FRESH_SHARE))
+    return texts[:at], texts[at:]

@@ -1,0 +1,217 @@
+"""What both examples share: labelled files, models, configuration and database, and the days as they go by.
+
+All that happens, happens in the product: its cycles read the request log, its rules order, its worker
+distils, its gates decide and its registry promotes. Here is only who writes the log, and in which order the
+daemon's and the worker's turns come.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pair
+from corpus import Corpus, Utterance, write_labelled
+from pair import Distilling, LabelledFiles, Training
+from sqlalchemy import Engine
+from traffic import RequestLog
+
+from db import outbox, queue, versions
+from db.errors import RedistillError
+from db.migrate import upgrade
+from db.records import IncidentKind, Role, Slot
+from db.session import reading
+from distill.dataset import read_labelled
+from monitor.models import load
+from monitor.scoring import latency_p95_ms
+from redistill import assembly, settings
+from redistill.progress import ShowProgress
+from redistill.settings import Settings
+from redistill.times import utc_now
+
+MONITOR: Final = "clinc150"
+
+_FIRST_DAY: Final = datetime(2026, 1, 5, tzinfo=UTC)
+_DAY: Final = timedelta(days=1)
+_REQUESTS: Final = 1_500
+_MARK: Final = "# Written by examples/clinc150, which may overwrite this folder."
+_FIRST_STUDENT: Final = Distilling(alpha=0.7, temperature=3.0)
+_LATENCY_MS: Final = 5.0
+_LATENCY_RUNS: Final = 300
+
+_CONFIGURATION = """\
+{mark}
+
+[monitor]
+name = "{monitor}"
+every = "24h"
+
+[traffic]
+uri = "traffic"
+
+[teacher]
+uri = {teacher}
+
+[student]
+uri = {student}
+
+[redistill]
+train = "labelled/train.jsonl"
+validation = "labelled/validation.jsonl"
+test = "labelled/test.jsonl"
+registry = "registry"
+cooldown = "0s"  # it is counted in real time, and a day takes seconds here
+epochs = {candidate.epochs}
+batch_size = {candidate.batch_size}
+learning_rate = {candidate.learning_rate}
+seed = {candidate.seed}
+
+[gates]
+latency_p95_ms = {latency_p95_ms:.1f}  # twice the first student's on this machine, and not below 5
+"""
+
+
+class FolderTakenError(RedistillError):
+    """{folder} holds something else: name a new folder with --out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """How long each of the three models learns."""
+
+    teacher: Training
+    student: Training
+    candidate: Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How the share of strange requests goes from day to day."""
+
+    usual_days: int  #: without any
+    step: float  #: by which the share rises each day, until a re-distillation is ordered
+    days_after: int  #: that are looked at after the end, be it a promotion or a call to retrain the teacher
+    most_days: int  #: in all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """A day that went by."""
+
+    slot: Slot
+    share: float  #: of strange requests, in [0, 1]
+
+
+def prepare(out: Path, corpus: Corpus, trainings: Trainings, show: ShowProgress) -> Settings:
+    """Make the folder: labelled files, redistill.toml and the database; and the models, elsewhere.
+
+    Raises:
+        FolderTakenError: it is not empty, and not of an earlier run.
+    """
+    _clear(out)
+    files = _labelled_files(out / "labelled", corpus)
+    teacher = pair.teacher(files, trainings.teacher, show)
+    student = pair.student(files, teacher, trainings.student, _FIRST_STUDENT, show)
+    config = out / "redistill.toml"
+    config.write_text(
+        _CONFIGURATION.format(
+            mark=_MARK,
+            monitor=MONITOR,
+            teacher=json.dumps(str(teacher)),
+            student=json.dumps(str(student)),
+            candidate=trainings.candidate,
+            latency_p95_ms=_latency_gate(student, files),
+        ),
+        encoding="utf-8",
+    )
+    loaded = settings.load(config)
+    upgrade(loaded.database.url)
+    return loaded
+
+
+def texts(utterances: Iterable[Utterance]) -> tuple[str, ...]:
+    """What was asked, without what was meant."""
+    return tuple(each.text for each in utterances)
+
+
+@dataclass(kw_only=True)
+class World:
+    """Lets days go by: the log of a day, its cycle, the messages, and the worker's turn."""
+
+    settings: Settings
+    engine: Engine
+    log: RequestLog
+    drift: Drift
+    show: ShowProgress
+    _first_student: str | None = field(default=None, init=False)
+
+    def days(self) -> Iterator[Day]:
+        """Each day when it is over, until `days_after` the end or after `most_days`."""
+        runner = assembly.slot_runner(self.settings, self.engine, self.show)
+        worker = assembly.worker(self.settings, self.engine, self.show)
+        messages = assembly.outbox(self.settings, self.engine)
+        risen, after = 0, 0
+        for number in range(self.drift.most_days):
+            risen += number >= self.drift.usual_days and not self._has_ordered()
+            slot = _slot(number)
+            share = self.drift.step * risen
+            self.log.write(slot, _REQUESTS, share=share, fresh=self._is_promoted())
+            runner.run([slot], _never)
+            while messages.deliver_due(utc_now()):
+                pass
+            while worker.run_once(_never):
+                pass
+            yield Day(slot=slot, share=share)
+            after += self._has_ended()
+            if after > self.drift.days_after:
+                return
+
+    def _has_ordered(self) -> bool:
+        with reading(self.engine) as connection:
+            return bool(queue.of_monitor(connection, MONITOR))
+
+    def _is_promoted(self) -> bool:
+        with reading(self.engine) as connection:
+            student = versions.current(connection, MONITOR, Role.STUDENT)
+        return student is not None and student.job_id is not None
+
+    def _has_ended(self) -> bool:
+        with reading(self.engine) as connection:
+            firing = outbox.firing(connection, MONITOR)
+        return self._is_promoted() or any(each.kind is IncidentKind.RETRAIN_TEACHER for each in firing)
+
+
+def _never() -> bool:
+    return False
+
+
+def _slot(number: int) -> Slot:
+    start = _FIRST_DAY + number * _DAY
+    return Slot(monitor=MONITOR, window_start=start, window_end=start + _DAY)
+
+
+def _clear(out: Path) -> None:
+    config = out / "redistill.toml"
+    if config.is_file() and config.read_text(encoding="utf-8").startswith(_MARK):
+        shutil.rmtree(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FolderTakenError(folder=out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _labelled_files(folder: Path, corpus: Corpus) -> LabelledFiles:
+    return LabelledFiles(
+        labels=corpus.labels,
+        teacher=write_labelled(folder / "teacher.jsonl", corpus.teacher),
+        train=write_labelled(folder / "train.jsonl", corpus.train),
+        validation=write_labelled(folder / "validation.jsonl", corpus.validation),
+        test=write_labelled(folder / "test.jsonl", corpus.test),
+    )
+
+
+def _latency_gate(student: Path, files: LabelledFiles) -> float:
+    rows = read_labelled(files.test, files.labels)
+    return max(_LATENCY_MS, 2 * latency_p95_ms(load(student), rows.texts, runs=_LATENCY_RUNS).estimate)
