@@ -66,8 +66,8 @@ def test_slots_of_a_second_are_run_once(database_url: str, world: World, tmp_pat
         wait_until(lambda: n_ended(engine) > N_SLOTS, "so many slots run")
         stop(one, other)
     assert_each_slot_once(site, engine, at_least=N_SLOTS)
-    working = [path.name for path in site.logs.glob("*-monitor.err") if "cycle started" in path.read_text()]
-    assert len(working) == 2
+    up = [path.name for path in site.logs.glob("*-monitor.err") if "monitor started" in path.read_text()]
+    assert len(up) == 2
     engine.dispose()
 
 
