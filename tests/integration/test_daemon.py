@@ -333,12 +333,16 @@ def test_two_runners_do_each_of_thirty_slots_once(engine: Engine) -> None:
     seed(engine, 30)
     everyone: list[int] = []
 
+    def has_more_than(count: int) -> Callable[[], bool]:
+        return lambda: len(everyone) > count or count == 30
+
     def work(number: int) -> int:
         total = 0
         while len(everyone) < 30:
             total += make_runner(engine, recorder := Recorder()).run_due(recorder.has_done(2 + number))
             everyone.extend(recorder.measured)
-            time.sleep(0.05)  # the other one's turn
+            if recorder.measured:
+                comes_true(has_more_than(len(everyone)), seconds=0.5)  # the other one's turn
         return total
 
     shares = in_threads(2, work)
@@ -385,6 +389,21 @@ def test_a_process_that_lost_the_monitor_writes_nothing_however_its_cycle_ends(
     assert found["error"] is None
     assert set(written(engine)) == {2, 1}
     assert make_runner(engine).run_due(never_stopped) == 0
+
+
+def test_a_process_that_lost_the_monitor_between_two_slots_claims_no_more(engine: Engine) -> None:
+    asked = iter([False, True])
+
+    def lose_it_before_the_second() -> bool:
+        if next(asked):
+            (held,) = stored(engine, leases)
+            seized(engine, Lease(name=held["name"], owner=held["owner"], token=held["token"]))
+        return False
+
+    runner = make_runner(engine, recorder := Recorder())
+    assert runner.run([slot(1), slot(0)], lose_it_before_the_second) == 1
+    assert recorder.measured == [1]
+    assert written(engine) == {1: "evaluated"}
 
 
 def test_a_process_that_lost_the_monitor_skips_no_slot(engine: Engine) -> None:
@@ -445,17 +464,18 @@ def ends(engine: Engine, status: str = "evaluated") -> list[datetime]:
     return [row["window_end"] for row in stored(engine, cycles) if row["status"] == status]
 
 
-def test_the_daemon_runs_slots_as_they_fall_due_and_stops_when_asked(engine: Engine) -> None:
+def test_the_daemon_runs_slots_as_they_fall_due_and_stops_when_asked(sqlite_engine: Engine) -> None:
+    engine = sqlite_engine
     with running(engine) as found:
         was_running = found.is_running
-        assert comes_true(lambda: len(ends(engine)) >= 3)
+        assert comes_true(lambda: len(ends(engine)) >= 2)
         began = time.monotonic()
         found.stop()
         assert time.monotonic() - began < 2
     assert (was_running, found.is_running) == (True, False)
     done = ends(engine)
     assert done == [done[0] + index * timedelta(seconds=1) for index in range(len(done))]
-    time.sleep(1.2)
+    time.sleep(1.1)  # the next slot has fallen due
     assert ends(engine) == done
 
 
@@ -532,7 +552,7 @@ def test_two_daemons_at_once_do_each_slot_once(engine: Engine) -> None:
         assert comes_true(lambda: len(ends(engine)) >= 2)
         one.stop()
         count = len(ends(engine))
-        assert comes_true(lambda: len(ends(engine)) >= count + 2)
+        assert comes_true(lambda: len(ends(engine)) > count)
     assert {row["attempt"] for row in stored(engine, cycles)} == {1}
     done = ends(engine)
     assert done == [done[0] + index * timedelta(seconds=1) for index in range(len(done))]

@@ -81,7 +81,7 @@ def test_a_lease_counts_from_the_statement_and_not_from_its_transaction(engine: 
         connection.execute(text("SELECT 1"))
         time.sleep(0.6)
         leases.acquire(connection, NAME, owner="me", seconds=0.5)
-        assert leases.acquire(connection, NAME, owner="other", seconds=0.5) is None
+    assert acquire(engine) is None
 
 
 def test_a_lease_expires_by_the_clock_of_the_database(engine: Engine) -> None:
@@ -208,7 +208,7 @@ def test_owners_are_unique_to_a_start() -> None:
 def test_a_heartbeat_keeps_the_lease_over_several_lengths(engine: Engine) -> None:
     lease = taken(engine, seconds=0.5)
     with Heartbeat(engine, lease, seconds=0.5) as heartbeat:
-        until = time.monotonic() + 1.6
+        until = time.monotonic() + 1.3
         while time.monotonic() < until:
             assert acquire(engine) is None
             time.sleep(0.05)

@@ -145,13 +145,12 @@ def test_processes_that_open_a_new_sqlite_file_at_once_take_turns(tmp_path: Path
     engine.dispose()
 
 
-def test_a_new_sqlite_file_that_is_being_read_is_waited_for(tmp_path: Path) -> None:
+def test_a_new_sqlite_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
     """How it is written cannot be changed meanwhile, and SQLite says at once that the file is locked."""
     path = tmp_path / "new.db"
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE found (number INTEGER)")
-    other.execute("BEGIN")
-    other.execute("SELECT * FROM found").fetchall()
+    other.execute("BEGIN IMMEDIATE")
     threading.Timer(0.3, other.execute, ["COMMIT"]).start()
     engine = connect(f"sqlite:///{path}")
     with writing(engine) as connection:
