@@ -91,7 +91,7 @@ class OrderReason(StrEnum):
     ORDERED = "ordered"  #: a job with a lower alpha was queued
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
     COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
-    NOT_LATEST = "not_latest"  #: a later cycle is already judged; this one was filled in
+    NOT_LATEST = "not_latest"  #: a later cycle is already judged, or the student has been replaced since
     AT_FLOOR = "at_floor"  #: alpha cannot be lowered without passing `alpha_floor`
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: `max_attempts` candidates in a row have failed
     NOT_WANTED = "not_wanted"  #: no rule with the action `redistill` has fired

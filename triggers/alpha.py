@@ -16,7 +16,7 @@ _UNSUCCESSFUL = (JobStatus.REJECTED, JobStatus.FAILED)
 
 _DETAIL = {
     OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
-    OrderReason.NOT_LATEST: "a later cycle is already judged",
+    OrderReason.NOT_LATEST: "a later cycle is already judged, or the student has been replaced since",
     OrderReason.JOB_OPEN: "a job is queued or running, or its candidate waits for `redistill models promote`",
     OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} candidates in a row have failed "
     "(max_attempts {policy.max_attempts})",

@@ -100,7 +100,7 @@ class WebhookAlert(Section):
     severities: tuple[Severity, ...] = tuple(Severity)
     url: Annotated[str, Field(pattern=r"^https?://")]
     secret: SecretStr
-    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0  #: a message is hidden for 2 min meanwhile
 
 
 Alert = Annotated[LogAlert | WebhookAlert, Field(discriminator="kind")]
