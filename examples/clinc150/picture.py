@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tale import Told
 
-from db.records import Job, JobDecision
+from db.records import Job, JobDecision, VerdictReason
 from redistill.settings import Settings
 
 _INK: Final = "#24292f"
 _QUIET: Final = "#8c959f"
 _BREACH: Final = "#d55e00"
+_FIRED: Final = "#f3c19d"
 _STUDENTS: Final = ("#0072b2", "#009e73", "#cc79a7")
 _METRICS: Final = {"agreement": "agreement", "kl": "KL at T = 3, nats"}
 
@@ -41,7 +42,7 @@ def draw(path: Path, days: Sequence[Told], settings: Settings, title: str) -> No
             _draw_metric(panel, days, metric)
             _draw_thresholds(panel, settings, metric)
             _draw_jobs(panel, days, named=metric == "agreement")
-        panels[1].legend(loc="center left", frameon=False)
+        panels[1].legend(*panels[0].get_legend_handles_labels(), loc="center left", frameon=False)
         _draw_share(lowest, days)
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -64,16 +65,19 @@ def _draw_metric(panel: Axes, days: Sequence[Told], metric: str) -> None:
             label=f"student {student[:8]}",
         )
     breached = [at for at, day in enumerate(days) if day.cycle[f"{metric}_streak"]]
-    panel.plot(
-        breached,
-        [_number(days[at], metric) for at in breached],
-        linestyle="none",
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=_BREACH,
-        label="breaches the rule",
-    )
+    fired = [at for at in breached if days[at].cycle["verdict_reason"] == VerdictReason.RULE_FIRED]
+    for places, filling, label in ((breached, "none", "breaches the rule"), (fired, _FIRED, "fires it")):
+        panel.plot(
+            places,
+            [_number(days[at], metric) for at in places],
+            linestyle="none",
+            marker="o",
+            markersize=11,
+            markerfacecolor=filling,
+            markeredgecolor=_BREACH,
+            label=label,
+            zorder=0 if filling == _FIRED else None,
+        )
 
 
 def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
