@@ -48,7 +48,7 @@ def said(result: Result) -> str:
 def make_models(folder: Path) -> None:
     """A student that is the teacher with noise, at teacher/ and student/ in the folder."""
     teacher = make_model(folder / "teacher", LABELS, seed=1, layers=2)
-    make_copy(teacher, folder / "student", noise=0.02)
+    make_copy(teacher, folder / "student", noise=0.005)
 
 
 def write_log(folder: Path, *, first: datetime = LOGGED, hours: int = 3, per_hour: int = 100) -> None:
