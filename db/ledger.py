@@ -126,6 +126,25 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
         connection.execute(insert(cycles), rows)
 
 
+def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
+    """Record slots as skipped whose process died, and which are too old to be run again."""
+    for slot in slots:
+        connection.execute(
+            update(cycles)
+            .where(
+                cycles.c.monitor == slot.monitor,
+                cycles.c.window_end == slot.window_end,
+                cycles.c.status == CycleStatus.RUNNING,
+            )
+            .values(
+                status=CycleStatus.SKIPPED,
+                verdict=Verdict.INCONCLUSIVE,
+                verdict_reason=VerdictReason.TOO_OLD,
+                finished_at=now,
+            )
+        )
+
+
 def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> None:
     """Record that this attempt ended in an error; the slot may be claimed again."""
     connection.execute(

@@ -13,7 +13,7 @@ class CycleStatus(StrEnum):
     EVALUATED = "evaluated"  #: measured and judged healthy or breached
     INCONCLUSIVE = "inconclusive"  #: ended without evidence enough for a judgement
     FAILED = "failed"  #: an error ended the last attempt; see `error`
-    SKIPPED = "skipped"  #: fell due longer ago than `catch_up`; never run
+    SKIPPED = "skipped"  #: fell due longer ago than `catch_up`; never run to its end
 
 
 class Verdict(StrEnum):

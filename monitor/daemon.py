@@ -125,6 +125,9 @@ class SlotRunner:
             )
             ledger.skip(connection, due.skipped, now)
             unfinished = ledger.unfinished(connection, section.name)
+            ledger.abandon(
+                connection, (each.slot for each in unfinished if each.slot.window_end < oldest), now
+            )
             gaps = ledger.gaps(connection, section.name, since=oldest)
         again = (
             each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness)

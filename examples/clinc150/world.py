@@ -24,9 +24,6 @@ from db.errors import RedistillError
 from db.migrate import upgrade
 from db.records import IncidentKind, Role, Slot
 from db.session import reading
-from distill.dataset import read_labelled
-from monitor.models import load
-from monitor.scoring import latency_p95_ms
 from redistill import assembly, settings
 from redistill.progress import ShowProgress
 from redistill.settings import Settings
@@ -39,8 +36,6 @@ _DAY: Final = timedelta(days=1)
 _REQUESTS: Final = 1_500
 _MARK: Final = "# Written by examples/clinc150, which may overwrite this folder."
 _FIRST_STUDENT: Final = Distilling(alpha=0.7, temperature=3.0)
-_LATENCY_MS: Final = 5.0
-_LATENCY_RUNS: Final = 300
 
 _CONFIGURATION = """\
 {mark}
@@ -70,7 +65,7 @@ learning_rate = {candidate.learning_rate}
 seed = {candidate.seed}
 
 [gates]
-latency_p95_ms = {latency_p95_ms:.1f}  # twice the first student's on this machine, and not below 5
+latency_p95_ms = 25.0  # of one request, on whatever machine this runs
 """
 
 
@@ -123,7 +118,6 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, show: ShowProgress)
             teacher=json.dumps(str(teacher)),
             student=json.dumps(str(student)),
             candidate=trainings.candidate,
-            latency_p95_ms=_latency_gate(student, files),
         ),
         encoding="utf-8",
     )
@@ -210,8 +204,3 @@ def _labelled_files(folder: Path, corpus: Corpus) -> LabelledFiles:
         validation=write_labelled(folder / "validation.jsonl", corpus.validation),
         test=write_labelled(folder / "test.jsonl", corpus.test),
     )
-
-
-def _latency_gate(student: Path, files: LabelledFiles) -> float:
-    rows = read_labelled(files.test, files.labels)
-    return max(_LATENCY_MS, 2 * latency_p95_ms(load(student), rows.texts, runs=_LATENCY_RUNS).estimate)

@@ -255,6 +255,19 @@ def test_a_slot_that_kills_its_process_does_not_hold_up_the_others(engine: Engin
     assert recorder.measured == [1, 0, 2]
 
 
+def test_a_slot_whose_process_died_too_long_ago_is_recorded_as_skipped(engine: Engine) -> None:
+    leave_running(engine, 9)
+    seed(engine, 5)
+    make_runner(engine, recorder := Recorder(), catch_up="60h").run_due(never_stopped)
+    assert recorder.measured == ended_within("60h")
+    found = row(engine, 9)
+    assert (found["status"], found["verdict"], found["verdict_reason"]) == (
+        "skipped",
+        "inconclusive",
+        "too_old",
+    )
+
+
 # --- stops -----------------------------------------------------------------------------------------------
 
 
