@@ -80,6 +80,8 @@ def current_since(connection: Connection, monitor: str, role: Role) -> datetime 
 
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
     """Make a recorded version the current one and retire the one before it."""
+    rivals = select(models.c.version).where(models.c.monitor == model.monitor, models.c.role == model.role)
+    connection.execute(rivals.order_by(models.c.version).with_for_update())  # one promotion after the other
     connection.execute(
         update(promotions)
         .where(
