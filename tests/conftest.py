@@ -5,6 +5,7 @@ A part that a test needs and does not find makes it fail, and says how to get it
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from tests.postgres import Postgres, running
 
 # Tiny models on several threads are many times slower as soon as something else wants a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Shells start background jobs with SIGINT ignored, which the processes of the tests would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("redistill", deadline=None)
