@@ -1,5 +1,13 @@
 """The one base of every error that a person can mend."""
 
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class RedistillError(Exception):
     """An expected failure; subclasses state their message, with {fields}, as their docstring."""
@@ -9,6 +17,10 @@ class RedistillError(Exception):
     def __init__(self, **fields: object) -> None:
         self.fields = fields
         super().__init__(" ".join((self.__doc__ or "").split()).format(**fields))
+
+    def __reduce__(self) -> tuple[Callable[[], RedistillError], tuple[()]]:
+        """So that it comes out of another process as it went in."""
+        return partial(type(self), **self.fields), ()
 
 
 class LeaseLostError(RedistillError):

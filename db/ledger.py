@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from db.records import Claim, CycleStatus, Slot, Verdict, VerdictReason
-from db.tables import UTCDateTime, cycles
+from db.records import Claim, CycleStatus, ObjectVersion, Slot, Verdict, VerdictReason
+from db.tables import UTCDateTime, cycles, objects
 
 UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
 
@@ -78,6 +78,21 @@ def gaps(connection: Connection, monitor: str, *, since: datetime) -> tuple[Gap,
         .order_by(windows.c.start)
     )
     return tuple(Gap(start=row.start, end=row.end) for row in rows)
+
+
+def consumed(connection: Connection, monitor: str, window_end: datetime) -> frozenset[ObjectVersion] | None:
+    """The objects that the cycle of that window has read; None if it has none that ended with a result."""
+    cycle_id = connection.scalar(
+        select(cycles.c.id).where(
+            cycles.c.monitor == monitor,
+            cycles.c.window_end == window_end,
+            cycles.c.status.in_((CycleStatus.EVALUATED, CycleStatus.INCONCLUSIVE)),
+        )
+    )
+    if cycle_id is None:
+        return None
+    rows = connection.execute(select(objects.c.name, objects.c.version).where(objects.c.cycle_id == cycle_id))
+    return frozenset(ObjectVersion(name=row.name, version=row.version) for row in rows)
 
 
 def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:

@@ -52,6 +52,7 @@ class RejectReason(StrEnum):
 
     NOT_UTF8 = "not_utf8"  #: the line is not UTF-8
     NOT_JSON = "not_json"  #: the line is not a JSON object
+    NOT_CAPTURE = "not_capture"  #: JSON, but no line of SageMaker Data Capture, or its data is undecodable
     NO_ID = "no_id"  #: the id is absent, null, empty or not a string or integer
     NO_TIME = "no_time"  #: the time is absent or null
     BAD_TIME = "bad_time"  #: the time is not an RFC 3339 time with an offset, nor epoch seconds
@@ -63,7 +64,9 @@ class RejectReason(StrEnum):
     BAD_LOGITS = "bad_logits"  #: `student_logits` has the wrong length or is not finite
     TRUNCATED_OBJECT = "truncated_object"  #: a compressed object ends early; its whole lines count
     UNREADABLE_OBJECT = "unreadable_object"  #: the object could not be opened or decompressed
+    OVERSIZED_OBJECT = "oversized_object"  #: more than `max_object_bytes`; the lines before that count
     OUTSIDE_WINDOW = "outside_window"  #: a good record of another window; not in `n_rejected`
+    LATE_OBJECT = "late_object"  #: an object, written after its window was read; not in `n_rejected`
 
 
 class JobStatus(StrEnum):
@@ -200,6 +203,14 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectVersion:
+    """An object of the request log as it was read: with other contents it is another version."""
+
+    name: str
+    version: str  #: the ETag, in S3
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelMeasurement:
     """One label's requests, grouped by the teacher's top-1 label."""
 
@@ -232,8 +243,9 @@ class Traffic:
 
     n_seen: int  #: distinct usable requests of the window
     n_sampled: int
-    n_rejected: int  #: unusable records of the window (`outside_window` is not counted)
+    n_rejected: int  #: unusable records of the window (`outside_window` and `late_object` are not counted)
     rejects: tuple[Reject, ...]
+    objects: tuple[ObjectVersion, ...] = ()  #: that were read for it, where their versions are kept
 
 
 @dataclass(frozen=True, kw_only=True)

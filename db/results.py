@@ -2,12 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from db.records import Claim, CycleResult, CycleStatus, Measurement, RuleOutcome, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, rejects, rule_outcomes
+from db.records import (
+    Claim,
+    CycleResult,
+    CycleStatus,
+    Measurement,
+    ObjectVersion,
+    RuleOutcome,
+    Verdict,
+    VerdictReason,
+)
+from db.tables import class_metrics, cycles, objects, rejects, rule_outcomes
+
+_OBJECTS_KEPT = timedelta(days=30)
 
 
 def finish(
@@ -62,6 +73,18 @@ def finish(
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)
+    _keep_objects(connection, claim, traffic.objects)
+
+
+def _keep_objects(connection: Connection, claim: Claim, read: Iterable[ObjectVersion]) -> None:
+    rows = [{"cycle_id": claim.cycle_id, **asdict(each)} for each in read]
+    if not rows:
+        return
+    connection.execute(insert(objects), rows)
+    old = select(cycles.c.id).where(
+        cycles.c.monitor == claim.slot.monitor, cycles.c.window_end < claim.slot.window_end - _OBJECTS_KEPT
+    )
+    connection.execute(delete(objects).where(objects.c.cycle_id.in_(old)))
 
 
 def _measured(measurement: Measurement) -> dict[str, float]:

@@ -180,6 +180,15 @@ rejects = Table(
     comment="Records of a window that could not be used, by reason",
 )
 
+objects = Table(
+    "objects",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("name", Text, primary_key=True, comment="The object's key in its bucket"),
+    Column("version", Text, nullable=False, comment="Its ETag: with other contents it has another"),
+    comment="Objects of a request log in S3 that a cycle has read; kept for 30 days",
+)
+
 rule_outcomes = Table(
     "rule_outcomes",
     metadata,

@@ -22,6 +22,7 @@ from distill.settings import GatesSection, RedistillSection
 from distill.train import TrainingLog, train
 from monitor.cycle import Show
 from monitor.models import Model, load
+from monitor.redaction import Redact
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 
@@ -59,6 +60,7 @@ class Attempt:
     gates: GatesSection
     metrics: MetricsSection
     tokens_per_batch: int
+    redact: Redact  #: what was done to texts before they were archived
     show: Show
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
@@ -73,7 +75,7 @@ class Attempt:
         """
         teacher = self._load_teacher(job)
         incumbent_version, incumbent = self._load_incumbent(job)
-        data = read_job_data(self.engine, job, self.redistill, teacher.labels)
+        data = read_job_data(self.engine, job, self.redistill, teacher.labels, self.redact)
         student = load(self.redistill.student_init or Path(incumbent_version.uri))
         trained = self._train(job, student, teacher, data, stopped)
         staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)

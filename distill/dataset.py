@@ -19,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
+from monitor.redaction import Redact
 
 #: The share of the distinct texts of an archived sample that is kept from training.
 HELD_OUT_SHARE: Final = 0.3
@@ -121,17 +122,20 @@ def split_archive(texts: Sequence[str], share: float = HELD_OUT_SHARE) -> Archiv
     )
 
 
-def training_set(train: LabelledSet, archived: Sequence[str], test: LabelledSet) -> TrainingSet:
+def training_set(
+    train: LabelledSet, archived: Sequence[str], test: LabelledSet, *, redact: Redact = str
+) -> TrainingSet:
     """The labelled rows and then the archived texts, fenced off from the test set.
 
     An archived request whose text is in the test set is left out and counted: production repeats
-    what the test set holds. Labelled rows that are in it are a mistake in the data.
+    what the test set holds. `redact` is what was done to them before they were archived. Labelled rows
+    that are in it are a mistake in the data.
 
     Raises:
         DatasetOverlapError: a labelled row of `train` is in `test`.
     """
     _refuse_overlap(train, test)
-    fence = {text_hash(text) for text in test.texts}
+    fence = {text_hash(form) for text in test.texts for form in (text, redact(text))}
     kept = tuple(text for text in archived if text_hash(text) not in fence)
     return TrainingSet(
         texts=train.texts + kept,

@@ -14,6 +14,7 @@ from db.session import reading
 from distill.dataset import LabelledSet, TrainingSet, read_labelled, split_archive, training_set
 from distill.settings import RedistillSection
 from monitor import archive
+from monitor.redaction import Redact
 
 #: A job trains on the archived samples of the breached cycles that led to it, at most so many.
 MAX_ARCHIVES = 6
@@ -35,7 +36,9 @@ class JobData:
     sha256: Mapping[str, str]  #: of each file, by what it is
 
 
-def read_job_data(engine: Engine, job: Job, section: RedistillSection, labels: Sequence[str]) -> JobData:
+def read_job_data(
+    engine: Engine, job: Job, section: RedistillSection, labels: Sequence[str], redact: Redact
+) -> JobData:
     """Read the labelled files and the archived samples of the breached cycles up to the job's.
 
     Raises:
@@ -52,7 +55,7 @@ def read_job_data(engine: Engine, job: Job, section: RedistillSection, labels: S
         for uri, sha256 in samples
     ]
     archived = [text for split in splits for text in split.training]
-    training = training_set(train, archived, test)
+    training = training_set(train, archived, test, redact=redact)
     structlog.get_logger().info(
         "training data read",
         job_id=job.job_id,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from db.errors import RedistillError
 from db.records import Archive, Slot
-from monitor.sources.records import Request
+from monitor.sources.request import Request
 
 SCHEMA = "redistill.sample/1"
 _STAMP = "%Y%m%dT%H%M%SZ"

@@ -1,7 +1,7 @@
 """One cycle, from a window of traffic to its numbers: sample, score with both, archive, measure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -13,9 +13,12 @@ from monitor.archive import ScoredSample
 from monitor.measure import measure
 from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
+from monitor.redaction import redactor
 from monitor.scoring import score
-from monitor.settings import MonitorSection, TrafficSection
-from monitor.sources.files import FilesSource, WindowSample
+from monitor.settings import MonitorSection, Traffic
+from monitor.sources.kinds import open_source
+from monitor.sources.objects import Consumed
+from monitor.sources.port import TrafficSource, WindowSample
 from monitor.stop import Stopped
 
 #: Shows how far a piece of work has come: what, done, of how many.
@@ -27,20 +30,21 @@ class CycleMeasurer:
     """Measures claimed slots; keeps the models and what it learned of the files from slot to slot."""
 
     monitor: MonitorSection
-    traffic: TrafficSection
+    traffic: Traffic
+    consumed: Consumed
     pairs: PairSource
     tokens_per_batch: int
     temperature: float
     clock: Callable[[], datetime]
     show: Show
-    _source: FilesSource | None = field(default=None, init=False)
+    _source: TrafficSource | None = field(default=None, init=False)
     _labels: tuple[str, ...] = field(default=(), init=False)
 
     def __call__(self, claim: Claim, stopped: Stopped) -> CycleResult:
         """Everything that the slot's window says; nothing is written but the archive.
 
         Raises:
-            RedistillError: no traffic folder, an unusable model, an archive that cannot be written.
+            RedistillError: no request log, an unusable model, an archive that cannot be written.
             StoppedError: `stopped` said so.
         """
         pair = self.pairs.current(self.clock())
@@ -58,7 +62,7 @@ class CycleMeasurer:
 
     def _sample(self, claim: Claim, pair: Pair, stopped: Stopped) -> WindowSample:
         if self._source is None or self._labels != pair.teacher.labels:
-            self._source = FilesSource(self.traffic, pair.teacher.labels)
+            self._source = open_source(self.traffic, pair.teacher.labels, self.consumed)
             self._labels = pair.teacher.labels
         return self._source.read_window(
             claim.slot.window_start,
@@ -96,7 +100,9 @@ class CycleMeasurer:
         )
 
     def _archive(self, sample: ScoredSample) -> Archive:
-        written = archive.write(self.monitor.archive, sample)
+        redact = redactor(self.monitor)
+        requests = tuple(each._replace(text=redact(each.text)) for each in sample.requests)
+        written = archive.write(self.monitor.archive, replace(sample, requests=requests))
         oldest = sample.slot.window_end - timedelta(days=self.monitor.archive_days)
         archive.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
         return written

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -91,11 +91,20 @@ class BottomK(Generic[T]):
         if k < 0:
             raise SampleSizeError(k=k)
         self._k = k
-        self._hash = blake2b(key=_hash_key(key), digest_size=_DIGEST_BYTES)
+        self._key = _hash_key(key)
+        self._hash = blake2b(key=self._key, digest_size=_DIGEST_BYTES)
         self._tie_break = tie_break
         self._kept: dict[bytes, T] = {}
         self._cutoff = _ABOVE_ALL
         self._seen = array("Q")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hash, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._hash = blake2b(key=self._key, digest_size=_DIGEST_BYTES)
 
     def offer(self, request_id: str, payload: T) -> None:
         """Take one record into account."""

@@ -1,14 +1,57 @@
 """The sections of the configuration that the daemon needs."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
 from triggers.settings import Duration, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_PLAIN_NAME = re.compile(r"[\w@$-]+")
+#: Of a row that was captured by SageMaker; the text as the Hugging Face containers take it.
+_CAPTURE_NAMES = {
+    "text": "input.inputs || input.text || input[0]",
+    "student_label": "output.label || output[0].label",
+    "student_logits": "output.logits || output[0].logits",
+}
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a field's name is the key itself, and no JMESPath expression.
+
+    Example:
+        >>> [is_plain_name(name) for name in ("request_id", "@timestamp", "body.text", "input[0]")]
+        [True, True, False, False]
+    """
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
+def _checked_name(name: str) -> str:
+    if not is_plain_name(name):
+        try:
+            jmespath.compile(name)
+        except JMESPathError as error:
+            raise ValueError(
+                f"{name!r} is neither a field's name nor JMESPath: {error}".splitlines()[0]
+            ) from error
+    return name
+
+
+def _checked_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    return pattern
+
+
+RegularExpression = Annotated[str, AfterValidator(_checked_pattern)]
+FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
 class MonitorSection(Section):
@@ -24,6 +67,8 @@ class MonitorSection(Section):
     max_reject_share: Share = 0.05
     archive: Path = Path("archive")
     archive_days: Annotated[int, Field(ge=1)] = 30
+    redact: bool = True
+    redact_patterns: tuple[RegularExpression, ...] = ()
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
@@ -33,18 +78,84 @@ class MonitorSection(Section):
 
 
 class TrafficSection(Section):
-    """Where the request log lies, and how its fields are named."""
+    """How the fields of the request log are named, and what of it is taken."""
+
+    id: FieldName = "id"
+    time: FieldName = "time"
+    text: FieldName = "text"
+    student_label: FieldName = "student_label"
+    student_logits: FieldName = "student_logits"
+    key: str = "redistill"
+    max_text_chars: Annotated[int, Field(ge=1)] = 10_000
+
+    @property
+    def names(self) -> tuple[str, str, str, str, str]:
+        """Where a record's id, time, text, student label and student logits are."""
+        return (self.id, self.time, self.text, self.student_label, self.student_logits)
+
+
+class ObjectsSection(TrafficSection):
+    """A request log in objects (files)."""
+
+    format: Literal["jsonl", "parquet", "sagemaker-capture"] = "jsonl"
+    max_object_bytes: Annotated[int, Field(ge=1)] = 2**33  #: decompressed; what lies beyond is not read
+
+    @model_validator(mode="before")
+    @classmethod
+    def _capture_has_names_of_its_own(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("format") == "sagemaker-capture":
+            return {**_CAPTURE_NAMES, **given}
+        return given
+
+
+class FilesTraffic(ObjectsSection):
+    """A folder, or one file."""
 
     kind: Literal["files"] = "files"
     uri: Path
-    format: Literal["jsonl"] = "jsonl"
-    id: str = "id"
-    time: str = "time"
-    text: str = "text"
-    student_label: str = "student_label"
-    student_logits: str = "student_logits"
-    key: str = "redistill"
-    max_text_chars: Annotated[int, Field(ge=1)] = 10_000
+
+
+class S3Traffic(ObjectsSection):
+    """A bucket whose keys begin with the hour (UTC) in which their objects were written."""
+
+    kind: Literal["s3"]
+    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
+    late: Duration = timedelta(minutes=15)  #: how long after its last record an object may be written
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self.uri.removeprefix("s3://").partition("/")[0]
+
+    @property
+    def hour_prefix(self) -> str:
+        """The start of the keys of an hour, as a pattern of strftime."""
+        pattern = self.uri.removeprefix("s3://").partition("/")[2]
+        if "%" in pattern:
+            return pattern
+        return f"{pattern.rstrip('/')}/%Y/%m/%d/%H/".lstrip("/")
+
+
+class SqlTraffic(TrafficSection):
+    """A table or view of a database; the names are those of its columns."""
+
+    kind: Literal["sql"]
+    uri: SecretStr  #: of SQLAlchemy; it may hold a password
+    table: Annotated[
+        str, Field(min_length=1)
+    ]  #: or a view; `schema.table` where it is not in the default one
+
+
+def _kind(traffic: object) -> object:
+    return traffic.get("kind", "files") if isinstance(traffic, dict) else getattr(traffic, "kind", None)
+
+
+Traffic = Annotated[
+    Annotated[FilesTraffic, Tag("files")]
+    | Annotated[S3Traffic, Tag("s3")]
+    | Annotated[SqlTraffic, Tag("sql")],
+    Discriminator(_kind),
+]
 
 
 class TeacherSection(Section):

@@ -1,17 +1,22 @@
 """The one place where the parts are put together from the settings."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 
 import numpy as np
 import torch
 from sqlalchemy import Engine
 
+from db import ledger
+from db.records import ObjectVersion
+from db.session import reading
 from distill.attempt import Attempt
 from distill.worker import Worker
 from monitor.cycle import CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
+from monitor.redaction import redactor
+from monitor.sources.objects import Consumed
 from redistill.settings import Settings
 from triggers.channels.log import LogChannel
 from triggers.channels.port import Channel
@@ -41,6 +46,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
     measurer = CycleMeasurer(
         monitor=settings.monitor,
         traffic=settings.traffic,
+        consumed=_consumed(settings, engine),
         pairs=pair_source(settings, engine),
         tokens_per_batch=settings.scoring.tokens_per_batch,
         temperature=settings.metrics.temperature,
@@ -79,9 +85,18 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         gates=settings.gates,
         metrics=settings.metrics,
         tokens_per_batch=settings.scoring.tokens_per_batch,
+        redact=redactor(settings.monitor),
         show=show,
     )
     return Worker(engine, settings.monitor.name, attempt)
+
+
+def _consumed(settings: Settings, engine: Engine) -> Consumed:
+    def ask(window_end: datetime) -> Collection[ObjectVersion] | None:
+        with reading(engine) as connection:
+            return ledger.consumed(connection, settings.monitor.name, window_end)
+
+    return ask
 
 
 def use_threads(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Final
 
 import orjson
 
-from monitor.sources.fields import guess_fields
-from monitor.sources.lines import read_lines
-from monitor.sources.objects import BrokenObjectError
+from monitor.sources.fields import guess_fields, read_rows
 
 _DEEPEST: Final = 6  #: folders below the one that is looked through
 _HEADS: Final = 20  #: data files of one folder that are looked into
@@ -115,7 +112,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_labelled(path: Path) -> bool:
-    row = next(_rows(path), {})
+    row = next(read_rows(path), {})
     return isinstance(row.get("text"), str) and isinstance(row.get("label"), str) and not _is_log(path)
 
 
@@ -132,18 +129,8 @@ def _is_named(path: Path, names: tuple[str, ...]) -> bool:
 def rare_labels(labelled: Path) -> tuple[str, ...]:
     """The labels with less than three quarters of an even share, the rarest first."""
     counts: Counter[str] = Counter()
-    for row in islice(_rows(labelled), _COUNTED_ROWS):
+    for row in islice(read_rows(labelled), _COUNTED_ROWS):
         label = row.get("label")
         counts.update([label] if isinstance(label, str) else [])
     even = counts.total() / max(len(counts), 1)
     return tuple(label for label, n in counts.most_common()[::-1] if n < _RARE * even)
-
-
-def _rows(path: Path) -> Iterator[dict[str, object]]:
-    """The JSON objects of a JSON Lines file, up to what is damaged."""
-    with suppress(BrokenObjectError):
-        for line in read_lines(path):
-            with suppress(orjson.JSONDecodeError):
-                row = orjson.loads(line) if isinstance(line, bytes) else None
-                if isinstance(row, dict):
-                    yield row

@@ -37,6 +37,7 @@ _EXPECTED: Final = {
 #: What the patterns of strings mean, by section and key.
 _PATTERNS: Final = {
     ("monitor", "name"): "letters, digits, '.', '_' and '-'",
+    ("traffic", "uri"): "'s3://bucket/prefix'",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     ("alerts", "url"): "'https://…' or 'http://…'",
 }
@@ -58,6 +59,8 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
 def place(location: Location) -> str:
     """Where in the file: `[section] key: `, or `[[section]] number 2, key: ` in a list of tables."""
     match location:
+        case ["traffic", "files" | "s3" | "sql", *keys]:  # pydantic names the kind that it takes
+            return place(["traffic", *keys])
         case [section]:
             return f"[{section}]: "
         case [section, int(number), *keys]:

@@ -22,7 +22,7 @@ from monitor.settings import (
     ScoringSection,
     StudentSection,
     TeacherSection,
-    TrafficSection,
+    Traffic,
     WebSection,
 )
 from redistill.explain import explained, fields_at, place, unknown
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
 
     monitor: MonitorSection = MonitorSection()
-    traffic: TrafficSection
+    traffic: Traffic
     teacher: TeacherSection
     student: StudentSection
     metrics: MetricsSection = MetricsSection()
@@ -211,6 +211,8 @@ def _refuse_remote_paths(settings: Settings, path: Path) -> None:
                 problem = (
                     f"{place([name, key])}expected a path on this machine, not a URL of {value.parts[0]}//"
                 )
+                if (name, key) == ("traffic", "uri"):
+                    problem += "; set kind = 's3' or kind = 'sql' if that is where the log lies"
                 raise ConfigError(path=path, problem=problem)
 
 

@@ -20,8 +20,9 @@ sample_size = 10000  # requests of a window that both models score
 min_samples = 1000  # with fewer there is no verdict
 archive = "archive"  # where the samples lie; they are what a candidate is trained on
 archive_days = 30
+# redact_patterns = ['CUST-\\d+']  # beside e-mail addresses and long numbers, kept out of the archive
 
-[traffic]
+[traffic]  # kind = "s3" and kind = "sql" are other places: see docs/traffic.md
 uri = {traffic}{traffic_note}
 {fields}key = "redistill"  # of the hash that draws the sample; keep it
 

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from monitor.settings import TrafficSection
+from monitor.settings import FilesTraffic
 from monitor.sources.fields import FieldNames, guess_fields
-from monitor.sources.files import FilesSource
+from monitor.sources.folder import Folder
+from monitor.sources.objects import ObjectsSource
 from monitor.sources.survey import Survey, survey
 from monitor.stop import never_stopped
 
@@ -56,14 +57,14 @@ def look_at(uri: Path, labels: tuple[str, ...]) -> TrafficLook:
     """
     fields = guess_fields(uri, labels)
     named = {key: name for key, name in vars(fields).items() if name is not None}
-    section = TrafficSection(uri=uri, **named)
+    section = FilesTraffic(uri=uri, **named)
     found = survey(section, labels or None)
     return TrafficLook(uri=uri, fields=fields, survey=found, per_day=_count(section, labels, found.last_time))
 
 
-def _count(section: TrafficSection, labels: tuple[str, ...], last: datetime | None) -> int:
+def _count(section: FilesTraffic, labels: tuple[str, ...], last: datetime | None) -> int:
     if last is None:
         return 0
-    source = FilesSource(section, labels)
+    source = ObjectsSource(Folder(uri=section.uri), section, labels)
     end = last + timedelta(microseconds=1)
     return source.read_window(end - _DAY, end, k=1, stopped=never_stopped).traffic.n_seen

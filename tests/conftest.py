@@ -127,6 +127,15 @@ def empty_engine(empty_database_url: str) -> Iterator[Engine]:
     yield from _engine(empty_database_url)
 
 
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """The URL of an S3 server for the session."""
+    from tests.buckets import serving  # noqa: PLC0415 - its server takes seconds to import
+
+    with serving() as url:
+        yield url
+
+
 def _engine(url: str) -> Iterator[Engine]:
     engine = connect(url)
     yield engine

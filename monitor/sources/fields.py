@@ -8,11 +8,13 @@ from pathlib import Path
 
 import orjson
 
+from monitor.sources.compression import BrokenObjectError, read_chunks
+from monitor.sources.folder import Folder
 from monitor.sources.lines import read_lines
-from monitor.sources.objects import BrokenObjectError, list_objects
-from monitor.sources.records import parse_time
+from monitor.sources.request import parse_time
 
 _ROWS = 200
+_HEAD_BYTES = 2**28  #: of an object, decompressed
 _ENOUGH = 0.9  #: the share of a field's values that must fit; the rest may be dirt
 _YEAR_2001 = 1e9  #: in epoch seconds; a smaller number is hardly the time of a request
 
@@ -47,7 +49,7 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
     """
-    columns = _columns(islice(_rows(uri), _ROWS))
+    columns = _columns(islice(read_rows(uri), _ROWS))
     time = _usual(columns, _TIME_NAMES, _is_time) or _first(columns, _is_time)
     others = {name: values for name, values in columns.items() if name != time}
     text = _usual(others, _TEXT_NAMES, _is_text) or _longest(others)
@@ -61,7 +63,8 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     )
 
 
-def _rows(uri: Path) -> Iterator[dict[str, object]]:
+def read_rows(uri: Path) -> Iterator[dict[str, object]]:
+    """The JSON objects of a file or a folder of JSON Lines, up to what is damaged in each file."""
     for line in _lines(uri):
         try:
             row = orjson.loads(line)
@@ -72,9 +75,11 @@ def _rows(uri: Path) -> Iterator[dict[str, object]]:
 
 
 def _lines(uri: Path) -> Iterator[bytes]:
-    for each in list_objects(uri):
-        with suppress(BrokenObjectError):
-            yield from (line for line in read_lines(each.path) if isinstance(line, bytes))
+    folder = Folder(uri=uri)
+    for each in folder.list():
+        with suppress(BrokenObjectError, OSError), folder.open(each) as file:
+            lines = read_lines(read_chunks(file, max_bytes=_HEAD_BYTES))
+            yield from (line for line in lines if isinstance(line, bytes))
 
 
 def _columns(rows: Iterable[dict[str, object]]) -> Columns:

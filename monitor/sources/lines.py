@@ -1,14 +1,16 @@
 """Chunks of bytes, cut into lines in bounded memory."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-
-from monitor.sources.objects import read_chunks
 
 #: A longer line is passed over without being held.
 MAX_LINE_BYTES = 16 * 2**20
+_LONG_TAIL_BYTES = 2**18  #: from here on, a line is looked through for records without line feeds between
+_OVERLAP_BYTES = 2**10
+#: Between two JSON objects on one line. No string holds it: its quotes would be escaped.
+_SEAM = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"(?:[^"\\]|\\.)*"\s*:)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,16 @@ class LongLine:
     """A line of more than `MAX_LINE_BYTES`, of which only the hash is left."""
 
     sha256: str
+
+
+def split_objects(line: bytes) -> list[bytes]:
+    """The JSON objects of a line that follow each other without a delimiter, as Firehose writes them.
+
+    Example:
+        >>> split_objects(b'{"a": 1}{"a": "}{"}')
+        [b'{"a": 1}', b'{"a": "}{"}']
+    """
+    return _SEAM.split(line)
 
 
 class LineSplitter:
@@ -27,13 +39,19 @@ class LineSplitter:
         self._is_long = False
 
     def feed(self, chunk: bytes) -> list[bytes | LongLine]:
-        """The lines that end in this chunk, without their line feeds."""
+        """The lines that end in this chunk, without their line feeds.
+
+        Of a long line that is made of JSON objects without a delimiter, those that end in it.
+        """
         if self._is_long:
             return self._feed_long(chunk)
-        *lines, self._tail = (self._tail + chunk).split(b"\n")
+        *ended, self._tail = (self._tail + chunk).split(b"\n")
+        lines = list[bytes | LongLine](ended)
+        if len(self._tail) > _LONG_TAIL_BYTES:
+            lines += self._whole_objects(min(len(self._tail), len(chunk) + _OVERLAP_BYTES))
         if len(self._tail) > MAX_LINE_BYTES:
             self._pass_over(self._tail)
-        return [*lines]
+        return lines
 
     def finish(self) -> list[bytes | LongLine]:
         """The last line, where the file does not end in a line feed."""
@@ -47,6 +65,13 @@ class LineSplitter:
         whole = self._passed_over.copy()
         whole.update(self._tail)
         return whole.hexdigest()
+
+    def _whole_objects(self, new_bytes: int) -> list[bytes | LongLine]:
+        seams = [each.end() for each in _SEAM.finditer(self._tail, len(self._tail) - new_bytes)]
+        if not seams:
+            return []
+        whole, self._tail = self._tail[: seams[-1]], self._tail[seams[-1] :]
+        return list[bytes | LongLine](split_objects(whole))
 
     def _feed_long(self, chunk: bytes) -> list[bytes | LongLine]:
         end, line_feed, rest = chunk.partition(b"\n")
@@ -62,13 +87,9 @@ class LineSplitter:
         self._tail, self._is_long = b"", True
 
 
-def read_lines(path: Path) -> Iterator[bytes | LongLine]:
-    """All lines of an object, without their line feeds.
-
-    Raises:
-        BrokenObjectError: after the last whole line of an object that ends early or is damaged.
-    """
+def read_lines(chunks: Iterable[bytes]) -> Iterator[bytes | LongLine]:
+    """All lines, without their line feeds; what `chunks` raises comes after the last whole line."""
     lines = LineSplitter()
-    for chunk in read_chunks(path):
+    for chunk in chunks:
         yield from lines.feed(chunk)
     yield from lines.finish()

@@ -1,166 +1,128 @@
-"""The objects of a folder, and their bytes: plain, gzip or zstandard, told apart by their first bytes."""
+"""A window's sample from a request log in objects: the files of a folder, or what lies in a bucket."""
 
-import os
-import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from io import BufferedReader
-from pathlib import Path
-from typing import Protocol, cast
+from datetime import datetime
+from hashlib import sha256
 
-from isal import igzip_lib
+from db.records import ObjectVersion, Reject, RejectReason
+from monitor.cores import usable_cores
+from monitor.settings import ObjectsSection
+from monitor.sources.port import WindowSample, window_sample
+from monitor.sources.reading import ObjectRead, Task, read_all
+from monitor.sources.store import ObjectStore, TrafficObject
+from monitor.sources.tally import RejectCounts, Window
+from monitor.stop import Stopped
 
-from db.errors import RedistillError
-from db.records import RejectReason
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_READ_BYTES = 2**16
-_CHUNK_BYTES = 2**18  #: the largest piece that a compressed one becomes
-_ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub says that it is an instance
-
-
-class TrafficMissingError(RedistillError):
-    """There is no request log at {path}: create the folder and let the service write its log there,
-    or mend 'uri' in [traffic].
-    """
-
-
-class BrokenObjectError(RedistillError):
-    """{path} cannot be read to its end: {problem}."""
-
-    def __init__(self, *, path: Path, problem: object, reason: RejectReason) -> None:
-        super().__init__(path=path, problem=problem)
-        self.reason = reason
+#: Which objects were read for the window that ended then; None if no cycle has read it.
+Consumed = Callable[[datetime], Collection[ObjectVersion] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrafficObject:
-    """One file of the request log, or a folder in it that cannot be listed."""
+class _Elsewhere:
+    """An object that was read whole and has no time in the window that it was read for."""
 
-    path: Path
-    name: str  #: the path inside the folder, with bytes that are not UTF-8 written as \\xNN
-    modified_at: datetime
-    version: tuple[int, int, int]  #: changes with the contents: inode, size, time of change (ns)
+    version: str
+    first_time: datetime
+    last_time: datetime
+    rejects: tuple[Reject, ...]
 
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+    def is_still_outside(self, window: Window) -> bool:
+        return self.last_time < window.start or self.first_time >= window.end
 
 
-def list_objects(uri: Path) -> tuple[TrafficObject, ...]:
-    """The file `uri`, or all files below the folder, by their paths; hidden ones and *.tmp are left out.
+class ObjectsSource:
+    """All objects of a store that may hold records of the window.
 
-    Raises:
-        TrafficMissingError: there is neither a file nor a folder.
+    Every record is looked at, since the time in a record alone says which window it belongs to. Objects
+    are remembered by their version: one that lay wholly before or after a window is not read again for
+    a later one that it cannot touch, with the same result.
+
+    Args:
+        store: where the objects lie.
+        section: their format, how the fields are named, and the key of the sample.
+        labels: the models' label names (see `RecordParser`).
+        consumed: where the store tells an object's hour, what earlier windows have read. Objects that
+            came after that are counted as `late_object`; their records are in no sample.
     """
-    if not os.path.lexists(uri):
-        raise TrafficMissingError(path=uri)
-    if not uri.is_dir():
-        return (_describe(uri, uri.name),)
-    found = (_describe(path, os.path.relpath(path, uri)) for path in _walk(uri) if os.path.lexists(path))
-    return tuple(sorted(found, key=lambda each: each.name))
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        section: ObjectsSection,
+        labels: Collection[str],
+        consumed: Consumed | None = None,
+    ) -> None:
+        self._store = store
+        self._section = section
+        self._labels = labels
+        self._consumed = consumed
+        self._elsewhere: dict[str, _Elsewhere] = {}
+
+    def read_window(
+        self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped
+    ) -> WindowSample:
+        """See `TrafficSource`. A broken object is a reject and stops nothing.
+
+        Raises:
+            TrafficMissingError: there is no log.
+            TrafficUnavailableError: it cannot be read now; a later attempt may succeed.
+            StoppedError: `stopped` said so.
+        """
+        window = Window(start=window_start, end=window_end)
+        listed = self._store.list(window)
+        known = {each.name: known for each in listed if (known := self._known(each, window))}
+        task = Task(store=self._store, section=self._section, labels=self._labels, window=window, k=k)
+        wanted = [each for each in listed if each.name not in known]
+        part = read_all(task, wanted, stopped, processes=usable_cores())
+        self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone are forgotten
+        for read in part.reads:
+            self._remember(read, window)
+        found = {read.each.name: read.rejects for read in part.reads}
+        found |= {name: elsewhere.rejects for name, elsewhere in known.items()}
+        rejects = RejectCounts()
+        for each in listed:
+            rejects.update(found[each.name])
+        if self._consumed is not None:
+            rejects.update(self._late(window, listed, part.reads))
+        objects = tuple(map(_version, listed)) if self._consumed is not None else ()
+        return window_sample(part.bottom, rejects.in_order(), objects)
+
+    def _known(self, each: TrafficObject, window: Window) -> _Elsewhere | None:
+        found = self._elsewhere.get(each.name)
+        is_same = found is not None and found.version == each.version
+        return found if found and is_same and found.is_still_outside(window) else None
+
+    def _remember(self, read: ObjectRead, window: Window) -> None:
+        if not read.intact or read.first_time is None or read.last_time is None:
+            return
+        found = _Elsewhere(
+            version=read.each.version,
+            first_time=read.first_time,
+            last_time=read.last_time,
+            rejects=read.rejects,
+        )
+        if found.is_still_outside(window):
+            self._elsewhere[read.each.name] = found
+
+    def _late(
+        self, window: Window, listed: Sequence[TrafficObject], reads: Iterable[ObjectRead]
+    ) -> Iterable[Reject]:
+        """Objects with records of the window before this one that had not come when that one was read."""
+        before = Window(start=window.start - (window.end - window.start), end=window.start)
+        consumed = self._consumed(before.end) if self._consumed else None
+        if consumed is None:
+            return ()
+        now = {each.name for each in listed}
+        late = [each for each in self._store.list(before) if each.name not in now]
+        late += [read.each for read in reads if read.first_time and read.first_time < window.start]
+        return (_late_object(each) for each in late if _version(each) not in consumed)
 
 
-def read_chunks(path: Path) -> Iterator[bytes]:
-    """The contents in pieces of at most 256 KiB, decompressed, all that is whole before any damage.
-
-    Raises:
-        BrokenObjectError: the object cannot be opened or read, ends early, or is damaged.
-    """
-    try:
-        with _open_regular(path) as file:
-            yield from _decompress(file)
-    except EOFError as error:
-        reason = RejectReason.TRUNCATED_OBJECT
-        raise BrokenObjectError(path=path, problem="it ends too early", reason=reason) from error
-    except (OSError, _ISAL_ERROR, zstd.ZstdError) as error:
-        reason = RejectReason.UNREADABLE_OBJECT
-        raise BrokenObjectError(path=path, problem=error, reason=reason) from error
+def _version(each: TrafficObject) -> ObjectVersion:
+    return ObjectVersion(name=each.name, version=each.version)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    unlisted: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=lambda e: unlisted.append(Path(e.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not _is_left_out(name))
-    yield from unlisted
-
-
-def _is_left_out(name: str) -> bool:
-    return name.startswith(".") or name.endswith(".tmp")
-
-
-def _describe(path: Path, name: str) -> TrafficObject:
-    try:
-        status = path.stat()
-    except OSError:
-        status = path.lstat()
-    return TrafficObject(
-        path=path,
-        name=os.fsencode(name).decode(errors="backslashreplace"),
-        modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
-        version=(status.st_ino, status.st_size, status.st_ctime_ns),
-    )
-
-
-def _open_regular(path: Path) -> BufferedReader:
-    """Refuses what is not a file without opening it: a pipe would wait for its writer."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not a regular file")
-    return path.open("rb")
-
-
-def _decompress(file: BufferedReader) -> Iterator[bytes]:
-    magic = file.peek(len(_ZSTD_MAGIC))
-    if magic.startswith(_GZIP_MAGIC):
-        yield from _inflate(file, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
-    elif magic.startswith(_ZSTD_MAGIC):
-        yield from _inflate(file, zstd.ZstdDecompressor)
-    else:
-        yield from iter(lambda: file.read(_CHUNK_BYTES), b"")
-
-
-def _inflate(file: BufferedReader, new_decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
-    """All members, one after the other.
-
-    Raises:
-        EOFError: the last member ends too early.
-    """
-    data = file.read(_READ_BYTES)
-    while data:
-        decompressor = new_decompressor()
-        while not decompressor.eof:
-            if not data and decompressor.needs_input:
-                data = _read_some(file)
-            yield decompressor.decompress(data, _CHUNK_BYTES)
-            data = b""
-        data = _skip_padding(decompressor.unused_data, file)
-
-
-def _read_some(file: BufferedReader) -> bytes:
-    data = file.read(_READ_BYTES)
-    if not data:
-        raise EOFError
-    return data
-
-
-def _skip_padding(data: bytes, file: BufferedReader) -> bytes:
-    """The start of the next member, past the zeros that some writers pad with; empty at the end."""
-    data = data.lstrip(b"\0")
-    while not data and (more := file.read(_READ_BYTES)):
-        data = more.lstrip(b"\0")
-    return data
+def _late_object(each: TrafficObject) -> Reject:
+    digest = sha256(f"{each.name} {each.version}".encode()).hexdigest()
+    return Reject(reason=RejectReason.LATE_OBJECT, n=1, example_hash=digest, example_object=each.name)

@@ -1,80 +1,40 @@
-"""One raw line of the request log, as a usable request or a reason why it is none."""
+"""One raw record of the request log, as a usable request or a reason why it is none."""
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from collections.abc import Callable, Collection, Iterable
+from typing import cast
 
+import jmespath
 import numpy as np
 import orjson
+from jmespath.exceptions import JMESPathError
 
 from db.records import RejectReason
-from monitor.settings import TrafficSection
+from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
+from monitor.sources import capture
+from monitor.sources.request import Refusal, Request, parse_time
 
 _BOM = b"\xef\xbb\xbf"
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-)
 _NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: what some writers put where JSON has no word
 _NUMBERS = frozenset({int, float})  #: the types; a bool is not among them
 _LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
-
-class Request(NamedTuple):
-    """A usable record: what a user asked, when, and, if logged, what the student answered.
-
-    A named tuple, since one is made per line, and a frozen dataclass takes four times as long.
-    """
-
-    id: str
-    time: datetime
-    text: str
-    student_label: str | None = None
-    student_logits: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """Why a record cannot be used; its time, where that at least is usable."""
-
-    reason: RejectReason
-    time: datetime | None = None
-
-
-def parse_time(value: object) -> datetime | None:
-    """A time in UTC from an RFC 3339 string with an offset or from epoch seconds; None if it is neither.
-
-    Digits of a second beyond the sixth are cut off. A string without an offset, epoch milliseconds
-    and a leap second (:60) are not times.
-    """
-    try:
-        if isinstance(value, str):
-            return _parse_stamp(value) if _RFC3339.fullmatch(value) else None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return None
-
-
-def _parse_stamp(stamp: str) -> datetime:
-    time = datetime.fromisoformat(stamp.upper())
-    return time if time.tzinfo is UTC else time.astimezone(UTC)
+#: The values of a row for id, time, text, student_label and student_logits.
+_Values = Callable[[dict[str, object]], Iterable[object]]
 
 
 class RecordParser:
-    """Reads lines by the field names of `section`.
+    """Reads records by the field names of `section`.
 
     Args:
-        section: the names of the fields, and the longest text that is taken.
+        section: the format, the names of the fields, and the longest text that is taken.
         labels: the models' label names, which decide on `student_label` and the length of
             `student_logits`; None where the models are not known yet, and neither is checked.
     """
 
     def __init__(self, section: TrafficSection, labels: Collection[str] | None) -> None:
-        self._names = (section.id, section.time, section.text)
-        self._student_names = (section.student_label, section.student_logits)
+        self._values = _values_by(section.names)
+        self._is_capture = isinstance(section, ObjectsSection) and section.format == "sagemaker-capture"
         self._max_text_chars = section.max_text_chars
         self._labels = None if labels is None else frozenset(labels)
 
@@ -88,7 +48,7 @@ class RecordParser:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             return self._parse_damaged(line)
-        return self._parse_row(row)
+        return self.parse_row(row)
 
     def _parse_damaged(self, line: bytes) -> Request | Refusal:
         try:
@@ -96,25 +56,29 @@ class RecordParser:
         except UnicodeDecodeError:
             return Refusal(reason=RejectReason.NOT_UTF8)
         try:
-            return self._parse_row(orjson.loads(line.removeprefix(_BOM)))
+            return self.parse_row(orjson.loads(line.removeprefix(_BOM)))
         except orjson.JSONDecodeError:
             return self._parse_not_finite(line)
 
     def _parse_not_finite(self, line: bytes) -> Refusal:
         """Never usable, but its time, and whether the logits are to blame, can be told."""
         try:
-            found = self._parse_row(orjson.loads(_NOT_FINITE.sub(b"null", line)))
+            found = self.parse_row(orjson.loads(_NOT_FINITE.sub(b"null", line)))
         except orjson.JSONDecodeError:
             return Refusal(reason=RejectReason.NOT_JSON)
         if isinstance(found, Refusal) and found.reason is RejectReason.BAD_LOGITS:
             return found
         return Refusal(reason=RejectReason.NOT_JSON, time=found.time)
 
-    def _parse_row(self, row: object) -> Request | Refusal:
+    def parse_row(self, row: object) -> Request | Refusal:
+        """A record that is decoded already; times may be datetimes."""
         if not isinstance(row, dict):
             return Refusal(reason=RejectReason.NOT_JSON)
-        raw_id, raw_time, text = map(row.get, self._names)
-        label, logits = map(row.get, self._student_names)
+        if self._is_capture:
+            row = capture.unwrap(row)
+            if isinstance(row, Refusal):
+                return row
+        raw_id, raw_time, text, label, logits = self._values(row)
         request_id = str(raw_id) if type(raw_id) is int else raw_id
         time = parse_time(raw_time)
         if not (isinstance(request_id, str) and request_id):
@@ -128,8 +92,8 @@ class RecordParser:
             id=request_id,
             time=time,
             text=cast("str", text),
-            student_label=label,
-            student_logits=None if logits is None else tuple(logits),
+            student_label=cast("str | None", label),
+            student_logits=None if logits is None else tuple(cast("list[float]", logits)),
         )
 
     def _refuse_text(self, text: object) -> RejectReason | None:
@@ -158,3 +122,25 @@ class RecordParser:
             and _NUMBERS.issuperset(map(type, logits))
             and max(map(abs, logits), default=0) <= _LARGEST_LOGIT
         )
+
+
+def _values_by(names: tuple[str, ...]) -> _Values:
+    """By key where all names are plain, which is faster; else by JMESPath."""
+    if all(map(is_plain_name, names)):
+        return lambda row: map(row.get, names)
+    searches = [_search(name) for name in names]
+    return lambda row: [search(row) for search in searches]
+
+
+def _search(name: str) -> Callable[[dict[str, object]], object]:
+    if is_plain_name(name):
+        return lambda row: row.get(name)
+    expression = jmespath.compile(name)
+
+    def search(row: dict[str, object]) -> object:
+        try:
+            return expression.search(row)
+        except JMESPathError:  # a function that does not take what is there
+            return None
+
+    return search

@@ -4,13 +4,16 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 
 from db.records import RejectReason
-from monitor.settings import TrafficSection
-from monitor.sources.lines import LongLine, read_lines
-from monitor.sources.objects import BrokenObjectError, TrafficObject, list_objects
-from monitor.sources.records import RecordParser, Refusal
+from monitor.settings import FilesTraffic
+from monitor.sources.compression import BrokenObjectError
+from monitor.sources.folder import Folder
+from monitor.sources.formats import Found, reader
+from monitor.sources.records import RecordParser
+from monitor.sources.request import Refusal
+from monitor.sources.store import TrafficObject
 
 _HEAD_LINES = 200
 _MAX_HEADS = 100
@@ -22,7 +25,7 @@ class Problem:
 
     reason: RejectReason
     object_name: str
-    line: int | None  #: counted from 1; None where the object as a whole is meant
+    line: int | None  #: the record, counted from 1; None where the object as a whole is meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class Survey:
     problem: Problem | None  #: the first one
 
 
-def survey(section: TrafficSection, labels: Collection[str] | None = None) -> Survey:
+def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Survey:
     """Looks at the first 200 lines of up to 100 objects, and at the whole of the newest of those.
 
     The newest is the one whose first usable record is the latest. `labels` are the models' label
@@ -46,12 +49,11 @@ def survey(section: TrafficSection, labels: Collection[str] | None = None) -> Su
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
     """
-    objects = list_objects(section.uri)
+    objects = Folder(uri=section.uri).list()
     step = max(1, math.ceil(len(objects) / _MAX_HEADS))
     looked_at = objects[::-step][::-1]  # the last one is among them
-    parser = RecordParser(section, labels)
-    newest = max(looked_at, key=lambda each: _first_time(each, parser), default=None)
-    look = _Look(parser)
+    newest = max(looked_at, key=lambda each: _first_time(each, section, labels), default=None)
+    look = _Look(section, labels)
     for each in looked_at:
         look.at(each, None if each is newest else _HEAD_LINES)
     return Survey(
@@ -65,31 +67,32 @@ def survey(section: TrafficSection, labels: Collection[str] | None = None) -> Su
 
 
 class _Look:
-    def __init__(self, parser: RecordParser) -> None:
+    def __init__(self, section: FilesTraffic, labels: Collection[str] | None) -> None:
         self.n_lines = 0
         self.n_usable = 0
         self.first_time: datetime | None = None
         self.last_time: datetime | None = None
         self.problem: Problem | None = None
-        self._parser = parser
+        self._store = Folder(uri=section.uri)
+        self._read = reader(section, RecordParser(section, labels))
 
     def at(self, each: TrafficObject, limit: int | None) -> None:
         try:
-            for number, line in islice(enumerate(read_lines(each.path), start=1), limit):
-                self._note(each, number, line)
+            with self._store.open(each) as file:
+                records = chain.from_iterable(self._read(file))
+                for number, found in islice(enumerate(records, start=1), limit):
+                    self._note(each, number, found)
         except BrokenObjectError as broken:
             self._complain(broken.reason, each, None)
+        except OSError:
+            self._complain(RejectReason.UNREADABLE_OBJECT, each, None)
 
-    def _note(self, each: TrafficObject, number: int, line: bytes | LongLine) -> None:
-        if isinstance(line, LongLine):
-            self._complain(RejectReason.TEXT_TOO_LONG, each, number)
-        elif line and not line.isspace():
-            self.n_lines += 1
-            record = self._parser.parse(line)
-            if isinstance(record, Refusal):
-                self._complain(record.reason, each, number)
-            else:
-                self._widen(record.time)
+    def _note(self, each: TrafficObject, number: int, found: Found) -> None:
+        self.n_lines += 1
+        if isinstance(found.record, Refusal):
+            self._complain(found.record.reason, each, number)
+        else:
+            self._widen(found.record.time)
 
     def _widen(self, time: datetime) -> None:
         self.n_usable += 1
@@ -100,7 +103,7 @@ class _Look:
         self.problem = self.problem or Problem(reason=reason, object_name=each.name, line=line)
 
 
-def _first_time(each: TrafficObject, parser: RecordParser) -> datetime:
-    head = _Look(parser)
+def _first_time(each: TrafficObject, section: FilesTraffic, labels: Collection[str] | None) -> datetime:
+    head = _Look(section, labels)
     head.at(each, _HEAD_LINES)
     return head.first_time or datetime.min.replace(tzinfo=UTC)

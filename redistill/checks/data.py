@@ -5,12 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 
-from db.records import RejectReason, Slot, Traffic
+from db.records import Slot, Traffic
 from distill.dataset import LabelledSet, read_labelled, training_set
 from monitor.models import Model, load, match_labels
 from monitor.schedule import make_trigger, newest_complete_slot
 from monitor.scoring import score
-from monitor.sources.files import FilesSource
+from monitor.settings import FilesTraffic
+from monitor.sources.kinds import open_source
+from monitor.sources.port import NOT_REJECTED
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
 from redistill import show
@@ -56,7 +58,7 @@ def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> It
     """The newest complete window has requests enough, and few that cannot be used."""
     monitor = settings.monitor
     slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
-    source = FilesSource(settings.traffic, label_names)
+    source = open_source(settings.traffic, label_names, lambda _end: None)
     found = source.read_window(slot.window_start, slot.window_end, k=1, stopped=never_stopped).traffic
     if found.n_seen + found.n_rejected == 0:
         yield _no_traffic(settings, slot)
@@ -86,6 +88,10 @@ def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding
 
 
 def _no_traffic(settings: Settings, slot: Slot) -> Finding:
+    if not isinstance(settings.traffic, FilesTraffic):
+        return bad(
+            "traffic", f"{_window(slot)}: none", "mend [traffic], or look whether the service writes its log"
+        )
     look = survey(settings.traffic)
     if look.last_time is None:
         first = look.problem
@@ -111,6 +117,6 @@ def _counts(found: Traffic) -> str:
 
 
 def _worst(found: Traffic) -> str:
-    refused = [each for each in found.rejects if each.reason is not RejectReason.OUTSIDE_WINDOW]
+    refused = [each for each in found.rejects if each.reason not in NOT_REJECTED]
     worst = max(refused, key=lambda each: each.n)
     return f"{worst.reason}, such as in {worst.example_object}"

@@ -47,7 +47,7 @@ def run(folder: Path, seed: int) -> None:
         settings = load(folder / "redistill.toml")
         assembly.use_threads(settings)
         build(folder, seed, progress)
-        tell_models(_compared(settings, progress))
+        tell_models(_compared(settings, folder, progress))
         show.say(SERVING.format(hour=next(hour for hour, shift in enumerate(SHIFTS, start=1) if shift)))
         engine = connect(settings.database.url)
         upgrade(engine)
@@ -57,9 +57,9 @@ def run(folder: Path, seed: int) -> None:
     show.say(CLOSING.format(folder=folder, config=config, seconds=monotonic() - began))
 
 
-def _compared(settings: Settings, progress: ShowProgress) -> Comparison:
+def _compared(settings: Settings, folder: Path, progress: ShowProgress) -> Comparison:
     return compare(
-        settings.traffic.uri.parent / "data" / "test.jsonl",
+        folder / "data" / "test.jsonl",
         settings.teacher.uri,
         settings.student.uri,
         metrics=settings.metrics,

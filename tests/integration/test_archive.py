@@ -20,7 +20,7 @@ from hypothesis.extra.numpy import arrays
 
 from db.records import Slot
 from monitor.archive import ArchiveReadError, ArchiveWriteError, ScoredSample, expire, read, write
-from monitor.sources.records import Request
+from monitor.sources.request import Request
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -18,10 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db.records import Reject, RejectReason
-from monitor.settings import TrafficSection
-from monitor.sources.files import FilesSource, WindowSample
+from monitor.settings import FilesTraffic
+from monitor.sources.compression import zstd
+from monitor.sources.folder import Folder
 from monitor.sources.lines import MAX_LINE_BYTES
-from monitor.sources.objects import TrafficMissingError, zstd
+from monitor.sources.objects import ObjectsSource
+from monitor.sources.port import WindowSample
+from monitor.sources.store import TrafficMissingError
 from monitor.stop import StoppedError, never_stopped
 
 LABELS = ("faq", "promotion")
@@ -40,8 +43,9 @@ def lines(*rows: dict[str, object] | bytes) -> bytes:
     return b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
 
 
-def source(uri: Path, **names: object) -> FilesSource:
-    return FilesSource(TrafficSection.model_validate({"uri": uri, **names}), LABELS)
+def source(uri: Path, **names: object) -> ObjectsSource:
+    section = FilesTraffic.model_validate({"uri": uri, **names})
+    return ObjectsSource(Folder(uri=section.uri), section, LABELS)
 
 
 def read(uri: Path, *, k: int = 100, start: datetime = TEN, end: datetime = ELEVEN) -> WindowSample:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from db.records import RejectReason
-from monitor.settings import TrafficSection
+from monitor.settings import FilesTraffic
 from monitor.sources.fields import FieldNames, guess_fields
-from monitor.sources.objects import TrafficMissingError
+from monitor.sources.store import TrafficMissingError
 from monitor.sources.survey import Problem, Survey, survey
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -32,7 +32,7 @@ def records(n: int, start: datetime = TEN) -> list[dict[str, object]]:
 
 
 def look(uri: Path, labels: tuple[str, ...] | None = None) -> Survey:
-    return survey(TrafficSection(uri=uri), labels)
+    return survey(FilesTraffic(uri=uri), labels)
 
 
 def names(**found: str) -> FieldNames:

@@ -20,6 +20,7 @@ from distill.dataset import (
     text_hash,
     training_set,
 )
+from monitor.redaction import Redactor
 
 NAMES = ("faq", "returns")
 GOOD = b'{"text": "where is it?", "label": "faq"}\n'
@@ -158,6 +159,11 @@ def test_archived_requests_of_the_test_set_are_left_out_and_counted() -> None:
     data = training_set(labelled("a"), ["T", "c", " t "], labelled("t"))
     assert data.texts == ("a", "c")
     assert data.n_fenced == 2
+
+
+def test_an_archived_request_is_known_by_what_was_kept_of_its_text() -> None:
+    test = labelled("mail ann@example.org", "t")
+    assert training_set(labelled("a"), ["mail [email]", "c"], test, redact=Redactor()).texts == ("a", "c")
 
 
 def test_without_an_archive_the_labelled_rows_are_all() -> None:

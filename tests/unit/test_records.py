@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.records import RejectReason
-from monitor.settings import TrafficSection
-from monitor.sources.records import RecordParser, Refusal, Request, parse_time
+from monitor.settings import FilesTraffic
+from monitor.sources.records import RecordParser
+from monitor.sources.request import Refusal, Request, parse_time
 
 LABELS = ("faq", "promotion", "escalation")
 TEN = datetime(2026, 11, 24, 10, 0, 3, tzinfo=UTC)
@@ -18,7 +19,7 @@ GOOD = {"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "where is my order?
 
 
 def parser(labels: tuple[str, ...] | None = LABELS, **names: object) -> RecordParser:
-    return RecordParser(TrafficSection.model_validate({"uri": Path("log"), **names}), labels)
+    return RecordParser(FilesTraffic.model_validate({"uri": Path("log"), **names}), labels)
 
 
 def parse(line: bytes | dict[str, object]) -> Request | Refusal:

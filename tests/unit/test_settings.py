@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.settings import S3Traffic
 from redistill.settings import ConfigError, ConfigMissingError, Settings, load
 
 SMALLEST = """
@@ -295,3 +296,61 @@ def test_a_variable_that_should_hold_json_and_does_not_is_told(
         ConfigError, match='the REDISTILL__… variables: error parsing value for field "metrics"'
     ):
         loaded(tmp_path)
+
+
+def with_traffic(folder: Path, text: str) -> Path:
+    return written(folder, SMALLEST.replace('uri = "logs"\n', text))
+
+
+def test_a_bucket_has_its_hours_below_its_prefix(tmp_path: Path) -> None:
+    traffic = load(with_traffic(tmp_path, 'kind = "s3"\nuri = "s3://log-1/app/"\n')).traffic
+    assert isinstance(traffic, S3Traffic)
+    assert (traffic.bucket, traffic.hour_prefix) == ("log-1", "app/%Y/%m/%d/%H/")
+    for uri, prefix in {"s3://log-1": "%Y/%m/%d/%H/", "s3://log-1/d=%Y-%m-%d/": "d=%Y-%m-%d/"}.items():
+        traffic = load(with_traffic(tmp_path, f'kind = "s3"\nuri = "{uri}"\n')).traffic
+        assert isinstance(traffic, S3Traffic)
+        assert traffic.hour_prefix == prefix
+
+
+def test_captured_requests_have_names_of_their_own_that_can_be_changed(tmp_path: Path) -> None:
+    text = 'uri = "logs"\nformat = "sagemaker-capture"\nstudent_label = "output[1]"\n'
+    traffic = load(with_traffic(tmp_path, text)).traffic
+    assert (traffic.text, traffic.student_label) == ("input.inputs || input.text || input[0]", "output[1]")
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"redact_patterns.*'\(' is no regular expression"):
+        loaded(tmp_path, '[monitor]\nredact_patterns = ["("]\n')
+
+
+@pytest.mark.parametrize(
+    ("traffic", "says"),
+    [
+        (
+            'uri = "s3://log/app"',
+            "[traffic] uri: expected a path on this machine, not a URL of s3://; set kind",
+        ),
+        ('kind = "s3"\nuri = "log/app"', "[traffic] uri: expected 's3://bucket/prefix', not 'log/app'"),
+        ('kind = "s3"\nuri = "s3://log/a"\nlat = "1h"', "[traffic]: unknown key 'lat'; did you mean 'late'?"),
+        ('kind = "s4"\nuri = "x"', "[traffic]: expected one of 'files', 's3', 'sql', not 's4'"),
+        ('kind = "sql"\nuri = "sqlite:///x"', "[traffic] table: missing"),
+        (
+            'uri = "logs"\nformat = "csv"',
+            "[traffic] format: expected 'jsonl', 'parquet' or 'sagemaker-capture'",
+        ),
+        ('uri = "logs"\ntext = "a["', "'a[' is neither a field's name nor JMESPath"),
+        ('format = "jsonl"', "[traffic] uri: missing"),
+    ],
+)
+def test_a_log_that_is_not_well_described_is_refused(tmp_path: Path, traffic: str, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(with_traffic(tmp_path, traffic + "\n"))
+    assert says in str(refused.value)
+
+
+def test_the_url_of_a_logs_database_is_never_shown(tmp_path: Path) -> None:
+    settings = load(with_traffic(tmp_path, 'kind = "sql"\nuri = "postgresql://u:s3cret@h/d"\ntable = "t"\n'))
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(ConfigError) as refused:
+        load(with_traffic(tmp_path, 'kind = "sql"\nuri = ["postgresql://u:s3cret@h/d"]\ntable = "t"\n'))
+    assert "s3cret" not in str(refused.value)

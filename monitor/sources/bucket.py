@@ -1,0 +1,124 @@
+"""The objects of an S3 bucket, whose keys begin with the hour in which they were written."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from monitor.settings import S3Traffic
+from monitor.sources.store import TrafficObject, TrafficUnavailableError
+from monitor.sources.tally import Window
+
+_HOUR = timedelta(hours=1)
+_BODY_ATTEMPTS = 4
+_CHUNK_BYTES = 2**20
+_HELD_BYTES = 16 * 2**20  #: of a larger object the rest lies in a temporary file
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 5},  # waits in between, longer each time
+    connect_timeout=10,
+    read_timeout=60,
+    user_agent_extra="redistill",
+)
+
+
+class _BrokenBodyError(Exception):
+    """What came is not what was listed."""
+
+
+class Bucket:
+    """Lists an hour at a time: a request log may have millions of objects."""
+
+    def __init__(self, section: S3Traffic) -> None:
+        self.section = section
+        self._made: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the client: each process makes its own."""
+        return {"section": self.section, "_made": None}
+
+    def list(self, window: Window) -> tuple[TrafficObject, ...]:
+        """Those of the hours from the window's start to `late` after its end.
+
+        Raises:
+            TrafficUnavailableError: S3 refuses, or does not answer.
+        """
+        hours = _hours(window.start, window.end + self.section.late)
+        with self._telling():
+            found = {each.name: each for hour in hours for each in self._list_hour(hour)}
+        return tuple(found[name] for name in sorted(found))
+
+    @contextmanager
+    def open(self, each: TrafficObject) -> Iterator[BinaryIO]:
+        """Its bytes, in memory or in a temporary file: what S3 sends cannot be resumed where it broke off.
+
+        Raises:
+            TrafficUnavailableError: it is not there any more, has changed since it was listed, or S3 fails.
+        """
+        with tempfile.SpooledTemporaryFile(_HELD_BYTES) as file:
+            with self._telling(each.name):
+                self._fetch(each, cast("BinaryIO", file))
+            yield cast("BinaryIO", file)
+
+    def _list_hour(self, hour: datetime) -> Iterator[TrafficObject]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.section.bucket, Prefix=hour.strftime(self.section.hour_prefix)
+        )
+        for page in pages:
+            for found in page.get("Contents", ()):
+                if not found["Key"].endswith("/"):  # what consoles make for a folder
+                    yield TrafficObject(
+                        name=found["Key"],
+                        address=found["Key"],
+                        version=found["ETag"].strip('"'),
+                        size=found["Size"],
+                        modified_at=found["LastModified"].astimezone(UTC),
+                    )
+
+    def _fetch(self, each: TrafficObject, file: BinaryIO) -> None:
+        for left in reversed(range(_BODY_ATTEMPTS)):
+            try:
+                return self._fetch_once(each, file)
+            except (BotoCoreError, _BrokenBodyError, OSError):  # a ClientError was tried again already
+                if not left:
+                    raise
+        raise AssertionError
+
+    def _fetch_once(self, each: TrafficObject, file: BinaryIO) -> None:
+        file.seek(0)
+        file.truncate()
+        answer = self._client.get_object(
+            Bucket=self.section.bucket, Key=each.address, IfMatch=f'"{each.version}"'
+        )
+        if answer["ETag"].strip('"') != each.version:
+            raise _BrokenBodyError(f"its ETag is {answer['ETag']}, not {each.version}")
+        for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):  # noqa: FURB122 - writelines holds all of it
+            file.write(chunk)
+        if file.tell() != each.size:
+            raise _BrokenBodyError(f"{file.tell()} of its {each.size} bytes came")
+        file.seek(0)
+
+    @contextmanager
+    def _telling(self, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError, _BrokenBodyError, OSError) as error:
+            uri = f"s3://{self.section.bucket}/{name or self.section.hour_prefix}"
+            problem = " ".join(str(error).split())
+            raise TrafficUnavailableError(uri=uri, problem=problem) from error
+
+    @property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+        self._made = self._made or boto3.client("s3", config=_CONFIG)
+        return self._made
+
+
+def _hours(start: datetime, end: datetime) -> Iterator[datetime]:
+    hour = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    while hour <= end:
+        yield hour
+        hour += _HOUR

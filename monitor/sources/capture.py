@@ -1,0 +1,92 @@
+"""A line of SageMaker Data Capture, as a row for the names of [traffic].
+
+The row has `id` (inferenceId, else eventId), `time` (inferenceTime), and `input` and `output`: the decoded
+data of the two sides, None where a side was not captured. JSON is any value, CSV a list of its first line's
+fields, other content its text.
+
+Source: "Data Capture", SageMaker developer guide.
+"""
+
+import base64
+import csv
+import re
+from collections.abc import Mapping
+
+import orjson
+
+from db.records import RejectReason
+from monitor.sources.request import Refusal, parse_time
+
+_NOT_FINITE = re.compile(r"-?\b(?:NaN|Infinity)\b")
+
+
+class UndecodableError(ValueError):
+    """The captured data is not what its encoding says."""
+
+
+def unwrap(line: object) -> dict[str, object] | Refusal:
+    """The row of a line that was JSON, or why there is none."""
+    match line:
+        case {"captureData": dict(sides), "eventMetadata": dict(event)}:
+            pass
+        case _:
+            return Refusal(reason=RejectReason.NOT_CAPTURE)
+    time = event.get("inferenceTime")
+    try:
+        return {
+            "id": event.get("inferenceId") or event.get("eventId"),
+            "time": time,
+            "input": _decoded(sides.get("endpointInput")),
+            "output": _decoded(sides.get("endpointOutput")),
+        }
+    except UndecodableError:
+        return Refusal(reason=RejectReason.NOT_CAPTURE, time=parse_time(time))
+
+
+def _decoded(side: object) -> object:
+    match side:
+        case None:
+            return None
+        case {"data": str(data), "encoding": str(encoding), **others}:
+            return _value(data, encoding.upper(), _content_type(others))
+        case _:
+            raise UndecodableError
+
+
+def _content_type(side: Mapping[object, object]) -> str:
+    return str(side.get("observedContentType") or "").partition(";")[0].strip().lower()
+
+
+def _value(data: str, encoding: str, content_type: str) -> object:
+    if encoding == "BASE64":
+        data = _from_base64(data)
+        encoding = {"text/csv": "CSV", "text/plain": "TEXT"}.get(content_type, "JSON")
+    if encoding == "CSV":
+        return _first_fields(data)
+    return _from_json(data) if encoding == "JSON" else data
+
+
+def _from_base64(data: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except ValueError as error:  # of the base64, or of the UTF-8 in it
+        raise UndecodableError from error
+
+
+def _from_json(data: str) -> object:
+    """Values that are not finite become None, so that whoever looks for numbers finds none."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return orjson.loads(_NOT_FINITE.sub("null", data))
+    except orjson.JSONDecodeError as error:
+        raise UndecodableError from error
+
+
+def _first_fields(data: str) -> list[str]:
+    try:
+        return next(csv.reader(data.splitlines(), strict=True), [])
+    except csv.Error as error:
+        raise UndecodableError from error

@@ -1,0 +1,69 @@
+"""The objects of a folder, or one file."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from monitor.sources.store import TrafficMissingError, TrafficObject
+from monitor.sources.tally import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """All files below a folder, or one file; hidden ones and *.tmp are left out.
+
+    Which window a file belongs to, only its records say, so all are listed for each window.
+    """
+
+    uri: Path
+
+    def list(self, window: Window | None = None) -> tuple[TrafficObject, ...]:  # noqa: ARG002 - see above
+        """By their paths.
+
+        Raises:
+            TrafficMissingError: there is neither a file nor a folder.
+        """
+        if not os.path.lexists(self.uri):
+            raise TrafficMissingError(path=self.uri)
+        if not self.uri.is_dir():
+            return (_describe(self.uri, self.uri.name),)
+        paths = (path for path in _walk(self.uri) if os.path.lexists(path))
+        found = (_describe(path, os.path.relpath(path, self.uri)) for path in paths)
+        return tuple(sorted(found, key=lambda each: each.name))
+
+    def open(self, each: TrafficObject) -> BinaryIO:
+        """Refuses what is not a file without opening it: a pipe would wait for its writer."""
+        path = Path(each.address)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("not a regular file")
+        return path.open("rb")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    unlisted: list[Path] = []
+    for parent, folders, files in os.walk(folder, onerror=lambda e: unlisted.append(Path(e.filename))):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not _is_left_out(name))
+    yield from unlisted
+
+
+def _is_left_out(name: str) -> bool:
+    return name.startswith(".") or name.endswith(".tmp")
+
+
+def _describe(path: Path, name: str) -> TrafficObject:
+    try:
+        status = path.stat()
+    except OSError:
+        status = path.lstat()
+    return TrafficObject(
+        name=os.fsencode(name).decode(errors="backslashreplace"),
+        address=path,
+        version=f"{status.st_ino}-{status.st_size}-{status.st_ctime_ns}",
+        size=status.st_size,
+        modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+    )

@@ -1,0 +1,22 @@
+"""Which source reads which kind of [traffic]."""
+
+from collections.abc import Collection
+
+from monitor.settings import FilesTraffic, S3Traffic, SqlTraffic, Traffic
+from monitor.sources.folder import Folder
+from monitor.sources.objects import Consumed, ObjectsSource
+from monitor.sources.port import TrafficSource
+from monitor.sources.rows import TableSource
+
+
+def open_source(section: Traffic, labels: Collection[str], consumed: Consumed) -> TrafficSource:
+    """The source of a request log; nothing is read yet. `consumed`: see `ObjectsSource`."""
+    match section:
+        case FilesTraffic():
+            return ObjectsSource(Folder(uri=section.uri), section, labels)
+        case S3Traffic():
+            from monitor.sources.bucket import Bucket  # noqa: PLC0415 - boto3 takes long to load
+
+            return ObjectsSource(Bucket(section), section, labels, consumed)
+        case SqlTraffic():
+            return TableSource(section, labels)

@@ -1,0 +1,194 @@
+"""Objects read for a window, into one sample: here, or by several processes."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from multiprocessing.synchronize import Event
+from typing import cast
+
+from db.errors import RedistillError
+from db.records import Reject, RejectReason
+from monitor.sampling import BottomK
+from monitor.settings import ObjectsSection
+from monitor.sources.compression import BrokenObjectError
+from monitor.sources.formats import Found, reader
+from monitor.sources.lines import LongLine
+from monitor.sources.port import new_bottom
+from monitor.sources.records import RecordParser
+from monitor.sources.request import Refusal, Request
+from monitor.sources.store import ObjectStore, TrafficObject
+from monitor.sources.tally import ObjectTally, Window
+from monitor.stop import Stopped, StoppedError
+
+#: Below both, starting processes takes longer than it saves.
+_MANY_BYTES = 32 * 2**20
+_MANY_OBJECTS = 200
+_PARTS_PER_PROCESS = 4
+_LOOK_SECONDS = 0.2
+
+
+class ReaderDiedError(RedistillError):
+    """A process that read the request log has died, which is mostly for want of memory: give it more, or
+    write the log in smaller objects.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectRead:
+    """What one object was found to hold."""
+
+    each: TrafficObject
+    rejects: tuple[Reject, ...]  #: of the window
+    first_time: datetime | None  #: the earliest usable one
+    last_time: datetime | None
+    intact: bool  #: it could be read to its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What some of a window's objects hold."""
+
+    reads: tuple[ObjectRead, ...]
+    bottom: BottomK[Request]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Which sample of which window is wanted, of what log."""
+
+    store: ObjectStore
+    section: ObjectsSection
+    labels: Collection[str]
+    window: Window
+    k: int
+
+    def read(self, objects: Sequence[TrafficObject], stopped: Stopped) -> Part:
+        """Read the objects, in their order, in this process.
+
+        Raises:
+            StoppedError: `stopped`, which is asked every 256 KiB, said so.
+        """
+        bottom = new_bottom(self.k, self.section.key)
+        read_object = reader(self.section, RecordParser(self.section, self.labels))
+
+        def read(each: TrafficObject) -> ObjectRead:
+            tally, intact = ObjectTally(self.window, each.name), True
+            try:
+                with self.store.open(each) as file:
+                    for batch in read_object(file):
+                        if stopped():
+                            raise StoppedError
+                        _take(batch, tally, bottom)
+            except BrokenObjectError as broken:
+                tally.refuse(broken.reason, None, broken.example_hash or sha256(b"").hexdigest())
+                intact = False
+            except OSError:
+                tally.refuse(RejectReason.UNREADABLE_OBJECT, None, sha256(b"").hexdigest())
+                intact = False
+            rejects = tally.finish(each.modified_at)
+            return ObjectRead(
+                each=each,
+                rejects=rejects,
+                first_time=tally.first_time,
+                last_time=tally.last_time,
+                intact=intact,
+            )
+
+        return Part(reads=tuple(map(read, objects)), bottom=bottom)
+
+
+def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request]) -> None:
+    for record, raw in batch:
+        if isinstance(record, Refusal):
+            digest = raw.sha256 if isinstance(raw, LongLine) else sha256(raw).hexdigest()
+            tally.refuse(record.reason, record.time, digest)
+        elif tally.takes(record.time, cast("bytes", raw)):
+            bottom.offer(record.id, record)
+
+
+def read_all(task: Task, objects: Sequence[TrafficObject], stopped: Stopped, *, processes: int) -> Part:
+    """As `Task.read`, by several processes where there is enough to do.
+
+    Raises:
+        StoppedError: `stopped` said so.
+        ReaderDiedError: a process was killed.
+    """
+    is_much = len(objects) >= _MANY_OBJECTS or sum(each.size for each in objects) >= _MANY_BYTES
+    if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - a pool of one is none
+        return task.read(objects, stopped)
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    stop = context.Event()
+    try:
+        with ProcessPoolExecutor(processes, context, _begin, (stop,)) as pool:
+            parts = [pool.submit(_read, task, each) for each in _dealt(objects, processes)]
+            try:
+                return _merged(list(_in_order(parts, stopped)))
+            finally:
+                stop.set()
+    except BrokenProcessPool as error:
+        raise ReaderDiedError from error
+
+
+def _dealt(objects: Sequence[TrafficObject], processes: int) -> list[Sequence[TrafficObject]]:
+    """Runs of objects of about the same size, in their order."""
+    wanted = max(1, sum(each.size for each in objects) // (processes * _PARTS_PER_PROCESS))
+    runs: list[list[TrafficObject]] = [[]]
+    size = 0
+    for each in objects:
+        if size >= wanted:
+            runs.append([])
+            size = 0
+        runs[-1].append(each)
+        size += each.size
+    return list(runs)
+
+
+def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]:
+    for part in parts:
+        while not part.done():
+            if stopped():
+                raise StoppedError
+            wait([part], _LOOK_SECONDS, FIRST_COMPLETED)
+        yield part.result()
+
+
+def _merged(parts: Sequence[Part]) -> Part:
+    first, *others = parts
+    for each in others:
+        first.bottom.merge(each.bottom)
+    return Part(reads=tuple(read for part in parts for read in part.reads), bottom=first.bottom)
+
+
+# --- in the processes ---
+
+_stop: Event | None = None
+
+
+def _begin(stop: Event) -> None:
+    """Ctrl-C is for the process that asked, and nobody reads on when that one is gone."""
+    global _stop  # noqa: PLW0603 - an event reaches a process of the pool in no other way
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _read(task: Task, objects: Sequence[TrafficObject]) -> Part:
+    return task.read(objects, _is_stopped)
+
+
+def _is_stopped() -> bool:
+    return _stop is not None and _stop.is_set()

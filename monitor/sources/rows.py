@@ -1,0 +1,194 @@
+"""A window's sample from a table of a database."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    NullPool,
+    Numeric,
+    RowMapping,
+    Table,
+    Text,
+    create_engine,
+    func,
+    select,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
+
+from db.errors import RedistillError
+from db.session import without_password
+from monitor.settings import SqlTraffic
+from monitor.sources.port import WindowSample, new_bottom, window_sample
+from monitor.sources.records import RecordParser
+from monitor.sources.request import Refusal
+from monitor.sources.store import TrafficUnavailableError
+from monitor.sources.tally import ObjectTally, Window
+from monitor.stop import Stopped, StoppedError
+
+_PAGE_ROWS = 10_000
+
+Page = Sequence[RowMapping]
+Columns = dict[str, Column[object]]
+
+
+class TrafficTableError(RedistillError):
+    """[traffic] the table {table!r} cannot be read: {problem}."""
+
+    exit_code = 2
+
+
+class TableSource:
+    """The rows of a window, in pages that each begin after the last row of the one before.
+
+    A page is found by the index on (time, id), or on time, that such a table needs. The time's column is
+    of a time type, in UTC where it has no offset, or a number of epoch seconds. Rows without a time are
+    of no window. SQLite has no time type and compares text: there the whole table is looked at, and all
+    spellings of a time that its function `strftime` knows count, to the millisecond.
+    """
+
+    def __init__(self, section: SqlTraffic, labels: Collection[str]) -> None:
+        self._section = section
+        self._parser = RecordParser(section, labels)
+        self._engine = _engine(section)
+
+    def read_window(
+        self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped
+    ) -> WindowSample:
+        """See `TrafficSource`.
+
+        Raises:
+            TrafficTableError: there is no such table, or a column is missing or of another type.
+            TrafficUnavailableError: the database refuses, or does not answer.
+            StoppedError: `stopped`, which is asked every 10,000 rows, said so.
+        """
+        window = Window(start=window_start, end=window_end)
+        tally = ObjectTally(window, self._section.table)
+        bottom = new_bottom(k, self._section.key)
+        with self._telling(), self._engine.connect() as connection:
+            for page in self._pages(connection, window):
+                if stopped():
+                    raise StoppedError
+                for row in page:
+                    record, raw = (
+                        self._parser.parse_row(self._decoded(row)),
+                        repr(tuple(row.values())).encode(),
+                    )
+                    if isinstance(record, Refusal):
+                        tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
+                    elif tally.takes(record.time, raw):
+                        bottom.offer(record.id, record)
+        return window_sample(bottom, tally.finish(window_start))
+
+    def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
+        columns = self._columns(connection)
+        if self._engine.dialect.name == "sqlite" and _is_text(columns[self._section.time]):
+            return self._scanned(connection, columns, window)
+        return self._paged(connection, columns, window)
+
+    def _scanned(self, connection: Connection, columns: Columns, window: Window) -> Iterator[Page]:
+        name = self._section.time
+        as_stored = type_coerce(columns[name], Text)
+        time = func.strftime("%Y-%m-%dT%H:%M:%fZ", as_stored)
+        no_time = select(as_stored).where(as_stored.is_not(None), time.is_(None)).limit(1)
+        if (unknown := connection.scalar(no_time)) is not None:
+            raise self._problem(f"in {name!r} is {unknown!r}, which is no time to SQLite")
+        others = (column.label(key) for key, column in columns.items() if key != name)
+        wanted = select(time.label(name), *others).where(
+            time >= _milliseconds(window.start), time < _milliseconds(window.end)
+        )
+        found = connection.execution_options(yield_per=_PAGE_ROWS).execute(wanted)
+        yield from found.mappings().partitions()
+
+    def _paged(self, connection: Connection, columns: Columns, window: Window) -> Iterator[Page]:
+        time, request_id = columns[self._section.time], columns[self._section.id]
+        wanted = select(*(column.label(name) for name, column in columns.items())).where(
+            time >= _comparable(time, window.start), time < _comparable(time, window.end)
+        )
+        yield connection.execute(wanted.where(request_id.is_(None))).mappings().all()
+        wanted = wanted.where(request_id.is_not(None)).order_by(time, request_id).limit(_PAGE_ROWS)
+        page = connection.execute(wanted).mappings().all()
+        while page:
+            yield page
+            last = page[-1][self._section.time], page[-1][self._section.id]
+            page = connection.execute(wanted.where(tuple_(time, request_id) > last)).mappings().all()
+
+    def _decoded(self, row: RowMapping) -> dict[str, object]:
+        """Ids, times and logits as the log in files has them: UUIDs, decimals and JSON text are not."""
+        values = dict(row)
+        names = self._section
+        if isinstance(request_id := values[names.id], UUID | Decimal):
+            values[names.id] = str(request_id)
+        if isinstance(time := values[names.time], Decimal):
+            values[names.time] = float(time)
+        if isinstance(logits := values.get(names.student_logits), str):
+            with suppress(orjson.JSONDecodeError):
+                values[names.student_logits] = orjson.loads(logits)
+        return values
+
+    def _columns(self, connection: Connection) -> Columns:
+        """By name: those of id, time and text, and of the student's answer where there are such."""
+        schema, _, name = self._section.table.rpartition(".")
+        try:
+            table = Table(name, MetaData(schema=schema or None), autoload_with=connection)
+        except NoSuchTableError as error:
+            raise self._problem("there is no such table; mend 'table'") from error
+        found = {name: table.c[name] for name in self._section.names if name in table.c}
+        for key in ("id", "time", "text"):
+            column = getattr(self._section, key)
+            if column not in found:
+                there = ", ".join(each.name for each in table.c)
+                raise self._problem(f"it has no column {column!r}; mend {key!r}; there are {there}")
+        time = found[self._section.time]
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        if not isinstance(time.type, DateTime | Float | Integer | Numeric) and not is_sqlite:
+            raise self._problem(f"{time.name!r} is of the type {time.type}; give a column of a time type")
+        return found
+
+    def _problem(self, problem: str) -> TrafficTableError:
+        return TrafficTableError(table=self._section.table, problem=problem)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise TrafficUnavailableError(uri=without_password(self._engine.url), problem=cause) from error
+
+
+def _engine(section: SqlTraffic) -> Engine:
+    try:
+        return create_engine(section.uri.get_secret_value(), poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        problem = f"its 'uri' is no URL of SQLAlchemy whose driver is installed ({type(error).__name__})"
+        raise TrafficTableError(table=section.table, problem=problem) from error
+
+
+def _is_text(column: Column[object]) -> bool:
+    return not isinstance(column.type, Float | Integer | Numeric)
+
+
+def _milliseconds(time: datetime) -> str:
+    """As `strftime` writes it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _comparable(column: Column[object], time: datetime) -> object:
+    """The time as the column holds it."""
+    if isinstance(column.type, DateTime):
+        return time if column.type.timezone else time.astimezone(UTC).replace(tzinfo=None)
+    return time.timestamp()

@@ -1,0 +1,54 @@
+"""The port to where objects of a request log lie: a folder, or a bucket."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from db.errors import RedistillError
+from monitor.sources.tally import Window
+
+
+class TrafficMissingError(RedistillError):
+    """There is no request log at {path}: create the folder and let the service write its log there,
+    or mend 'uri' in [traffic].
+    """
+
+
+class TrafficUnavailableError(RedistillError):
+    """The request log at {uri} cannot be read now: {problem}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficObject:
+    """One object (file) of the request log, or a folder in it that cannot be listed."""
+
+    name: str  #: the path inside the log, with bytes that are not UTF-8 written as \\xNN
+    address: Path | str  #: by which its store opens it
+    version: str  #: changes with the contents
+    size: int  #: bytes, as they are stored
+    modified_at: datetime
+
+
+class ObjectStore(Protocol):
+    """Lists objects and opens them. Can be pickled, so that other processes may read, too."""
+
+    def list(self, window: Window) -> Sequence[TrafficObject]:
+        """All objects that may hold records of the window, by their names.
+
+        Raises:
+            TrafficMissingError: there is no log.
+            TrafficUnavailableError: it cannot be listed now.
+        """
+        ...
+
+    def open(self, each: TrafficObject) -> AbstractContextManager[BinaryIO]:
+        """Its bytes, which can be sought in.
+
+        Raises:
+            OSError: the object itself is at fault.
+            TrafficUnavailableError: it cannot be fetched now, or has changed since it was listed.
+        """
+        ...

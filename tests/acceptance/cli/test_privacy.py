@@ -1,0 +1,57 @@
+"""What a user has said of himself stays in the request log."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project import LOGGED, run
+
+AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
+PLANTED = ("ann.lee@example.org", "+49 170 7654321", "4111 1111 1111 1111", "99887766", "CUST-abc")
+
+
+@pytest.fixture
+def planted(migrated: Path) -> Path:
+    """Every request of the window says all of it."""
+    for path in (migrated / "logs").rglob("*.gz"):
+        rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        for row in rows:
+            row["utterance"] = f"{row['utterance']}: {', '.join(PLANTED)}"
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    return migrated
+
+
+def found(project: Path, said: str) -> Iterator[tuple[str, str]]:
+    for path in project.rglob("*"):
+        if path.is_file() and not path.is_relative_to(project / "logs"):
+            content = path.read_bytes()
+            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode(errors="replace")
+            yield from ((str(path.relative_to(project)), word) for word in PLANTED if word in text)
+    yield from (("output", word) for word in PLANTED if word in said)
+
+
+def configure(project: Path, lines: str) -> None:
+    path = project / "redistill.toml"
+    path.write_text(path.read_text().replace("[monitor]\n", f"[monitor]\n{lines}\n"))
+
+
+def test_nothing_that_was_planted_is_in_the_archive_the_database_or_the_logs(planted: Path) -> None:
+    configure(planted, "redact_patterns = ['CUST-\\w+']")
+    result = run("cycle", "--at", AT)
+    assert result.exit_code == 0, result.output
+    assert [*found(planted, result.output)] == []
+    (archived,) = (planted / "archive").rglob("*.gz")
+    assert (
+        ": [email], [phone], [card], [number], [redacted]" in gzip.decompress(archived.read_bytes()).decode()
+    )
+
+
+def test_it_is_kept_where_that_is_asked_for(planted: Path) -> None:
+    """In the archive and nowhere else."""
+    configure(planted, "redact = false")
+    result = run("cycle", "--at", AT)
+    places = {place.partition("/")[0] for place, _ in found(planted, result.output)}
+    assert places == {"archive"}

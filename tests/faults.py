@@ -1,0 +1,111 @@
+"""A proxy before an S3 server that answers some requests for objects with a fault."""
+
+import http.client
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+#: Answers a request in its own way; gets the answer that the server gave.
+Fault = Callable[["Handler", http.client.HTTPResponse, bytes], None]
+
+
+def refused(status: int, code: str) -> Fault:
+    """An error as S3 words it."""
+
+    def answer(handler: "Handler", _answer: http.client.HTTPResponse, _body: bytes) -> None:
+        body = f"<Error><Code>{code}</Code><Message>as asked</Message></Error>".encode()
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def reset_mid_body(handler: "Handler", answer: http.client.HTTPResponse, body: bytes) -> None:
+    """Half of the body comes, and then the connection is gone."""
+    handler.send_answer(answer, body, sent=body[: len(body) // 2])
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def wrong_etag(handler: "Handler", answer: http.client.HTTPResponse, body: bytes) -> None:
+    """The body of another version."""
+    handler.send_answer(answer, body, headers={"ETag": '"00"'})
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "FaultyServer"
+
+    def do_GET(self) -> None:
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=10)
+        connection.request("GET", self.path, headers=dict(self.headers.items()))
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        fault = self.server.next_fault(self.path)
+        if fault is None:
+            self.send_answer(answer, body)
+        else:
+            fault(self, answer, body)
+
+    def send_answer(
+        self,
+        answer: http.client.HTTPResponse,
+        body: bytes,
+        *,
+        sent: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        changed = dict(headers or {})
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"content-length", "connection", "transfer-encoding", "date", "server"}:
+                self.send_header(name, changed.pop(name, value))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if sent is None else sent)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's signature
+        pass
+
+
+class FaultyServer(ThreadingHTTPServer):
+    """Each request for an object takes the next fault, if there is one; None is none."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.upstream = upstream
+        self.faults: deque[Fault | None] = deque()
+        self.asked: list[str] = []
+        self._lock = threading.Lock()
+
+    def next_fault(self, path: str) -> Fault | None:
+        with self._lock:
+            self.asked.append(path)
+            is_listing = "list-type" in path
+            return None if is_listing or not self.faults else self.faults.popleft()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def faulty(s3_url: str) -> Iterator[FaultyServer]:
+    """A proxy before the server; what goes wrong is put into `faults`."""
+    with FaultyServer(urlsplit(s3_url).netloc) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
