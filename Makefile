@@ -2,13 +2,13 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-CODE := db triggers monitor distill redistill migrations tests examples
+CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow example monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic example monitor worker clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV) || (python3 -m venv --without-pip $(VENV) && python3 -m pip --python $(PY) install pip)
@@ -48,6 +48,10 @@ acceptance: $(READY) ## the tests of the product as its users run it
 
 slow: $(READY) ## the long proofs: statistics, kills at random moments
 	$(PY) -m pytest -m slow
+
+bench-traffic: $(READY) ## a window of a million records, against Polars, DuckDB and the standard library
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(PY) bench/traffic.py
 
 example: $(READY) ## the loop on real utterances: make example DATA=/path/to/clinc150
 	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: name the folder that holds CLINC150's data_full.json and domains.json"; exit 2; }

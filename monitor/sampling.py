@@ -9,13 +9,13 @@ Source: Cohen, Kaplan 2007, "Summarizing data using bottom-k sketches".
 
 from __future__ import annotations
 
-from array import array
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from db.errors import RedistillError
+from monitor.distinct import DistinctCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +64,7 @@ def sample(ids: Iterable[str], k: int, key: str | bytes) -> NDArray[np.intp]:
 class BottomK(Generic[T]):
     """The same sample from a stream, with a payload per id.
 
-    Holds at most 2k payloads, and 8 bytes per offered record for the count of distinct ids.
+    Holds at most 2k payloads, and what `DistinctCount` does for the count of distinct ids.
 
     Args:
         k: the size of the sample, 0 or more.
@@ -73,6 +73,7 @@ class BottomK(Generic[T]):
         tie_break: of several payloads of one id, the one for which this is smallest is kept, so
             that the order of the offers never matters. Payloads for which it is equal must be
             interchangeable.
+        spill: see `DistinctCount`.
 
     Raises:
         SampleSizeError: k is negative.
@@ -87,7 +88,14 @@ class BottomK(Generic[T]):
         3
     """
 
-    def __init__(self, k: int, key: str | bytes, *, tie_break: Callable[[T], SupportsRichComparison]) -> None:
+    def __init__(
+        self,
+        k: int,
+        key: str | bytes,
+        *,
+        tie_break: Callable[[T], SupportsRichComparison],
+        spill: IO[bytes] | None = None,
+    ) -> None:
         if k < 0:
             raise SampleSizeError(k=k)
         self._k = k
@@ -96,7 +104,7 @@ class BottomK(Generic[T]):
         self._tie_break = tie_break
         self._kept: dict[bytes, T] = {}
         self._cutoff = _ABOVE_ALL
-        self._seen = array("Q")
+        self._seen = DistinctCount(spill)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the hash, which cannot be pickled."""
@@ -108,12 +116,22 @@ class BottomK(Generic[T]):
 
     def offer(self, request_id: str, payload: T) -> None:
         """Take one record into account."""
-        keyed = self._hash.copy()
-        keyed.update(request_id.encode("utf-8", "surrogatepass"))
-        digest = keyed.digest()
-        self._seen.frombytes(digest[:_COUNTED_BYTES])
-        if digest <= self._cutoff:
-            self._keep(digest, payload)
+        for _, digest in self.admit([request_id]):
+            self.keep(digest, payload)
+
+    def admit(self, request_ids: Iterable[str]) -> list[tuple[int, bytes]]:
+        """Count several, and say which of them may be in the sample: their indices and keyed hashes.
+
+        Whoever asks hands the payloads of these to `keep`: so those of the others need not be made.
+        """
+        copy, digests = self._hash.copy, []
+        for request_id in request_ids:
+            keyed = copy()
+            keyed.update(request_id.encode("utf-8", "surrogatepass"))
+            digests.append(keyed.digest())
+        self._seen.add(b"".join([digest[:_COUNTED_BYTES] for digest in digests]))
+        cutoff = self._cutoff
+        return [(index, digest) for index, digest in enumerate(digests) if digest <= cutoff]
 
     def items(self) -> tuple[T, ...]:
         """The payloads of the sample, min(k, distinct) of them, in the order of their hashes."""
@@ -127,7 +145,7 @@ class BottomK(Generic[T]):
         Ids are told apart by 64 bits of their hash: among a million, two are taken for one with a
         probability of 3e-8.
         """
-        return int(np.unique(np.array(self._seen, dtype=np.uint64)).size)
+        return self._seen.total()
 
     def merge(self, other: BottomK[T]) -> None:
         """Take in all that another sample of the same size and key has been offered.
@@ -137,13 +155,14 @@ class BottomK(Generic[T]):
         """
         if self._k != other._k or self._hash.digest() != other._hash.digest():
             raise SampleMismatchError
-        self._seen.extend(other._seen)
+        self._seen.merge(other._seen)
         for digest, payload in other._kept.items():
-            self._keep(digest, payload)
+            self.keep(digest, payload)
 
-    def _keep(self, digest: bytes, payload: T) -> None:
-        held = self._kept.get(digest, payload)
-        self._kept[digest] = min(held, payload, key=self._tie_break)
+    def keep(self, digest: bytes, payload: T) -> None:
+        """Take in the payload of an id with that keyed hash (see `admit`)."""
+        held = self._kept.get(digest)
+        self._kept[digest] = payload if held is None else min(held, payload, key=self._tie_break)
         if len(self._kept) > 2 * self._k:
             self._shrink()
 

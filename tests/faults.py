@@ -93,6 +93,9 @@ class FaultyServer(ThreadingHTTPServer):
             is_listing = "list-type" in path
             return None if is_listing or not self.faults else self.faults.popleft()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is expected here."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"

@@ -1,6 +1,7 @@
 """The records of an object, in each format that a request log may have."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from db.errors import RedistillError
@@ -10,6 +11,7 @@ from monitor.sources.compression import BrokenObjectError, read_chunks
 from monitor.sources.lines import LineSplitter, LongLine, split_objects
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request
+from monitor.sources.schema import Row
 
 _ROWS_PER_BATCH = 4_096
 
@@ -23,6 +25,18 @@ class Found(NamedTuple):
 
     record: Request | Refusal
     raw: bytes | LongLine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Records that are all usable, and the line of each."""
+
+    rows: Sequence[Row]
+    lines: Sequence[bytes]
+
+    def __iter__(self) -> Iterator[Found]:
+        for row, line in zip(self.rows, self.lines, strict=True):
+            yield Found(row.as_request(), line)
 
 
 #: Reads an object to its end; gives its records in batches.
@@ -46,12 +60,18 @@ def _json_lines(file: BinaryIO, parser: RecordParser, max_bytes: int) -> Iterato
     lines = LineSplitter()
     try:
         for chunk in read_chunks(file, max_bytes=max_bytes):
-            yield _parsed(lines.feed(chunk), parser)
+            yield _batch(lines.feed(chunk), parser)
     except BrokenObjectError as broken:
         broken.example_hash = lines.tail_sha256
         raise
     if last := lines.finish():
-        yield _parsed(last, parser)
+        yield _batch(last, parser)
+
+
+def _batch(lines: list[bytes | LongLine], parser: RecordParser) -> Iterable[Found]:
+    whole = [line for line in lines if isinstance(line, bytes)]
+    rows = parser.decode_all(whole) if whole and len(whole) == len(lines) else None
+    return _parsed(lines, parser) if rows is None else Decoded(rows=rows, lines=whole)
 
 
 def _parsed(lines: Iterable[bytes | LongLine], parser: RecordParser) -> Iterator[Found]:

@@ -9,8 +9,9 @@ from hashlib import sha256
 MAX_LINE_BYTES = 16 * 2**20
 _LONG_TAIL_BYTES = 2**18  #: from here on, a line is looked through for records without line feeds between
 _OVERLAP_BYTES = 2**10
-#: Between two JSON objects on one line. No string holds it: its quotes would be escaped.
-_SEAM = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"(?:[^"\\]|\\.)*"\s*:)')
+#: Between two JSON objects on one line. In a string there is none: the quote would end it, and one of , } ] :
+#: would follow, with which no field's name is taken to begin.
+_SEAM = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"[^,}\]:\s"])')
 
 
 @dataclass(frozen=True, kw_only=True)

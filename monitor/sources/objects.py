@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from tempfile import TemporaryFile
 
 from db.records import ObjectVersion, Reject, RejectReason
 from monitor.cores import usable_cores
@@ -74,7 +75,9 @@ class ObjectsSource:
         known = {each.name: known for each in listed if (known := self._known(each, window))}
         task = Task(store=self._store, section=self._section, labels=self._labels, window=window, k=k)
         wanted = [each for each in listed if each.name not in known]
-        part = read_all(task, wanted, stopped, processes=usable_cores())
+        with TemporaryFile() as spill:
+            part = read_all(task, wanted, stopped, spill, processes=usable_cores())
+            requests, n_seen = part.bottom.items(), part.bottom.distinct
         self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone are forgotten
         for read in part.reads:
             self._remember(read, window)
@@ -86,7 +89,7 @@ class ObjectsSource:
         if self._consumed is not None:
             rejects.update(self._late(window, listed, part.reads))
         objects = tuple(map(_version, listed)) if self._consumed is not None else ()
-        return window_sample(part.bottom, rejects.in_order(), objects)
+        return window_sample(requests, n_seen, rejects.in_order(), objects)
 
     def _known(self, each: TrafficObject, window: Window) -> _Elsewhere | None:
         found = self._elsewhere.get(each.name)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import IO, Protocol
 
 from db.records import ObjectVersion, Reject, RejectReason, Traffic
 from monitor.sampling import BottomK
@@ -40,18 +40,20 @@ class TrafficSource(Protocol):
         ...
 
 
-def new_bottom(k: int, key: str) -> BottomK[Request]:
-    """An empty sample of requests."""
-    return BottomK(k, key, tie_break=_tie_break)
+def new_bottom(k: int, key: str, spill: IO[bytes] | None = None) -> BottomK[Request]:
+    """An empty sample of requests; `spill`: see `DistinctCount`."""
+    return BottomK(k, key, tie_break=_tie_break, spill=spill)
 
 
 def window_sample(
-    bottom: BottomK[Request], rejects: tuple[Reject, ...], objects: tuple[ObjectVersion, ...] = ()
+    requests: tuple[Request, ...],
+    n_seen: int,
+    rejects: tuple[Reject, ...],
+    objects: tuple[ObjectVersion, ...] = (),
 ) -> WindowSample:
     """The sample of a log that has been read to its end."""
-    requests = bottom.items()
     traffic = Traffic(
-        n_seen=bottom.distinct,
+        n_seen=n_seen,
         n_sampled=len(requests),
         n_rejected=sum(each.n for each in rejects if each.reason not in NOT_REJECTED),
         rejects=rejects,

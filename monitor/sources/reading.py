@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from multiprocessing.synchronize import Event
-from typing import cast
+from typing import IO, cast
 
 from db.errors import RedistillError
 from db.records import Reject, RejectReason
 from monitor.sampling import BottomK
 from monitor.settings import ObjectsSection
 from monitor.sources.compression import BrokenObjectError
-from monitor.sources.formats import Found, reader
+from monitor.sources.formats import Decoded, Found, reader
 from monitor.sources.lines import LongLine
 from monitor.sources.port import new_bottom
 from monitor.sources.records import RecordParser
@@ -69,13 +69,15 @@ class Task:
     window: Window
     k: int
 
-    def read(self, objects: Sequence[TrafficObject], stopped: Stopped) -> Part:
+    def read(
+        self, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes] | None = None
+    ) -> Part:
         """Read the objects, in their order, in this process.
 
         Raises:
             StoppedError: `stopped`, which is asked every 256 KiB, said so.
         """
-        bottom = new_bottom(self.k, self.section.key)
+        bottom = new_bottom(self.k, self.section.key, spill)
         read_object = reader(self.section, RecordParser(self.section, self.labels))
 
         def read(each: TrafficObject) -> ObjectRead:
@@ -105,16 +107,26 @@ class Task:
 
 
 def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request]) -> None:
+    if isinstance(batch, Decoded):
+        times = [row.time for row in batch.rows]
+        inside = tally.takes_all(times, batch.lines[0])
+        if inside:
+            for index, digest in bottom.admit([str(row.id) for row in batch.rows]):
+                bottom.keep(digest, batch.rows[index].as_request())
+        if inside is not None:
+            return
     for record, raw in batch:
         if isinstance(record, Refusal):
-            digest = raw.sha256 if isinstance(raw, LongLine) else sha256(raw).hexdigest()
-            tally.refuse(record.reason, record.time, digest)
+            example = raw.sha256 if isinstance(raw, LongLine) else sha256(raw).hexdigest()
+            tally.refuse(record.reason, record.time, example)
         elif tally.takes(record.time, cast("bytes", raw)):
             bottom.offer(record.id, record)
 
 
-def read_all(task: Task, objects: Sequence[TrafficObject], stopped: Stopped, *, processes: int) -> Part:
-    """As `Task.read`, by several processes where there is enough to do.
+def read_all(
+    task: Task, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes], *, processes: int
+) -> Part:
+    """As `Task.read`, by several processes where there is enough to do; `spill`: see `DistinctCount`.
 
     Raises:
         StoppedError: `stopped` said so.
@@ -122,14 +134,14 @@ def read_all(task: Task, objects: Sequence[TrafficObject], stopped: Stopped, *, 
     """
     is_much = len(objects) >= _MANY_OBJECTS or sum(each.size for each in objects) >= _MANY_BYTES
     if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - a pool of one is none
-        return task.read(objects, stopped)
+        return task.read(objects, stopped, spill)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     stop = context.Event()
     try:
         with ProcessPoolExecutor(processes, context, _begin, (stop,)) as pool:
             parts = [pool.submit(_read, task, each) for each in _dealt(objects, processes)]
             try:
-                return _merged(list(_in_order(parts, stopped)))
+                return _merged(task, _in_order(parts, stopped), spill)
             finally:
                 stop.set()
     except BrokenProcessPool as error:
@@ -159,11 +171,12 @@ def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]
         yield part.result()
 
 
-def _merged(parts: Sequence[Part]) -> Part:
-    first, *others = parts
-    for each in others:
-        first.bottom.merge(each.bottom)
-    return Part(reads=tuple(read for part in parts for read in part.reads), bottom=first.bottom)
+def _merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
+    bottom, reads = new_bottom(task.k, task.section.key, spill), list[ObjectRead]()
+    for each in parts:
+        bottom.merge(each.bottom)
+        reads += each.reads
+    return Part(reads=tuple(reads), bottom=bottom)
 
 
 # --- in the processes ---

@@ -1,15 +1,17 @@
 """A usable request of the log, or why a record is none."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from db.records import RejectReason
 
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-)
+
+def _from_text(value: str) -> datetime:
+    time: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
+    return time
 
 
 class Request(NamedTuple):
@@ -36,7 +38,7 @@ class Refusal:
 def parse_time(value: object) -> datetime | None:
     """A time in UTC from an RFC 3339 string with an offset or from epoch seconds; None if it is neither.
 
-    Digits of a second beyond the sixth are cut off. A string without an offset, epoch milliseconds
+    Digits of a second beyond the sixth are rounded. A string without an offset, epoch milliseconds
     and a leap second (:60) are not times. A datetime, as databases and Parquet have them, is one; it is
     UTC where it has no offset.
     """
@@ -44,14 +46,9 @@ def parse_time(value: object) -> datetime | None:
         if isinstance(value, datetime):
             return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, str):
-            return _parse_stamp(value) if _RFC3339.fullmatch(value) else None
+            return _from_text(value).astimezone(UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError, msgspec.ValidationError):
         return None
     return None
-
-
-def _parse_stamp(stamp: str) -> datetime:
-    time = datetime.fromisoformat(stamp.upper())
-    return time if time.tzinfo is UTC else time.astimezone(UTC)

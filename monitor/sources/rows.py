@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
+from tempfile import TemporaryFile
 from uuid import UUID
 
 import orjson
@@ -77,8 +78,8 @@ class TableSource:
         """
         window = Window(start=window_start, end=window_end)
         tally = ObjectTally(window, self._section.table)
-        bottom = new_bottom(k, self._section.key)
-        with self._telling(), self._engine.connect() as connection:
+        with TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
+            bottom = new_bottom(k, self._section.key, spill)
             for page in self._pages(connection, window):
                 if stopped():
                     raise StoppedError
@@ -91,7 +92,8 @@ class TableSource:
                         tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
                     elif tally.takes(record.time, raw):
                         bottom.offer(record.id, record)
-        return window_sample(bottom, tally.finish(window_start))
+            requests, n_seen = bottom.items(), bottom.distinct
+        return window_sample(requests, n_seen, tally.finish(window_start))
 
     def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
         columns = self._columns(connection)

@@ -1,6 +1,6 @@
 """What one object of the request log adds to a window."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -69,6 +69,21 @@ class ObjectTally:
             if self._n_outside == 1:
                 self._outside_hash = sha256(line).hexdigest()
         return self._in_window
+
+    def takes_all(self, times: Sequence[datetime], first_line: bytes) -> bool | None:
+        """`takes` for usable records that lie all in the window or all before or after it; None, and nothing
+        is counted, if they do not.
+        """
+        earliest, latest = min(times), max(times)
+        inside = earliest in self._window and latest in self._window
+        if not inside and earliest < self._window.end and latest >= self._window.start:
+            return None
+        for time in (times[0], earliest, latest, times[-1]):
+            self._date(time)
+        if not inside:
+            self._outside_hash = self._outside_hash or sha256(first_line).hexdigest()
+            self._n_outside += len(times)
+        return inside
 
     def refuse(self, reason: RejectReason, time: datetime | None, example_hash: str) -> None:
         """Count what cannot be used; `time` is None where it has none."""

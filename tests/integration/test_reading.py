@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -62,10 +64,12 @@ def task(tmp_path: Path) -> Task:
 
 def test_several_processes_read_what_one_reads(task: Task) -> None:
     objects = task.store.list(WINDOW)
-    alone, together = (read_all(task, objects, never_stopped, processes=n) for n in (1, 3))
-    assert together.bottom.items() == alone.bottom.items()
-    assert together.bottom.distinct == alone.bottom.distinct
-    assert together.reads == alone.reads
+    with TemporaryFile() as one, TemporaryFile() as other:
+        alone = read_all(task, objects, never_stopped, one, processes=1)
+        together = read_all(task, objects, never_stopped, other, processes=3)
+        assert together.bottom.items() == alone.bottom.items()
+        assert together.bottom.distinct == alone.bottom.distinct
+        assert together.reads == alone.reads
 
 
 def test_processes_that_read_stop_on_request(task: Task) -> None:
@@ -76,7 +80,7 @@ def test_processes_that_read_stop_on_request(task: Task) -> None:
         return len(asked) > 1
 
     with pytest.raises(StoppedError):
-        read_all(task, task.store.list(WINDOW), stopped, processes=2)
+        read_all(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
     assert readers_of(os.getpid()) == []
 
 
@@ -92,7 +96,7 @@ def test_a_process_that_is_killed_ends_the_reading_with_an_error(task: Task, tmp
         return False
 
     with pytest.raises(ReaderDiedError, match="give it more"):
-        read_all(task, task.store.list(WINDOW), stopped, processes=2)
+        read_all(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
     assert killed
 
 
@@ -103,6 +107,7 @@ def test_what_fails_in_a_process_says_in_this_one_what_it_said_there() -> None:
 
 
 PARENT = """
+import io
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,7 +124,7 @@ if __name__ == "__main__":
     task = reading.Task(
         store=Folder(uri=folder), section=FilesTraffic(uri=folder), labels=(), window=window, k=10
     )
-    reading.read_all(task, task.store.list(window), lambda: False, processes=2)
+    reading.read_all(task, task.store.list(window), lambda: False, io.BytesIO(), processes=2)
 """
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from monitor.sources.lines import MAX_LINE_BYTES, LongLine, read_lines, split_objects
 
+NAMES = st.text(min_size=1, max_size=5).filter(lambda name: name[0] not in ",}]:" and not name[0].isspace())
 OBJECTS = st.lists(
-    st.dictionaries(st.text(max_size=5), st.text(st.sampled_from('}{":\\ ,ab'), max_size=12), min_size=1),
+    st.dictionaries(NAMES, st.text(st.sampled_from('}{":\\ ,ab'), max_size=12), min_size=1),
     min_size=1,
     max_size=6,
 )

@@ -21,7 +21,7 @@ from monitor.settings import MonitorSection
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-TIMES = st.datetimes(datetime(1975, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the zone is given
+TIMES = st.datetimes(datetime(1985, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the zone is given
 INTERVALS = st.integers(1, 40 * 86_400).map(lambda seconds: {"every": timedelta(seconds=seconds)})
 CRONS = st.sampled_from(
     [

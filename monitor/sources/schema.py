@@ -1,0 +1,103 @@
+"""Records of one shape, decoded and checked by msgspec many at a time.
+
+Whether a record is usable never depends on those around it: what is decoded here one by one is decoded in the
+same way in a block, and a block of which that is not certain is not decoded at all.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from monitor.sources.request import Request
+
+_LARGEST_LOGIT = float(np.finfo(np.float32).max)
+_FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: of times that exist in every time zone
+
+
+class Row(msgspec.Struct, gc=False):
+    """A record whose fields have the right types and sizes; a text of white space alone may be among them."""
+
+    id: str | int
+    time: datetime
+    text: str
+    student_label: str | None = None
+    student_logits: list[float] | None = None
+
+    def as_request(self) -> Request:
+        """With the id as text and the time in UTC."""
+        return Request(
+            id=str(self.id),
+            time=self.time.astimezone(UTC),
+            text=self.text,
+            student_label=self.student_label,
+            student_logits=None if self.student_logits is None else tuple(self.student_logits),
+        )
+
+
+class RowDecoder:
+    """Decodes what is certainly usable; of the rest another has to say what is wrong with it.
+
+    Args:
+        names: the plain names of id, time, text, student label and student logits.
+        labels: see `RecordParser`.
+        max_text_chars: the longest text that is taken.
+    """
+
+    def __init__(self, names: Sequence[str], labels: Collection[str] | None, max_text_chars: int) -> None:
+        named = msgspec.defstruct("NamedRow", _fields(names, labels, max_text_chars), bases=(Row,), gc=False)
+        self._decoder = msgspec.json.Decoder(cast("type[Row]", named))
+
+    def decode(self, line: bytes) -> Row | None:
+        """The record, or None."""
+        rows = _checked(lambda: [self._decoder.decode(line)], line)
+        return rows[0] if rows else None
+
+    def decode_all(self, lines: Sequence[bytes]) -> list[Row] | None:
+        """A record a line, or None."""
+        block = b"\n".join(lines)
+        # else a record could go over two lines, which alone are none
+        is_one_each = block[:1] == b"{" and block[-1:] == b"}" and block.count(b"}\n{") == len(lines) - 1
+        rows = _checked(lambda: self._decoder.decode_lines(block), block) if is_one_each else None
+        return rows if rows and len(rows) == len(lines) else None
+
+
+def _checked(decode: Callable[[], list[Row]], raw: bytes) -> list[Row] | None:
+    try:
+        raw.decode()  # msgspec passes over the bytes of the fields that nobody asked for
+        rows = decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    has_blank = any(map(str.isspace, [row.text for row in rows]))
+    years = {row.time.year for row in rows}
+    return None if has_blank or min(years) < _FIRST_YEAR or max(years) > _LAST_YEAR else rows
+
+
+def _fields(
+    names: Sequence[str], labels: Collection[str] | None, max_text_chars: int
+) -> list[tuple[str, Any, Any]]:
+    kinds = {
+        "id": Annotated[str, Meta(min_length=1)] | int,
+        "time": Annotated[datetime, Meta(tz=True)],
+        "text": Annotated[str, Meta(min_length=1, max_length=max_text_chars)],
+        "student_label": _label(labels) | None,
+        "student_logits": _logits(labels) | None,
+    }
+    fields = []
+    for name, (key, kind) in zip(names, kinds.items(), strict=True):
+        default = None if key.startswith("student") else msgspec.NODEFAULT
+        fields.append((key, kind, msgspec.field(name=name, default=default)))
+    return fields
+
+
+def _label(labels: Collection[str] | None) -> Any:  # noqa: ANN401 - a type that is made as it runs
+    return Literal[tuple(labels)] if labels else str
+
+
+def _logits(labels: Collection[str] | None) -> Any:  # noqa: ANN401 - as above
+    one = Annotated[float, Meta(ge=-_LARGEST_LOGIT, le=_LARGEST_LOGIT)]
+    n = None if labels is None else len(labels)
+    return Annotated[list[one], Meta(min_length=n, max_length=n)]
