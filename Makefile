@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench
 .PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic example monitor worker clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV) || (python3 -m venv --without-pip $(VENV) && python3 -m pip --python $(PY) install pip)

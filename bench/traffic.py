@@ -6,12 +6,14 @@ contender has several processes, that of all together.
 
     make bench-traffic                    # 1,000,000 records, 5 rounds
     python bench/traffic.py --records 100000 --rounds 3
+    python bench/traffic.py --grow        # memory and time on 100,000 to 10,000,000 records
 """
 
 import argparse
 import gzip
 import json
 import os
+import random  # noqa: TID251 - also what one would write
 import statistics
 import string
 import subprocess
@@ -25,13 +27,10 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Final
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
 _START: Final = datetime(2026, 11, 24, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _K: Final = 10_000
+_TAILS: Final = 10_000
 _LOOK_SECONDS: Final = 0.01
 _WORDS: Final = tuple(string.ascii_lowercase[at : at + 3 + at % 5] for at in range(20))
 
@@ -68,8 +67,6 @@ def duckdb(folder: Path) -> int:
 
 def standard_library(folder: Path) -> int:
     """gzip, json, a list, random.sample."""
-    import random  # noqa: TID251 - what one would write
-
     with _timed():
         rows: list[object] = []
         for path in sorted(folder.iterdir()):
@@ -155,31 +152,44 @@ def _interpreter() -> float:
 
 
 def write_log(folder: Path, *, records: int, objects: int) -> Path:
-    """A day of requests in so many gzip objects, in the order of time."""
+    """A day of requests in gzip objects, in the order of time; what follows id and time comes again."""
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(2025)
-    for number, part in enumerate(np.array_split(np.arange(records), objects)):
+    rng = random.Random(2025)
+    tails = [json.dumps(_tail(rng))[1:] for _ in range(_TAILS)]
+    for number in range(objects):
         with gzip.open(folder / f"{number:03}.jsonl.gz", "wt", compresslevel=6) as file:
-            for index in part.tolist():
-                file.write(json.dumps(_record(index, records, rng)) + "\n")
+            for index in range(number * records // objects, (number + 1) * records // objects):
+                time = (_START + index * _DAY / records).isoformat()
+                head = f'{{"id": "req-{index:09}-{rng.getrandbits(60):015x}", "time": "{time}", '
+                file.write(f"{head}{tails[index % _TAILS]}\n")
     return folder
 
 
-def _record(index: int, records: int, rng: np.random.Generator) -> dict[str, object]:
+def _tail(rng: random.Random) -> dict[str, object]:
     return {
-        "id": f"req-{index:09}-{rng.integers(2**60):015x}",
-        "time": (_START + index * _DAY / records).isoformat(),
-        "text": " ".join(rng.choice(_WORDS, size=rng.integers(4, 20)).tolist()),
+        "text": " ".join(rng.choices(_WORDS, k=rng.randrange(4, 20))),
         "student_label": "order",
-        "session": f"{rng.integers(2**60):015x}",
+        "session": f"{rng.getrandbits(60):015x}",
         "client": {"version": "4.2.1", "platform": "ios", "locale": "de-DE", "experiments": ["a1", "b7"]},
         "model": {"name": "intent-router", "version": "2026-10-02", "temperature": 1.0},
-        "latency_ms": round(float(rng.exponential(30)), 3),
-        "trace": f"00-{rng.integers(2**60):032x}-{rng.integers(2**60):016x}-01",
+        "latency_ms": round(rng.expovariate(1 / 30), 3),
+        "trace": f"00-{rng.getrandbits(60):032x}-{rng.getrandbits(60):016x}-01",
     }
 
 
+def grow(temporary: Path, records: int) -> None:
+    """Redistill alone, on a tenth of the records, on all, and on ten times as many."""
+    print("\nredistill, one object:")
+    for n in (records // 10, records, records * 10):
+        done = run("redistill", write_log(temporary / f"grow-{n}", records=n, objects=1))
+        over = done.mebibytes - _interpreter()
+        print(f"  {n:>10,} records: {done.seconds:6.2f} s, {over:.0f} MiB over the interpreter")
+
+
 def compare(folder: Path, title: str, rounds: int) -> None:
+    from rich.console import Console  # not by the contenders
+    from rich.table import Table
+
     runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
         for name, done in runs.items():
@@ -211,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--grow", action="store_true", help="instead: redistill alone on three sizes")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
@@ -218,6 +229,9 @@ def main() -> None:
         CONTENDERS[wanted.contender](wanted.folder)
         return
     with tempfile.TemporaryDirectory() as temporary:
+        if wanted.grow:
+            grow(Path(temporary), wanted.records)
+            return
         for objects in (1, 24):
             folder = write_log(Path(temporary, str(objects)), records=wanted.records, objects=objects)
             size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_HELD = 2**18  #: hashes in memory; more go to the file, where there is one
+_HELD = 2**17  #: hashes in memory; more go to the file, where there is one
 _BOUNDS = np.arange(1, 256, dtype=np.uint64) << np.uint64(56)  #: between hashes of different first bytes
 
 

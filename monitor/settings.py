@@ -185,7 +185,7 @@ class ScoringSection(Section):
 
     engine: Literal["local"] = "local"
     tokens_per_batch: Annotated[int, Field(ge=1)] = 4_096
-    threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as torch chooses
+    threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as there are cores for this process
 
 
 class WebSection(Section):

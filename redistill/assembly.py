@@ -12,6 +12,7 @@ from db.records import ObjectVersion
 from db.session import reading
 from distill.attempt import Attempt
 from distill.worker import Worker
+from monitor.cores import usable_cores
 from monitor.cycle import CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
@@ -100,9 +101,11 @@ def _consumed(settings: Settings, engine: Engine) -> Consumed:
 
 
 def use_threads(settings: Settings) -> None:
-    """Let torch use as many threads as the configuration says; 0 leaves the choice to torch."""
-    if settings.scoring.threads:
-        torch.set_num_threads(settings.scoring.threads)
+    """Let torch use as many threads as the configuration says; 0: as many cores as this process may use.
+
+    By itself torch counts the cores of the machine, whatever share of them a container has.
+    """
+    torch.set_num_threads(settings.scoring.threads or usable_cores())
 
 
 def _channels(settings: Settings) -> Mapping[str, Channel]:

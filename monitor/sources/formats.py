@@ -70,7 +70,7 @@ def _json_lines(file: BinaryIO, parser: RecordParser, max_bytes: int) -> Iterato
 
 def _batch(lines: list[bytes | LongLine], parser: RecordParser) -> Iterable[Found]:
     whole = [line for line in lines if isinstance(line, bytes)]
-    rows = parser.decode_all(whole) if whole and len(whole) == len(lines) else None
+    rows = parser.decode(whole) if whole and len(whole) == len(lines) else None
     return _parsed(lines, parser) if rows is None else Decoded(rows=rows, lines=whole)
 
 

@@ -1,5 +1,6 @@
 """Objects read for a window, into one sample: here, or by several processes."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -30,7 +31,6 @@ from monitor.stop import Stopped, StoppedError
 #: Below both, starting processes takes longer than it saves.
 _MANY_BYTES = 32 * 2**20
 _MANY_OBJECTS = 200
-_PARTS_PER_PROCESS = 4
 _LOOK_SECONDS = 0.2
 
 
@@ -149,8 +149,8 @@ def read_all(
 
 
 def _dealt(objects: Sequence[TrafficObject], processes: int) -> list[Sequence[TrafficObject]]:
-    """Runs of objects of about the same size, in their order."""
-    wanted = max(1, sum(each.size for each in objects) // (processes * _PARTS_PER_PROCESS))
+    """A run of objects a process, of about the same size, in their order."""
+    wanted = math.ceil(sum(each.size for each in objects) / processes)
     runs: list[list[TrafficObject]] = [[]]
     size = 0
     for each in objects:

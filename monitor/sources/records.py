@@ -52,18 +52,17 @@ class RecordParser:
         The last of duplicate keys counts; an integer id becomes a string; a byte order mark and
         white space around the object are passed over.
         """
-        decoded = self._decoder.decode(line) if self._decoder else None
-        if decoded is not None:
-            return decoded.as_request()
+        if rows := self.decode([line]):
+            return rows[0].as_request()
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             return self._parse_damaged(line)
         return self.parse_row(row)
 
-    def decode_all(self, lines: Sequence[bytes]) -> list[Row] | None:
+    def decode(self, lines: Sequence[bytes]) -> list[Row] | None:
         """What `parse` says of each line, if all are usable and that is quickly told; else None."""
-        return self._decoder.decode_all(lines) if self._decoder else None
+        return self._decoder.decode(lines) if self._decoder else None
 
     def _parse_damaged(self, line: bytes) -> Request | Refusal:
         try:

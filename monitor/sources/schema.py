@@ -1,10 +1,6 @@
-"""Records of one shape, decoded and checked by msgspec many at a time.
+"""Records of the usual shape, decoded and checked by msgspec."""
 
-Whether a record is usable never depends on those around it: what is decoded here one by one is decoded in the
-same way in a block, and a block of which that is not certain is not decoded at all.
-"""
-
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 
@@ -51,29 +47,17 @@ class RowDecoder:
         named = msgspec.defstruct("NamedRow", _fields(names, labels, max_text_chars), bases=(Row,), gc=False)
         self._decoder = msgspec.json.Decoder(cast("type[Row]", named))
 
-    def decode(self, line: bytes) -> Row | None:
-        """The record, or None."""
-        rows = _checked(lambda: [self._decoder.decode(line)], line)
-        return rows[0] if rows else None
-
-    def decode_all(self, lines: Sequence[bytes]) -> list[Row] | None:
-        """A record a line, or None."""
-        block = b"\n".join(lines)
-        # else a record could go over two lines, which alone are none
-        is_one_each = block[:1] == b"{" and block[-1:] == b"}" and block.count(b"}\n{") == len(lines) - 1
-        rows = _checked(lambda: self._decoder.decode_lines(block), block) if is_one_each else None
-        return rows if rows and len(rows) == len(lines) else None
-
-
-def _checked(decode: Callable[[], list[Row]], raw: bytes) -> list[Row] | None:
-    try:
-        raw.decode()  # msgspec passes over the bytes of the fields that nobody asked for
-        rows = decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    has_blank = any(map(str.isspace, [row.text for row in rows]))
-    years = {row.time.year for row in rows}
-    return None if has_blank or min(years) < _FIRST_YEAR or max(years) > _LAST_YEAR else rows
+    def decode(self, lines: Sequence[bytes]) -> list[Row] | None:
+        """A record a line, or None: not all of them are certainly usable."""
+        try:
+            b"".join(lines).decode()  # msgspec passes over the bytes of fields that nobody asked for
+            rows = [*map(self._decoder.decode, lines)]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        times = [row.time for row in rows]
+        if any(map(str.isspace, [row.text for row in rows])):
+            return None
+        return rows if min(times).year >= _FIRST_YEAR and max(times).year <= _LAST_YEAR else None
 
 
 def _fields(
