@@ -4,7 +4,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, or_, select
 
-from db.records import CyclePoint, CycleStatus, Slot, Verdict
+from db.records import CyclePoint, Slot
+from db.states import CycleStatus, Verdict
 from db.tables import cycles
 
 

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from db.records import Claim, CycleStatus, ObjectVersion, Slot, Verdict, VerdictReason
+from db.records import Claim, ObjectVersion, Slot
+from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import UTCDateTime, cycles, objects
 
 UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)

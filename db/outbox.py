@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Update, insert, select, update
 
-from db.records import Delivery, DeliveryState, Incident, IncidentKind, IncidentState, Severity
+from db.records import Delivery, Incident
+from db.states import DeliveryState, IncidentKind, IncidentState, Severity
 from db.tables import deliveries, incidents
 
 

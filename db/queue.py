@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from db import leases
 from db.errors import RedistillError
-from db.records import Job, JobDecision, JobStatus, Lease, NewJob
+from db.records import Job, Lease, NewJob
+from db.states import JobDecision, JobStatus
 from db.tables import jobs
 
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)

@@ -3,156 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 
-
-class CycleStatus(StrEnum):
-    """How far a slot has come."""
-
-    RUNNING = "running"  #: claimed; its process holds the monitor's lease or died
-    EVALUATED = "evaluated"  #: measured and judged healthy or breached
-    INCONCLUSIVE = "inconclusive"  #: ended without evidence enough for a judgement
-    FAILED = "failed"  #: an error ended the last attempt; see `error`
-    SKIPPED = "skipped"  #: fell due longer ago than `catch_up`; never run to its end
-
-
-class Verdict(StrEnum):
-    """What a finished cycle says about the student."""
-
-    HEALTHY = "healthy"  #: evidence enough, and no rule is on its wrong side
-    BREACHED = "breached"  #: evidence enough, and at least one rule is on its wrong side
-    INCONCLUSIVE = "inconclusive"  #: no evidence, so neither healthy nor breached
-    FAILED = "failed"  #: no result at all
-
-
-class VerdictReason(StrEnum):
-    """Why the verdict is what it is."""
-
-    WITHIN_RULES = "within_rules"  #: no rule breached
-    RULE_BREACHED = "rule_breached"  #: a rule is on its wrong side, but none has fired
-    RULE_FIRED = "rule_fired"  #: a rule has been on its wrong side for its `for_cycles`
-    TOO_FEW_SAMPLES = "too_few_samples"  #: fewer scored requests than `min_samples`
-    TOO_MANY_REJECTS = "too_many_rejects"  #: a larger share of rejects than `max_reject_share`
-    ERROR = "error"  #: the cycle failed
-    TOO_OLD = "too_old"  #: the slot was older than `catch_up`
-
-
-class OutcomeReason(StrEnum):
-    """Why a rule did or did not fire at a cycle."""
-
-    WITHIN = "within"  #: the value is on the right side (a tie is)
-    BREACHED = "breached"  #: on the wrong side, not yet for `for_cycles` cycles
-    FIRED = "fired"  #: on the wrong side for at least `for_cycles` evaluated cycles in a row
-    NOT_EVALUATED = "not_evaluated"  #: the cycle was inconclusive or missing; the streak stands
-    STREAK_EXPIRED = "streak_expired"  #: the third or later such cycle in a row; the streak is 0
-
-
-class RejectReason(StrEnum):
-    """Why a traffic record could not be used."""
-
-    NOT_UTF8 = "not_utf8"  #: the line is not UTF-8
-    NOT_JSON = "not_json"  #: the line is not a JSON object
-    NOT_CAPTURE = "not_capture"  #: JSON, but no line of SageMaker Data Capture, or its data is undecodable
-    NO_ID = "no_id"  #: the id is absent, null, empty or not a string or integer
-    NO_TIME = "no_time"  #: the time is absent or null
-    BAD_TIME = "bad_time"  #: the time is not an RFC 3339 time with an offset, nor epoch seconds
-    NO_TEXT = "no_text"  #: the text is absent or null
-    TEXT_NOT_STRING = "text_not_string"  #: the text is a number, a list, …
-    TEXT_EMPTY = "text_empty"  #: the text is empty or white space only
-    TEXT_TOO_LONG = "text_too_long"  #: the text has more than `max_text_chars` characters
-    UNKNOWN_LABEL = "unknown_label"  #: `student_label` is none of the models' labels
-    BAD_LOGITS = "bad_logits"  #: `student_logits` has the wrong length or is not finite
-    TRUNCATED_OBJECT = "truncated_object"  #: a compressed object ends early; its whole lines count
-    UNREADABLE_OBJECT = "unreadable_object"  #: the object could not be opened or decompressed
-    OVERSIZED_OBJECT = "oversized_object"  #: more than `max_object_bytes`; the lines before that count
-    OUTSIDE_WINDOW = "outside_window"  #: a good record of another window; not in `n_rejected`
-    LATE_OBJECT = "late_object"  #: an object, written after its window was read; not in `n_rejected`
-
-
-class JobStatus(StrEnum):
-    """The life of a re-distillation job."""
-
-    QUEUED = "queued"  #: waits for a worker
-    RUNNING = "running"  #: a worker holds its lease, or died and the lease will expire
-    SUCCEEDED = "succeeded"  #: a candidate passed the gates (see the decision)
-    REJECTED = "rejected"  #: a candidate was made and failed a gate
-    FAILED = "failed"  #: no candidate after `max_attempts` attempts, or an error that a retry cannot mend
-    CANCELLED = "cancelled"  #: a person called it off
-
-
-class JobDecision(StrEnum):
-    """What became of a job's candidate."""
-
-    PROMOTED = "promoted"  #: it is the student now
-    HELD = "held"  #: it passed, and `promote = "manual"`: a person promotes it
-    REJECTED = "rejected"  #: a gate failed
-
-
-class OrderReason(StrEnum):
-    """Why a fired rule did or did not order a job."""
-
-    ORDERED = "ordered"  #: a job with a lower alpha was queued
-    JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
-    COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
-    NOT_LATEST = "not_latest"  #: a later cycle is already judged, or the student has been replaced since
-    AT_FLOOR = "at_floor"  #: alpha cannot be lowered without passing `alpha_floor`
-    ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: `max_attempts` candidates in a row have failed
-    NOT_WANTED = "not_wanted"  #: no rule with the action `redistill` has fired
-
-
-class IncidentKind(StrEnum):
-    """What the on-call is paged about."""
-
-    DRIFT = "drift"  #: a rule fired
-    RETRAIN_TEACHER = "retrain-teacher"  #: re-distillation cannot help any more
-    BLIND = "blind"  #: three or more cycles in a row were inconclusive, failed or skipped
-
-
-class IncidentState(StrEnum):
-    """Where an incident stands."""
-
-    FIRING = "firing"  #: open
-    RESOLVED = "resolved"  #: closed by an evaluated healthy cycle (blind: by any evaluated one)
-
-
-class Severity(StrEnum):
-    """How loud an incident is, in PagerDuty's words."""
-
-    INFO = "info"  #: for the record
-    WARNING = "warning"  #: look at it today
-    ERROR = "error"  #: look at it now
-    CRITICAL = "critical"  #: a person must act
-
-
-class DeliveryState(StrEnum):
-    """Where a message in the outbox stands."""
-
-    PENDING = "pending"  #: to be sent at `next_attempt_at`
-    DELIVERED = "delivered"  #: the channel has accepted it
-    DEAD = "dead"  #: refused for good, or out of attempts
-
-
-class Role(StrEnum):
-    """What a model version is to its monitor."""
-
-    TEACHER = "teacher"  #: the larger model that is the reference
-    STUDENT = "student"  #: a served, formerly served or candidate small model
-
-
-class PromotionReason(StrEnum):
-    """Why a version became the current one."""
-
-    CONFIGURED = "configured"  #: the configuration named it, and it was new there
-    GATES_PASSED = "gates_passed"  #: a job's candidate, promoted by the worker
-    MANUAL = "manual"  #: a person promoted it
-    ROLLBACK = "rollback"  #: a person went back to it
-
-
-class GateResult(StrEnum):
-    """What a gate says about a candidate."""
-
-    PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side, or a tie
-    FAIL = "fail"  #: on the wrong side
+from db.states import (
+    CycleStatus,
+    GateResult,
+    IncidentKind,
+    IncidentState,
+    JobDecision,
+    JobStatus,
+    OutcomeReason,
+    RejectReason,
+    Role,
+    Severity,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from db.records import (
-    Claim,
-    CycleResult,
-    CycleStatus,
-    Measurement,
-    ObjectVersion,
-    RuleOutcome,
-    Verdict,
-    VerdictReason,
-)
+from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome
+from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, objects, rejects, rule_outcomes
 
 _OBJECTS_KEPT = timedelta(days=30)

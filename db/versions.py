@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select, update
 
 from db.errors import RedistillError
-from db.records import Evaluation, GateOutcome, ModelVersion, PromotionReason, Role
+from db.records import Evaluation, GateOutcome, ModelVersion
+from db.states import PromotionReason, Role
 from db.tables import evaluations, gate_outcomes, models, promotions
 
 

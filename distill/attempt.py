@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 
 from db import versions
 from db.errors import RedistillError
-from db.records import Evaluation, GateOutcome, Job, ModelVersion, Role
+from db.records import Evaluation, GateOutcome, Job, ModelVersion
 from db.session import reading
+from db.states import Role
 from distill import gates, registry
 from distill.decide import Proof
 from distill.evaluate import Reference, evaluate, refer

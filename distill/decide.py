@@ -8,18 +8,9 @@ from sqlalchemy import Engine
 
 from db import leases, queue, versions
 from db.errors import RedistillError
-from db.records import (
-    Evaluation,
-    GateOutcome,
-    GateResult,
-    Job,
-    JobDecision,
-    JobStatus,
-    Lease,
-    ModelVersion,
-    PromotionReason,
-)
+from db.records import Evaluation, GateOutcome, Job, Lease, ModelVersion
 from db.session import writing
+from db.states import GateResult, JobDecision, JobStatus, PromotionReason
 from distill import gates
 
 _STATUS = {

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from db.records import Evaluation, GateOutcome, GateResult, Metric
+from db.records import Evaluation, GateOutcome, Metric
+from db.states import GateResult
 from distill.settings import GatesSection
 
 #: The data sets of an `Evaluation` that gates look at.

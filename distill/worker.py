@@ -9,8 +9,9 @@ from structlog.typing import FilteringBoundLogger
 from db import leases, queue
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
-from db.records import Job, JobStatus, Lease
+from db.records import Job, Lease
 from db.session import writing
+from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.decide import JobNotWantedError, settle
 from monitor.stop import Stopped, StoppedError

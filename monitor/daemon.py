@@ -17,8 +17,9 @@ from db import leases, ledger
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
 from db.ledger import Gap, Unfinished
-from db.records import Claim, CycleResult, CycleStatus, Lease, Slot
+from db.records import Claim, CycleResult, Lease, Slot
 from db.session import writing
+from db.states import CycleStatus
 from monitor.schedule import due_slots, make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine
 
 from db import versions
 from db.errors import RedistillError
-from db.records import ModelVersion, PromotionReason, Role
+from db.records import ModelVersion
 from db.session import writing
+from db.states import PromotionReason, Role
 from monitor.models import Model, fingerprint, load, match_labels
 
 

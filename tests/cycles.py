@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Engine, Table, select
 
 from db import leases, ledger, versions
-from db.records import Claim, CycleResult, Lease, ModelVersion, PromotionReason, Role
+from db.records import Claim, CycleResult, Lease, ModelVersion
 from db.session import reading, writing
+from db.states import PromotionReason, Role
 from tests.factories import STUDENT, make_result, make_slot
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert

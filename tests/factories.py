@@ -7,7 +7,6 @@ from db.records import (
     Archive,
     CyclePoint,
     CycleResult,
-    CycleStatus,
     Interval,
     LabelMeasurement,
     Measurement,
@@ -15,6 +14,7 @@ from db.records import (
     Slot,
     Traffic,
 )
+from db.states import CycleStatus
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)

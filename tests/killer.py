@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Row, select
 
-from db.records import CycleStatus, DeliveryState, JobStatus
 from db.session import reading
+from db.states import CycleStatus, DeliveryState, JobStatus
 from db.tables import cycles, deliveries, jobs
 from tests.processes import Process, fork
 from tests.site import Site, logged, now

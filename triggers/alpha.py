@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import takewhile
 
-from db.records import Job, JobDecision, JobStatus, OrderReason
+from db.records import Job
+from db.states import JobDecision, JobStatus, OrderReason
 from triggers.settings import AlphaPolicy
 
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)

@@ -7,19 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from db import history, leases, ledger, outbox, queue, results, versions
-from db.records import (
-    Claim,
-    CyclePoint,
-    CycleResult,
-    CycleStatus,
-    Job,
-    Lease,
-    NewJob,
-    OrderReason,
-    Role,
-    RuleOutcome,
-)
+from db.records import Claim, CyclePoint, CycleResult, Job, Lease, NewJob, RuleOutcome
 from db.session import writing
+from db.states import CycleStatus, OrderReason, Role
 from triggers import alpha, incidents, rules, verdict
 from triggers.alpha import Order
 from triggers.incidents import Situation, Transition

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from db.errors import RedistillError
-from db.records import CyclePoint, CycleStatus
+from db.records import CyclePoint
+from db.states import CycleStatus
 
 _STATUS = {
     "evaluated": CycleStatus.EVALUATED,

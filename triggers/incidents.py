@@ -5,16 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from db.errors import RedistillError
-from db.records import (
-    CycleStatus,
-    Incident,
-    IncidentKind,
-    IncidentState,
-    OrderReason,
-    RuleOutcome,
-    Severity,
-    Verdict,
-)
+from db.records import Incident, RuleOutcome
+from db.states import CycleStatus, IncidentKind, IncidentState, OrderReason, Severity, Verdict
 from triggers.alpha import Order
 from triggers.rules import BLIND_AFTER
 from triggers.settings import Rule

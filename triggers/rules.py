@@ -7,7 +7,8 @@ from fractions import Fraction
 from itertools import takewhile
 from operator import attrgetter
 
-from db.records import CyclePoint, CycleStatus, OutcomeReason, RuleOutcome
+from db.records import CyclePoint, RuleOutcome
+from db.states import CycleStatus, OutcomeReason
 from triggers.settings import Metric, Rule
 
 #: At this many cycles in a row without evidence a streak ends and the monitor is blind.

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from db.records import Severity
+from db.states import Severity
 
 
 class Section(BaseModel):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from db.records import CycleStatus, RuleOutcome, Verdict, VerdictReason
+from db.records import RuleOutcome
+from db.states import CycleStatus, Verdict, VerdictReason
 
 
 @dataclass(frozen=True, kw_only=True)

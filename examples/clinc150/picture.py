@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tale import Told
 
-from db.records import Job, JobDecision, VerdictReason
+from db.records import Job
+from db.states import JobDecision, VerdictReason
 from redistill.settings import Settings
 
 _INK: Final = "#24292f"

@@ -22,8 +22,9 @@ from traffic import RequestLog
 from db import outbox, queue, versions
 from db.errors import RedistillError
 from db.migrate import upgrade
-from db.records import IncidentKind, Role, Slot
+from db.records import Slot
 from db.session import reading
+from db.states import IncidentKind, Role
 from redistill import assembly, settings
 from redistill.progress import ShowProgress
 from redistill.settings import Settings

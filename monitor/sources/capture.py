@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.sources.request import Refusal, parse_time
 
 _NOT_FINITE = re.compile(r"-?\b(?:NaN|Infinity)\b")

@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol, cast
 from isal import igzip_lib
 
 from db.errors import RedistillError
-from db.records import RejectReason
+from db.states import RejectReason
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from db.errors import RedistillError
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import ObjectsSection, is_plain_name
 from monitor.sources.compression import BrokenObjectError, read_chunks
 from monitor.sources.lines import LineSplitter, LongLine, split_objects

@@ -6,7 +6,8 @@ from datetime import datetime
 from hashlib import sha256
 from tempfile import TemporaryFile
 
-from db.records import ObjectVersion, Reject, RejectReason
+from db.records import ObjectVersion, Reject
+from db.states import RejectReason
 from monitor.cores import usable_cores
 from monitor.settings import ObjectsSection
 from monitor.sources.port import WindowSample, window_sample

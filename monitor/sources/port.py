@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Protocol
 
-from db.records import ObjectVersion, Reject, RejectReason, Traffic
+from db.records import ObjectVersion, Reject, Traffic
+from db.states import RejectReason
 from monitor.sampling import BottomK
 from monitor.sources.request import Request
 from monitor.stop import Stopped

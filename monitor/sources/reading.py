@@ -15,7 +15,8 @@ from multiprocessing.synchronize import Event
 from typing import IO, cast
 
 from db.errors import RedistillError
-from db.records import Reject, RejectReason
+from db.records import Reject
+from db.states import RejectReason
 from monitor.sampling import BottomK
 from monitor.settings import ObjectsSection
 from monitor.sources.compression import BrokenObjectError

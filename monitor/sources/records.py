@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from jmespath.exceptions import JMESPathError
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
 from monitor.sources import capture
 from monitor.sources.request import Refusal, Request, parse_time

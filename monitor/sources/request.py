@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from db.records import RejectReason
+from db.states import RejectReason
 
 
 def _from_text(value: str) -> datetime:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, islice
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import FilesTraffic
 from monitor.sources.compression import BrokenObjectError
 from monitor.sources.folder import Folder

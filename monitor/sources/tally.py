@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from db.records import Reject, RejectReason
+from db.records import Reject
+from db.states import RejectReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ import httpx
 
 from db import queue
 from db.migrate import check
-from db.records import JobStatus, Severity
 from db.session import reading, without_password
+from db.states import JobStatus, Severity
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings

@@ -8,8 +8,9 @@ import typer
 from sqlalchemy import Engine, select
 
 from db.errors import RedistillError
-from db.records import CycleStatus, Slot
+from db.records import Slot
 from db.session import reading
+from db.states import CycleStatus
 from db.tables import cycles
 from db.views import rows
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at, slots_between

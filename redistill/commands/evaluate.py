@@ -8,7 +8,8 @@ import typer
 
 from db import versions
 from db.errors import RedistillError
-from db.records import Metric, Role
+from db.records import Metric
+from db.states import Role
 from monitor.settings import MetricsSection, ScoringSection
 from redistill import show
 from redistill.commands.options import Config, Json, command, config_file, configured, examples

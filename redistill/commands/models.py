@@ -10,7 +10,8 @@ from sqlalchemy import Connection, select
 
 from db import versions
 from db.errors import RedistillError
-from db.records import ModelVersion, PromotionReason, Role
+from db.records import ModelVersion
+from db.states import PromotionReason, Role
 from db.tables import models, promotions
 from db.views import view
 from redistill import show

@@ -8,7 +8,8 @@ import typer
 from rich.text import Text
 
 from db import history
-from db.records import CyclePoint, OutcomeReason, RuleOutcome
+from db.records import CyclePoint, RuleOutcome
+from db.states import OutcomeReason
 from redistill import show
 from redistill.commands.options import Config, Json, Since, command, config_file, configured, examples
 from redistill.database import reading_from

@@ -9,7 +9,8 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db import ledger, outbox, queue, versions
-from db.records import Incident, Job, ModelVersion, Role, Slot
+from db.records import Incident, Job, ModelVersion, Slot
+from db.states import Role
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection

@@ -5,8 +5,8 @@ from typing import Final
 from rich.text import Text
 from sqlalchemy import Connection, Engine, or_, select
 
-from db.records import IncidentState
 from db.session import reading
+from db.states import IncidentState
 from db.tables import evaluations, gate_outcomes, incidents
 from db.views import rows
 from redistill import show

@@ -17,26 +17,18 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db import history, leases, ledger, queue
-from db.records import (
-    Claim,
-    CycleResult,
+from db.records import Claim, CycleResult, Delivery, Evaluation, Job, Metric, NewJob, Reject, Slot
+from db.session import connect, reading, writing
+from db.states import (
     CycleStatus,
-    Delivery,
-    Evaluation,
-    Job,
     JobDecision,
     JobStatus,
-    Metric,
-    NewJob,
     OrderReason,
-    Reject,
     RejectReason,
     Role,
-    Slot,
     Verdict,
     VerdictReason,
 )
-from db.session import connect, reading, writing
 from db.tables import (
     class_metrics,
     cycles,

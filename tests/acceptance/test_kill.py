@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Engine, select
 
 from db import ledger
-from db.records import CycleStatus, DeliveryState, IncidentState, Slot
+from db.records import Slot
 from db.session import connect, reading
+from db.states import CycleStatus, DeliveryState, IncidentState
 from db.tables import cycles, deliveries, incidents, jobs, promotions, rule_outcomes
 from monitor.stop import never_stopped
 from redistill import assembly

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from db.records import CycleStatus
 from db.session import connect, reading
+from db.states import CycleStatus
 from db.tables import cycles, leases
 from tests.cycles import stored
 from tests.processes import Process, fork, run, running, wait_until

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from db.records import ObjectVersion, RejectReason
+from db.records import ObjectVersion
+from db.states import RejectReason
 from monitor.settings import S3Traffic
 from monitor.sources import bucket as bucket_module
 from monitor.sources.bucket import Bucket

@@ -14,18 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from db import ledger, queue
 from db.errors import LeaseLostError
-from db.records import (
-    CycleResult,
-    JobDecision,
-    JobStatus,
-    OrderReason,
-    Reject,
-    RejectReason,
-    Severity,
-    Verdict,
-    VerdictReason,
-)
+from db.records import CycleResult, Reject
 from db.session import writing
+from db.states import JobDecision, JobStatus, OrderReason, RejectReason, Severity, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, deliveries, incidents, jobs, metadata, rejects, rule_outcomes
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, seized, stored, taken
 from tests.factories import (

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.records import RejectReason as Why
+from db.states import RejectReason as Why
 from monitor.settings import FilesTraffic
 from monitor.sources.compression import zstd
 from monitor.sources.folder import Folder

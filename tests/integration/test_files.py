@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.records import Reject, RejectReason
+from db.records import Reject
+from db.states import RejectReason
 from monitor.settings import FilesTraffic
 from monitor.sources.compression import zstd
 from monitor.sources.folder import Folder

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from db.records import CyclePoint, CycleStatus
+from db.records import CyclePoint
+from db.states import CycleStatus
 from triggers.history_file import HistoryFileError, HistoryLineError, read_history
 from triggers.rules import evaluate, replay
 from triggers.settings import DEFAULT_RULES, Rule

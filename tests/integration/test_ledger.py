@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from db import history, ledger
 from db.ledger import Gap
-from db.records import Archive, Claim, CyclePoint, CycleResult, CycleStatus, RuleOutcome, Slot
+from db.records import Archive, Claim, CyclePoint, CycleResult, RuleOutcome, Slot
 from db.session import reading, writing
+from db.states import CycleStatus
 from db.tables import cycles, rule_outcomes
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.factories import (

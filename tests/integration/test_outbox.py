@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, update
 
 from db import outbox
-from db.records import IncidentState
 from db.session import connect, writing
+from db.states import IncidentState
 from db.tables import deliveries
 from tests.cycles import Cycles, due_at, make_policy, stored, taken
 from tests.factories import make_measurement, make_result

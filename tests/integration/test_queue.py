@@ -10,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from db import leases, queue
 from db.errors import LeaseLostError
-from db.records import Job, JobDecision, JobStatus, Lease, NewJob
+from db.records import Job, Lease, NewJob
 from db.session import reading, writing
+from db.states import JobDecision, JobStatus
 from db.tables import jobs
 from tests.cycles import MONITOR, Cycles, seized, stored, taken
 from tests.factories import HOUR, START, STUDENT, TEACHER

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from db.records import Evaluation, GateOutcome, GateResult, Metric
+from db.records import Evaluation, GateOutcome, Metric
+from db.states import GateResult
 from distill.registry import (
     Manifest,
     NoModelThereError,

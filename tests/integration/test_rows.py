@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import SqlTraffic
 from monitor.sources import rows as rows_module
 from monitor.sources.port import WindowSample

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from sqlalchemy import Column, DateTime, MetaData, Table, Text, create_engine, insert
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.sampling import sample
 from monitor.settings import FilesTraffic, S3Traffic, SqlTraffic
 from monitor.sources.kinds import open_source

@@ -20,23 +20,17 @@ from db.records import (
     CycleResult,
     Evaluation,
     GateOutcome,
-    GateResult,
-    JobDecision,
-    JobStatus,
     LabelMeasurement,
     Lease,
     Measurement,
     Metric,
     ModelVersion,
-    PromotionReason,
     Reject,
-    RejectReason,
-    Role,
-    Severity,
     Slot,
     Traffic,
 )
 from db.session import reading, writing
+from db.states import GateResult, JobDecision, JobStatus, PromotionReason, RejectReason, Role, Severity
 from db.views import VIEWS
 from monitor.intervals import wilson
 from tests.factories import TEACHER, make_measurement, make_result

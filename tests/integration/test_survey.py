@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import FilesTraffic
 from monitor.sources.fields import FieldNames, guess_fields
 from monitor.sources.store import TrafficMissingError

@@ -9,17 +9,9 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 
 from db import queue, versions
-from db.records import (
-    Evaluation,
-    GateOutcome,
-    GateResult,
-    Metric,
-    ModelVersion,
-    NewJob,
-    PromotionReason,
-    Role,
-)
+from db.records import Evaluation, GateOutcome, Metric, ModelVersion, NewJob
 from db.session import reading, writing
+from db.states import GateResult, PromotionReason, Role
 from db.tables import evaluations, gate_outcomes, models, promotions
 from tests.cycles import MONITOR, stored
 from tests.factories import HOUR, START

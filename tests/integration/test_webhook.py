@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import SecretStr
 
-from db.records import Delivery, IncidentState
+from db.records import Delivery
+from db.states import IncidentState
 from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.channels.webhook import WebhookChannel
 from triggers.settings import WebhookAlert

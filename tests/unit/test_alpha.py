@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import Job, JobDecision, JobStatus, OrderReason
+from db.records import Job
+from db.states import JobDecision, JobStatus, OrderReason
 from triggers.alpha import Ladder, decide, ladder_of
 from triggers.settings import AlphaPolicy
 

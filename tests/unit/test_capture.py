@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import FilesTraffic
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from db.ledger import Unfinished
-from db.records import CycleStatus
+from db.states import CycleStatus
 from monitor.daemon import is_due_again
 from tests.factories import make_slot
 

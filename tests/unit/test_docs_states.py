@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from db import records
-from db.records import CycleStatus, DeliveryState, IncidentState, JobStatus
+from db import states as states_module
+from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
 from triggers.incidents import TRANSITIONS
 
 DOC = (Path(__file__).parents[2] / "docs" / "states.md").read_text(encoding="utf-8")
-SOURCE = Path(records.__file__).read_text(encoding="utf-8")
+SOURCE = Path(states_module.__file__).read_text(encoding="utf-8")
 ENUMS = {
     name: kind
-    for name, kind in vars(records).items()
+    for name, kind in vars(states_module).items()
     if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
 }
 #: Not stored, but read from `models` and `promotions`.

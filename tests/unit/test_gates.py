@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import Evaluation, GateResult, Metric
+from db.records import Evaluation, Metric
+from db.states import GateResult
 from distill.gates import CONDEMNED, TEST, judge, passed
 from distill.settings import GatesSection
 

@@ -6,14 +6,8 @@ from itertools import product
 
 import pytest
 
-from db.records import (
-    CyclePoint,
-    Incident,
-    IncidentKind,
-    IncidentState,
-    OrderReason,
-    Severity,
-)
+from db.records import CyclePoint, Incident
+from db.states import IncidentKind, IncidentState, OrderReason, Severity
 from tests.factories import make_blind_point, make_point
 from triggers.alpha import Order
 from triggers.incidents import TRANSITIONS, Situation, Transition, TransitionRefusedError, plan

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from db.records import Delivery, IncidentState
+from db.records import Delivery
+from db.states import IncidentState
 from triggers.channels.log import LogChannel
 from triggers.channels.port import Channel, SendResult
 

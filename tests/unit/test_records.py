@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import RejectReason
+from db.states import RejectReason
 from monitor.settings import FilesTraffic
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request, parse_time

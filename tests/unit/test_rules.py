@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import CyclePoint, CycleStatus, OutcomeReason
+from db.records import CyclePoint
+from db.states import CycleStatus, OutcomeReason
 from tests.factories import make_blind_point, make_point
 from triggers.rules import evaluate, replay, unevaluated_in_a_row
 from triggers.settings import DEFAULT_RULES, Metric, Rule

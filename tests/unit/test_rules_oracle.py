@@ -11,7 +11,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from db.records import CyclePoint, CycleStatus, Job, JobStatus
+from db.records import CyclePoint, Job
+from db.states import CycleStatus, JobStatus
 from triggers.alpha import decide, ladder_of
 from triggers.rules import evaluate, replay
 from triggers.settings import AlphaPolicy, Rule

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from db.records import CyclePoint, CycleStatus, RuleOutcome, Verdict, VerdictReason
+from db.records import CyclePoint, RuleOutcome
+from db.states import CycleStatus, Verdict, VerdictReason
 from tests.factories import make_point
 from triggers.rules import evaluate
 from triggers.settings import DEFAULT_RULES

@@ -5,7 +5,8 @@ from datetime import datetime
 import orjson
 import structlog
 
-from db.records import Delivery, IncidentState
+from db.records import Delivery
+from db.states import IncidentState
 from triggers.channels.port import Receipt, SendResult
 
 _log = structlog.get_logger()

@@ -9,16 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from db import versions
-from db.records import (
-    Evaluation,
-    GateOutcome,
-    GateResult,
-    Metric,
-    ModelVersion,
-    PromotionReason,
-    Role,
-)
+from db.records import Evaluation, GateOutcome, Metric, ModelVersion
 from db.session import reading, writing
+from db.states import GateResult, PromotionReason, Role
 from redistill.commands.models import predecessor
 from tests.cycles import MONITOR, Cycles
 from tests.factories import START, make_measurement, make_result
