@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic example monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic example example-s3 monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ example: $(READY) ## the loop on real utterances: make example DATA=/path/to/cli
 	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: name the folder that holds CLINC150's data_full.json and domains.json"; exit 2; }
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[example]'
 	$(PY) examples/clinc150/run.py --data "$(DATA)"
+
+example-s3: $(READY) ## the demo's traffic in a local S3 bucket, as Firehose and SageMaker write it
+	@test -d demo/models/student || $(VENV)/bin/redistill demo
+	$(PY) examples/s3/run.py
 
 monitor: $(READY) ## the daemon, with ./redistill.toml
 	$(VENV)/bin/redistill monitor
