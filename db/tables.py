@@ -189,6 +189,18 @@ objects = Table(
     comment="Objects of a request log in S3 that a cycle has read; kept for 30 days",
 )
 
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("sha256_after", Text, primary_key=True, comment="SHA-256 of its archive's bytes now"),
+    Column("sha256_before", Text, nullable=False, comment="SHA-256 of its bytes before"),
+    Column("n", Integer, nullable=False, comment="Requests that were taken out"),
+    Column("begun_at", UTCDateTime, nullable=False, comment="UTC; when it was asked for"),
+    Column("finished_at", UTCDateTime, comment="UTC; when the new file was in its place"),
+    comment="Requests taken out of a cycle's archive by `redistill archive erase`; its numbers stay",
+)
+
 rule_outcomes = Table(
     "rule_outcomes",
     metadata,

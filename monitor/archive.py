@@ -10,9 +10,9 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,8 +60,18 @@ def write(folder: Path, sample: ScoredSample) -> Archive:
     Raises:
         ArchiveWriteError: disk full, no rights, …; an earlier file is still there, and nothing else is.
     """
-    content = gzip.compress(b"".join(_lines(sample)), mtime=0)
     path = folder.absolute() / sample.slot.monitor / f"{sample.slot.window_end:{_STAMP}}.jsonl.gz"
+    return put(str(path), packed(sample))
+
+
+def packed(sample: ScoredSample) -> bytes:
+    """The bytes of its file."""
+    return gzip.compress(b"".join(_lines(sample)), mtime=0)
+
+
+def put(uri: str, content: bytes) -> Archive:
+    """Write the bytes of an archive, in place of earlier ones. Errors as for `write`."""
+    path = Path(uri)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _replacing(path) as descriptor:
@@ -94,6 +104,17 @@ def read(uri: str, *, sha256: str | None = None) -> ScoredSample:
     except (KeyError, TypeError, ValueError) as error:
         problem = f"it is not an archive of the schema {SCHEMA} ({error})"
         raise ArchiveReadError(path=uri, problem=problem) from error
+
+
+def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
+    """The sample less the requests of those ids."""
+    kept = [index for index, request in enumerate(sample.requests) if request.id not in request_ids]
+    return replace(
+        sample,
+        requests=tuple(sample.requests[index] for index in kept),
+        teacher_logits=sample.teacher_logits[kept],
+        student_logits=sample.student_logits[kept],
+    )
 
 
 def expire(folder: Path, monitor: str, *, before: datetime) -> tuple[str, ...]:

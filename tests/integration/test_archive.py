@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,41 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from db.records import Slot
-from monitor.archive import ArchiveReadError, ArchiveWriteError, ScoredSample, expire, read, write
+from monitor.archive import ArchiveReadError, ArchiveWriteError, expire, read, write
 from monitor.sources.request import Request
-
-TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-
-
-def make_sample(n: int = 3, *, end: datetime = TEN, monitor: str = "prod", seed: int = 1) -> ScoredSample:
-    rng = np.random.default_rng(seed)
-    return ScoredSample(
-        slot=Slot(monitor=monitor, window_start=end - HOUR, window_end=end),
-        labels=("faq", "promotion"),
-        teacher_version="t" * 64,
-        student_version="s" * 64,
-        temperature=3.0,
-        requests=tuple(
-            Request(
-                id=f"r-{seed}-{row}", time=end - timedelta(minutes=row, microseconds=1), text=f"où? ☕\n{row}"
-            )
-            for row in range(n)
-        ),
-        teacher_logits=rng.normal(size=(n, 2)).astype(np.float32),
-        student_logits=rng.normal(size=(n, 2)).astype(np.float32),
-    )
-
-
-def same(one: ScoredSample, other: ScoredSample) -> bool:
-    logits = ("teacher_logits", "student_logits")
-    plain = [
-        {name: value for name, value in vars(each).items() if name not in logits} for each in (one, other)
-    ]
-    return plain[0] == plain[1] and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in logits
-    )
+from tests.samples import HOUR, TEN, make_sample, same
 
 
 def files(folder: Path) -> list[str]:

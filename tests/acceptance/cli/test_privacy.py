@@ -55,3 +55,16 @@ def test_it_is_kept_where_that_is_asked_for(planted: Path) -> None:
     result = run("cycle", "--at", AT)
     places = {place.partition("/")[0] for place, _ in found(planted, result.output)}
     assert places == {"archive"}
+
+
+def test_a_request_is_erased_on_demand(planted: Path) -> None:
+    run("cycle", "--at", AT)
+    (archived,) = (planted / "archive").rglob("*.gz")
+    ids = [json.loads(line)["id"] for line in gzip.decompress(archived.read_bytes()).splitlines()[1:]]
+    erased = run("archive", "erase", ids[0], ids[7])
+    assert (erased.exit_code, erased.stdout) == (0, "Taken out: 2 requests, of 1 archive.\n")
+    left = [json.loads(line)["id"] for line in gzip.decompress(archived.read_bytes()).splitlines()[1:]]
+    assert left == [each for each in ids if each not in {ids[0], ids[7]}]
+    assert json.loads(run("archive", "erase", ids[0], "--json").stdout) == {"n_requests": 0, "n_archives": 0}
+    again = run("archive", "erase", ids[0])
+    assert again.stdout == "No archive holds any of them; they are kept for 30 days.\n"

@@ -14,7 +14,8 @@ from redistill.cli import COMMANDS
 from tests.project import ROOT, run, said, start
 
 SUBCOMMANDS = (
-    *((name,) for name in COMMANDS if name not in {"db", "jobs", "models"}),
+    *((name,) for name in COMMANDS if name not in {"archive", "db", "jobs", "models"}),
+    ("archive", "erase"),
     *(("db", name) for name in ("upgrade", "check")),
     *(("jobs", name) for name in ("list", "show", "cancel")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),

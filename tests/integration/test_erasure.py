@@ -1,0 +1,124 @@
+"""Requests are taken out of all archives, and whenever the process dies nothing is undecided."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, update
+
+from db.records import Archive
+from db.session import writing
+from db.tables import cycles, erasures
+from monitor import archive, erasure
+from monitor.archive import ArchiveWriteError, ScoredSample, read, without
+from monitor.erasure import Erased, ErasureIncompleteError, erase
+from tests.cycles import MONITOR, Cycles, stored, taken
+from tests.factories import HOUR, START
+from tests.samples import make_sample, same
+
+NOW = START + 100 * HOUR
+
+
+@pytest.fixture
+def samples(engine: Engine, tmp_path: Path) -> list[ScoredSample]:
+    """Three cycles of three requests each, archived."""
+    concluded = Cycles(engine=engine, lease=taken(engine))
+    made = []
+    for hour in range(3):
+        concluded.conclude(hour)
+        sample = make_sample(end=START + hour * HOUR, monitor=MONITOR, seed=hour)
+        note(engine, hour + 1, archive.write(tmp_path, sample))
+        made.append(sample)
+    return made
+
+
+def note(engine: Engine, cycle_id: int, written: Archive) -> None:
+    with writing(engine) as connection:
+        values = {"archive": written.uri, "archive_sha256": written.sha256}
+        connection.execute(update(cycles).where(cycles.c.id == cycle_id).values(values))
+
+
+def take_out(engine: Engine, *request_ids: str) -> Erased:
+    return erase(engine, MONITOR, request_ids, NOW, lambda _done, _total: None)
+
+
+def archived(engine: Engine) -> list[ScoredSample]:
+    """As a worker reads them: the bytes must be those that the database knows."""
+    return [read(row["archive"], sha256=row["archive_sha256"]) for row in stored(engine, cycles)]
+
+
+def test_requests_are_taken_out_wherever_they_are(engine: Engine, samples: list[ScoredSample]) -> None:
+    ids = ("r-0-1", "r-2-0", "r-2-2", "unknown")
+    assert take_out(engine, *ids) == Erased(n_requests=3, n_archives=2)
+    assert all(
+        same(found, without(sample, ids)) for found, sample in zip(archived(engine), samples, strict=True)
+    )
+    assert [len(sample.requests) for sample in archived(engine)] == [2, 3, 1]
+    rows = stored(engine, erasures)
+    assert [(row["cycle_id"], row["n"], row["begun_at"], row["finished_at"]) for row in rows] == [
+        (1, 1, NOW, NOW),
+        (3, 2, NOW, NOW),
+    ]
+
+
+def test_what_is_out_is_out(engine: Engine, samples: list[ScoredSample]) -> None:
+    del samples
+    take_out(engine, "r-0-1")
+    assert take_out(engine, "r-0-1") == Erased(n_requests=0, n_archives=0)
+    assert take_out(engine, "r-0-0", "r-0-2") == Erased(n_requests=2, n_archives=1)
+    assert archived(engine)[0].requests == ()
+    assert archived(engine)[0].teacher_logits.shape == (0, 2)
+
+
+def test_an_archive_that_has_expired_is_passed_over(engine: Engine, samples: list[ScoredSample]) -> None:
+    del samples
+    Path(stored(engine, cycles)[1]["archive"]).unlink()
+    assert take_out(engine, "r-0-1", "r-1-1") == Erased(n_requests=1, n_archives=1)
+
+
+def test_a_damaged_archive_keeps_none_of_the_others(engine: Engine, samples: list[ScoredSample]) -> None:
+    del samples
+    damaged = Path(stored(engine, cycles)[0]["archive"])
+    damaged.write_bytes(b"other bytes")
+    with pytest.raises(ErasureIncompleteError, match=r"all archives but 1, .*changed after it was"):
+        take_out(engine, "r-0-1", "r-2-1")
+    assert [row["cycle_id"] for row in stored(engine, erasures)] == [3]
+    assert damaged.read_bytes() == b"other bytes"
+
+
+class DiedError(Exception):
+    """Stands for the end of the process."""
+
+
+def dies(*_args: object, **_kwargs: object) -> None:
+    raise DiedError
+
+
+@pytest.mark.parametrize("where", ["before the file", "after the file"])
+def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
+    engine: Engine, samples: list[ScoredSample], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    with monkeypatch.context() as patch:
+        if where == "before the file":
+            patch.setattr(archive, "put", dies)
+        else:
+            patch.setattr(erasure.erasures, "finish", dies)
+        with pytest.raises(DiedError):
+            take_out(engine, "r-1-1")
+    assert take_out(engine, "r-1-1").n_requests == (1 if where == "before the file" else 0)
+    assert same(archived(engine)[1], without(samples[1], ("r-1-1",)))
+    (row,) = stored(engine, erasures)
+    assert (row["cycle_id"], row["n"], row["finished_at"]) == (2, 1, NOW)
+
+
+def test_an_archive_that_cannot_be_written_stays_as_it_is(
+    engine: Engine, samples: list[ScoredSample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "_write_all", full)
+        with pytest.raises(ArchiveWriteError, match="No space left on device"):
+            take_out(engine, "r-1-1")
+    assert same(archived(engine)[1], samples[1])
+    assert take_out(engine, "r-1-1").n_requests == 1
