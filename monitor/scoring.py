@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
-from itertools import cycle, islice
+from itertools import cycle, islice, repeat
 from time import perf_counter
 
 import numpy as np
@@ -128,15 +128,12 @@ def _pad(model: Model, encoding: Encoding, batch: list[int], *, width: int) -> d
         "attention_mask": 0,
     }
     taken = signature(model.network.forward).parameters
-    padded = {
-        name: np.full((len(batch), width), fill)
-        for name, fill in fills.items()
-        if name in taken and name in encoding
-    }
-    for name, values in padded.items():
-        for row, index in zip(values, batch, strict=True):
-            row[: len(encoding[name][index])] = encoding[name][index]
-    return {name: torch.from_numpy(values) for name, values in padded.items()}
+    padded: dict[str, torch.Tensor] = {}
+    for name, fill in fills.items():
+        if name in taken and name in encoding:
+            rows = [encoding[name][index] for index in batch]
+            padded[name] = torch.tensor([[*row, *repeat(fill, width - len(row))] for row in rows])
+    return padded
 
 
 def _forward(model: Model, inputs: Mapping[str, torch.Tensor]) -> NDArray[np.float32]:

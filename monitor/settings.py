@@ -184,7 +184,7 @@ class ScoringSection(Section):
     """How the models are run."""
 
     engine: Literal["local"] = "local"
-    tokens_per_batch: Annotated[int, Field(ge=1)] = 4_096
+    tokens_per_batch: Annotated[int, Field(ge=1)] = 1_024
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as there are cores for this process
 
 
