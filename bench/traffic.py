@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,12 +81,11 @@ CONTENDERS: Final[dict[str, Callable[[Path], int]]] = {
 }
 
 
-class _timed:  # noqa: N801 - reads as a function
-    def __enter__(self) -> None:
-        self._began = perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        print(json.dumps({"seconds": perf_counter() - self._began}), flush=True)
+@contextmanager
+def _timed() -> Iterator[None]:
+    began = perf_counter()
+    yield
+    print(json.dumps({"seconds": perf_counter() - began}), flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,12 @@ import http.client
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.servers import serving
 
 #: Answers a request in its own way; gets the answer that the server gave.
 Fault = Callable[["Handler", http.client.HTTPResponse, bytes], None]
@@ -101,14 +103,6 @@ class FaultyServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-@contextmanager
-def faulty(s3_url: str) -> Iterator[FaultyServer]:
+def faulty(s3_url: str) -> AbstractContextManager[FaultyServer]:
     """A proxy before the server; what goes wrong is put into `faults`."""
-    with FaultyServer(urlsplit(s3_url).netloc) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(FaultyServer(urlsplit(s3_url).netloc))

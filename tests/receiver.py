@@ -3,14 +3,14 @@
 import hashlib
 import hmac
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+
+from tests.servers import serving
 
 SECRET: Final = "a test's secret"  # noqa: S105 - it guards nothing
 
@@ -66,13 +66,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def receiving(*, wait_seconds: float = 0.0) -> Iterator[Receiver]:
-    with Receiver(wait_seconds=wait_seconds) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def receiving(*, wait_seconds: float = 0.0) -> AbstractContextManager[Receiver]:
+    return serving(Receiver(wait_seconds=wait_seconds))

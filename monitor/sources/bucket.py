@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, cast
 
@@ -41,7 +41,7 @@ class Bucket:
         """Without the client: each process makes its own."""
         return {"section": self.section, "_made": None}
 
-    def list(self, window: Window) -> tuple[TrafficObject, ...]:
+    def list(self, window: Window, /) -> tuple[TrafficObject, ...]:
         """Those of the hours from the window's start to `late` after its end.
 
         Raises:
@@ -80,13 +80,10 @@ class Bucket:
                     )
 
     def _fetch(self, each: TrafficObject, file: BinaryIO) -> None:
-        for left in reversed(range(_BODY_ATTEMPTS)):
-            try:
+        for _ in range(_BODY_ATTEMPTS - 1):
+            with suppress(BotoCoreError, _BrokenBodyError, OSError):  # a ClientError was tried again already
                 return self._fetch_once(each, file)
-            except (BotoCoreError, _BrokenBodyError, OSError):  # a ClientError was tried again already
-                if not left:
-                    raise
-        raise AssertionError
+        return self._fetch_once(each, file)
 
     def _fetch_once(self, each: TrafficObject, file: BinaryIO) -> None:
         file.seek(0)

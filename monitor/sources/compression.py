@@ -6,8 +6,8 @@ from typing import BinaryIO, Protocol, cast
 
 from isal import igzip_lib
 
-from db.errors import RedistillError
 from db.states import RejectReason
+from monitor.sources.store import BrokenObjectError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -19,15 +19,6 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _READ_BYTES = 2**16
 _CHUNK_BYTES = 2**18  #: the largest piece that a compressed one becomes
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub says that it is an instance
-
-
-class BrokenObjectError(RedistillError):
-    """The object cannot be read to its end: {problem}."""
-
-    def __init__(self, *, problem: object, reason: RejectReason, example_hash: str = "") -> None:
-        super().__init__(problem=problem)
-        self.reason = reason
-        self.example_hash = example_hash  #: of the bytes that no record was made of
 
 
 class _Decompressor(Protocol):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import orjson
 
-from monitor.sources.compression import BrokenObjectError, read_chunks
+from monitor.sources.compression import read_chunks
 from monitor.sources.folder import Folder
 from monitor.sources.lines import read_lines
 from monitor.sources.request import parse_time
+from monitor.sources.store import BrokenObjectError
 
 _ROWS = 200
 _HEAD_BYTES = 2**28  #: of an object, decompressed
@@ -77,7 +78,7 @@ def read_rows(uri: Path) -> Iterator[dict[str, object]]:
 def _lines(uri: Path) -> Iterator[bytes]:
     folder = Folder(uri=uri)
     for each in folder.list():
-        with suppress(BrokenObjectError, OSError), folder.open(each) as file:
+        with suppress(BrokenObjectError), folder.open(each) as file:
             lines = read_lines(read_chunks(file, max_bytes=_HEAD_BYTES))
             yield from (line for line in lines if isinstance(line, bytes))
 

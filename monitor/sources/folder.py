@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from monitor.sources.store import TrafficMissingError, TrafficObject
+from db.states import RejectReason
+from monitor.sources.store import BrokenObjectError, TrafficMissingError, TrafficObject
 from monitor.sources.tally import Window
 
 
@@ -21,7 +22,7 @@ class Folder:
 
     uri: Path
 
-    def list(self, window: Window | None = None) -> tuple[TrafficObject, ...]:  # noqa: ARG002 - see above
+    def list(self, _window: Window | None = None, /) -> tuple[TrafficObject, ...]:
         """By their paths.
 
         Raises:
@@ -36,11 +37,19 @@ class Folder:
         return tuple(sorted(found, key=lambda each: each.name))
 
     def open(self, each: TrafficObject) -> BinaryIO:
-        """Refuses what is not a file without opening it: a pipe would wait for its writer."""
+        """Refuses what is not a file without opening it: a pipe would wait for its writer.
+
+        Raises:
+            BrokenObjectError: it is no file, is gone, or may not be read.
+        """
         path = Path(each.address)
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("not a regular file")
-        return path.open("rb")
+        try:
+            if stat.S_ISREG(path.stat().st_mode):
+                return path.open("rb")
+            problem: object = "it is not a regular file"
+        except OSError as error:
+            problem = error
+        raise BrokenObjectError(problem=problem, reason=RejectReason.UNREADABLE_OBJECT)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -7,11 +7,12 @@ from typing import BinaryIO, NamedTuple
 from db.errors import RedistillError
 from db.states import RejectReason
 from monitor.settings import ObjectsSection, is_plain_name
-from monitor.sources.compression import BrokenObjectError, read_chunks
+from monitor.sources.compression import read_chunks
 from monitor.sources.lines import LineSplitter, LongLine, split_objects
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request
 from monitor.sources.schema import Row
+from monitor.sources.store import BrokenObjectError
 
 _ROWS_PER_BATCH = 4_096
 

@@ -16,16 +16,14 @@ from typing import IO, cast
 
 from db.errors import RedistillError
 from db.records import Reject
-from db.states import RejectReason
 from monitor.sampling import BottomK
 from monitor.settings import ObjectsSection
-from monitor.sources.compression import BrokenObjectError
 from monitor.sources.formats import Decoded, Found, reader
 from monitor.sources.lines import LongLine
 from monitor.sources.port import new_bottom
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request
-from monitor.sources.store import ObjectStore, TrafficObject
+from monitor.sources.store import BrokenObjectError, ObjectStore, TrafficObject
 from monitor.sources.tally import ObjectTally, Window
 from monitor.stop import Stopped, StoppedError
 
@@ -90,10 +88,7 @@ class Task:
                             raise StoppedError
                         _take(batch, tally, bottom)
             except BrokenObjectError as broken:
-                tally.refuse(broken.reason, None, broken.example_hash or sha256(b"").hexdigest())
-                intact = False
-            except OSError:
-                tally.refuse(RejectReason.UNREADABLE_OBJECT, None, sha256(b"").hexdigest())
+                tally.refuse(broken.reason, None, broken.example_hash)
                 intact = False
             rejects = tally.finish(each.modified_at)
             return ObjectRead(

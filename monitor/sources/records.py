@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import cast
 
 import jmespath
-import numpy as np
 import orjson
 from jmespath.exceptions import JMESPathError
 
@@ -13,12 +12,11 @@ from db.states import RejectReason
 from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
 from monitor.sources import capture
 from monitor.sources.request import Refusal, Request, parse_time
-from monitor.sources.schema import Row, RowDecoder
+from monitor.sources.schema import LARGEST_LOGIT, Row, RowDecoder
 
 _BOM = b"\xef\xbb\xbf"
 _NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: what some writers put where JSON has no word
 _NUMBERS = frozenset({int, float})  #: the types; a bool is not among them
-_LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
 #: The values of a row for id, time, text, student_label and student_logits.
 _Values = Callable[[dict[str, object]], Iterable[object]]
@@ -134,7 +132,7 @@ class RecordParser:
             isinstance(logits, list)
             and (self._labels is None or len(logits) == len(self._labels))
             and _NUMBERS.issuperset(map(type, logits))
-            and max(map(abs, logits), default=0) <= _LARGEST_LOGIT
+            and max(map(abs, logits), default=0) <= LARGEST_LOGIT
         )
 
 

@@ -84,10 +84,8 @@ class TableSource:
                 if stopped():
                     raise StoppedError
                 for row in page:
-                    record, raw = (
-                        self._parser.parse_row(self._decoded(row)),
-                        repr(tuple(row.values())).encode(),
-                    )
+                    raw = repr(tuple(row.values())).encode()
+                    record = self._parser.parse_row(self._decoded(row))
                     if isinstance(record, Refusal):
                         tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
                     elif tally.takes(record.time, raw):

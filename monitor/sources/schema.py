@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import Meta
 
 from monitor.sources.request import Request
 
-_LARGEST_LOGIT = float(np.finfo(np.float32).max)
+LARGEST_LOGIT = float(np.finfo(np.float32).max)
 _FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: of times that exist in every time zone
 
 
@@ -78,10 +79,12 @@ def _fields(
 
 
 def _label(labels: Collection[str] | None) -> Any:  # noqa: ANN401 - a type that is made as it runs
-    return Literal[tuple(labels)] if labels else str
+    if labels is None:
+        return str
+    return Literal[tuple(labels)] if labels else NoneType
 
 
 def _logits(labels: Collection[str] | None) -> Any:  # noqa: ANN401 - as above
-    one = Annotated[float, Meta(ge=-_LARGEST_LOGIT, le=_LARGEST_LOGIT)]
+    one = Annotated[float, Meta(ge=-LARGEST_LOGIT, le=LARGEST_LOGIT)]
     n = None if labels is None else len(labels)
     return Annotated[list[one], Meta(min_length=n, max_length=n)]

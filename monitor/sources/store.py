@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from db.errors import RedistillError
+from db.states import RejectReason
 from monitor.sources.tally import Window
 
 
@@ -19,6 +21,15 @@ class TrafficMissingError(RedistillError):
 
 class TrafficUnavailableError(RedistillError):
     """The request log at {uri} cannot be read now: {problem}."""
+
+
+class BrokenObjectError(RedistillError):
+    """The object cannot be read to its end: {problem}."""
+
+    def __init__(self, *, problem: object, reason: RejectReason) -> None:
+        super().__init__(problem=problem)
+        self.reason = reason
+        self.example_hash = sha256().hexdigest()  #: of the bytes that no record was made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +46,7 @@ class TrafficObject:
 class ObjectStore(Protocol):
     """Lists objects and opens them. Can be pickled, so that other processes may read, too."""
 
-    def list(self, window: Window) -> Sequence[TrafficObject]:
+    def list(self, window: Window, /) -> Sequence[TrafficObject]:
         """All objects that may hold records of the window, by their names.
 
         Raises:
@@ -48,7 +59,7 @@ class ObjectStore(Protocol):
         """Its bytes, which can be sought in.
 
         Raises:
-            OSError: the object itself is at fault.
+            BrokenObjectError: the object itself is at fault.
             TrafficUnavailableError: it cannot be fetched now, or has changed since it was listed.
         """
         ...

@@ -8,12 +8,11 @@ from itertools import chain, islice
 
 from db.states import RejectReason
 from monitor.settings import FilesTraffic
-from monitor.sources.compression import BrokenObjectError
 from monitor.sources.folder import Folder
 from monitor.sources.formats import Found, reader
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal
-from monitor.sources.store import TrafficObject
+from monitor.sources.store import BrokenObjectError, TrafficObject
 
 _HEAD_LINES = 200
 _MAX_HEADS = 100
@@ -84,8 +83,6 @@ class _Look:
                     self._note(each, number, found)
         except BrokenObjectError as broken:
             self._complain(broken.reason, each, None)
-        except OSError:
-            self._complain(RejectReason.UNREADABLE_OBJECT, each, None)
 
     def _note(self, each: TrafficObject, number: int, found: Found) -> None:
         self.n_lines += 1

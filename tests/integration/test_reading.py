@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
+from monitor import distinct
 from monitor.settings import FilesTraffic
 from monitor.sources import reading
 from monitor.sources.folder import Folder
@@ -98,6 +99,19 @@ def test_a_process_that_is_killed_ends_the_reading_with_an_error(task: Task, tmp
     with pytest.raises(ReaderDiedError, match="give it more"):
         read_all(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
     assert killed
+
+
+class FullDisk(BytesIO):
+    def write(self, _content: object) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_ends_the_reading_and_is_no_fault_of_the_log(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distinct, "_HELD", 10)
+    with pytest.raises(OSError, match="No space left"):
+        read_all(task, task.store.list(WINDOW), never_stopped, FullDisk(), processes=1)
 
 
 def test_what_fails_in_a_process_says_in_this_one_what_it_said_there() -> None:
