@@ -20,7 +20,9 @@ class TrafficMissingError(RedistillError):
 
 
 class TrafficUnavailableError(RedistillError):
-    """The request log at {uri} cannot be read now: {problem}."""
+    """The request log at {uri} cannot be read now ({problem}): see that it is up, and that [traffic] and the
+    credentials are right; a cycle is tried again by itself.
+    """
 
 
 class BrokenObjectError(RedistillError):
