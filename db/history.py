@@ -1,6 +1,7 @@
 """Ended cycles, as the rules and the worker need them."""
 
 from datetime import datetime
+from fractions import Fraction
 
 from sqlalchemy import Connection, Row, or_, select
 
@@ -115,6 +116,7 @@ def _point(row: Row[tuple[object, ...]]) -> CyclePoint:
         student_version=row.student_version,
         n=row.n_scored,
         disagreements=row.n_disagreements,
+        agreement=None if row.agreement_exact is None else Fraction(row.agreement_exact),
         kl=row.kl,
         kl_t1=row.kl_t1,
         js=row.js,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from db.states import (
     CycleStatus,
@@ -79,18 +80,28 @@ class LabelMeasurement:
 
     label: str
     n: int
-    share: float
+    share: float  #: of the window
     agreement: Interval
     kl: float
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """The requests of a window to which the student gave one label, as its log recorded it."""
+
+    label: str | None  #: None: no label was recorded
+    n_seen: int  #: distinct usable requests of the window
+    n: int  #: of them in the sample
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one sample says about the distance between teacher and student."""
+    """What one sample says about the distance between teacher and student, in the whole window."""
 
     n: int
     disagreements: int
     agreement: Interval
+    exact_agreement: Fraction | None  #: the same; None of no requests
     kl: Interval
     kl_p50: float
     kl_p95: float
@@ -98,6 +109,7 @@ class Measurement:
     kl_t1: float
     js: float
     per_label: tuple[LabelMeasurement, ...]
+    by_stratum: tuple[int, ...]  #: disagreements in each stratum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +121,7 @@ class Traffic:
     n_rejected: int  #: unusable records of the window (`outside_window` and `late_object` are not counted)
     rejects: tuple[Reject, ...]
     objects: tuple[ObjectVersion, ...] = ()  #: that were read for it, where their versions are kept
+    strata: tuple[Stratum, ...] = ()  #: those that have requests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +155,7 @@ class CyclePoint:
     student_version: str | None = None
     n: int | None = None
     disagreements: int | None = None
+    agreement: Fraction | None = None  #: where requests of one sample stand for more and for fewer
     kl: float | None = None
     kl_t1: float | None = None
     js: float | None = None

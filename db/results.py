@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome
 from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, objects, rejects, rule_outcomes
+from db.tables import class_metrics, cycles, objects, rejects, rule_outcomes, strata
 
 _OBJECTS_KEPT = timedelta(days=30)
 
@@ -62,6 +62,18 @@ def finish(
     ]
     if by_label:
         connection.execute(insert(class_metrics), by_label)
+    by_stratum = [
+        {
+            "cycle_id": claim.cycle_id,
+            "student_label": stratum.label or "",
+            "n_seen": stratum.n_seen,
+            "n": stratum.n,
+            "n_disagreements": measurement.by_stratum[index] if measurement else 0,
+        }
+        for index, stratum in enumerate(traffic.strata)
+    ]
+    if by_stratum:
+        connection.execute(insert(strata), by_stratum)
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)
@@ -79,10 +91,11 @@ def _keep_objects(connection: Connection, claim: Claim, read: Iterable[ObjectVer
     connection.execute(delete(objects).where(objects.c.cycle_id.in_(old)))
 
 
-def _measured(measurement: Measurement) -> dict[str, float]:
+def _measured(measurement: Measurement) -> dict[str, float | str]:
     return {
         "n_disagreements": measurement.disagreements,
         "agreement": measurement.agreement.estimate,
+        "agreement_exact": str(measurement.exact_agreement),
         "agreement_low": measurement.agreement.low,
         "agreement_high": measurement.agreement.high,
         "kl": measurement.kl.estimate,

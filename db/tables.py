@@ -126,6 +126,7 @@ cycles = Table(
     Column("n_rejected", BigInteger, comment="Unusable records of the window"),
     Column("n_disagreements", Integer, comment="Scored requests with different top-1 labels"),
     Column("agreement", Float, comment="Share in [0, 1] with the same top-1 label"),
+    Column("agreement_exact", Text, comment="The same as a fraction of whole numbers"),
     Column("agreement_low", Float, comment="Lower end of its 95% Wilson interval"),
     Column("agreement_high", Float, comment="Upper end of its 95% Wilson interval"),
     Column(
@@ -161,12 +162,29 @@ class_metrics = Table(
     Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
     Column("label", Text, primary_key=True, comment="The teacher's top-1 label"),
     Column("n", Integer, nullable=False, comment="Scored requests with that label"),
-    Column("share", Float, nullable=False, comment="Their share in [0, 1] of the scored requests"),
+    Column("share", Float, nullable=False, comment="Their share in [0, 1] of the window's requests"),
     Column("agreement", Float, nullable=False, comment="Share of them with the same top-1 label"),
     Column("agreement_low", Float, nullable=False, comment="Lower end of its 95% Wilson interval"),
     Column("agreement_high", Float, nullable=False, comment="Upper end of its 95% Wilson interval"),
     Column("kl", Float, nullable=False, comment="Their mean KL(teacher || student), nats"),
     comment="Agreement and KL of a cycle by the teacher's label",
+)
+
+strata = Table(
+    "strata",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column(
+        "student_label",
+        Text,
+        primary_key=True,
+        comment="The label that the log recorded; empty: none, or the sample is uniform",
+    ),
+    Column("n_seen", BigInteger, nullable=False, comment="Distinct usable requests of the window"),
+    Column("n", Integer, nullable=False, comment="Of them in the sample"),
+    Column("n_disagreements", Integer, nullable=False, comment="Of those with different top-1 labels"),
+    comment="How a cycle's sample was drawn: agreement is the sum of n_seen * (n - n_disagreements) / n, "
+    "divided by that of n_seen",
 )
 
 rejects = Table(

@@ -22,6 +22,7 @@ VIEWS: Final[Mapping[str, str]] = {
     "model_history": "version role parent_version job_id alpha temperature accuracy accuracy_low "
     "accuracy_high macro_f1 rare_class_accuracy ece agreement kl latency_p95_ms created_at promoted_at "
     "retired_at",
+    "strata_history": "monitor cycle_id window_end student_label n_seen n n_disagreements weight",
     "reject_history": "monitor cycle_id reason n example_object",
 }
 

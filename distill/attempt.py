@@ -26,9 +26,10 @@ from monitor.models import Model, load
 from monitor.redaction import Redact
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
+from monitor.strata import Strata
 
-#: Name, texts, and their labels if there are any.
-_DataSet = tuple[str, Sequence[str], NDArray[np.int64] | None]
+#: Name, texts, their labels if there are any, and their strata if they have some.
+_DataSet = tuple[str, Sequence[str], NDArray[np.int64] | None, Strata | None]
 
 
 class TeacherChangedError(RedistillError):
@@ -156,20 +157,21 @@ class Attempt:
         )
 
     def _references(self, teacher: Model, data: JobData, stopped: Stopped) -> tuple[Reference, ...]:
-        sets: list[_DataSet] = [(gates.TEST, data.test.texts, data.test.labels)]
+        sets: list[_DataSet] = [(gates.TEST, data.test.texts, data.test.labels, None)]
         if data.condemned is not None:
-            sets.append((gates.CONDEMNED, data.condemned, None))
+            sets.append((gates.CONDEMNED, data.condemned.texts, None, data.condemned.strata))
         return tuple(
             refer(
                 name,
                 teacher,
                 texts,
                 labels,
+                strata=strata,
                 tokens_per_batch=self.tokens_per_batch,
                 stopped=stopped,
                 progress=self._progress(f"teacher on {name}", len(texts)),
             )
-            for name, texts, labels in sets
+            for name, texts, labels, strata in sets
         )
 
     def _evaluate(

@@ -65,6 +65,7 @@ class ArchiveSplit:
 
     training: tuple[str, ...]
     held_out: tuple[str, ...]
+    rows: tuple[int, ...]  #: the indices in the sample of those that are held out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +120,7 @@ def split_archive(texts: Sequence[str], share: float = HELD_OUT_SHARE) -> Archiv
     return ArchiveSplit(
         training=tuple(text for text, out in zip(texts, held_out, strict=True) if not out),
         held_out=tuple(text for text, out in zip(texts, held_out, strict=True) if out),
+        rows=tuple(index for index, out in enumerate(held_out) if out),
     )
 
 

@@ -16,6 +16,7 @@ from monitor.models import Model, match_labels
 from monitor.scoring import Progress, latency_p95_ms, score
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
+from monitor.strata import Strata
 
 #: How many single texts are timed for the latency.
 LATENCY_RUNS: Final = 300
@@ -32,6 +33,7 @@ class Reference:
     labels: NDArray[np.int64] | None  #: (n,) indices into the teacher's labels; None: nobody labelled them
     teacher: Model
     teacher_logits: Logits  #: (n, labels)
+    strata: Strata | None  #: None: each text counts the same
 
 
 def refer(
@@ -40,6 +42,7 @@ def refer(
     texts: Sequence[str],
     labels: NDArray[np.int64] | None,
     *,
+    strata: Strata | None = None,
     tokens_per_batch: int,
     stopped: Stopped,
     progress: Progress,
@@ -57,6 +60,7 @@ def refer(
         teacher_logits=score(
             teacher, texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
         ),
+        strata=strata,
     )
 
 
@@ -94,9 +98,10 @@ def evaluate(
 
 def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple[Metric, ...]:
     teacher_logits = reference.teacher_logits
-    measured = measure(teacher_logits, logits, reference.teacher.labels, temperature=temperature)
-    kl_t1 = bootstrap_mean(kl_divergence(teacher_logits, logits, 1.0))
-    js = bootstrap_mean(js_divergence(teacher_logits, logits, temperature))
+    labels, strata = reference.teacher.labels, reference.strata
+    measured = measure(teacher_logits, logits, labels, temperature=temperature, strata=strata)
+    kl_t1 = bootstrap_mean(kl_divergence(teacher_logits, logits, 1.0), strata=strata)
+    js = bootstrap_mean(js_divergence(teacher_logits, logits, temperature), strata=strata)
     return (
         _metric("agreement", measured.agreement, measured.n),
         _metric("kl", measured.kl, measured.n),

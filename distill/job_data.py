@@ -11,10 +11,12 @@ from db import history
 from db.errors import RedistillError
 from db.records import Job
 from db.session import reading
-from distill.dataset import LabelledSet, TrainingSet, read_labelled, split_archive, training_set
+from distill.dataset import ArchiveSplit, LabelledSet, TrainingSet, read_labelled, split_archive, training_set
 from distill.settings import RedistillSection
 from monitor import archive
+from monitor.archive import ScoredSample
 from monitor.redaction import Redact
+from monitor.strata import Strata
 
 #: A job trains on the archived samples of the breached cycles that led to it, at most so many.
 MAX_ARCHIVES = 6
@@ -25,14 +27,21 @@ class NoLabelledDataError(RedistillError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Condemned:
+    """The held-out part of the sample that condemned the incumbent."""
+
+    texts: tuple[str, ...]
+    strata: Strata
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobData:
     """Data of one job. No text of `test` is in `training`, and no archived text of `condemned` is."""
 
     training: TrainingSet
     validation: LabelledSet | None
     test: LabelledSet
-    #: The held-out part of the sample that condemned the incumbent; None if a person ordered the job.
-    condemned: tuple[str, ...] | None
+    condemned: Condemned | None  #: None if a person ordered the job
     sha256: Mapping[str, str]  #: of each file, by what it is
 
 
@@ -49,11 +58,9 @@ def read_job_data(
         raise NoLabelledDataError
     train, test = read_labelled(section.train, labels), read_labelled(section.test, labels)
     validation = read_labelled(section.validation, labels) if section.validation else None
-    samples = _archives(engine, job)
-    splits = [
-        split_archive([request.text for request in archive.read(uri, sha256=sha256).requests])
-        for uri, sha256 in samples
-    ]
+    files = _archives(engine, job)
+    samples = [archive.read(uri, sha256=sha256) for uri, sha256 in files]
+    splits = [split_archive([request.text for request in sample.requests]) for sample in samples]
     archived = [text for split in splits for text in split.training]
     training = training_set(train, archived, test, redact=redact)
     structlog.get_logger().info(
@@ -68,12 +75,17 @@ def read_job_data(
         training=training,
         validation=validation,
         test=test,
-        condemned=splits[0].held_out if splits else None,
+        condemned=_condemned(samples[0], splits[0]) if samples else None,
         sha256={
             **{name: rows.sha256 for name, rows in named.items() if rows is not None},
-            **{f"archive:{Path(uri).name}": sha256 for uri, sha256 in samples},
+            **{f"archive:{Path(uri).name}": sha256 for uri, sha256 in files},
         },
     )
+
+
+def _condemned(sample: ScoredSample, split: ArchiveSplit) -> Condemned:
+    strata = Strata(sizes=sample.strata.sizes, of=sample.strata.of[list(split.rows)])
+    return Condemned(texts=split.held_out, strata=strata)
 
 
 def _archives(engine: Engine, job: Job) -> tuple[tuple[str, str], ...]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from db.errors import RedistillError
 from db.records import Archive, Slot
 from monitor.sources.request import Request
+from monitor.strata import Strata
 
 SCHEMA = "redistill.sample/1"
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -50,6 +51,8 @@ class ScoredSample:
     student_version: str
     temperature: float
     requests: tuple[Request, ...]
+    strata: Strata
+    stratum_labels: tuple[str | None, ...]  #: the recorded student label of each; None: there is none
     teacher_logits: NDArray[np.float32]  #: (n, labels)
     student_logits: NDArray[np.float32]  #: (n, labels), in the same order of labels
 
@@ -112,6 +115,7 @@ def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
     return replace(
         sample,
         requests=tuple(sample.requests[index] for index in kept),
+        strata=replace(sample.strata, of=sample.strata.of[kept]),
         teacher_logits=sample.teacher_logits[kept],
         student_logits=sample.student_logits[kept],
     )
@@ -151,17 +155,29 @@ def _lines(sample: ScoredSample) -> Iterator[bytes]:
             "student_version": sample.student_version,
             "temperature": sample.temperature,
             "n": len(sample.requests),
+            "strata": [
+                {"student_label": label, "n_seen": size}
+                for label, size in zip(sample.stratum_labels, sample.strata.sizes, strict=True)
+            ],
         },
         option=_JSON,
     )
-    for request, teacher, student in zip(
-        sample.requests, sample.teacher_logits, sample.student_logits, strict=True
-    ):
+    rows = zip(
+        sample.requests,
+        sample.strata.of.tolist(),
+        sample.strata.weights.tolist(),
+        sample.teacher_logits,
+        sample.student_logits,
+        strict=True,
+    )
+    for request, stratum, weight, teacher, student in rows:
         row = {
             "id": request.id,
             "time": request.time,
             "text": request.text,
             "text_sha256": hashlib.sha256(request.text.encode()).hexdigest(),
+            "stratum": stratum,
+            "weight": weight,
             "teacher_logits": np.ascontiguousarray(teacher),
             "student_logits": np.ascontiguousarray(student),
         }
@@ -205,6 +221,7 @@ def _parse(content: bytes) -> ScoredSample:
     if header["n"] != len(rows):
         raise ValueError(f"it has {len(rows)} requests, not {header['n']}")
     labels = tuple(header["labels"])
+    strata = header.get("strata", [{"student_label": None, "n_seen": len(rows)}])  # as before 0.2
     return ScoredSample(
         slot=Slot(
             monitor=header["monitor"],
@@ -218,6 +235,11 @@ def _parse(content: bytes) -> ScoredSample:
         requests=tuple(
             Request(id=row["id"], time=datetime.fromisoformat(row["time"]), text=row["text"]) for row in rows
         ),
+        strata=Strata(
+            sizes=tuple(each["n_seen"] for each in strata),
+            of=np.array([row.get("stratum", 0) for row in rows], dtype=np.intp),
+        ),
+        stratum_labels=tuple(each["student_label"] for each in strata),
         teacher_logits=_logits(rows, "teacher_logits", len(labels)),
         student_logits=_logits(rows, "student_logits", len(labels)),
     )

@@ -68,6 +68,7 @@ class CycleMeasurer:
             claim.slot.window_start,
             claim.slot.window_end,
             k=self.monitor.sample_size,
+            floor=self.monitor.label_floor,
             stopped=stopped,
         )
 
@@ -81,6 +82,8 @@ class CycleMeasurer:
             student_version=pair.student.version,
             temperature=self.temperature,
             requests=window.requests,
+            strata=window.strata,
+            stratum_labels=tuple(each.label for each in window.traffic.strata),
             teacher_logits=self._logits(pair.teacher, "teacher", texts, stopped),
             student_logits=student_logits[:, match_labels(pair.teacher, pair.student)],
         )
@@ -96,7 +99,11 @@ class CycleMeasurer:
 
     def _measure(self, sample: ScoredSample) -> Measurement:
         return measure(
-            sample.teacher_logits, sample.student_logits, sample.labels, temperature=self.temperature
+            sample.teacher_logits,
+            sample.student_logits,
+            sample.labels,
+            temperature=self.temperature,
+            strata=sample.strata,
         )
 
     def _archive(self, sample: ScoredSample) -> Archive:

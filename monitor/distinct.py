@@ -1,4 +1,4 @@
-"""How many different ones are among many hashes, exactly and in bounded memory."""
+"""How many different ones are among many hashes, by class, exactly and in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _HELD = 2**17  #: hashes in memory; more go to the file, where there is one
@@ -51,11 +53,45 @@ class DistinctCount:
 
     def total(self) -> int:
         """How many different hashes were added."""
+        return sum(int(hashes.size) for _, hashes in self._in_parts())
+
+    def by_code(self, bits: int, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """For hashes whose lowest `bits` are the code of a class: those that differ above them, by code.
+
+        Returns (2^bits,) how many there are of each code, and the (n,) codes of `wanted`, whose own
+        lowest bits play no part; each must have been added. One that came with several codes is of the
+        smallest.
+
+        Example:
+            >>> count = DistinctCount()
+            >>> count.add(np.array([0b10_1, 0b11_0, 0b10_0], dtype=np.uint64).tobytes())
+            >>> count.by_code(1, np.array([0b10_1], dtype=np.uint64))
+            (array([2, 0]), array([0]))
+        """
+        n, codes = np.zeros(2**bits, dtype=np.intp), np.zeros(wanted.size, dtype=np.intp)
+        shift, first_bytes = np.uint64(bits), wanted >> np.uint64(56)
+        for byte, hashes in self._in_parts():
+            _, first = np.unique(hashes >> shift, return_index=True)
+            smallest = hashes[first]
+            of = (smallest & np.uint64(2**bits - 1)).astype(np.intp)
+            n += np.bincount(of, minlength=2**bits)
+            here = np.flatnonzero(first_bytes == byte) if byte is not None else np.arange(wanted.size)
+            if here.size:
+                codes[here] = of[np.searchsorted(smallest >> shift, wanted[here] >> shift)]
+        return n, codes
+
+    def _in_parts(self) -> Iterator[tuple[int | None, NDArray[np.uint64]]]:
+        """The different hashes in ascending order: at once, or by their first byte."""
         held = np.unique(np.array(self._held, dtype=np.uint64))
         if not self._runs:
-            return int(held.size)
+            yield None, held
+            return
         cuts = _cuts(held)
-        return sum(self._of_first_byte(byte, held[cuts[byte] : cuts[byte + 1]]) for byte in range(256))
+        for byte in range(256):
+            runs = (
+                np.frombuffer(self._read(run[byte], run[byte + 1]), dtype=np.uint64) for run in self._runs
+            )
+            yield byte, np.unique(np.concatenate([held[cuts[byte] : cuts[byte + 1]], *runs]))
 
     def _write_run(self, spill: IO[bytes]) -> None:
         run = np.unique(np.array(self._held, dtype=np.uint64))
@@ -63,10 +99,6 @@ class DistinctCount:
         start = spill.seek(0, 2) // run.itemsize
         spill.write(run.tobytes())
         self._runs.append(start + _cuts(run))
-
-    def _of_first_byte(self, byte: int, held: NDArray[np.uint64]) -> int:
-        runs = (np.frombuffer(self._read(run[byte], run[byte + 1]), dtype=np.uint64) for run in self._runs)
-        return int(np.unique(np.concatenate([held, *runs])).size)
 
     def _read(self, start: int, stop: int) -> bytes:
         if self._spill is None:

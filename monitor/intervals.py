@@ -17,6 +17,7 @@ from scipy.special import bdtr, bdtrik, ndtri
 
 from db.errors import RedistillError
 from db.records import Interval
+from monitor.strata import Strata
 
 #: From counts of resamples, (resamples, cells), to the statistic of each, (resamples,).
 Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
@@ -54,17 +55,33 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
         (0.95, 0.9347, 0.9619)
     """
     _check_count(successes, n)
+    return score_interval(successes / n if n else math.nan, n, confidence=confidence)
+
+
+def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Interval:
+    """`wilson` for a share that was estimated as well as by a uniform sample of n, not always a whole one.
+
+    For a stratified sample n is `Strata.n_effective`.
+
+    Raises:
+        ConfidenceError: not 0 < confidence < 1.
+
+    Example:
+        >>> share = score_interval(0.95, 812.5)
+        >>> (share.estimate, round(share.low, 4), round(share.high, 4))
+        (0.95, 0.9328, 0.963)
+    """
     tail = _tail(confidence)
     if n == 0:
         return _NOTHING
-    z, share = -float(ndtri(tail)), successes / n
+    z = -float(ndtri(tail))
     centre = share + z * z / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     shrink = 1 + z * z / n
     return Interval(
         estimate=share,
-        low=(centre - reach) / shrink if successes > 0 else 0.0,
-        high=(centre + reach) / shrink if successes < n else 1.0,
+        low=(centre - reach) / shrink if share > 0 else 0.0,
+        high=(centre + reach) / shrink if share < 1 else 1.0,
     )
 
 
@@ -91,7 +108,7 @@ def binomial_bootstrap(successes: int, n: int, *, confidence: float = 0.95) -> I
     )
 
 
-def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
+def bootstrap_mean(values: ArrayLike, *, strata: Strata | None = None, confidence: float = 0.95) -> Interval:
     """Bootstrap interval of the mean of (n,) values, in their unit, without drawing resamples.
 
     The sum of a resample follows the n-fold convolution of the empirical law; it is computed by FFT
@@ -99,8 +116,11 @@ def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     smallest and the largest value lie on points, so two-valued samples are exact. Quantiles are
     within about 0.002 standard errors. Of equal values (n = 1, too) the interval has length 0.
 
+    With `strata` it is the window's mean, and resamples are drawn within each stratum.
+
     Raises:
-        SampleValuesError: values are not one-dimensional, or one is not finite.
+        SampleValuesError: values are not one-dimensional, or one is not finite, or the strata are of
+            another number of values.
         ConfidenceError: not 0 < confidence < 1.
 
     Example:
@@ -113,11 +133,14 @@ def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     tail = _tail(confidence)
     if sample.size == 0:
         return _NOTHING
-    least, spread = float(sample.min()), float(np.ptp(sample))
+    groups = [sample] if strata is None else _weighted(sample, strata)
+    least = math.fsum(group.size / sample.size * float(group.min()) for group in groups)
+    spread = max(float(np.ptp(group)) for group in groups)
     if spread == 0:
         return Interval(estimate=least, low=least, high=least)
-    low, high = _unit_mean_quantiles((sample - least) / spread, (tail, 1 - tail))
-    return Interval(estimate=float(sample.mean()), low=least + spread * low, high=least + spread * high)
+    mean = float(sum(group.sum() for group in groups)) / sample.size
+    low, high = _unit_mean_quantiles([(group - group.min()) / spread for group in groups], (tail, 1 - tail))
+    return Interval(estimate=mean, low=least + spread * low, high=least + spread * high)
 
 
 def multinomial_bootstrap(
@@ -199,15 +222,31 @@ def _binomial_quantile(level: float, n: int, share: float) -> float:
     return k - 1 if k > 0 and bdtr(k - 1, n, share) >= level else k
 
 
-def _unit_mean_quantiles(unit: NDArray[np.float64], levels: tuple[float, float]) -> tuple[float, float]:
-    """Quantiles of a resample's mean, for values of which the least is 0 and the largest 1."""
-    n = unit.size
+def _weighted(sample: NDArray[np.float64], strata: Strata) -> list[NDArray[np.float64]]:
+    """The values by stratum, so scaled that their plain mean is the window's."""
+    if strata.of.size != sample.size:
+        raise SampleValuesError(problem=f"there are {sample.size} of them, and strata of {strata.of.size}")
+    scaled = sample * strata.weights
+    return [scaled[strata.of == stratum] for stratum in np.unique(strata.of)]
+
+
+def _unit_mean_quantiles(
+    groups: Sequence[NDArray[np.float64]], levels: tuple[float, float]
+) -> tuple[float, float]:
+    """Quantiles of a resample's mean, where each group is resampled on its own.
+
+    The least value of each group is 0, and the largest of all is 1.
+    """
+    n = sum(group.size for group in groups)
+    deviation = math.sqrt(sum(group.size * float(group.var()) for group in groups))
     size = max(_LATTICE, 2 ** math.ceil(math.log2(128 * math.sqrt(n))))
-    span = min(float(n), _LATTICE_SPAN * float(unit.std()) * math.sqrt(n))
-    steps = int((size - 1) // span)
-    law_of_sum = np.fft.irfft(np.fft.rfft(_lattice_law(unit * steps, size)) ** n, size)
+    steps = int((size - 1) // min(float(n), _LATTICE_SPAN * deviation))
+    spectrum = np.prod(
+        [np.fft.rfft(_lattice_law(group * steps, size)) ** group.size for group in groups], axis=0
+    )
+    law_of_sum = np.fft.irfft(spectrum, size)
     # The sum's law comes out modulo `size`: unroll it around its mean, inside what is possible.
-    centred = int(unit.sum() * steps) - size // 2
+    centred = int(sum(group.sum() for group in groups) * steps) - size // 2
     first = min(max(centred, 0), max(0, n * steps + 1 - size))
     cumulative = np.cumsum(np.roll(law_of_sum, -first))
     low, high = ((first + int((cumulative >= level).argmax())) / (steps * n) for level in levels)

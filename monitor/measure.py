@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from db.errors import RedistillError
 from db.records import LabelMeasurement, Measurement
 from monitor.divergence import js_divergence, kl_divergence, top1_agreement
-from monitor.intervals import bootstrap_mean, wilson
+from monitor.intervals import bootstrap_mean, score_interval
+from monitor.strata import Strata, effective
 
 
 class LabelNamesError(RedistillError):
@@ -22,15 +23,18 @@ def measure(
     label_names: Sequence[str],
     *,
     temperature: float,
+    strata: Strata | None = None,
 ) -> Measurement:
-    """The distance between teacher and student on one uniform sample of requests.
+    """The distance between teacher and student in a window, from a sample of its requests.
 
-    Logits are (n, classes), a column per name. Agreement and disagreements are exact counts, with
-    Wilson's interval. KL is KL(p_teacher^T || p_student^T) at `temperature` in nats, with the
-    bootstrap interval of its mean; `kl_t1` is its mean at T = 1, `js` the mean Jensen-Shannon
-    divergence at `temperature`, both in nats. Labels are the teacher's first ones, in the order of
-    `label_names`; those that no request has are left out. With no requests all but the counts is
-    NaN.
+    Logits are (n, classes), a column per name. Without `strata` the sample is uniform, otherwise every
+    request counts as much as it stands for: agreement is Σ W k / n over the strata, exactly and as a
+    double, with Wilson's interval for as many requests as would be as sure in a uniform sample. KL is
+    KL(p_teacher^T || p_student^T) at `temperature` in nats, with the bootstrap interval of its mean,
+    and the percentiles are the smallest values that so much of the window does not exceed; `kl_t1` is
+    its mean at T = 1, `js` the mean Jensen-Shannon divergence at `temperature`, both in nats. Labels are
+    the teacher's first ones, in the order of `label_names`; those that no request has are left out.
+    With no requests all but the counts is NaN.
 
     Raises:
         LabelNamesError: not one name per column.
@@ -49,19 +53,23 @@ def measure(
     agrees = top1_agreement(teacher_logits, student_logits)
     first = np.asarray(teacher_logits).argmax(axis=1)
     kl = kl_divergence(teacher_logits, student_logits, temperature)
-    p50, p95, p99 = _quantiles(kl)
-    n, agreeing = agrees.size, int(agrees.sum())
+    strata = Strata.one(agrees.size) if strata is None else strata
+    weights = strata.weights
+    p50, p95, p99 = _quantiles(kl, weights)
+    share = strata.share(agrees) if agrees.size else None
     return Measurement(
-        n=n,
-        disagreements=n - agreeing,
-        agreement=wilson(agreeing, n),
-        kl=bootstrap_mean(kl),
+        n=agrees.size,
+        disagreements=int((~agrees).sum()),
+        agreement=score_interval(math.nan if share is None else float(share), strata.n_effective),
+        exact_agreement=share,
+        kl=bootstrap_mean(kl, strata=strata),
         kl_p50=p50,
         kl_p95=p95,
         kl_p99=p99,
-        kl_t1=_mean(kl_divergence(teacher_logits, student_logits, 1.0)),
-        js=_mean(js_divergence(teacher_logits, student_logits, temperature)),
-        per_label=_by_label(first, agrees, kl, _checked_names(label_names, teacher_logits)),
+        kl_t1=_mean(kl_divergence(teacher_logits, student_logits, 1.0), weights),
+        js=_mean(js_divergence(teacher_logits, student_logits, temperature), weights),
+        per_label=_by_label(first, agrees, kl, weights, _checked_names(label_names, teacher_logits)),
+        by_stratum=tuple(np.bincount(strata.of[~agrees], minlength=len(strata.sizes)).tolist()),
     )
 
 
@@ -72,34 +80,45 @@ def _checked_names(label_names: Sequence[str], logits: ArrayLike) -> Sequence[st
     return label_names
 
 
-def _quantiles(kl: NDArray[np.float64]) -> tuple[float, float, float]:
+def _quantiles(kl: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float, float]:
     if kl.size == 0:
         return math.nan, math.nan, math.nan
-    p50, p95, p99 = np.quantile(kl, [0.5, 0.95, 0.99])
+    p50, p95, p99 = np.quantile(kl, [0.5, 0.95, 0.99], weights=weights, method="inverted_cdf")
     return float(p50), float(p95), float(p99)
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else math.nan
+def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    return float((values * weights).mean()) if values.size else math.nan
 
 
 def _by_label(
     first: NDArray[np.intp],
     agrees: NDArray[np.bool_],
     kl: NDArray[np.float64],
+    weights: NDArray[np.float64],
     label_names: Sequence[str],
 ) -> tuple[LabelMeasurement, ...]:
-    classes = len(label_names)
-    n = np.bincount(first, minlength=classes)
-    agreeing = np.bincount(first[agrees], minlength=classes)
-    kl_sum = np.bincount(first, weights=kl, minlength=classes)
     return tuple(
-        LabelMeasurement(
-            label=label_names[index],
-            n=int(n[index]),
-            share=int(n[index]) / first.size,
-            agreement=wilson(int(agreeing[index]), int(n[index])),
-            kl=float(kl_sum[index] / n[index]),
+        _of_label(
+            label_names[index],
+            agrees[first == index],
+            kl[first == index],
+            weights[first == index],
+            first.size,
         )
-        for index in np.flatnonzero(n).tolist()
+        for index in np.unique(first).tolist()
+    )
+
+
+def _of_label(
+    label: str, agrees: NDArray[np.bool_], kl: NDArray[np.float64], weights: NDArray[np.float64], n: int
+) -> LabelMeasurement:
+    total = float(weights.sum())
+    agreeing = float(weights[agrees].sum())
+    return LabelMeasurement(
+        label=label,
+        n=agrees.size,
+        share=total / n,
+        agreement=score_interval(agreeing / total, effective(weights)),
+        kl=float((weights * kl).sum()) / total,
     )

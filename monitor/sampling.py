@@ -1,15 +1,23 @@
-"""A uniform sample that is the same whatever the order, the shards or the retries.
+"""A sample that is the same whatever the order, the shards or the retries.
 
 A request is in the sample when the keyed hash of its id is among the k smallest of the window
 ("bottom-k"). The hash decides alone, so two processes that read the same requests in any order, or
 parts of them that are merged later, draw the same sample.
 
-Source: Cohen, Kaplan 2007, "Summarizing data using bottom-k sketches".
+A stratified sample takes the smallest hashes of each stratum up to a floor, and fills up with the
+smallest of the rest. How many a stratum gets depends on the hashes and the strata alone, and which of
+its requests have the small hashes is left to chance: given the sizes, it is a uniform sample without
+replacement of each stratum.
+
+Sources: Cohen, Kaplan 2007, "Summarizing data using bottom-k sketches"; Holt, Smith 1979, "Post
+stratification" (inference given the sizes).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import blake2b
+from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -18,7 +26,7 @@ from db.errors import RedistillError
 from monitor.distinct import DistinctCount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from _typeshed import SupportsRichComparison
     from numpy.typing import NDArray
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DIGEST_BYTES = 16
+_CODE_BYTES = 4  #: of the stratum, after the digest
 _COUNTED_BYTES = 8  #: of the digest, kept for every record to count the distinct ones
 _ABOVE_ALL = b"\xff" * (_DIGEST_BYTES + 1)
 
@@ -35,7 +44,7 @@ class SampleSizeError(RedistillError):
 
 
 class SampleMismatchError(RedistillError):
-    """Two samples that differ in their size or hash key cannot be merged: draw both with the same."""
+    """Two samples that differ in their size, strata or hash key cannot be merged: draw both with the same."""
 
 
 def sample(ids: Iterable[str], k: int, key: str | bytes) -> NDArray[np.intp]:
@@ -58,13 +67,23 @@ def sample(ids: Iterable[str], k: int, key: str | bytes) -> NDArray[np.intp]:
     bottom = BottomK[int](k, key, tie_break=int)
     for index, request_id in enumerate(ids):
         bottom.offer(request_id, index)
-    return np.array(bottom.items(), dtype=np.intp)
+    return np.array(bottom.draw().items, dtype=np.intp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Generic[T]):
+    """A sample of min(k, distinct) items, in the order of their hashes."""
+
+    items: tuple[T, ...]
+    strata: tuple[int, ...]  #: of each item
+    sizes: tuple[int, ...]  #: how many distinct ids were offered, by stratum
 
 
 class BottomK(Generic[T]):
-    """The same sample from a stream, with a payload per id.
+    """The same sample from a stream, with a payload per id, and stratified if wanted.
 
-    Holds at most 2k payloads, and what `DistinctCount` does for the count of distinct ids.
+    Holds at most 2k payloads, with floors 3k, and what `DistinctCount` does for the count of distinct
+    ids. An id that comes in several strata belongs to the first of them.
 
     Args:
         k: the size of the sample, 0 or more.
@@ -74,6 +93,9 @@ class BottomK(Generic[T]):
             that the order of the offers never matters. Payloads for which it is equal must be
             interchangeable.
         spill: see `DistinctCount`.
+        strata: how many there are; they are numbered from 0.
+        floor: how many of each stratum the sample holds at least, if there are so many; all floors
+            together get half of the sample at most.
 
     Raises:
         SampleSizeError: k is negative.
@@ -82,10 +104,13 @@ class BottomK(Generic[T]):
         >>> bottom = BottomK[str](2, "key", tie_break=str)
         >>> for request_id, text in [("r-1", "hi"), ("r-2", "z"), ("r-3", "b"), ("r-2", "a")]:
         ...     bottom.offer(request_id, text)
-        >>> bottom.items()
-        ('a', 'b')
-        >>> bottom.distinct
-        3
+        >>> bottom.draw()
+        Draw(items=('a', 'b'), strata=(0, 0), sizes=(3,))
+        >>> bottom = BottomK[int](4, "key", tie_break=int, strata=2, floor=1)
+        >>> for number in range(1_000):
+        ...     bottom.offer(f"r-{number}", number, stratum=number == 7)
+        >>> bottom.draw()
+        Draw(items=(646, 326, 752, 7), strata=(0, 0, 0, 1), sizes=(999, 1))
     """
 
     def __init__(
@@ -95,6 +120,8 @@ class BottomK(Generic[T]):
         *,
         tie_break: Callable[[T], SupportsRichComparison],
         spill: IO[bytes] | None = None,
+        strata: int = 1,
+        floor: int = 0,
     ) -> None:
         if k < 0:
             raise SampleSizeError(k=k)
@@ -102,8 +129,11 @@ class BottomK(Generic[T]):
         self._key = _hash_key(key)
         self._hash = blake2b(key=self._key, digest_size=_DIGEST_BYTES)
         self._tie_break = tie_break
-        self._kept: dict[bytes, T] = {}
-        self._cutoff = _ABOVE_ALL
+        self._floor = min(floor, k // (2 * strata))
+        self._code_bits = (strata - 1).bit_length()
+        self._codes = [code.to_bytes(_CODE_BYTES) for code in range(strata)]
+        self._kept: dict[bytes, T] = {}  #: by digest and code
+        self._cutoffs = [_ABOVE_ALL] * strata
         self._seen = DistinctCount(spill)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,63 +144,119 @@ class BottomK(Generic[T]):
         vars(self).update(state)
         self._hash = blake2b(key=self._key, digest_size=_DIGEST_BYTES)
 
-    def offer(self, request_id: str, payload: T) -> None:
+    def offer(self, request_id: str, payload: T, stratum: int = 0) -> None:
         """Take one record into account."""
-        for _, digest in self.admit([request_id]):
-            self.keep(digest, payload)
+        for _, mark in self.admit([request_id], [stratum]):
+            self.keep(mark, payload)
 
-    def admit(self, request_ids: Iterable[str]) -> list[tuple[int, bytes]]:
-        """Count several, and say which of them may be in the sample: their indices and keyed hashes.
+    def admit(
+        self, request_ids: Sequence[str], strata: Sequence[int] | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Count several, and say which of them may be in the sample: their indices and marks.
 
         Whoever asks hands the payloads of these to `keep`: so those of the others need not be made.
+        Without `strata` all are of the first.
         """
         copy, digests = self._hash.copy, []
         for request_id in request_ids:
             keyed = copy()
             keyed.update(request_id.encode("utf-8", "surrogatepass"))
             digests.append(keyed.digest())
-        self._seen.add(b"".join([digest[:_COUNTED_BYTES] for digest in digests]))
-        cutoff = self._cutoff
-        return [(index, digest) for index, digest in enumerate(digests) if digest <= cutoff]
+        of = [0] * len(digests) if strata is None else strata
+        self._count(digests, of)
+        codes, cutoffs = self._codes, self._cutoffs
+        return [
+            (index, digest + codes[stratum])
+            for index, (digest, stratum) in enumerate(zip(digests, of, strict=True))
+            if digest <= cutoffs[stratum]
+        ]
 
-    def items(self) -> tuple[T, ...]:
-        """The payloads of the sample, min(k, distinct) of them, in the order of their hashes."""
-        self._shrink()
-        return tuple(self._kept.values())
+    def _count(self, digests: Sequence[bytes], strata: Sequence[int]) -> None:
+        counted = b"".join([digest[:_COUNTED_BYTES] for digest in digests])
+        if self._code_bits:
+            words = np.frombuffer(counted, dtype=np.uint64) >> np.uint64(self._code_bits)
+            counted = ((words << np.uint64(self._code_bits)) | np.array(strata, dtype=np.uint64)).tobytes()
+        self._seen.add(counted)
 
-    @property
-    def distinct(self) -> int:
-        """How many different ids were offered.
-
-        Ids are told apart by 64 bits of their hash: among a million, two are taken for one with a
-        probability of 3e-8.
-        """
-        return self._seen.total()
-
-    def merge(self, other: BottomK[T]) -> None:
-        """Take in all that another sample of the same size and key has been offered.
-
-        Raises:
-            SampleMismatchError: the other has another size or key.
-        """
-        if self._k != other._k or self._hash.digest() != other._hash.digest():
-            raise SampleMismatchError
-        self._seen.merge(other._seen)
-        for digest, payload in other._kept.items():
-            self.keep(digest, payload)
-
-    def keep(self, digest: bytes, payload: T) -> None:
-        """Take in the payload of an id with that keyed hash (see `admit`)."""
-        held = self._kept.get(digest)
-        self._kept[digest] = payload if held is None else min(held, payload, key=self._tie_break)
-        if len(self._kept) > 2 * self._k:
+    def keep(self, mark: bytes, payload: T) -> None:
+        """Take in the payload of an id with that mark (see `admit`)."""
+        held = self._kept.get(mark)
+        self._kept[mark] = payload if held is None else min(held, payload, key=self._tie_break)
+        if len(self._kept) > 2 * (self._k + self._floor * len(self._codes)):
             self._shrink()
 
+    def draw(self) -> Draw[T]:
+        """The sample of all that was offered.
+
+        Ids are told apart by the first 64 bits of their hash, less those that number the strata: of a
+        million ids in 16 strata, two are taken for one with a probability of 4e-7.
+        """
+        self._shrink()
+        payloads: dict[bytes, T] = {}
+        for mark, payload in sorted(self._kept.items(), key=itemgetter(0)):
+            digest = mark[:_DIGEST_BYTES]
+            held = payloads.get(digest)
+            payloads[digest] = payload if held is None else min(held, payload, key=self._tie_break)
+        words = np.frombuffer(b"".join(digest[:_COUNTED_BYTES] for digest in payloads), dtype=np.uint64)
+        sizes, strata = self._seen.by_code(self._code_bits, words)
+        chosen = self._chosen(strata)
+        items = tuple(payloads.values())
+        return Draw(
+            items=tuple(items[index] for index in chosen),
+            strata=tuple(int(strata[index]) for index in chosen),
+            sizes=tuple(sizes[: len(self._codes)].tolist()),
+        )
+
+    def merge(self, other: BottomK[T]) -> None:
+        """Take in all that another sample of the same size, strata and key has been offered.
+
+        Raises:
+            SampleMismatchError: the other has another size, strata or key.
+        """
+        if self._design != other._design:
+            raise SampleMismatchError
+        self._seen.merge(other._seen)
+        for mark, payload in other._kept.items():
+            self.keep(mark, payload)
+
+    @property
+    def _design(self) -> tuple[object, ...]:
+        return self._k, self._floor, len(self._codes), self._hash.digest()
+
+    def _chosen(self, strata: NDArray[np.intp]) -> list[int]:
+        """Indices of the first `floor` of each stratum, and of the first others up to k."""
+        n, of_floors, others = [0] * len(self._codes), list[int](), list[int]()
+        for index, stratum in enumerate(strata.tolist()):
+            (of_floors if n[stratum] < self._floor else others).append(index)
+            n[stratum] += 1
+        return sorted(of_floors + others[: self._k - len(of_floors)])
+
     def _shrink(self) -> None:
-        smallest = sorted(self._kept)[: self._k]
-        if len(self._kept) >= self._k:
-            self._cutoff = smallest[-1] if smallest else b""
-        self._kept = {digest: self._kept[digest] for digest in smallest}
+        """Keep the k smallest digests, and of each stratum the `floor` smallest."""
+        digests: list[bytes] = []
+        of_stratum: dict[bytes, list[bytes]] = {code: [] for code in self._codes}
+        for mark in sorted(self._kept):
+            digest, code = mark[:_DIGEST_BYTES], mark[_DIGEST_BYTES:]
+            of_stratum[code].append(digest)
+            if len(digests) < self._k and (not digests or digests[-1] != digest):
+                digests.append(digest)
+        overall = _last(digests, self._k)
+        self._cutoffs = [
+            max(overall, _last(of_it[: self._floor], self._floor)) for of_it in of_stratum.values()
+        ]
+        self._kept = {
+            digest + code: self._kept[digest + code]
+            for (code, of_it), cutoff in zip(of_stratum.items(), self._cutoffs, strict=True)
+            for digest in of_it
+            if digest <= cutoff
+        }
+
+
+def _last(digests: Sequence[bytes], wanted: int) -> bytes:
+    """The cutoff that keeps `wanted` digests, of which these are the smallest."""
+    if len(digests) < wanted:
+        return _ABOVE_ALL
+    return digests[-1] if digests else b""
 
 
 def _hash_key(key: str | bytes) -> bytes:

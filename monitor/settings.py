@@ -63,6 +63,7 @@ class MonitorSection(Section):
     lateness: Duration = timedelta(minutes=10)
     catch_up: Duration = timedelta(hours=24)
     sample_size: Annotated[int, Field(ge=1)] = 10_000
+    label_floor: Annotated[int, Field(ge=0)] = 150  #: of each recorded student label; 0: a uniform sample
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
     archive: Path = Path("archive")

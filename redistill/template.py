@@ -17,6 +17,7 @@ every = {every}  # a cycle looks at the traffic of so long a window
 lateness = "10m"  # how long after its end a window's traffic may still arrive
 catch_up = "24h"  # a window that was missed longer ago is skipped
 sample_size = 10000  # requests of a window that both models score
+label_floor = 150  # at least so many of each label that the log records; 0: a uniform sample
 min_samples = 1000  # with fewer there is no verdict
 archive = "archive"  # where the samples lie; they are what a candidate is trained on
 archive_days = 30

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 from db.records import (
     Archive,
@@ -12,6 +13,7 @@ from db.records import (
     Measurement,
     Reject,
     Slot,
+    Stratum,
     Traffic,
 )
 from db.states import CycleStatus
@@ -41,6 +43,7 @@ def make_measurement(
         n=n,
         disagreements=disagreements,
         agreement=agreement,
+        exact_agreement=Fraction(n - disagreements, n),
         kl=make_interval(kl),
         kl_p50=kl / 2,
         kl_p95=kl * 3,
@@ -53,6 +56,7 @@ def make_measurement(
             )
             for label in labels
         ),
+        by_stratum=(disagreements,),
     )
 
 
@@ -64,6 +68,7 @@ def make_traffic(
         n_sampled=n_sampled,
         n_rejected=sum(reject.n for reject in rejects),
         rejects=rejects,
+        strata=(Stratum(label=None, n_seen=n_seen, n=n_sampled),),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Table
 
 from db.migrate import upgrade
 from db.session import connect
-from db.tables import class_metrics, cycles, rejects
+from db.tables import class_metrics, cycles, rejects, strata
 from redistill.settings import Settings
 from tests.cycles import stored
 from tests.site import Site
@@ -51,6 +51,7 @@ def measured(engine: Engine) -> dict[tuple[datetime, str], dict[str, Any]]:
         (cycle["window_end"], cycle["student_version"]): {
             **{name: cycle[name] for name in MEASURED},
             "labels": _parts(engine, class_metrics, cycle["id"]),
+            "strata": _parts(engine, strata, cycle["id"]),
             "rejects": _parts(engine, rejects, cycle["id"]),
         }
         for cycle in stored(engine, cycles)

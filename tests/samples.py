@@ -7,6 +7,7 @@ import numpy as np
 from db.records import Slot
 from monitor.archive import ScoredSample
 from monitor.sources.request import Request
+from monitor.strata import Strata
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -26,6 +27,8 @@ def make_sample(n: int = 3, *, end: datetime = TEN, monitor: str = "prod", seed:
             )
             for row in range(n)
         ),
+        strata=Strata.one(n),
+        stratum_labels=(None,),
         teacher_logits=rng.normal(size=(n, 2)).astype(np.float32),
         student_logits=rng.normal(size=(n, 2)).astype(np.float32),
     )
@@ -33,9 +36,13 @@ def make_sample(n: int = 3, *, end: datetime = TEN, monitor: str = "prod", seed:
 
 def same(one: ScoredSample, other: ScoredSample) -> bool:
     logits = ("teacher_logits", "student_logits")
+    strata = [(tuple(each.strata.sizes), each.strata.of.tolist()) for each in (one, other)]
     plain = [
-        {name: value for name, value in vars(each).items() if name not in logits} for each in (one, other)
+        {name: value for name, value in vars(each).items() if name not in {*logits, "strata"}}
+        for each in (one, other)
     ]
-    return plain[0] == plain[1] and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in logits
+    return (
+        plain[0] == plain[1]
+        and strata[0] == strata[1]
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in logits)
     )

@@ -14,7 +14,7 @@ from db.records import Slot
 from monitor.schedule import make_trigger, slots_between
 from redistill.settings import Settings, load
 from tests.receiver import SECRET
-from tests.world import Utterance, World, utterances
+from tests.world import LABELS, Utterance, World, utterances
 
 MONITOR: Final = "mangaassist"
 REQUESTS: Final = 300  #: usable ones in a window
@@ -211,7 +211,13 @@ def _lines(chosen: list[Utterance], index: int, start: datetime, every: timedelt
     """Requests in their order of time, one of them twice, and some lines that nobody can use."""
     for number, each in enumerate(chosen):
         time = start + every * number / len(chosen)
-        row = {"id": f"r-{index}-{number}", "time": time.isoformat(), "text": each.text}
+        recorded = LABELS[0] if number % 10 else each.label
+        row = {
+            "id": f"r-{index}-{number}",
+            "time": time.isoformat(),
+            "text": each.text,
+            "student_label": recorded,
+        }
         yield json.dumps(row)
         if number == 0:
             yield json.dumps(row)

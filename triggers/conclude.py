@@ -137,6 +137,7 @@ def _point(claim: Claim, result: CycleResult, status: CycleStatus) -> CyclePoint
         student_version=result.student_version,
         n=measured.n if measured else None,
         disagreements=measured.disagreements if measured else None,
+        agreement=measured.exact_agreement if measured else None,
         kl=measured.kl.estimate if measured else None,
         kl_t1=measured.kl_t1 if measured else None,
         js=measured.js if measured else None,

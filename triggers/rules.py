@@ -44,9 +44,10 @@ def replay(rule: Rule, history: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
     """What `rule` said at each cycle of `history`, oldest window first.
 
     A cycle is evaluated for a rule when its status says so and the rule's metric is a finite number.
-    Agreement is compared as the rational (n - disagreements) / n with the threshold's decimal, so that a tie
-    is a tie at every n. The other metrics are doubles and are compared with the double nearest to the
-    threshold, so that a value written as 0.1 ties with a threshold written as 0.1. A tie is not a breach.
+    Agreement is compared as a rational, (n - disagreements) / n or what a stratified sample gives, with
+    the threshold's decimal, so that a tie is a tie at every n. The other metrics are doubles and are compared
+    with the double nearest to the threshold, so that a value written as 0.1 ties with a threshold written as
+    0.1. A tie is not a breach.
 
     The streak counts breached evaluated cycles in a row of one (teacher, student) pair. Which pair an
     unevaluated cycle would have had plays no part.
@@ -84,6 +85,8 @@ def _value(metric: Metric, point: CyclePoint) -> Fraction | float | None:
 
 
 def _agreement(point: CyclePoint) -> Fraction | None:
+    if point.agreement is not None:
+        return point.agreement
     if not point.n or point.disagreements is None:
         return None
     return Fraction(point.n - point.disagreements, point.n)

@@ -1,6 +1,6 @@
 """A window's sample from a request log in objects: the files of a folder, or what lies in a bucket."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -10,8 +10,8 @@ from db.records import ObjectVersion, Reject
 from db.states import RejectReason
 from monitor.cores import usable_cores
 from monitor.settings import ObjectsSection
-from monitor.sources.port import WindowSample, window_sample
-from monitor.sources.reading import ObjectRead, Task, read_all
+from monitor.sources.port import LabelStrata, WindowSample, window_sample
+from monitor.sources.reading import ObjectRead, Part, Task, read_all
 from monitor.sources.store import ObjectStore, TrafficObject
 from monitor.sources.tally import RejectCounts, Window
 from monitor.stop import Stopped
@@ -62,7 +62,7 @@ class ObjectsSource:
         self._elsewhere: dict[str, _Elsewhere] = {}
 
     def read_window(
-        self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped
+        self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped, floor: int = 0
     ) -> WindowSample:
         """See `TrafficSource`. A broken object is a reject and stops nothing.
 
@@ -74,14 +74,29 @@ class ObjectsSource:
         window = Window(start=window_start, end=window_end)
         listed = self._store.list(window)
         known = {each.name: known for each in listed if (known := self._known(each, window))}
-        task = Task(store=self._store, section=self._section, labels=self._labels, window=window, k=k)
+        strata = LabelStrata(self._labels, floor)
+        task = Task(
+            store=self._store,
+            section=self._section,
+            labels=self._labels,
+            window=window,
+            k=k,
+            strata=strata,
+        )
         wanted = [each for each in listed if each.name not in known]
         with TemporaryFile() as spill:
             part = read_all(task, wanted, stopped, spill, processes=usable_cores())
-            requests, n_seen = part.bottom.items(), part.bottom.distinct
-        self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone are forgotten
-        for read in part.reads:
-            self._remember(read, window)
+            self._elsewhere = {
+                name: self._elsewhere[name] for name in known
+            }  # those that are gone: forgotten
+            for read in part.reads:
+                self._remember(read, window)
+            objects = tuple(map(_version, listed)) if self._consumed is not None else ()
+            return window_sample(part.bottom, strata, self._rejects(window, listed, part, known), objects)
+
+    def _rejects(
+        self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _Elsewhere]
+    ) -> tuple[Reject, ...]:
         found = {read.each.name: read.rejects for read in part.reads}
         found |= {name: elsewhere.rejects for name, elsewhere in known.items()}
         rejects = RejectCounts()
@@ -89,8 +104,7 @@ class ObjectsSource:
             rejects.update(found[each.name])
         if self._consumed is not None:
             rejects.update(self._late(window, listed, part.reads))
-        objects = tuple(map(_version, listed)) if self._consumed is not None else ()
-        return window_sample(requests, n_seen, rejects.in_order(), objects)
+        return rejects.in_order()
 
     def _known(self, each: TrafficObject, window: Window) -> _Elsewhere | None:
         found = self._elsewhere.get(each.name)

@@ -20,7 +20,7 @@ from monitor.sampling import BottomK
 from monitor.settings import ObjectsSection
 from monitor.sources.formats import Decoded, Found, reader
 from monitor.sources.lines import LongLine
-from monitor.sources.port import new_bottom
+from monitor.sources.port import LabelStrata
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request
 from monitor.sources.store import BrokenObjectError, ObjectStore, TrafficObject
@@ -67,6 +67,11 @@ class Task:
     labels: Collection[str]
     window: Window
     k: int
+    strata: LabelStrata
+
+    def bottom(self, spill: IO[bytes] | None = None) -> BottomK[Request]:
+        """An empty sample; `spill`: see `DistinctCount`."""
+        return self.strata.bottom(self.k, self.section.key, spill)
 
     def read(
         self, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes] | None = None
@@ -76,7 +81,7 @@ class Task:
         Raises:
             StoppedError: `stopped`, which is asked every 256 KiB, said so.
         """
-        bottom = new_bottom(self.k, self.section.key, spill)
+        bottom = self.bottom(spill)
         read_object = reader(self.section, RecordParser(self.section, self.labels))
 
         def read(each: TrafficObject) -> ObjectRead:
@@ -86,7 +91,7 @@ class Task:
                     for batch in read_object(file):
                         if stopped():
                             raise StoppedError
-                        _take(batch, tally, bottom)
+                        _take(batch, tally, bottom, self.strata)
             except BrokenObjectError as broken:
                 tally.refuse(broken.reason, None, broken.example_hash)
                 intact = False
@@ -102,13 +107,14 @@ class Task:
         return Part(reads=tuple(map(read, objects)), bottom=bottom)
 
 
-def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request]) -> None:
+def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], strata: LabelStrata) -> None:
     if isinstance(batch, Decoded):
         times = [row.time for row in batch.rows]
         inside = tally.takes_all(times, batch.lines[0])
         if inside:
-            for index, digest in bottom.admit([str(row.id) for row in batch.rows]):
-                bottom.keep(digest, batch.rows[index].as_request())
+            of = [strata.of(row.student_label) for row in batch.rows] if strata.floor else None
+            for index, mark in bottom.admit([str(row.id) for row in batch.rows], of):
+                bottom.keep(mark, batch.rows[index].as_request())
         if inside is not None:
             return
     for record, raw in batch:
@@ -116,7 +122,7 @@ def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request]) 
             example = raw.sha256 if isinstance(raw, LongLine) else sha256(raw).hexdigest()
             tally.refuse(record.reason, record.time, example)
         elif tally.takes(record.time, cast("bytes", raw)):
-            bottom.offer(record.id, record)
+            bottom.offer(record.id, record, strata.of(record.student_label))
 
 
 def read_all(
@@ -168,7 +174,7 @@ def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]
 
 
 def _merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
-    bottom, reads = new_bottom(task.k, task.section.key, spill), list[ObjectRead]()
+    bottom, reads = task.bottom(spill), list[ObjectRead]()
     for each in parts:
         bottom.merge(each.bottom)
         reads += each.reads

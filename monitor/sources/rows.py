@@ -33,7 +33,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, S
 from db.errors import RedistillError
 from db.session import without_password
 from monitor.settings import SqlTraffic
-from monitor.sources.port import WindowSample, new_bottom, window_sample
+from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal
 from monitor.sources.store import TrafficUnavailableError
@@ -63,11 +63,12 @@ class TableSource:
 
     def __init__(self, section: SqlTraffic, labels: Collection[str]) -> None:
         self._section = section
+        self._labels = labels
         self._parser = RecordParser(section, labels)
         self._engine = _engine(section)
 
     def read_window(
-        self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped
+        self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped, floor: int = 0
     ) -> WindowSample:
         """See `TrafficSource`.
 
@@ -77,9 +78,9 @@ class TableSource:
             StoppedError: `stopped`, which is asked every 10,000 rows, said so.
         """
         window = Window(start=window_start, end=window_end)
-        tally = ObjectTally(window, self._section.table)
+        tally, strata = ObjectTally(window, self._section.table), LabelStrata(self._labels, floor)
         with TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
-            bottom = new_bottom(k, self._section.key, spill)
+            bottom = strata.bottom(k, self._section.key, spill)
             for page in self._pages(connection, window):
                 if stopped():
                     raise StoppedError
@@ -89,9 +90,8 @@ class TableSource:
                     if isinstance(record, Refusal):
                         tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
                     elif tally.takes(record.time, raw):
-                        bottom.offer(record.id, record)
-            requests, n_seen = bottom.items(), bottom.distinct
-        return window_sample(requests, n_seen, tally.finish(window_start))
+                        bottom.offer(record.id, record, strata.of(record.student_label))
+            return window_sample(bottom, strata, tally.finish(window_start))
 
     def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
         columns = self._columns(connection)

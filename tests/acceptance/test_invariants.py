@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from db import history, leases, ledger, queue
+from db import history, leases, ledger, queue, tables
 from db.records import Claim, CycleResult, Delivery, Evaluation, Job, Metric, NewJob, Reject, Slot
 from db.session import connect, reading, writing
 from db.states import (
@@ -51,6 +52,7 @@ from monitor.measure import measure
 from monitor.models import fingerprint
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
+from monitor.strata import Strata
 from redistill import assembly
 from redistill.progress import show_nothing
 from redistill.settings import Settings
@@ -159,7 +161,8 @@ def shuffled(site: Site, folder: Path) -> Path:
 
 def without_objects(found: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """Without what says in which file a broken line lay; those with no time are told by neighbours."""
-    kept = ["n_seen", "n_sampled", "n_disagreements", "agreement", "kl", "js", "labels", "archive_sha256"]
+    kept = ["n_seen", "n_sampled", "n_disagreements", "agreement", "kl", "js", "labels", "strata"]
+    kept.append("archive_sha256")
     return {key: {name: row[name] for name in kept} for key, row in found.items()}
 
 
@@ -172,7 +175,7 @@ def after(calls: int) -> Stopped:
 
 
 @pytest.mark.parametrize(
-    "table", ["class_metrics", "rejects", "rule_outcomes", "jobs", "incidents", "deliveries"]
+    "table", ["class_metrics", "strata", "rejects", "rule_outcomes", "jobs", "incidents", "deliveries"]
 )
 def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engine, table: str) -> None:
     """Whichever of its writes the database refuses, none is there; the next attempt writes them all."""
@@ -186,7 +189,7 @@ def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engi
     mend_inserts(engine, table)
     cycle.conclude_claim(claim, drifted())
     assert changed(before, everything(engine)) == {
-        "cycles", "class_metrics", "rejects", "rule_outcomes", "jobs", "incidents", "deliveries"
+        "cycles", "class_metrics", "strata", "rejects", "rule_outcomes", "jobs", "incidents", "deliveries"
     }  # fmt: skip
 
 
@@ -400,6 +403,7 @@ def test_invariant_6_a_candidate_is_judged_as_the_incumbent_was(repaired: Repair
         sample.student_logits[kept],
         sample.labels,
         temperature=sample.temperature,
+        strata=Strata(sizes=sample.strata.sizes, of=sample.strata.of[kept]),
     )
     incumbent = evaluated(repaired.engine, job["student_version"], gates.CONDEMNED)
     assert incumbent["agreement"] == (daemons.agreement.estimate, daemons.n)
@@ -482,7 +486,11 @@ def test_invariant_8_a_cycle_follows_from_its_archive(repaired: Repaired) -> Non
     for cycle in stored(repaired.engine, cycles):
         sample = archive.read(cycle["archive"], sha256=cycle["archive_sha256"])
         found = measure(
-            sample.teacher_logits, sample.student_logits, sample.labels, temperature=cycle["temperature"]
+            sample.teacher_logits,
+            sample.student_logits,
+            sample.labels,
+            temperature=cycle["temperature"],
+            strata=sample.strata,
         )
         assert (sample.teacher_version, sample.student_version) == (
             cycle["teacher_version"],
@@ -495,6 +503,19 @@ def test_invariant_8_a_cycle_follows_from_its_archive(repaired: Repaired) -> Non
             assert (interval.estimate, interval.low, interval.high) == stored_interval
         for name in ("kl_p50", "kl_p95", "kl_p99", "kl_t1", "js"):
             assert getattr(found, name) == cycle[name]
+        strata = {
+            row["student_label"]: row
+            for row in stored(repaired.engine, tables.strata)
+            if row["cycle_id"] == cycle["id"]
+        }
+        assert len(strata) == 6
+        total = sum(
+            Fraction(row["n_seen"] * (row["n"] - row["n_disagreements"]), row["n"]) for row in strata.values()
+        )
+        assert Fraction(cycle["agreement_exact"]) == total / cycle["n_seen"] == found.exact_agreement
+        assert dict(zip(sample.stratum_labels, sample.strata.sizes, strict=True)) == {
+            label: row["n_seen"] for label, row in strata.items()
+        }
         by_label = {
             row["label"]: row
             for row in stored(repaired.engine, class_metrics)

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from monitor.archive import ArchiveReadError, ArchiveWriteError, expire, read, write
+from monitor.archive import ArchiveReadError, ArchiveWriteError, expire, read, without, write
 from monitor.sources.request import Request
+from monitor.strata import Strata
 from tests.samples import HOUR, TEN, make_sample, same
 
 
@@ -66,10 +67,44 @@ def test_the_file_has_the_name_of_the_slot_and_the_documented_lines(tmp_path: Pa
         "student_version": "s" * 64,
         "temperature": 3.0,
         "n": 2,
+        "strata": [{"student_label": None, "n_seen": 2}],
     }
-    assert first.keys() == {"id", "time", "text", "text_sha256", "teacher_logits", "student_logits"}
+    assert first.keys() == {
+        "id",
+        "time",
+        "text",
+        "text_sha256",
+        "stratum",
+        "weight",
+        "teacher_logits",
+        "student_logits",
+    }
+    assert (first["stratum"], first["weight"]) == (0, 1.0)
     assert first["time"] == "2026-11-24T09:59:59.999999Z"
     assert first["text_sha256"] == hashlib.sha256("où? ☕\n0".encode()).hexdigest()
+
+
+def test_the_design_of_a_stratified_sample_is_kept(tmp_path: Path) -> None:
+    strata = Strata(sizes=(900, 100), of=np.array([0, 1, 0, 1]))
+    sample = replace(make_sample(4), strata=strata, stratum_labels=(None, "faq"))
+    written = write(tmp_path, sample)
+    assert same(read(written.uri), sample)
+    lines = gzip.decompress(Path(written.uri).read_bytes()).splitlines()
+    assert [orjson.loads(line)["weight"] for line in lines[1:]] == pytest.approx([1.8, 0.2, 1.8, 0.2])
+    (_, second, *_) = sample.requests
+    assert read(written.uri).strata.sizes == (900, 100)
+    left = without(read(written.uri), {second.id})
+    assert (left.strata.of.tolist(), left.strata.sizes) == ([0, 0, 1], (900, 100))
+
+
+def test_an_archive_from_before_samples_were_stratified_is_of_a_uniform_one(tmp_path: Path) -> None:
+    written = write(tmp_path, make_sample(3))
+    header, *rows = map(orjson.loads, gzip.decompress(Path(written.uri).read_bytes()).splitlines())
+    del header["strata"]
+    for row in rows:
+        del row["stratum"], row["weight"]
+    Path(written.uri).write_bytes(gzip.compress(b"\n".join(map(orjson.dumps, [header, *rows]))))
+    assert same(read(written.uri), make_sample(3))
 
 
 def test_the_same_sample_gives_the_same_bytes_and_replaces_itself(tmp_path: Path) -> None:

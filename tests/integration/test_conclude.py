@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -17,7 +18,17 @@ from db.errors import LeaseLostError
 from db.records import CycleResult, Reject
 from db.session import writing
 from db.states import JobDecision, JobStatus, OrderReason, RejectReason, Severity, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, deliveries, incidents, jobs, metadata, rejects, rule_outcomes
+from db.tables import (
+    class_metrics,
+    cycles,
+    deliveries,
+    incidents,
+    jobs,
+    metadata,
+    rejects,
+    rule_outcomes,
+    strata,
+)
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, seized, stored, taken
 from tests.factories import (
     START,
@@ -76,6 +87,16 @@ def end_job(run: Cycles, status: JobStatus, decision: JobDecision | None = None,
         queue.finish(connection, job, status, now=due_at(index), decision=decision)
 
 
+def test_the_exact_agreement_of_a_stratified_sample_is_remembered(run: Cycles) -> None:
+    """Two cycles a hair below the threshold, by weights alone, are a streak of two; a tie is none."""
+    below = Fraction(19, 20) - Fraction(1, 10**30)
+    for index, share in enumerate((below, below, Fraction(19, 20))):
+        measurement = replace(make_measurement(disagreements=1), exact_agreement=share)
+        run.conclude(index, make_result(measurement=measurement))
+    streaks = [row["streak"] for row in stored(run.engine, rule_outcomes) if row["rule"] == "low-agreement"]
+    assert streaks == [1, 2, 0]
+
+
 # --- verdicts --------------------------------------------------------------------------------------------
 
 
@@ -94,6 +115,10 @@ def test_a_healthy_cycle_is_written_and_has_no_effect(run: Cycles) -> None:
         ("order_tracking", 2_750),
     ]
     assert [(row["reason"], row["n"]) for row in stored(run.engine, rejects)] == [("no_id", 40)]
+    assert [
+        (row["student_label"], row["n_seen"], row["n"], row["n_disagreements"])
+        for row in stored(run.engine, strata)
+    ] == [("", 50_000, 5_500, 143)]
     assert [
         (row["rule"], row["breached"], row["streak"], row["fired"], row["reason"])
         for row in stored(run.engine, rule_outcomes)
@@ -483,7 +508,7 @@ def refusing(engine: Engine, verb: str, table: str, *, at_commit: bool = False) 
 def effects(run: Cycles) -> dict[str, int]:
     return {
         table.name: len(stored(run.engine, table))
-        for table in (class_metrics, rejects, rule_outcomes, jobs, incidents, deliveries)
+        for table in (class_metrics, strata, rejects, rule_outcomes, jobs, incidents, deliveries)
     }
 
 
@@ -492,6 +517,7 @@ def effects(run: Cycles) -> dict[str, int]:
     [
         ("UPDATE", "cycles"),
         ("INSERT", "class_metrics"),
+        ("INSERT", "strata"),
         ("INSERT", "rejects"),
         ("INSERT", "rule_outcomes"),
         ("INSERT", "jobs"),
@@ -513,6 +539,7 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
     run.conclude_claim(claim, result)
     assert effects(run) == {
         "class_metrics": 2,
+        "strata": 1,
         "rejects": 1,
         "rule_outcomes": 2,
         "jobs": 1,

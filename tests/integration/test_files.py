@@ -100,7 +100,7 @@ def test_an_empty_folder_or_window_has_nothing_and_is_no_error(tmp_path: Path) -
     assert read(tmp_path).traffic.n_seen == 0
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "blank").write_bytes(b"\n\r\n  \n")
-    assert read(tmp_path) == WindowSample(requests=(), traffic=read(tmp_path).traffic)
+    assert read(tmp_path) == WindowSample(requests=(), of_strata=(), traffic=read(tmp_path).traffic)
     assert read(tmp_path).traffic.rejects == ()
 
 

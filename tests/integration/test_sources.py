@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,42 @@ def test_the_sample_is_the_smallest_keyed_hashes_of_the_windows_ids(log: Log) ->
     ]
     assert (found.traffic.n_seen, found.traffic.n_sampled) == (len(inside), 50)
     assert {request.text for request in found.requests} <= {row.text for row in inside}
+
+
+def test_a_stratified_sample_holds_each_recorded_label_and_tells_its_share(log: Log) -> None:
+    """Of 450 requests 20 are "promotion", 10 without a label; an id with two labels is of the first."""
+    rows = [Row(id=f"r-{number}", minutes=number / 9, label="faq") for number in range(450)]
+    rows[:200:10] = [replace(row, label="promotion") for row in rows[:200:10]]
+    rows[200:210] = [replace(row, label=None) for row in rows[200:210]]
+    rows.append(replace(rows[0], label="faq", minutes=55))
+    log.write(rows)
+    found = log.open().read_window(TEN, ELEVEN, k=60, floor=8, stopped=never_stopped)
+    assert found.traffic.n_seen == 450
+    assert {each.label: each.n_seen for each in found.traffic.strata} == {
+        None: 10,
+        "faq": 421,
+        "promotion": 19,
+    }
+    labels = [found.traffic.strata[each].label for each in found.of_strata]
+    assert {each.label: each.n for each in found.traffic.strata} == {
+        label: labels.count(label) for label in (None, "faq", "promotion")
+    }
+    assert (labels.count(None), labels.count("promotion")) == (8, 8)
+    assert len(labels) == 60
+    of_window = [(row.id or "", row.label) for row in rows[:450]]
+    of_window[0] = ("r-0", "faq")
+    for label in (None, "faq", "promotion"):
+        ids = [row_id for row_id, of in of_window if of == label]
+        drawn = [ids[index] for index in sample(ids, labels.count(label), "redistill")]
+        sampled = zip(found.requests, labels, strict=True)
+        assert [request.id for request, of in sampled if of == label] == drawn
+
+
+def test_without_recorded_labels_a_floor_changes_nothing(log: Log) -> None:
+    log.write(ROWS)
+    found = log.open().read_window(TEN, ELEVEN, k=50, floor=10, stopped=never_stopped)
+    assert found == read(log, k=50)
+    assert [(each.label, each.n) for each in found.traffic.strata] == [(None, 50)]
 
 
 def test_reading_twice_or_with_another_source_gives_the_same(log: Log) -> None:

@@ -1,6 +1,7 @@
 """What one sample says about the distance between teacher and student."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from db.records import Interval, Measurement
 from monitor.divergence import LogitsError, js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean, wilson
 from monitor.measure import LabelNamesError, measure
+from monitor.strata import Strata
 
 NAMES = ("faq", "escalation", "chitchat")
 Logits = NDArray[np.float64]
@@ -102,13 +104,41 @@ def test_nineteen_of_twenty_agreeing_is_ninety_five_hundredths_exactly() -> None
     student[0] = [0.0, 1.0, 0.0]
     found = measure(teacher, student, NAMES, temperature=3.0)
     assert (found.n, found.disagreements, found.agreement.estimate) == (20, 1, 0.95)
+    assert found.exact_agreement == Fraction(19, 20)
+
+
+@given(
+    arrays(np.float64, st.tuples(st.just(2), st.integers(1, 25), st.just(3)), elements=st.floats(-9, 9)),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40)), min_size=25, max_size=25),
+)
+def test_a_request_counts_as_much_as_it_stands_for(
+    both: NDArray[np.float64], strata: list[tuple[int, int]]
+) -> None:
+    """Agreement, KL and shares are those of a window in which each sampled request lies N / n times."""
+    of = np.array([stratum for stratum, _ in strata][: both.shape[1]])
+    n = np.bincount(of, minlength=3)
+    times = np.array([1 + strata[index][1] for index in range(3)])
+    found = measure(
+        both[0], both[1], NAMES, temperature=3.0, strata=Strata(sizes=(n * times).tolist(), of=of)
+    )
+    window = np.repeat(both, times[of], axis=1)
+    whole = measure(window[0], window[1], NAMES, temperature=3.0)
+    assert found.exact_agreement == whole.exact_agreement
+    assert found.kl.estimate == pytest.approx(whole.kl.estimate, abs=1e-12)
+    assert found.js == pytest.approx(whole.js, abs=1e-12)
+    assert found.agreement.low <= whole.agreement.estimate <= found.agreement.high
+    assert sum(found.by_stratum) == found.disagreements
+    for label, same in zip(found.per_label, whole.per_label, strict=True):
+        assert label.share == pytest.approx(same.share)
+        assert label.agreement.estimate == pytest.approx(same.agreement.estimate)
+        assert label.kl == pytest.approx(same.kl, abs=1e-12)
 
 
 def test_every_number_is_a_plain_python_number(measured: Measurement) -> None:
     """They go to SQL and JSON, which do not know numpy's."""
     for record in (measured, measured.agreement, *measured.per_label):
         for name, value in vars(record).items():
-            assert type(value) in {int, float, str, Interval, tuple}, name
+            assert type(value) in {int, float, str, Interval, Fraction, tuple}, name
 
 
 def test_no_requests_have_no_agreement_and_no_kl() -> None:

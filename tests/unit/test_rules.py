@@ -118,6 +118,14 @@ def test_ties_at_every_size_are_not_breaches(threshold: str) -> None:
         assert evaluate(rule, [replace(tie, disagreements=per_twenty * m + 1)]).breached, m
 
 
+def test_the_agreement_of_a_stratified_sample_is_what_it_stands_for() -> None:
+    """Counted as it lies, 50 of 200 disagree; weighted it is a tie, or a breach by one part in 10^12."""
+    point = make_point(n=200, disagreements=50)
+    assert not evaluate(LOW_AGREEMENT, [replace(point, agreement=Fraction(19, 20))]).breached
+    below = Fraction(19, 20) - Fraction(1, 10**12)
+    assert evaluate(LOW_AGREEMENT, [replace(point, agreement=below)]).breached
+
+
 def test_a_float32_mean_would_get_those_ties_wrong() -> None:
     """The trap is real: this is why counts are compared and not means."""
     agrees = np.ones(5_500, dtype=np.float32)

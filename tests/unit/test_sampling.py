@@ -78,7 +78,7 @@ def test_a_stream_in_any_order_gives_the_same_items(
     """Also the payload of an id that comes with several: the tie-break decides, not the order."""
     shuffled = list(records)
     shuffler.shuffle(shuffled)  # type: ignore[attr-defined] # hypothesis's own Random
-    assert drawn(records, k).items() == drawn(shuffled, k).items()
+    assert drawn(records, k).draw().items == drawn(shuffled, k).draw().items
 
 
 @given(RECORDS, SIZES)
@@ -89,7 +89,7 @@ def test_the_stream_draws_what_sample_draws(records: list[tuple[str, int]], k: i
         (ids[index], min(payload for other, payload in records if other == ids[index]))
         for index in sample(ids, k, "key")
     ]
-    assert list(drawn(records, k).items()) == expected
+    assert list(drawn(records, k).draw().items) == expected
 
 
 @given(st.lists(RECORDS, min_size=1, max_size=4), SIZES)
@@ -99,23 +99,22 @@ def test_merged_shards_equal_the_whole(shards: list[list[tuple[str, int]]], k: i
     merged = drawn([], k)
     for shard in shards:
         merged.merge(drawn(shard, k))
-    assert merged.items() == whole.items()
-    assert merged.distinct == whole.distinct
+    assert merged.draw() == whole.draw()
 
 
 @given(RECORDS, SIZES)
 def test_looking_at_the_items_changes_nothing(records: list[tuple[str, int]], k: int) -> None:
     looked_at = drawn(records[:40], k)
-    looked_at.items()
+    looked_at.draw()
     for record in records[40:]:
         looked_at.offer(record[0], record)
-    assert looked_at.items() == drawn(records, k).items()
+    assert looked_at.draw().items == drawn(records, k).draw().items
 
 
 @given(RECORDS, SIZES)
 def test_distinct_counts_ids_and_not_records(records: list[tuple[str, int]], k: int) -> None:
     """Of all ids that were offered, in the sample or not."""
-    assert drawn(records, k).distinct == len({request_id for request_id, _ in records})
+    assert sum(drawn(records, k).draw().sizes) == len({request_id for request_id, _ in records})
 
 
 def test_no_more_than_twice_the_sample_is_held() -> None:
@@ -126,10 +125,79 @@ def test_no_more_than_twice_the_sample_is_held() -> None:
         bottom.offer(f"r-{number}", number)
         held = max(held, len(bottom._kept))
     assert held == 20
-    assert len(bottom.items()) == 10
+    assert len(bottom.draw().items) == 10
 
 
-@pytest.mark.parametrize(("k", "key"), [(4, "key"), (5, "another")])
-def test_samples_of_another_size_or_key_do_not_merge(k: int, key: str) -> None:
-    with pytest.raises(SampleMismatchError, match="size or hash key"):
-        BottomK[int](5, "key", tie_break=int).merge(BottomK[int](k, key, tie_break=int))
+@pytest.mark.parametrize(
+    ("k", "key", "strata", "floor"),
+    [(41, "key", 2, 3), (40, "another", 2, 3), (40, "key", 3, 3), (40, "key", 2, 4)],
+)
+def test_samples_of_another_size_design_or_key_do_not_merge(
+    k: int, key: str, strata: int, floor: int
+) -> None:
+    other = BottomK[int](k, key, tie_break=int, strata=strata, floor=floor)
+    with pytest.raises(SampleMismatchError, match="size, strata or hash key"):
+        BottomK[int](40, "key", tie_break=int, strata=2, floor=3).merge(other)
+
+
+#: (id, payload, stratum): an id may come in several strata
+STRATIFIED = st.lists(
+    st.tuples(st.integers(0, 40).map(str), st.integers(0, 3), st.sampled_from([0, 0, 0, 1, 2])), max_size=90
+)
+FLOORS = st.integers(0, 5)
+
+
+def stratified(records: list[tuple[str, int, int]], k: int, floor: int) -> BottomK[tuple[str, int]]:
+    bottom = BottomK[tuple[str, int]](k, "key", tie_break=lambda record: record, strata=3, floor=floor)
+    for request_id, payload, stratum in records:
+        bottom.offer(request_id, (request_id, payload), stratum)
+    return bottom
+
+
+def by_brute_force(records: list[tuple[str, int, int]], k: int, floor: int) -> tuple[list[str], list[int]]:
+    """The ids and the sizes, from all of them in memory."""
+    strata: dict[str, int] = {}
+    for request_id, _, stratum in records:
+        strata[request_id] = min(stratum, strata.get(request_id, stratum))
+    by_hash = sorted(strata, key=lambda i: blake2b(i.encode(), key=b"key", digest_size=16).digest())
+    floor = min(floor, k // 6)
+    chosen = {i for s in range(3) for i in [each for each in by_hash if strata[each] == s][:floor]}
+    for each in by_hash:
+        if len(chosen) < k:
+            chosen.add(each)
+    return [each for each in by_hash if each in chosen], [list(strata.values()).count(s) for s in range(3)]
+
+
+@given(STRATIFIED, st.integers(0, 30), FLOORS)
+def test_a_stratified_sample_is_the_floors_and_the_smallest_of_the_rest(
+    records: list[tuple[str, int, int]], k: int, floor: int
+) -> None:
+    """Also where an id comes in several strata: it is of the first, and counts once."""
+    draw = stratified(records, k, floor).draw()
+    ids, sizes = by_brute_force(records, k, floor)
+    assert [request_id for request_id, _ in draw.items] == ids
+    assert list(draw.sizes) == sizes
+    for (request_id, _), stratum in zip(draw.items, draw.strata, strict=True):
+        assert stratum == min(each[2] for each in records if each[0] == request_id)
+
+
+@given(st.lists(STRATIFIED, min_size=1, max_size=4), st.integers(0, 30), FLOORS, st.randoms())
+def test_stratified_shards_in_any_order_equal_the_whole(
+    shards: list[list[tuple[str, int, int]]], k: int, floor: int, shuffler: object
+) -> None:
+    records = [record for shard in shards for record in shard]
+    shuffler.shuffle(records)  # type: ignore[attr-defined] # hypothesis's own Random
+    merged = stratified([], k, floor)
+    for shard in shards:
+        merged.merge(stratified(shard, k, floor))
+    assert merged.draw() == stratified(records, k, floor).draw()
+
+
+def test_a_rare_stratum_gets_its_floor_and_floors_get_half_of_the_sample_at_most() -> None:
+    bottom = BottomK[int](100, "key", tie_break=int, strata=4, floor=1_000)
+    for number in range(20_000):
+        bottom.offer(f"r-{number}", number, stratum=1 if number % 500 == 0 else 0)
+    draw = bottom.draw()
+    assert len(draw.items) == 100
+    assert draw.strata.count(1) == 12  # of 4 x 12 in half of 100
+    assert draw.sizes == (19_960, 40, 0, 0)
