@@ -120,4 +120,5 @@ def _point(row: Row[tuple[object, ...]]) -> CyclePoint:
         kl=row.kl,
         kl_t1=row.kl_t1,
         js=row.js,
+        serving_skew=row.serving_skew,
     )

@@ -95,6 +95,15 @@ class Stratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Whether the answers that a log recorded are those that the student gives."""
+
+    n_recorded: int  #: sampled requests whose logits the log has
+    n_rescored: int  #: of them scored by the student too
+    skew: Interval | None  #: the share with another first label; None if none was scored again
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What one sample says about the distance between teacher and student, in the whole window."""
 
@@ -110,6 +119,7 @@ class Measurement:
     js: float
     per_label: tuple[LabelMeasurement, ...]
     by_stratum: tuple[int, ...]  #: disagreements in each stratum
+    serving: Serving | None = None  #: None where recorded answers are not used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +169,7 @@ class CyclePoint:
     kl: float | None = None
     kl_t1: float | None = None
     js: float | None = None
+    serving_skew: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

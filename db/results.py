@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome
+from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome, Serving
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, objects, rejects, rule_outcomes, strata
 
@@ -106,6 +106,19 @@ def _measured(measurement: Measurement) -> dict[str, float | str]:
         "kl_p99": measurement.kl_p99,
         "kl_t1": measurement.kl_t1,
         "js": measurement.js,
+        **(_served(measurement.serving) if measurement.serving else {}),
+    }
+
+
+def _served(serving: Serving) -> dict[str, float | str]:
+    counts: dict[str, float | str] = {"n_recorded": serving.n_recorded, "n_rescored": serving.n_rescored}
+    if serving.skew is None:
+        return counts
+    return {
+        **counts,
+        "serving_skew": serving.skew.estimate,
+        "serving_skew_low": serving.skew.low,
+        "serving_skew_high": serving.skew.high,
     }
 
 

@@ -103,6 +103,7 @@ class IncidentKind(StrEnum):
     DRIFT = "drift"  #: a rule fired
     RETRAIN_TEACHER = "retrain-teacher"  #: re-distillation cannot help any more
     BLIND = "blind"  #: three or more cycles in a row were inconclusive, failed or skipped
+    SERVING_SKEW = "serving-skew"  #: what is served is not what the student answers
 
 
 class IncidentState(StrEnum):

@@ -23,6 +23,8 @@ VIEWS: Final[Mapping[str, str]] = {
     "accuracy_high macro_f1 rare_class_accuracy ece agreement kl latency_p95_ms created_at promoted_at "
     "retired_at",
     "strata_history": "monitor cycle_id window_end student_label n_seen n n_disagreements weight",
+    "serving_history": "monitor cycle_id window_end n_recorded n_rescored serving_skew serving_skew_low "
+    "serving_skew_high",
     "reject_history": "monitor cycle_id reason n example_object",
 }
 

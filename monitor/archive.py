@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from db.errors import RedistillError
 from db.records import Archive, Slot
+from monitor.recorded import NONE, Served
 from monitor.sources.request import Request
 from monitor.strata import Strata
 
@@ -55,6 +56,7 @@ class ScoredSample:
     stratum_labels: tuple[str | None, ...]  #: the recorded student label of each; None: there is none
     teacher_logits: NDArray[np.float32]  #: (n, labels)
     student_logits: NDArray[np.float32]  #: (n, labels), in the same order of labels
+    served: Served | None = None  #: where recorded answers are used
 
 
 def write(folder: Path, sample: ScoredSample) -> Archive:
@@ -118,6 +120,7 @@ def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
         strata=replace(sample.strata, of=sample.strata.of[kept]),
         teacher_logits=sample.teacher_logits[kept],
         student_logits=sample.student_logits[kept],
+        served=sample.served and _rows_of(sample.served, kept),
     )
 
 
@@ -170,7 +173,7 @@ def _lines(sample: ScoredSample) -> Iterator[bytes]:
         sample.student_logits,
         strict=True,
     )
-    for request, stratum, weight, teacher, student in rows:
+    for index, (request, stratum, weight, teacher, student) in enumerate(rows):
         row = {
             "id": request.id,
             "time": request.time,
@@ -180,8 +183,19 @@ def _lines(sample: ScoredSample) -> Iterator[bytes]:
             "weight": weight,
             "teacher_logits": np.ascontiguousarray(teacher),
             "student_logits": np.ascontiguousarray(student),
+            **({} if sample.served is None else _served(sample.labels, sample.served, index)),
         }
         yield orjson.dumps(row, option=_JSON)
+
+
+def _served(labels: tuple[str, ...], served: Served, index: int) -> dict[str, str | None]:
+    indices = (served.recorded[index], served.rescored[index])
+    recorded, rescored = (None if each == NONE else labels[each] for each in indices)
+    return {"recorded_label": recorded, "rescored_label": rescored}
+
+
+def _rows_of(served: Served, rows: list[int]) -> Served:
+    return Served(recorded=served.recorded[rows], rescored=served.rescored[rows])
 
 
 @contextmanager
@@ -242,7 +256,19 @@ def _parse(content: bytes) -> ScoredSample:
         stratum_labels=tuple(each["student_label"] for each in strata),
         teacher_logits=_logits(rows, "teacher_logits", len(labels)),
         student_logits=_logits(rows, "student_logits", len(labels)),
+        served=_parse_served(rows, labels),
     )
+
+
+def _parse_served(rows: list[dict[str, str | None]], labels: tuple[str, ...]) -> Served | None:
+    if not rows or "recorded_label" not in rows[0]:
+        return None
+    number: dict[str | None, int] = {None: NONE, **{label: index for index, label in enumerate(labels)}}
+    recorded, rescored = (
+        np.array([number[row[name]] for row in rows], dtype=np.intp)
+        for name in ("recorded_label", "rescored_label")
+    )
+    return Served(recorded=recorded, rescored=rescored)
 
 
 def _logits(rows: list[dict[str, list[float]]], name: str, n_labels: int) -> NDArray[np.float32]:

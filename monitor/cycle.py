@@ -13,9 +13,10 @@ from monitor.archive import ScoredSample
 from monitor.measure import measure
 from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
+from monitor.recorded import Served, served_logits
 from monitor.redaction import redactor
 from monitor.scoring import score
-from monitor.settings import MonitorSection, Traffic
+from monitor.settings import MonitorSection, StudentSection, Traffic
 from monitor.sources.kinds import open_source
 from monitor.sources.objects import Consumed
 from monitor.sources.port import TrafficSource, WindowSample
@@ -31,6 +32,7 @@ class CycleMeasurer:
 
     monitor: MonitorSection
     traffic: Traffic
+    student: StudentSection
     consumed: Consumed
     pairs: PairSource
     tokens_per_batch: int
@@ -74,7 +76,7 @@ class CycleMeasurer:
 
     def _score(self, claim: Claim, pair: Pair, window: WindowSample, stopped: Stopped) -> ScoredSample:
         texts = [request.text for request in window.requests]
-        student_logits = self._logits(pair.student, "student", texts, stopped)
+        student_logits, served = self._student(pair, window, stopped)
         return ScoredSample(
             slot=claim.slot,
             labels=pair.teacher.labels,
@@ -85,8 +87,22 @@ class CycleMeasurer:
             strata=window.strata,
             stratum_labels=tuple(each.label for each in window.traffic.strata),
             teacher_logits=self._logits(pair.teacher, "teacher", texts, stopped),
-            student_logits=student_logits[:, match_labels(pair.teacher, pair.student)],
+            student_logits=student_logits,
+            served=served,
         )
+
+    def _student(
+        self, pair: Pair, window: WindowSample, stopped: Stopped
+    ) -> tuple[NDArray[np.float32], Served | None]:
+        def ask(texts: Sequence[str]) -> NDArray[np.float32]:
+            return self._logits(pair.student, "student", texts, stopped)
+
+        columns = match_labels(pair.teacher, pair.student)
+        if self.student.scores == "recorded":
+            return served_logits(
+                window.requests, pair.teacher.labels, columns, rescored=self.student.rescored, score=ask
+            )
+        return ask([request.text for request in window.requests])[:, columns], None
 
     def _logits(self, model: Model, name: str, texts: Sequence[str], stopped: Stopped) -> NDArray[np.float32]:
         return score(
@@ -98,13 +114,14 @@ class CycleMeasurer:
         )
 
     def _measure(self, sample: ScoredSample) -> Measurement:
-        return measure(
+        measured = measure(
             sample.teacher_logits,
             sample.student_logits,
             sample.labels,
             temperature=self.temperature,
             strata=sample.strata,
         )
+        return replace(measured, serving=sample.served.skew(sample.strata) if sample.served else None)
 
     def _archive(self, sample: ScoredSample) -> Archive:
         redact = redactor(self.monitor)

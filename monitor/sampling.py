@@ -83,7 +83,8 @@ class BottomK(Generic[T]):
     """The same sample from a stream, with a payload per id, and stratified if wanted.
 
     Holds at most 2k payloads, with floors 3k, and what `DistinctCount` does for the count of distinct
-    ids. An id that comes in several strata belongs to the first of them.
+    ids. An id that comes in several strata belongs to the first of them, and takes a place among the
+    floor of each.
 
     Args:
         k: the size of the sample, 0 or more.

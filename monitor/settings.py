@@ -169,7 +169,10 @@ class StudentSection(Section):
     """The smaller model in service, at the start; promotions are followed from the database."""
 
     uri: Path
-    scores: Literal["model"] = "model"
+    scores: Literal["model", "recorded"] = "model"
+    rescored: Annotated[int, Field(ge=1)] = (
+        500  #: of the recorded answers of a sample, checked with the model
+    )
 
 
 class MetricsSection(Section):

@@ -47,6 +47,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
     measurer = CycleMeasurer(
         monitor=settings.monitor,
         traffic=settings.traffic,
+        student=settings.student,
         consumed=_consumed(settings, engine),
         pairs=pair_source(settings, engine),
         tokens_per_batch=settings.scoring.tokens_per_batch,

@@ -26,7 +26,7 @@ from monitor.settings import (
     WebSection,
 )
 from redistill.explain import explained, fields_at, place, unknown
-from triggers.settings import DEFAULT_RULES, Alert, LogAlert, Rule, Section
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, Alert, LogAlert, Rule, Section
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
 
@@ -84,6 +84,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then the file."""
         return env_settings, init_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recorded_answers_are_watched(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
+        student = given.get("student")
+        if "rules" not in given and isinstance(student, dict) and student.get("scores") == "recorded":
+            return {**given, "rules": (*DEFAULT_RULES, SERVING_RULE)}
+        return given
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

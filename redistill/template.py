@@ -32,6 +32,7 @@ uri = {teacher}{teacher_note}
 
 [student]
 uri = {student}{student_note}
+# scores = "recorded"  # take its answers from the log, where that has the logits; see docs/traffic.md
 
 [metrics]
 temperature = 3.0  # of the softmax in the KL divergence

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from db import history, leases, ledger, outbox, queue, results, versions
-from db.records import Claim, CyclePoint, CycleResult, Job, Lease, NewJob, RuleOutcome
+from db.records import Claim, CyclePoint, CycleResult, Job, Lease, Measurement, NewJob, RuleOutcome
 from db.session import writing
 from db.states import CycleStatus, OrderReason, Role
 from triggers import alpha, incidents, rules, verdict
@@ -141,7 +141,13 @@ def _point(claim: Claim, result: CycleResult, status: CycleStatus) -> CyclePoint
         kl=measured.kl.estimate if measured else None,
         kl_t1=measured.kl_t1 if measured else None,
         js=measured.js if measured else None,
+        serving_skew=_serving_skew(measured),
     )
+
+
+def _serving_skew(measured: Measurement | None) -> float | None:
+    serving = measured.serving if measured else None
+    return serving.skew.estimate if serving and serving.skew else None
 
 
 def _standing(connection: Connection, claim: Claim, result: CycleResult) -> _Standing:

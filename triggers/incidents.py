@@ -67,8 +67,17 @@ class Situation:
 
     @property
     def fired(self) -> list[RuleOutcome]:
-        """The outcomes that fired at this cycle."""
-        return [outcome for outcome in self.outcomes if outcome.fired]
+        """The outcomes about the student that fired at this cycle."""
+        return [outcome for outcome in self.outcomes if outcome.fired and outcome.metric != "serving_skew"]
+
+    @property
+    def on_serving(self) -> list[RuleOutcome]:
+        """The outcomes about what is served, where that was measured."""
+        return [
+            outcome
+            for outcome in self.outcomes
+            if outcome.metric == "serving_skew" and outcome.value is not None
+        ]
 
     def open_incident(self, kind: IncidentKind) -> Incident | None:
         """The firing incident of `kind`, if there is one."""
@@ -81,12 +90,13 @@ def plan(situation: Situation) -> tuple[Transition, ...]:
     `drift` opens when a rule fires, as loud as the loudest fired rule; `retrain-teacher` (critical) when a
     re-distillation was wanted and the ladder is at its end; both resolve at an evaluated healthy cycle, so
     missing data never resolves them. `blind` (error) opens at the third cycle in a row without evidence, or
-    later, and resolves at any evaluated cycle. An open incident is not opened again. A cycle that was filled
-    in behind a later one speaks of the past and changes nothing.
+    later, and resolves at any evaluated cycle. `serving-skew` opens when a rule on it fires, and resolves
+    when none is breached. An open incident is not opened again. A cycle that was filled in behind a later one
+    speaks of the past and changes nothing.
     """
     if not situation.is_latest:
         return ()
-    wanted = (_drift(situation), _retrain_teacher(situation), _blind(situation))
+    wanted = (_drift(situation), _retrain_teacher(situation), _blind(situation), _serving_skew(situation))
     return tuple(transition for transition in wanted if transition is not None)
 
 
@@ -98,7 +108,7 @@ def _drift(now: Situation) -> Transition | None:
         return None
     ordered = now.order.reason is OrderReason.ORDERED
     consequence = f"ordered: {now.order.detail}" if ordered else f"nothing ordered: {now.order.detail}"
-    return _opened(IncidentKind.DRIFT, _loudest(now), f"{describe(now.fired)}; {consequence}")
+    return _opened(IncidentKind.DRIFT, _loudest(now, now.fired), f"{describe(now.fired)}; {consequence}")
 
 
 def _retrain_teacher(now: Situation) -> Transition | None:
@@ -121,9 +131,24 @@ def _blind(now: Situation) -> Transition | None:
     return _opened(IncidentKind.BLIND, Severity.ERROR, summary)
 
 
-def _loudest(now: Situation) -> Severity:
-    fired = {outcome.rule for outcome in now.fired}
-    return max((rule.severity for rule in now.rules if rule.name in fired), key=_LOUDNESS.index)
+def _serving_skew(now: Situation) -> Transition | None:
+    incident = now.open_incident(IncidentKind.SERVING_SKEW)
+    if incident is not None:
+        is_over = now.on_serving and not any(outcome.breached for outcome in now.on_serving)
+        return _resolved(incident, describe(now.on_serving)) if is_over else None
+    fired = [outcome for outcome in now.on_serving if outcome.fired]
+    if not fired:
+        return None
+    summary = (
+        f"{describe(fired)}; what was served is not what the student answers: look at the version, the "
+        "order of the labels and the preprocessing of the service"
+    )
+    return _opened(IncidentKind.SERVING_SKEW, _loudest(now, fired), summary)
+
+
+def _loudest(now: Situation, fired: Sequence[RuleOutcome]) -> Severity:
+    names = {outcome.rule for outcome in fired}
+    return max((rule.severity for rule in now.rules if rule.name in names), key=_LOUDNESS.index)
 
 
 def _opened(kind: IncidentKind, severity: Severity, summary: str) -> Transition:

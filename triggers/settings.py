@@ -37,7 +37,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0
 #: An alpha, or a step of it, in [0, 1] with at most three decimals.
 Alpha = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
-Metric = Literal["agreement", "kl", "kl_t1", "js"]
+Metric = Literal["agreement", "kl", "kl_t1", "js", "serving_skew"]
 
 
 class Rule(Section):
@@ -61,8 +61,12 @@ class Rule(Section):
     def _one_bound(self) -> Self:
         if (self.below is None) == (self.above is None):
             raise ValueError(f"rule {self.name!r} needs exactly one of 'below' and 'above'")
-        if self.metric == "agreement" and self.threshold > 1:
-            raise ValueError(f"rule {self.name!r}: an agreement is in [0, 1], not {self.threshold}")
+        if self.metric in {"agreement", "serving_skew"} and self.threshold > 1:
+            raise ValueError(f"rule {self.name!r}: a share is in [0, 1], not {self.threshold}")
+        if self.metric == "serving_skew" and self.action == "redistill":
+            raise ValueError(
+                f"rule {self.name!r}: another student does not mend what is served; set action = 'alert'"
+            )
         return self
 
 
@@ -71,6 +75,9 @@ DEFAULT_RULES = (
     Rule(name="low-agreement", metric="agreement", below=Decimal("0.95"), for_cycles=3),
     Rule(name="high-kl", metric="kl", above=Decimal("0.15")),
 )
+
+#: Is on beside them where recorded answers are used.
+SERVING_RULE = Rule(name="serving-skew", metric="serving_skew", above=Decimal("0.01"), action="alert")
 
 
 class AlphaPolicy(Section):

@@ -51,7 +51,8 @@ def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
     """The verdict of a cycle that ran to its end.
 
     `outcomes` are its rules' (triggers.rules.evaluate, for a point of status `evidence.status`); without
-    evidence enough they are not looked at. No rules at all: healthy.
+    evidence enough they are not looked at. No rules at all: healthy. Rules on `serving_skew` say nothing of
+    the student, and have no part in it.
     """
     if evidence.shortfall is not None:
         return Judgement(
@@ -60,6 +61,7 @@ def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
             reason=evidence.shortfall,
             detail=_shortage(evidence),
         )
+    outcomes = [outcome for outcome in outcomes if outcome.metric != "serving_skew"]
     reason = _reason(outcomes)
     healthy = reason is VerdictReason.WITHIN_RULES
     return Judgement(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from operator import attrgetter
 from typing import Any
 
@@ -298,6 +299,7 @@ def test_a_point_is_what_the_rules_were_given(run: Cycles) -> None:
         student_version=STUDENT,
         n=5_500,
         disagreements=600,
+        agreement=Fraction(49, 55),
         kl=0.2,
         kl_t1=0.4,
         js=0.05,

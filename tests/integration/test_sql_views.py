@@ -50,6 +50,10 @@ CONTRACT = {
         "retired_at"
     ),
     "strata_history": "monitor, cycle_id, window_end, student_label, n_seen, n, n_disagreements, weight",
+    "serving_history": (
+        "monitor, cycle_id, window_end, n_recorded, n_rescored, serving_skew, serving_skew_low, "
+        "serving_skew_high"
+    ),
     "reject_history": "monitor, cycle_id, reason, n, example_object",
 }
 CYCLE = {"monitor": "a", "window_start": START, "status": "evaluated", "attempt": 1}

@@ -7,15 +7,16 @@ from itertools import product
 import pytest
 
 from db.records import CyclePoint, Incident
-from db.states import IncidentKind, IncidentState, OrderReason, Severity
+from db.states import IncidentKind, IncidentState, OrderReason, Severity, Verdict
 from tests.factories import make_blind_point, make_point
 from triggers.alpha import Order
 from triggers.incidents import TRANSITIONS, Situation, Transition, TransitionRefusedError, plan
 from triggers.rules import evaluate, unevaluated_in_a_row
-from triggers.settings import DEFAULT_RULES, Rule
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, Rule
 from triggers.verdict import Evidence, failed, judge
 
 DRIFT, RETRAIN, BLIND = IncidentKind.DRIFT, IncidentKind.RETRAIN_TEACHER, IncidentKind.BLIND
+SKEW = IncidentKind.SERVING_SKEW
 FIRING, RESOLVED = IncidentState.FIRING, IncidentState.RESOLVED
 
 
@@ -41,11 +42,13 @@ def make_incident(kind: IncidentKind) -> Incident:
 
 
 def make_history(pattern: str) -> list[CyclePoint]:
-    """One cycle a letter: g(ood), b(ad agreement), k(l too high), ? (inconclusive)."""
+    """One cycle a letter: g(ood), b(ad agreement), k(l too high), s(kewed), ? (inconclusive)."""
     points = {
         "g": make_point(),
         "b": make_point(disagreements=300),
         "k": make_point(kl=0.2),
+        "s": replace(make_point(), serving_skew=0.02),
+        "0": replace(make_point(), serving_skew=0.0),
         "?": make_blind_point(),
     }
     ends = [make_point(index).window_end for index in range(len(pattern))]
@@ -146,6 +149,26 @@ def test_a_cycle_that_was_filled_in_changes_nothing(pattern: str, open_kinds: li
     assert plan(situation) == ()
 
 
+@pytest.mark.parametrize(
+    ("pattern", "open_kinds", "expected", "sentence"),
+    [
+        ("0", [], [], "what is served is what the student answers"),
+        ("s", [], [(SKEW, FIRING)], "it is not"),
+        ("ss", [SKEW], [], "an open one is not opened again"),
+        ("s0", [SKEW], [(SKEW, RESOLVED)], "it is again"),
+        ("sg", [SKEW], [], "without recorded answers nobody knows"),
+        ("s?", [SKEW], [], "nor without evidence"),
+        ("s", [DRIFT], [(DRIFT, RESOLVED), (SKEW, FIRING)], "it says nothing of the student"),
+    ],
+)
+def test_what_is_served_has_an_incident_of_its_own(
+    pattern: str, open_kinds: list[IncidentKind], expected: list[tuple[IncidentKind, str]], sentence: str
+) -> None:
+    situation = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE))
+    assert changes(situation) == expected, sentence
+    assert situation.judgement.verdict in {Verdict.HEALTHY, Verdict.INCONCLUSIVE}
+
+
 def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:
     """A louder rule that did not fire plays no part."""
     low, high = DEFAULT_RULES
@@ -223,7 +246,7 @@ def make_transition(from_state: IncidentState | None, to_state: IncidentState) -
 @pytest.mark.parametrize("order", list(OrderReason))
 def test_no_kind_is_ever_open_twice(pattern: str, order: OrderReason) -> None:
     """Whatever is open, applying the plan leaves at most one incident of each kind."""
-    for flags in product([False, True], repeat=3):
+    for flags in product([False, True], repeat=len(IncidentKind)):
         kinds = [kind for kind, flag in zip(IncidentKind, flags, strict=True) if flag]
         transitions = plan(make_situation(pattern, open_kinds=kinds, order=order))
         touched = [transition.kind for transition in transitions]

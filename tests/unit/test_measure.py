@@ -138,7 +138,7 @@ def test_every_number_is_a_plain_python_number(measured: Measurement) -> None:
     """They go to SQL and JSON, which do not know numpy's."""
     for record in (measured, measured.agreement, *measured.per_label):
         for name, value in vars(record).items():
-            assert type(value) in {int, float, str, Interval, Fraction, tuple}, name
+            assert type(value) in {int, float, str, Interval, Fraction, tuple, type(None)}, name
 
 
 def test_no_requests_have_no_agreement_and_no_kl() -> None:

@@ -155,14 +155,22 @@ def stratified(records: list[tuple[str, int, int]], k: int, floor: int) -> Botto
 
 
 def by_brute_force(records: list[tuple[str, int, int]], k: int, floor: int) -> tuple[list[str], list[int]]:
-    """The ids and the sizes, from all of them in memory."""
-    strata: dict[str, int] = {}
+    """The ids and the sizes, from all of them in memory.
+
+    An id that comes in several strata takes a place among the floor of each, and is of the first.
+    """
+    comes_in: dict[str, set[int]] = {}
     for request_id, _, stratum in records:
-        strata[request_id] = min(stratum, strata.get(request_id, stratum))
+        comes_in.setdefault(request_id, set()).add(stratum)
+    strata = {request_id: min(several) for request_id, several in comes_in.items()}
     by_hash = sorted(strata, key=lambda i: blake2b(i.encode(), key=b"key", digest_size=16).digest())
     floor = min(floor, k // 6)
-    chosen = {i for s in range(3) for i in [each for each in by_hash if strata[each] == s][:floor]}
-    for each in by_hash:
+    candidates = set(by_hash[:k])
+    for s in range(3):
+        candidates.update([each for each in by_hash if s in comes_in[each]][:floor])
+    in_order = [each for each in by_hash if each in candidates]
+    chosen = {i for s in range(3) for i in [each for each in in_order if strata[each] == s][:floor]}
+    for each in in_order:
         if len(chosen) < k:
             chosen.add(each)
     return [each for each in by_hash if each in chosen], [list(strata.values()).count(s) for s in range(3)]

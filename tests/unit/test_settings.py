@@ -162,11 +162,11 @@ REFUSED = {
     ),
     "an agreement above one": (
         rule(metric="agreement", below=95),
-        "[[rules]] number 1: rule 'r': an agreement is in [0, 1], not 95",
+        "[[rules]] number 1: rule 'r': a share is in [0, 1], not 95",
     ),
     "an unknown metric": (
         rule(metric="accuracy", below=0.9),
-        "[[rules]] number 1, metric: expected 'agreement', 'kl', 'kl_t1' or 'js', not 'accuracy'",
+        "[[rules]] number 1, metric: expected 'agreement', 'kl', 'kl_t1', 'js' or 'serving_skew'",
     ),
     "rules in single brackets": (
         '[rules]\nname = "r"',
@@ -354,3 +354,20 @@ def test_the_url_of_a_logs_database_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load(with_traffic(tmp_path, 'kind = "sql"\nuri = ["postgresql://u:s3cret@h/d"]\ntable = "t"\n'))
     assert "s3cret" not in str(refused.value)
+
+
+def test_recorded_answers_are_watched_unless_the_rules_are_given(tmp_path: Path) -> None:
+    recorded = SMALLEST.replace('"models/student"', '"models/student"\nscores = "recorded"')
+    assert [rule.name for rule in load(written(tmp_path, recorded)).rules] == [
+        "low-agreement",
+        "high-kl",
+        "serving-skew",
+    ]
+    own = '[[rules]]\nname = "mine"\nmetric = "agreement"\nbelow = 0.9\n'
+    assert [rule.name for rule in load(written(tmp_path, recorded + own)).rules] == ["mine"]
+
+
+def test_skew_orders_no_student(tmp_path: Path) -> None:
+    rule = '[[rules]]\nname = "skewed"\nmetric = "serving_skew"\nabove = 0.01\n'
+    with pytest.raises(ConfigError, match=r"set action = 'alert'"):
+        loaded(tmp_path, rule)
