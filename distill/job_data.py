@@ -13,8 +13,8 @@ from db.records import Job
 from db.session import reading
 from distill.dataset import ArchiveSplit, LabelledSet, TrainingSet, read_labelled, split_archive, training_set
 from distill.settings import RedistillSection
-from monitor import archive
-from monitor.archive import ScoredSample
+from monitor.archive import files as archive
+from monitor.archive.sample import ScoredSample
 from monitor.redaction import Redact
 from monitor.strata import Strata
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Archive, Claim, CycleResult, Measurement
-from monitor import archive
-from monitor.archive import ScoredSample
+from monitor.archive import files
+from monitor.archive.sample import ScoredSample
 from monitor.measure import measure
 from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
@@ -126,7 +126,7 @@ class CycleMeasurer:
     def _archive(self, sample: ScoredSample) -> Archive:
         redact = redactor(self.monitor)
         requests = tuple(each._replace(text=redact(each.text)) for each in sample.requests)
-        written = archive.write(self.monitor.archive, replace(sample, requests=requests))
+        written = files.write(self.monitor.archive, replace(sample, requests=requests))
         oldest = sample.slot.window_end - timedelta(days=self.monitor.archive_days)
-        archive.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
+        files.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
         return written

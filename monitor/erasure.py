@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -16,8 +15,9 @@ from db import erasures
 from db.erasures import ArchivedCycle, Erasure
 from db.errors import RedistillError
 from db.session import reading, writing
-from monitor import archive
-from monitor.archive import ArchiveReadError
+from monitor.archive import files
+from monitor.archive.places import ArchiveReadError
+from monitor.archive.sample import packed, without
 
 #: Hears how many of how many archives were looked at.
 Progress = Callable[[int, int], None]
@@ -54,7 +54,7 @@ def erase(
     unread: list[ArchiveReadError] = []
     for number, cycle in enumerate(archived, start=1):
         try:
-            if Path(cycle.uri).exists():
+            if files.sha256_of(cycle.uri) is not None:
                 taken_out.append(_erase_in(engine, cycle, frozenset(request_ids), now))
         except ArchiveReadError as error:
             unread.append(error)
@@ -65,15 +65,15 @@ def erase(
 
 
 def _erase_in(engine: Engine, cycle: ArchivedCycle, request_ids: frozenset[str], now: datetime) -> int:
-    sample = archive.read(cycle.uri, sha256=cycle.sha256)
-    kept = archive.without(sample, request_ids)
+    sample = files.read(cycle.uri, sha256=cycle.sha256)
+    kept = without(sample, request_ids)
     n = len(sample.requests) - len(kept.requests)
     if n:
-        content = archive.packed(kept)
+        content = packed(kept)
         after = hashlib.sha256(content).hexdigest()
         with writing(engine) as connection:
             erasures.begin(connection, cycle, sha256_after=after, n=n, now=now)
-        archive.put(cycle.uri, content)
+        files.put(cycle.uri, content)
         with writing(engine) as connection:
             erasures.finish(
                 connection, Erasure(cycle_id=cycle.cycle_id, uri=cycle.uri, sha256_after=after), now
@@ -84,9 +84,7 @@ def _erase_in(engine: Engine, cycle: ArchivedCycle, request_ids: frozenset[str],
 def _settle_unfinished(engine: Engine, monitor: str, now: datetime) -> None:
     with writing(engine) as connection:
         for each in erasures.unfinished(connection, monitor):
-            path = Path(each.uri)
-            is_new = path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == each.sha256_after
-            if is_new:
+            if files.sha256_of(each.uri) == each.sha256_after:
                 erasures.finish(connection, each, now)
             else:
                 erasures.forget(connection, each)

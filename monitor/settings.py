@@ -54,6 +54,9 @@ RegularExpression = Annotated[str, AfterValidator(_checked_pattern)]
 FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
+
+
 class MonitorSection(Section):
     """What is looked at, how often, and how much of it."""
 
@@ -66,7 +69,7 @@ class MonitorSection(Section):
     label_floor: Annotated[int, Field(ge=0)] = 150  #: of each recorded student label; 0: a uniform sample
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
-    archive: Path = Path("archive")
+    archive: Annotated[S3Uri | Path, Field(union_mode="left_to_right")] = Path("archive")
     archive_days: Annotated[int, Field(ge=1)] = 30
     redact: bool = True
     redact_patterns: tuple[RegularExpression, ...] = ()
@@ -120,7 +123,7 @@ class S3Traffic(ObjectsSection):
     """A bucket whose keys begin with the hour (UTC) in which their objects were written."""
 
     kind: Literal["s3"]
-    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
+    uri: S3Uri
     late: Duration = timedelta(minutes=15)  #: how long after its last record an object may be written
 
     @property

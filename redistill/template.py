@@ -19,7 +19,7 @@ catch_up = "24h"  # a window that was missed longer ago is skipped
 sample_size = 10000  # requests of a window that both models score
 label_floor = 150  # at least so many of each label that the log records; 0: a uniform sample
 min_samples = 1000  # with fewer there is no verdict
-archive = "archive"  # where the samples lie; they are what a candidate is trained on
+archive = "archive"  # or "s3://bucket/prefix": where the samples lie, on which a candidate is trained
 archive_days = 30
 # redact_patterns = ['CUST-\\d+']  # beside e-mail addresses and long numbers, kept out of the archive
 

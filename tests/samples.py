@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from db.records import Slot
-from monitor.archive import ScoredSample
+from monitor.archive.sample import ScoredSample
 from monitor.sources.request import Request
 from monitor.strata import Strata
 

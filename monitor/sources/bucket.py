@@ -6,24 +6,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, cast
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
+from monitor import s3
 from monitor.settings import S3Traffic
 from monitor.sources.store import TrafficObject, TrafficUnavailableError
 from monitor.sources.tally import Window
 
 _HOUR = timedelta(hours=1)
-_BODY_ATTEMPTS = 4
 _CHUNK_BYTES = 2**20
 _HELD_BYTES = 16 * 2**20  #: of a larger object the rest lies in a temporary file
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 5},  # waits in between, longer each time
-    connect_timeout=10,
-    read_timeout=60,
-    user_agent_extra="redistill",
-)
 
 
 class _BrokenBodyError(Exception):
@@ -80,7 +72,7 @@ class Bucket:
                     )
 
     def _fetch(self, each: TrafficObject, file: BinaryIO) -> None:
-        for _ in range(_BODY_ATTEMPTS - 1):
+        for _ in range(s3.BODY_ATTEMPTS - 1):
             with suppress(BotoCoreError, _BrokenBodyError, OSError):  # a ClientError was tried again already
                 return self._fetch_once(each, file)
         return self._fetch_once(each, file)
@@ -103,14 +95,14 @@ class Bucket:
     def _telling(self, name: str = "") -> Iterator[None]:
         try:
             yield
-        except (ClientError, BotoCoreError, _BrokenBodyError, OSError) as error:
+        except (*s3.FAULTS, _BrokenBodyError) as error:
             uri = f"s3://{self.section.bucket}/{name or self.section.hour_prefix}"
             problem = " ".join(str(error).split())
             raise TrafficUnavailableError(uri=uri, problem=problem) from error
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-        self._made = self._made or boto3.client("s3", config=_CONFIG)
+        self._made = self._made or s3.client()
         return self._made
 
 

@@ -1,6 +1,5 @@
 """An object's bytes: plain, gzip or zstandard, told apart by their first bytes."""
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol, cast
 
@@ -8,11 +7,7 @@ from isal import igzip_lib
 
 from db.states import RejectReason
 from monitor.sources.store import BrokenObjectError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from monitor.zstandard import zstd
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

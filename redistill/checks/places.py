@@ -13,6 +13,7 @@ from db import queue
 from db.migrate import check
 from db.session import reading, without_password
 from db.states import JobStatus, Severity
+from monitor.archive.places import ArchiveWriteError, place_of
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
@@ -36,11 +37,9 @@ def database(settings: Settings) -> Iterator[Finding]:
 
 def folders(settings: Settings) -> Iterator[Finding]:
     """Writable, and on a disk with room."""
-    for check_name, folder in (
-        ("registry", settings.redistill.registry),
-        ("archive", settings.monitor.archive),
-    ):
-        yield _folder(check_name, folder)
+    yield _folder("registry", settings.redistill.registry)
+    archive = settings.monitor.archive
+    yield _folder("archive", archive) if isinstance(archive, Path) else _bucket("archive", archive)
 
 
 def _folder(check_name: str, folder: Path) -> Finding:
@@ -54,6 +53,14 @@ def _folder(check_name: str, folder: Path) -> Finding:
         return bad(check_name, f"only {free / 2**20:,.0f} MiB are free at {standing}", "make room there")
     made = "" if standing == folder else ", which will be made"
     return good(check_name, f"{folder}{made}; {free / 2**30:,.0f} GiB are free")
+
+
+def _bucket(check_name: str, uri: str) -> Finding:
+    try:
+        n = len(place_of(uri).names(uri))
+    except ArchiveWriteError as error:
+        return bad(check_name, str(error), "name a bucket that this user may list, read and write")
+    return good(check_name, f"{uri} can be listed" + (f"; {n} objects lie there" if n else ""))
 
 
 def channels(settings: Settings) -> Iterator[Finding]:

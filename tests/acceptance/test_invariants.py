@@ -45,14 +45,16 @@ from db.tables import (
 from distill import gates
 from distill.dataset import split_archive
 from distill.settings import GatesSection
-from monitor import archive
-from monitor.archive import ArchiveReadError, ScoredSample
+from monitor.archive import files as archive
+from monitor.archive.places import ArchiveReadError
+from monitor.archive.sample import ScoredSample
 from monitor.daemon import SlotRunner
 from monitor.measure import measure
 from monitor.models import fingerprint
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
 from monitor.strata import Strata
+from monitor.zstandard import zstd
 from redistill import assembly
 from redistill.progress import show_nothing
 from redistill.settings import Settings
@@ -528,9 +530,9 @@ def test_invariant_8_a_cycle_follows_from_its_archive(repaired: Repaired) -> Non
 
 def test_invariant_8_an_archive_that_was_changed_is_noticed(repaired: Repaired, tmp_path: Path) -> None:
     cycle = stored(repaired.engine, cycles)[0]
-    forged = tmp_path / "forged.jsonl.gz"
-    text = gzip.decompress(Path(cycle["archive"]).read_bytes()).replace(b'"r-0-1"', b'"r-0-x"')
-    forged.write_bytes(gzip.compress(text))
+    forged = tmp_path / "forged.jsonl.zst"
+    text = zstd.decompress(Path(cycle["archive"]).read_bytes()).replace(b'"r-0-1"', b'"r-0-x"')
+    forged.write_bytes(zstd.compress(text))
     assert archive.read(str(forged)).slot.monitor == MONITOR
     with pytest.raises(ArchiveReadError):
         archive.read(str(forged), sha256=cycle["archive_sha256"])

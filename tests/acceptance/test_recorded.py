@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db.tables import cycles, incidents, jobs, rule_outcomes
-from monitor import archive
+from monitor.archive import files as archive
 from monitor.models import load
 from monitor.scoring import score
 from monitor.stop import never_stopped

@@ -17,9 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from monitor.archive import ArchiveReadError, ArchiveWriteError, expire, read, without, write
+from monitor.archive.files import expire, read, write
+from monitor.archive.places import ArchiveReadError, ArchiveWriteError
+from monitor.archive.sample import without
 from monitor.sources.request import Request
 from monitor.strata import Strata
+from monitor.zstandard import zstd
 from tests.samples import HOUR, TEN, make_sample, same
 
 
@@ -51,12 +54,12 @@ def test_every_float32_and_every_text_survives(
 
 
 def test_the_file_has_the_name_of_the_slot_and_the_documented_lines(tmp_path: Path) -> None:
-    """Anyone can read it with zcat and jq; the uri stands whatever the working directory is."""
+    """Anyone can read it with zstdcat and jq; the uri stands whatever the working directory is."""
     archive = write(tmp_path, make_sample(2))
-    path = tmp_path / "prod" / "20261124T100000Z.jsonl.gz"
+    path = tmp_path / "prod" / "20261124T100000Z.jsonl.zst"
     assert archive.uri == str(path.absolute())
     assert archive.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    header, first, _ = (orjson.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines())
+    header, first, _ = (orjson.loads(line) for line in zstd.decompress(path.read_bytes()).splitlines())
     assert header == {
         "schema": "redistill.sample/1",
         "monitor": "prod",
@@ -89,7 +92,7 @@ def test_the_design_of_a_stratified_sample_is_kept(tmp_path: Path) -> None:
     sample = replace(make_sample(4), strata=strata, stratum_labels=(None, "faq"))
     written = write(tmp_path, sample)
     assert same(read(written.uri), sample)
-    lines = gzip.decompress(Path(written.uri).read_bytes()).splitlines()
+    lines = zstd.decompress(Path(written.uri).read_bytes()).splitlines()
     assert [orjson.loads(line)["weight"] for line in lines[1:]] == pytest.approx([1.8, 0.2, 1.8, 0.2])
     (_, second, *_) = sample.requests
     assert read(written.uri).strata.sizes == (900, 100)
@@ -99,7 +102,7 @@ def test_the_design_of_a_stratified_sample_is_kept(tmp_path: Path) -> None:
 
 def test_an_archive_from_before_samples_were_stratified_is_of_a_uniform_one(tmp_path: Path) -> None:
     written = write(tmp_path, make_sample(3))
-    header, *rows = map(orjson.loads, gzip.decompress(Path(written.uri).read_bytes()).splitlines())
+    header, *rows = map(orjson.loads, zstd.decompress(Path(written.uri).read_bytes()).splitlines())
     del header["strata"]
     for row in rows:
         del row["stratum"], row["weight"]
@@ -109,10 +112,9 @@ def test_an_archive_from_before_samples_were_stratified_is_of_a_uniform_one(tmp_
 
 def test_the_same_sample_gives_the_same_bytes_and_replaces_itself(tmp_path: Path) -> None:
     first = write(tmp_path, make_sample())
-    assert Path(first.uri).read_bytes()[4:8] == b"\0\0\0\0", "no time of writing in the gzip header"
     assert write(tmp_path, make_sample()) == first
     assert write(tmp_path, make_sample(seed=2)).sha256 != first.sha256
-    assert files(tmp_path) == ["prod/20261124T100000Z.jsonl.gz"]
+    assert files(tmp_path) == ["prod/20261124T100000Z.jsonl.zst"]
 
 
 def test_only_the_owner_may_read_the_texts(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_full_disk_is_an_error_that_names_path_cause_and_mend_and_leaves_no_tr
         earlier = write(folder, make_sample(10))
         with pytest.raises(ArchiveWriteError) as failed:
             write(folder, make_sample(5_000))
-        assert files(folder) == ["prod/20261124T100000Z.jsonl.gz"]
+        assert files(folder) == ["prod/20261124T100000Z.jsonl.zst"]
         assert same(read(earlier.uri, sha256=earlier.sha256), make_sample(10))
         write(folder, make_sample(20))
     message = str(failed.value)
@@ -160,7 +162,7 @@ def file_in_the_way(folder: Path) -> None:
 
 
 def folder_in_the_way(folder: Path) -> None:
-    (folder / "prod" / "20261124T100000Z.jsonl.gz" / "x").mkdir(parents=True)
+    (folder / "prod" / "20261124T100000Z.jsonl.zst" / "x").mkdir(parents=True)
 
 
 @pytest.mark.parametrize("obstruct", [file_in_the_way, folder_in_the_way], ids=lambda each: each.__name__)
@@ -168,16 +170,16 @@ def test_a_place_that_cannot_be_written_is_an_error_in_one_line(
     tmp_path: Path, obstruct: Callable[[Path], None]
 ) -> None:
     obstruct(tmp_path / "archive")
-    with pytest.raises(ArchiveWriteError, match=r"prod/20261124T100000Z\.jsonl\.gz cannot be written: "):
+    with pytest.raises(ArchiveWriteError, match=r"prod/20261124T100000Z\.jsonl\.zst cannot be written: "):
         write(tmp_path / "archive", make_sample())
     assert [name for name in files(tmp_path) if name.endswith(".tmp")] == []
 
 
 def edited(change: Callable[[list[bytes]], object]) -> Callable[[bytes], bytes]:
     def edit(content: bytes) -> bytes:
-        rows = gzip.decompress(content).splitlines(keepends=True)
+        rows = zstd.decompress(content).splitlines(keepends=True)
         change(rows)
-        return gzip.compress(b"".join(rows))
+        return zstd.compress(b"".join(rows))
 
     return edit
 
@@ -202,11 +204,12 @@ def with_a_null_logit(rows: list[bytes]) -> None:
         (lambda content: content[:-10], "it is damaged"),
         (lambda content: content[:40] + b"\xff" + content[41:], "it is damaged"),
         (lambda content: content[:-6] + b"\xff" + content[-5:], "it is damaged"),
-        (lambda _content: b"", "schema redistill.sample/1"),
+        (lambda _content: b"", "it is damaged"),
         (lambda _content: b"no archive", "it is damaged"),
-        (lambda _content: gzip.compress(b"[]\n"), "schema redistill.sample/1"),
-        (lambda _content: gzip.compress(b"{}\n"), "schema redistill.sample/1"),
-        (lambda _content: gzip.compress(b"text\n"), "schema redistill.sample/1"),
+        (lambda _content: gzip.compress(b"[]")[:-3], "it is damaged"),
+        (lambda _content: zstd.compress(b"[]\n"), "schema redistill.sample/1"),
+        (lambda _content: zstd.compress(b"{}\n"), "schema redistill.sample/1"),
+        (lambda _content: zstd.compress(b"text\n"), "schema redistill.sample/1"),
         (edited(with_another_schema), "it says redistill.sample/2"),
         (edited(list.pop), "it has 2 requests, not 3"),
         (edited(with_a_short_row), "schema redistill.sample/1"),
@@ -235,21 +238,21 @@ def test_a_changed_archive_is_told_from_the_one_that_was_written(tmp_path: Path)
 
 def test_a_missing_archive_is_an_error_that_says_why_it_may_be(tmp_path: Path) -> None:
     with pytest.raises(ArchiveReadError, match="there is no such file; 'archive_days' may have passed"):
-        read(str(tmp_path / "x.jsonl.gz"))
+        read(str(tmp_path / "x.jsonl.zst"))
 
 
 def test_archives_expire_by_their_window_and_not_by_the_time_of_their_file(tmp_path: Path) -> None:
     """Only those of the monitor, and what a killed process left of one; other files stay."""
     uris = [write(tmp_path, make_sample(end=TEN + hours * HOUR)).uri for hours in range(4)]
     write(tmp_path, make_sample(monitor="other"))
-    for name in (".20261124T100000Z.jsonl.gz.x1.tmp", ".20261124T120000Z.jsonl.gz.x2.tmp", "notes.txt"):
+    for name in (".20261124T100000Z.jsonl.zst.x1.tmp", ".20261124T120000Z.jsonl.zst.x2.tmp", "notes.txt"):
         (tmp_path / "prod" / name).write_bytes(b"")
     assert expire(tmp_path, "prod", before=TEN + 2 * HOUR) == tuple(uris[:2])
     assert files(tmp_path) == [
-        "other/20261124T100000Z.jsonl.gz",
-        "prod/.20261124T120000Z.jsonl.gz.x2.tmp",
-        "prod/20261124T120000Z.jsonl.gz",
-        "prod/20261124T130000Z.jsonl.gz",
+        "other/20261124T100000Z.jsonl.zst",
+        "prod/.20261124T120000Z.jsonl.zst.x2.tmp",
+        "prod/20261124T120000Z.jsonl.zst",
+        "prod/20261124T130000Z.jsonl.zst",
         "prod/notes.txt",
     ]
     assert expire(tmp_path, "prod", before=TEN + 2 * HOUR) == ()

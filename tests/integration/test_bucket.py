@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from db.records import ObjectVersion
 from db.states import RejectReason
+from monitor import s3
 from monitor.settings import S3Traffic
-from monitor.sources import bucket as bucket_module
 from monitor.sources.bucket import Bucket
 from monitor.sources.objects import Consumed, ObjectsSource
 from monitor.sources.port import WindowSample
@@ -35,8 +35,8 @@ def proxy(s3_url: str) -> Iterator[FaultyServer]:
 def bucket(proxy: FaultyServer, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestBucket]:
     """Written to directly, read through the proxy; what is tried again is tried at once."""
     retries = {"mode": "standard", "total_max_attempts": 3}
-    config = bucket_module._CONFIG.merge(bucket_module.Config(retries=retries))
-    monkeypatch.setattr(bucket_module, "_CONFIG", config)
+    config = s3._CONFIG.merge(s3.Config(retries=retries))
+    monkeypatch.setattr(s3, "_CONFIG", config)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     with empty_bucket(s3_url) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from db.states import RejectReason as Why
 from monitor.settings import FilesTraffic
-from monitor.sources.compression import zstd
 from monitor.sources.folder import Folder
 from monitor.sources.lines import MAX_LINE_BYTES
 from monitor.sources.objects import ObjectsSource
 from monitor.sources.port import WindowSample
 from monitor.stop import never_stopped
+from monitor.zstandard import zstd
 
 LABELS = ("faq", "promotion", "escalation")
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)

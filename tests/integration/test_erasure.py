@@ -8,8 +8,11 @@ from sqlalchemy import Engine, update
 from db.records import Archive
 from db.session import writing
 from db.tables import cycles, erasures
-from monitor import archive, erasure
-from monitor.archive import ArchiveWriteError, ScoredSample, read, without
+from monitor import erasure
+from monitor.archive import places
+from monitor.archive.files import read, write
+from monitor.archive.places import ArchiveWriteError
+from monitor.archive.sample import ScoredSample, without
 from monitor.erasure import Erased, ErasureIncompleteError, erase
 from tests.cycles import MONITOR, Cycles, stored, taken
 from tests.factories import HOUR, START
@@ -26,7 +29,7 @@ def samples(engine: Engine, tmp_path: Path) -> list[ScoredSample]:
     for hour in range(3):
         concluded.conclude(hour)
         sample = make_sample(end=START + hour * HOUR, monitor=MONITOR, seed=hour)
-        note(engine, hour + 1, archive.write(tmp_path, sample))
+        note(engine, hour + 1, write(tmp_path, sample))
         made.append(sample)
     return made
 
@@ -99,7 +102,7 @@ def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
 ) -> None:
     with monkeypatch.context() as patch:
         if where == "before the file":
-            patch.setattr(archive, "put", dies)
+            patch.setattr(erasure.files, "put", dies)
         else:
             patch.setattr(erasure.erasures, "finish", dies)
         with pytest.raises(DiedError):
@@ -117,7 +120,7 @@ def test_an_archive_that_cannot_be_written_stays_as_it_is(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "_write_all", full)
+        patch.setattr(places, "_write_all", full)
         with pytest.raises(ArchiveWriteError, match="No space left on device"):
             take_out(engine, "r-1-1")
     assert same(archived(engine)[1], samples[1])

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from db.records import Reject
 from db.states import RejectReason
 from monitor.settings import FilesTraffic
-from monitor.sources.compression import zstd
 from monitor.sources.folder import Folder
 from monitor.sources.lines import MAX_LINE_BYTES
 from monitor.sources.objects import ObjectsSource
 from monitor.sources.port import WindowSample
 from monitor.sources.store import TrafficMissingError
 from monitor.stop import StoppedError, never_stopped
+from monitor.zstandard import zstd
 
 LABELS = ("faq", "promotion")
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)

@@ -190,8 +190,8 @@ REFUSED = {
         "[database] url: expected 'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     ),
     "a bucket where a folder is wanted": (
-        '[monitor]\narchive = "s3://bucket/archive"',
-        "[monitor] archive: expected a path on this machine, not a URL of s3://",
+        '[monitor]\narchive = "gs://bucket/archive"',
+        "[monitor] archive: expected a path on this machine, not a URL of gs://",
     ),
     "a variable that is not set": (
         '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = "$NOT_SET_ANYWHERE"',
@@ -354,6 +354,12 @@ def test_the_url_of_a_logs_database_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load(with_traffic(tmp_path, 'kind = "sql"\nuri = ["postgresql://u:s3cret@h/d"]\ntable = "t"\n'))
     assert "s3cret" not in str(refused.value)
+
+
+def test_an_archive_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
+    assert loaded(tmp_path).monitor.archive == tmp_path / "archive"
+    bucket = loaded(tmp_path, '[monitor]\narchive = "s3://my-bucket/samples"\n')
+    assert bucket.monitor.archive == "s3://my-bucket/samples"
 
 
 def test_recorded_answers_are_watched_unless_the_rules_are_given(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.zstandard import zstd
 from tests.project import LOGGED, run
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
@@ -28,7 +29,7 @@ def found(project: Path, said: str) -> Iterator[tuple[str, str]]:
     for path in project.rglob("*"):
         if path.is_file() and not path.is_relative_to(project / "logs"):
             content = path.read_bytes()
-            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode(errors="replace")
+            text = (zstd.decompress(content) if path.suffix == ".zst" else content).decode(errors="replace")
             yield from ((str(path.relative_to(project)), word) for word in PLANTED if word in text)
     yield from (("output", word) for word in PLANTED if word in said)
 
@@ -43,9 +44,9 @@ def test_nothing_that_was_planted_is_in_the_archive_the_database_or_the_logs(pla
     result = run("cycle", "--at", AT)
     assert result.exit_code == 0, result.output
     assert [*found(planted, result.output)] == []
-    (archived,) = (planted / "archive").rglob("*.gz")
+    (archived,) = (planted / "archive").rglob("*.zst")
     assert (
-        ": [email], [phone], [card], [number], [redacted]" in gzip.decompress(archived.read_bytes()).decode()
+        ": [email], [phone], [card], [number], [redacted]" in zstd.decompress(archived.read_bytes()).decode()
     )
 
 
@@ -59,11 +60,11 @@ def test_it_is_kept_where_that_is_asked_for(planted: Path) -> None:
 
 def test_a_request_is_erased_on_demand(planted: Path) -> None:
     run("cycle", "--at", AT)
-    (archived,) = (planted / "archive").rglob("*.gz")
-    ids = [json.loads(line)["id"] for line in gzip.decompress(archived.read_bytes()).splitlines()[1:]]
+    (archived,) = (planted / "archive").rglob("*.zst")
+    ids = [json.loads(line)["id"] for line in zstd.decompress(archived.read_bytes()).splitlines()[1:]]
     erased = run("archive", "erase", ids[0], ids[7])
     assert (erased.exit_code, erased.stdout) == (0, "Taken out: 2 requests, of 1 archive.\n")
-    left = [json.loads(line)["id"] for line in gzip.decompress(archived.read_bytes()).splitlines()[1:]]
+    left = [json.loads(line)["id"] for line in zstd.decompress(archived.read_bytes()).splitlines()[1:]]
     assert left == [each for each in ids if each not in {ids[0], ids[7]}]
     assert json.loads(run("archive", "erase", ids[0], "--json").stdout) == {"n_requests": 0, "n_archives": 0}
     again = run("archive", "erase", ids[0])

@@ -1,45 +1,32 @@
-"""A cycle's scored sample as a file: what the numbers can be recomputed from, and what a worker trains on.
+"""A cycle's scored sample, and its bytes: a header line, then a line a request, compressed.
 
-FOLDER/<monitor>/<window end>.jsonl.gz holds a header line and then a line per request. The same sample
-gives the same bytes. A file is there whole or not at all, and only its owner may read it.
+The same sample gives the same bytes.
 """
 
 import gzip
 import hashlib
-import os
-import re
-import tempfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from db.errors import RedistillError
-from db.records import Archive, Slot
+from db.records import Slot
 from monitor.recorded import NONE, Served
 from monitor.sources.request import Request
 from monitor.strata import Strata
+from monitor.zstandard import zstd
 
 SCHEMA = "redistill.sample/1"
-_STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"\.?(\d{8}T\d{6}Z)\.jsonl\.gz(?:\..*\.tmp)?")
+_GZIP_MAGIC = b"\x1f\x8b"  #: of archives that were written before 0.2
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
-class ArchiveWriteError(RedistillError):
-    """The archive {path} cannot be written: {problem}. Make room or mend the rights there; the cycle is
-    tried again.
-    """
-
-
-class ArchiveReadError(RedistillError):
-    """The archive {path} cannot be read: {problem}."""
+class NotASampleError(Exception):
+    """The bytes are no archive: what is wrong with them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,58 +46,6 @@ class ScoredSample:
     served: Served | None = None  #: where recorded answers are used
 
 
-def write(folder: Path, sample: ScoredSample) -> Archive:
-    """Write the sample of a slot, in place of an earlier one of the same slot.
-
-    Raises:
-        ArchiveWriteError: disk full, no rights, …; an earlier file is still there, and nothing else is.
-    """
-    path = folder.absolute() / sample.slot.monitor / f"{sample.slot.window_end:{_STAMP}}.jsonl.gz"
-    return put(str(path), packed(sample))
-
-
-def packed(sample: ScoredSample) -> bytes:
-    """The bytes of its file."""
-    return gzip.compress(b"".join(_lines(sample)), mtime=0)
-
-
-def put(uri: str, content: bytes) -> Archive:
-    """Write the bytes of an archive, in place of earlier ones. Errors as for `write`."""
-    path = Path(uri)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as descriptor:
-            _write_all(descriptor, content)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ArchiveWriteError(path=path, problem=error.strerror or error) from error
-    return Archive(uri=str(path), sha256=hashlib.sha256(content).hexdigest())
-
-
-def read(uri: str, *, sha256: str | None = None) -> ScoredSample:
-    """The sample that was written; the logits are the same to the last bit.
-
-    Of the requests, id, time and text are kept. With `sha256` the bytes must be those that were written.
-
-    Raises:
-        ArchiveReadError: no such file, damaged, changed, or not an archive of this schema.
-    """
-    try:
-        content = Path(uri).read_bytes()
-        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise ArchiveReadError(path=uri, problem="it was changed after it was written")
-        return _parse(gzip.decompress(content))
-    except FileNotFoundError as error:
-        raise ArchiveReadError(
-            path=uri, problem="there is no such file; 'archive_days' may have passed"
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise ArchiveReadError(path=uri, problem=f"it is damaged ({error})") from error
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"it is not an archive of the schema {SCHEMA} ({error})"
-        raise ArchiveReadError(path=uri, problem=problem) from error
-
-
 def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
     """The sample less the requests of those ids."""
     kept = [index for index, request in enumerate(sample.requests) if request.id not in request_ids]
@@ -124,26 +59,26 @@ def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
     )
 
 
-def expire(folder: Path, monitor: str, *, before: datetime) -> tuple[str, ...]:
-    """Delete the monitor's archives of windows that ended before `before`; returns their uris.
+def packed(sample: ScoredSample) -> bytes:
+    """The bytes of its file."""
+    return zstd.compress(b"".join(_lines(sample)), options={zstd.CompressionParameter.checksum_flag: 1})
 
-    What a killed process left of one goes with it. Other files are left alone.
+
+def parsed(content: bytes) -> ScoredSample:
+    """The sample of a file's bytes; the logits are the same to the last bit.
+
+    Of the requests, id, time and text are kept.
 
     Raises:
-        ArchiveWriteError: a file cannot be deleted.
+        NotASampleError: damaged, or of another schema.
     """
-    expired = [path for path in sorted(folder.absolute().glob(f"{monitor}/*")) if _ended_before(path, before)]
-    for path in expired:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise ArchiveWriteError(path=path, problem=error.strerror or error) from error
-    return tuple(str(path) for path in expired if not path.name.startswith("."))
-
-
-def _ended_before(path: Path, before: datetime) -> bool:
-    name = _NAME.fullmatch(path.name)
-    return name is not None and datetime.strptime(name[1], _STAMP).replace(tzinfo=UTC) < before
+    try:
+        is_gzip = content.startswith(_GZIP_MAGIC)
+        return _parse(gzip.decompress(content) if is_gzip else zstd.decompress(content))
+    except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
+        raise NotASampleError(f"it is damaged ({error})") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotASampleError(f"it is not an archive of the schema {SCHEMA} ({error})") from error
 
 
 def _lines(sample: ScoredSample) -> Iterator[bytes]:
@@ -196,36 +131,6 @@ def _served(labels: tuple[str, ...], served: Served, index: int) -> dict[str, st
 
 def _rows_of(served: Served, rows: list[int]) -> Served:
     return Served(recorded=served.recorded[rows], rescored=served.rescored[rows])
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """A temporary file beside `path`, which takes its place when all went well and else is removed."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        try:
-            yield descriptor
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _parse(content: bytes) -> ScoredSample:

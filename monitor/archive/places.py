@@ -1,0 +1,161 @@
+"""Where archives lie: the folders of this machine, or S3. A file is there whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from db.errors import RedistillError
+from monitor import s3
+
+
+class ArchiveWriteError(RedistillError):
+    """The archive {path} cannot be written: {problem}. Make room or mend the rights there; the cycle is
+    tried again.
+    """
+
+
+class ArchiveReadError(RedistillError):
+    """The archive {path} cannot be read: {problem}."""
+
+
+class Place(Protocol):
+    """Keeps files by their uris."""
+
+    def put(self, uri: str, content: bytes) -> None:
+        """Write a file, in place of an earlier one, which is left where ArchiveWriteError is raised."""
+        ...
+
+    def get(self, uri: str) -> bytes | None:
+        """Its bytes; None if there is no such file. Raises ArchiveReadError."""
+        ...
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """The names of the files in a folder, in order; none where there is no folder."""
+        ...
+
+    def delete(self, uri: str) -> None:
+        """Delete a file, if it is there. Raises ArchiveWriteError."""
+        ...
+
+
+def place_of(uri: str) -> Place:
+    """Where that uri lies."""
+    return _S3() if uri.startswith("s3://") else _Folders()
+
+
+class _Folders:
+    """Files that only their owner may read."""
+
+    def put(self, uri: str, content: bytes) -> None:
+        path = Path(uri)
+        with _telling(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _replacing(path) as descriptor:
+                _write_all(descriptor, content)
+            _sync_folder(path.parent)
+
+    def get(self, uri: str) -> bytes | None:
+        try:
+            return Path(uri).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ArchiveReadError(path=uri, problem=error.strerror or error) from error
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        with _telling(folder):
+            return tuple(sorted(path.name for path in Path(folder).glob("*")))
+
+    def delete(self, uri: str) -> None:
+        with _telling(uri):
+            Path(uri).unlink(missing_ok=True)
+
+
+class _S3:
+    """Objects; S3 replaces one at once. Who may read them is up to the bucket."""
+
+    def __init__(self) -> None:
+        self._client: Any = s3.client()
+
+    def put(self, uri: str, content: bytes) -> None:
+        bucket, key = s3.split(uri)
+        with _telling(uri):
+            self._client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def get(self, uri: str) -> bytes | None:
+        for _ in range(s3.BODY_ATTEMPTS - 1):
+            with suppress(BotoCoreError, OSError):
+                return self._get(uri)
+        try:
+            return self._get(uri)
+        except s3.FAULTS as error:
+            raise ArchiveReadError(path=uri, problem=" ".join(str(error).split())) from error
+
+    def _get(self, uri: str) -> bytes | None:
+        bucket, key = s3.split(uri)
+        try:
+            content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                return None
+            raise ArchiveReadError(path=uri, problem=" ".join(str(error).split())) from error
+        return content
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        bucket, prefix = s3.split(f"{folder}/")
+        with _telling(folder):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, Delimiter="/"
+            )
+            return tuple(
+                found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", ())
+            )
+
+    def delete(self, uri: str) -> None:
+        bucket, key = s3.split(uri)
+        with _telling(uri):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+
+@contextmanager
+def _telling(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except s3.FAULTS as error:
+        problem = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ArchiveWriteError(path=uri, problem=problem) from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[int]:
+    """A temporary file beside `path`, which takes its place when all went well and else is removed."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
