@@ -44,7 +44,7 @@ def redistill(folder: Path) -> int:
 
     source = ObjectsSource(Folder(uri=folder), FilesTraffic(uri=folder), ("faq", "order"))
     with _timed():
-        return len(source.read_window(_START, _START + _DAY, k=_K, stopped=lambda: False).requests)
+        return len(source.read_window(_START, _START + _DAY, k=_K, floor=150, stopped=lambda: False).requests)
 
 
 def polars(folder: Path) -> int:

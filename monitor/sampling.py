@@ -82,7 +82,7 @@ class Draw(Generic[T]):
 class BottomK(Generic[T]):
     """The same sample from a stream, with a payload per id, and stratified if wanted.
 
-    Holds at most 2k payloads, with floors 3k, and what `DistinctCount` does for the count of distinct
+    Holds at most 1.5 k payloads, with floors 2.25 k, and what `DistinctCount` does for the count of distinct
     ids. An id that comes in several strata belongs to the first of them, and takes a place among the
     floor of each.
 
@@ -183,7 +183,8 @@ class BottomK(Generic[T]):
         """Take in the payload of an id with that mark (see `admit`)."""
         held = self._kept.get(mark)
         self._kept[mark] = payload if held is None else min(held, payload, key=self._tie_break)
-        if len(self._kept) > 2 * (self._k + self._floor * len(self._codes)):
+        wanted = self._k + self._floor * len(self._codes)
+        if len(self._kept) > wanted + wanted // 2:
             self._shrink()
 
     def draw(self) -> Draw[T]:

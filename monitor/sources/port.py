@@ -1,6 +1,6 @@
 """The port to a request log, wherever it lies."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Protocol
@@ -47,6 +47,11 @@ class LabelStrata:
     def of(self, student_label: str | None) -> int:
         """The stratum of a request with that recorded label."""
         return self._number.get(student_label, 0)
+
+    def of_all(self, student_labels: Iterable[str | None]) -> list[int] | None:
+        """The strata of many; None where there is one only."""
+        number = self._number.get
+        return [number(label, 0) for label in student_labels] if self.floor else None
 
     def bottom(self, k: int, key: str, spill: IO[bytes] | None = None) -> BottomK[Request]:
         """An empty sample of requests; `spill`: see `DistinctCount`."""

@@ -112,7 +112,7 @@ def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], 
         times = [row.time for row in batch.rows]
         inside = tally.takes_all(times, batch.lines[0])
         if inside:
-            of = [strata.of(row.student_label) for row in batch.rows] if strata.floor else None
+            of = strata.of_all([row.student_label for row in batch.rows])
             for index, mark in bottom.admit([str(row.id) for row in batch.rows], of):
                 bottom.keep(mark, batch.rows[index].as_request())
         if inside is not None:
