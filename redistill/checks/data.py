@@ -20,6 +20,7 @@ from redistill.checks.finding import Finding, bad, good
 from redistill.settings import Settings
 
 _PROBE = "where is my order?"
+_LOOKED_AT = 100  #: requests of the window, for what they hold
 
 
 class Loaded(list[Model]):
@@ -59,7 +60,8 @@ def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> It
     monitor = settings.monitor
     slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
     source = open_source(settings.traffic, label_names, lambda _end: None)
-    found = source.read_window(slot.window_start, slot.window_end, k=1, stopped=never_stopped).traffic
+    sample = source.read_window(slot.window_start, slot.window_end, k=_LOOKED_AT, stopped=never_stopped)
+    found = sample.traffic
     if found.n_seen + found.n_rejected == 0:
         yield _no_traffic(settings, slot)
     elif found.n_rejected > monitor.max_reject_share * (found.n_seen + found.n_rejected):
@@ -68,6 +70,9 @@ def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> It
     elif found.n_seen < monitor.min_samples:
         mend = f"a verdict needs min_samples = {monitor.min_samples}: choose a longer window with every"
         yield bad("traffic", f"{_window(slot)}: {_counts(found)}", mend)
+    elif settings.student.scores == "recorded" and not any(each.student_logits for each in sample.requests):
+        mend = "name the field with student_logits in [traffic], or set scores = 'model' in [student]"
+        yield bad("traffic", f"{_window(slot)}: {_counts(found)}, none with the student's logits", mend)
     else:
         yield good("traffic", f"{_window(slot)}: {_counts(found)}")
 

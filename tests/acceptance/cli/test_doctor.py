@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.buckets import empty_bucket
 from tests.cycles import Cycles
 from tests.factories import START, make_measurement, make_result
 from tests.project import run, write_log
@@ -123,6 +124,10 @@ def _no_channel(project: Path) -> None:
     _replace(project, "[monitor]", "alerts = []\n[monitor]")
 
 
+def _nothing_recorded(project: Path) -> None:
+    _replace(project, "[student]", '[student]\nscores = "recorded"')
+
+
 def _bad_schedule(project: Path) -> None:
     _replace(project, 'every = "1h"', 'cron = "0 25 * * *"')
 
@@ -144,6 +149,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "an unknown rare label": (_rare_label, "labels", "the rare label 'greeting' is unknown"),
     "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
     "no channel": (_no_channel, "channels", "nobody is told"),
+    "no recorded answers": (_nothing_recorded, "traffic", "none with the student's logits"),
     "a bad schedule": (_bad_schedule, "traffic", "cannot be a schedule"),
 }
 
@@ -158,6 +164,19 @@ def test_what_is_wrong_is_found_and_nothing_else_is_kept_from_being_checked(
     assert list(problems) == [check]
     assert message in f"{problems[check]['found']}; {problems[check]['mend']}"
     assert "web" in found
+
+
+@pytest.mark.usefixtures("sound")
+def test_an_archive_in_s3_is_looked_for(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with empty_bucket(s3_url) as bucket:
+        monkeypatch.setenv("REDISTILL__MONITOR__ARCHIVE", f"s3://{bucket.name}/samples")
+        there = findings()["archive"]
+        assert (there["ok"], there["found"]) == (True, f"s3://{bucket.name}/samples can be listed")
+        monkeypatch.setenv("REDISTILL__MONITOR__ARCHIVE", "s3://no-such-bucket/samples")
+        gone = findings()["archive"]
+        assert not gone["ok"]
+        assert "NoSuchBucket" in str(gone["found"])
+        assert gone["mend"] == "name a bucket that this user may list, read and write"
 
 
 def test_everything_that_is_wrong_is_found_at_once_and_exits_with_1(sound: Path) -> None:
