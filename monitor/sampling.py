@@ -82,9 +82,9 @@ class Draw(Generic[T]):
 class BottomK(Generic[T]):
     """The same sample from a stream, with a payload per id, and stratified if wanted.
 
-    Holds at most 1.5 k payloads, with floors 2.25 k, and what `DistinctCount` does for the count of distinct
-    ids. An id that comes in several strata belongs to the first of them, and takes a place among the
-    floor of each.
+    Holds at most 1.5 k payloads, with floors 2.25 k (more where ids come in several strata), and what
+    `DistinctCount` does for the count of distinct ids. An id that comes in several strata belongs to the
+    first of them, and takes a place among the floor of each.
 
     Args:
         k: the size of the sample, 0 or more.
@@ -135,6 +135,8 @@ class BottomK(Generic[T]):
         self._codes = [code.to_bytes(_CODE_BYTES) for code in range(strata)]
         self._kept: dict[bytes, T] = {}  #: by digest and code
         self._cutoffs = [_ABOVE_ALL] * strata
+        self._spare = (k + self._floor * strata) // 2
+        self._shrink_above = k + self._floor * strata + self._spare
         self._seen = DistinctCount(spill)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,8 +185,7 @@ class BottomK(Generic[T]):
         """Take in the payload of an id with that mark (see `admit`)."""
         held = self._kept.get(mark)
         self._kept[mark] = payload if held is None else min(held, payload, key=self._tie_break)
-        wanted = self._k + self._floor * len(self._codes)
-        if len(self._kept) > wanted + wanted // 2:
+        if len(self._kept) > self._shrink_above:
             self._shrink()
 
     def draw(self) -> Draw[T]:
@@ -252,6 +253,9 @@ class BottomK(Generic[T]):
             for digest in of_it
             if digest <= cutoff
         }
+        self._shrink_above = (
+            len(self._kept) + self._spare
+        )  # with ids in several strata more than usual is left
 
 
 def _last(digests: Sequence[bytes], wanted: int) -> bytes:

@@ -61,7 +61,7 @@ def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, .
     What a killed process left of one goes with it. Other files are left alone.
 
     Raises:
-        ArchiveWriteError: a file cannot be deleted.
+        ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file not deleted.
     """
     folder = _folder(place, monitor)
     there = place_of(folder)

@@ -35,7 +35,7 @@ class Place(Protocol):
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """The names of the files in a folder, in order; none where there is no folder."""
+        """The names of the files in a folder, in order; none without a folder. Raises ArchiveReadError."""
         ...
 
     def delete(self, uri: str) -> None:
@@ -68,7 +68,7 @@ class _Folders:
             raise ArchiveReadError(path=uri, problem=error.strerror or error) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
-        with _telling(folder):
+        with _telling(folder, ArchiveReadError):
             return tuple(sorted(path.name for path in Path(folder).glob("*")))
 
     def delete(self, uri: str) -> None:
@@ -108,7 +108,7 @@ class _S3:
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")
-        with _telling(folder):
+        with _telling(folder, ArchiveReadError):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=bucket, Prefix=prefix, Delimiter="/"
             )
@@ -123,12 +123,12 @@ class _S3:
 
 
 @contextmanager
-def _telling(uri: str) -> Iterator[None]:
+def _telling(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
     try:
         yield
     except s3.FAULTS as error:
         problem = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ArchiveWriteError(path=uri, problem=problem) from error
+        raise kind(path=uri, problem=problem) from error
 
 
 @contextmanager
