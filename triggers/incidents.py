@@ -10,7 +10,7 @@ from db.states import CycleStatus, IncidentKind, IncidentState, OrderReason, Sev
 from triggers.alpha import Order
 from triggers.rules import BLIND_AFTER
 from triggers.settings import Rule
-from triggers.verdict import Judgement, describe
+from triggers.verdict import Judgement, describe, is_about_student
 
 #: Where an incident may go from each state. None: there is no incident yet. A resolved one stays so: the
 #: next time a new incident opens.
@@ -68,7 +68,7 @@ class Situation:
     @property
     def fired(self) -> list[RuleOutcome]:
         """The outcomes about the student that fired at this cycle."""
-        return [outcome for outcome in self.outcomes if outcome.fired and outcome.metric != "serving_skew"]
+        return [outcome for outcome in self.outcomes if outcome.fired and is_about_student(outcome)]
 
     @property
     def on_serving(self) -> list[RuleOutcome]:
@@ -76,7 +76,7 @@ class Situation:
         return [
             outcome
             for outcome in self.outcomes
-            if outcome.metric == "serving_skew" and outcome.value is not None
+            if not is_about_student(outcome) and outcome.value is not None
         ]
 
     def open_incident(self, kind: IncidentKind) -> Incident | None:

@@ -51,8 +51,8 @@ def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
     """The verdict of a cycle that ran to its end.
 
     `outcomes` are its rules' (triggers.rules.evaluate, for a point of status `evidence.status`); without
-    evidence enough they are not looked at. No rules at all: healthy. Rules on `serving_skew` say nothing of
-    the student, and have no part in it.
+    evidence enough they are not looked at. No rules at all: healthy. Those that are not about the student
+    have no part in it.
     """
     if evidence.shortfall is not None:
         return Judgement(
@@ -61,7 +61,7 @@ def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
             reason=evidence.shortfall,
             detail=_shortage(evidence),
         )
-    outcomes = [outcome for outcome in outcomes if outcome.metric != "serving_skew"]
+    outcomes = [outcome for outcome in outcomes if is_about_student(outcome)]
     reason = _reason(outcomes)
     healthy = reason is VerdictReason.WITHIN_RULES
     return Judgement(
@@ -77,6 +77,11 @@ def failed(error: str) -> Judgement:
     return Judgement(
         status=CycleStatus.FAILED, verdict=Verdict.FAILED, reason=VerdictReason.ERROR, detail=error
     )
+
+
+def is_about_student(outcome: RuleOutcome) -> bool:
+    """Whether it says something of the student; what is on `serving_skew` is about the service."""
+    return outcome.metric != "serving_skew"
 
 
 def describe(outcomes: Sequence[RuleOutcome]) -> str:
