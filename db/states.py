@@ -110,7 +110,7 @@ class IncidentState(StrEnum):
     """Where an incident stands."""
 
     FIRING = "firing"  #: open
-    RESOLVED = "resolved"  #: closed by an evaluated healthy cycle (blind: by any evaluated one)
+    RESOLVED = "resolved"  #: by a healthy cycle; blind by any evaluated one, serving-skew by one without skew
 
 
 class Severity(StrEnum):

@@ -91,8 +91,8 @@ def plan(situation: Situation) -> tuple[Transition, ...]:
     re-distillation was wanted and the ladder is at its end; both resolve at an evaluated healthy cycle, so
     missing data never resolves them. `blind` (error) opens at the third cycle in a row without evidence, or
     later, and resolves at any evaluated cycle. `serving-skew` opens when a rule on it fires, and resolves
-    when none is breached. An open incident is not opened again. A cycle that was filled in behind a later one
-    speaks of the past and changes nothing.
+    at a cycle that measured it in which none is breached. An open incident is not opened again. A cycle that
+    was filled in behind a later one speaks of the past and changes nothing.
     """
     if not situation.is_latest:
         return ()
