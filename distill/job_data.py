@@ -13,7 +13,7 @@ from db.records import Job
 from db.session import reading
 from distill.dataset import ArchiveSplit, LabelledSet, TrainingSet, read_labelled, split_archive, training_set
 from distill.settings import RedistillSection
-from monitor.archive import files as archive
+from monitor.archive import files
 from monitor.archive.sample import ScoredSample
 from monitor.redaction import Redact
 from monitor.strata import Strata
@@ -58,8 +58,8 @@ def read_job_data(
         raise NoLabelledDataError
     train, test = read_labelled(section.train, labels), read_labelled(section.test, labels)
     validation = read_labelled(section.validation, labels) if section.validation else None
-    files = _archives(engine, job)
-    samples = [archive.read(uri, sha256=sha256) for uri, sha256 in files]
+    archives = _archives(engine, job)
+    samples = [files.read(uri, sha256=sha256) for uri, sha256 in archives]
     splits = [split_archive([request.text for request in sample.requests]) for sample in samples]
     archived = [text for split in splits for text in split.training]
     training = training_set(train, archived, test, redact=redact)
@@ -78,7 +78,7 @@ def read_job_data(
         condemned=_condemned(samples[0], splits[0]) if samples else None,
         sha256={
             **{name: rows.sha256 for name, rows in named.items() if rows is not None},
-            **{f"archive:{Path(uri).name}": sha256 for uri, sha256 in files},
+            **{f"archive:{Path(uri).name}": sha256 for uri, sha256 in archives},
         },
     )
 

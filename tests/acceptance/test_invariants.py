@@ -45,7 +45,7 @@ from db.tables import (
 from distill import gates
 from distill.dataset import split_archive
 from distill.settings import GatesSection
-from monitor.archive import files as archive
+from monitor.archive import files
 from monitor.archive.places import ArchiveReadError
 from monitor.archive.sample import ScoredSample
 from monitor.daemon import SlotRunner
@@ -422,7 +422,7 @@ def test_invariant_6_a_candidate_is_judged_as_the_incumbent_was(repaired: Repair
 
 def condemned_by(engine: Engine, job: dict[str, Any]) -> ScoredSample:
     (cycle,) = [row for row in stored(engine, cycles) if row["id"] == job["cycle_id"]]
-    return archive.read(cycle["archive"], sha256=cycle["archive_sha256"])
+    return files.read(cycle["archive"], sha256=cycle["archive_sha256"])
 
 
 def evaluated(engine: Engine, version: str, dataset: str) -> dict[str, tuple[float, int]]:
@@ -486,7 +486,7 @@ def test_invariant_7_no_request_text_in_sql_or_logs(world: World, sqlite_url: st
 
 def test_invariant_8_a_cycle_follows_from_its_archive(repaired: Repaired) -> None:
     for cycle in stored(repaired.engine, cycles):
-        sample = archive.read(cycle["archive"], sha256=cycle["archive_sha256"])
+        sample = files.read(cycle["archive"], sha256=cycle["archive_sha256"])
         found = measure(
             sample.teacher_logits,
             sample.student_logits,
@@ -533,9 +533,9 @@ def test_invariant_8_an_archive_that_was_changed_is_noticed(repaired: Repaired, 
     forged = tmp_path / "forged.jsonl.zst"
     text = zstd.decompress(Path(cycle["archive"]).read_bytes()).replace(b'"r-0-1"', b'"r-0-x"')
     forged.write_bytes(zstd.compress(text))
-    assert archive.read(str(forged)).slot.monitor == MONITOR
+    assert files.read(str(forged)).slot.monitor == MONITOR
     with pytest.raises(ArchiveReadError):
-        archive.read(str(forged), sha256=cycle["archive_sha256"])
+        files.read(str(forged), sha256=cycle["archive_sha256"])
 
 
 def test_invariant_8_outcomes_and_verdicts_follow_from_the_numbers(repaired: Repaired) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db.tables import cycles, incidents, jobs, rule_outcomes
-from monitor.archive import files as archive
+from monitor.archive import files
 from monitor.models import load
 from monitor.scoring import score
 from monitor.stop import never_stopped
@@ -88,7 +88,7 @@ def test_recorded_answers_give_the_numbers_and_skew_is_alarmed(
     assert found[1]["serving_skew"] > 0.5
     assert fired == [False, True, True, False]
     assert story == [("resolved", found[1]["id"])]
-    sample = archive.read(found[1]["archive"], sha256=found[1]["archive_sha256"])
+    sample = files.read(found[1]["archive"], sha256=found[1]["archive_sha256"])
     assert sample.served is not None
     again = sample.served.skew(sample.strata)
     assert again.skew is not None
