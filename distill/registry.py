@@ -6,7 +6,6 @@ REGISTRY/.tmp-<job>-…/         a candidate that is not proved yet, or what a k
 """
 
 import errno
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from safetensors import SafetensorError
 from db.errors import RedistillError
 from db.records import Evaluation, GateOutcome
 from distill.train import TrainingLog
+from monitor.disk import sync
 from monitor.models import Model, fingerprint, quiet
 
 MANIFEST: Final = "manifest.json"
@@ -117,8 +117,8 @@ def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
         _sync_tree(staged)
         path.parent.mkdir(exist_ok=True)
         _rename_unless_there(staged, path)
-        _sync(path.parent)
-        _sync(registry)
+        sync(path.parent)
+        sync(registry)
     return Registered(version=version, path=path)
 
 
@@ -143,7 +143,7 @@ def point_current(registry: Path, directory: Path) -> None:
         registry.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
         link.replace(current)
-        _sync(registry)
+        sync(registry)
 
 
 def _json(version: str, manifest: Manifest) -> bytes:
@@ -162,16 +162,8 @@ def _rename_unless_there(staged: Path, path: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(folder)
 
 
 def _remove_leftovers(registry: Path, job_id: int, now: datetime) -> None:

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from db.errors import RedistillError
 from monitor import s3
+from monitor.disk import sync
 
 
 class ArchiveWriteError(RedistillError):
@@ -57,7 +58,7 @@ class _Folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(path) as descriptor:
                 _write_all(descriptor, content)
-            _sync_folder(path.parent)
+            sync(path.parent)
 
     def get(self, uri: str) -> bytes | None:
         try:
@@ -151,11 +152,3 @@ def _write_all(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
