@@ -16,7 +16,7 @@ from db.erasures import ArchivedCycle, Erasure
 from db.errors import RedistillError
 from db.session import reading, writing
 from monitor.archive import files
-from monitor.archive.places import ArchiveReadError
+from monitor.archive.places import ArchiveReadError, Place, Places
 from monitor.archive.sample import packed, without
 
 #: Hears how many of how many archives were looked at.
@@ -47,15 +47,15 @@ def erase(
         ErasureIncompleteError: an archive is damaged, or was changed by others; all others are done.
         ArchiveWriteError: an archive cannot be written; those before it are done.
     """
-    _settle_unfinished(engine, monitor, now)
+    places = Places()
+    _settle_unfinished(engine, places, monitor, now)
     with reading(engine) as connection:
         archived = erasures.archived(connection, monitor)
     taken_out: list[int] = []
     unread: list[ArchiveReadError] = []
     for number, cycle in enumerate(archived, start=1):
         try:
-            if files.sha256_of(cycle.uri) is not None:
-                taken_out.append(_erase_in(engine, cycle, frozenset(request_ids), now))
+            taken_out.append(_erase_in(engine, places.of(cycle.uri), cycle, frozenset(request_ids), now))
         except ArchiveReadError as error:
             unread.append(error)
         progress(number, len(archived))
@@ -64,8 +64,13 @@ def erase(
     return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out))
 
 
-def _erase_in(engine: Engine, cycle: ArchivedCycle, request_ids: frozenset[str], now: datetime) -> int:
-    sample = files.read(cycle.uri, sha256=cycle.sha256)
+def _erase_in(
+    engine: Engine, place: Place, cycle: ArchivedCycle, request_ids: frozenset[str], now: datetime
+) -> int:
+    found = place.get(cycle.uri)
+    if found is None:
+        return 0
+    sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
     kept = without(sample, request_ids)
     n = len(sample.requests) - len(kept.requests)
     if n:
@@ -73,7 +78,7 @@ def _erase_in(engine: Engine, cycle: ArchivedCycle, request_ids: frozenset[str],
         after = hashlib.sha256(content).hexdigest()
         with writing(engine) as connection:
             erasures.begin(connection, cycle, sha256_after=after, n=n, now=now)
-        files.put(cycle.uri, content)
+        place.put(cycle.uri, content)
         with writing(engine) as connection:
             erasures.finish(
                 connection, Erasure(cycle_id=cycle.cycle_id, uri=cycle.uri, sha256_after=after), now
@@ -81,10 +86,11 @@ def _erase_in(engine: Engine, cycle: ArchivedCycle, request_ids: frozenset[str],
     return n
 
 
-def _settle_unfinished(engine: Engine, monitor: str, now: datetime) -> None:
+def _settle_unfinished(engine: Engine, places: Places, monitor: str, now: datetime) -> None:
     with writing(engine) as connection:
         for each in erasures.unfinished(connection, monitor):
-            if files.sha256_of(each.uri) == each.sha256_after:
+            found = places.of(each.uri).get(each.uri)
+            if found is not None and hashlib.sha256(found).hexdigest() == each.sha256_after:
                 erasures.finish(connection, each, now)
             else:
                 erasures.forget(connection, each)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from db.records import Archive
-from monitor.archive.places import ArchiveReadError, place_of
+from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import NotASampleError, ScoredSample, packed, parsed
 
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -23,12 +23,9 @@ def write(place: str | Path, sample: ScoredSample) -> Archive:
         ArchiveWriteError: disk full, no rights, …; an earlier file is still there, and nothing else is.
     """
     slot = sample.slot
-    return put(f"{_folder(place, slot.monitor)}/{slot.window_end:{_STAMP}}.jsonl.zst", packed(sample))
-
-
-def put(uri: str, content: bytes) -> Archive:
-    """Write the bytes of an archive, in place of earlier ones. Errors as for `write`."""
-    place_of(uri).put(uri, content)
+    uri = f"{_folder(place, slot.monitor)}/{slot.window_end:{_STAMP}}.jsonl.zst"
+    content = packed(sample)
+    Places().of(uri).put(uri, content)
     return Archive(uri=uri, sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -38,21 +35,20 @@ def read(uri: str, *, sha256: str | None = None) -> ScoredSample:
     Raises:
         ArchiveReadError: no such file, damaged, changed, or not an archive.
     """
-    content = place_of(uri).get(uri)
+    content = Places().of(uri).get(uri)
     if content is None:
         raise ArchiveReadError(path=uri, problem="there is no such file; 'archive_days' may have passed")
+    return sample_in(content, uri, sha256=sha256)
+
+
+def sample_in(content: bytes, uri: str, *, sha256: str | None = None) -> ScoredSample:
+    """The sample in the bytes of the archive of that uri. Errors as for `read`."""
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ArchiveReadError(path=uri, problem="it was changed after it was written")
     try:
         return parsed(content)
     except NotASampleError as error:
         raise ArchiveReadError(path=uri, problem=error) from error
-
-
-def sha256_of(uri: str) -> str | None:
-    """Of the bytes that are there now; None if there is no such file. Raises ArchiveReadError."""
-    content = place_of(uri).get(uri)
-    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, ...]:
@@ -64,7 +60,7 @@ def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, .
         ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file not deleted.
     """
     folder = _folder(place, monitor)
-    there = place_of(folder)
+    there = Places().of(folder)
     expired = [name for name in there.names(folder) if _ended_before(name, before)]
     for name in expired:
         there.delete(f"{folder}/{name}")

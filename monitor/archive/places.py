@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,9 +45,15 @@ class Place(Protocol):
         ...
 
 
-def place_of(uri: str) -> Place:
-    """Where that uri lies."""
-    return _S3() if uri.startswith("s3://") else _Folders()
+class Places:
+    """Finds where uris lie, with one client of S3 for all of them."""
+
+    def __init__(self) -> None:
+        self._s3 = cache(_S3)
+
+    def of(self, uri: str) -> Place:
+        """Where that uri lies."""
+        return self._s3() if uri.startswith("s3://") else _Folders()
 
 
 class _Folders:

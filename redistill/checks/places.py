@@ -13,7 +13,7 @@ from db import queue
 from db.migrate import check
 from db.session import reading, without_password
 from db.states import JobStatus, Severity
-from monitor.archive.places import ArchiveReadError, place_of
+from monitor.archive.places import ArchiveReadError, Places
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
@@ -57,7 +57,7 @@ def _folder(check_name: str, folder: Path) -> Finding:
 
 def _bucket(check_name: str, uri: str) -> Finding:
     try:
-        n = len(place_of(uri).names(uri))
+        n = len(Places().of(uri).names(uri))
     except ArchiveReadError as error:
         return bad(check_name, str(error), "name a bucket that this user may list, read and write")
     return good(check_name, f"{uri} can be listed" + (f"; {n} objects lie there" if n else ""))

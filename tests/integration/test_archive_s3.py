@@ -7,12 +7,14 @@ from sqlalchemy import Engine, update
 
 from db.session import writing
 from db.tables import cycles
-from monitor.archive.files import expire, read, sha256_of, write
+from monitor import s3
+from monitor.archive.files import expire, read, write
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.erasure import Erased, erase
 from tests.buckets import TestBucket, empty_bucket
 from tests.cycles import MONITOR, Cycles, stored, taken
 from tests.factories import START
+from tests.faults import faulty
 from tests.samples import HOUR, TEN, make_sample, same
 
 
@@ -61,7 +63,6 @@ def test_what_cannot_be_read_or_written_is_said_in_one_line(place: str) -> None:
         read(written.uri, sha256=written.sha256)
     with pytest.raises(ArchiveReadError, match="'archive_days' may have passed"):
         read(f"{place}prod/20261124T110000Z.jsonl.zst")
-    assert sha256_of(f"{place}nothing") is None
     with pytest.raises(ArchiveReadError, match="NoSuchBucket") as unread:
         read("s3://no-such-bucket-of-ours/x.jsonl.zst")
     with pytest.raises(ArchiveWriteError, match="NoSuchBucket") as unwritten:
@@ -76,14 +77,45 @@ def test_a_server_that_is_gone_is_said_in_one_line(place: str, monkeypatch: pyte
         write(place, make_sample())
 
 
-def test_requests_are_erased_there_too(sqlite_engine: Engine, place: str) -> None:
-    Cycles(engine=sqlite_engine, lease=taken(sqlite_engine)).conclude(0)
-    written = write(place, make_sample(end=START, monitor=MONITOR, seed=0))
-    with writing(sqlite_engine) as connection:
-        values = {"archive": written.uri, "archive_sha256": written.sha256}
-        connection.execute(update(cycles).values(values))
-    erased = erase(sqlite_engine, MONITOR, ["r-0-1"], START + HOUR, lambda _done, _total: None)
-    assert erased == Erased(n_requests=1, n_archives=1)
-    (row,) = stored(sqlite_engine, cycles)
-    left = read(row["archive"], sha256=row["archive_sha256"])
-    assert [request.id for request in left.requests] == ["r-0-0", "r-0-2"]
+@pytest.fixture
+def archived(sqlite_engine: Engine, place: str) -> list[str]:
+    """The uris of the archives of three cycles; the first has expired."""
+    concluded = Cycles(engine=sqlite_engine, lease=taken(sqlite_engine))
+    uris = []
+    for hour in range(3):
+        concluded.conclude(hour)
+        written = write(place, make_sample(end=START + hour * HOUR, monitor=MONITOR, seed=hour))
+        with writing(sqlite_engine) as connection:
+            values = {"archive": written.uri, "archive_sha256": written.sha256}
+            connection.execute(update(cycles).where(cycles.c.id == hour + 1).values(values))
+        uris.append(written.uri)
+    expire(place, MONITOR, before=START + HOUR)
+    return uris
+
+
+def take_out(engine: Engine, *request_ids: str) -> Erased:
+    return erase(engine, MONITOR, request_ids, START + 3 * HOUR, lambda _done, _total: None)
+
+
+def test_requests_are_erased_there_too(sqlite_engine: Engine, archived: list[str]) -> None:
+    assert take_out(sqlite_engine, "r-0-1", "r-1-1", "r-2-1") == Erased(n_requests=2, n_archives=2)
+    _, row, _ = stored(sqlite_engine, cycles)
+    left = read(archived[1], sha256=row["archive_sha256"])
+    assert [request.id for request in left.requests] == ["r-1-0", "r-1-2"]
+
+
+def test_an_erasure_fetches_each_archive_once_by_one_client(
+    sqlite_engine: Engine, archived: list[str], s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_client, made = s3.client, list[object]()
+
+    def noted() -> object:
+        made.append(make_client())
+        return made[-1]
+
+    monkeypatch.setattr(s3, "client", noted)
+    with faulty(s3_url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        assert take_out(sqlite_engine, "unknown") == Erased(n_requests=0, n_archives=0)
+    assert [f"s3:/{path}" for path in proxy.asked] == archived
+    assert len(made) == 1

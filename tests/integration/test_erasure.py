@@ -102,7 +102,7 @@ def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
 ) -> None:
     with monkeypatch.context() as patch:
         if where == "before the file":
-            patch.setattr(erasure.files, "put", dies)
+            patch.setattr(places._Folders, "put", dies)
         else:
             patch.setattr(erasure.erasures, "finish", dies)
         with pytest.raises(DiedError):
