@@ -89,7 +89,7 @@ def _version(name: str, comment: str, *, nullable: bool = True) -> Column[str]:
 leases = Table(
     "leases",
     metadata,
-    Column("name", Text, primary_key=True, comment="What is leased: monitor:NAME or job:ID"),
+    Column("name", Text, primary_key=True, comment="What is leased: monitor:NAME, job:ID or erasure:NAME"),
     Column("owner", Text, nullable=False, comment="Host, process and start of the holder"),
     Column("token", BigInteger, nullable=False, comment="Fencing token; grows at each new holder"),
     Column(

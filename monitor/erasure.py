@@ -1,30 +1,41 @@
 """Takes requests out of the archive, for those who ask for their deletion.
 
 A process that dies in between leaves an archive that is whole, the old or the new one; the next erasure finds
-out which, and sets the database right.
+out which, and sets the database right. So that it does not do so to one that lives, there is one at a time.
 """
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from db import erasures
+from db import erasures, leases
 from db.erasures import ArchivedCycle, Erasure
 from db.errors import RedistillError
+from db.heartbeat import Heartbeat
+from db.records import Lease
 from db.session import reading, writing
 from monitor.archive import files
-from monitor.archive.places import ArchiveReadError, Place, Places
+from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import packed, without
 
 #: Hears how many of how many archives were looked at.
 Progress = Callable[[int, int], None]
 
+LEASE_SECONDS = 30.0
+
 
 class ErasureIncompleteError(RedistillError):
     """The requests are out of all archives but {n}, which could not be read, the first because: {first}"""
+
+
+class ErasureBusyError(RedistillError):
+    """Another erasure takes requests out of the archives of {monitor!r} now, or has died within the last half
+    minute: start this one again when it has ended.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,53 +55,81 @@ def erase(
     expired are passed over.
 
     Raises:
+        ErasureBusyError: another erasure is at work; nothing was done.
         ErasureIncompleteError: an archive is damaged, or was changed by others; all others are done.
         ArchiveWriteError: an archive cannot be written; those before it are done.
+        LeaseLostError: the process was away so long that another erasure has begun; the archives before
+            are done.
     """
-    places = Places()
-    _settle_unfinished(engine, places, monitor, now)
-    with reading(engine) as connection:
-        archived = erasures.archived(connection, monitor)
-    taken_out: list[int] = []
-    unread: list[ArchiveReadError] = []
-    for number, cycle in enumerate(archived, start=1):
-        try:
-            taken_out.append(_erase_in(engine, places.of(cycle.uri), cycle, frozenset(request_ids), now))
-        except ArchiveReadError as error:
-            unread.append(error)
-        progress(number, len(archived))
-    if unread:
-        raise ErasureIncompleteError(n=len(unread), first=unread[0]) from unread[0]
-    return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out))
-
-
-def _erase_in(
-    engine: Engine, place: Place, cycle: ArchivedCycle, request_ids: frozenset[str], now: datetime
-) -> int:
-    found = place.get(cycle.uri)
-    if found is None:
-        return 0
-    sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
-    kept = without(sample, request_ids)
-    n = len(sample.requests) - len(kept.requests)
-    if n:
-        content = packed(kept)
-        after = hashlib.sha256(content).hexdigest()
-        with writing(engine) as connection:
-            erasures.begin(connection, cycle, sha256_after=after, n=n, now=now)
-        place.put(cycle.uri, content)
-        with writing(engine) as connection:
-            erasures.finish(
-                connection, Erasure(cycle_id=cycle.cycle_id, uri=cycle.uri, sha256_after=after), now
-            )
-    return n
-
-
-def _settle_unfinished(engine: Engine, places: Places, monitor: str, now: datetime) -> None:
     with writing(engine) as connection:
-        for each in erasures.unfinished(connection, monitor):
-            found = places.of(each.uri).get(each.uri)
-            if found is not None and hashlib.sha256(found).hexdigest() == each.sha256_after:
-                erasures.finish(connection, each, now)
-            else:
-                erasures.forget(connection, each)
+        lease = leases.acquire(
+            connection, f"erasure:{monitor}", owner=leases.new_owner(), seconds=LEASE_SECONDS
+        )
+    if lease is None:
+        raise ErasureBusyError(monitor=monitor)
+    try:
+        with Heartbeat(engine, lease, seconds=LEASE_SECONDS):
+            return _Eraser(engine, lease, now).erase(monitor, frozenset(request_ids), progress)
+    finally:
+        with writing(engine) as connection:
+            leases.release(connection, lease)
+
+
+class _Eraser:
+    """Who may erase: the holder of the lease."""
+
+    def __init__(self, engine: Engine, lease: Lease, now: datetime) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._now = now
+        self._places = Places()
+
+    def erase(self, monitor: str, request_ids: frozenset[str], progress: Progress) -> Erased:
+        self._settle_unfinished(monitor)
+        with reading(self._engine) as connection:
+            archived = erasures.archived(connection, monitor)
+        taken_out: list[int] = []
+        unread: list[ArchiveReadError] = []
+        for number, cycle in enumerate(archived, start=1):
+            try:
+                taken_out.append(self._erase_in(cycle, request_ids))
+            except ArchiveReadError as error:
+                unread.append(error)
+            progress(number, len(archived))
+        if unread:
+            raise ErasureIncompleteError(n=len(unread), first=unread[0]) from unread[0]
+        return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out))
+
+    def _erase_in(self, cycle: ArchivedCycle, request_ids: frozenset[str]) -> int:
+        place = self._places.of(cycle.uri)
+        found = place.get(cycle.uri)
+        if found is None:
+            return 0
+        sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
+        kept = without(sample, request_ids)
+        n = len(sample.requests) - len(kept.requests)
+        if n:
+            content = packed(kept)
+            after = hashlib.sha256(content).hexdigest()
+            with self._writing() as connection:
+                erasures.begin(connection, cycle, sha256_after=after, n=n, now=self._now)
+            place.put(cycle.uri, content)
+            begun = Erasure(cycle_id=cycle.cycle_id, uri=cycle.uri, sha256_after=after)
+            with self._writing() as connection:
+                erasures.finish(connection, begun, self._now)
+        return n
+
+    def _settle_unfinished(self, monitor: str) -> None:
+        with self._writing() as connection:
+            for each in erasures.unfinished(connection, monitor):
+                found = self._places.of(each.uri).get(each.uri)
+                if found is not None and hashlib.sha256(found).hexdigest() == each.sha256_after:
+                    erasures.finish(connection, each, self._now)
+                else:
+                    erasures.forget(connection, each)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with writing(self._engine) as connection:
+            leases.guard(connection, self._lease)
+            yield connection

@@ -1,4 +1,4 @@
-"""Which archives had requests taken out."""
+"""Which archives had requests taken out, one erasure at a time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,7 +23,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("cycle_id", "sha256_after", name=op.f("pk_erasures")),
         comment="Requests taken out of a cycle's archive by `redistill archive erase`; its numbers stay",
     )
+    _say_what_is_leased("monitor:NAME, job:ID or erasure:NAME")
 
 
 def downgrade() -> None:
+    _say_what_is_leased("monitor:NAME or job:ID")
     op.drop_table("erasures")
+
+
+def _say_what_is_leased(names: str) -> None:
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(f"COMMENT ON COLUMN leases.name IS 'What is leased: {names}'")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, update
 
-from db.records import Archive
+from db.errors import LeaseLostError
+from db.records import Archive, Lease
 from db.session import writing
 from db.tables import cycles, erasures
 from monitor import erasure
@@ -13,8 +14,8 @@ from monitor.archive import places
 from monitor.archive.files import read, write
 from monitor.archive.places import ArchiveWriteError
 from monitor.archive.sample import ScoredSample, without
-from monitor.erasure import Erased, ErasureIncompleteError, erase
-from tests.cycles import MONITOR, Cycles, stored, taken
+from monitor.erasure import Erased, ErasureBusyError, ErasureIncompleteError, erase
+from tests.cycles import MONITOR, Cycles, seized, stored, taken
 from tests.factories import HOUR, START
 from tests.samples import make_sample, same
 
@@ -111,6 +112,33 @@ def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
     assert same(archived(engine)[1], without(samples[1], ("r-1-1",)))
     (row,) = stored(engine, erasures)
     assert (row["cycle_id"], row["n"], row["finished_at"]) == (2, 1, NOW)
+
+
+def test_a_second_erasure_is_refused_while_one_is_at_work(
+    engine: Engine, samples: list[ScoredSample]
+) -> None:
+    """It would take the first one's change for that of a dead process, and each could undo the other's."""
+
+    def meanwhile(_done: int, _total: int) -> None:
+        with pytest.raises(ErasureBusyError, match="Another erasure"):
+            take_out(engine, "r-1-2")
+
+    erase(engine, MONITOR, ["r-0-1", "r-1-1"], NOW, meanwhile)
+    assert take_out(engine, "r-1-2") == Erased(n_requests=1, n_archives=1)
+    assert same(archived(engine)[1], without(samples[1], ("r-1-1", "r-1-2")))
+    assert [(row["cycle_id"], row["n"]) for row in stored(engine, erasures)] == [(1, 1), (2, 1), (2, 1)]
+
+
+def test_an_erasure_that_was_away_too_long_changes_no_further_archive(
+    engine: Engine, samples: list[ScoredSample]
+) -> None:
+    def seize(_done: int, _total: int) -> None:
+        seized(engine, Lease(name=f"erasure:{MONITOR}", owner="first", token=1))
+
+    with pytest.raises(LeaseLostError):
+        erase(engine, MONITOR, ["r-0-1", "r-1-1"], NOW, seize)
+    assert same(archived(engine)[1], samples[1])
+    assert [row["cycle_id"] for row in stored(engine, erasures)] == [1]
 
 
 def test_an_archive_that_cannot_be_written_stays_as_it_is(
