@@ -35,6 +35,17 @@ def reset_mid_body(handler: "Handler", answer: http.client.HTTPResponse, body: b
     handler.close_connection = True
 
 
+def stalled_after(n_bytes: int) -> Fault:
+    """The rest of the body does not come as long as the client waits for it."""
+
+    def answer(handler: "Handler", answer: http.client.HTTPResponse, body: bytes) -> None:
+        handler.send_answer(answer, body, sent=body[:n_bytes])
+        handler.connection.recv(1)
+        handler.close_connection = True
+
+    return answer
+
+
 def wrong_etag(handler: "Handler", answer: http.client.HTTPResponse, body: bytes) -> None:
     """The body of another version."""
     handler.send_answer(answer, body, headers={"ETag": '"00"'})

@@ -12,9 +12,10 @@ from monitor import s3
 from monitor.settings import S3Traffic
 from monitor.sources.store import TrafficObject, TrafficUnavailableError
 from monitor.sources.tally import Window
+from monitor.stop import Stopped, StoppedError
 
 _HOUR = timedelta(hours=1)
-_CHUNK_BYTES = 2**20
+_CHUNK_BYTES = 2**18
 _HELD_BYTES = 16 * 2**20  #: of a larger object the rest lies in a temporary file
 
 
@@ -45,15 +46,16 @@ class Bucket:
         return tuple(found[name] for name in sorted(found))
 
     @contextmanager
-    def open(self, each: TrafficObject) -> Iterator[BinaryIO]:
+    def open(self, each: TrafficObject, stopped: Stopped, /) -> Iterator[BinaryIO]:
         """Its bytes, in memory or in a temporary file: what S3 sends cannot be resumed where it broke off.
 
         Raises:
             TrafficUnavailableError: it is not there any more, has changed since it was listed, or S3 fails.
+            StoppedError: `stopped`, which is asked every 256 KiB, said so.
         """
         with tempfile.SpooledTemporaryFile(_HELD_BYTES) as file:
             with self._telling(each.name):
-                self._fetch(each, cast("BinaryIO", file))
+                self._fetch(each, cast("BinaryIO", file), stopped)
             yield cast("BinaryIO", file)
 
     def _list_hour(self, hour: datetime) -> Iterator[TrafficObject]:
@@ -71,13 +73,13 @@ class Bucket:
                         modified_at=found["LastModified"].astimezone(UTC),
                     )
 
-    def _fetch(self, each: TrafficObject, file: BinaryIO) -> None:
+    def _fetch(self, each: TrafficObject, file: BinaryIO, stopped: Stopped) -> None:
         for _ in range(s3.BODY_ATTEMPTS - 1):
             with suppress(BotoCoreError, _BrokenBodyError, OSError):  # a ClientError was tried again already
-                return self._fetch_once(each, file)
-        return self._fetch_once(each, file)
+                return self._fetch_once(each, file, stopped)
+        return self._fetch_once(each, file, stopped)
 
-    def _fetch_once(self, each: TrafficObject, file: BinaryIO) -> None:
+    def _fetch_once(self, each: TrafficObject, file: BinaryIO, stopped: Stopped) -> None:
         file.seek(0)
         file.truncate()
         answer = self._client.get_object(
@@ -85,7 +87,9 @@ class Bucket:
         )
         if answer["ETag"].strip('"') != each.version:
             raise _BrokenBodyError(f"its ETag is {answer['ETag']}, not {each.version}")
-        for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):  # noqa: FURB122 - writelines holds all of it
+        for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+            if stopped():
+                raise StoppedError
             file.write(chunk)
         if file.tell() != each.size:
             raise _BrokenBodyError(f"{file.tell()} of its {each.size} bytes came")

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from db.states import RejectReason
 from monitor.sources.store import BrokenObjectError, TrafficMissingError, TrafficObject
 from monitor.sources.tally import Window
+from monitor.stop import Stopped, never_stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Folder:
         found = (_describe(path, os.path.relpath(path, self.uri)) for path in paths)
         return tuple(sorted(found, key=lambda each: each.name))
 
-    def open(self, each: TrafficObject) -> BinaryIO:
+    def open(self, each: TrafficObject, _stopped: Stopped = never_stopped, /) -> BinaryIO:
         """Refuses what is not a file without opening it: a pipe would wait for its writer.
 
         Raises:

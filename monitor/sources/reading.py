@@ -87,7 +87,7 @@ class Task:
         def read(each: TrafficObject) -> ObjectRead:
             tally, intact = ObjectTally(self.window, each.name), True
             try:
-                with self.store.open(each) as file:
+                with self.store.open(each, stopped) as file:
                     for batch in read_object(file):
                         if stopped():
                             raise StoppedError

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from db.errors import RedistillError
 from db.states import RejectReason
 from monitor.sources.tally import Window
+from monitor.stop import Stopped
 
 
 class TrafficMissingError(RedistillError):
@@ -57,10 +58,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def open(self, each: TrafficObject) -> AbstractContextManager[BinaryIO]:
+    def open(self, each: TrafficObject, stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
         """Its bytes, which can be sought in.
 
         Raises:
+            StoppedError: `stopped` said so while it was fetched.
             BrokenObjectError: the object itself is at fault.
             TrafficUnavailableError: it cannot be fetched now, or has changed since it was listed.
         """

@@ -17,9 +17,9 @@ from monitor.sources.bucket import Bucket
 from monitor.sources.objects import Consumed, ObjectsSource
 from monitor.sources.port import WindowSample
 from monitor.sources.store import TrafficUnavailableError
-from monitor.stop import never_stopped
+from monitor.stop import StoppedError, never_stopped
 from tests.buckets import TestBucket, empty_bucket
-from tests.faults import Fault, FaultyServer, faulty, refused, reset_mid_body, wrong_etag
+from tests.faults import Fault, FaultyServer, faulty, refused, reset_mid_body, stalled_after, wrong_etag
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -138,6 +138,17 @@ def test_an_object_that_changes_between_the_list_and_its_turn_fails_the_reading(
     with pytest.raises(TrafficUnavailableError, match=r"PreconditionFailed"):
         read(source(bucket))
     assert ids(read(source(bucket))) == ["a", "other"]
+
+
+def test_a_stop_is_noticed_while_an_object_is_fetched(bucket: TestBucket, proxy: FaultyServer) -> None:
+    """After each 256 KiB, however large the object is and however slowly the rest of it comes."""
+    bucket.put("app/2026/11/24/10/a", bytes(2**20))
+    proxy.faults.append(stalled_after(600 * 2**10))
+    answers = iter([False, True])
+    with pytest.raises(StoppedError):
+        source(bucket).read_window(TEN, TEN + HOUR, k=1_000, stopped=lambda: next(answers))
+    assert proxy.asked[-1].startswith(f"/{bucket.name}/app/")
+    assert len(proxy.asked) - len(listings(proxy)) == 1
 
 
 def test_a_bucket_that_is_not_there_is_an_error_that_names_it(bucket: TestBucket) -> None:
