@@ -86,13 +86,12 @@ class ObjectsSource:
         wanted = [each for each in listed if each.name not in known]
         with TemporaryFile() as spill:
             part = read_all(task, wanted, stopped, spill, processes=usable_cores())
-            self._elsewhere = {
-                name: self._elsewhere[name] for name in known
-            }  # those that are gone: forgotten
-            for read in part.reads:
-                self._remember(read, window)
-            objects = tuple(map(_version, listed)) if self._consumed is not None else ()
-            return window_sample(part.bottom, strata, self._rejects(window, listed, part, known), objects)
+            draw = part.bottom.draw()
+        self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone: forgotten
+        for read in part.reads:
+            self._remember(read, window)
+        objects = tuple(map(_version, listed)) if self._consumed is not None else ()
+        return window_sample(draw, strata, self._rejects(window, listed, part, known), objects)
 
     def _rejects(
         self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _Elsewhere]

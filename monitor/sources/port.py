@@ -9,7 +9,7 @@ import numpy as np
 
 from db.records import ObjectVersion, Reject, Stratum, Traffic
 from db.states import RejectReason
-from monitor.sampling import BottomK
+from monitor.sampling import BottomK, Draw
 from monitor.sources.request import Request
 from monitor.stop import Stopped
 from monitor.strata import Strata
@@ -81,13 +81,12 @@ class TrafficSource(Protocol):
 
 
 def window_sample(
-    bottom: BottomK[Request],
+    draw: Draw[Request],
     names: LabelStrata,
     rejects: tuple[Reject, ...],
     objects: tuple[ObjectVersion, ...] = (),
 ) -> WindowSample:
     """The sample of a log that has been read to its end."""
-    draw = bottom.draw()
     there = [stratum for stratum, size in enumerate(draw.sizes) if size]
     traffic = Traffic(
         n_seen=sum(draw.sizes),

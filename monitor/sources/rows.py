@@ -91,7 +91,7 @@ class TableSource:
                         tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
                     elif tally.takes(record.time, raw):
                         bottom.offer(record.id, record, strata.of(record.student_label))
-            return window_sample(bottom, strata, tally.finish(window_start))
+            return window_sample(bottom.draw(), strata, tally.finish(window_start))
 
     def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
         columns = self._columns(connection)
