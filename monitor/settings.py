@@ -57,6 +57,10 @@ FieldName = Annotated[str, AfterValidator(_checked_name)]
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
 
 
+#: How the objects of a request log are written.
+Format = Literal["jsonl", "parquet", "sagemaker-capture"]
+
+
 class MonitorSection(Section):
     """What is looked at, how often, and how much of it."""
 
@@ -101,7 +105,7 @@ class TrafficSection(Section):
 class ObjectsSection(TrafficSection):
     """A request log in objects (files)."""
 
-    format: Literal["jsonl", "parquet", "sagemaker-capture"] = "jsonl"
+    format: Format = "jsonl"
     max_object_bytes: Annotated[int, Field(ge=1)] = 2**33  #: decompressed; what lies beyond is not read
 
     @model_validator(mode="before")

@@ -11,11 +11,12 @@ from typing import Final
 
 import orjson
 
-from monitor.sources.fields import guess_fields, read_rows
+from monitor.sources.fields import guess_fields, guess_format, read_rows
+from monitor.sources.formats import ParquetMissingError
 
-_DEEPEST: Final = 6  #: folders below the one that is looked through
+_DEEPEST: Final = 8  #: folders below the one that is looked through
 _HEADS: Final = 20  #: data files of one folder that are looked into
-_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".ndjson")
+_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".ndjson", ".parquet")
 _COUNTED_ROWS: Final = 100_000
 _RARE: Final = 0.75  #: of an even share
 #: Folders of a log that a later day does not share: 2026, 24, 2026-11-24, dt=2026-11-24, hour=03.
@@ -97,10 +98,10 @@ def look_through(folder: Path) -> Found:
             continue
         data = sorted(parent / name for name in files if name.endswith(_SUFFIXES))
         for path in data[:_HEADS]:
-            if _is_labelled(path):
-                labelled.append(path)
-            elif _is_log(path):
+            if _is_log(path):
                 logs.append(path)
+            elif _is_labelled(path):
+                labelled.append(path)
     return Found(folder=folder, models=tuple(models), logs=tuple(logs), labelled=tuple(labelled))
 
 
@@ -112,12 +113,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_labelled(path: Path) -> bool:
-    row = next(read_rows(path), {})
-    return isinstance(row.get("text"), str) and isinstance(row.get("label"), str) and not _is_log(path)
+    row = {} if guess_format(path) == "parquet" else next(read_rows(path), {})
+    return isinstance(row.get("text"), str) and isinstance(row.get("label"), str)
 
 
 def _is_log(path: Path) -> bool:
-    fields = guess_fields(path)
+    if guess_format(path) == "sagemaker-capture":
+        return True
+    try:
+        fields = guess_fields(path)
+    except ParquetMissingError:
+        return False
     return None not in {fields.id, fields.time, fields.text}
 
 

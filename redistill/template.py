@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.settings import Format
 from monitor.sources.fields import FieldNames
 
 _TEMPLATE = """\
@@ -25,7 +26,7 @@ archive_days = 30
 
 [traffic]  # kind = "s3" and kind = "sql" are other places: see docs/traffic.md
 uri = {traffic}{traffic_note}
-{fields}key = "redistill"  # of the hash that draws the sample; keep it
+{format}{fields}key = "redistill"  # of the hash that draws the sample; keep it
 
 [teacher]
 uri = {teacher}{teacher_note}
@@ -101,6 +102,7 @@ class Answers:
     name: str
     every: str
     traffic: Path | None
+    format: Format
     fields: FieldNames | None
     teacher: Path | None
     student: Path | None
@@ -128,6 +130,7 @@ def render(answers: Answers) -> str:
         **paths,
         name=_quoted(answers.name),
         every=_quoted(answers.every),
+        format="" if answers.format == "jsonl" else f"format = {_quoted(answers.format)}\n",
         fields=_fields(answers.fields),
         rare=_rare(answers.rare_labels),
         validation=_validation(answers),

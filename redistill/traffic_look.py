@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from monitor.settings import FilesTraffic
-from monitor.sources.fields import FieldNames, guess_fields
+from monitor.settings import FilesTraffic, Format
+from monitor.sources.fields import FieldNames, guess_fields, guess_format
 from monitor.sources.folder import Folder
 from monitor.sources.objects import ObjectsSource
 from monitor.sources.survey import Survey, survey
@@ -28,7 +28,8 @@ class TrafficLook:
     """A look at a request log."""
 
     uri: Path
-    fields: FieldNames
+    format: Format
+    fields: FieldNames | None  #: None: those that the format has
     survey: Survey
     per_day: int  #: distinct usable requests in its last day, or less if it is younger
 
@@ -50,16 +51,19 @@ class TrafficLook:
 
 
 def look_at(uri: Path, labels: tuple[str, ...]) -> TrafficLook:
-    """Guess the field names, survey the log, and count its last day.
+    """Guess the format and the field names, survey the log, and count its last day.
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
+        ParquetMissingError: it is Parquet, and pyarrow is not installed.
     """
-    fields = guess_fields(uri, labels)
-    named = {key: name for key, name in vars(fields).items() if name is not None}
-    section = FilesTraffic(uri=uri, **named)
+    written = guess_format(uri)
+    fields = None if written == "sagemaker-capture" else guess_fields(uri, labels)
+    named = {key: name for key, name in vars(fields).items() if name is not None} if fields else {}
+    section = FilesTraffic(uri=uri, format=written, **named)
     found = survey(section, labels or None)
-    return TrafficLook(uri=uri, fields=fields, survey=found, per_day=_count(section, labels, found.last_time))
+    per_day = _count(section, labels, found.last_time)
+    return TrafficLook(uri=uri, format=written, fields=fields, survey=found, per_day=per_day)
 
 
 def _count(section: FilesTraffic, labels: tuple[str, ...], last: datetime | None) -> int:

@@ -1,15 +1,18 @@
-"""What the fields of an unknown request log seem to be called, for `redistill init`."""
+"""How an unknown request log seems to be written, and what its fields are called, for `redistill init`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import orjson
 
+from monitor.settings import Format
 from monitor.sources.compression import read_chunks
 from monitor.sources.folder import Folder
+from monitor.sources.formats import parquet_reader
 from monitor.sources.lines import read_lines
 from monitor.sources.request import parse_time
 from monitor.sources.store import BrokenObjectError
@@ -25,6 +28,10 @@ _TEXT_NAMES = ("text", "utterance", "message", "query", "question", "input", "pr
 _LABEL_NAMES = ("student_label", "predicted_label", "prediction", "student_intent")
 _LOGITS_NAMES = ("student_logits", "logits")
 
+_PARQUET_MAGIC = b"PAR1"
+_CAPTURE_KEYS = frozenset({"captureData", "eventMetadata"})
+
+T = TypeVar("T")
 Columns = dict[str, list[object]]
 Fits = Callable[[object], bool]
 
@@ -40,8 +47,20 @@ class FieldNames:
     student_logits: str | None
 
 
+def guess_format(uri: Path) -> Format:
+    """Judged by the first bytes of the first object that has any, and by the first record.
+
+    Raises:
+        TrafficMissingError: there is neither a file nor a folder.
+    """
+    heads = _of_each(uri, lambda file: [file.read(len(_PARQUET_MAGIC))])
+    if next(filter(None, heads), b"") == _PARQUET_MAGIC:
+        return "parquet"
+    return "sagemaker-capture" if next(read_rows(uri), {}).keys() >= _CAPTURE_KEYS else "jsonl"
+
+
 def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
-    """Judged by the usual names and by the values of the first 200 records.
+    """Judged by the usual names and by the values of the first 200 records, of JSON Lines or Parquet.
 
     Where no usual name fits, the time is the first field that looks like one, the text the one with
     the longest strings, the id the first whose values all differ. A field is the student's label only
@@ -49,8 +68,10 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
+        ParquetMissingError: it is Parquet, and pyarrow is not installed.
     """
-    columns = _columns(islice(read_rows(uri), _ROWS))
+    rows = _parquet_rows(uri) if guess_format(uri) == "parquet" else read_rows(uri)
+    columns = _columns(islice(rows, _ROWS))
     time = _usual(columns, _TIME_NAMES, _is_time) or _first(columns, _is_time)
     others = {name: values for name, values in columns.items() if name != time}
     text = _usual(others, _TEXT_NAMES, _is_text) or _longest(others)
@@ -66,7 +87,7 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
 
 def read_rows(uri: Path) -> Iterator[dict[str, object]]:
     """The JSON objects of a file or a folder of JSON Lines, up to what is damaged in each file."""
-    for line in _lines(uri):
+    for line in _of_each(uri, _lines):
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
@@ -75,12 +96,22 @@ def read_rows(uri: Path) -> Iterator[dict[str, object]]:
             yield row
 
 
-def _lines(uri: Path) -> Iterator[bytes]:
+def _parquet_rows(uri: Path) -> Iterator[dict[str, object]]:
+    read = parquet_reader()
+    return _of_each(uri, lambda file: chain.from_iterable(read(file)))
+
+
+def _of_each(uri: Path, read: Callable[[BinaryIO], Iterable[T]]) -> Iterator[T]:
+    """What is read of each object, up to what is damaged in it."""
     folder = Folder(uri=uri)
     for each in folder.list():
         with suppress(BrokenObjectError), folder.open(each) as file:
-            lines = read_lines(read_chunks(file, max_bytes=_HEAD_BYTES))
-            yield from (line for line in lines if isinstance(line, bytes))
+            yield from read(file)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    lines = read_lines(read_chunks(file, max_bytes=_HEAD_BYTES))
+    return (line for line in lines if isinstance(line, bytes))
 
 
 def _columns(rows: Iterable[dict[str, object]]) -> Columns:

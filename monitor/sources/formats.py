@@ -1,6 +1,6 @@
 """The records of an object, in each format that a request log may have."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -89,19 +89,37 @@ def _parsed(lines: Iterable[bytes | LongLine], parser: RecordParser) -> Iterator
 
 
 def _parquet(section: ObjectsSection, parser: RecordParser) -> ReadObject:
+    read_rows = parquet_reader(section.names if all(map(is_plain_name, section.names)) else None)
+
+    def read(file: BinaryIO) -> Iterator[Iterable[Found]]:
+        for rows in read_rows(file):
+            yield [_from_row(row, parser) for row in rows]
+
+    return read
+
+
+def parquet_reader(
+    wanted: Collection[str] | None = None,
+) -> Callable[[BinaryIO], Iterator[list[dict[str, object]]]]:
+    """What reads the rows of Parquet objects, in batches; of all columns or of those that are wanted.
+
+    What it gives may raise BrokenObjectError after the last whole batch.
+
+    Raises:
+        ParquetMissingError: pyarrow is not installed.
+    """
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise ParquetMissingError from error
-    wanted = set(section.names) if all(map(is_plain_name, section.names)) else None
 
-    def read(file: BinaryIO) -> Iterator[Iterable[Found]]:
+    def read(file: BinaryIO) -> Iterator[list[dict[str, object]]]:
         try:
             opened = parquet.ParquetFile(file)
             columns = [name for name in opened.schema_arrow.names if name in wanted] if wanted else None
             for batch in opened.iter_batches(_ROWS_PER_BATCH, columns=columns):
-                yield [_from_row(row, parser) for row in batch.to_pylist()]
+                yield batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
 

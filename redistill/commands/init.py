@@ -114,6 +114,7 @@ def _answers(folder: Path, choice: _Choice) -> Answers:
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "default",
         every=traffic.every if traffic else "1h",
         traffic=traffic.uri if traffic else None,
+        format=traffic.format if traffic else "jsonl",
         fields=traffic.fields if traffic else None,
         teacher=choice.teacher.path if choice.teacher else None,
         student=choice.student.path if choice.student else None,
@@ -152,17 +153,25 @@ def _missing(wanted: str) -> Text:
 
 def _traffic(look: TrafficLook | None, now: datetime) -> Text:
     if look is None:
-        return _missing('JSON Lines such as {"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "hello"}')
+        lines = '{"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "hello"}'
+        return _missing(
+            f"JSON Lines such as {lines}, SageMaker captures, or Parquet (with redistill[parquet])"
+        )
     first, last = look.survey.first_time, look.survey.last_time
     if first is None or last is None:
-        return Text(f"{look.uri}: no usable request in it yet", style="yellow")
+        return Text(f"{look.uri}: no usable request in it yet{_problem(look)}", style="yellow")
     span = f"from {show.time(first)} to {show.time(last)} ({relative(last, now)})"
     line = f"{look.uri}: {span}; {look.per_day:,} requests in its last day, so every = {look.every!r}"
-    if look.survey.problem is None:
-        return Text(line)
+    problem = _problem(look)
+    return Text(f"{line}; not all is usable{problem}", style="yellow") if problem else Text(line)
+
+
+def _problem(look: TrafficLook) -> str:
     problem = look.survey.problem
+    if problem is None:
+        return ""
     place = problem.object_name + (f", line {problem.line}" if problem.line else "")
-    return Text(f"{line}; not all is usable: {place} is {problem.reason}", style="yellow")
+    return f": {place} is {problem.reason}"
 
 
 def _at(choice: _Choice, now: datetime) -> str:

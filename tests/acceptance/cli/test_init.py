@@ -1,11 +1,21 @@
 """A new user's first commands: `init`, and what it writes works with the next ones."""
 
 import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from monitor.sources.fields import read_rows
+from monitor.sources.kinds import open_source
+from monitor.stop import never_stopped
 from redistill.settings import load
 from tests.models import CORPUS
 from tests.project import LABELS, LOGGED, run, said, write_labelled, write_log
@@ -66,6 +76,76 @@ def test_it_finds_the_names_of_the_fields() -> None:
     run("init")
     traffic = load(Path("redistill.toml")).traffic
     assert (traffic.id, traffic.time, traffic.text) == ("request_id", "timestamp", "utterance")
+
+
+def parquet_of(rows: list[dict[str, Any]]) -> bytes:
+    times = ({"timestamp": datetime.fromisoformat(row["timestamp"])} for row in rows)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(
+        pa.Table.from_pylist([row | time for row, time in zip(rows, times, strict=True)]), sink
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def captures_of(rows: list[dict[str, Any]]) -> bytes:
+    lines = (
+        {
+            "captureData": {
+                "endpointInput": {"data": json.dumps({"inputs": row["utterance"]}), "encoding": "JSON"}
+            },
+            "eventMetadata": {"eventId": row["request_id"], "inferenceTime": row["timestamp"]},
+        }
+        for row in rows
+    )
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--traffic", "logs/endpoint"]], ids=["found", "named"])
+@pytest.mark.parametrize(
+    ("name", "pack", "written"),
+    [
+        ("x.snappy.parquet", parquet_of, {"format", "id", "time", "text"}),
+        ("x.jsonl", captures_of, {"format"}),
+    ],
+    ids=["parquet", "sagemaker-capture"],
+)
+def test_it_finds_the_format_and_what_it_writes_reads_the_log(
+    empty: Path,
+    arguments: list[str],
+    name: str,
+    pack: Callable[[list[dict[str, Any]]], bytes],
+    written: set[str],
+) -> None:
+    write_log(empty)
+    rows = list(read_rows(empty / "logs"))
+    shutil.rmtree(empty / "logs")
+    target = empty / "logs/endpoint/AllTraffic/2026/03/02/10" / name
+    target.parent.mkdir(parents=True)
+    (target.parent / "_SUCCESS").touch()
+    target.write_bytes(pack(rows))
+    assert "requests in its last day" in run("init", *arguments).stdout
+    keys = tomllib.loads((empty / "redistill.toml").read_text())["traffic"]
+    assert keys.keys() - {"uri", "key"} == written
+    source = open_source(load(empty / "redistill.toml").traffic, LABELS, lambda _end: None)
+    found = source.read_window(LOGGED, LOGGED + timedelta(hours=1), k=1, stopped=never_stopped).traffic
+    assert (found.n_seen, found.n_sampled) == (100, 1)
+
+
+def test_a_log_without_a_usable_request_says_why(empty: Path) -> None:
+    (empty / "log.jsonl").write_bytes(
+        captures_of([{"request_id": "r-1", "timestamp": "soon", "utterance": "hi"}])
+    )
+    assert "no usable request in it yet: log.jsonl, line 1 is bad_time" in run("init").stdout
+
+
+def test_parquet_that_cannot_be_read_here_is_not_looked_into_unless_it_is_named(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (empty / "requests.parquet").write_bytes(parquet_of([{"timestamp": LOGGED.isoformat(), "text": "hi"}]))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "Parquet (with redistill[parquet])" in run("init").stdout
+    (empty / "redistill.toml").unlink()
+    assert "`pip install 'redistill[parquet]'`" in said(run("init", "--traffic", "requests.parquet"))
 
 
 @pytest.mark.parametrize(
