@@ -40,6 +40,14 @@ class NoSuchPathError(RedistillError):
     exit_code = 2
 
 
+class NotAPathError(RedistillError):
+    """--traffic takes a path: run `redistill init` without it, and then name the bucket or the table in
+    [traffic], as docs/traffic.md shows.
+    """
+
+    exit_code = 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
     """What the configuration will name; None is what there is not."""
@@ -64,7 +72,7 @@ def init(
     *,
     teacher: Annotated[Path | None, _option("--teacher", "DIR", "The large model.")] = None,
     student: Annotated[Path | None, _option("--student", "DIR", "The small model that serves.")] = None,
-    traffic: Annotated[Path | None, _option("--traffic", "PATH", "The request log.")] = None,
+    traffic: Annotated[str | None, _option("--traffic", "PATH", "The request log.")] = None,
     train: Annotated[Path | None, _option("--train", "FILE", "Labelled rows to train on.")] = None,
     test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to judge with.")] = None,
 ) -> None:
@@ -78,7 +86,7 @@ def init(
     choice = _Choice(
         teacher=_model("--teacher", teacher) or teacher_found,
         student=chosen,
-        traffic=_look(_existing("--traffic", traffic) or found.log(), chosen),
+        traffic=_look(_log(traffic) or found.log(), chosen),
         train=_existing("--train", train) or found.labelled_as("train"),
         validation=found.labelled_as("validation"),
         test=_existing("--test", test) or found.labelled_as("test"),
@@ -101,6 +109,14 @@ def _existing(option: str, path: Path | None) -> Path | None:
     if path is not None and not path.exists():
         raise NoSuchPathError(option=option, path=path)
     return path and path.resolve()
+
+
+def _log(traffic: str | None) -> Path | None:
+    if traffic is None:
+        return None
+    if "://" in traffic:
+        raise NotAPathError  # without the URL, in which a password may stand
+    return _existing("--traffic", Path(traffic))
 
 
 def _look(log: Path | None, student: FoundModel | None) -> TrafficLook | None:

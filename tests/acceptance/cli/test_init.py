@@ -192,6 +192,11 @@ def test_the_options_win_over_what_is_found(whole: Path) -> None:
         ("--teacher", "logs", "--teacher: logs holds no classifier"),
         ("--student", "nowhere", "--student: nowhere holds no classifier"),
         ("--traffic", "nowhere", "--traffic: there is no nowhere"),
+        (
+            "--traffic",
+            "s3://bucket/log",
+            "--traffic takes a path: run `redistill init` without it",
+        ),
         ("--test", "nowhere", "--test: there is no nowhere"),
     ],
 )
