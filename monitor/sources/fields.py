@@ -9,7 +9,7 @@ from typing import BinaryIO, TypeVar
 
 import orjson
 
-from monitor.settings import Format
+from monitor.settings import Format, is_plain_name
 from monitor.sources.compression import read_chunks
 from monitor.sources.folder import Folder
 from monitor.sources.formats import parquet_reader
@@ -38,7 +38,7 @@ Fits = Callable[[object], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class FieldNames:
-    """A name per part of a record; None where nothing fits."""
+    """A name per part of a record, as [traffic] takes it; None where nothing fits."""
 
     id: str | None
     time: str | None
@@ -76,13 +76,19 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     others = {name: values for name, values in columns.items() if name != time}
     text = _usual(others, _TEXT_NAMES, _is_text) or _longest(others)
     others = {name: values for name, values in others.items() if name != text}
-    return FieldNames(
-        id=_usual(others, _ID_NAMES, _is_id) or _first_distinct(others),
-        time=time,
-        text=text,
-        student_label=_usual(others, _LABEL_NAMES, lambda value: _is_label(value, labels)),
-        student_logits=_usual(others, _LOGITS_NAMES, _are_logits),
-    )
+    keys = {
+        "id": _usual(others, _ID_NAMES, _is_id) or _first_distinct(others),
+        "time": time,
+        "text": text,
+        "student_label": _usual(others, _LABEL_NAMES, lambda value: _is_label(value, labels)),
+        "student_logits": _usual(others, _LOGITS_NAMES, _are_logits),
+    }
+    return FieldNames(**{part: key and _name_of(key) for part, key in keys.items()})
+
+
+def _name_of(key: str) -> str:
+    """The key itself, or in the quotes that make it a key to JMESPath."""
+    return key if is_plain_name(key) else orjson.dumps(key).decode()
 
 
 def read_rows(uri: Path) -> Iterator[dict[str, object]]:

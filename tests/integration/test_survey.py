@@ -80,6 +80,18 @@ def test_fields_are_guessed_by_name_and_by_what_they_hold(
     assert guess_fields(tmp_path, ("faq", "promotion")) == expected
 
 
+def test_a_field_that_jmespath_would_read_otherwise_is_quoted(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"Request ID": f"r-{number}", "seen.at": TEN.isoformat(), 'They "said"': "where is it?"}
+        for number in range(30)
+    ]
+    write(tmp_path / "log", rows)
+    found = guess_fields(tmp_path)
+    assert found == names(id='"Request ID"', time='"seen.at"', text=r'"They \"said\""')
+    section = FilesTraffic(uri=tmp_path, id=found.id or "", time=found.time or "", text=found.text or "")
+    assert survey(section).n_usable == 30
+
+
 def test_a_little_dirt_does_not_change_the_guess(tmp_path: Path) -> None:
     rows = records(40)
     write(tmp_path / "log", [{"broken": 1}, *rows[:20], {"id": None, "time": "soon", "text": 3}, *rows[20:]])
