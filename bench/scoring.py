@@ -30,7 +30,7 @@ from transformers import (
     TextClassificationPipeline,
 )
 
-from monitor.cores import usable_cores
+from monitor.cores import keep_freed_memory, usable_cores
 from monitor.models import Model, load, quiet
 from monitor.scoring import score
 from redistill.demo.utterances import INTENTS, generate
@@ -170,6 +170,7 @@ def main() -> None:
     wanted = parser.parse_args()
     warnings.simplefilter("ignore")  # the pipeline's advice to use a data set
     torch.set_num_threads(usable_cores())
+    keep_freed_memory()
     rng = np.random.default_rng(2025)
     texts = list(dict.fromkeys(each.text for each in generate(wanted.requests * 3, shift=0.5, rng=rng)))
     texts = texts[: wanted.requests]

@@ -1,10 +1,14 @@
 """What a model answers to texts, and how fast."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from inspect import signature
 from itertools import cycle, islice, repeat
 from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,8 +26,28 @@ _WARM_UP_RUNS = 10
 
 #: Hears how many of the texts are done.
 Progress = Callable[[int], None]
-#: Token ids and their like, one list per text.
-Encoding = Mapping[str, Sequence[Sequence[int]]]
+
+
+class Scorer(Protocol):
+    """Asks a model about texts: `score` with all else chosen."""
+
+    def __call__(
+        self, model: Model, texts: Sequence[str], *, stopped: Stopped, progress: Progress
+    ) -> NDArray[np.float32]:
+        """Logits (n, labels), one row per text. Errors as for `score`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Texts that are scored together."""
+
+    rows: tuple[int, ...]  #: their indices among all
+    encoding: Mapping[str, Sequence[Sequence[int]]]  #: token ids and their like, one list per text
+
+
+#: Asks a model about batches: the logits (texts, labels) of each, in their order.
+Answers = Callable[[Model, Sequence[Batch]], Generator[NDArray[np.float32]]]
 
 
 class ScoringError(RedistillError):
@@ -32,8 +56,37 @@ class ScoringError(RedistillError):
     """
 
 
+def answer(model: Model, batch: Batch) -> NDArray[np.float32]:
+    """Logits (texts, labels) of one batch, by as many threads as torch has here."""
+    with torch.inference_mode():
+        logits: torch.Tensor = model.network(**_padded(model, batch)).logits
+    return logits.float().numpy()
+
+
+def answers_here(model: Model, batches: Sequence[Batch]) -> Generator[NDArray[np.float32]]:
+    """As many batches at a time as torch has threads here, each by one thread.
+
+    Products as small as those of a student's layers keep one core busy, but not several together. And so
+    the logits of a batch do not depend on how many cores there are.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
+    torch.set_num_threads(1)  # also those of the pool, which start later
+    try:
+        yield from pool.map(lambda batch: answer(model, batch), batches)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
 def score(
-    model: Model, texts: Sequence[str], *, tokens_per_batch: int, stopped: Stopped, progress: Progress
+    model: Model,
+    texts: Sequence[str],
+    *,
+    tokens_per_batch: int,
+    stopped: Stopped,
+    progress: Progress,
+    answers: Answers = answers_here,
 ) -> NDArray[np.float32]:
     """Logits (n, labels) in the model's own label order, one row per text.
 
@@ -43,19 +96,21 @@ def score(
 
     Raises:
         ScoringError: a logit is not finite.
-        StoppedError: `stopped`, which is asked before each batch, said so.
+        StoppedError: `stopped`, which is asked after each batch, said so.
     """
     place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     inverse = np.fromiter((place[text] for text in texts), dtype=np.intp, count=len(texts))
     logits = np.empty((len(place), len(model.labels)), dtype=np.float32)
     repeats = np.bincount(inverse, minlength=len(place))
-    done = 0
-    for batch, inputs in _batches(model, list(place), tokens_per_batch):
-        if stopped():
-            raise StoppedError
-        logits[batch] = _forward(model, inputs)
-        done += int(repeats[batch].sum())
-        progress(done)
+    batches, done = _batches(model, list(place), tokens_per_batch), 0
+    with closing(answers(model, batches)) as answered:
+        for batch, found in zip(batches, answered, strict=True):
+            if stopped():
+                raise StoppedError
+            rows = list(batch.rows)
+            logits[rows] = found
+            done += int(repeats[rows].sum())
+            progress(done)
     _check_finite(model, logits[inverse])
     return logits[inverse]
 
@@ -92,22 +147,24 @@ def _p95(times: Sequence[float]) -> Interval:
 
 def _timed_ms(model: Model, text: str) -> float:
     start = perf_counter()
-    for _, inputs in _batches(model, [text], model.max_length):
-        _forward(model, inputs)
+    for batch in _batches(model, [text], model.max_length):
+        answer(model, batch)
     return (perf_counter() - start) * 1_000
 
 
-def _batches(
-    model: Model, texts: Sequence[str], tokens_per_batch: int
-) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Indices of texts and what the network takes for them, from the shortest to the longest."""
+def _batches(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[Batch]:
+    """From the shortest to the longest."""
     if not texts:
-        return
+        return []
     encoding = model.tokenizer(texts, truncation=True, max_length=model.max_length)
     lengths = [len(ids) for ids in encoding["input_ids"]]
     order = sorted(range(len(texts)), key=lambda index: (lengths[index], texts[index]))
-    for batch in _cut(order, lengths, tokens_per_batch):
-        yield batch, _pad(model, encoding, batch, width=lengths[batch[-1]])
+    return [
+        Batch(
+            rows=rows, encoding={name: [values[index] for index in rows] for name, values in encoding.items()}
+        )
+        for rows in map(tuple, _cut(order, lengths, tokens_per_batch))
+    ]
 
 
 def _cut(order: list[int], lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
@@ -121,25 +178,23 @@ def _cut(order: list[int], lengths: Sequence[int], tokens_per_batch: int) -> Ite
         start = stop
 
 
-def _pad(model: Model, encoding: Encoding, batch: list[int], *, width: int) -> dict[str, torch.Tensor]:
+def _padded(model: Model, batch: Batch) -> dict[str, torch.Tensor]:
     fills = {
         "input_ids": model.tokenizer.pad_token_id,
         "token_type_ids": model.tokenizer.pad_token_type_id,
         "attention_mask": 0,
     }
     taken = signature(model.network.forward).parameters
-    padded: dict[str, torch.Tensor] = {}
-    for name, fill in fills.items():
-        if name in taken and name in encoding:
-            rows = [encoding[name][index] for index in batch]
-            padded[name] = torch.tensor([[*row, *repeat(fill, width - len(row))] for row in rows])
-    return padded
+    return {
+        name: torch.tensor(_filled(batch.encoding[name], fill))
+        for name, fill in fills.items()
+        if name in taken and name in batch.encoding
+    }
 
 
-def _forward(model: Model, inputs: Mapping[str, torch.Tensor]) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        logits: torch.Tensor = model.network(**inputs).logits
-    return logits.float().numpy()
+def _filled(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:
+    width = max(map(len, rows))
+    return [[*row, *repeat(fill, width - len(row))] for row in rows]
 
 
 def _check_finite(model: Model, logits: NDArray[np.float32]) -> None:

@@ -12,7 +12,7 @@ from db.records import ObjectVersion
 from db.session import reading
 from distill.attempt import Attempt
 from distill.worker import Worker
-from monitor.cores import usable_cores
+from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
@@ -43,7 +43,7 @@ def policy(settings: Settings) -> Policy:
 
 def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
     """What runs cycles."""
-    use_threads(settings)
+    use_machine(settings)
     measurer = CycleMeasurer(
         monitor=settings.monitor,
         traffic=settings.traffic,
@@ -78,7 +78,7 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
     """What runs jobs."""
-    use_threads(settings)
+    use_machine(settings)
     attempt = Attempt(
         engine=engine,
         monitor=settings.monitor.name,
@@ -101,11 +101,13 @@ def _consumed(settings: Settings, engine: Engine) -> Consumed:
     return ask
 
 
-def use_threads(settings: Settings) -> None:
+def use_machine(settings: Settings) -> None:
     """Let torch use as many threads as the configuration says; 0: as many cores as this process may use.
 
-    By itself torch counts the cores of the machine, whatever share of them a container has.
+    By itself torch counts the cores of the machine, whatever share of them a container has. Memory is kept
+    for the next batch.
     """
+    keep_freed_memory()
     torch.set_num_threads(settings.scoring.threads or usable_cores())
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from db.errors import RedistillError
-from redistill.assembly import use_threads
+from redistill.assembly import use_machine
 from redistill.checks import data, places
 from redistill.checks.finding import Finding, attempt, bad, good
 from redistill.settings import Settings, load
@@ -18,7 +18,7 @@ def all_findings(config: Path, now: datetime) -> Iterator[Finding]:
     except RedistillError as error:
         yield bad("configuration", str(error))
         return
-    use_threads(settings)
+    use_machine(settings)
     yield good("configuration", str(config))
     yield from attempt("database", lambda: places.database(settings))
     yield from _models_and_data(settings, now)

@@ -45,7 +45,7 @@ def run(folder: Path, seed: int) -> None:
     with _logging_to(folder / "redistill.log"), bars() as progress:
         show.say(OPENING)
         settings = load(folder / "redistill.toml")
-        assembly.use_threads(settings)
+        assembly.use_machine(settings)
         build(folder, seed, progress)
         tell_models(_compared(settings, folder, progress))
         show.say(SERVING.format(hour=next(hour for hour, shift in enumerate(SHIFTS, start=1) if shift)))

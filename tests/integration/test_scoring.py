@@ -87,6 +87,19 @@ def test_the_order_of_the_texts_changes_nothing_at_all(
     np.testing.assert_array_equal(found, logits(model, requests)[order])
 
 
+@pytest.mark.parametrize("threads", [2, 5])
+def test_the_number_of_threads_changes_nothing_at_all(model: Model, threads: int) -> None:
+    """Bit for bit; and torch has as many afterwards as before."""
+    requests = texts(300)
+    expected = logits(model, requests)
+    torch.set_num_threads(threads)
+    try:
+        np.testing.assert_array_equal(logits(model, requests), expected)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_no_texts_give_no_rows(model: Model) -> None:
     assert logits(model, []).shape == (0, 3)
 

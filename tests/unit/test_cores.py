@@ -1,6 +1,9 @@
 """How many cores a process may use, as the kernel tells it."""
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,19 @@ def test_the_containers_limit_counts(tmp_path: Path, files: dict[str, str], expe
 def test_cores_that_others_have_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {3})
     assert usable_cores() == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have rules of their own")
+def test_memory_that_is_freed_is_kept_for_the_next_use() -> None:
+    """Four blocks of 16 MiB are otherwise given back and faulted in again, 16,384 pages each time."""
+    script = (
+        "import resource\n"
+        "from monitor.cores import keep_freed_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): [bytearray(b'x') * 2**24 for _ in range(4)]\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "faults(); keep_freed_memory(); faults(); print(faults())\n"
+    )
+    kept = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(kept.stdout) < 16_384
