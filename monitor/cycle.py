@@ -15,11 +15,12 @@ from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
 from monitor.recorded import Served, served_logits
 from monitor.redaction import redactor
-from monitor.scoring import score
+from monitor.scoring import Scorer
 from monitor.settings import MonitorSection, StudentSection, Traffic
 from monitor.sources.kinds import open_source
 from monitor.sources.objects import Consumed
 from monitor.sources.port import TrafficSource, WindowSample
+from monitor.sources.reading import ReadAll
 from monitor.stop import Stopped
 
 #: Shows how far a piece of work has come: what, done, of how many.
@@ -35,7 +36,8 @@ class CycleMeasurer:
     student: StudentSection
     consumed: Consumed
     pairs: PairSource
-    tokens_per_batch: int
+    score: Scorer
+    read_all: ReadAll
     temperature: float
     clock: Callable[[], datetime]
     show: Show
@@ -64,7 +66,7 @@ class CycleMeasurer:
 
     def _sample(self, claim: Claim, pair: Pair, stopped: Stopped) -> WindowSample:
         if self._source is None or self._labels != pair.teacher.labels:
-            self._source = open_source(self.traffic, pair.teacher.labels, self.consumed)
+            self._source = open_source(self.traffic, pair.teacher.labels, self.consumed, self.read_all)
             self._labels = pair.teacher.labels
         return self._source.read_window(
             claim.slot.window_start,
@@ -105,12 +107,8 @@ class CycleMeasurer:
         return ask([request.text for request in window.requests])[:, columns], None
 
     def _logits(self, model: Model, name: str, texts: Sequence[str], stopped: Stopped) -> NDArray[np.float32]:
-        return score(
-            model,
-            texts,
-            tokens_per_batch=self.tokens_per_batch,
-            stopped=stopped,
-            progress=lambda done: self.show(name, done, len(texts)),
+        return self.score(
+            model, texts, stopped=stopped, progress=lambda done: self.show(name, done, len(texts))
         )
 
     def _measure(self, sample: ScoredSample) -> Measurement:

@@ -184,8 +184,19 @@ def _load_network(directory: Path) -> PreTrainedModel:
         )
     if report["missing_keys"] or report["mismatched_keys"]:
         raise ModelError(model=directory, problem=_lacking(report["missing_keys"], report["mismatched_keys"]))
+    _own_weights(network)
     network.eval()  # type: ignore[no-untyped-call]
     return network
+
+
+def _own_weights(network: PreTrainedModel) -> None:
+    """In memory of their own, as torch aligns it.
+
+    What was loaded is mapped from the file: it would change with the file, and where it lies in it decides
+    which kernel multiplies it, so that a copy of the model would give other last bits.
+    """
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def _lacking(missing: Iterable[str], mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> str:

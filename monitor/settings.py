@@ -192,9 +192,10 @@ class MetricsSection(Section):
 
 
 class ScoringSection(Section):
-    """How the models are run."""
+    """Where the request log is read and the models are run, and how."""
 
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "ray"] = "local"
+    address: str = "auto"  #: of the Ray cluster; auto: the one that this machine has joined
     tokens_per_batch: Annotated[int, Field(ge=1)] = 1_024
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as there are cores for this process
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,12 @@ from monitor.cycle import CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
 from monitor.redaction import redactor
+from monitor.scoring import Answers, answers_here, score
+from monitor.scoring_ray import answers_of_cluster
+from monitor.settings import ScoringSection
 from monitor.sources.objects import Consumed
+from monitor.sources.reading import ReadAll, read_all_here
+from monitor.sources.reading_ray import read_all_by_cluster
 from redistill.settings import Settings
 from triggers.channels.log import LogChannel
 from triggers.channels.port import Channel
@@ -50,7 +56,10 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         student=settings.student,
         consumed=_consumed(settings, engine),
         pairs=pair_source(settings, engine),
-        tokens_per_batch=settings.scoring.tokens_per_batch,
+        score=partial(
+            score, tokens_per_batch=settings.scoring.tokens_per_batch, answers=_answers(settings.scoring)
+        ),
+        read_all=_read_all(settings.scoring),
         temperature=settings.metrics.temperature,
         clock=utc_now,
         show=show,
@@ -99,6 +108,14 @@ def _consumed(settings: Settings, engine: Engine) -> Consumed:
             return ledger.consumed(connection, settings.monitor.name, window_end)
 
     return ask
+
+
+def _answers(scoring: ScoringSection) -> Answers:
+    return answers_of_cluster(scoring.address) if scoring.engine == "ray" else answers_here
+
+
+def _read_all(scoring: ScoringSection) -> ReadAll:
+    return read_all_by_cluster(scoring.address) if scoring.engine == "ray" else read_all_here
 
 
 def use_machine(settings: Settings) -> None:

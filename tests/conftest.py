@@ -19,6 +19,7 @@ from tests.postgres import Postgres, running
 
 # Tiny models on several threads are many times slower as soon as something else wants a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # clusters that tests start tell nobody of it
 
 # Shells start background jobs with SIGINT ignored, which the processes of the tests would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,17 +6,20 @@ from monitor.settings import FilesTraffic, S3Traffic, SqlTraffic, Traffic
 from monitor.sources.folder import Folder
 from monitor.sources.objects import Consumed, ObjectsSource
 from monitor.sources.port import TrafficSource
+from monitor.sources.reading import ReadAll, read_all_here
 from monitor.sources.rows import TableSource
 
 
-def open_source(section: Traffic, labels: Collection[str], consumed: Consumed) -> TrafficSource:
-    """The source of a request log; nothing is read yet. `consumed`: see `ObjectsSource`."""
+def open_source(
+    section: Traffic, labels: Collection[str], consumed: Consumed, read_all: ReadAll = read_all_here
+) -> TrafficSource:
+    """The source of a request log; nothing is read yet. `consumed`, `read_all`: see `ObjectsSource`."""
     match section:
         case FilesTraffic():
-            return ObjectsSource(Folder(uri=section.uri), section, labels)
+            return ObjectsSource(Folder(uri=section.uri), section, labels, read_all=read_all)
         case S3Traffic():
             from monitor.sources.bucket import Bucket  # noqa: PLC0415 - boto3 takes long to load
 
-            return ObjectsSource(Bucket(section), section, labels, consumed)
+            return ObjectsSource(Bucket(section), section, labels, consumed, read_all)
         case SqlTraffic():
             return TableSource(section, labels)

@@ -8,10 +8,9 @@ from tempfile import TemporaryFile
 
 from db.records import ObjectVersion, Reject
 from db.states import RejectReason
-from monitor.cores import usable_cores
 from monitor.settings import ObjectsSection
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
-from monitor.sources.reading import ObjectRead, Part, Task, read_all
+from monitor.sources.reading import ObjectRead, Part, ReadAll, Task, read_all_here
 from monitor.sources.store import ObjectStore, TrafficObject
 from monitor.sources.tally import RejectCounts, Window
 from monitor.stop import Stopped
@@ -46,6 +45,7 @@ class ObjectsSource:
         labels: the models' label names (see `RecordParser`).
         consumed: where the store tells an object's hour, what earlier windows have read. Objects that
             came after that are counted as `late_object`; their records are in no sample.
+        read_all: what reads the objects, here or elsewhere.
     """
 
     def __init__(
@@ -54,11 +54,13 @@ class ObjectsSource:
         section: ObjectsSection,
         labels: Collection[str],
         consumed: Consumed | None = None,
+        read_all: ReadAll = read_all_here,
     ) -> None:
         self._store = store
         self._section = section
         self._labels = labels
         self._consumed = consumed
+        self._read_all = read_all
         self._elsewhere: dict[str, _Elsewhere] = {}
 
     def read_window(
@@ -85,7 +87,7 @@ class ObjectsSource:
         )
         wanted = [each for each in listed if each.name not in known]
         with TemporaryFile() as spill:
-            part = read_all(task, wanted, stopped, spill, processes=usable_cores())
+            part = self._read_all(task, wanted, stopped, spill)
             draw = part.bottom.draw()
         self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone: forgotten
         for read in part.reads:

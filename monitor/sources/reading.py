@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import IO, cast
 
 from db.errors import RedistillError
 from db.records import Reject
+from monitor.cores import usable_cores
 from monitor.sampling import BottomK
 from monitor.settings import ObjectsSection
 from monitor.sources.formats import Decoded, Found, reader
@@ -125,15 +126,25 @@ def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], 
             bottom.offer(record.id, record, strata.of(record.student_label))
 
 
-def read_all(
-    task: Task, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes], *, processes: int
+#: As `Task.read`, by whatever does it; the last argument is the spill of `DistinctCount`.
+ReadAll = Callable[[Task, Sequence[TrafficObject], Stopped, IO[bytes]], Part]
+
+
+def read_all_here(
+    task: Task,
+    objects: Sequence[TrafficObject],
+    stopped: Stopped,
+    spill: IO[bytes],
+    *,
+    processes: int | None = None,
 ) -> Part:
-    """As `Task.read`, by several processes where there is enough to do; `spill`: see `DistinctCount`.
+    """By several processes where there is enough to do; None: as many as there are cores.
 
     Raises:
         StoppedError: `stopped` said so.
         ReaderDiedError: a process was killed.
     """
+    processes = processes or usable_cores()
     is_much = len(objects) >= _MANY_OBJECTS or sum(each.size for each in objects) >= _MANY_BYTES
     if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - a pool of one is none
         return task.read(objects, stopped, spill)
@@ -141,18 +152,18 @@ def read_all(
     stop = context.Event()
     try:
         with ProcessPoolExecutor(processes, context, _begin, (stop,)) as pool:
-            parts = [pool.submit(_read, task, each) for each in _dealt(objects, processes)]
+            parts = [pool.submit(_read, task, each) for each in dealt(objects, processes)]
             try:
-                return _merged(task, _in_order(parts, stopped), spill)
+                return merged(task, _in_order(parts, stopped), spill)
             finally:
                 stop.set()
     except BrokenProcessPool as error:
         raise ReaderDiedError from error
 
 
-def _dealt(objects: Sequence[TrafficObject], processes: int) -> list[Sequence[TrafficObject]]:
-    """A run of objects a process, of about the same size, in their order."""
-    wanted = math.ceil(sum(each.size for each in objects) / processes)
+def dealt(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
+    """The objects in their order, cut into at most so many runs of about the same size."""
+    wanted = math.ceil(sum(each.size for each in objects) / n)
     runs: list[list[TrafficObject]] = [[]]
     size = 0
     for each in objects:
@@ -173,7 +184,8 @@ def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]
         yield part.result()
 
 
-def _merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
+def merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
+    """The parts as one."""
     bottom, reads = task.bottom(spill), list[ObjectRead]()
     for each in parts:
         bottom.merge(each.bottom)

@@ -21,6 +21,7 @@ def all_findings(config: Path, now: datetime) -> Iterator[Finding]:
     use_machine(settings)
     yield good("configuration", str(config))
     yield from attempt("database", lambda: places.database(settings))
+    yield from attempt("cluster", lambda: places.cluster(settings))
     yield from _models_and_data(settings, now)
     yield from attempt("folders", lambda: places.folders(settings))
     yield from attempt("channels", lambda: places.channels(settings))

@@ -14,6 +14,7 @@ from db.migrate import check
 from db.session import reading, without_password
 from db.states import JobStatus, Severity
 from monitor.archive.places import ArchiveReadError, Places
+from monitor.cluster import connected, cores_of
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
@@ -33,6 +34,14 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield bad("queue", f"job {job.job_id} waits", "start `redistill worker`, if none runs")
     else:
         yield good("queue", f"job {job.job_id} is {job.status}" if job else "no open job")
+
+
+def cluster(settings: Settings) -> Iterator[Finding]:
+    """Where work is to be done by one: it can be connected to, and has cores for work."""
+    if settings.scoring.engine == "ray":
+        with connected(settings.scoring.address) as ray:
+            cores, nodes = cores_of(ray), sum(node["Alive"] for node in ray.nodes())
+        yield good("cluster", f"{nodes} nodes with {cores} cores for work")
 
 
 def folders(settings: Settings) -> Iterator[Finding]:

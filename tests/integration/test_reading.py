@@ -19,7 +19,7 @@ from monitor.settings import FilesTraffic
 from monitor.sources import reading
 from monitor.sources.folder import Folder
 from monitor.sources.port import LabelStrata
-from monitor.sources.reading import ReaderDiedError, Task, read_all
+from monitor.sources.reading import ReaderDiedError, Task, read_all_here
 from monitor.sources.store import TrafficUnavailableError
 from monitor.sources.tally import Window
 from monitor.stop import StoppedError, never_stopped
@@ -74,8 +74,8 @@ def task(tmp_path: Path) -> Task:
 def test_several_processes_read_what_one_reads(task: Task) -> None:
     objects = task.store.list(WINDOW)
     with TemporaryFile() as one, TemporaryFile() as other:
-        alone = read_all(task, objects, never_stopped, one, processes=1)
-        together = read_all(task, objects, never_stopped, other, processes=3)
+        alone = read_all_here(task, objects, never_stopped, one, processes=1)
+        together = read_all_here(task, objects, never_stopped, other, processes=3)
         assert together.bottom.draw() == alone.bottom.draw()
         assert together.reads == alone.reads
 
@@ -88,7 +88,7 @@ def test_processes_that_read_stop_on_request(task: Task) -> None:
         return len(asked) > 1
 
     with pytest.raises(StoppedError):
-        read_all(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
+        read_all_here(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
     assert readers_of(os.getpid()) == []
 
 
@@ -104,7 +104,7 @@ def test_a_process_that_is_killed_ends_the_reading_with_an_error(task: Task, tmp
         return False
 
     with pytest.raises(ReaderDiedError, match="give it more"):
-        read_all(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
+        read_all_here(task, task.store.list(WINDOW), stopped, BytesIO(), processes=2)
     assert killed
 
 
@@ -118,7 +118,7 @@ def test_a_full_disk_ends_the_reading_and_is_no_fault_of_the_log(
 ) -> None:
     monkeypatch.setattr(distinct, "_HELD", 10)
     with pytest.raises(OSError, match="No space left"):
-        read_all(task, task.store.list(WINDOW), never_stopped, FullDisk(), processes=1)
+        read_all_here(task, task.store.list(WINDOW), never_stopped, FullDisk(), processes=1)
 
 
 def test_what_fails_in_a_process_says_in_this_one_what_it_said_there() -> None:
@@ -151,7 +151,7 @@ if __name__ == "__main__":
         k=10,
         strata=LabelStrata((), 0),
     )
-    reading.read_all(task, task.store.list(window), lambda: False, io.BytesIO(), processes=2)
+    reading.read_all_here(task, task.store.list(window), lambda: False, io.BytesIO(), processes=2)
 """
 
 

@@ -1,5 +1,6 @@
 """Scoring gives what the model itself says, in any order and any batches."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def test_the_number_of_threads_changes_nothing_at_all(model: Model, threads: int
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(1)
+
+
+def test_a_copy_of_a_model_gives_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    """As a process of a cluster has one; this model's file has weights where torch would not put them."""
+    original = load(make_model(tmp_path / "model", LABELS, seed=1))
+    expected = logits(original, texts(300))
+    np.testing.assert_array_equal(logits(copy.deepcopy(original), texts(300)), expected)
 
 
 def test_no_texts_give_no_rows(model: Model) -> None:

@@ -128,6 +128,13 @@ def _nothing_recorded(project: Path) -> None:
     _replace(project, "[student]", '[student]\nscores = "recorded"')
 
 
+def _no_cluster(project: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    _replace(project, "[scoring]", f'[scoring]\nengine = "ray"\naddress = "{address}"')
+
+
 def _bad_schedule(project: Path) -> None:
     _replace(project, 'every = "1h"', 'cron = "0 25 * * *"')
 
@@ -150,6 +157,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
     "no channel": (_no_channel, "channels", "nobody is told"),
     "no recorded answers": (_nothing_recorded, "traffic", "none with the student's logits"),
+    "no cluster": (_no_cluster, "cluster", "mend 'address' in [scoring]"),
     "a bad schedule": (_bad_schedule, "traffic", "cannot be a schedule"),
 }
 

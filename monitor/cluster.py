@@ -1,0 +1,94 @@
+"""A Ray cluster over which scoring and reading are spread; we are connected to it only while it works.
+
+Every node needs this package in the same version, best by the same image.
+"""
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from db.errors import RedistillError
+
+_SECONDS_TO_CONNECT = 5
+
+
+class RayMissingError(RedistillError):
+    """[scoring] engine = 'ray' needs Ray: `pip install 'redistill[ray]'`."""
+
+
+class ClusterUnavailableError(RedistillError):
+    """There is no Ray cluster to connect to at {address} ({problem}): join this machine to one with
+    `ray start --address=HOST:PORT`, or mend 'address' in [scoring].
+    """
+
+
+class ClusterFailedError(RedistillError):
+    """The Ray cluster at {address} gave up a piece of work ({problem}): see `ray status` there. A cycle is
+    tried again by itself.
+    """
+
+
+@contextmanager
+def connected(address: str) -> Iterator[ModuleType]:
+    """Ray, connected to the cluster at `address` until the end of the block.
+
+    Raises:
+        RayMissingError: it is not installed.
+        ClusterUnavailableError: there is no such cluster.
+        ClusterFailedError: work failed there, and went on to fail when it was tried again.
+    """
+    try:
+        with _signals_kept():
+            import ray  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise RayMissingError from error
+    try:
+        _look(address)
+        with _signals_kept():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterUnavailableError(address=address, problem=_first_line(error)) from error
+    try:
+        yield ray
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, RedistillError):
+            raise error.cause from None
+        raise ClusterFailedError(address=address, problem=_first_line(error.cause)) from error
+    except ray.exceptions.RayError as error:
+        raise ClusterFailedError(address=address, problem=_first_line(error)) from error
+    finally:
+        ray.shutdown()
+
+
+def _look(address: str) -> None:
+    """By itself Ray waits minutes for an address where nobody is."""
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), _SECONDS_TO_CONNECT).close()
+
+
+def cores_of(ray: ModuleType) -> int:
+    """How many cores the cluster has for work now, at least 1."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, but whoever started this process decides what it means."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,34 @@
+"""Ray clusters on this machine: nodes of one core each, which are processes and can be killed."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO
+
+from ray.cluster_utils import Cluster
+
+from monitor.sources.folder import Folder
+from monitor.sources.store import TrafficObject, TrafficUnavailableError
+from monitor.stop import Stopped
+
+_STORE_BYTES = 2**27
+_NODE = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+
+
+@contextmanager
+def cluster(*, nodes: int) -> Iterator[Cluster]:
+    """A cluster with a head that has no core for work, and so many nodes that have one."""
+    started = Cluster(initialize_head=True, head_node_args={**_NODE, "num_cpus": 0})
+    try:
+        for _ in range(nodes):
+            started.add_node(**_NODE)
+        started.wait_for_nodes()
+        yield started
+    finally:
+        started.shutdown()
+
+
+class Throttled(Folder):
+    """A folder that can be listed and not read."""
+
+    def open(self, each: TrafficObject, _stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
+        raise TrafficUnavailableError(uri=each.name, problem="SlowDown")
