@@ -97,7 +97,16 @@ def captures_of(rows: list[dict[str, Any]]) -> bytes:
         }
         for row in rows
     )
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return lines_of(list(lines))
+
+
+def glued(pack: Callable[[list[dict[str, Any]]], bytes]) -> Callable[[list[dict[str, Any]]], bytes]:
+    """Without line feeds, as Firehose writes."""
+    return lambda rows: pack(rows).replace(b"\n", b"")
+
+
+def lines_of(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--traffic", "logs/endpoint"]], ids=["found", "named"])
@@ -106,8 +115,10 @@ def captures_of(rows: list[dict[str, Any]]) -> bytes:
     [
         ("x.snappy.parquet", parquet_of, {"format", "id", "time", "text"}),
         ("x.jsonl", captures_of, {"format"}),
+        ("x.jsonl", glued(captures_of), {"format"}),
+        ("x.jsonl", glued(lines_of), {"id", "time", "text"}),
     ],
-    ids=["parquet", "sagemaker-capture"],
+    ids=["parquet", "sagemaker-capture", "glued captures", "glued lines"],
 )
 def test_it_finds_the_format_and_what_it_writes_reads_the_log(
     empty: Path,
