@@ -23,7 +23,6 @@ class Erasure:
     """A change of an archive that was begun."""
 
     cycle_id: int
-    uri: str
     sha256_after: str
 
 
@@ -53,11 +52,11 @@ def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n:
 def unfinished(connection: Connection, monitor: str) -> Sequence[Erasure]:
     """Those that a dead process has left behind."""
     rows = connection.execute(
-        select(erasures.c.cycle_id, cycles.c.archive, erasures.c.sha256_after)
+        select(erasures.c.cycle_id, erasures.c.sha256_after)
         .join(cycles, cycles.c.id == erasures.c.cycle_id)
         .where(cycles.c.monitor == monitor, erasures.c.finished_at.is_(None))
     )
-    return [Erasure(cycle_id=row.cycle_id, uri=row.archive, sha256_after=row.sha256_after) for row in rows]
+    return [Erasure(cycle_id=row.cycle_id, sha256_after=row.sha256_after) for row in rows]
 
 
 def finish(connection: Connection, erasure: Erasure, now: datetime) -> None:

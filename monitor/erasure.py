@@ -1,13 +1,14 @@
 """Takes requests out of the archive, for those who ask for their deletion.
 
-A process that dies in between leaves an archive that is whole, the old or the new one; the next erasure finds
-out which, and sets the database right. So that it does not do so to one that lives, there is one at a time.
+A process that dies in between leaves an archive that is whole, the old or the new one; the next erasure that
+can read it finds out which, and sets the database right. So that it does not do so to one that lives, there
+is one at a time.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -85,14 +86,14 @@ class _Eraser:
         self._places = Places()
 
     def erase(self, monitor: str, request_ids: frozenset[str], progress: Progress) -> Erased:
-        self._settle_unfinished(monitor)
         with reading(self._engine) as connection:
             archived = erasures.archived(connection, monitor)
+            unfinished = erasures.unfinished(connection, monitor)
         taken_out: list[int] = []
         unread: list[ArchiveReadError] = []
         for number, cycle in enumerate(archived, start=1):
             try:
-                taken_out.append(self._erase_in(cycle, request_ids))
+                taken_out.append(self._erase_in(cycle, unfinished, request_ids))
             except ArchiveReadError as error:
                 unread.append(error)
             progress(number, len(archived))
@@ -100,11 +101,16 @@ class _Eraser:
             raise ErasureIncompleteError(n=len(unread), first=unread[0]) from unread[0]
         return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out))
 
-    def _erase_in(self, cycle: ArchivedCycle, request_ids: frozenset[str]) -> int:
+    def _erase_in(
+        self, cycle: ArchivedCycle, unfinished: Sequence[Erasure], request_ids: frozenset[str]
+    ) -> int:
         place = self._places.of(cycle.uri)
         found = place.get(cycle.uri)
         if found is None:
             return 0
+        for begun in unfinished:
+            if begun.cycle_id == cycle.cycle_id:
+                cycle = self._settled(cycle, begun, hashlib.sha256(found).hexdigest())
         sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
         kept = without(sample, request_ids)
         n = len(sample.requests) - len(kept.requests)
@@ -114,19 +120,23 @@ class _Eraser:
             with self._writing() as connection:
                 erasures.begin(connection, cycle, sha256_after=after, n=n, now=self._now)
             place.put(cycle.uri, content)
-            begun = Erasure(cycle_id=cycle.cycle_id, uri=cycle.uri, sha256_after=after)
             with self._writing() as connection:
-                erasures.finish(connection, begun, self._now)
+                erasures.finish(connection, Erasure(cycle_id=cycle.cycle_id, sha256_after=after), self._now)
         return n
 
-    def _settle_unfinished(self, monitor: str) -> None:
-        with self._writing() as connection:
-            for each in erasures.unfinished(connection, monitor):
-                found = self._places.of(each.uri).get(each.uri)
-                if found is not None and hashlib.sha256(found).hexdigest() == each.sha256_after:
-                    erasures.finish(connection, each, self._now)
-                else:
-                    erasures.forget(connection, each)
+    def _settled(self, cycle: ArchivedCycle, begun: Erasure, sha256: str) -> ArchivedCycle:
+        """The cycle with the archive that a dead process has left, whose bytes have that SHA-256.
+
+        Of an archive that is neither the old nor the new one nothing is known: it stays unfinished.
+        """
+        if sha256 == begun.sha256_after:
+            with self._writing() as connection:
+                erasures.finish(connection, begun, self._now)
+            return replace(cycle, sha256=sha256)
+        if sha256 == cycle.sha256:
+            with self._writing() as connection:
+                erasures.forget(connection, begun)
+        return cycle
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

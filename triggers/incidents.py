@@ -103,7 +103,7 @@ def plan(situation: Situation) -> tuple[Transition, ...]:
 def _drift(now: Situation) -> Transition | None:
     incident = now.open_incident(IncidentKind.DRIFT)
     if incident is not None:
-        return _resolved(incident, describe(now.outcomes)) if now.is_healthy else None
+        return _resolved(incident, now.judgement.detail) if now.is_healthy else None
     if not now.fired:
         return None
     ordered = now.order.reason is OrderReason.ORDERED
@@ -114,7 +114,7 @@ def _drift(now: Situation) -> Transition | None:
 def _retrain_teacher(now: Situation) -> Transition | None:
     incident = now.open_incident(IncidentKind.RETRAIN_TEACHER)
     if incident is not None:
-        return _resolved(incident, describe(now.outcomes)) if now.is_healthy else None
+        return _resolved(incident, now.judgement.detail) if now.is_healthy else None
     if not now.order.is_exhausted:
         return None
     summary = f"{describe(now.fired)}; re-distillation is at its end: {now.order.detail}; retrain the teacher"

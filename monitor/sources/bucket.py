@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError
 
 from monitor import s3
 from monitor.settings import S3Traffic
-from monitor.sources.store import TrafficObject, TrafficUnavailableError
+from monitor.sources.store import TrafficObject, TrafficUnavailableError, is_left_out
 from monitor.sources.tally import Window
 from monitor.stop import Stopped, StoppedError
 
@@ -59,15 +59,18 @@ class Bucket:
             yield cast("BinaryIO", file)
 
     def _list_hour(self, hour: datetime) -> Iterator[TrafficObject]:
+        prefix = hour.strftime(self.section.hour_prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.section.bucket, Prefix=hour.strftime(self.section.hour_prefix)
+            Bucket=self.section.bucket, Prefix=prefix
         )
         for page in pages:
             for found in page.get("Contents", ()):
-                if not found["Key"].endswith("/"):  # what consoles make for a folder
+                key: str = found["Key"]
+                is_folder = key.endswith("/")  # as consoles make one
+                if not is_folder and not is_left_out(key, len(prefix)):
                     yield TrafficObject(
-                        name=found["Key"],
-                        address=found["Key"],
+                        name=key,
+                        address=key,
                         version=found["ETag"].strip('"'),
                         size=found["Size"],
                         modified_at=found["LastModified"].astimezone(UTC),

@@ -13,7 +13,7 @@ from monitor.settings import Format, is_plain_name
 from monitor.sources.compression import read_chunks
 from monitor.sources.folder import Folder
 from monitor.sources.formats import parquet_reader
-from monitor.sources.lines import read_lines
+from monitor.sources.lines import read_lines, split_objects
 from monitor.sources.request import parse_time
 from monitor.sources.store import BrokenObjectError
 
@@ -93,7 +93,7 @@ def _name_of(key: str) -> str:
 
 def read_rows(uri: Path) -> Iterator[dict[str, object]]:
     """The JSON objects of a file or a folder of JSON Lines, up to what is damaged in each file."""
-    for line in _of_each(uri, _lines):
+    for line in chain.from_iterable(map(split_objects, _of_each(uri, _lines))):
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from db.states import RejectReason
-from monitor.sources.store import BrokenObjectError, TrafficMissingError, TrafficObject
+from monitor.sources.store import BrokenObjectError, TrafficMissingError, TrafficObject, is_left_out
 from monitor.sources.tally import Window
 from monitor.stop import Stopped, never_stopped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """All files below a folder, or one file; hidden ones and *.tmp are left out.
+    """All files below a folder, or one file; *.tmp and what `is_left_out` says are not among them.
 
     Which window a file belongs to, only its records say, so all are listed for each window.
     """
@@ -56,13 +56,10 @@ class Folder:
 def _walk(folder: Path) -> Iterator[Path]:
     unlisted: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=lambda e: unlisted.append(Path(e.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not _is_left_out(name))
+        folders[:] = [name for name in folders if not is_left_out(name)]
+        listed = (name for name in files if not is_left_out(name) and not name.endswith(".tmp"))
+        yield from (Path(parent, name) for name in listed)
     yield from unlisted
-
-
-def _is_left_out(name: str) -> bool:
-    return name.startswith(".") or name.endswith(".tmp")
 
 
 def _describe(path: Path, name: str) -> TrafficObject:

@@ -1,5 +1,6 @@
 """The port to where objects of a request log lie: a folder, or a bucket."""
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from db.errors import RedistillError
 from db.states import RejectReason
 from monitor.sources.tally import Window
 from monitor.stop import Stopped
+
+_LEFT_OUT = re.compile(r"(?<![^/])[._]")
 
 
 class TrafficMissingError(RedistillError):
@@ -44,6 +47,20 @@ class TrafficObject:
     version: str  #: changes with the contents
     size: int  #: bytes, as they are stored
     modified_at: datetime
+
+
+def is_left_out(path: str, named: int = 0) -> bool:
+    """Whether a part of the path begins with `_` or `.`, but for parts that begin in its first `named` chars.
+
+    Spark, Hive and Arrow pass over such objects: markers, checksums, and what is being written.
+
+    Example:
+        >>> [is_left_out(path) for path in ("a/_SUCCESS", "_temporary/0/a", ".a.crc", "a_1.parquet")]
+        [True, True, True, False]
+        >>> is_left_out("_raw/10/a", len("_raw/10/"))
+        False
+    """
+    return _LEFT_OUT.search(path, named) is not None
 
 
 class ObjectStore(Protocol):

@@ -148,7 +148,7 @@ def _report(choice: _Choice, target: Path, now: datetime) -> Iterator[tuple[str,
     yield "train", _file(choice.train)
     yield "test", _file(choice.test)
     yield "written", str(target)
-    yield "next", "`redistill db upgrade`, `redistill doctor`, then `redistill cycle`" + _at(choice, now)
+    yield "next", "`redistill db upgrade`, `redistill doctor`, then " + _cycle(choice, now)
 
 
 def _described(model: FoundModel | None, wanted: str) -> Text:
@@ -190,9 +190,9 @@ def _problem(look: TrafficLook) -> str:
     return f": {place} is {problem.reason}"
 
 
-def _at(choice: _Choice, now: datetime) -> str:
-    """The window that there is traffic for, where the log ends long ago."""
+def _cycle(choice: _Choice, now: datetime) -> str:
+    """The command; where the log ends long ago, for a window that there is traffic for."""
     last = choice.traffic.survey.last_time if choice.traffic else None
     if last is None or now - last < _FRESH:
-        return ""
-    return f" --at {last:%Y-%m-%dT%H:%M:%SZ} (the log is not from today)"
+        return "`redistill cycle`"
+    return f"`redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}` (the log is not from today)"

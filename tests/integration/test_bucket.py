@@ -83,6 +83,25 @@ def test_the_hour_may_be_written_in_another_way(bucket: TestBucket, proxy: Fault
     assert listings(proxy)[0] in {"app/dt=2026-11-24/h=10/", "app/dt%3D2026-11-24/h%3D10/"}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("_app/.v1/h=%H/", ["_app/.v1/h=10/a", "_app/.v1/h=10/b/c_1"]),
+        ("_app/_%H", ["_app/_10.a", "_app/_10/b", "_app/_10_c"]),
+        ("%H", ["10.a", "10/b", "10_c"]),
+    ],
+)
+def test_what_is_hidden_below_the_hour_is_not_read(
+    bucket: TestBucket, pattern: str, names: list[str]
+) -> None:
+    """As by Spark, Hive and Arrow; what begins in the configured pattern is meant."""
+    hour = f"{TEN:{pattern}}".rstrip("/")
+    for name in (*names, *(f"{hour}/{each}" for each in ("_SUCCESS", ".a.crc", "_temporary/0/a", "b/_c"))):
+        bucket.put(name, body(name))
+    reader = source(bucket, uri=f"s3://{bucket.name}/{pattern}", late="0s")
+    assert ids(read(reader)) == names
+
+
 def test_more_objects_than_a_page_holds_are_all_read(bucket: TestBucket, proxy: FaultyServer) -> None:
     for number in range(7):
         bucket.put(f"app/2026/11/24/10/{number}", body(str(number)))

@@ -114,6 +114,70 @@ def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
     assert (row["cycle_id"], row["n"], row["finished_at"]) == (2, 1, NOW)
 
 
+@pytest.fixture
+def left(engine: Engine, samples: list[ScoredSample], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The second archive, without r-1-1, of which the database does not know yet: the process died."""
+    del samples
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure.erasures, "finish", dies)
+        with pytest.raises(DiedError):
+            take_out(engine, "r-1-1")
+    return Path(stored(engine, cycles)[1]["archive"])
+
+
+def unfinished(engine: Engine) -> list[int]:
+    return [row["cycle_id"] for row in stored(engine, erasures) if row["finished_at"] is None]
+
+
+def test_what_was_left_and_cannot_be_read_keeps_none_of_the_others(engine: Engine, left: Path) -> None:
+    content = left.read_bytes()
+    left.unlink()
+    left.mkdir()
+    with pytest.raises(ErasureIncompleteError, match=r"all archives but 1, .*Is a directory"):
+        take_out(engine, "r-0-1", "r-2-1")
+    assert unfinished(engine) == [2]
+    left.rmdir()
+    left.write_bytes(content)
+    take_out(engine)
+    assert unfinished(engine) == []
+    assert [len(sample.requests) for sample in archived(engine)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("instead", [None, b"other bytes"], ids=["gone", "damaged"])
+def test_what_was_left_stays_unfinished_while_nobody_can_say_how_it_ended(
+    engine: Engine, left: Path, instead: bytes | None
+) -> None:
+    """It may have expired, or lie on a disk that is away; when it is back it is the new file."""
+    content = left.read_bytes()
+    left.unlink()
+    if instead is None:
+        assert take_out(engine, "r-0-1") == Erased(n_requests=1, n_archives=1)
+    else:
+        left.write_bytes(instead)
+        with pytest.raises(ErasureIncompleteError):
+            take_out(engine, "r-0-1")
+    assert unfinished(engine) == [2]
+    left.write_bytes(content)
+    assert take_out(engine, "r-1-2") == Erased(n_requests=1, n_archives=1)
+    assert unfinished(engine) == []
+    assert [len(sample.requests) for sample in archived(engine)] == [2, 1, 3]
+
+
+@pytest.mark.usefixtures("left")
+def test_others_may_write_to_the_database_while_an_archive_is_fetched(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = places._Folders.get
+
+    def write_and_get(self: places._Folders, uri: str) -> bytes | None:
+        with writing(engine) as connection:
+            connection.execute(update(cycles).values(n_seen=cycles.c.n_seen))
+        return get(self, uri)
+
+    monkeypatch.setattr(places._Folders, "get", write_and_get)
+    take_out(engine, "r-0-1")
+
+
 def test_a_second_erasure_is_refused_while_one_is_at_work(
     engine: Engine, samples: list[ScoredSample]
 ) -> None:

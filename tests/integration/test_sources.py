@@ -44,6 +44,10 @@ class Row:
         return TEN + timedelta(minutes=self.minutes)
 
 
+#: In objects that are passed over.
+LEFT_OVER = Row(id="left over", minutes=30)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Log:
     """A request log that can be written to and read."""
@@ -137,12 +141,17 @@ FORMATS: dict[str, tuple[Callable[[Sequence[Row]], bytes], dict[str, Any]]] = {
 }
 
 
+#: What Spark and its like leave beside their files: not for readers.
+LEFTOVERS = ("_SUCCESS", ".a.crc", "_temporary/0/a", "b/_started")
+
+
 def folder_log(folder: Path, pack: Callable[[Sequence[Row]], bytes], keys: dict[str, Any]) -> Log:
     section = FilesTraffic.model_validate({"uri": folder, **keys})
 
     def write(rows: Sequence[Row]) -> None:
-        for name, part in (("a", rows[::2]), ("b/c", rows[1::2])):
-            (folder / name).parent.mkdir(exist_ok=True)
+        parts = {"a": rows[::2], "b/c": rows[1::2], **{name: [LEFT_OVER] for name in LEFTOVERS}}
+        for name, part in parts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(pack(part))
 
     return Log(write=write, open=lambda: open_source(section, LABELS, lambda _end: None))
@@ -163,8 +172,9 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
             def write(rows: Sequence[Row]) -> None:
                 for hour in {row.time.replace(minute=0, second=0, microsecond=0) for row in rows}:
                     part = [row for row in rows if hour <= row.time < hour + timedelta(hours=1)]
-                    for shard in (0, 1):
-                        bucket.put(f"intents/{hour:%Y/%m/%d/%H}/{shard}", pack(part[shard::2]))
+                    parts = {"0": part[::2], "1": part[1::2], **{name: [LEFT_OVER] for name in LEFTOVERS}}
+                    for name, shard in parts.items():
+                        bucket.put(f"intents/{hour:%Y/%m/%d/%H}/{name}", pack(shard))
 
             yield Log(write=write, open=lambda: open_source(section, LABELS, lambda _end: None))
     else:

@@ -219,6 +219,14 @@ def test_the_summary_of_an_end_has_the_numbers() -> None:
     assert resolved.summary == "agreement 0.974 within 0.95; kl 0.083 within 0.15"
 
 
+@pytest.mark.parametrize("kind", [DRIFT, RETRAIN])
+def test_the_summary_of_an_end_says_nothing_of_what_is_served(kind: IncidentKind) -> None:
+    """A number above its threshold would read as if the incident went on."""
+    rules = (*DEFAULT_RULES, SERVING_RULE)
+    resolved, _ = plan(make_situation("s", open_kinds=[kind], rules=rules))
+    assert (resolved.kind, resolved.summary) == (kind, "agreement 0.974 within 0.95; kl 0.083 within 0.15")
+
+
 def test_every_transition_that_the_table_does_not_allow_is_refused() -> None:
     """None -> firing -> resolved, and nothing else."""
     allowed = {(None, FIRING), (FIRING, RESOLVED)}

@@ -97,7 +97,16 @@ def captures_of(rows: list[dict[str, Any]]) -> bytes:
         }
         for row in rows
     )
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return lines_of(list(lines))
+
+
+def glued(pack: Callable[[list[dict[str, Any]]], bytes]) -> Callable[[list[dict[str, Any]]], bytes]:
+    """Without line feeds, as Firehose writes."""
+    return lambda rows: pack(rows).replace(b"\n", b"")
+
+
+def lines_of(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--traffic", "logs/endpoint"]], ids=["found", "named"])
@@ -106,8 +115,10 @@ def captures_of(rows: list[dict[str, Any]]) -> bytes:
     [
         ("x.snappy.parquet", parquet_of, {"format", "id", "time", "text"}),
         ("x.jsonl", captures_of, {"format"}),
+        ("x.jsonl", glued(captures_of), {"format"}),
+        ("x.jsonl", glued(lines_of), {"id", "time", "text"}),
     ],
-    ids=["parquet", "sagemaker-capture"],
+    ids=["parquet", "sagemaker-capture", "glued captures", "glued lines"],
 )
 def test_it_finds_the_format_and_what_it_writes_reads_the_log(
     empty: Path,
@@ -166,14 +177,14 @@ def test_it_chooses_a_window_with_requests_enough(per_hour: int, every: timedelt
 @pytest.mark.usefixtures("whole")
 def test_a_log_that_ends_long_ago_is_told_with_the_cycle_that_can_run() -> None:
     last = LOGGED + timedelta(hours=2, minutes=59, seconds=24)
-    assert f"redistill cycle` --at {last:%Y-%m-%dT%H:%M:%SZ}" in run("init").stdout
+    assert f"then `redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}` (the log" in run("init").stdout
 
 
 def test_a_log_of_today_needs_no_other_time(empty: Path) -> None:
     hour = timedelta(hours=1)
     now = datetime.now(UTC)  # noqa: TID251 - the command compares with the clock
     write_log(empty, first=now - hour, hours=1)
-    assert "--at" not in run("init").stdout
+    assert run("init").stdout.endswith("then `redistill cycle`\n")
 
 
 def test_the_options_win_over_what_is_found(whole: Path) -> None:
