@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from db.records import Archive, Claim, CycleResult, Measurement
 from monitor.archive import files
+from monitor.archive.known import known_logits
 from monitor.archive.sample import ScoredSample
 from monitor.measure import measure
 from monitor.models import Model, match_labels
@@ -38,6 +40,7 @@ class CycleMeasurer:
     pairs: PairSource
     score: Scorer
     read_all: ReadAll
+    cache_bytes: int
     temperature: float
     clock: Callable[[], datetime]
     show: Show
@@ -88,10 +91,28 @@ class CycleMeasurer:
             requests=window.requests,
             strata=window.strata,
             stratum_labels=tuple(each.label for each in window.traffic.strata),
-            teacher_logits=self._logits(pair.teacher, "teacher", texts, stopped),
+            teacher_logits=self._teacher(claim, pair, texts, stopped),
             student_logits=student_logits,
             served=served,
         )
+
+    def _teacher(
+        self, claim: Claim, pair: Pair, texts: Sequence[str], stopped: Stopped
+    ) -> NDArray[np.float32]:
+        known = known_logits(
+            self.monitor.archive,
+            claim.slot,
+            teacher_version=pair.teacher.version,
+            labels=pair.teacher.labels,
+            limit_bytes=self.cache_bytes,
+        )
+        unknown = [text for text in dict.fromkeys(texts) if text not in known]
+        found = dict(zip(unknown, self._logits(pair.teacher, "teacher", unknown, stopped), strict=True))
+        structlog.get_logger().info(
+            "teacher asked", n_known=len(set(texts)) - len(unknown), n_asked=len(unknown)
+        )
+        logits = [known[text] if text in known else found[text] for text in texts]
+        return np.array(logits, dtype=np.float32).reshape(len(texts), len(pair.teacher.labels))
 
     def _student(
         self, pair: Pair, window: WindowSample, stopped: Stopped
@@ -124,7 +145,8 @@ class CycleMeasurer:
     def _archive(self, sample: ScoredSample) -> Archive:
         redact = redactor(self.monitor)
         requests = tuple(each._replace(text=redact(each.text)) for each in sample.requests)
-        written = files.write(self.monitor.archive, replace(sample, requests=requests))
+        redacted = tuple(one.text != other.text for one, other in zip(requests, sample.requests, strict=True))
+        written = files.write(self.monitor.archive, replace(sample, requests=requests, redacted=redacted))
         oldest = sample.slot.window_end - timedelta(days=self.monitor.archive_days)
         files.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
         return written

@@ -197,6 +197,7 @@ class ScoringSection(Section):
     engine: Literal["local", "ray"] = "local"
     address: str = "auto"  #: of the Ray cluster; auto: the one that this machine has joined
     tokens_per_batch: Annotated[int, Field(ge=1)] = 1_024
+    cache_bytes: Annotated[int, Field(ge=0)] = 2**23  #: of archives, for what the teacher answered before
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as there are cores for this process
 
 

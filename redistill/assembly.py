@@ -60,6 +60,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
             score, tokens_per_batch=settings.scoring.tokens_per_batch, answers=_answers(settings.scoring)
         ),
         read_all=_read_all(settings.scoring),
+        cache_bytes=settings.scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         clock=utc_now,
         show=show,

@@ -44,6 +44,7 @@ class ScoredSample:
     teacher_logits: NDArray[np.float32]  #: (n, labels)
     student_logits: NDArray[np.float32]  #: (n, labels), in the same order of labels
     served: Served | None = None  #: where recorded answers are used
+    redacted: tuple[bool, ...] | None = None  #: whose text is not the one that was scored; None: not known
 
 
 def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
@@ -56,6 +57,7 @@ def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
         teacher_logits=sample.teacher_logits[kept],
         student_logits=sample.student_logits[kept],
         served=sample.served and _rows_of(sample.served, kept),
+        redacted=sample.redacted and tuple(sample.redacted[index] for index in kept),
     )
 
 
@@ -119,6 +121,7 @@ def _lines(sample: ScoredSample) -> Iterator[bytes]:
             "teacher_logits": np.ascontiguousarray(teacher),
             "student_logits": np.ascontiguousarray(student),
             **({} if sample.served is None else _served(sample.labels, sample.served, index)),
+            **({} if sample.redacted is None else {"redacted": sample.redacted[index]}),
         }
         yield orjson.dumps(row, option=_JSON)
 
@@ -162,6 +165,7 @@ def _parse(content: bytes) -> ScoredSample:
         teacher_logits=_logits(rows, "teacher_logits", len(labels)),
         student_logits=_logits(rows, "student_logits", len(labels)),
         served=_parse_served(rows, labels),
+        redacted=tuple(row["redacted"] for row in rows) if rows and "redacted" in rows[0] else None,
     )
 
 
