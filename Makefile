@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster example example-s3 monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ slow: $(READY) ## the long proofs: statistics, kills at random moments
 bench-traffic: $(READY) ## a window of a million records, against Polars, DuckDB and the standard library
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(PY) bench/traffic.py
+
+bench-cluster: $(READY) ## a cycle on a Ray cluster of two nodes, against one
+	$(PY) bench/cluster.py
 
 bench-scoring: $(READY) ## 10,000 requests through two models, against transformers.pipeline and the machine's limit
 	$(PY) bench/scoring.py

@@ -111,7 +111,7 @@ def by_cluster(log: Path, models: Sequence[Model], k: int, *, nodes: int, kill: 
     with cluster(nodes) as (started, workers):
 
         def then(done: int) -> None:
-            if kill and workers and done > k / 4:
+            if kill and len(workers) > 1 and done > k / 4:
                 started.remove_node(workers.pop(), allow_graceful=False)
 
         address = started.address

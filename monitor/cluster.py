@@ -7,13 +7,17 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from db.errors import RedistillError
+from monitor.stop import Stopped, StoppedError
 
 _SECONDS_TO_CONNECT = 5
+_LOOK_SECONDS = 0.2
 
 
 class RayMissingError(RedistillError):
@@ -62,6 +66,32 @@ def connected(address: str) -> Iterator[ModuleType]:
         raise ClusterFailedError(address=address, problem=_first_line(error)) from error
     finally:
         ray.shutdown()
+
+
+def in_order(
+    ray: ModuleType, tasks: Iterable[Callable[[], object]], stopped: Stopped, *, at_once: int
+) -> Iterator[Any]:
+    """What the tasks give, in their order; each is started by a call, and `at_once` of them run or wait.
+
+    Ray tries those of a lost node again. Without any node it is waited for one.
+
+    Raises:
+        StoppedError: `stopped` said so; what runs is given up when the connection ends.
+    """
+    pending = deque[object]()
+    for start in tasks:
+        if len(pending) == at_once:
+            yield _result(ray, pending.popleft(), stopped)
+        pending.append(start())
+    while pending:
+        yield _result(ray, pending.popleft(), stopped)
+
+
+def _result(ray: ModuleType, task: object, stopped: Stopped) -> object:
+    while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+        if stopped():
+            raise StoppedError
+    return ray.get(task)
 
 
 def _look(address: str) -> None:

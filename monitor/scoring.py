@@ -47,7 +47,7 @@ class Batch:
 
 
 #: Asks a model about batches: the logits (texts, labels) of each, in their order.
-Answers = Callable[[Model, Sequence[Batch]], Generator[NDArray[np.float32]]]
+Answers = Callable[[Model, Sequence[Batch], Stopped], Generator[NDArray[np.float32]]]
 
 
 class ScoringError(RedistillError):
@@ -63,7 +63,7 @@ def answer(model: Model, batch: Batch) -> NDArray[np.float32]:
     return logits.float().numpy()
 
 
-def answers_here(model: Model, batches: Sequence[Batch]) -> Generator[NDArray[np.float32]]:
+def answers_here(model: Model, batches: Sequence[Batch], _stopped: Stopped) -> Generator[NDArray[np.float32]]:
     """As many batches at a time as torch has threads here, each by one thread.
 
     Products as small as those of a student's layers keep one core busy, but not several together. And so
@@ -103,7 +103,7 @@ def score(
     logits = np.empty((len(place), len(model.labels)), dtype=np.float32)
     repeats = np.bincount(inverse, minlength=len(place))
     batches, done = _batches(model, list(place), tokens_per_batch), 0
-    with closing(answers(model, batches)) as answered:
+    with closing(answers(model, batches, stopped)) as answered:
         for batch, found in zip(batches, answered, strict=True):
             if stopped():
                 raise StoppedError

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 
-from monitor.cluster import connected, cores_of
+from monitor.cluster import connected, cores_of, in_order
 from monitor.cores import keep_freed_memory
 from monitor.scoring import Answers, Batch, answer
 
@@ -20,8 +18,9 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
     from monitor.models import Model
+    from monitor.stop import Stopped
 
-_BLOCKS = 1_000  #: into which the batches are put at most
+_BATCHES_A_CORE = 4  #: under way or waiting to be taken, at most
 
 
 def answers_of_cluster(address: str) -> Answers:
@@ -33,39 +32,29 @@ def answers_of_cluster(address: str) -> Answers:
     What the result raises besides: RayMissingError, ClusterUnavailableError, ClusterFailedError.
     """
 
-    def answers(model: Model, batches: Sequence[Batch]) -> Generator[NDArray[np.float32]]:
+    def answers(model: Model, batches: Sequence[Batch], stopped: Stopped) -> Generator[NDArray[np.float32]]:
         if not batches:
             return
         with connected(address) as ray:
-            from ray import data  # noqa: PLC0415 - an extra
-
-            logging.getLogger("ray.data").setLevel(logging.ERROR)
-            context = data.DataContext.get_current()
-            context.enable_progress_bars = False
-            context.execution_options.preserve_order = True
-            rows = [{"batch": pickle.dumps(batch)} for batch in batches]
-            answered = data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map(
-                cast("Any", _Answerer),
-                fn_constructor_args=((ray.put(model),),),
-                num_cpus=1,
-                compute=data.ActorPoolStrategy(min_size=1, max_size=cores_of(ray)),
-            )
-            for row in answered.iter_rows():
-                yield row["logits"]
+            shared = (ray.put(model),)  # in a tuple it is not fetched for each batch anew
+            ask = ray.remote(_answer)
+            asked = (lambda batch=batch: ask.remote(shared, model.version, batch) for batch in batches)
+            yield from in_order(ray, asked, stopped, at_once=_BATCHES_A_CORE * cores_of(ray))
 
     return answers
 
 
-class _Answerer:
-    """Lives in a process of the cluster, with a copy of the model."""
+# --- in the processes of the cluster ---
 
-    def __init__(self, model: tuple[ObjectRef[Model]]) -> None:
+_models: dict[str, Model] = {}  #: the one that was last asked for
+
+
+def _answer(shared: tuple[ObjectRef[Model]], version: str, batch: Batch) -> NDArray[np.float32]:
+    if version not in _models:
         import ray  # noqa: PLC0415 - an extra
 
         torch.set_num_threads(1)
         keep_freed_memory()
-        self._model = ray.get(model[0])
-
-    def __call__(self, row: dict[str, bytes]) -> dict[str, NDArray[np.float32]]:
-        batch = pickle.loads(row["batch"])  # noqa: S301 - written above
-        return {"logits": answer(self._model, batch)}
+        _models.clear()
+        _models[version] = ray.get(shared[0])
+    return answer(_models[version], batch)
