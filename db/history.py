@@ -108,6 +108,27 @@ def archives_of_pair(connection: Connection, cycle_id: int, *, limit: int) -> tu
     return tuple((row.archive, row.archive_sha256) for row in rows)
 
 
+def archives_before(
+    connection: Connection, slot: Slot, teacher_version: str, *, since: datetime
+) -> tuple[tuple[str, str], ...]:
+    """(uri, SHA-256) of the samples that this teacher scored for the monitor's windows before the slot's.
+
+    Newest first, of windows that ended at `since` or later.
+    """
+    rows = connection.execute(
+        select(cycles.c.archive, cycles.c.archive_sha256)
+        .where(
+            cycles.c.monitor == slot.monitor,
+            cycles.c.teacher_version == teacher_version,
+            cycles.c.window_end < slot.window_end,
+            cycles.c.window_end >= since,
+            cycles.c.archive.is_not(None),
+        )
+        .order_by(cycles.c.window_end.desc())
+    )
+    return tuple((row.archive, row.archive_sha256) for row in rows)
+
+
 def _point(row: Row[tuple[object, ...]]) -> CyclePoint:
     return CyclePoint(
         window_end=row.window_end,

@@ -3,6 +3,7 @@
 Every node needs this package in the same version, best by the same image.
 """
 
+import ctypes
 import logging
 import signal
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,9 @@ from monitor.stop import Stopped, StoppedError
 
 _SECONDS_TO_CONNECT = 5
 _LOOK_SECONDS = 0.2
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_SIGACTION_BYTES = 512  #: more than any libc has
+_SECONDS_WITHOUT_NODES = 300
 
 
 class RayMissingError(RedistillError):
@@ -36,6 +41,12 @@ class ClusterFailedError(RedistillError):
     """
 
 
+class NoNodeError(RedistillError):
+    """All nodes of the Ray cluster are gone, and none came for 5 minutes: see `ray status` there. A cycle is
+    tried again by itself.
+    """
+
+
 @contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
     """Ray, connected to the cluster at `address` until the end of the block.
@@ -46,17 +57,18 @@ def connected(address: str) -> Iterator[ModuleType]:
         ClusterFailedError: work failed there, and went on to fail when it was tried again.
     """
     try:
-        with _signals_kept():
-            import ray  # noqa: PLC0415 - an extra
+        import ray  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise RayMissingError from error
     try:
         _look(address)
         with _signals_kept():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterUnavailableError(address=address, problem=_first_line(error)) from error
     try:
+        if not cores_of(ray):
+            raise ClusterUnavailableError(address=address, problem="it has no core for work")
         yield ray
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, RedistillError):
@@ -65,7 +77,8 @@ def connected(address: str) -> Iterator[ModuleType]:
     except ray.exceptions.RayError as error:
         raise ClusterFailedError(address=address, problem=_first_line(error)) from error
     finally:
-        ray.shutdown()
+        with _signals_kept():
+            ray.shutdown()
 
 
 def in_order(
@@ -73,10 +86,11 @@ def in_order(
 ) -> Iterator[Any]:
     """What the tasks give, in their order; each is started by a call, and `at_once` of them run or wait.
 
-    Ray tries those of a lost node again. Without any node it is waited for one.
+    Ray tries those of a lost node again. When the last one is lost, another is waited for, for some minutes.
 
     Raises:
         StoppedError: `stopped` said so; what runs is given up when the connection ends.
+        NoNodeError: no other came.
     """
     pending = deque[object]()
     for start in tasks:
@@ -88,10 +102,15 @@ def in_order(
 
 
 def _result(ray: ModuleType, task: object, stopped: Stopped) -> object:
-    while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
-        if stopped():
-            raise StoppedError
-    return ray.get(task)
+    there_at = monotonic()
+    while not stopped():
+        if ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+            return ray.get(task)
+        if cores_of(ray):
+            there_at = monotonic()
+        elif monotonic() - there_at > _SECONDS_WITHOUT_NODES:
+            raise NoNodeError
+    raise StoppedError
 
 
 def _look(address: str) -> None:
@@ -102,22 +121,30 @@ def _look(address: str) -> None:
 
 
 def cores_of(ray: ModuleType) -> int:
-    """How many cores the cluster has for work now, at least 1."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    """How many cores the cluster has for work now."""
+    return int(ray.cluster_resources().get("CPU", 0))
 
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, but whoever started this process decides what it means."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Whoever started this process decides what ends it, and not Ray.
+
+    That takes SIGTERM for itself when it connects, in Python and below it, and does away with every handler
+    when it disconnects. Source: github.com/ray-project/ray/issues/65749.
+    """
+    libc = ctypes.CDLL(None)
+    below = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in _ENDING}
+    for number, action in below.items():
+        libc.sigaction(int(number), None, action)
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        for number, action in below.items():
+            libc.sigaction(int(number), action, None)
 
 
 def _first_line(error: BaseException) -> str:

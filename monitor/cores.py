@@ -19,7 +19,7 @@ def usable_cores() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next use, up to 256 MiB; nothing where there is another libc.
+    """Let glibc keep what is freed for the next use, up to 256 MiB a thread; not for another libc.
 
     By itself it gives large blocks back to the system at once, and the next layer of a network faults them in
     again page by page: 7% of the time of a small one.

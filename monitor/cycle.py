@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from db.records import Archive, Claim, CycleResult, Measurement
+from db.records import Archive, Claim, CycleResult, Measurement, Slot
 from monitor.archive import files
 from monitor.archive.known import known_logits
 from monitor.archive.sample import ScoredSample
@@ -27,6 +27,8 @@ from monitor.stop import Stopped
 
 #: Shows how far a piece of work has come: what, done, of how many.
 Show = Callable[[str, int, int], None]
+#: (uri, SHA-256) of the samples that a teacher scored for windows before a slot's, since then, newest first.
+Archived = Callable[[Slot, str, datetime], Sequence[tuple[str, str]]]
 
 
 @dataclass(kw_only=True)
@@ -40,6 +42,7 @@ class CycleMeasurer:
     pairs: PairSource
     score: Scorer
     read_all: ReadAll
+    archived: Archived
     cache_bytes: int
     temperature: float
     clock: Callable[[], datetime]
@@ -99,13 +102,9 @@ class CycleMeasurer:
     def _teacher(
         self, claim: Claim, pair: Pair, texts: Sequence[str], stopped: Stopped
     ) -> NDArray[np.float32]:
-        known = known_logits(
-            self.monitor.archive,
-            claim.slot,
-            teacher_version=pair.teacher.version,
-            labels=pair.teacher.labels,
-            limit_bytes=self.cache_bytes,
-        )
+        since = claim.slot.window_end - timedelta(days=self.monitor.archive_days)
+        archives = self.archived(claim.slot, pair.teacher.version, since)
+        known = known_logits(archives, limit_bytes=self.cache_bytes)
         unknown = [text for text in dict.fromkeys(texts) if text not in known]
         found = dict(zip(unknown, self._logits(pair.teacher, "teacher", unknown, stopped), strict=True))
         structlog.get_logger().info(

@@ -195,8 +195,8 @@ def _own_weights(network: PreTrainedModel) -> None:
     What was loaded is mapped from the file: it would change with the file, and where it lies in it decides
     which kernel multiplies it, so that a copy of the model would give other last bits.
     """
-    for parameter in network.parameters():
-        parameter.data = parameter.data.clone()
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _lacking(missing: Iterable[str], mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> str:

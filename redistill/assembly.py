@@ -1,6 +1,6 @@
 """The one place where the parts are put together from the settings."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from sqlalchemy import Engine
 
-from db import ledger
-from db.records import ObjectVersion
+from db import history, ledger
+from db.records import ObjectVersion, Slot
 from db.session import reading
 from distill.attempt import Attempt
 from distill.worker import Worker
 from monitor.cores import keep_freed_memory, usable_cores
-from monitor.cycle import CycleMeasurer, Show
+from monitor.cycle import Archived, CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
 from monitor.redaction import redactor
@@ -60,6 +60,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
             score, tokens_per_batch=settings.scoring.tokens_per_batch, answers=_answers(settings.scoring)
         ),
         read_all=_read_all(settings.scoring),
+        archived=_archived(engine),
         cache_bytes=settings.scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         clock=utc_now,
@@ -107,6 +108,14 @@ def _consumed(settings: Settings, engine: Engine) -> Consumed:
     def ask(window_end: datetime) -> Collection[ObjectVersion] | None:
         with reading(engine) as connection:
             return ledger.consumed(connection, settings.monitor.name, window_end)
+
+    return ask
+
+
+def _archived(engine: Engine) -> Archived:
+    def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
+        with reading(engine) as connection:
+            return history.archives_before(connection, slot, teacher_version, since=since)
 
     return ask
 

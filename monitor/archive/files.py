@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from db.records import Archive, Slot
+from db.records import Archive
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import NotASampleError, ScoredSample, packed, parsed
 
@@ -35,12 +35,12 @@ def read(uri: str, *, sha256: str | None = None) -> ScoredSample:
     Raises:
         ArchiveReadError: no such file, damaged, changed, or not an archive.
     """
-    return sample_in(content_of(uri), uri, sha256=sha256)
+    return sample_in(content_of(uri, Places()), uri, sha256=sha256)
 
 
-def content_of(uri: str) -> bytes:
+def content_of(uri: str, places: Places) -> bytes:
     """The bytes of an archive. Raises ArchiveReadError."""
-    content = Places().of(uri).get(uri)
+    content = places.of(uri).get(uri)
     if content is None:
         raise ArchiveReadError(path=uri, problem="there is no such file; 'archive_days' may have passed")
     return content
@@ -54,19 +54,6 @@ def sample_in(content: bytes, uri: str, *, sha256: str | None = None) -> ScoredS
         return parsed(content)
     except NotASampleError as error:
         raise ArchiveReadError(path=uri, problem=error) from error
-
-
-def before(place: str | Path, slot: Slot) -> tuple[str, ...]:
-    """The uris of the archives of the monitor's windows that ended before the slot's, newest first.
-
-    Raises:
-        ArchiveReadError: the folder cannot be listed.
-    """
-    folder = _folder(place, slot.monitor)
-    names = (name for name in Places().of(folder).names(folder) if not name.startswith("."))
-    return tuple(
-        f"{folder}/{name}" for name in sorted(names, reverse=True) if _ended_before(name, slot.window_end)
-    )
 
 
 def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, ...]:

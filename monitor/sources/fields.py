@@ -83,7 +83,7 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
         "student_label": _usual(others, _LABEL_NAMES, lambda value: _is_label(value, labels)),
         "student_logits": _usual(others, _LOGITS_NAMES, _are_logits),
     }
-    return FieldNames(**{part: key and _name_of(key) for part, key in keys.items()})
+    return FieldNames(**{part: None if key is None else _name_of(key) for part, key in keys.items()})
 
 
 def _name_of(key: str) -> str:

@@ -163,7 +163,7 @@ def read_all_here(
 
 def dealt(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
     """The objects in their order, cut into at most so many runs of about the same size."""
-    wanted = math.ceil(sum(each.size for each in objects) / n)
+    wanted = max(1, math.ceil(sum(each.size for each in objects) / n))
     runs: list[list[TrafficObject]] = [[]]
     size = 0
     for each in objects:

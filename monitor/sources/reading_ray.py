@@ -22,6 +22,8 @@ def read_all_by_cluster(address: str) -> ReadAll:
     """
 
     def read_all(task: Task, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes]) -> Part:
+        if not objects:
+            return task.read((), stopped, spill)
         with connected(address) as ray:
             cores = cores_of(ray)
             n_parts = max(_PARTS_A_CORE * cores, sum(each.size for each in objects) // _PART_BYTES)

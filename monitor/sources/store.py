@@ -52,7 +52,7 @@ class TrafficObject:
 def is_left_out(path: str, named: int = 0) -> bool:
     """Whether a part of the path begins with `_` or `.`, but for parts that begin in its first `named` chars.
 
-    Spark, Hive and Arrow pass over such objects: markers, checksums, and what is being written.
+    As Arrow does. Such are markers, checksums, and what is being written.
 
     Example:
         >>> [is_left_out(path) for path in ("a/_SUCCESS", "_temporary/0/a", ".a.crc", "a_1.parquet")]

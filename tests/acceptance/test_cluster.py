@@ -1,7 +1,8 @@
 """Cycles on a Ray cluster: the same numbers as on this machine, also when a node is lost meanwhile."""
 
 import json
-import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -81,8 +82,6 @@ def test_a_cycle_on_a_cluster_stores_what_one_on_this_machine_stores(
 
 
 def test_objects_read_by_a_cluster_give_the_same_sample(tmp_path: Path, two_nodes: Cluster) -> None:
-    """SIGTERM goes on to mean what whoever started the process chose."""
-    before = signal.signal(signal.SIGTERM, chosen := lambda _number, _frame: None)
     task = reading_task(tmp_path)
     objects = task.store.list(WINDOW)
     with TemporaryFile() as one, TemporaryFile() as other:
@@ -90,7 +89,45 @@ def test_objects_read_by_a_cluster_give_the_same_sample(tmp_path: Path, two_node
         together = read_all_by_cluster(two_nodes.address)(task, objects, never_stopped, other)
         assert together.bottom.draw() == alone.bottom.draw()
         assert together.reads == alone.reads
-    assert signal.signal(signal.SIGTERM, before) is chosen
+
+
+ASKED_TO_STOP = """
+import os, signal, sys, threading, time
+from monitor.cluster import connected
+
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append("SIGTERM"))
+
+def work():
+    with connected(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(4)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if sys.argv[2] == "main":
+    work()
+else:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print(asked)
+"""
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_sigterm_goes_on_to_mean_what_the_process_chose(thread: str, two_nodes: Cluster) -> None:
+    """Ray ends a process 3 seconds after one, while it is connected, and at once afterwards."""
+    command = [sys.executable, "-c", ASKED_TO_STOP, two_nodes.address, thread]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (found.returncode, found.stdout) == (0, "['SIGTERM', 'SIGTERM']\n"), found.stderr
+
+
+def test_a_cluster_without_a_core_for_work_is_none(tmp_path: Path) -> None:
+    with cluster(nodes=0) as head, TemporaryFile() as spill:
+        task = reading_task(tmp_path)
+        with pytest.raises(ClusterUnavailableError, match="it has no core for work"):
+            read_all_by_cluster(head.address)(task, task.store.list(WINDOW), never_stopped, spill)
+        assert read_all_by_cluster(head.address)(task, [], never_stopped, spill).reads == ()
 
 
 def test_what_fails_in_a_cluster_says_here_what_it_said_there(tmp_path: Path, two_nodes: Cluster) -> None:
