@@ -16,8 +16,12 @@ _NODE = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard"
 
 @contextmanager
 def cluster(*, nodes: int) -> Iterator[Cluster]:
-    """A cluster with a head that has no core for work, and so many nodes that have one."""
-    started = Cluster(initialize_head=True, head_node_args={**_NODE, "num_cpus": 0})
+    """A cluster with a head that has no core for work, and so many nodes that have one.
+
+    One that is slow to answer, on a busy machine, is not taken for dead; one that is dead refuses.
+    """
+    head = {**_NODE, "num_cpus": 0, "_system_config": {"health_check_timeout_ms": 120_000}}
+    started = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
             started.add_node(**_NODE)
