@@ -107,9 +107,9 @@ class CycleMeasurer:
         known = known_logits(archives, limit_bytes=self.cache_bytes)
         unknown = [text for text in dict.fromkeys(texts) if text not in known]
         found = dict(zip(unknown, self._logits(pair.teacher, "teacher", unknown, stopped), strict=True))
-        structlog.get_logger().info(
-            "teacher asked", n_known=len(set(texts)) - len(unknown), n_asked=len(unknown)
-        )
+        if known:
+            n_known = len(set(texts)) - len(unknown)
+            structlog.get_logger().info("teacher asked", n_asked=len(unknown), n_known=n_known)
         logits = [known[text] if text in known else found[text] for text in texts]
         return np.array(logits, dtype=np.float32).reshape(len(texts), len(pair.teacher.labels))
 

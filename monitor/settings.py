@@ -198,7 +198,7 @@ class ScoringSection(Section):
     #: Of the Ray cluster's head, HOST:PORT; auto: of the cluster that this machine has joined.
     address: Annotated[str, Field(pattern=r"^(auto|[^:/\s]+:\d{1,5})$")] = "auto"
     tokens_per_batch: Annotated[int, Field(ge=1)] = 1_024
-    cache_bytes: Annotated[int, Field(ge=0)] = 2**23  #: of archives, for what the teacher answered before
+    cache_bytes: Annotated[int, Field(ge=0)] = 0  #: of archives, for what the teacher answered before
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as there are cores for this process
 
 
