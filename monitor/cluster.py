@@ -19,10 +19,10 @@ from db.errors import RedistillError
 from monitor.stop import Stopped, StoppedError
 
 _SECONDS_TO_CONNECT = 5
+_SECONDS_WITHOUT_NODES = 300
 _LOOK_SECONDS = 0.2
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _SIGACTION_BYTES = 512  #: more than any libc has
-_SECONDS_WITHOUT_NODES = 300
 
 
 class RayMissingError(RedistillError):
@@ -41,12 +41,6 @@ class ClusterFailedError(RedistillError):
     """
 
 
-class NoNodeError(RedistillError):
-    """All nodes of the Ray cluster are gone, and none came for 5 minutes: see `ray status` there. A cycle is
-    tried again by itself.
-    """
-
-
 @contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
     """Ray, connected to the cluster at `address` until the end of the block.
@@ -54,7 +48,8 @@ def connected(address: str) -> Iterator[ModuleType]:
     Raises:
         RayMissingError: it is not installed.
         ClusterUnavailableError: there is no such cluster.
-        ClusterFailedError: work failed there, and went on to fail when it was tried again.
+        ClusterFailedError: work failed there, and went on to fail when it was tried again; or all nodes are
+            gone.
     """
     try:
         import ray  # noqa: PLC0415 - an extra
@@ -90,7 +85,7 @@ def in_order(
 
     Raises:
         StoppedError: `stopped` said so; what runs is given up when the connection ends.
-        NoNodeError: no other came.
+        RayError: no other came.
     """
     pending = deque[object]()
     for start in tasks:
@@ -109,7 +104,7 @@ def _result(ray: ModuleType, task: object, stopped: Stopped) -> object:
         if cores_of(ray):
             there_at = monotonic()
         elif monotonic() - there_at > _SECONDS_WITHOUT_NODES:
-            raise NoNodeError
+            raise ray.exceptions.RayError("all its nodes are gone, and none came for 5 minutes")
     raise StoppedError
 
 
