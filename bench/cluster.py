@@ -28,6 +28,7 @@ from rich.table import Table
 from scoring import SHAPES, build
 
 from db.records import Measurement
+from monitor.cluster import connected
 from monitor.cores import keep_freed_memory
 from monitor.measure import measure
 from monitor.models import Model
@@ -115,7 +116,8 @@ def by_cluster(log: Path, models: Sequence[Model], k: int, *, nodes: int, kill: 
                 started.remove_node(workers.pop(), allow_graceful=False)
 
         address = started.address
-        return run(log, models, k, read_all_by_cluster(address), answers_of_cluster(address), then)
+        with connected(address):
+            return run(log, models, k, read_all_by_cluster(address), answers_of_cluster(address), then)
 
 
 def same(runs: Sequence[Run]) -> bool:

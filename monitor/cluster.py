@@ -43,7 +43,9 @@ class ClusterFailedError(RedistillError):
 
 @contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
-    """Ray, connected to the cluster at `address` until the end of the block.
+    """Ray, connected to the cluster at `address` until the end of the block, or of an outer one.
+
+    For each connection the nodes start processes of their own, which takes seconds.
 
     Raises:
         RayMissingError: it is not installed.
@@ -55,6 +57,9 @@ def connected(address: str) -> Iterator[ModuleType]:
         import ray  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise RayMissingError from error
+    if ray.is_initialized():
+        yield ray
+        return
     try:
         _look(address)
         with _signals_kept():

@@ -1,6 +1,7 @@
 """One cycle, from a window of traffic to its numbers: sample, score with both, archive, measure."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -42,6 +43,7 @@ class CycleMeasurer:
     pairs: PairSource
     score: Scorer
     read_all: ReadAll
+    engaged: Callable[[], AbstractContextManager[object]]  #: holds what both work on for a cycle
     archived: Archived
     cache_bytes: int
     temperature: float
@@ -58,8 +60,9 @@ class CycleMeasurer:
             StoppedError: `stopped` said so.
         """
         pair = self.pairs.current(self.clock())
-        window = self._sample(claim, pair, stopped)
-        scored = self._score(claim, pair, window, stopped)
+        with self.engaged():
+            window = self._sample(claim, pair, stopped)
+            scored = self._score(claim, pair, window, stopped)
         return CycleResult(
             traffic=window.traffic,
             measurement=self._measure(scored) if window.requests else None,

@@ -1,6 +1,7 @@
 """The one place where the parts are put together from the settings."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -13,16 +14,16 @@ from db.records import ObjectVersion, Slot
 from db.session import reading
 from distill.attempt import Attempt
 from distill.worker import Worker
+from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import Archived, CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
 from monitor.redaction import redactor
-from monitor.scoring import Answers, answers_here, score
+from monitor.scoring import answers_here, score
 from monitor.scoring_ray import answers_of_cluster
-from monitor.settings import ScoringSection
 from monitor.sources.objects import Consumed
-from monitor.sources.reading import ReadAll, read_all_here
+from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
 from redistill.settings import Settings
 from triggers.channels.log import LogChannel
@@ -50,18 +51,20 @@ def policy(settings: Settings) -> Policy:
 def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
     """What runs cycles."""
     use_machine(settings)
+    scoring = settings.scoring
+    on_cluster = scoring.engine == "ray"
+    answers = answers_of_cluster(scoring.address) if on_cluster else answers_here
     measurer = CycleMeasurer(
         monitor=settings.monitor,
         traffic=settings.traffic,
         student=settings.student,
         consumed=_consumed(settings, engine),
         pairs=pair_source(settings, engine),
-        score=partial(
-            score, tokens_per_batch=settings.scoring.tokens_per_batch, answers=_answers(settings.scoring)
-        ),
-        read_all=_read_all(settings.scoring),
+        score=partial(score, tokens_per_batch=scoring.tokens_per_batch, answers=answers),
+        read_all=read_all_by_cluster(scoring.address) if on_cluster else read_all_here,
+        engaged=partial(connected, scoring.address) if on_cluster else nullcontext,
         archived=_archived(engine),
-        cache_bytes=settings.scoring.cache_bytes,
+        cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         clock=utc_now,
         show=show,
@@ -118,14 +121,6 @@ def _archived(engine: Engine) -> Archived:
             return history.archives_before(connection, slot, teacher_version, since=since)
 
     return ask
-
-
-def _answers(scoring: ScoringSection) -> Answers:
-    return answers_of_cluster(scoring.address) if scoring.engine == "ray" else answers_here
-
-
-def _read_all(scoring: ScoringSection) -> ReadAll:
-    return read_all_by_cluster(scoring.address) if scoring.engine == "ray" else read_all_here
 
 
 def use_machine(settings: Settings) -> None:
