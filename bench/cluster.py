@@ -31,7 +31,7 @@ from db.records import Measurement
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory
 from monitor.measure import measure
-from monitor.models import Model
+from monitor.models import Model, load
 from monitor.scoring import Answers, Progress, answers_here, score
 from monitor.scoring_ray import answers_of_cluster
 from monitor.settings import FilesTraffic
@@ -140,7 +140,7 @@ def main() -> None:
         log = Path(folder, "log")
         log.mkdir()
         write_log(log, texts, wanted.records, 24)
-        models = [build(Path(folder, shape.name), shape, words) for shape in SHAPES]
+        models = [load(build(Path(folder, shape.name), shape, words)) for shape in SHAPES]
         here = run(log, models, wanted.requests, read_all_here, answers_here, lambda _done: None)
         rounds = []
         for number in range(wanted.rounds):

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from db.errors import RedistillError
+from monitor.first_token import first_token_only
 
 #: Of the files of a directory these decide what the model answers. A model card, manifest.json,
 #: training_args.bin, an optimizer's state and whatever else lies there are no part of it.
@@ -56,7 +57,7 @@ class Model:
     version: str  #: the fingerprint of its directory
     labels: tuple[str, ...]  #: one per logit, in the model's own order
     tokenizer: PreTrainedTokenizerBase
-    network: PreTrainedModel
+    network: PreTrainedModel  #: of its last hidden states those of the first token alone, where they suffice
     max_length: int  #: tokens, special ones included; longer texts are cut off
 
 
@@ -185,6 +186,7 @@ def _load_network(directory: Path) -> PreTrainedModel:
     if report["missing_keys"] or report["mismatched_keys"]:
         raise ModelError(model=directory, problem=_lacking(report["missing_keys"], report["mismatched_keys"]))
     _own_weights(network)
+    first_token_only(network)
     network.eval()  # type: ignore[no-untyped-call]
     return network
 
