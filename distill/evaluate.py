@@ -11,9 +11,10 @@ from db.records import Evaluation, Interval, Metric
 from distill.label_metrics import label_metrics
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
+from monitor.latency import latency_p95_ms
 from monitor.measure import measure
 from monitor.models import Model, match_labels
-from monitor.scoring import Progress, latency_p95_ms, score
+from monitor.scoring import Progress, score
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 from monitor.strata import Strata

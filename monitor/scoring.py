@@ -1,28 +1,20 @@
-"""What a model answers to texts, and how fast."""
+"""What a model answers to texts."""
 
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from inspect import signature
-from itertools import cycle, islice, repeat
-from time import perf_counter
+from itertools import repeat
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from db.errors import RedistillError
-from db.records import Interval
 from monitor.models import Model
 from monitor.stop import Stopped, StoppedError
-
-_PERCENTILE = 0.95
-_CONFIDENCE = 0.95
-_WARM_UP_RUNS = 10
 
 #: Hears how many of the texts are done.
 Progress = Callable[[int], None]
@@ -102,7 +94,7 @@ def score(
     inverse = np.fromiter((place[text] for text in texts), dtype=np.intp, count=len(texts))
     logits = np.empty((len(place), len(model.labels)), dtype=np.float32)
     repeats = np.bincount(inverse, minlength=len(place))
-    batches, done = _batches(model, list(place), tokens_per_batch), 0
+    batches, done = batched(model, list(place), tokens_per_batch), 0
     with closing(answers(model, batches, stopped)) as answered:
         for batch, found in zip(batches, answered, strict=True):
             if stopped():
@@ -115,45 +107,8 @@ def score(
     return logits[inverse]
 
 
-def latency_p95_ms(model: Model, texts: Sequence[str], *, runs: int) -> Interval:
-    """95th percentile of the time from a text to its logits, one text at a time, in milliseconds.
-
-    The texts are taken in turn, `runs` times in all, after 10 runs to warm up. The bounds are order
-    statistics: whatever the law of the times, the true percentile lies between them with at least 95%
-    probability, for independent runs. With fewer than 72 runs there is no such upper bound, and the
-    longest time stands in for it. NaN without texts or runs.
-
-    Source: Hahn, Meeker 1991, "Statistical Intervals", section 5.2.
-    """
-    if not texts or runs < 1:
-        return Interval(estimate=np.nan, low=np.nan, high=np.nan)
-    turns = cycle(texts)
-    for text in islice(turns, _WARM_UP_RUNS):
-        _timed_ms(model, text)
-    return _p95([_timed_ms(model, text) for text in islice(turns, runs)])
-
-
-def _p95(times: Sequence[float]) -> Interval:
-    """Order statistics; the ranks of the bounds are quantiles of Binomial(n, 0.95)."""
-    n, ordered = len(times), sorted(times)
-    beyond = (1 - _CONFIDENCE) / 2
-    low, high = (int(stats.binom.ppf(level, n, _PERCENTILE)) for level in (beyond, 1 - beyond))
-    return Interval(
-        estimate=ordered[math.ceil(_PERCENTILE * n) - 1],
-        low=ordered[max(low, 1) - 1],
-        high=ordered[min(high + 1, n) - 1],
-    )
-
-
-def _timed_ms(model: Model, text: str) -> float:
-    start = perf_counter()
-    for batch in _batches(model, [text], model.max_length):
-        answer(model, batch)
-    return (perf_counter() - start) * 1_000
-
-
-def _batches(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[Batch]:
-    """From the shortest to the longest."""
+def batched(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[Batch]:
+    """The texts in batches of at most so many tokens with their padding, from the shortest to the longest."""
     if not texts:
         return []
     encoding = model.tokenizer(texts, truncation=True, max_length=model.max_length)

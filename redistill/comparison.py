@@ -9,8 +9,8 @@ from db.records import Metric
 from distill.dataset import read_labelled
 from distill.evaluate import LATENCY_RUNS, Reference, evaluate, refer
 from distill.label_metrics import label_metrics
+from monitor.latency import latency_p95_ms
 from monitor.models import Model, load
-from monitor.scoring import latency_p95_ms
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
 from redistill.progress import ShowProgress

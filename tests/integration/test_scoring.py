@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from monitor.models import Model, load
-from monitor.scoring import ScoringError, _p95, latency_p95_ms, score
+from monitor.scoring import ScoringError, score
 from monitor.stop import StoppedError, never_stopped
 from tests.models import CORPUS, make_copy, make_model, make_tokenizer, save
 
@@ -174,26 +174,3 @@ def test_a_copy_with_noise_drifts_from_its_source(tmp_path: Path) -> None:
 
     assert agreement(0.0) == 1
     assert 1 >= agreement(0.1) > agreement(1.0)
-
-
-def test_the_latency_of_a_model_lies_in_its_interval(model: Model) -> None:
-    latency = latency_p95_ms(model, ["hello", "where is my order"], runs=80)
-    assert 0 < latency.low <= latency.estimate <= latency.high
-    for nothing in (latency_p95_ms(model, [], runs=80), latency_p95_ms(model, ["hello"], runs=0)):
-        assert np.isnan([nothing.estimate, nothing.low, nothing.high]).all()
-
-
-def test_the_interval_of_a_percentile_holds_it_in_95_of_100_samples() -> None:
-    """By exponential times, whose 95th percentile is ln 20; the estimate is a time that was measured."""
-    rng = np.random.default_rng(2025)
-    samples = rng.exponential(size=(2_000, 200)).tolist()
-    found = [_p95(times) for times in samples]
-    covered = np.mean([each.low <= np.log(20) <= each.high for each in found])
-    assert 0.95 <= covered <= 0.985
-    assert all(each.estimate in times for each, times in zip(found, samples, strict=True))
-
-
-@pytest.mark.parametrize(("n", "expected"), [(1, (1, 1, 1)), (20, (17, 19, 20)), (100, (90, 95, 100))])
-def test_the_bounds_are_order_statistics(n: int, expected: tuple[int, int, int]) -> None:
-    found = _p95([float(rank) for rank in range(n, 0, -1)])
-    assert (found.low, found.estimate, found.high) == expected
