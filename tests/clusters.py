@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from time import sleep
 from typing import BinaryIO
 
+import ray
 from ray.cluster_utils import Cluster
 
 from monitor.sources.folder import Folder
@@ -36,3 +39,20 @@ class Throttled(Folder):
 
     def open(self, each: TrafficObject, _stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
         raise TrafficUnavailableError(uri=each.name, problem="SlowDown")
+
+
+class Slow(Folder):
+    """A folder whose objects take their time to open, and which tells by a file what nodes read it."""
+
+    def readers(self) -> set[str]:
+        return {each.name for each in self._told().iterdir()}
+
+    def open(self, each: TrafficObject, stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
+        (self._told() / ray.get_runtime_context().get_node_id()).touch()
+        sleep(0.3)
+        return super().open(each, stopped)
+
+    def _told(self) -> Path:
+        told = Path(self.uri).with_name("readers")
+        told.mkdir(exist_ok=True)
+        return told

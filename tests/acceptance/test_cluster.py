@@ -28,7 +28,7 @@ from monitor.sources.tally import Window
 from monitor.stop import StoppedError, never_stopped
 from redistill import assembly
 from redistill.progress import show_nothing
-from tests.clusters import Cluster, Throttled, cluster
+from tests.clusters import Cluster, Slow, Throttled, cluster
 from tests.models import make_model
 from tests.reruns import measured, rerun
 from tests.site import hours, make_site
@@ -152,7 +152,31 @@ def test_without_a_cluster_it_is_said_what_to_do(model: Model) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_that_is_lost_changes_nothing(world: World) -> None:
+def test_a_node_that_is_lost_while_it_reads_changes_nothing(tmp_path: Path) -> None:
+    """SIGKILL for all its processes, when it has begun to read an object."""
+    log = tmp_path / "log"
+    log.mkdir()
+    task = reading_task(log)
+    objects = task.store.list(WINDOW)
+    with TemporaryFile() as spill:
+        alone = task.read(objects, never_stopped, spill)
+    with cluster(nodes=1) as started, TemporaryFile() as spill:
+        nodes = [started.add_node(num_cpus=1, object_store_memory=2**27)]
+        slow = Slow(uri=log)
+
+        def stopped() -> bool:
+            if nodes and nodes[0].node_id in slow.readers():
+                started.remove_node(nodes.pop(), allow_graceful=False)
+            return False
+
+        together = read_all_by_cluster(started.address)(replace(task, store=slow), objects, stopped, spill)
+        assert not nodes
+        assert together.bottom.draw() == alone.bottom.draw()
+        assert together.reads == alone.reads
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_while_it_scores_changes_nothing(world: World) -> None:
     """SIGKILL for all its processes, when some batches are answered and most are not."""
     teacher = load(world.teacher)
     with cluster(nodes=1) as started:
