@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals example example-s3 monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-traffic: $(READY) ## a window of a million records, against Polars, DuckDB
 
 bench-cluster: $(READY) ## a cycle on a Ray cluster of two nodes, against one
 	$(PY) bench/cluster.py
+
+bench-intervals: $(READY) ## intervals of five metrics, against scipy.stats.bootstrap
+	$(PY) bench/intervals.py
 
 bench-scoring: $(READY) ## 10,000 requests through two models, against transformers.pipeline and the machine's limit
 	$(PY) bench/scoring.py

@@ -1,13 +1,29 @@
 """Ended cycles, as the rules and the worker need them."""
 
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, or_, select
 
-from db.records import CyclePoint, Slot
+from db.records import CyclePoint, Interval, LabelMeasurement, Slot, StratumCount
 from db.states import CycleStatus, Verdict
-from db.tables import cycles
+from db.tables import class_metrics, cycles, evidence, strata
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What is read of each cycle besides its own row."""
+
+    labels: bool = False
+    strata: bool = False
+    gains: bool = False
+
+
+_NO_DETAILS = Details()
 
 
 def points(
@@ -16,22 +32,28 @@ def points(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    details: Details = _NO_DETAILS,
 ) -> tuple[CyclePoint, ...]:
     """Ended cycles with since <= window_end < until, oldest first, as the rules see them."""
-    query = (
-        select(cycles)
-        .where(cycles.c.monitor == monitor, cycles.c.status != CycleStatus.RUNNING)
-        .order_by(cycles.c.window_end)
-    )
+    chosen: list[ColumnElement[bool]] = [
+        cycles.c.monitor == monitor,
+        cycles.c.status != CycleStatus.RUNNING,
+    ]
     if since is not None:
-        query = query.where(cycles.c.window_end >= since)
+        chosen.append(cycles.c.window_end >= since)
     if until is not None:
-        query = query.where(cycles.c.window_end < until)
-    return tuple(_point(row) for row in connection.execute(query))
+        chosen.append(cycles.c.window_end < until)
+    labels = _by_cycle(connection, class_metrics, chosen) if details.labels else {}
+    drawn = _by_cycle(connection, strata, chosen) if details.strata else {}
+    gains = _by_cycle(connection, evidence, chosen) if details.gains else {}
+    return tuple(
+        _point(row, labels.get(row.id, ()), drawn.get(row.id, ()), gains.get(row.id, ()))
+        for row in connection.execute(select(cycles).where(*chosen).order_by(cycles.c.window_end))
+    )
 
 
 def points_of_pair(
-    connection: Connection, slot: Slot, pair: tuple[str, str] | None
+    connection: Connection, slot: Slot, pair: tuple[str, str] | None, *, details: Details = _NO_DETAILS
 ) -> tuple[CyclePoint, ...]:
     """The cycles before the slot that its streaks can depend on: those of one version pair.
 
@@ -50,10 +72,16 @@ def points_of_pair(
         last = connection.execute(versions.where(*before).order_by(newest_first).limit(1)).one_or_none()
         pair = (last[0], last[1]) if last else None
     if pair is None:
-        return points(connection, slot.monitor, until=slot.window_end)
+        return points(connection, slot.monitor, until=slot.window_end, details=details)
     other_pair = or_(cycles.c.teacher_version != pair[0], cycles.c.student_version != pair[1])
     ends_all = select(cycles.c.window_end).where(*before, other_pair).order_by(newest_first).limit(1)
-    return points(connection, slot.monitor, since=connection.scalar(ends_all), until=slot.window_end)
+    return points(
+        connection,
+        slot.monitor,
+        since=connection.scalar(ends_all),
+        until=slot.window_end,
+        details=details,
+    )
 
 
 def newest_points(
@@ -129,7 +157,20 @@ def archives_before(
     return tuple((row.archive, row.archive_sha256) for row in rows)
 
 
-def _point(row: Row[tuple[object, ...]]) -> CyclePoint:
+Rows = Sequence[Row[tuple[object, ...]]]
+
+
+def _by_cycle(
+    connection: Connection, source: Table, chosen: Sequence[ColumnElement[bool]]
+) -> Mapping[int, Rows]:
+    found: dict[int, list[Row[tuple[object, ...]]]] = defaultdict(list)
+    query = select(source).join(cycles, cycles.c.id == source.c.cycle_id).where(*chosen)
+    for row in connection.execute(query):
+        found[row.cycle_id].append(row)
+    return found
+
+
+def _point(row: Row[tuple[object, ...]], labels: Rows = (), drawn: Rows = (), gains: Rows = ()) -> CyclePoint:
     return CyclePoint(
         window_end=row.window_end,
         status=CycleStatus(row.status),
@@ -142,4 +183,29 @@ def _point(row: Row[tuple[object, ...]]) -> CyclePoint:
         kl_t1=row.kl_t1,
         js=row.js,
         serving_skew=row.serving_skew,
+        intervals={
+            metric: interval
+            for metric in ("agreement", "kl", "serving_skew")
+            if (interval := _interval(row, metric)) is not None
+        },
+        labels={each.label: _label(each) for each in labels},
+        strata=tuple(
+            StratumCount(n_seen=each.n_seen, n=each.n, disagreements=each.n_disagreements) for each in drawn
+        ),
+        gains={each.key: tuple(json.loads(each.gains)) for each in gains},
+    )
+
+
+def _interval(row: Row[tuple[object, ...]], metric: str) -> Interval | None:
+    estimate, low, high = (getattr(row, metric + end) for end in ("", "_low", "_high"))
+    return None if estimate is None else Interval(estimate=estimate, low=low, high=high)
+
+
+def _label(row: Row[tuple[object, ...]]) -> LabelMeasurement:
+    return LabelMeasurement(
+        label=row.label,
+        n=row.n,
+        share=row.share,
+        agreement=Interval(estimate=row.agreement, low=row.agreement_low, high=row.agreement_high),
+        kl=row.kl,
     )

@@ -1,6 +1,7 @@
 """What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -119,6 +120,8 @@ class Measurement:
     js: float
     per_label: tuple[LabelMeasurement, ...]
     by_stratum: tuple[int, ...]  #: disagreements in each stratum
+    kl_values: tuple[float, ...] = ()  #: of each request; not stored
+    weights: tuple[float, ...] = ()  #: how much of the window each stands for; 1 in the mean
     serving: Serving | None = None  #: None where recorded answers are not used
 
 
@@ -156,6 +159,15 @@ class CycleResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StratumCount:
+    """How many requests of a stratum were scored, and what came of them."""
+
+    n_seen: int  #: distinct usable requests of the window
+    n: int  #: of them in the sample
+    disagreements: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CyclePoint:
     """One cycle as the rules see it. Values are None unless the cycle was evaluated."""
 
@@ -170,6 +182,11 @@ class CyclePoint:
     kl_t1: float | None = None
     js: float | None = None
     serving_skew: float | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)  #: by metric, of those that have one
+    labels: Mapping[str, LabelMeasurement] = field(default_factory=dict)  #: by the teacher's label
+    strata: tuple[StratumCount, ...] = ()  #: none: the sample is uniform, of a window of unknown size
+    gains: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  #: on each level of kl, in logs
+    kl_values: tuple[float, ...] = ()  #: of each request of a uniform sample, where they are at hand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +202,9 @@ class RuleOutcome:
     streak: int
     fired: bool
     reason: OutcomeReason
+    statistic: float | None = None  #: of a sequential rule: the log of its evidence
+    rule_version: str = ""  #: SHA-256 of the rule's text
+    side: str = field(default="", compare=False)  #: below or above; empty of a group; not stored
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What a cycle measured and what the rules said, written in the transaction of its verdict."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome, Serving
 from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, objects, rejects, rule_outcomes, strata
+from db.tables import class_metrics, cycles, evidence, objects, rejects, rule_outcomes, rule_texts, strata
 
 _OBJECTS_KEPT = timedelta(days=30)
 
@@ -126,6 +127,27 @@ def add_outcomes(connection: Connection, claim: Claim, outcomes: Iterable[RuleOu
     """Store what each rule said at this cycle."""
     rows = [{"cycle_id": claim.cycle_id, **asdict(outcome)} for outcome in outcomes]
     for row in rows:
-        del row["window_end"]
+        del row["window_end"], row["side"]
     if rows:
         connection.execute(insert(rule_outcomes), rows)
+
+
+def add_evidence(connection: Connection, claim: Claim, gains: Mapping[str, tuple[float, ...]]) -> None:
+    """Store what the cycle says against each level that a sequential rule watches."""
+    rows = [
+        {"cycle_id": claim.cycle_id, "key": key, "gains": json.dumps(values)} for key, values in gains.items()
+    ]
+    if rows:
+        connection.execute(insert(evidence), rows)
+
+
+def keep_rule_texts(connection: Connection, texts: Mapping[str, str], now: datetime) -> None:
+    """Store the rules that judge, by their versions, unless they are known."""
+    known = set(connection.scalars(select(rule_texts.c.version).where(rule_texts.c.version.in_(texts))))
+    rows = [
+        {"version": version, "text": text, "first_used_at": now}
+        for version, text in texts.items()
+        if version not in known
+    ]
+    if rows:
+        connection.execute(insert(rule_texts), rows)

@@ -37,9 +37,10 @@ class VerdictReason(StrEnum):
 class OutcomeReason(StrEnum):
     """Why a rule did or did not fire at a cycle."""
 
-    WITHIN = "within"  #: the value is on the right side (a tie is)
+    WITHIN = "within"  #: the value is on the right side (a tie is), or the evidence is not enough
     BREACHED = "breached"  #: on the wrong side, not yet for `for_cycles` cycles
-    FIRED = "fired"  #: on the wrong side for at least `for_cycles` evaluated cycles in a row
+    FIRED = "fired"  #: on the wrong side for at least `for_cycles` evaluated cycles, or by the evidence
+    COOLDOWN = "cooldown"  #: it would fire, but did so less than its `cooldown` ago
     NOT_EVALUATED = "not_evaluated"  #: the cycle was inconclusive or missing; the streak stands
     STREAK_EXPIRED = "streak_expired"  #: the third or later such cycle in a row; the streak is 0
 

@@ -14,7 +14,8 @@ VIEWS: Final[Mapping[str, str]] = {
     "n_sampled n_scored n_rejected agreement agreement_low agreement_high kl kl_low kl_high kl_t1 js "
     "agreement_streak kl_streak teacher_version student_version alpha started_at finished_at seconds",
     "class_history": "monitor cycle_id window_end label n share agreement agreement_low agreement_high kl",
-    "rule_history": "monitor cycle_id window_end rule metric value threshold breached streak fired reason",
+    "rule_history": "monitor cycle_id window_end rule metric value threshold breached streak fired reason "
+    "statistic rule_version",
     "job_history": "job_id monitor cycle_id rule reason alpha_from alpha_to temperature soft_labels status "
     "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at",
     "incident_history": "incident_id monitor kind severity state opened_at acknowledged_at resolved_at "

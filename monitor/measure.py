@@ -70,6 +70,8 @@ def measure(
         js=_mean(js_divergence(teacher_logits, student_logits, temperature), weights),
         per_label=_by_label(first, agrees, kl, weights, _checked_names(label_names, teacher_logits)),
         by_stratum=tuple(np.bincount(strata.of[~agrees], minlength=len(strata.sizes)).tolist()),
+        kl_values=tuple(kl.tolist()),
+        weights=tuple(weights.tolist()),
     )
 
 

@@ -39,7 +39,7 @@ uri = {student}{student_note}
 temperature = 3.0  # of the softmax in the KL divergence
 {rare}
 
-[[rules]]  # agreement below 0.95 in three cycles in a row orders a re-distillation
+[[rules]]  # agreement below 0.95 in three cycles in a row orders a re-distillation; see docs/rules.md
 name = "low-agreement"
 metric = "agreement"
 below = 0.95

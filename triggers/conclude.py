@@ -7,13 +7,22 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from db import history, leases, ledger, outbox, queue, results, versions
-from db.records import Claim, CyclePoint, CycleResult, Job, Lease, Measurement, NewJob, RuleOutcome
+from db.records import (
+    Claim,
+    CycleResult,
+    Job,
+    Lease,
+    NewJob,
+    RuleOutcome,
+)
 from db.session import writing
 from db.states import CycleStatus, OrderReason, Role
 from triggers import alpha, incidents, rules, verdict
 from triggers.alpha import Order
 from triggers.incidents import Situation, Transition
 from triggers.message import message
+from triggers.observed import details_for
+from triggers.point import point_of
 from triggers.settings import Alert, AlphaPolicy, Rule
 from triggers.verdict import Evidence, Judgement
 
@@ -58,12 +67,14 @@ def conclude(
         LeaseLostError: another process has taken the monitor; nothing was written.
     """
     evidence = _evidence(result, policy)
-    point = _point(claim, result, evidence.status)
+    point = point_of(claim, result, evidence.status, policy.rules)
     with writing(engine) as connection:
         leases.guard(connection, lease)
         pair = (result.teacher_version, result.student_version)
         is_evaluated = point.status is CycleStatus.EVALUATED
-        before = history.points_of_pair(connection, claim.slot, pair if is_evaluated else None)
+        before = history.points_of_pair(
+            connection, claim.slot, pair if is_evaluated else None, details=details_for(policy.rules)
+        )
         outcomes = tuple(rules.evaluate(rule, (*before, point)) for rule in policy.rules)
         judgement = verdict.judge(evidence, outcomes)
         results.finish(
@@ -76,6 +87,8 @@ def conclude(
             now=now,
         )
         results.add_outcomes(connection, claim, outcomes)
+        results.add_evidence(connection, claim, point.gains)
+        results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
         standing = _standing(connection, claim, result)
         order = _order(result, outcomes, standing, policy, now)
         job_id = _enqueue(connection, claim, result, outcomes, order, policy, now)
@@ -126,28 +139,6 @@ def _evidence(result: CycleResult, policy: Policy) -> Evidence:
         min_samples=policy.min_samples,
         max_reject_share=policy.max_reject_share,
     )
-
-
-def _point(claim: Claim, result: CycleResult, status: CycleStatus) -> CyclePoint:
-    measured = result.measurement
-    return CyclePoint(
-        window_end=claim.slot.window_end,
-        status=status,
-        teacher_version=result.teacher_version,
-        student_version=result.student_version,
-        n=measured.n if measured else None,
-        disagreements=measured.disagreements if measured else None,
-        agreement=measured.exact_agreement if measured else None,
-        kl=measured.kl.estimate if measured else None,
-        kl_t1=measured.kl_t1 if measured else None,
-        js=measured.js if measured else None,
-        serving_skew=_serving_skew(measured),
-    )
-
-
-def _serving_skew(measured: Measurement | None) -> float | None:
-    serving = measured.serving if measured else None
-    return serving.skew.estimate if serving and serving.skew else None
 
 
 def _standing(connection: Connection, claim: Claim, result: CycleResult) -> _Standing:

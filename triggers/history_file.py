@@ -80,13 +80,14 @@ class _Line:
 class _Counts:
     n: int | None
     disagreements: int | None
+    agreement: Fraction | None = None  #: where the two are its terms and no counts
 
 
 def read_history(path: Path) -> tuple[CyclePoint, ...]:
     """The cycles of a JSONL file, one a line in any order, by their windows; empty lines are passed over.
 
     `agreement` may stand for `disagreements`: its decimal text is taken as an exact rational. Where it is no
-    count out of `n`, the point's `n` is that rational's denominator, for the rules look at the ratio only.
+    count out of `n`, the point's `n` is that rational's denominator, and sequential rules pass it over.
     `kl_values` may stand for `kl`, which is then their mean. Without a `status` a cycle is evaluated; the
     numbers of a cycle that is not are passed over. `missing` becomes CycleStatus.SKIPPED.
 
@@ -142,7 +143,9 @@ def _point(line: _Line) -> CyclePoint:
         student_version=line.text("student_version"),
         n=counts.n,
         disagreements=counts.disagreements,
+        agreement=counts.agreement,
         kl=_kl(line),
+        kl_values=_kl_values(line),
         kl_t1=line.real("kl_t1"),
         js=line.real("js"),
     )
@@ -192,14 +195,20 @@ def _counts_of_agreement(line: _Line, n: int | None) -> _Counts:
 def _nearest_counts(share: Fraction, n: int | None) -> _Counts:
     if n is not None and abs(n * share - round(n * share)) <= n * _DOUBLE_ERROR:
         return _Counts(n=n, disagreements=round(n * share))
-    return _Counts(n=share.denominator, disagreements=share.numerator)
+    return _Counts(n=share.denominator, disagreements=share.numerator, agreement=1 - share)
 
 
 def _kl(line: _Line) -> float | None:
-    values = line.fields.get("kl_values")
-    if values is None or line.fields.get("kl") is not None:
+    values = _kl_values(line)
+    if not values or line.fields.get("kl") is not None:
         return line.real("kl")
+    return math.fsum(values) / len(values)
+
+
+def _kl_values(line: _Line) -> tuple[float, ...]:
+    values = line.fields.get("kl_values")
+    if values is None:
+        return ()
     if not isinstance(values, list) or not values:
         line.refuse("kl_values", "expected a list of numbers, one a request")
-    numbers = [line.as_real("kl_values", line.as_decimal("kl_values", value)) for value in values]
-    return math.fsum(numbers) / len(numbers)
+    return tuple(line.as_real("kl_values", line.as_decimal("kl_values", value)) for value in values)

@@ -1,10 +1,12 @@
 """The sections of the configuration that decisions and effects need, and what all sections share."""
 
+import hashlib
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 import durationpy
+import orjson
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -37,37 +39,148 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0
 #: An alpha, or a step of it, in [0, 1] with at most three decimals.
 Alpha = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
-Metric = Literal["agreement", "kl", "kl_t1", "js", "serving_skew"]
+#: What a rule can watch; `class_agreement:LABEL` and `class_kl:LABEL` are of one of the teacher's labels.
+METRICS = ("agreement", "kl", "kl_t1", "js", "serving_skew", "class_agreement", "class_kl")
+_SHARES = frozenset({"agreement", "serving_skew", "class_agreement"})
+_WITH_INTERVAL = frozenset({"agreement", "kl", "serving_skew", "class_agreement"})
+#: What is evidence from cycle to cycle: a share of agreement that is too low, a mean that is too high.
+_SEQUENTIAL = {"agreement": "below", "kl": "above"}
 
 
-class Rule(Section):
-    """`metric` strictly below or above a threshold for `for_cycles` evaluated cycles in a row."""
+class Condition(Section):
+    """`metric` on the wrong side of a threshold, for so many of so many evaluated cycles in a row."""
 
-    name: Annotated[str, Field(min_length=1)]
-    metric: Metric
+    metric: str | None = None
     below: Annotated[Decimal, Field(ge=0)] | None = None
     above: Annotated[Decimal, Field(ge=0)] | None = None
+    clear: Annotated[Decimal, Field(ge=0)] | None = None  #: once it holds, it does so until this is reached
     for_cycles: Annotated[int, Field(ge=1)] = 1
-    mode: Literal["point"] = "point"
-    action: Literal["redistill", "alert"] = "redistill"
-    severity: Severity = Severity.ERROR
+    of_cycles: Annotated[int, Field(ge=1)] | None = None  #: None: in a row
+    mode: Literal["point", "interval", "sequential"] = "point"
+    false_alarm_rate: Annotated[float, Field(gt=0, le=500)] = 0.05  #: per 1,000 cycles; sequential only
 
     @property
     def threshold(self) -> Decimal:
         """The bound, in the metric's unit."""
         return self.below if self.below is not None else self.above or Decimal(0)
 
-    @model_validator(mode="after")
-    def _one_bound(self) -> Self:
+    @property
+    def side(self) -> str:
+        """On which the metric is wrong."""
+        return "below" if self.below is not None else "above"
+
+    @property
+    def cleared_at(self) -> Decimal:
+        """The bound on whose right side the condition ends, once it has held."""
+        return self.threshold if self.clear is None else self.clear
+
+    @property
+    def window(self) -> int:
+        """Of how many evaluated cycles `for_cycles` must be on the wrong side."""
+        return self.of_cycles or self.for_cycles
+
+    @property
+    def reach(self) -> float:
+        """The evidence from which a sequential condition holds: the mean cycles to a false alarm."""
+        return 1_000 / self.false_alarm_rate
+
+    def check(self, name: str) -> None:
+        """Raise ValueError, which names the rule, unless the parts fit together."""
+        kind, _, label = (self.metric or "").partition(":")
+        if kind not in METRICS or (kind.startswith("class_") != bool(label)):
+            known = ", ".join(each if not each.startswith("class_") else f"{each}:LABEL" for each in METRICS)
+            raise ValueError(f"rule {name}: 'metric' must be one of {known}, not {self.metric!r}")
         if (self.below is None) == (self.above is None):
-            raise ValueError(f"rule {self.name!r} needs exactly one of 'below' and 'above'")
-        if self.metric in {"agreement", "serving_skew"} and self.threshold > 1:
-            raise ValueError(f"rule {self.name!r}: a share is in [0, 1], not {self.threshold}")
+            raise ValueError(f"rule {name} needs exactly one of 'below' and 'above'")
+        if kind in _SHARES and max(self.threshold, self.cleared_at) > 1:
+            bound = max(self.threshold, self.cleared_at)
+            raise ValueError(f"rule {name}: a share is in [0, 1], not {bound}")
+        if self.clear is not None and (
+            self.clear < self.threshold if self.below is not None else self.clear > self.threshold
+        ):
+            raise ValueError(f"rule {name}: 'clear' must lie on the right side of {self.threshold}")
+        if self.window < self.for_cycles:
+            raise ValueError(f"rule {name}: 'of_cycles' must be at least 'for_cycles'")
+        if self.mode == "interval" and kind not in _WITH_INTERVAL:
+            raise ValueError(f"rule {name}: {kind} has no interval; set mode = 'point'")
+        if self.mode == "sequential":
+            self._check_sequential(name, kind)
+
+    def _check_sequential(self, name: str, kind: str) -> None:
+        if _SEQUENTIAL.get(kind) != self.side:
+            raise ValueError(
+                f"rule {name}: mode = 'sequential' is for agreement below and kl above a threshold"
+            )
+        if self.window > 1:
+            raise ValueError(
+                f"rule {name}: a sequential rule adds up cycles by itself; leave out 'for_cycles'"
+            )
+        if not self.threshold > 0 or (kind == "agreement" and not Decimal("0.5") <= self.threshold < 1):
+            expected = "in [0.5, 1)" if kind == "agreement" else "above 0"
+            raise ValueError(f"rule {name}: a sequential threshold of {kind} is {expected}")
+
+
+class Rule(Condition):
+    """A condition, or several of which `any` or `all` must hold, and what is done about it.
+
+    A rule of several conditions counts a cycle as breached when so many of them hold at it. Of sequential
+    ones, with mode = "sequential" and `any`, the evidence is joined: one budget of false alarms for all.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    any: Annotated[tuple[Condition, ...], Field(min_length=2)] | None = None
+    all: Annotated[tuple[Condition, ...], Field(min_length=2)] | None = None
+    cooldown: Duration = timedelta(0)  #: between the last firing and the next
+    action: Literal["redistill", "alert"] = "redistill"
+    severity: Severity = Severity.ERROR
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those of a group; none of a single condition."""
+        return self.any or self.all or ()
+
+    @property
+    def text(self) -> str:
+        """All its keys, as JSON: the same for rules that judge alike, whatever was left to defaults."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS).decode()
+
+    @property
+    def version(self) -> str:
+        """SHA-256 of `text`."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def watches(self) -> str:
+        """The metric, or `any` or `all`."""
+        return self.metric or ("any" if self.any else "all")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        name = repr(self.name)
+        if sum(each is not None for each in (self.metric, self.any, self.all)) != 1:
+            raise ValueError(f"rule {name} needs exactly one of 'metric', 'any' and 'all'")
+        if self.metric is not None:
+            self.check(name)
+        for condition in self.conditions:
+            condition.check(name)
+        if self.conditions:
+            self._check_group(name)
         if self.metric == "serving_skew" and self.action == "redistill":
             raise ValueError(
-                f"rule {self.name!r}: another student does not mend what is served; set action = 'alert'"
+                f"rule {name}: another student does not mend what is served; set action = 'alert'"
             )
         return self
+
+    def _check_group(self, name: str) -> None:
+        if self.below is not None or self.above is not None or self.clear is not None:
+            raise ValueError(f"rule {name}: thresholds belong to the conditions of 'any' or 'all'")
+        if any(each.metric == "serving_skew" for each in self.conditions):
+            raise ValueError(f"rule {name}: serving_skew is not about the student; give it a rule of its own")
+        modes = {each.mode for each in self.conditions}
+        if self.mode == "interval":
+            raise ValueError(f"rule {name}: mode = 'interval' belongs to the conditions of 'any' or 'all'")
+        if self.mode == "sequential" and (self.any is None or modes != {"sequential"} or self.window > 1):
+            raise ValueError(f"rule {name}: evidence can be joined of 'any' sequential conditions only")
 
 
 #: The user's rules: agreement < 0.95 for 3 cycles; KL > 0.15 in one.

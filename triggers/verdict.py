@@ -108,10 +108,16 @@ def _shortage(evidence: Evidence) -> str:
 def _describe(outcome: RuleOutcome) -> str:
     if outcome.value is None:
         return f"{outcome.metric} not evaluated"
+    if not outcome.side:
+        conditions = "condition holds" if outcome.value == 1 else "conditions hold"
+        return f"{outcome.rule}: {outcome.value:.0f} {conditions}"
+    found = f"{outcome.metric} {outcome.value:.6g}"
+    if outcome.statistic is not None:
+        verb = "is" if outcome.breached else "may be"
+        return f"{found} {verb} {outcome.side} {outcome.threshold:.6g} by evidence e^{outcome.statistic:.1f}"
     if not outcome.breached:
-        return f"{outcome.metric} {outcome.value:.6g} within {outcome.threshold:.6g}"
-    side = "below" if outcome.value < outcome.threshold else "above"
+        return f"{found} within {outcome.threshold:.6g}"
     cycles = "cycle" if outcome.streak == 1 else "cycles"
-    return (
-        f"{outcome.metric} {outcome.value:.6g} {side} {outcome.threshold:.6g} for {outcome.streak} {cycles}"
-    )
+    beyond = (outcome.value < outcome.threshold) is (outcome.side == "below")
+    how = outcome.side if beyond else f"not cleared of {outcome.side}"
+    return f"{found} {how} {outcome.threshold:.6g} for {outcome.streak} {cycles}"

@@ -18,7 +18,8 @@ from redistill.show import Column
 from redistill.times import moment, utc_now
 from triggers import rules as rule_engine
 from triggers.history_file import read_history
-from triggers.settings import DEFAULT_RULES, Rule
+from triggers.observed import details_for
+from triggers.settings import DEFAULT_RULES, Condition, Rule
 
 _RulesFile = Annotated[
     Path | None,
@@ -69,7 +70,7 @@ def replay(
 ) -> None:
     """Run rules over past cycles, with the functions that the monitor uses; nothing is written."""
     rules = _rules(ctx, config, rules_file, history_file)
-    points = read_history(history_file) if history_file else _stored(configured(ctx, config))
+    points = read_history(history_file) if history_file else _stored(configured(ctx, config), rules)
     start = moment("--since", since, utc_now()) if since else None
     outcomes = [each for each in _outcomes(rules, points) if start is None or each.window_end >= start]
     if as_json:
@@ -93,9 +94,9 @@ def _rules(
     return configured(ctx, config).rules
 
 
-def _stored(settings: Settings) -> tuple[CyclePoint, ...]:
+def _stored(settings: Settings, rules: Sequence[Rule]) -> tuple[CyclePoint, ...]:
     with reading_from(settings) as connection:
-        return history.points(connection, settings.monitor.name)
+        return history.points(connection, settings.monitor.name, details=details_for(rules))
 
 
 def _outcomes(rules: Sequence[Rule], points: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
@@ -113,7 +114,7 @@ def _document(outcome: RuleOutcome) -> Mapping[str, object]:
         "threshold": outcome.threshold,
         "breached": outcome.breached,
         "streak": outcome.streak,
-        "statistic": None,
+        "statistic": outcome.statistic,
         "fired": outcome.fired,
         "reason": outcome.reason,
     }
@@ -142,11 +143,24 @@ def _cells(outcome: RuleOutcome) -> list[show.Cell]:
 def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> str:
     own = [outcome for outcome in outcomes if outcome.rule == rule.name]
     fired = [outcome.window_end for outcome in own if outcome.fired]
-    side = "below" if rule.below is not None else "above"
-    cycles = "cycle" if rule.for_cycles == 1 else "cycles in a row"
     return (
-        f"{rule.metric} {side} {rule.threshold} for {rule.for_cycles} {cycles}: of {len(own)} cycles "
+        f"{_wanted(rule)}: of {len(own)} cycles "
         f"{sum(outcome.value is not None for outcome in own)} evaluated, "
         f"{sum(outcome.breached for outcome in own)} breached, {len(fired)} fired"
         + (f", first at {show.time(min(fired))}" if fired else "")
     )
+
+
+def _wanted(rule: Rule) -> str:
+    bounds = ", ".join(_bound(each) for each in rule.conditions)
+    what = f"{rule.watches} of {bounds}" if bounds else _bound(rule)
+    if rule.mode == "sequential":
+        return f"{what} by the evidence, {rule.false_alarm_rate:g} false alarms in 1,000 cycles"
+    if rule.of_cycles:
+        return f"{what} for {rule.for_cycles} of {rule.of_cycles} cycles"
+    return f"{what} for {rule.for_cycles} {'cycle' if rule.for_cycles == 1 else 'cycles in a row'}"
+
+
+def _bound(condition: Condition) -> str:
+    interval = " (interval)" if condition.mode == "interval" else ""
+    return f"{condition.metric} {condition.side} {condition.threshold}{interval}"

@@ -27,6 +27,7 @@ from db.tables import (
     metadata,
     rejects,
     rule_outcomes,
+    rule_texts,
     strata,
 )
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, seized, stored, taken
@@ -508,7 +509,7 @@ def refusing(engine: Engine, verb: str, table: str, *, at_commit: bool = False) 
 def effects(run: Cycles) -> dict[str, int]:
     return {
         table.name: len(stored(run.engine, table))
-        for table in (class_metrics, strata, rejects, rule_outcomes, jobs, incidents, deliveries)
+        for table in (class_metrics, strata, rejects, rule_outcomes, rule_texts, jobs, incidents, deliveries)
     }
 
 
@@ -520,6 +521,7 @@ def effects(run: Cycles) -> dict[str, int]:
         ("INSERT", "strata"),
         ("INSERT", "rejects"),
         ("INSERT", "rule_outcomes"),
+        ("INSERT", "rule_texts"),
         ("INSERT", "jobs"),
         ("INSERT", "incidents"),
         ("INSERT", "deliveries"),
@@ -542,6 +544,7 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
         "strata": 1,
         "rejects": 1,
         "rule_outcomes": 2,
+        "rule_texts": 2,
         "jobs": 1,
         "incidents": 1,
         "deliveries": 1,

@@ -46,6 +46,7 @@ def test_the_line_of_the_contract_is_read(path: Path) -> None:
             n=5_500,
             disagreements=143,
             kl=0.083,
+            kl_values=(0.1, 0.066),
         ),
     )
 

@@ -1,7 +1,7 @@
 """The ledger: one cycle a slot, whatever fails, dies or races, and the history that the rules are given."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -22,6 +22,7 @@ from db.tables import cycles, rule_outcomes
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.factories import (
     HOUR,
+    LABELS,
     START,
     STUDENT,
     TEACHER,
@@ -32,8 +33,9 @@ from tests.factories import (
 )
 from tests.races import in_threads
 from triggers.conclude import Conclusion
+from triggers.observed import details_for
 from triggers.rules import replay
-from triggers.settings import DEFAULT_RULES, Rule
+from triggers.settings import DEFAULT_RULES, Condition, Rule
 
 BREACH = make_result(measurement=make_measurement(disagreements=600, kl=0.2))
 
@@ -292,6 +294,7 @@ def test_a_point_is_what_the_rules_were_given(run: Cycles) -> None:
     run.conclude(0, BREACH)
     with reading(run.engine) as connection:
         (point,) = history.points(connection, MONITOR)
+    assert BREACH.measurement is not None
     assert point == CyclePoint(
         window_end=make_slot(0).window_end,
         status=CycleStatus.EVALUATED,
@@ -303,6 +306,7 @@ def test_a_point_is_what_the_rules_were_given(run: Cycles) -> None:
         kl=0.2,
         kl_t1=0.4,
         js=0.05,
+        intervals={"agreement": BREACH.measurement.agreement, "kl": BREACH.measurement.kl},
     )
 
 
@@ -388,6 +392,20 @@ RULES = (
     *DEFAULT_RULES,
     Rule(name="any-agreement", metric="agreement", below=Decimal("0.97"), for_cycles=2),
     Rule(name="js", metric="js", above=Decimal("0.03"), for_cycles=4),
+    Rule(name="interval", metric="kl", above=Decimal("0.15"), mode="interval", clear=Decimal("0.1")),
+    Rule(
+        name="label", metric=f"class_agreement:{LABELS[0]}", below=Decimal("0.95"), of_cycles=3, for_cycles=2
+    ),
+    Rule(name="evidence", metric="agreement", below=Decimal("0.95"), mode="sequential"),
+    Rule(
+        name="joined",
+        any=(
+            Condition(metric="agreement", below=Decimal("0.95"), mode="sequential"),
+            Condition(metric="kl", above=Decimal("0.15"), mode="sequential"),
+        ),
+        mode="sequential",
+        cooldown=3 * HOUR,
+    ),
 )
 CYCLES = 60
 
@@ -420,8 +438,13 @@ def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: E
 def random_result(rng: np.random.Generator) -> CycleResult:
     """Often on the wrong side, or just not; now and then of another pair."""
     disagreements, kl = int(rng.choice([100, 275, 276, 300, 300])), float(rng.choice([0.08, 0.15, 0.2, 0.2]))
+    measurement = replace(
+        make_measurement(disagreements=disagreements, kl=kl),
+        kl_values=tuple(rng.gamma(1.0, kl, 500).tolist()),
+        weights=(1.0,) * 500,
+    )
     return make_result(
-        measurement=make_measurement(disagreements=disagreements, kl=kl),
+        measurement=measurement,
         teacher_version="t1" if rng.random() < 0.95 else "t2",
         student_version="s1" if rng.random() < 0.9 else "s2",
     )
@@ -430,7 +453,9 @@ def random_result(rng: np.random.Generator) -> CycleResult:
 def assert_said_as_replayed(engine: Engine, index: int, said: Conclusion) -> int:
     """What was concluded of the cycle, what is stored and what is replayed is one; its longest streak."""
     with reading(engine) as connection:
-        known = history.points(connection, MONITOR, until=make_slot(index + 1).window_end)
+        known = history.points(
+            connection, MONITOR, until=make_slot(index + 1).window_end, details=details_for(RULES)
+        )
         query = (
             select(rule_outcomes)
             .join(cycles)

@@ -27,6 +27,7 @@ from db.records import (
     ModelVersion,
     Reject,
     Slot,
+    Stratum,
     Traffic,
 )
 from db.session import reading, writing
@@ -100,7 +101,11 @@ class Story:
     ) -> Conclusion:
         slot = slot_of(day)
         traffic = Traffic(
-            n_seen=n_seen, n_sampled=measured.n, n_rejected=sum(each.n for each in rejects), rejects=rejects
+            n_seen=n_seen,
+            n_sampled=measured.n,
+            n_rejected=sum(each.n for each in rejects),
+            rejects=rejects,
+            strata=(Stratum(label=None, n_seen=n_seen, n=measured.n),),
         )
         result: CycleResult = replace(
             make_result(measurement=measured, traffic=traffic, student_version=self.student.version),

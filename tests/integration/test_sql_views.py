@@ -33,7 +33,8 @@ CONTRACT = {
         "monitor, cycle_id, window_end, label, n, share, agreement, agreement_low, agreement_high, kl"
     ),
     "rule_history": (
-        "monitor, cycle_id, window_end, rule, metric, value, threshold, breached, streak, fired, reason"
+        "monitor, cycle_id, window_end, rule, metric, value, threshold, breached, streak, fired, reason, "
+        "statistic, rule_version"
     ),
     "job_history": (
         "job_id, monitor, cycle_id, rule, reason, alpha_from, alpha_to, temperature, soft_labels, status, "

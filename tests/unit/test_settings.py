@@ -166,7 +166,7 @@ REFUSED = {
     ),
     "an unknown metric": (
         rule(metric="accuracy", below=0.9),
-        "[[rules]] number 1, metric: expected 'agreement', 'kl', 'kl_t1', 'js' or 'serving_skew'",
+        "[[rules]] number 1: rule 'r': 'metric' must be one of agreement, kl, kl_t1, js, serving_skew, ",
     ),
     "rules in single brackets": (
         '[rules]\nname = "r"',

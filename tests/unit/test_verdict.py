@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from db.records import CyclePoint, RuleOutcome
 from db.states import CycleStatus, Verdict, VerdictReason
 from tests.factories import make_point
 from triggers.rules import evaluate
-from triggers.settings import DEFAULT_RULES
+from triggers.settings import DEFAULT_RULES, Rule
 from triggers.verdict import Evidence, describe, failed, judge
 
 ENOUGH = Evidence(n_scored=5_500, n_seen=50_000, n_rejected=0, min_samples=1_000, max_reject_share=0.05)
@@ -97,3 +98,20 @@ def test_an_error_is_a_verdict_of_its_own() -> None:
 def test_a_description_counts_cycles_and_says_what_has_no_value() -> None:
     history = [make_point(0, disagreements=300), make_point(1, disagreements=300, kl=float("nan"))]
     assert describe(outcomes_of(*history)) == "agreement 0.945455 below 0.95 for 2 cycles; kl not evaluated"
+
+
+@pytest.mark.parametrize(
+    ("rule", "disagreements", "said"),
+    [
+        ({"clear": "0.97"}, [300, 200], "agreement 0.963636 not cleared of below 0.95 for 2 cycles"),
+        ({"mode": "sequential"}, [500], r"agreement 0.909091 is below 0.95 by evidence e^\d+.\d"),
+        ({"mode": "sequential"}, [280], r"agreement 0.949091 may be below 0.95 by evidence e^-?\d.\d"),
+        ({"any": [{"metric": "agreement", "below": "0.95"}, {"metric": "kl", "above": "0.01"}]}, [300],
+         "r: 2 conditions hold"),
+    ],
+)  # fmt: skip
+def test_a_description_of_each_mode(rule: dict[str, object], disagreements: list[int], said: str) -> None:
+    condition = {} if "any" in rule else {"metric": "agreement", "below": "0.95"}
+    whole = Rule.model_validate({"name": "r", **condition, **rule})
+    points = [make_point(index, disagreements=k) for index, k in enumerate(disagreements)]
+    assert re.fullmatch(said.replace("^", r"\^"), describe([evaluate(whole, points)]))
