@@ -46,7 +46,8 @@ _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
 
 def explained(error: ValidationError, settings: type[BaseModel]) -> str:
     """All that `settings` refuses in a document."""
-    return "; ".join(_explain(problem, settings) for problem in error.errors())
+    problems = error.errors()
+    return "; ".join(_explain(each, settings) for each in problems if not _is_echo(each, problems))
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:
@@ -84,6 +85,14 @@ def fields_at(location: Location, settings: type[BaseModel]) -> Mapping[str, Fie
             return {}
         section = next((each for each in sections if _kind(each) in location), sections[0])
     return section.model_fields
+
+
+def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """A list whose every part is refused is found to be too short as well."""
+    depth = len(problem["loc"])
+    return problem["type"] == "too_short" and any(
+        len(each["loc"]) > depth and each["loc"][:depth] == problem["loc"] for each in problems
+    )
 
 
 def _explain(problem: ErrorDetails, settings: type[BaseModel]) -> str:

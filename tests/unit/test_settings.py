@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.settings import S3Traffic
-from redistill.settings import ConfigError, ConfigMissingError, Settings, load
+from redistill.settings import ConfigError, ConfigMissingError, Settings, load, load_rules
 
 SMALLEST = """
 [traffic]
@@ -377,3 +377,13 @@ def test_skew_orders_no_student(tmp_path: Path) -> None:
     rule = '[[rules]]\nname = "skewed"\nmetric = "serving_skew"\nabove = 0.01\n'
     with pytest.raises(ConfigError, match=r"set action = 'alert'"):
         loaded(tmp_path, rule)
+
+
+def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rules]]\nname = 'x'\nmetric = 'agreement'\n")
+    with pytest.raises(ConfigError, match=r"needs exactly one of 'below' and 'above'$"):
+        load_rules(path)
+    path.write_text("rules = []\n")
+    with pytest.raises(ConfigError, match="expected a list of at least 1"):
+        load_rules(path)
