@@ -177,7 +177,17 @@ def after(calls: int) -> Stopped:
 
 
 @pytest.mark.parametrize(
-    "table", ["class_metrics", "strata", "rejects", "rule_outcomes", "jobs", "incidents", "deliveries"]
+    "table",
+    [
+        "class_metrics",
+        "strata",
+        "rejects",
+        "rule_outcomes",
+        "rule_texts",
+        "jobs",
+        "incidents",
+        "deliveries",
+    ],
 )
 def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engine, table: str) -> None:
     """Whichever of its writes the database refuses, none is there; the next attempt writes them all."""
@@ -191,7 +201,8 @@ def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engi
     mend_inserts(engine, table)
     cycle.conclude_claim(claim, drifted())
     assert changed(before, everything(engine)) == {
-        "cycles", "class_metrics", "strata", "rejects", "rule_outcomes", "jobs", "incidents", "deliveries"
+        "cycles", "class_metrics", "strata", "rejects", "rule_outcomes", "rule_texts", "jobs", "incidents",
+        "deliveries",
     }  # fmt: skip
 
 
