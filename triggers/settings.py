@@ -141,7 +141,7 @@ class Rule(Condition):
 
     @property
     def text(self) -> str:
-        """All its keys, as JSON: the same for rules that judge alike, whatever was left to defaults."""
+        """All its keys as JSON, defaults among them."""
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS).decode()
 
     @property
