@@ -24,6 +24,7 @@ from scipy.special import log_softmax, softmax
 from distill.label_metrics import label_metrics
 from monitor.divergence import kl_divergence
 from monitor.intervals import bootstrap_mean
+from monitor.settings import MetricsSection
 
 _RESAMPLES: Final = 10_000
 _SEEDS: Final = (2025, 2026, 2027)
@@ -57,7 +58,8 @@ def rows(n: int, rng: np.random.Generator) -> Rows:
 
 
 def ours(data: Rows, seed: int) -> Intervals:
-    panel = label_metrics(data.student, data.truth, _LABELS, _RARE, resamples=_RESAMPLES, seeds=[seed])
+    settings = MetricsSection(rare_labels=_RARE, resamples=_RESAMPLES, seeds=[seed])
+    panel = label_metrics(data.student, data.truth, _LABELS, settings)
     found = {each.name: (each.low, each.high) for each in panel}
     kl = bootstrap_mean(kl_divergence(data.teacher, data.student, 3.0))
     names = ("accuracy", "macro_f1", "rare_class_accuracy", "ece")

@@ -1,6 +1,7 @@
 """What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -284,6 +285,20 @@ class Metric:
     low: float
     high: float
     n: int
+    spread: float = 0.0  #: how far apart a bound lies by different seeds; 0 of bounds that are not drawn
+
+    @classmethod
+    def of(cls, name: str, interval: Interval, n: int) -> "Metric":
+        """The metric with that estimate and those bounds."""
+        return cls(name=name, value=interval.estimate, low=interval.low, high=interval.high, n=n)
+
+    @classmethod
+    def over_seeds(cls, name: str, intervals: Sequence[Interval], n: int) -> "Metric":
+        """The metric whose bounds are the means of those that each seed gave."""
+        ends = [[each.low for each in intervals], [each.high for each in intervals]]
+        low, high = (math.fsum(each) / len(intervals) for each in ends)
+        spread = max(max(each) - min(each) for each in ends)
+        return cls(name=name, value=intervals[0].estimate, low=low, high=high, n=n, spread=spread)
 
 
 @dataclass(frozen=True, kw_only=True)

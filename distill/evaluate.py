@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from db.records import Evaluation, Interval, Metric
+from db.records import Evaluation, Metric
 from distill.label_metrics import label_metrics
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
@@ -20,7 +20,7 @@ from monitor.stop import Stopped
 from monitor.strata import Strata
 
 #: How many single texts are timed for the latency.
-LATENCY_RUNS: Final = 300
+_LATENCY_RUNS: Final = 300
 
 Logits = NDArray[np.float32]
 
@@ -78,13 +78,13 @@ def evaluate(
 
     agreement (higher is better), kl, kl_t1 and js (nats, lower is better) are those of `measure`, so
     they are the daemon's; kl and js are at `settings.temperature`. With labels there are also the
-    metrics of `label_metrics` and latency_p95_ms, of one text at a time on this machine now.
-    rare_class_accuracy is there only when rare labels are configured. A metric of no rows is NaN.
+    metrics of `label_metrics` and latency_p95_ms, of one text at a time on this machine now. A metric
+    of no rows is NaN.
 
     Raises:
         ModelError: the two models know different labels.
         ScoringError, StoppedError: as for `score`.
-        LabelsError: a configured rare label that the teacher does not know.
+        LabelsError: a configured label that the teacher does not know.
     """
     columns = match_labels(reference.teacher, student)
     logits = score(
@@ -92,8 +92,8 @@ def evaluate(
     )[:, columns]
     metrics = _distance(reference, logits, settings.temperature)
     if reference.labels is not None:
-        metrics += _against_labels(reference, reference.labels, logits, settings)
-        metrics += (_latency(student, reference.texts),)
+        metrics += label_metrics(logits, reference.labels, reference.teacher.labels, settings)
+        metrics += (latency(student, reference.texts),)
     return Evaluation(dataset=reference.dataset, metrics=metrics)
 
 
@@ -104,30 +104,13 @@ def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple
     kl_t1 = bootstrap_mean(kl_divergence(teacher_logits, logits, 1.0), strata=strata)
     js = bootstrap_mean(js_divergence(teacher_logits, logits, temperature), strata=strata)
     return (
-        _metric("agreement", measured.agreement, measured.n),
-        _metric("kl", measured.kl, measured.n),
-        _metric("kl_t1", kl_t1, measured.n),
-        _metric("js", js, measured.n),
+        Metric.of("agreement", measured.agreement, measured.n),
+        Metric.of("kl", measured.kl, measured.n),
+        Metric.of("kl_t1", kl_t1, measured.n),
+        Metric.of("js", js, measured.n),
     )
 
 
-def _against_labels(
-    reference: Reference, labels: NDArray[np.int64], logits: Logits, settings: MetricsSection
-) -> tuple[Metric, ...]:
-    panel = label_metrics(
-        logits,
-        labels,
-        reference.teacher.labels,
-        settings.rare_labels,
-        resamples=settings.resamples,
-        seeds=settings.seeds,
-    )
-    return tuple(metric for metric in panel if settings.rare_labels or metric.name != "rare_class_accuracy")
-
-
-def _latency(student: Model, texts: Sequence[str]) -> Metric:
-    return _metric("latency_p95_ms", latency_p95_ms(student, texts, runs=LATENCY_RUNS), LATENCY_RUNS)
-
-
-def _metric(name: str, interval: Interval, n: int) -> Metric:
-    return Metric(name=name, value=interval.estimate, low=interval.low, high=interval.high, n=n)
+def latency(model: Model, texts: Sequence[str]) -> Metric:
+    """latency_p95_ms of a model on this machine now; NaN without texts."""
+    return Metric.of("latency_p95_ms", latency_p95_ms(model, texts, runs=_LATENCY_RUNS), _LATENCY_RUNS)

@@ -22,7 +22,8 @@ from monitor.strata import Strata
 #: From counts of resamples, (resamples, cells), to the statistic of each, (resamples,).
 Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
-_NOTHING = Interval(estimate=math.nan, low=math.nan, high=math.nan)
+#: Of nothing to estimate from.
+NOTHING = Interval(estimate=math.nan, low=math.nan, high=math.nan)
 _LATTICE = 2**14  #: points; for more than as many values it grows with √n, which keeps its step fine
 _LATTICE_SPAN = 20.0  #: standard deviations of the sum; the mass outside, below 1e-7, is misplaced
 _BLOCK = 2**22  #: numbers drawn at a time
@@ -73,7 +74,7 @@ def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Inter
     """
     tail = _tail(confidence)
     if n == 0:
-        return _NOTHING
+        return NOTHING
     z = -float(ndtri(tail))
     centre = share + z * z / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -132,7 +133,7 @@ def bootstrap_mean(values: ArrayLike, *, strata: Strata | None = None, confidenc
     sample = _checked_values(values)
     tail = _tail(confidence)
     if sample.size == 0:
-        return _NOTHING
+        return NOTHING
     groups = [sample] if strata is None else _weighted(sample, strata)
     least = math.fsum(group.size / sample.size * float(group.min()) for group in groups)
     spread = max(float(np.ptp(group)) for group in groups)
@@ -178,22 +179,30 @@ def multinomial_bootstrap(
         >>> (share.estimate, round(share.low, 3), round(share.high, 3))
         (0.905, 0.887, 0.923)
     """
-    tail = _tail(confidence)
+    _tail(confidence)
     counts = np.asarray(cells, dtype=np.int64)
     if counts.sum() == 0:
-        return (_NOTHING,) * len(statistics)
-    values = np.concatenate(
-        [
-            np.stack([statistic(block) for statistic in statistics])
-            for block in _resampled(counts, rng, resamples)
-        ],
-        axis=1,
-    )
-    bounds = np.quantile(values, [tail, 1 - tail], axis=1)
+        return (NOTHING,) * len(statistics)
+    blocks = [[statistic(block) for statistic in statistics] for block in _resampled(counts, rng, resamples)]
     return tuple(
-        Interval(estimate=float(statistic(counts[None])[0]), low=float(low), high=float(high))
-        for statistic, low, high in zip(statistics, *bounds, strict=True)
+        percentile_interval(float(statistic(counts[None])[0]), np.concatenate(values), confidence=confidence)
+        for statistic, *values in zip(statistics, *blocks, strict=True)
     )
+
+
+def percentile_interval(estimate: float, resampled: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """The interval of an estimate by what (b,) resamples gave in its place.
+
+    Raises:
+        ConfidenceError: not 0 < confidence < 1.
+
+    Example:
+        >>> percentile_interval(4, range(9), confidence=0.5)
+        Interval(estimate=4, low=2.0, high=6.0)
+    """
+    tail = _tail(confidence)
+    low, high = np.quantile(np.asarray(resampled), [tail, 1 - tail])
+    return Interval(estimate=estimate, low=float(low), high=float(high))
 
 
 def _check_count(successes: int, n: int) -> None:

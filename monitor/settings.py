@@ -182,13 +182,28 @@ class StudentSection(Section):
     )
 
 
+#: In a misroute: whichever label.
+ANY_LABEL = "*"
+
+
+class Misroute(Section):
+    """What it means to take one label for another."""
+
+    true: Annotated[str, Field(min_length=1)] = ANY_LABEL
+    predicted: Annotated[str, Field(min_length=1)] = ANY_LABEL
+    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: of one such request, in your money
+    critical: bool = False
+
+
 class MetricsSection(Section):
-    """How the distance between the two is measured."""
+    """How the distance between the two, and the worth of each, is measured."""
 
     temperature: Annotated[float, Field(gt=0)] = 3.0
     resamples: Annotated[int, Field(ge=100)] = 10_000
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (2025, 2026, 2027)
     rare_labels: tuple[str, ...] = ()
+    misroutes: tuple[Misroute, ...] = ()  #: of two that are about the same pair the later one counts
+    misroute_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: of all other misroutes
 
 
 class ScoringSection(Section):

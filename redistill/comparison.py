@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from db.records import Metric
 from distill.dataset import read_labelled
-from distill.evaluate import LATENCY_RUNS, Reference, evaluate, refer
+from distill.evaluate import Reference, evaluate, latency, refer
 from distill.label_metrics import label_metrics
-from monitor.latency import latency_p95_ms
 from monitor.models import Model, load
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
@@ -32,6 +32,7 @@ class Comparison:
     data: str
     n: int
     temperature: float  #: of kl and js
+    labels: tuple[str, ...]
     teacher: Judged
     student: Judged
 
@@ -77,6 +78,7 @@ def compare(
         data=str(data),
         n=n,
         temperature=metrics.temperature,
+        labels=teacher.labels,
         teacher=_judged(teacher, teacher_directory, _of_teacher(reference, metrics)),
         student=_judged(student, student_directory, found.metrics),
     )
@@ -88,14 +90,6 @@ def _judged(model: Model, directory: Path, metrics: tuple[Metric, ...]) -> Judge
 
 def _of_teacher(reference: Reference, settings: MetricsSection) -> tuple[Metric, ...]:
     """What its logits, which are known already, are worth; with itself it agrees."""
-    panel = label_metrics(
-        reference.teacher_logits,
-        [] if reference.labels is None else reference.labels,
-        reference.teacher.labels,
-        settings.rare_labels,
-        resamples=settings.resamples,
-        seeds=settings.seeds,
-    )
-    time = latency_p95_ms(reference.teacher, reference.texts, runs=LATENCY_RUNS)
-    latency = Metric(name="latency_p95_ms", value=time.estimate, low=time.low, high=time.high, n=LATENCY_RUNS)
-    return (*(metric for metric in panel if metric.n), latency)
+    labels = np.empty(0, dtype=np.int64) if reference.labels is None else reference.labels
+    panel = label_metrics(reference.teacher_logits, labels, reference.teacher.labels, settings)
+    return (*(metric for metric in panel if metric.n), latency(reference.teacher, reference.texts))

@@ -49,12 +49,15 @@ def evidence_of_version(connection: Connection, monitor: str, version: str) -> E
 
 
 def print_evidence(evidence: Evidence) -> None:
-    """The gates, and a table for each model, job and data set; nothing where nothing was measured."""
+    """The gates, and a table for each model, job and data set; nothing where nothing was measured.
+
+    What is of one label or one bin of confidence is left to --json.
+    """
     if evidence.gates:
         show.say("")
         show.listing(_GATES, [_gate(outcome) for outcome in evidence.gates])
     for title, metrics in groupby(sorted(evidence.evaluations, key=_order), key=_title):
-        print_metrics(title, list(metrics))
+        print_metrics(title, [metric for metric in metrics if ":" not in str(metric["metric"])])
 
 
 def print_metrics(title: str, metrics: Sequence[Row]) -> None:

@@ -155,7 +155,12 @@ def _fields(names: FieldNames | None) -> str:
 def _rare(labels: Sequence[str]) -> str:
     listed = ", ".join(map(_quoted, labels or ["escalation"]))
     origin = "the rarest in the training data" if labels else "for example"
-    return f"# rare_labels = [{listed}]  # {origin}: labels that get a gate of their own"
+    return f"""# rare_labels = [{listed}]  # {origin}: labels that get a gate of their own
+# [[metrics.misroutes]]      # what it means to take one label for another
+# true = {_quoted((labels or ["escalation"])[0])}
+# predicted = "*"            # whichever other label
+# cost = 20                  # of one such request; of all others misroute_cost = 1.0
+# critical = true            # counted in critical_misroutes"""
 
 
 def _validation(answers: Answers) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from db.records import Slot, Traffic
+from distill.confusion import unknown_label
 from distill.dataset import LabelledSet, read_labelled, training_set
 from monitor.models import Model, load, match_labels
 from monitor.schedule import make_trigger, newest_complete_slot
@@ -45,12 +46,16 @@ def model(role: str, directory: Path, loaded: Loaded) -> Iterator[Finding]:
 
 
 def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Finding]:
-    """The two know the same labels, and the rare ones are among them."""
+    """The two know the same labels, and the rare ones and those of misroutes are among them."""
     match_labels(teacher, student)
     unknown = [label for label in settings.metrics.rare_labels if label not in teacher.labels]
+    misrouted = unknown_label(settings.metrics.misroutes, teacher.labels)
     if unknown:
         mend = f"mend rare_labels in [metrics]; there are {', '.join(teacher.labels)}"
         yield bad("labels", f"the rare label {unknown[0]!r} is unknown to the models", mend)
+    elif misrouted is not None:
+        mend = f"mend [[metrics.misroutes]]; there are {', '.join(teacher.labels)}"
+        yield bad("labels", f"the misrouted label {misrouted!r} is unknown to the models", mend)
     else:
         yield good("labels", "teacher and student know the same")
 

@@ -39,6 +39,14 @@ uri = "models/student"
 [metrics]
 rare_labels = ["escalation", "checkout_help", "promotion", "return_request"]
 
+[[metrics.misroutes]]
+true = "escalation"
+critical = true
+
+[[metrics.misroutes]]
+true = "return_request"
+critical = true
+
 [scoring]
 threads = 1
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from db.records import Evaluation, Metric
-from distill.evaluate import LATENCY_RUNS, Reference, evaluate, refer
+from distill.evaluate import Reference, evaluate, refer
 from distill.gates import CONDEMNED, TEST, judge
 from distill.label_metrics import LabelsError
 from distill.settings import GatesSection
@@ -120,7 +120,7 @@ def metrics(student: Model, labelled: Reference) -> dict[str, Metric]:
 
 
 def test_the_test_set_gives_every_metric_with_an_interval_around_it(metrics: dict[str, Metric]) -> None:
-    assert list(metrics) == [
+    assert [name for name in metrics if ":" not in name] == [
         "agreement",
         "kl",
         "kl_t1",
@@ -190,7 +190,7 @@ def test_label_metrics_equal_plain_numpy(
 
 
 def test_the_latency_is_timed_text_by_text(metrics: dict[str, Metric]) -> None:
-    assert metrics["latency_p95_ms"].n == LATENCY_RUNS
+    assert metrics["latency_p95_ms"].n == 300
     assert 0 < metrics["latency_p95_ms"].value < 10_000
 
 

@@ -12,6 +12,7 @@ from db.records import Interval
 from distill.label_metrics import label_metrics
 from monitor.intervals import binomial_bootstrap, bootstrap_mean, wilson
 from monitor.sampling import sample
+from monitor.settings import MetricsSection
 
 
 @pytest.mark.parametrize("interval", [wilson, binomial_bootstrap])
@@ -53,6 +54,9 @@ def test_the_interval_of_mean_kl_covers_it(n: int, cv: float) -> None:
     assert 0.94 <= covered / 4000 <= 0.97
 
 
+FEW = MetricsSection(resamples=100, seeds=[1])
+
+
 def calibrated_rows(
     rng: np.random.Generator, n: int, overconfidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -68,9 +72,7 @@ def test_debiased_ece_is_nearer_to_the_truth(overconfidence: float, n: int) -> N
     rng = np.random.default_rng(2025)
     found = []
     for _ in range(300):
-        panel = label_metrics(
-            *calibrated_rows(rng, n, overconfidence), ["a", "b"], [], resamples=2, seeds=[1]
-        )
+        panel = label_metrics(*calibrated_rows(rng, n, overconfidence), ["a", "b"], FEW)
         found.append({metric.name: metric.value for metric in panel})
     bias = abs(np.mean([one["ece"] for one in found]) - overconfidence)
     debiased = abs(np.mean([one["ece_debiased"] for one in found]) - overconfidence)

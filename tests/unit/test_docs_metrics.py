@@ -11,7 +11,7 @@ from scipy.stats import binom
 from distill.gates import judge
 from distill.label_metrics import label_metrics
 from distill.settings import GatesSection
-from monitor.settings import MonitorSection
+from monitor.settings import MetricsSection, Misroute, MonitorSection
 from triggers.settings import DEFAULT_RULES, METRICS
 
 DOC = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -51,8 +51,9 @@ def mean_delay(breach: float, in_a_row: int) -> float:
 
 def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
     logits, labels = [[1.0, 0.0], [0.0, 1.0]], [0, 1]
-    panel = label_metrics(logits, labels, ["faq", "promotion"], ["faq"], resamples=100, seeds=[1])
-    of_models = {metric.name for metric in panel}
+    settings = MetricsSection(rare_labels=["faq"], misroutes=[Misroute(critical=True)], resamples=100)
+    panel = label_metrics(logits, labels, ["faq", "promotion"], settings)
+    of_models = {metric.name.partition(":")[0] for metric in panel}
     gates = {outcome.gate for outcome in judge(GatesSection(), [])}
     assert set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE)) == {*METRICS, *of_models, *gates}
 

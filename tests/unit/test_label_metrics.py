@@ -11,10 +11,16 @@ from scipy.special import softmax
 from db.records import Metric
 from distill.label_metrics import LabelsError, label_metrics
 from monitor.divergence import LogitsError
-from monitor.intervals import binomial_bootstrap, bootstrap_mean
+from monitor.intervals import binomial_bootstrap, bootstrap_mean, wilson
+from monitor.settings import MetricsSection, Misroute
 
 NAMES = ("faq", "chitchat", "promotion", "escalation")
 RARE = ("promotion", "escalation")
+MISROUTES = (
+    Misroute(true="escalation", cost=20, critical=True),
+    Misroute(true="escalation", predicted="promotion", cost=4),
+    Misroute(true="faq", predicted="chitchat", cost=0.5),
+)
 SEEDS = (2025, 2026, 2027)
 
 Floats = NDArray[np.float64]
@@ -24,8 +30,8 @@ Ints = NDArray[np.int64]
 def panel(
     logits: ArrayLike, labels: ArrayLike, *, resamples: int = 200, seeds: tuple[int, ...] = SEEDS
 ) -> dict[str, Metric]:
-    found = label_metrics(logits, labels, NAMES, RARE, resamples=resamples, seeds=seeds)
-    return {metric.name: metric for metric in found}
+    settings = MetricsSection(rare_labels=RARE, misroutes=MISROUTES, resamples=resamples, seeds=seeds)
+    return {metric.name: metric for metric in label_metrics(logits, labels, NAMES, settings)}
 
 
 def certain(*predicted: int) -> Floats:
@@ -49,15 +55,87 @@ def model() -> tuple[Floats, Ints]:
 
 
 def test_the_panel_is_complete_and_in_order() -> None:
-    assert list(panel(certain(0), [0])) == [
+    assert list(panel(certain(0, 3), [0, 1])) == [
         "accuracy",
         "macro_f1",
         "rare_class_accuracy",
+        "critical_misroutes",
+        "misroute_cost",
         "ece",
         "ece_debiased",
         "nll",
         "brier",
+        "recall:faq",
+        "precision:faq",
+        "recall:chitchat",
+        "precision:escalation",
+        "accuracy:0.9-1.0",
+        "confidence:0.9-1.0",
     ]
+
+
+def test_what_is_not_configured_is_not_there() -> None:
+    names = {metric.name for metric in label_metrics(certain(0), [0], NAMES, MetricsSection())}
+    assert not names & {"rare_class_accuracy", "critical_misroutes", "misroute_cost"}
+    dear = MetricsSection(misroutes=[Misroute(true="faq", cost=3)])
+    names = {metric.name for metric in label_metrics(certain(0), [0], NAMES, dear)}
+    assert names & {"critical_misroutes", "misroute_cost"} == {"misroute_cost"}
+
+
+def test_misroutes_are_counted_and_priced(model: tuple[Floats, Ints]) -> None:
+    """Against a loop over the rows: the later of two that are about a pair counts, all others cost 1."""
+    logits, labels = model
+    costs, critical = [], []
+    for true, predicted in zip(labels, logits.argmax(1), strict=True):
+        dear = NAMES[true] == "escalation" and predicted != true
+        is_promotion = NAMES[predicted] == "promotion"
+        critical.append(dear and not is_promotion)
+        costs.append(0 if true == predicted else (4 if is_promotion else 20) if dear else 1)
+        if (NAMES[true], NAMES[predicted]) == ("faq", "chitchat"):
+            costs[-1] = 0.5
+    found = panel(*model)
+    assert 0 < sum(critical) < 100
+    expected = binomial_bootstrap(sum(critical), 1500)
+    share, cost = found["critical_misroutes"], found["misroute_cost"]
+    assert (share.value, share.low, share.high) == (expected.estimate, expected.low, expected.high)
+    assert cost.value == pytest.approx(np.mean(costs))
+    assert (cost.low, cost.high) == pytest.approx(
+        (bootstrap_mean(costs).low, bootstrap_mean(costs).high), rel=1e-6
+    )
+
+
+def test_a_label_has_recall_and_precision_with_wilsons_interval(model: tuple[Floats, Ints]) -> None:
+    logits, labels = model
+    predicted, found = logits.argmax(1), panel(*model)
+    for index, name in enumerate(NAMES):
+        hits = int(((labels == index) & (predicted == index)).sum())
+        for metric, n in (("recall", (labels == index).sum()), ("precision", (predicted == index).sum())):
+            one, expected = found[f"{metric}:{name}"], wilson(hits, int(n))
+            assert (one.value, one.low, one.high, one.n) == (
+                expected.estimate,
+                expected.low,
+                expected.high,
+                n,
+            )
+
+
+def test_the_reliability_diagram_is_made_of_the_bins(model: tuple[Floats, Ints]) -> None:
+    """Its gaps, weighted by their rows, are the ECE; an empty bin has no point."""
+    logits, labels = model
+    found = panel(logits, labels)
+    top = softmax(logits, axis=1).max(1)
+    bins = [name.partition(":")[2] for name in found if name.startswith("confidence:")]
+    assert len(bins) == len(np.unique(np.ceil(top * 10)))
+    total = 0.0
+    for each in bins:
+        low, high = map(float, each.split("-"))
+        inside = (top > low) & (top <= high)
+        accuracy, confidence = found[f"accuracy:{each}"], found[f"confidence:{each}"]
+        assert accuracy.n == confidence.n == inside.sum()
+        assert confidence.value == pytest.approx(top[inside].mean())
+        assert accuracy.low < accuracy.value < accuracy.high or accuracy.value in {0, 1}
+        total += inside.mean() * abs(accuracy.value - confidence.value)
+    assert found["ece"].value == pytest.approx(total)
 
 
 def test_accuracy_has_the_exact_binomial_interval(model: tuple[Floats, Ints]) -> None:
@@ -224,6 +302,9 @@ def test_a_resampled_bound_is_the_mean_over_the_seeds(model: tuple[Floats, Ints]
     assert together.low == pytest.approx(np.mean([metric.low for metric in alone]))
     assert together.high == pytest.approx(np.mean([metric.high for metric in alone]))
     assert len({metric.low for metric in alone}) == 3
+    apart = [np.ptp([metric.low for metric in alone]), np.ptp([metric.high for metric in alone])]
+    assert together.spread == pytest.approx(max(apart))
+    assert alone[0].spread == panel(*model)["accuracy"].spread == 0
 
 
 def test_the_same_seeds_give_the_same_panel(model: tuple[Floats, Ints]) -> None:
@@ -243,7 +324,9 @@ def test_no_rare_rows_give_nan_and_n_zero() -> None:
 
 
 def test_no_rows_give_nan_throughout() -> None:
-    for metric in panel(np.empty((0, 4)), np.empty(0, dtype=int)).values():
+    found = panel(np.empty((0, 4)), np.empty(0, dtype=int))
+    assert not [name for name in found if ":" in name]
+    for metric in found.values():
         assert metric.n == 0
         assert all(map(math.isnan, (metric.value, metric.low, metric.high))), metric.name
 
@@ -272,6 +355,14 @@ def test_unusable_rows_are_refused(
         panel(logits, labels)
 
 
-def test_an_unknown_rare_label_is_refused() -> None:
-    with pytest.raises(LabelsError, match="'returns' is none of"):
-        label_metrics(certain(0), [0], NAMES, ["returns"], resamples=10, seeds=[1])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MetricsSection(rare_labels=["returns"]),
+        MetricsSection(misroutes=[Misroute(true="returns")]),
+        MetricsSection(misroutes=[Misroute(true="faq", predicted="returns")]),
+    ],
+)
+def test_an_unknown_configured_label_is_refused(settings: MetricsSection) -> None:
+    with pytest.raises(LabelsError, match=r"'returns'.* is none of"):
+        label_metrics(certain(0), [0], NAMES, settings)

@@ -104,7 +104,10 @@ def test_an_evaluation_has_every_metric_with_its_interval() -> None:
     names = [metric["name"] for metric in found["student"]["metrics"]]
     assert {"accuracy", "macro_f1", "ece", "brier", "nll", "agreement", "kl", "latency_p95_ms"} <= set(names)
     for role in ("teacher", "student"):
-        assert all(metric["low"] <= metric["high"] for metric in found[role]["metrics"])
+        metrics = found[role]["metrics"]
+        assert all(metric["low"] <= metric["high"] for metric in metrics)
+        kinds = {metric["name"].partition(":")[0] for metric in metrics if ":" in metric["name"]}
+        assert kinds == {"recall", "precision", "accuracy", "confidence"}
 
 
 def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
@@ -115,6 +118,8 @@ def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
     shown = run("evaluate", "--data", "test.jsonl", *named).stdout
     assert "test.jsonl, 8 rows" in shown
     assert "\nagreement " in shown
+    assert "\nlabel " in shown
+    assert "\n0.9-1.0 " in shown or "\n0.8-0.9 " in shown or "\n0.2-0.3 " in shown
 
 
 def test_an_evaluation_is_of_the_student_that_serves(cycles: Cycles, models: Path) -> None:

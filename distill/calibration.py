@@ -1,0 +1,136 @@
+"""Whether a model's confidence is the share of rows on which it is right.
+
+Rows are binned by confidence, in 10 bins of equal width, (0, 0.1] … (0.9, 1].
+
+Source: Guo et al. 2017, arXiv 1706.04599.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from db.records import Interval, Metric
+from monitor.intervals import NOTHING, bootstrap_mean, percentile_interval, wilson
+
+Floats = NDArray[np.float64]
+
+BINS: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bins:
+    """What is in the bins of (b,) samples of rows; each field is (b, BINS)."""
+
+    rows: Floats
+    right: Floats
+    confidence: Floats  #: the sum of the rows'
+
+    @cached_property
+    def ece(self) -> Floats:
+        """(b,) Σ n_b/n · |accuracy_b - mean confidence_b|."""
+        return np.asarray(np.abs(self.right - self.confidence).sum(axis=1) / self.rows.sum(axis=1))
+
+    @cached_property
+    def ece_debiased(self) -> Floats:
+        """(b,) twice the ECE less the mean of it that normal noise of variance accuracy_b (1 - accuracy_b) /
+        n_b in each accuracy_b gives, at least 0.
+
+        Source: Kumar, Liang, Ma 2019, arXiv 1909.10155, and its library's normal_debiased_ce (here in
+        closed form, by the folded normal's mean).
+        """
+        filled = np.maximum(self.rows, 1)
+        gap = np.abs(self.right - self.confidence) / filled
+        accuracy = self.right / filled
+        expected = _folded_normal_mean(gap, np.sqrt(accuracy * (1 - accuracy) / filled))
+        total = (self.rows * (2 * gap - expected)).sum(axis=1) / self.rows.sum(axis=1)
+        return np.asarray(np.maximum(total, 0.0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """(n,) confidences in (0, 1], and whether each row is right."""
+
+    confidence: Floats
+    right: NDArray[np.bool_]
+
+    @cached_property
+    def bins(self) -> Bins:
+        """Those of the rows themselves, as one sample."""
+        return Bins(
+            rows=self._by_bin(np.ones(self.right.size)),
+            right=self._by_bin(self.right),
+            confidence=self._by_bin(self.confidence),
+        )
+
+    def resampled(self, rng: np.random.Generator, resamples: int) -> Bins:
+        """Those of `resamples` bootstrap samples.
+
+        Rows are counted by bin and by right or wrong, which is one multinomial draw. Of the rows in such a
+        cell the sum of the confidences is drawn as normal, with the mean and variance that it has: the
+        bin's width bounds it, so there is next to nothing in it but how many rows there are.
+        """
+        cell = 2 * self._bin + self.right
+        counts = np.bincount(cell, minlength=2 * BINS)
+        filled = np.maximum(counts, 1)
+        mean = np.bincount(cell, self.confidence, 2 * BINS) / filled
+        variance = np.bincount(cell, (self.confidence - mean[cell]) ** 2, 2 * BINS) / filled
+        there = np.flatnonzero(counts)
+        drawn = np.zeros((resamples, 2 * BINS))
+        drawn[:, there] = rng.multinomial(counts.sum(), counts[there] / counts.sum(), size=resamples)
+        total = drawn * mean + np.sqrt(drawn * variance) * rng.standard_normal(drawn.shape)
+        wrong, right = drawn[:, ::2], drawn[:, 1::2]
+        return Bins(rows=wrong + right, right=right, confidence=total[:, ::2] + total[:, 1::2])
+
+    def errors(self, seeds: Sequence[int], resamples: int) -> Sequence[tuple[Interval, Interval]]:
+        """ECE and its debiased value, once for each seed of the resamples; NaN without rows."""
+        if self.right.size == 0:
+            return [(NOTHING, NOTHING)] * len(seeds)
+        found = (self.resampled(np.random.default_rng(seed), resamples) for seed in seeds)
+        return [
+            (
+                percentile_interval(float(self.bins.ece[0]), each.ece),
+                percentile_interval(float(self.bins.ece_debiased[0]), each.ece_debiased),
+            )
+            for each in found
+        ]
+
+    def curve(self) -> tuple[Metric, ...]:
+        """The reliability diagram: accuracy:0.9-1.0 and confidence:0.9-1.0 of each bin that has rows.
+
+        The first is the share of its rows that are right, with Wilson's interval, the second their mean
+        confidence, with its bootstrap interval.
+        """
+        return tuple(
+            metric
+            for index in np.unique(self._bin).tolist()
+            for metric in _of_bin(index, self.right[self._bin == index], self.confidence[self._bin == index])
+        )
+
+    def _by_bin(self, values: NDArray[np.float64 | np.bool_]) -> Floats:
+        return np.asarray(np.bincount(self._bin, values, BINS)[None], dtype=np.float64)
+
+    @cached_property
+    def _bin(self) -> NDArray[np.int64]:
+        return np.clip(np.ceil(self.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def _of_bin(index: int, right: NDArray[np.bool_], confidence: Floats) -> tuple[Metric, Metric]:
+    name = f"{index / BINS:.1f}-{(index + 1) / BINS:.1f}"
+    return (
+        Metric.of(f"accuracy:{name}", wilson(int(right.sum()), right.size), right.size),
+        Metric.of(f"confidence:{name}", bootstrap_mean(confidence), right.size),
+    )
+
+
+def _folded_normal_mean(mean: Floats, deviation: Floats) -> Floats:
+    """E|X| of X ~ N(mean, deviation²), for mean >= 0; the mean itself at a deviation of 0."""
+    ratio = np.full_like(mean, np.inf)
+    np.divide(mean, deviation, out=ratio, where=deviation > 0)
+    density = math.sqrt(2 / math.pi) * np.exp(-(ratio**2) / 2)
+    return np.asarray(deviation * density + mean * (1 - 2 * ndtr(-ratio)))

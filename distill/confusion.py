@@ -1,0 +1,82 @@
+"""What one model takes for what, from (n,) true and predicted class indices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.records import Metric
+from monitor.intervals import Statistic, wilson
+from monitor.settings import ANY_LABEL, Misroute
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statistic]:
+    """The counts of (m,) cells that decide macro-F1, and macro-F1 as a statistic of such counts.
+
+    A row of class i that is taken for j, and one of class j that is taken for i, change the F1 of both
+    classes alike: they share a cell.
+    """
+    pairs = np.minimum(truth, predicted) * classes + np.maximum(truth, predicted)
+    cells, counts = np.unique(pairs, return_counts=True)
+    one, other = np.eye(classes)[cells // classes], np.eye(classes)[cells % classes]
+
+    def macro_f1(resampled: Ints) -> Floats:
+        rows = resampled.astype(np.float64)
+        rows_and_predictions, hits = rows @ (one + other), rows @ (one * other)
+        occurs = rows_and_predictions > 0
+        f1 = np.divide(2 * hits, rows_and_predictions, where=occurs, out=np.zeros_like(hits))
+        return np.asarray(f1.sum(axis=1) / occurs.sum(axis=1))
+
+    return counts, macro_f1
+
+
+def by_label(truth: Ints, predicted: Ints, label_names: Sequence[str]) -> tuple[Metric, ...]:
+    """recall:LABEL, the share of its rows that are predicted so, and precision:LABEL, the share of right ones
+    among the predictions of it, of each label that has any; in [0, 1], with Wilson's interval.
+    """
+    right = predicted == truth
+    return tuple(
+        _share(f"{name}:{label}", right[chosen == index])
+        for index, label in enumerate(label_names)
+        for name, chosen in (("recall", truth), ("precision", predicted))
+        if (chosen == index).any()
+    )
+
+
+def misroute_costs(misroutes: Sequence[Misroute], label_names: Sequence[str], other: float) -> Floats:
+    """(classes, classes): what a row of the true label of the row costs when the column's is predicted.
+
+    0 on the diagonal, and `other` where none of `misroutes` is about it. Of several the last counts.
+    """
+    return _table(other, [(each, each.cost) for each in misroutes], label_names)
+
+
+def critical_misroutes(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> NDArray[np.bool_]:
+    """(classes, classes): whether it is critical to take the row's label for the column's."""
+    return _table(0.0, [(each, float(each.critical)) for each in misroutes], label_names) > 0
+
+
+def unknown_label(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> str | None:
+    """The first label of a misroute that is none of the names."""
+    named = (label for each in misroutes for label in (each.true, each.predicted))
+    return next((label for label in named if label not in {ANY_LABEL, *label_names}), None)
+
+
+def _table(other: float, entries: Sequence[tuple[Misroute, float]], label_names: Sequence[str]) -> Floats:
+    names = np.array(label_names)
+    table = np.full((names.size, names.size), other)
+    for misroute, value in entries:
+        rows, columns = (
+            np.ones(names.size, dtype=bool) if label == ANY_LABEL else names == label
+            for label in (misroute.true, misroute.predicted)
+        )
+        table[np.ix_(rows, columns)] = value
+    np.fill_diagonal(table, 0.0)
+    return table
+
+
+def _share(name: str, hits: NDArray[np.bool_]) -> Metric:
+    return Metric.of(name, wilson(int(hits.sum()), hits.size), hits.size)
