@@ -39,7 +39,7 @@ class Bins:
     @cached_property
     def ece_debiased(self) -> Floats:
         """(b,) twice the ECE less the mean of it that normal noise of variance accuracy_b (1 - accuracy_b) /
-        n_b in each accuracy_b gives, at least 0.
+        n_b in each accuracy_b gives. It may be negative, of a model that is calibrated.
 
         Source: Kumar, Liang, Ma 2019, arXiv 1909.10155, and its library's normal_debiased_ce (here in
         closed form, by the folded normal's mean).
@@ -48,8 +48,7 @@ class Bins:
         gap = np.abs(self.right - self.confidence) / filled
         accuracy = self.right / filled
         expected = _folded_normal_mean(gap, np.sqrt(accuracy * (1 - accuracy) / filled))
-        total = (self.rows * (2 * gap - expected)).sum(axis=1) / self.rows.sum(axis=1)
-        return np.asarray(np.maximum(total, 0.0))
+        return np.asarray((self.rows * (2 * gap - expected)).sum(axis=1) / self.rows.sum(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,14 +87,22 @@ class Calibration:
         return Bins(rows=wrong + right, right=right, confidence=total[:, ::2] + total[:, 1::2])
 
     def errors(self, seeds: Sequence[int], resamples: int) -> Sequence[tuple[Interval, Interval]]:
-        """ECE and its debiased value, once for each seed of the resamples; NaN without rows."""
+        """ECE and its debiased value, at least 0, once for each seed of the resamples; NaN without rows.
+
+        Resampling adds the bias once more, to both. The debiased values of the resamples are moved by it,
+        so that their mean is that of the rows; those of the ECE itself are not, as everywhere.
+        """
         if self.right.size == 0:
             return [(NOTHING, NOTHING)] * len(seeds)
         found = (self.resampled(np.random.default_rng(seed), resamples) for seed in seeds)
+        plain, debiased = float(self.bins.ece[0]), float(self.bins.ece_debiased[0])
         return [
             (
-                percentile_interval(float(self.bins.ece[0]), each.ece),
-                percentile_interval(float(self.bins.ece_debiased[0]), each.ece_debiased),
+                percentile_interval(plain, each.ece),
+                percentile_interval(
+                    max(debiased, 0.0),
+                    np.maximum(each.ece_debiased - each.ece_debiased.mean() + debiased, 0.0),
+                ),
             )
             for each in found
         ]

@@ -39,7 +39,7 @@ def label_metrics(
       `rare_labels`, all such rows together, so a rare class weighs by its rows; n is their number.
       Only with `rare_labels`.
     - critical_misroutes: the share of rows that are taken for a label that is critical for their own;
-      lower is better; exact binomial bootstrap. Only with a critical one of `misroutes`.
+      lower is better; as accuracy. Only with a critical one of `misroutes`.
     - misroute_cost: the mean over rows of the cost of what they are taken for, right ones 0, in the
       unit of the configured costs; lower is better; bootstrap of the mean. Only with `misroutes`.
     - ece: Σ n_b/n · |accuracy_b - mean confidence_b| over 10 equal-width bins (0, .1] … (.9, 1];
@@ -53,8 +53,9 @@ def label_metrics(
       `Calibration.curve`.
 
     The intervals of macro_f1, ece and ece_debiased come from `resamples` resamples per seed; a bound
-    is the mean of the seeds' bounds, and `spread` how far apart those lie. Percentile intervals of ECE
-    lie above the estimate when the model is close to perfectly calibrated.
+    is the mean of the seeds' bounds, and `spread` how far apart those lie. The percentile interval of
+    ece lies above the truth when the model is close to perfectly calibrated; that of ece_debiased is
+    moved by the bias that resampling adds.
 
     Raises:
         LogitsError: logits are not (n, classes) or not finite.

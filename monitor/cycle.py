@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from db.errors import RedistillError
 from db.records import Archive, Claim, CycleResult, Measurement, Slot
 from monitor.archive import files
 from monitor.archive.known import known_logits
@@ -18,18 +19,25 @@ from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
 from monitor.recorded import Served, served_logits
 from monitor.redaction import redactor
-from monitor.scoring import Scorer
+from monitor.scoring import Scorer, ScoringError
 from monitor.settings import MonitorSection, StudentSection, Traffic
 from monitor.sources.kinds import open_source
 from monitor.sources.objects import Consumed
 from monitor.sources.port import TrafficSource, WindowSample
 from monitor.sources.reading import ReadAll
+from monitor.sources.request import Request
 from monitor.stop import Stopped
 
 #: Shows how far a piece of work has come: what, done, of how many.
 Show = Callable[[str, int, int], None]
 #: (uri, SHA-256) of the samples that a teacher scored for windows before a slot's, since then, newest first.
 Archived = Callable[[Slot, str, datetime], Sequence[tuple[str, str]]]
+
+
+class RequestUnscorableError(RedistillError):
+    """The {role} {version} gives logits that are not finite for the request {request_id!r}: its weights are
+    damaged. Put a sound model in its place.
+    """
 
 
 @dataclass(kw_only=True)
@@ -56,7 +64,8 @@ class CycleMeasurer:
         """Everything that the slot's window says; nothing is written but the archive.
 
         Raises:
-            RedistillError: no request log, an unusable model, an archive that cannot be written.
+            RedistillError: no request log, an unusable model, an answer that is no number, an archive
+                that cannot be written.
             StoppedError: `stopped` said so.
         """
         pair = self.pairs.current(self.clock())
@@ -86,7 +95,6 @@ class CycleMeasurer:
         )
 
     def _score(self, claim: Claim, pair: Pair, window: WindowSample, stopped: Stopped) -> ScoredSample:
-        texts = [request.text for request in window.requests]
         student_logits, served = self._student(pair, window, stopped)
         return ScoredSample(
             slot=claim.slot,
@@ -97,19 +105,22 @@ class CycleMeasurer:
             requests=window.requests,
             strata=window.strata,
             stratum_labels=tuple(each.label for each in window.traffic.strata),
-            teacher_logits=self._teacher(claim, pair, texts, stopped),
+            teacher_logits=self._teacher(claim, pair, window.requests, stopped),
             student_logits=student_logits,
             served=served,
         )
 
     def _teacher(
-        self, claim: Claim, pair: Pair, texts: Sequence[str], stopped: Stopped
+        self, claim: Claim, pair: Pair, requests: Sequence[Request], stopped: Stopped
     ) -> NDArray[np.float32]:
+        texts = [request.text for request in requests]
         since = claim.slot.window_end - timedelta(days=self.monitor.archive_days)
         archives = self.archived(claim.slot, pair.teacher.version, since)
         known = known_logits(archives, limit_bytes=self.cache_bytes)
         unknown = [text for text in dict.fromkeys(texts) if text not in known]
-        found = dict(zip(unknown, self._logits(pair.teacher, "teacher", unknown, stopped), strict=True))
+        found = dict(
+            zip(unknown, self._logits(pair.teacher, "teacher", unknown, requests, stopped), strict=True)
+        )
         if known:
             n_known = len(set(texts)) - len(unknown)
             structlog.get_logger().info("teacher asked", n_asked=len(unknown), n_known=n_known)
@@ -120,7 +131,7 @@ class CycleMeasurer:
         self, pair: Pair, window: WindowSample, stopped: Stopped
     ) -> tuple[NDArray[np.float32], Served | None]:
         def ask(texts: Sequence[str]) -> NDArray[np.float32]:
-            return self._logits(pair.student, "student", texts, stopped)
+            return self._logits(pair.student, "student", texts, window.requests, stopped)
 
         columns = match_labels(pair.teacher, pair.student)
         if self.student.scores == "recorded":
@@ -129,10 +140,18 @@ class CycleMeasurer:
             )
         return ask([request.text for request in window.requests])[:, columns], None
 
-    def _logits(self, model: Model, name: str, texts: Sequence[str], stopped: Stopped) -> NDArray[np.float32]:
-        return self.score(
-            model, texts, stopped=stopped, progress=lambda done: self.show(name, done, len(texts))
-        )
+    def _logits(
+        self, model: Model, role: str, texts: Sequence[str], requests: Sequence[Request], stopped: Stopped
+    ) -> NDArray[np.float32]:
+        try:
+            return self.score(
+                model, texts, stopped=stopped, progress=lambda done: self.show(role, done, len(texts))
+            )
+        except ScoringError as error:
+            of_text = {request.text: request.id for request in reversed(requests)}
+            raise RequestUnscorableError(
+                role=role, version=model.version[:12], request_id=of_text[texts[error.index]]
+            ) from error
 
     def _measure(self, sample: ScoredSample) -> Measurement:
         measured = measure(

@@ -47,6 +47,12 @@ class ScoringError(RedistillError):
     weights are damaged. Put a sound model in its place.
     """
 
+    index: int
+
+    def __init__(self, *, version: str, index: int) -> None:
+        self.index = index
+        super().__init__(version=version, index=index)
+
 
 def answer(model: Model, batch: Batch) -> NDArray[np.float32]:
     """Logits (texts, labels) of one batch, by as many threads as torch has here."""
@@ -155,4 +161,4 @@ def _filled(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:
 def _check_finite(model: Model, logits: NDArray[np.float32]) -> None:
     damaged = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if damaged.size:
-        raise ScoringError(version=model.version[:12], index=damaged[0])
+        raise ScoringError(version=model.version[:12], index=int(damaged[0]))

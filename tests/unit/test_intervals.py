@@ -59,21 +59,17 @@ def test_wilson_stays_inside_zero_and_one_and_has_a_length(count: tuple[int, int
 
 
 @given(COUNTS, CONFIDENCES)
-@example((1, 2), 0.5)  # P(no success) is exactly the lower level
+@example((40, 80), 0.5)
 def test_binomial_bootstrap_is_the_binomials_quantiles(count: tuple[int, int], confidence: float) -> None:
-    """Where the share is neither 0 nor 1."""
+    """Where there are 40 of either kind; else it is Wilson's."""
     successes, n = count
     found = binomial_bootstrap(successes, n, confidence=confidence)
-    if 0 < successes < n:
+    if min(successes, n - successes) < 40:
+        assert found == wilson(successes, n, confidence=confidence)
+    else:
         tail = (1 - confidence) / 2
         law = stats.binom(n, successes / n)
         assert bounds(found) == (law.ppf(tail) / n, law.ppf(1 - tail) / n)
-
-
-@pytest.mark.parametrize("successes", [0, 50])
-def test_binomial_bootstrap_at_zero_and_one_is_wilson(successes: int) -> None:
-    """There every resample is alike, and a bootstrap would claim to know the share exactly."""
-    assert binomial_bootstrap(successes, 50) == wilson(successes, 50)
 
 
 def test_binomial_bootstrap_equals_scipys_bootstrap() -> None:
@@ -125,10 +121,10 @@ def test_bootstrap_mean_equals_scipys_within_its_noise(
         assert bounds(bootstrap_mean(values)) == pytest.approx(expected, abs=0.12 * standard_error)
 
 
-@pytest.mark.parametrize("n", [2, 30, 1000, 100_000])
+@pytest.mark.parametrize("n", [800, 1000, 100_000])
 def test_bootstrap_mean_of_zeros_and_ones_is_the_binomial_bootstrap(n: int) -> None:
     """Two-valued samples lie on the lattice, so nothing is lost on it."""
-    ones = max(1, n // 20)
+    ones = n // 20
     values = np.r_[np.ones(ones), np.zeros(n - ones)]
     assert bounds(bootstrap_mean(values)) == pytest.approx(bounds(binomial_bootstrap(ones, n)))
 

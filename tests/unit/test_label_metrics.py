@@ -294,6 +294,7 @@ def test_debiased_ece_is_twice_the_ece_less_its_mean_under_normal_noise() -> Non
 def test_debiasing_lowers_the_ece_and_never_below_zero(model: tuple[Floats, Ints]) -> None:
     found = panel(*model)
     assert 0 <= found["ece_debiased"].value < found["ece"].value
+    assert 0 <= found["ece_debiased"].low <= found["ece_debiased"].value <= found["ece_debiased"].high
 
 
 def test_a_resampled_bound_is_the_mean_over_the_seeds(model: tuple[Floats, Ints]) -> None:

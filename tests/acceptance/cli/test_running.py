@@ -1,6 +1,8 @@
 """What runs models: `cycle`, `evaluate`, `worker` and `monitor`."""
 
 import json
+import math
+import re
 import shutil
 import signal
 import socket
@@ -9,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.cycles import Cycles
 from tests.factories import START
@@ -89,6 +92,24 @@ def test_corrupt_weights_fail_the_cycle_with_their_folder(migrated: Path, models
     assert "models/student cannot be used" in last
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_an_answer_that_is_no_number_fails_the_cycle_with_the_request(
+    migrated: Path, models: Path, role: str, value: float
+) -> None:
+    shutil.copytree(models, migrated / "models")
+    write_config(migrated, migrated / "models")
+    weights = migrated / f"models/{role}/model.safetensors"
+    tensors = load_file(weights)
+    tensors["classifier.bias"][1] = value
+    save_file(tensors, weights, metadata={"format": "pt"})
+    last = run("cycle", "--at", AT).stderr.splitlines()[-1]
+    assert f"The {role} " in last
+    assert re.search(r"not finite for the request '1\d-\d+'", last)
+    (cycle,) = json.loads(run("history", "--json").stdout)
+    assert (cycle["verdict"], cycle["agreement"], cycle["kl"]) == ("failed", None, None)
+
+
 def test_a_monitor_that_another_process_runs_is_told(cycles: Cycles) -> None:
     assert cycles.lease.name == "monitor:mangaassist"
     result = run("cycle", "--at", AT)
@@ -119,7 +140,7 @@ def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
     assert "test.jsonl, 8 rows" in shown
     assert "\nagreement " in shown
     assert "\nlabel " in shown
-    assert "\n0.9-1.0 " in shown or "\n0.8-0.9 " in shown or "\n0.2-0.3 " in shown
+    assert "\nconfidence " in shown
 
 
 def test_an_evaluation_is_of_the_student_that_serves(cycles: Cycles, models: Path) -> None:
