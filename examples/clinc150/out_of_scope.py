@@ -5,13 +5,16 @@ sample that condemned the student, and each failed one lowers alpha for the next
 for another teacher.
 """
 
+from functools import partial
+
 from stage import Example, play
+from tale import tell
 from world import Drift
 
 EXAMPLE = Example(
     name="clinc150-out-of-scope",
-    title="Questions that are out of the teacher's scope",
     strange=lambda corpus: corpus.out_of_scope,
+    tell=partial(tell, "Questions that are out of the teacher's scope"),
     drift=Drift(usual_days=2, step=0.05, days_after=1, most_days=20),
 )
 

@@ -18,24 +18,24 @@ _QUIET: Final = "#8c959f"
 _BREACH: Final = "#d55e00"
 _FIRED: Final = "#f3c19d"
 _STUDENTS: Final = ("#0072b2", "#009e73", "#cc79a7")
+#: Of all pictures.
+STYLE: Final = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _QUIET,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "svg.hashsalt": "clinc150",
+}
 _METRICS: Final = {"agreement": "agreement", "kl": "KL at T = 3, nats"}
 
 
 def draw(path: Path, days: Sequence[Told], settings: Settings, title: str) -> None:
     """Save the picture of at least one day, in the format that the path's suffix names."""
-    with mpl.rc_context(
-        {
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.edgecolor": _QUIET,
-            "axes.labelcolor": _INK,
-            "text.color": _INK,
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "svg.hashsalt": "clinc150",
-        }
-    ):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 6.4), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", weight="bold")
         *panels, lowest = figure.subplots(3, 1, sharex=True, height_ratios=(5, 4, 1.8))

@@ -4,13 +4,16 @@ The student is distilled on 10 of the 15 topics of each domain. The share of the
 day until the rules fire; the worker re-distils on the labelled rows and the archived requests.
 """
 
+from functools import partial
+
 from stage import Example, play
+from tale import tell
 from world import Drift
 
 EXAMPLE = Example(
     name="clinc150",
-    title="Topics that only the teacher knows",
     strange=lambda corpus: corpus.new_topics,
+    tell=partial(tell, "Topics that only the teacher knows"),
     drift=Drift(usual_days=2, step=0.05, days_after=3, most_days=20),
 )
 

@@ -16,9 +16,8 @@ import structlog
 from corpus import Corpus, Utterances, read_corpus
 from pair import PackageMissingError, Training
 from sqlalchemy import Engine
-from tale import tell, told
 from traffic import RequestLog
-from world import Day, Drift, Trainings, World, prepare, texts
+from world import Day, Drift, Trainings, World, prepare
 
 from db.errors import RedistillError
 from db.session import connect
@@ -29,14 +28,19 @@ _SEED: Final = 2025
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024
 
 
+#: Prints what happened on the days, and draws it into a file; from the database.
+Tell = Callable[[Path, Settings, Engine, list[Day]], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """What one script shows."""
 
     name: str
-    title: str
     strange: Callable[[Corpus], Utterances]
     drift: Drift
+    tell: Tell
+    rules: str = ""  #: as they stand in redistill.toml; empty: the product's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +91,15 @@ def _play(example: Example, wanted: Wanted) -> None:
     began, rng = time.monotonic(), np.random.default_rng(wanted.seed)
     corpus = read_corpus(wanted.data, rng)
     with bars() as show:
-        settings = prepare(wanted.out, corpus, _trainings(wanted), show)
+        settings = prepare(wanted.out, corpus, _trainings(wanted), example.rules, show)
         prepared = time.monotonic()
         with (wanted.out / "log.jsonl").open("w", encoding="utf-8") as log_lines:
             _log_into(log_lines)
             engine = connect(settings.database.url)
             log = RequestLog(
                 settings.traffic.uri,
-                usual=texts(corpus.usual),
-                strange=texts(example.strange(corpus)),
+                usual=corpus.usual,
+                strange=example.strange(corpus),
                 rng=rng,
             )
             world = World(
@@ -127,13 +131,9 @@ def _log_into(file: TextIO) -> None:
 
 
 def _tell(example: Example, wanted: Wanted, settings: Settings, engine: Engine, days: list[Day]) -> None:
-    from picture import draw  # noqa: PLC0415 - matplotlib is an extra, and --help needs none
-
-    found = told(engine, days)
-    tell(engine, found)
-    engine.dispose()
     picture = wanted.out / f"{example.name}.svg"
-    draw(picture, found, settings, example.title)
+    example.tell(picture, settings, engine, days)
+    engine.dispose()
     print(f"\nThe picture is {picture}, the product's own log {wanted.out / 'log.jsonl'}. To look around:")
     for command in ("history", "status", "jobs list", "models list"):
         print(f"  redistill --config {wanted.out / 'redistill.toml'} {command}")

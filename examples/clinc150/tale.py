@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rich.text import Text
@@ -15,6 +16,7 @@ from db.tables import incidents
 from db.views import rows
 from redistill import show
 from redistill.evidence import evidence_of_job
+from redistill.settings import Settings
 from redistill.show import Cell, Column, Row
 
 _DAYS: Final = (
@@ -60,8 +62,16 @@ def told(engine: Engine, days: Sequence[Day]) -> tuple[Told, ...]:
     return tuple(Told(day=day, cycle=cycle, job=jobs.get(_id(cycle))) for day, cycle in found)
 
 
-def tell(engine: Engine, days: Sequence[Told]) -> None:
-    """Print the tables."""
+def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
+    """Print the tables, and draw the picture."""
+    from picture import draw  # noqa: PLC0415 - matplotlib is an extra, and --help needs none
+
+    found = told(engine, days)
+    _tell(engine, found)
+    draw(picture, found, settings, title)
+
+
+def _tell(engine: Engine, days: Sequence[Told]) -> None:
     show.listing(_DAYS, [_day(each) for each in days])
     with reading(engine) as connection:
         for job in sorted((each.job for each in days if each.job), key=lambda job: job.job_id):

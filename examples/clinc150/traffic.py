@@ -9,38 +9,41 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from corpus import Utterance, Utterances
 
 from db.errors import RedistillError
 from db.records import Slot
 
-#: The share of the texts that is kept for the days after a promotion: nothing has been trained on them.
+#: The share of the utterances that is kept for the days after a promotion: nothing has been trained on them.
 _FRESH_SHARE: Final = 0.4
 
 
 class DeckTooSmallError(RedistillError):
-    """A day asks for {wanted} texts of one kind, and there are {held}: lower the share or the requests."""
+    """A day asks for {wanted} utterances of one kind, and there are {held}: lower the share or the number of
+    requests.
+    """
 
 
 class Deck:
-    """Texts that are dealt in a random order; all are taken up and shuffled when too few are left."""
+    """Utterances that are dealt in a random order; all are taken up and shuffled when too few are left."""
 
-    def __init__(self, texts: Iterable[str], rng: np.random.Generator) -> None:
-        self._texts = list(texts)
+    def __init__(self, utterances: Iterable[Utterance], rng: np.random.Generator) -> None:
+        self._utterances = list(utterances)
         self._rng = rng
         self._left: list[int] = []
 
-    def deal(self, n: int) -> list[str]:
-        """`n` texts, no two of them the same.
+    def deal(self, n: int) -> list[Utterance]:
+        """`n` utterances, no two of them the same.
 
         Raises:
             DeckTooSmallError: there are not so many.
         """
-        if n > len(self._texts):
-            raise DeckTooSmallError(wanted=n, held=len(self._texts))
+        if n > len(self._utterances):
+            raise DeckTooSmallError(wanted=n, held=len(self._utterances))
         if n > len(self._left):
-            self._left = self._rng.permutation(len(self._texts)).tolist()
+            self._left = self._rng.permutation(len(self._utterances)).tolist()
         dealt, self._left = self._left[:n], self._left[n:]
-        return [self._texts[index] for index in dealt]
+        return [self._utterances[index] for index in dealt]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class RequestLog:
     """
 
     def __init__(
-        self, folder: Path, usual: tuple[str, ...], strange: tuple[str, ...], rng: np.random.Generator
+        self, folder: Path, usual: Utterances, strange: Utterances, rng: np.random.Generator
     ) -> None:
         self._folder = folder
         self._rng = rng
@@ -75,21 +78,24 @@ class RequestLog:
         """
         stage = self._stages[fresh]
         n_strange = round(n * share)
-        texts = np.array([*stage.usual.deal(n - n_strange), *stage.strange.deal(n_strange)], dtype=object)
+        asked = [*stage.usual.deal(n - n_strange), *stage.strange.deal(n_strange)]
         length = (slot.window_end - slot.window_start).total_seconds()
         seconds = np.sort(self._rng.uniform(0, length, n))
         day = f"{slot.window_start:%Y-%m-%d}"
         self._folder.mkdir(parents=True, exist_ok=True)
         with gzip.open(self._folder / f"{day}.jsonl.gz", "wt", encoding="utf-8") as file:
-            for number, (second, text) in enumerate(zip(seconds, self._rng.permutation(texts), strict=True)):
+            order = self._rng.permutation(n).tolist()
+            for number, (second, index) in enumerate(zip(seconds, order, strict=True)):
                 time = slot.window_start + timedelta(seconds=float(second))
-                file.write(_line(f"{day}-{number:05}", time, text))
+                file.write(_line(f"{day}-{number:05}", time, asked[index]))
 
 
-def _line(request_id: str, time: datetime, text: str) -> str:
-    return json.dumps({"id": request_id, "time": time.isoformat(), "text": text}) + "\n"
+def _line(request_id: str, time: datetime, asked: Utterance) -> str:
+    """With its domain; of a question that belongs to none it is empty, which is no label."""
+    row = {"id": request_id, "time": time.isoformat(), "text": asked.text, "label": asked.label}
+    return json.dumps(row) + "\n"
 
 
-def _cut(texts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    at = round(len(texts) * (1 - _FRESH_SHARE))
-    return texts[:at], texts[at:]
+def _cut(utterances: Utterances) -> tuple[Utterances, Utterances]:
+    at = round(len(utterances) * (1 - _FRESH_SHARE))
+    return utterances[:at], utterances[at:]

@@ -7,14 +7,14 @@ daemon's and the worker's turns come.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pair
-from corpus import Corpus, Utterance, write_labelled
+from corpus import Corpus, write_labelled
 from pair import Distilling, LabelledFiles, Training
 from sqlalchemy import Engine
 from traffic import RequestLog
@@ -67,6 +67,8 @@ seed = {candidate.seed}
 
 [gates]
 latency_p95_ms = 300.0  # no part of this story: so the example also ends well on a busy machine
+
+{rules}
 """
 
 
@@ -101,8 +103,10 @@ class Day:
     share: float  #: of strange requests, in [0, 1]
 
 
-def prepare(out: Path, corpus: Corpus, trainings: Trainings, show: ShowProgress) -> Settings:
+def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: ShowProgress) -> Settings:
     """Make the folder: labelled files, redistill.toml and the database; and the models, elsewhere.
+
+    `rules` are those of the configuration, as they stand there; empty: the product's own.
 
     Raises:
         FolderTakenError: it is not empty, and not of an earlier run.
@@ -119,17 +123,13 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, show: ShowProgress)
             teacher=json.dumps(str(teacher)),
             student=json.dumps(str(student)),
             candidate=trainings.candidate,
+            rules=rules,
         ),
         encoding="utf-8",
     )
     loaded = settings.load(config)
     upgrade(loaded.database.url)
     return loaded
-
-
-def texts(utterances: Iterable[Utterance]) -> tuple[str, ...]:
-    """What was asked, without what was meant."""
-    return tuple(each.text for each in utterances)
 
 
 @dataclass(kw_only=True)

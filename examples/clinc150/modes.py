@@ -1,0 +1,90 @@
+"""Day by day: agreement, KL, what each rule says, and who is right; as a table and as a picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+from world import MONITOR, Day
+
+from db.session import reading
+from db.views import rows
+from redistill import show
+from redistill.settings import Settings
+from redistill.show import Column, Row
+
+#: A rule at a day: within, breached, fired.
+SIGNS: Final = ("·", "○", "●")
+RIGHT: Final = ("teacher_right", "student_right", "both_wrong")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """One day as the database has it."""
+
+    day: Day
+    cycle: Row
+    said: Mapping[str, Row]  #: of each rule
+    right: Row  #: of the disagreements
+
+
+def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
+    """Print the table, and draw the picture."""
+    from modes_picture import draw  # noqa: PLC0415 - matplotlib is an extra, and --help needs none
+
+    watched = _watched(engine, days)
+    names = [rule.name for rule in settings.rules]
+    columns = (
+        Column(title="share", align="right"),
+        Column(title="agreement", align="right"),
+        Column(title="95% interval"),
+        Column(title="KL (nats)", align="right"),
+        Column(title="95% interval"),
+        *(Column(title=name) for name in names),
+        Column(title="disagree", align="right"),
+        *(Column(title=name.replace("_", " "), align="right") for name in RIGHT),
+    )
+    show.listing(columns, [_cells(each, names) for each in watched])
+    show.say(
+        f"\n{SIGNS[1]} on the wrong side, {SIGNS[2]} the rule fires; who is right, of those that disagree."
+    )
+    draw(picture, watched, settings, title)
+
+
+def _watched(engine: Engine, days: Sequence[Day]) -> list[Watched]:
+    with reading(engine) as connection:
+        cycles, outcomes, right = (
+            rows(connection, view, monitor=MONITOR, order_by="window_end")
+            for view in ("cycle_history", "rule_history", "correctness_history")
+        )
+    by_end = {cycle["window_end"]: cycle for cycle in cycles}
+    of_right = {row["cycle_id"]: row for row in right}
+    return [
+        Watched(
+            day=day,
+            cycle=(cycle := by_end[day.slot.window_end]),
+            said={str(row["rule"]): row for row in outcomes if row["cycle_id"] == cycle["cycle_id"]},
+            right=of_right[cycle["cycle_id"]],
+        )
+        for day in days
+    ]
+
+
+def state(outcome: Row) -> int:
+    """The place of its sign in SIGNS."""
+    return 2 if outcome["fired"] else 1 if outcome["breached"] else 0
+
+
+def _cells(each: Watched, rules: Sequence[str]) -> list[show.Cell]:
+    cycle = each.cycle
+    return [
+        f"{each.day.share:.0%}",
+        show.number(cycle["agreement"]),
+        show.interval(cycle, "agreement"),
+        show.number(cycle["kl"]),
+        show.interval(cycle, "kl"),
+        *(SIGNS[state(each.said[rule])] for rule in rules),
+        show.count(each.right["n_disagreements"]),
+        *(show.number(each.right[name], decimals=2) for name in RIGHT),
+    ]

@@ -1,0 +1,66 @@
+"""What each mode of a rule says of a drift that comes slowly, and who is right where the two disagree.
+
+The topics come up that the student was never taught, as in run.py, but slowly, and nothing is ordered.
+"""
+
+from functools import partial
+
+from modes import tell
+from stage import Example, play
+from world import Drift
+
+RULES = """\
+[[rules]]
+name = "three in a row"
+metric = "agreement"
+below = 0.95
+for_cycles = 3
+action = "alert"
+
+[[rules]]
+name = "interval"
+metric = "agreement"
+below = 0.95
+mode = "interval"
+action = "alert"
+
+[[rules]]
+name = "sequential"
+metric = "agreement"
+below = 0.95
+mode = "sequential"
+action = "alert"
+
+[[rules]]
+name = "early warning"
+metric = "agreement"
+below = 0.97
+mode = "sequential"
+action = "alert"
+severity = "warning"
+
+[[rules]]
+name = "KL"
+metric = "kl"
+above = 0.15
+action = "alert"
+
+[[rules]]
+name = "KL, sequential"
+metric = "kl"
+above = 0.05
+mode = "sequential"
+action = "alert"
+severity = "warning"
+"""
+
+EXAMPLE = Example(
+    name="clinc150-watching",
+    strange=lambda corpus: corpus.new_topics,
+    tell=partial(tell, "Topics that the student was never taught, and nothing is done"),
+    drift=Drift(usual_days=2, step=0.02, days_after=0, most_days=18),
+    rules=RULES,
+)
+
+if __name__ == "__main__":
+    play(EXAMPLE, __doc__)
