@@ -31,16 +31,21 @@ def points(
     monitor: str,
     *,
     since: datetime | None = None,
+    after: datetime | None = None,
     until: datetime | None = None,
     details: Details = _NO_DETAILS,
 ) -> tuple[CyclePoint, ...]:
-    """Ended cycles with since <= window_end < until, oldest first, as the rules see them."""
+    """Ended cycles with since <= window_end, after < window_end and window_end < until, oldest first, as the
+    rules see them.
+    """
     chosen: list[ColumnElement[bool]] = [
         cycles.c.monitor == monitor,
         cycles.c.status != CycleStatus.RUNNING,
     ]
     if since is not None:
         chosen.append(cycles.c.window_end >= since)
+    if after is not None:
+        chosen.append(cycles.c.window_end > after)
     if until is not None:
         chosen.append(cycles.c.window_end < until)
     labels = _by_cycle(connection, class_metrics, chosen) if details.labels else {}

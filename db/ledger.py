@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from db import rule_states
 from db.records import Claim, ObjectVersion, Slot
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import UTCDateTime, cycles, objects
@@ -103,12 +104,13 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
     """
     this_slot = (cycles.c.monitor == slot.monitor, cycles.c.window_end == slot.window_end)
     row = connection.execute(select(cycles).where(*this_slot)).one_or_none()
+    if row is not None and row.status not in UNFINISHED:
+        return None
+    rule_states.forget_from(connection, slot.monitor, slot.window_end)
     if row is None:
         new = insert(cycles).values(**asdict(slot), status=CycleStatus.RUNNING, attempt=1, started_at=now)
         cycle_id = connection.execute(new.returning(cycles.c.id)).scalar_one()
         return Claim(cycle_id=cycle_id, slot=slot, attempt=1, started_at=now)
-    if row.status not in UNFINISHED:
-        return None
     attempt = row.attempt + 1
     connection.execute(
         update(cycles)
@@ -127,6 +129,9 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
 
 def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
     """Record slots that were too old to run, so that the ledger has no hole."""
+    slots = tuple(slots)
+    for slot in slots:
+        rule_states.forget_from(connection, slot.monitor, slot.window_end)
     rows = [
         {
             **asdict(slot),
@@ -145,6 +150,7 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
 def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
     """Record slots as skipped whose process died, and which are too old to be run again."""
     for slot in slots:
+        rule_states.forget_from(connection, slot.monitor, slot.window_end)
         connection.execute(
             update(cycles)
             .where(

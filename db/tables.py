@@ -250,6 +250,20 @@ rule_texts = Table(
     comment="The rules that have judged cycles, as they were",
 )
 
+rule_states = Table(
+    "rule_states",
+    metadata,
+    Column("monitor", Text, primary_key=True, comment="The monitor"),
+    Column("rule_version", Text, primary_key=True, comment="SHA-256 of the rule's text (see rule_texts)"),
+    Column(
+        "cycle_id", BigId, ForeignKey("cycles.id"), nullable=False, comment="The cycle after which it is so"
+    ),
+    Column(
+        "state", Text, nullable=False, comment="JSON: streak, evidence and what else the rule looks back at"
+    ),
+    comment="Where each rule stands after the last judged cycle; can be computed from the cycles",
+)
+
 evidence = Table(
     "evidence",
     metadata,
@@ -369,6 +383,7 @@ evaluations = Table(
     Column("low", Float, comment="Lower end of its 95% interval"),
     Column("high", Float, comment="Upper end of its 95% interval"),
     Column("n", Integer, nullable=False, comment="Rows that it was computed from"),
+    Column("spread", Float, comment="How far apart a bound lies by different seeds; 0 if none is drawn"),
     comment="What a job measured on its incumbent and its candidate",
 )
 

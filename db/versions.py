@@ -118,6 +118,7 @@ def add_evaluations(
             "low": _or_null(metric.low),
             "high": _or_null(metric.high),
             "n": metric.n,
+            "spread": metric.spread,
         }
         for evaluation in evaluated
         for metric in evaluation.metrics

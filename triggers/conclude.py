@@ -6,9 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import history, leases, ledger, outbox, queue, results, versions
+from db import history, leases, ledger, outbox, queue, results, rule_states, versions
 from db.records import (
     Claim,
+    CyclePoint,
     CycleResult,
     Job,
     Lease,
@@ -19,6 +20,7 @@ from db.session import writing
 from db.states import CycleStatus, OrderReason, Role
 from triggers import alpha, incidents, rules, verdict
 from triggers.alpha import Order
+from triggers.fold import from_text
 from triggers.incidents import Situation, Transition
 from triggers.message import message
 from triggers.observed import details_for
@@ -70,12 +72,7 @@ def conclude(
     point = point_of(claim, result, evidence.status, policy.rules)
     with writing(engine) as connection:
         leases.guard(connection, lease)
-        pair = (result.teacher_version, result.student_version)
-        is_evaluated = point.status is CycleStatus.EVALUATED
-        before = history.points_of_pair(
-            connection, claim.slot, pair if is_evaluated else None, details=details_for(policy.rules)
-        )
-        outcomes = tuple(rules.evaluate(rule, (*before, point)) for rule in policy.rules)
+        outcomes = _evaluate(connection, claim, point, policy.rules)
         judgement = verdict.judge(evidence, outcomes)
         results.finish(
             connection,
@@ -98,7 +95,7 @@ def conclude(
             outcomes=outcomes,
             order=order,
             firing=outbox.firing(connection, claim.slot.monitor),
-            unevaluated=rules.unevaluated_in_a_row((*before, point)),
+            unevaluated=_unevaluated(connection, claim),
             is_latest=standing.is_latest,
         )
         _apply(connection, claim, situation, job_id, policy, now)
@@ -116,8 +113,6 @@ def conclude_failure(
     with writing(engine) as connection:
         leases.guard(connection, lease)
         ledger.fail(connection, claim, error, now)
-        until = claim.slot.window_end
-        recent = history.newest_points(connection, claim.slot.monitor, rules.BLIND_AFTER, until=until)
         nothing_wanted = alpha.ladder_of((), began_at=None, student_alpha=None, wanted=False, is_latest=True)
         situation = Situation(
             judgement=verdict.failed(error),
@@ -125,10 +120,48 @@ def conclude_failure(
             outcomes=(),
             order=alpha.decide(policy.alpha, nothing_wanted, now),
             firing=outbox.firing(connection, claim.slot.monitor),
-            unevaluated=rules.unevaluated_in_a_row(recent),
+            unevaluated=_unevaluated(connection, claim),
             is_latest=not history.has_later_result(connection, claim.slot),
         )
         _apply(connection, claim, situation, None, policy, now)
+
+
+def _evaluate(
+    connection: Connection, claim: Claim, point: CyclePoint, policy_rules: Sequence[Rule]
+) -> tuple[RuleOutcome, ...]:
+    """What the rules say of the cycle, from where they stood after the last; that they move on is stored."""
+    details = details_for(policy_rules)
+    states = rule_states.read(connection, claim.slot, [rule.version for rule in policy_rules])
+    if states is not None:
+        before = history.points(
+            connection,
+            claim.slot.monitor,
+            after=states.window_end,
+            until=claim.slot.window_end,
+            details=details,
+        )
+    else:
+        is_evaluated = point.status is CycleStatus.EVALUATED
+        pair = (point.teacher_version or "", point.student_version or "") if is_evaluated else None
+        before = history.points_of_pair(connection, claim.slot, pair, details=details)
+    folds = [None if states is None else from_text(states.texts[rule.version]) for rule in policy_rules]
+    found = [
+        rules.resume(rule, fold, (*before, point)) for rule, fold in zip(policy_rules, folds, strict=True)
+    ]
+    rule_states.write(
+        connection,
+        claim,
+        {rule.version: fold.text for rule, (_outcome, fold) in zip(policy_rules, found, strict=True)},
+    )
+    return tuple(outcome for outcome, _fold in found)
+
+
+def _unevaluated(connection: Connection, claim: Claim) -> int:
+    """How many cycles in a row, this one the last, had no verdict; counted as far as it matters."""
+    recent = history.newest_points(
+        connection, claim.slot.monitor, rules.BLIND_AFTER, until=claim.slot.window_end
+    )
+    return rules.unevaluated_in_a_row(recent)
 
 
 def _evidence(result: CycleResult, policy: Policy) -> Evidence:

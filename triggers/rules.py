@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import takewhile
 from operator import attrgetter
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from db.records import CyclePoint, RuleOutcome
 from db.states import CycleStatus, OutcomeReason
+from triggers.fold import Fold, RuleFold
 from triggers.observed import Value, evidence, interval_is_beyond, is_beyond, value_of
 from triggers.sequential import Floats, statistic
 from triggers.settings import Condition, Rule
@@ -19,36 +19,6 @@ from triggers.settings import Condition, Rule
 BLIND_AFTER = 3
 
 _by_window = attrgetter("window_end")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fold:
-    """What one condition remembers from cycle to cycle; a gap is a run of cycles without evidence."""
-
-    value: Value | None = None
-    breached: bool = False
-    statistic: float | None = None
-    streak: int = 0
-    recent: tuple[bool, ...] = ()  #: whether breached, of the evaluated cycles that count
-    is_open: bool = False  #: it held at the last evaluated cycle
-    wins: Floats | None = None
-    gap: int = 0
-    pair: tuple[str | None, str | None] | None = None
-
-    @property
-    def holds(self) -> bool | None:
-        """At this cycle; None without evidence."""
-        return None if self.value is None else self.is_open
-
-
-@dataclass(frozen=True, kw_only=True)
-class _RuleFold:
-    """A rule's conditions and what is made of them."""
-
-    whole: _Fold = _Fold()
-    members: tuple[_Fold, ...] = ()
-    is_firing: bool = False  #: it fired at the last evaluated cycle
-    last_fired: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +37,19 @@ def evaluate(rule: Rule, history: Sequence[CyclePoint]) -> RuleOutcome:
     The answer depends on the arguments alone: asking twice, or after a restart, gives the same. Raises
     ValueError when there is no cycle at all.
     """
+    outcome, _fold = resume(rule, None, history)
+    return outcome
+
+
+def resume(rule: Rule, fold: RuleFold | None, history: Sequence[CyclePoint]) -> tuple[RuleOutcome, RuleFold]:
+    """What `rule` says at the newest cycle of `history`, and what it remembers after it.
+
+    `fold` is what it remembers of all cycles before those of `history`; None: there are none. Errors as for
+    `evaluate`.
+    """
     if not history:
         raise ValueError(f"rule {rule.name!r} cannot be evaluated: the history holds no cycle")
-    *_, newest = replay(rule, history)
+    *_, newest = _folded(rule, fold, history)
     return newest
 
 
@@ -85,17 +65,24 @@ def replay(rule: Rule, history: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
     The streak counts breached evaluated cycles in a row of one (teacher, student) pair. Which pair an
     unevaluated cycle would have had plays no part.
     """
-    conditions, version = _conditions(rule), rule.version
-    fold = _RuleFold(members=(_Fold(),) * len(conditions))
-    for point in sorted(history, key=_by_window):
-        fold = _step(rule, conditions, fold, point)
-        yield _outcome(rule, version, fold, point)
+    for outcome, _fold in _folded(rule, None, history):
+        yield outcome
 
 
 def unevaluated_in_a_row(history: Sequence[CyclePoint]) -> int:
     """How many of the newest cycles in a row, in any order given, were not evaluated; 0 of none."""
     newest_first = sorted(history, key=_by_window, reverse=True)
     return sum(1 for _ in takewhile(lambda point: point.status is not CycleStatus.EVALUATED, newest_first))
+
+
+def _folded(
+    rule: Rule, fold: RuleFold | None, history: Sequence[CyclePoint]
+) -> Iterator[tuple[RuleOutcome, RuleFold]]:
+    conditions, version = _conditions(rule), rule.version
+    fold = fold or RuleFold(members=(Fold(),) * len(conditions))
+    for point in sorted(history, key=_by_window):
+        fold = _step(rule, conditions, fold, point)
+        yield _outcome(rule, version, fold, point), fold
 
 
 def _conditions(rule: Rule) -> tuple[Condition, ...]:
@@ -106,7 +93,7 @@ def _conditions(rule: Rule) -> tuple[Condition, ...]:
     return tuple(each.model_copy(update={"false_alarm_rate": rate}) for each in rule.conditions)
 
 
-def _step(rule: Rule, conditions: Sequence[Condition], before: _RuleFold, point: CyclePoint) -> _RuleFold:
+def _step(rule: Rule, conditions: Sequence[Condition], before: RuleFold, point: CyclePoint) -> RuleFold:
     carried = _of_pair(before.whole, point)
     members = tuple(
         _next(each, fold, _look(each, _of_pair(fold, point), point), point)
@@ -116,7 +103,7 @@ def _step(rule: Rule, conditions: Sequence[Condition], before: _RuleFold, point:
     look = _look_at_group(rule, conditions, carried, members) if is_group else _look(rule, carried, point)
     whole = _next(rule, before.whole, look, point)
     if rule.mode == "sequential" and carried.is_open and not whole.is_open:
-        members = (_Fold(),) * len(members)
+        members = (Fold(),) * len(members)
     if whole.value is None:
         return replace(before, whole=whole, members=members, is_firing=before.is_firing and whole.is_open)
     same_pair = whole.pair == before.whole.pair
@@ -126,7 +113,7 @@ def _step(rule: Rule, conditions: Sequence[Condition], before: _RuleFold, point:
         or last_fired is None
         or point.window_end - last_fired >= rule.cooldown
     )
-    return _RuleFold(
+    return RuleFold(
         whole=whole,
         members=members,
         is_firing=is_firing,
@@ -134,22 +121,22 @@ def _step(rule: Rule, conditions: Sequence[Condition], before: _RuleFold, point:
     )
 
 
-def _of_pair(before: _Fold, point: CyclePoint) -> _Fold:
-    return before if before.pair == _pair(point) else _Fold()
+def _of_pair(before: Fold, point: CyclePoint) -> Fold:
+    return before if before.pair == _pair(point) else Fold()
 
 
 def _pair(point: CyclePoint) -> tuple[str | None, str | None]:
     return point.teacher_version, point.student_version
 
 
-def _next(condition: Condition, before: _Fold, look: _Look | None, point: CyclePoint) -> _Fold:
+def _next(condition: Condition, before: Fold, look: _Look | None, point: CyclePoint) -> Fold:
     if look is None:
         gap = before.gap + 1
         kept = before if gap < BLIND_AFTER else replace(before, streak=0, recent=(), is_open=False)
         return replace(kept, value=None, breached=False, statistic=None, gap=gap)
     carried = _of_pair(before, point)
     recent = (*carried.recent, look.breached)[-condition.window :]
-    return _Fold(
+    return Fold(
         value=look.value,
         breached=look.breached,
         statistic=look.statistic,
@@ -161,7 +148,7 @@ def _next(condition: Condition, before: _Fold, look: _Look | None, point: CycleP
     )
 
 
-def _look(condition: Condition, carried: _Fold, point: CyclePoint) -> _Look | None:
+def _look(condition: Condition, carried: Fold, point: CyclePoint) -> _Look | None:
     value = value_of(condition.metric or "", point)
     if value is None:
         return None
@@ -174,7 +161,7 @@ def _look(condition: Condition, carried: _Fold, point: CyclePoint) -> _Look | No
     return None if breached is None else _Look(value=value, breached=breached)
 
 
-def _look_at_evidence(condition: Condition, carried: _Fold, point: CyclePoint, value: Value) -> _Look | None:
+def _look_at_evidence(condition: Condition, carried: Fold, point: CyclePoint, value: Value) -> _Look | None:
     """After an alarm the value itself decides when it is over; then the evidence starts anew."""
     if carried.is_open:
         return _Look(value=value, breached=is_beyond(condition, value, condition.cleared_at))
@@ -186,7 +173,7 @@ def _look_at_evidence(condition: Condition, carried: _Fold, point: CyclePoint, v
 
 
 def _look_at_group(
-    rule: Rule, conditions: Sequence[Condition], carried: _Fold, members: Sequence[_Fold]
+    rule: Rule, conditions: Sequence[Condition], carried: Fold, members: Sequence[Fold]
 ) -> _Look | None:
     if rule.mode == "sequential":
         return _look_at_joint_evidence(rule, conditions, carried, members)
@@ -198,7 +185,7 @@ def _look_at_group(
 
 
 def _look_at_joint_evidence(
-    rule: Rule, conditions: Sequence[Condition], carried: _Fold, members: Sequence[_Fold]
+    rule: Rule, conditions: Sequence[Condition], carried: Fold, members: Sequence[Fold]
 ) -> _Look | None:
     seen = [
         (condition, each.value)
@@ -217,7 +204,7 @@ def _look_at_joint_evidence(
     return _Look(value=value, breached=found >= math.log(rule.reach), statistic=found)
 
 
-def _outcome(rule: Rule, version: str, fold: _RuleFold, point: CyclePoint) -> RuleOutcome:
+def _outcome(rule: Rule, version: str, fold: RuleFold, point: CyclePoint) -> RuleOutcome:
     whole = fold.whole
     reason = _reason(fold)
     return RuleOutcome(
@@ -243,7 +230,7 @@ def _threshold(rule: Rule) -> float:
     return 1.0 if rule.any else float(len(rule.conditions))
 
 
-def _reason(fold: _RuleFold) -> OutcomeReason:
+def _reason(fold: RuleFold) -> OutcomeReason:
     whole = fold.whole
     if whole.value is None:
         return OutcomeReason.STREAK_EXPIRED if whole.gap >= BLIND_AFTER else OutcomeReason.NOT_EVALUATED

@@ -27,6 +27,7 @@ from db.tables import (
     metadata,
     rejects,
     rule_outcomes,
+    rule_states,
     rule_texts,
     strata,
 )
@@ -509,7 +510,18 @@ def refusing(engine: Engine, verb: str, table: str, *, at_commit: bool = False) 
 def effects(run: Cycles) -> dict[str, int]:
     return {
         table.name: len(stored(run.engine, table))
-        for table in (class_metrics, strata, rejects, rule_outcomes, rule_texts, jobs, incidents, deliveries)
+        for table in (
+            class_metrics,
+            strata,
+            rejects,
+            rule_outcomes,
+            rule_states,
+            rule_states,
+            rule_texts,
+            jobs,
+            incidents,
+            deliveries,
+        )
     }
 
 
@@ -521,6 +533,7 @@ def effects(run: Cycles) -> dict[str, int]:
         ("INSERT", "strata"),
         ("INSERT", "rejects"),
         ("INSERT", "rule_outcomes"),
+        ("INSERT", "rule_states"),
         ("INSERT", "rule_texts"),
         ("INSERT", "jobs"),
         ("INSERT", "incidents"),
@@ -544,6 +557,7 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
         "strata": 1,
         "rejects": 1,
         "rule_outcomes": 2,
+        "rule_states": 2,
         "rule_texts": 2,
         "jobs": 1,
         "incidents": 1,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from db import history, ledger
@@ -18,7 +18,7 @@ from db.ledger import Gap
 from db.records import Archive, Claim, CyclePoint, CycleResult, RuleOutcome, Slot
 from db.session import reading, writing
 from db.states import CycleStatus
-from db.tables import cycles, rule_outcomes
+from db.tables import cycles, rule_outcomes, rule_states
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.factories import (
     HOUR,
@@ -413,12 +413,14 @@ CYCLES = 60
 def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: Engine) -> None:
     """The daemon reads a part of the history, `replay` all of it; both say the same of every cycle.
 
-    The history holds changes of both versions, cycles without evidence, failures, and cycles that were
-    left out and are filled in later, of which is said what was known then.
+    The history holds changes of both versions, cycles without evidence, failures, some of which end well
+    later, and cycles that were left out and are filled in later, or skipped, of which is said what was known
+    then.
     """
     run = Cycles(engine=engine, lease=taken(engine), policy=make_policy(rules=RULES, alerts=()))
     rng = np.random.default_rng(2025)
     late: list[int] = []
+    failed: list[int] = []
     streaks: list[int] = []
     for index in range(CYCLES):
         kind = str(rng.choice(["evaluated", "inconclusive", "failed", "late"], p=[0.7, 0.14, 0.08, 0.08]))
@@ -426,13 +428,39 @@ def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: E
             late.append(index)
         elif kind == "failed":
             run.fail(index)
+            failed += [index] * int(rng.integers(2))
         else:
             said = run.conclude(index, random_result(rng) if kind == "evaluated" else make_empty_result())
             streaks.append(assert_said_as_replayed(engine, index, said))
-        if late and rng.random() < 0.15:
-            filled_in = late.pop()
+        if late and rng.random() < 0.05:
+            with writing(engine) as connection:
+                ledger.skip(connection, [make_slot(late.pop(0))], due_at(index))
+        if (waiting := late or failed) and rng.random() < 0.15:
+            filled_in = waiting.pop()
             assert_said_as_replayed(engine, filled_in, run.conclude(filled_in, random_result(rng)))
     assert max(streaks) >= 5  # else the history says little
+
+
+def test_the_rules_go_on_from_where_they_stood(run: Cycles) -> None:
+    """What is stored of them is used, until a slot before it, or the slot itself, is claimed again."""
+    run.conclude(0, BREACH)
+    run.conclude(2, BREACH)
+    with writing(run.engine) as connection:
+        connection.execute(
+            update(rule_states).values(state=func.replace(rule_states.c.state, '"streak": 2', '"streak": 40'))
+        )
+    assert [outcome.streak for outcome in run.conclude(3, BREACH).outcomes] == [41, 41]
+    assert [outcome.streak for outcome in run.conclude(1, BREACH).outcomes] == [2, 2]
+    assert [outcome.streak for outcome in run.conclude(4, BREACH).outcomes] == [5, 5]
+    assert len(stored(run.engine, rule_states)) == len(DEFAULT_RULES)
+
+
+def test_a_changed_rule_starts_from_the_whole_history(run: Cycles) -> None:
+    """One that has no state yet; the others' are left aside with it."""
+    run.conclude(0, BREACH)
+    run.conclude(1, BREACH)
+    changed = replace(run, policy=make_policy(rules=(*DEFAULT_RULES, RULES[2]), alerts=()))
+    assert [outcome.streak for outcome in changed.conclude(2, BREACH).outcomes] == [3, 3, 3]
 
 
 def random_result(rng: np.random.Generator) -> CycleResult:

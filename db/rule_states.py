@@ -1,0 +1,55 @@
+"""What each rule remembers after the last judged cycle, so that the next one need not read all others."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from db.records import Claim, Slot
+from db.tables import cycles, rule_states
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleStates:
+    """What the rules remember after one cycle."""
+
+    window_end: datetime  #: that cycle's
+    texts: Mapping[str, str]  #: by the rule's version
+
+
+def read(connection: Connection, slot: Slot, versions: Collection[str]) -> RuleStates | None:
+    """What these rules remember after the last cycle that was judged, before the slot; None unless all do."""
+    rows = connection.execute(
+        select(rule_states, cycles.c.window_end)
+        .join(cycles, cycles.c.id == rule_states.c.cycle_id)
+        .where(
+            rule_states.c.monitor == slot.monitor,
+            rule_states.c.rule_version.in_(versions),
+            cycles.c.window_end < slot.window_end,
+        )
+    ).all()
+    texts = {row.rule_version: row.state for row in rows}
+    if not rows or texts.keys() != set(versions):
+        return None
+    return RuleStates(window_end=rows[0].window_end, texts=texts)
+
+
+def write(connection: Connection, claim: Claim, texts: Mapping[str, str]) -> None:
+    """Store what the rules, by their versions, remember after this cycle, in place of what they did."""
+    monitor = claim.slot.monitor
+    connection.execute(delete(rule_states).where(rule_states.c.monitor == monitor))
+    rows = [
+        {"monitor": monitor, "rule_version": version, "cycle_id": claim.cycle_id, "state": text}
+        for version, text in texts.items()
+    ]
+    if rows:
+        connection.execute(insert(rule_states), rows)
+
+
+def forget_from(connection: Connection, monitor: str, window_end: datetime) -> None:
+    """Drop what is remembered after cycles of that window or later: one that they looked back at changes."""
+    later = select(cycles.c.id).where(cycles.c.monitor == monitor, cycles.c.window_end >= window_end)
+    connection.execute(
+        delete(rule_states).where(rule_states.c.monitor == monitor, rule_states.c.cycle_id.in_(later))
+    )
