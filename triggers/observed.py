@@ -93,28 +93,8 @@ def evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Fl
     return None
 
 
-def _all_conditions(rules: Sequence[Rule]) -> Iterator[Condition]:
-    for rule in rules:
-        yield from rule.conditions or (rule,)
-
-
-def _share_evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Floats | None:
-    strata = _strata(point)
-    if not strata:
-        return None
-    level = float(1 - condition.threshold)
-    gains = sequential.share_gains(strata, level)
-    before = sequential.start(gains) if wins is None else wins
-    if len(strata) == 1 and _is_small_part(point):
-        gains = gains + sequential.share_boost(before, strata[0].n, level, condition.reach)
-    return sequential.add(before, gains)
-
-
-def _add(wins: Floats | None, gains: Floats) -> Floats:
-    return sequential.add(sequential.start(gains) if wins is None else wins, gains)
-
-
-def _strata(point: CyclePoint) -> Sequence[Stratum]:
+def strata_of(point: CyclePoint) -> Sequence[Stratum]:
+    """The strata of the cycle's sample that have requests; none where its counts are not known."""
     # in an order of their own, so that the last bits do not depend on where they come from
     there = sorted(
         (each for each in point.strata if each.n), key=lambda each: (each.n_seen, each.n, each.disagreements)
@@ -131,8 +111,30 @@ def _strata(point: CyclePoint) -> Sequence[Stratum]:
     return [Stratum(weight=1.0, n=point.n, errors=point.disagreements)]
 
 
-def _is_small_part(point: CyclePoint) -> bool:
+def is_small_part(point: CyclePoint) -> bool:
+    """The sample may be taken as drawn one by one; so may that of a window of unknown size."""
     return all(_BOOSTED_PART * each.n <= each.n_seen for each in point.strata)
+
+
+def _all_conditions(rules: Sequence[Rule]) -> Iterator[Condition]:
+    for rule in rules:
+        yield from rule.conditions or (rule,)
+
+
+def _share_evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Floats | None:
+    strata = strata_of(point)
+    if not strata:
+        return None
+    level = float(1 - condition.threshold)
+    gains = sequential.share_gains(strata, level)
+    before = sequential.start(gains) if wins is None else wins
+    if len(strata) == 1 and is_small_part(point):
+        gains = gains + sequential.share_boost(before, strata[0].n, level, condition.reach)
+    return sequential.add(before, gains)
+
+
+def _add(wins: Floats | None, gains: Floats) -> Floats:
+    return sequential.add(sequential.start(gains) if wins is None else wins, gains)
 
 
 def _of_label(kind: str, label: str, point: CyclePoint) -> float | None:

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from distill.gates import judge
 from distill.label_metrics import label_metrics
 from distill.settings import GatesSection
+from monitor.intervals import wilson
 from monitor.settings import MetricsSection, Misroute, MonitorSection
+from tests.factories import make_point
+from triggers.expectation import delay, false_alarm
 from triggers.settings import DEFAULT_RULES, METRICS
 
 DOC = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 AGREEMENTS = (0.974, 0.96, 0.955, 0.951)
 DRIFTED = (0.94, 0.93, 0.90)
 SIZES = (500, 1_000, 5_500, 10_000)
-CYCLES = 1_000
 
 
 def table(first_column: str) -> dict[int, list[str]]:
@@ -28,25 +29,6 @@ def table(first_column: str) -> dict[int, list[str]]:
     assert rows is not None
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[1].splitlines()]
     return {int(n.replace(",", "")): rest for n, *rest in cells}
-
-
-def breach_probability(n: int, agreement: float) -> float:
-    """P(more than n / 20 disagreements); exactly n / 20 is a tie at 0.95, and no breach."""
-    return float(binom.sf(n // 20, n, 1 - agreement))
-
-
-def false_alarm(breach: float, in_a_row: int) -> float:
-    """P(a run of that many breaches within CYCLES cycles), by the chain over the streaks."""
-    streaks, fired = np.eye(in_a_row)[0], 0.0
-    for _ in range(CYCLES):
-        fired += streaks[-1] * breach
-        streaks = np.concatenate([[streaks.sum() * (1 - breach)], streaks[:-1] * breach])
-    return fired
-
-
-def mean_delay(breach: float, in_a_row: int) -> float:
-    """Mean number of cycles until the first run of that many breaches."""
-    return sum(breach**-length for length in range(1, in_a_row + 1))
 
 
 def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
@@ -68,9 +50,9 @@ def test_the_defaults_in_the_text_are_those_of_the_settings() -> None:
 
 @pytest.mark.parametrize("n", SIZES)
 def test_the_false_alarms_and_delays_of_r1_are_recomputed_exactly(n: int) -> None:
-    in_a_row = DEFAULT_RULES[0].for_cycles
-    alarms = [f"{false_alarm(breach_probability(n, a), in_a_row):.3g}" for a in AGREEMENTS]
-    delays = [f"{mean_delay(breach_probability(n, a), in_a_row):.2f}" for a in DRIFTED]
+    rule, typical, rng = DEFAULT_RULES[0], make_point(n=n), np.random.default_rng(2025)
+    alarms = [f"{false_alarm(rule, typical, a, wilson):.3g}" for a in AGREEMENTS]
+    delays = [f"{delay(rule, typical, a, wilson, rng).mean:.2f}" for a in DRIFTED]
     assert table("n | false alarm")[n] == [*alarms, *delays]
 
 
@@ -78,11 +60,3 @@ def test_the_false_alarms_and_delays_of_r1_are_recomputed_exactly(n: int) -> Non
 def test_the_distance_of_r2_is_recomputed(n: int) -> None:
     error = 2.5 * 0.083 / math.sqrt(n)
     assert table("n | standard error")[n] == [f"{error:.4f}", f"{(0.15 - 0.083) / error:.1f}"]
-
-
-def test_a_simulation_agrees_with_the_chain() -> None:
-    rng = np.random.default_rng(2025)
-    n, agreement, histories = 1_000, 0.96, 4_000
-    breached = rng.binomial(n, 1 - agreement, size=(histories, CYCLES)) > n // 20
-    fired = (breached[:, 2:] & breached[:, 1:-1] & breached[:, :-2]).any(axis=1).mean()
-    assert fired == pytest.approx(false_alarm(breach_probability(n, agreement), 3), abs=0.02)

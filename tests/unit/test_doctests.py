@@ -12,6 +12,7 @@ MODULES = [
     "monitor.sampling",
     "monitor.intervals",
     "monitor.measure",
+    "triggers.expectation",
     "distill.losses",
     "distill.label_metrics",
 ]
