@@ -55,6 +55,14 @@ for_cycles = 1
 action = "redistill"
 severity = "error"
 
+# [[rules]]
+# name = "evidence"
+# metric = "agreement"
+# below = 0.95
+# mode = "sequential"        # the evidence of all cycles; "interval": all of a cycle's; "point": its estimate
+# false_alarm_rate = 0.05    # in 1,000 cycles, for "sequential"
+# action = "alert"           # `redistill replay` says what a rule would have done, and how often it errs
+
 [redistill]
 train = {train}{train_note}
 test = {test}{test_note}

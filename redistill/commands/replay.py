@@ -1,6 +1,8 @@
-"""`redistill replay`: what rules say, or would have said, of a history."""
+"""`redistill replay`: what rules say, or would have said, of a history; and what they are going to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,11 @@ from rich.text import Text
 from db import history
 from db.records import CyclePoint, RuleOutcome
 from db.states import OutcomeReason
+from monitor.intervals import wilson
 from redistill import show
 from redistill.commands.options import Config, Json, Since, command, config_file, configured, examples
 from redistill.database import reading_from
+from redistill.outlook import Assumption, assume, documents, look_ahead, mode_of, print_outlooks
 from redistill.settings import Settings, load_rules
 from redistill.show import Column
 from redistill.times import moment, utc_now
@@ -26,7 +30,7 @@ _RulesFile = Annotated[
     typer.Option(
         "--rules",
         metavar="FILE",
-        help="Rules to try: a TOML file with [[rules]].",
+        help="A TOML file with the rules to try, written as in the configuration.",
         show_default="those of the configuration",
     ),
 ]
@@ -39,6 +43,28 @@ _HistoryFile = Annotated[
         show_default="those in the database",
     ),
 ]
+_Healthy = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="AGREEMENT",
+        help="At which no rule should fire.",
+        show_default="the median of the cycles that no rule calls breached",
+    ),
+]
+_Drifts = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--drift",
+        min=0,
+        max=1,
+        metavar="AGREEMENT",
+        help="At which a rule should fire; can be given several times.",
+        show_default="0.01, 0.02 and 0.05 below the highest threshold",
+    ),
+]
+_Expect = Annotated[bool, typer.Option("--expect", help="Show only what is ahead, as a table or as JSON.")]
 _COLUMNS = (
     Column(title="window end (UTC)"),
     Column(title="rule"),
@@ -48,6 +74,18 @@ _COLUMNS = (
     Column(title="streak", align="right"),
     Column(title="outcome"),
 )
+_SUMMARY = (
+    Column(title="rule"),
+    Column(title="mode", spare=1),
+    Column(title="condition", spare=2),
+    Column(title="cycles", align="right"),
+    Column(title="judged", align="right"),
+    Column(title="breached", align="right"),
+    Column(title="fired", align="right"),
+    Column(title="alarms", align="right"),
+    Column(title="first at (UTC)"),
+    Column(title="last at (UTC)"),
+)
 _QUIET = (OutcomeReason.WITHIN, OutcomeReason.NOT_EVALUATED)
 
 app = command()
@@ -56,6 +94,7 @@ app = command()
 @app.command(
     epilog=examples(
         "redistill replay --rules stricter.toml --since 30d",
+        "redistill replay --rules stricter.toml --expect --healthy 0.96 --drift 0.945 --drift 0.93",
         "redistill replay --history series.jsonl --json",
     )
 )
@@ -65,21 +104,32 @@ def replay(
     rules_file: _RulesFile = None,
     history_file: _HistoryFile = None,
     since: Since = None,
+    expect: _Expect = False,
+    healthy: _Healthy = None,
+    drifts: _Drifts = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Run rules over past cycles, with the functions that the monitor uses; nothing is written."""
+    """Run rules over past cycles, with the functions that the monitor uses; nothing is written.
+
+    Then say how often the rules on agreement are going to be wrong, and how late, with samples of that size.
+    """
+    if as_json and not expect and (healthy is not None or drifts):
+        raise typer.BadParameter("with --json, --healthy and --drift go with --expect")
     rules = _rules(ctx, config, rules_file, history_file)
-    points = read_history(history_file) if history_file else _stored(configured(ctx, config), rules)
-    start = moment("--since", since, utc_now()) if since else None
-    outcomes = [each for each in _outcomes(rules, points) if start is None or each.window_end >= start]
-    if as_json:
-        for outcome in outcomes:
-            show.print_json(_document(outcome))
-    elif outcomes:
-        _print(rules, outcomes)
-    else:
+    start = moment("--since", since, utc_now()) if since else datetime.min.replace(tzinfo=UTC)
+    points = _read(history_file) if history_file else _stored(configured(ctx, config), rules)
+    outcomes = [each for each in _outcomes(rules, points) if each.window_end >= start]
+    if not outcomes and not as_json:
         show.say("No cycle to run the rules over.")
+        return
+    if not expect:
+        _show(rules, outcomes, as_json=as_json)
+    if expect or not as_json:
+        shown = [point for point in points if point.window_end >= start]
+        breached = {outcome.window_end for outcome in outcomes if outcome.breached}
+        assumed = assume(rules, shown, breached, healthy=healthy, drifts=drifts or ())
+        _show_ahead(rules, assumed, as_json=as_json)
 
 
 def _rules(
@@ -95,8 +145,19 @@ def _rules(
 
 
 def _stored(settings: Settings, rules: Sequence[Rule]) -> tuple[CyclePoint, ...]:
+    details = replace(details_for(rules), strata=True)
     with reading_from(settings) as connection:
-        return history.points(connection, settings.monitor.name, details=details_for(rules))
+        return history.points(connection, settings.monitor.name, details=details)
+
+
+def _read(history_file: Path) -> tuple[CyclePoint, ...]:
+    """The cycles of a file; those with counts have the interval that the monitor gives a uniform sample."""
+    return tuple(
+        replace(point, intervals={"agreement": wilson(point.n - point.disagreements, point.n)})
+        if point.n and point.disagreements is not None and point.agreement is None
+        else point
+        for point in read_history(history_file)
+    )
 
 
 def _outcomes(rules: Sequence[Rule], points: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
@@ -120,12 +181,30 @@ def _document(outcome: RuleOutcome) -> Mapping[str, object]:
     }
 
 
-def _print(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome]) -> None:
+def _show(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome], *, as_json: bool) -> None:
+    if as_json:
+        for outcome in outcomes:
+            show.print_json(_document(outcome))
+        return
     remarkable = [outcome for outcome in outcomes if outcome.reason not in _QUIET]
     if remarkable:
         show.listing(_COLUMNS, [_cells(outcome) for outcome in remarkable])
         show.say("")
-    show.facts([(rule.name, _summary(rule, outcomes)) for rule in rules])
+    show.listing(_SUMMARY, [_summary(rule, outcomes) for rule in rules])
+    show.say("")
+
+
+def _show_ahead(rules: Sequence[Rule], assumed: Assumption | None, *, as_json: bool) -> None:
+    if assumed is None:
+        if not as_json:
+            show.say("Nothing is known ahead: no cycle says how many requests it had.")
+        return
+    outlooks = [look_ahead(rule, assumed) for rule in rules]
+    if not as_json:
+        print_outlooks(outlooks, assumed)
+        return
+    for document in documents(outlooks, assumed):
+        show.print_json(document)
 
 
 def _cells(outcome: RuleOutcome) -> list[show.Cell]:
@@ -140,14 +219,29 @@ def _cells(outcome: RuleOutcome) -> list[show.Cell]:
     ]
 
 
-def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> str:
+def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
     own = [outcome for outcome in outcomes if outcome.rule == rule.name]
     fired = [outcome.window_end for outcome in own if outcome.fired]
-    return (
-        f"{_wanted(rule)}: of {len(own)} cycles "
-        f"{sum(outcome.value is not None for outcome in own)} evaluated, "
-        f"{sum(outcome.breached for outcome in own)} breached, {len(fired)} fired"
-        + (f", first at {show.time(min(fired))}" if fired else "")
+    return [
+        rule.name,
+        mode_of(rule),
+        _wanted(rule),
+        show.count(len(own)),
+        show.count(sum(outcome.value is not None for outcome in own)),
+        show.count(sum(outcome.breached for outcome in own)),
+        Text(show.count(len(fired)), style=show.BAD if fired else ""),
+        show.count(_alarms(own)),
+        show.time(min(fired, default=None)),
+        show.time(max(fired, default=None)),
+    ]
+
+
+def _alarms(outcomes: Sequence[RuleOutcome]) -> int:
+    """How often the rule began to fire; a cycle without evidence does not end it."""
+    told = [outcome for outcome in outcomes if outcome.reason is not OutcomeReason.NOT_EVALUATED]
+    return sum(
+        now.fired and (before is None or not before.fired)
+        for before, now in zip([None, *told], told, strict=False)
     )
 
 

@@ -1,5 +1,6 @@
 """`redistill status`: the present state in one screen."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,9 +118,12 @@ def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
 
 def _rule(outcome: Row, rule: Rule | None) -> Text:
     value = show.number(outcome["value"])
-    wanted = f" of {rule.for_cycles}" if rule else ""
-    line = f"{outcome['reason']}: {value} against {show.decimal(outcome['threshold'])}, streak "
-    line += f"{outcome['streak']}{wanted}"
+    line = f"{outcome['reason']}: {value} against {show.decimal(outcome['threshold'])}, "
+    if rule and outcome["statistic"] is not None:
+        needed = show.number(math.log(rule.reach), decimals=2)
+        line += f"log of the evidence {show.number(outcome['statistic'], decimals=2)} of {needed}"
+    else:
+        line += f"streak {outcome['streak']}" + (f" of {rule.for_cycles}" if rule else "")
     return Text(line, style=show.BAD if outcome["breached"] else "")
 
 

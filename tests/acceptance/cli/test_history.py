@@ -1,8 +1,10 @@
-"""What has happened, and what stands: `history`, `status` and `replay`."""
+"""What has happened, and what stands: `history` and `status`."""
 
 import csv
 import io
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from sqlalchemy import Engine
 
 from db.session import reading
 from db.views import VIEWS, rows
-from tests.cycles import Cycles
+from redistill.settings import load
+from tests.cycles import Cycles, make_policy
 from tests.factories import START, make_measurement, make_result, make_slot
-from tests.project import run, said
+from tests.project import run, write_config
 
 DRIFTED = make_measurement(disagreements=385, kl=0.12)
 FAR = make_measurement(disagreements=385, kl=0.21)
@@ -107,6 +110,23 @@ def test_the_status_shows_the_streaks_against_what_the_rules_ask_for(cycles: Cyc
     assert "student-1, alpha 0.7" in shown
 
 
+def test_the_status_shows_how_far_the_evidence_is(cycles: Cycles, project: Path, models: Path) -> None:
+    """Its logarithm and what it needs; after the alarm only the value counts."""
+    evidence = '[[rules]]\nname = "evidence"\nmetric = "agreement"\nbelow = 0.95\nmode = "sequential"\n'
+    rules = load(write_config(project, models, evidence)).rules
+    watched = replace(cycles, policy=make_policy(rules=rules))
+    watched.conclude(0, make_result(measurement=make_measurement(disagreements=330)))
+    shown = run("status").stdout
+    with reading(cycles.engine) as connection:
+        (stored,) = rows(connection, "rule_history", order_by="cycle_id")
+    said_of_it = f"within: 0.9400 against 0.95, log of the evidence {stored['statistic']:.2f} of 9.90"
+    assert 0 < stored["statistic"] < math.log(20_000)
+    assert said_of_it in shown
+    for index in (1, 2):
+        watched.conclude(index, make_result(measurement=DRIFTED))
+    assert "fired: 0.9300 against 0.95, streak 2 of 1" in run("status").stdout
+
+
 def test_the_status_shows_the_open_job_and_the_incident(cycles: Cycles) -> None:
     cycles.promote(now=START)
     cycles.conclude(0, make_result(measurement=FAR))
@@ -130,95 +150,3 @@ def test_the_status_in_json_has_all_parts(cycles: Cycles) -> None:
     assert state["student"]["version"] == "student-1"
     assert state["next_slot"]["window_start"] == "2026-11-24T11:00:00Z"
     assert state["next_due_at"] == "2026-11-24T12:10:00Z"
-
-
-CONTRACT = "window_end rule metric value threshold breached streak statistic fired reason"
-
-
-def series(folder: Path, *disagreements: int) -> Path:
-    path = folder / "series.jsonl"
-    lines = (
-        {"window_end": f"2026-11-24T{10 + hour}:00:00Z", "n": 5500, "disagreements": k, "kl": 0.083}
-        for hour, k in enumerate(disagreements)
-    )
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def replayed(*arguments: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in run("replay", *arguments, "--json").stdout.splitlines()]
-
-
-def test_a_replay_prints_an_object_a_cycle_and_rule_as_the_contract_says(project: Path) -> None:
-    outcomes = replayed("--history", str(series(project, 143, 385)))
-    assert all(list(outcome) == CONTRACT.split() for outcome in outcomes)
-    assert [(outcome["window_end"], outcome["rule"]) for outcome in outcomes] == [
-        ("2026-11-24T10:00:00Z", "low-agreement"),
-        ("2026-11-24T10:00:00Z", "high-kl"),
-        ("2026-11-24T11:00:00Z", "low-agreement"),
-        ("2026-11-24T11:00:00Z", "high-kl"),
-    ]
-    assert outcomes[2]["breached"] is True
-    assert outcomes[2]["value"] == 0.93
-
-
-def test_a_replay_of_the_database_says_what_the_cycles_said(cycles: Cycles, engine: Engine) -> None:
-    for index in range(4):
-        cycles.conclude(index, make_result(measurement=DRIFTED))
-    with reading(engine) as connection:
-        stored = rows(connection, "rule_history", order_by="cycle_id")
-    said_then = {(row["cycle_id"], row["rule"]): (row["streak"], row["reason"]) for row in stored}
-    said_now = {
-        (index // 2 + 1, outcome["rule"]): (outcome["streak"], outcome["reason"])
-        for index, outcome in enumerate(replayed())
-    }
-    assert said_now == said_then
-
-
-def test_since_hides_earlier_cycles_but_their_streaks_count(project: Path) -> None:
-    path = series(project, 385, 385, 385)
-    outcomes = replayed("--history", str(path), "--since", "2026-11-24T12:00:00Z")
-    assert [(outcome["rule"], outcome["streak"], outcome["fired"]) for outcome in outcomes] == [
-        ("low-agreement", 3, True),
-        ("high-kl", 0, False),
-    ]
-
-
-def test_other_rules_can_be_tried(project: Path) -> None:
-    rules = project / "stricter.toml"
-    rules.write_text('[[rules]]\nname = "strict"\nmetric = "agreement"\nbelow = 0.98\n')
-    shown = run("replay", "--history", str(series(project, 143, 55)), "--rules", str(rules)).stdout
-    assert "strict  agreement  0.9740" in shown
-    assert "of 2 cycles 2 evaluated, 1 breached, 1 fired, first at 2026-11-24 10:00" in shown
-
-
-def test_without_a_configuration_a_file_is_replayed_with_the_rules_of_the_design(empty: Path) -> None:
-    result = run("replay", "--history", str(series(empty, 385, 385, 385)))
-    assert "There is no redistill.toml: the default rules are run." in result.stderr
-    assert "3 breached, 1 fired, first at 2026-11-24 12:00" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "[rules]: missing"),
-        ("rules = []", "[rules]: expected a list of at least 1, not []"),
-        ('[[rule]]\nname = "a"', "unknown section 'rule'; did you mean 'rules'?"),
-        ('[[rules]]\nname = "a"\nmetric = "kl"', "needs exactly one of 'below' and 'above'"),
-    ],
-    ids=["empty", "no rule", "a wrong name", "no bound"],
-)
-def test_a_bad_file_of_rules_is_refused(text: str, message: str, project: Path) -> None:
-    rules = project / "rules.toml"
-    rules.write_text(text)
-    result = run("replay", "--history", str(series(project, 143)), "--rules", str(rules))
-    assert result.exit_code == 2
-    assert message in said(result)
-
-
-def test_a_bad_line_of_a_series_is_named(project: Path) -> None:
-    path = project / "series.jsonl"
-    path.write_text('{"window_end": "2026-11-24T10:00:00Z", "n": 10, "disagreements": 11}\n')
-    result = run("replay", "--history", str(path))
-    assert result.exit_code == 1
-    assert "line 1: field 'disagreements'" in said(result)

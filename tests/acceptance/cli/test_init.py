@@ -59,6 +59,18 @@ def test_the_defaults_that_it_writes_are_the_defaults(empty: Path) -> None:
     assert "# not found" in text
 
 
+def test_the_rule_that_it_only_mentions_is_one(empty: Path) -> None:
+    """Its comment marks taken away, it stands beside the two."""
+    run("init")
+    path = empty / "redistill.toml"
+    before, mark, after = path.read_text().partition("# [[rules]]\n")
+    rule, end, rest = after.partition("\n\n")
+    path.write_text(
+        before + mark.removeprefix("# ") + rule.replace("\n# ", "\n").removeprefix("# ") + end + rest
+    )
+    assert [(each.mode, each.action) for each in load(path).rules][2:] == [("sequential", "alert")]
+
+
 def test_it_names_what_it_finds_by_paths_below_the_file(whole: Path) -> None:
     result = run("init")
     assert "not found" not in result.stdout
