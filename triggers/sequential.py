@@ -18,7 +18,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 from scipy.stats import binom
 
 #: Rates of error that are bet on, as multiples of the level's; a rate of 1 or more is left out.
@@ -44,7 +43,7 @@ class Stratum:
 
 def statistic(wins: Floats) -> Floats:
     """The log of what all bets have won in the mean; an alarm is due from log(reach) on."""
-    return np.asarray(logsumexp(wins, axis=-1) - np.log(wins.shape[-1]))
+    return np.asarray(np.logaddexp.reduce(wins, axis=-1) - np.log(wins.shape[-1]))
 
 
 def share_gains(strata: Sequence[Stratum], level: float) -> Floats:
