@@ -14,6 +14,7 @@ from db.states import (
     IncidentState,
     JobDecision,
     JobStatus,
+    LabelOutcome,
     OutcomeReason,
     RejectReason,
     Role,
@@ -106,6 +107,31 @@ class Serving:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutcomeTally:
+    """The labelled requests about which the same one is right."""
+
+    outcome: LabelOutcome
+    n: int
+    weight: float  #: the sum of what they stand for
+    squares: float  #: the sum of the squares of that
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correctness:
+    """Who is right, of the requests whose true label is known; each counts as what it stands for."""
+
+    n_labelled: int
+    n_disagreements: int  #: of them with different top-1 labels
+    n_out_of_scope: int  #: of the disagreements, those whose true label the models do not know
+    teacher_right: Interval  #: shares of the disagreements; the three add up to 1
+    student_right: Interval
+    both_wrong: Interval  #: those out of scope among them
+    teacher_accuracy: Interval  #: shares of all labelled requests
+    student_accuracy: Interval
+    tallies: tuple[OutcomeTally, ...]  #: what all of it was computed from; one for each outcome, in order
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What one sample says about the distance between teacher and student, in the whole window."""
 
@@ -124,6 +150,7 @@ class Measurement:
     kl_values: tuple[float, ...] = ()  #: of each request; not stored
     weights: tuple[float, ...] = ()  #: how much of the window each stands for; 1 in the mean
     serving: Serving | None = None  #: None where recorded answers are not used
+    correctness: Correctness | None = None  #: None where the log has no true labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +248,7 @@ class NewJob:
     alpha_from: Decimal
     alpha_to: Decimal
     temperature: float
+    evidence: str | None = None  #: JSON: what true labels say (see triggers/label_evidence.py); None: none
 
 
 @dataclass(frozen=True, kw_only=True)

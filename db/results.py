@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from db import labels
 from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome, Serving
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, evidence, objects, rejects, rule_outcomes, rule_texts, strata
@@ -75,6 +76,8 @@ def finish(
     ]
     if by_stratum:
         connection.execute(insert(strata), by_stratum)
+    if measurement and measurement.correctness:
+        labels.set_correctness(connection, claim.cycle_id, measurement.correctness)
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)

@@ -45,6 +45,25 @@ class OutcomeReason(StrEnum):
     STREAK_EXPIRED = "streak_expired"  #: the third or later such cycle in a row; the streak is 0
 
 
+class LabelOutcome(StrEnum):
+    """Who is right about a request whose true label is known."""
+
+    BOTH_RIGHT = "both_right"  #: they agree, on the true label
+    SAME_ERROR = "same_error"  #: they agree, on another label
+    TEACHER_RIGHT = "teacher_right"  #: they disagree, and the teacher gives the true label
+    STUDENT_RIGHT = "student_right"  #: they disagree, and the student gives the true label
+    BOTH_WRONG = "both_wrong"  #: they disagree, and neither gives the true label
+    OUT_OF_SCOPE = "out_of_scope"  #: they disagree, and the true label is none of the models' labels
+
+
+class LabelFinding(StrEnum):
+    """What true labels say about lowering alpha, which is less weight on the teacher."""
+
+    CAN_HELP = "can_help"  #: where the two disagree, labels correct the student more often than not
+    TEACHER_AT_FAULT = "teacher_at_fault"  #: the student is right more often than the teacher
+    UNDECIDED = "undecided"  #: too few labelled disagreements to tell
+
+
 class RejectReason(StrEnum):
     """Why a traffic record could not be used."""
 

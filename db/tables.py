@@ -224,6 +224,56 @@ erasures = Table(
     comment="Requests taken out of a cycle's archive by `redistill archive erase`; its numbers stay",
 )
 
+labels = Table(
+    "labels",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("request_hash", Text, primary_key=True, comment="SHA-256 of the request's id"),
+    Column("label", Text, comment="The true label; NULL: it is none of the models' labels"),
+    Column("teacher_label", Text, nullable=False, comment="The teacher's top-1 label"),
+    Column("student_label", Text, nullable=False, comment="The student's top-1 label"),
+    Column("weight", Float, nullable=False, comment="How much it counts in the cycle, 1 in the mean"),
+    Column("imported_at", UTCDateTime, nullable=False, comment="UTC; when that label came"),
+    comment="True labels of sampled requests that `redistill labels import` brought; those that the request "
+    "log had are in the archive",
+)
+
+correctness = Table(
+    "correctness",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("n_labelled", Integer, nullable=False, comment="Scored requests whose true label is known"),
+    Column("n_disagreements", Integer, nullable=False, comment="Of them with different top-1 labels"),
+    Column(
+        "n_out_of_scope",
+        Integer,
+        nullable=False,
+        comment="Of these whose true label is none of the models' labels; both are wrong about them",
+    ),
+    Column("teacher_right", Float, comment="Share in [0, 1] of the disagreements; NULL without any"),
+    Column("teacher_right_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("teacher_right_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column("student_right", Float, comment="Share in [0, 1] of the disagreements; NULL without any"),
+    Column("student_right_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("student_right_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column("both_wrong", Float, comment="Share in [0, 1] of the disagreements; NULL without any"),
+    Column("both_wrong_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("both_wrong_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column("teacher_accuracy", Float, comment="Share in [0, 1] of all labelled requests; NULL without any"),
+    Column("teacher_accuracy_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("teacher_accuracy_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column("student_accuracy", Float, comment="Share in [0, 1] of all labelled requests; NULL without any"),
+    Column("student_accuracy_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("student_accuracy_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column(
+        "tallies",
+        Text,
+        nullable=False,
+        comment="JSON: count, weight and squared weight of each outcome, of which all was computed",
+    ),
+    comment="Who is right in a cycle, of the requests whose true label is known, the log's and imported ones",
+)
+
 rule_outcomes = Table(
     "rule_outcomes",
     metadata,
@@ -306,6 +356,9 @@ jobs = Table(
     _version("candidate_version", "The student that it made"),
     Column("decision", Text, comment="promoted, held or rejected"),
     Column("decision_reason", Text, comment="Why, in one line, with the numbers"),
+    Column(
+        "evidence", Text, comment="JSON: what true labels said when it was ordered; NULL: there were none"
+    ),
     comment="Orders for a re-distillation: the queue and its history",
 )
 Index(

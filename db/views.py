@@ -17,7 +17,8 @@ VIEWS: Final[Mapping[str, str]] = {
     "rule_history": "monitor cycle_id window_end rule metric value threshold breached streak fired reason "
     "statistic rule_version",
     "job_history": "job_id monitor cycle_id rule reason alpha_from alpha_to temperature soft_labels status "
-    "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at",
+    "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at "
+    "evidence",
     "incident_history": "incident_id monitor kind severity state opened_at acknowledged_at resolved_at "
     "cycle_id job_id deliveries_ok deliveries_pending deliveries_dead",
     "model_history": "version role parent_version job_id alpha temperature accuracy accuracy_low "
@@ -26,6 +27,10 @@ VIEWS: Final[Mapping[str, str]] = {
     "strata_history": "monitor cycle_id window_end student_label n_seen n n_disagreements weight",
     "serving_history": "monitor cycle_id window_end n_recorded n_rescored serving_skew serving_skew_low "
     "serving_skew_high",
+    "correctness_history": "monitor cycle_id window_end n_labelled n_disagreements n_out_of_scope "
+    "teacher_right teacher_right_low teacher_right_high student_right student_right_low student_right_high "
+    "both_wrong both_wrong_low both_wrong_high teacher_accuracy teacher_accuracy_low teacher_accuracy_high "
+    "student_accuracy student_accuracy_low student_accuracy_high",
     "reject_history": "monitor cycle_id reason n example_object",
 }
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from db.records import Interval, Metric
-from monitor.intervals import NOTHING, bootstrap_mean, percentile_interval, wilson
+from monitor.intervals import bootstrap_mean, percentile_interval, wilson
+from triggers.wilson import NOTHING
 
 Floats = NDArray[np.float64]
 

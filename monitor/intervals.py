@@ -13,17 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, bdtrik, ndtri
+from scipy.special import bdtr, bdtrik
 
 from db.errors import RedistillError
 from db.records import Interval
 from monitor.strata import Strata
+from triggers.wilson import NOTHING, one_tail, score_interval
 
 #: From counts of resamples, (resamples, cells), to the statistic of each, (resamples,).
 Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
-#: Of nothing to estimate from.
-NOTHING = Interval(estimate=math.nan, low=math.nan, high=math.nan)
 _LATTICE = 2**14  #: points; for more than as many values it grows with √n, which keeps its step fine
 _LATTICE_SPAN = 20.0  #: standard deviations of the sum; the mass outside, below 1e-7, is misplaced
 _FEW = 40  #: of either kind a bootstrap interval of their share covers it in less than 94%
@@ -32,10 +31,6 @@ _BLOCK = 2**22  #: numbers drawn at a time
 
 class CountError(RedistillError):
     """{successes} of {n} is not a count of successes: give 0 <= successes <= n."""
-
-
-class ConfidenceError(RedistillError):
-    """The confidence of an interval must lie between 0 and 1, not {confidence!r}."""
 
 
 class SampleValuesError(RedistillError):
@@ -60,33 +55,6 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
     return score_interval(successes / n if n else math.nan, n, confidence=confidence)
 
 
-def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """`wilson` for a share that was estimated as well as by a uniform sample of n, not always a whole one.
-
-    For a stratified sample n is `Strata.n_effective`.
-
-    Raises:
-        ConfidenceError: not 0 < confidence < 1.
-
-    Example:
-        >>> share = score_interval(0.95, 812.5)
-        >>> (share.estimate, round(share.low, 4), round(share.high, 4))
-        (0.95, 0.9328, 0.963)
-    """
-    tail = _tail(confidence)
-    if n == 0:
-        return NOTHING
-    z = -float(ndtri(tail))
-    centre = share + z * z / (2 * n)
-    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    shrink = 1 + z * z / n
-    return Interval(
-        estimate=share,
-        low=(centre - reach) / shrink if share > 0 else 0.0,
-        high=(centre + reach) / shrink if share < 1 else 1.0,
-    )
-
-
 def binomial_bootstrap(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
     """Bootstrap interval of a share, exactly: resampled counts follow Binomial(n, successes / n).
 
@@ -99,7 +67,7 @@ def binomial_bootstrap(successes: int, n: int, *, confidence: float = 0.95) -> I
         (0.974, 0.9696, 0.9782)
     """
     _check_count(successes, n)
-    tail = _tail(confidence)
+    tail = one_tail(confidence)
     if min(successes, n - successes) < _FEW:
         return wilson(successes, n, confidence=confidence)
     share = successes / n
@@ -132,7 +100,7 @@ def bootstrap_mean(values: ArrayLike, *, strata: Strata | None = None, confidenc
         (0.0835, 0.0813, 0.0857)
     """
     sample = _checked_values(values)
-    tail = _tail(confidence)
+    tail = one_tail(confidence)
     if sample.size == 0:
         return NOTHING
     groups = [sample] if strata is None else _weighted(sample, strata)
@@ -180,7 +148,7 @@ def multinomial_bootstrap(
         >>> (share.estimate, round(share.low, 3), round(share.high, 3))
         (0.905, 0.887, 0.923)
     """
-    _tail(confidence)
+    one_tail(confidence)
     counts = np.asarray(cells, dtype=np.int64)
     if counts.sum() == 0:
         return (NOTHING,) * len(statistics)
@@ -201,7 +169,7 @@ def percentile_interval(estimate: float, resampled: ArrayLike, *, confidence: fl
         >>> percentile_interval(4, range(9), confidence=0.5)
         Interval(estimate=4, low=2.0, high=6.0)
     """
-    tail = _tail(confidence)
+    tail = one_tail(confidence)
     low, high = np.quantile(np.asarray(resampled), [tail, 1 - tail])
     return Interval(estimate=estimate, low=float(low), high=float(high))
 
@@ -209,12 +177,6 @@ def percentile_interval(estimate: float, resampled: ArrayLike, *, confidence: fl
 def _check_count(successes: int, n: int) -> None:
     if not 0 <= successes <= n:
         raise CountError(successes=successes, n=n)
-
-
-def _tail(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ConfidenceError(confidence=confidence)
-    return (1 - confidence) / 2
 
 
 def _checked_values(values: ArrayLike) -> NDArray[np.float64]:

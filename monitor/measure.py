@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from db.errors import RedistillError
 from db.records import LabelMeasurement, Measurement
 from monitor.divergence import js_divergence, kl_divergence, top1_agreement
-from monitor.intervals import bootstrap_mean, score_interval
+from monitor.intervals import bootstrap_mean
 from monitor.strata import Strata, effective
+from triggers.wilson import score_interval
 
 
 class LabelNamesError(RedistillError):

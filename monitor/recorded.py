@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Serving
-from monitor.intervals import score_interval
 from monitor.sources.request import Request
 from monitor.strata import Strata
+from triggers.wilson import score_interval
 
 #: From texts to the student's logits (n, labels).
 Score = Callable[[Sequence[str]], NDArray[np.float32]]

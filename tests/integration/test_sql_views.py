@@ -39,7 +39,7 @@ CONTRACT = {
     "job_history": (
         "job_id, monitor, cycle_id, rule, reason, alpha_from, alpha_to, temperature, soft_labels, status, "
         "attempt, enqueued_at, started_at, finished_at, candidate_version, decision, decision_reason, "
-        "promoted_at"
+        "promoted_at, evidence"
     ),
     "incident_history": (
         "incident_id, monitor, kind, severity, state, opened_at, acknowledged_at, resolved_at, cycle_id, "
@@ -54,6 +54,14 @@ CONTRACT = {
     "serving_history": (
         "monitor, cycle_id, window_end, n_recorded, n_rescored, serving_skew, serving_skew_low, "
         "serving_skew_high"
+    ),
+    "correctness_history": (
+        "monitor, cycle_id, window_end, n_labelled, n_disagreements, n_out_of_scope, "
+        "teacher_right, teacher_right_low, teacher_right_high, "
+        "student_right, student_right_low, student_right_high, "
+        "both_wrong, both_wrong_low, both_wrong_high, "
+        "teacher_accuracy, teacher_accuracy_low, teacher_accuracy_high, "
+        "student_accuracy, student_accuracy_low, student_accuracy_high"
     ),
     "reject_history": "monitor, cycle_id, reason, n, example_object",
 }

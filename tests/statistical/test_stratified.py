@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.intervals import bootstrap_mean, score_interval
+from monitor.intervals import bootstrap_mean
 from monitor.sampling import BottomK
 from monitor.strata import Strata
+from triggers.wilson import score_interval
 
 _SAMPLES = 2_000
 _REQUESTS, _SAMPLE, _FLOOR = 20_000, 1_000, 150

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from db.labels import SHARES
 from distill.gates import judge
 from distill.label_metrics import label_metrics
 from distill.settings import GatesSection
@@ -37,7 +38,7 @@ def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
     panel = label_metrics(logits, labels, ["faq", "promotion"], settings)
     of_models = {metric.name.partition(":")[0] for metric in panel}
     gates = {outcome.gate for outcome in judge(GatesSection(), [])}
-    assert set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE)) == {*METRICS, *of_models, *gates}
+    assert set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE)) == {*METRICS, *of_models, *gates, *SHARES}
 
 
 def test_the_defaults_in_the_text_are_those_of_the_settings() -> None:

@@ -13,6 +13,9 @@ MODULES = [
     "monitor.intervals",
     "monitor.measure",
     "triggers.expectation",
+    "triggers.wilson",
+    "triggers.correctness",
+    "triggers.label_evidence",
     "distill.losses",
     "distill.label_metrics",
 ]

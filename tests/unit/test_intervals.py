@@ -13,7 +13,6 @@ from scipy import stats
 
 from db.records import Interval
 from monitor.intervals import (
-    ConfidenceError,
     CountError,
     SampleValuesError,
     binomial_bootstrap,
@@ -21,6 +20,7 @@ from monitor.intervals import (
     multinomial_bootstrap,
     wilson,
 )
+from triggers.wilson import ConfidenceError
 
 COUNTS = st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 CONFIDENCES = st.floats(0.5, 0.999)

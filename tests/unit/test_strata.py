@@ -6,8 +6,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from monitor.intervals import SampleValuesError, bootstrap_mean, score_interval, wilson
+from monitor.intervals import SampleValuesError, bootstrap_mean, wilson
 from monitor.strata import Strata, StrataError
+from triggers.wilson import score_interval
 
 
 def test_a_uniform_sample_is_one_stratum() -> None:

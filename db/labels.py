@@ -1,0 +1,187 @@
+"""True labels of sampled requests, and who is right by them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+
+from db.records import Correctness, Interval, OutcomeTally
+from db.states import CycleStatus, LabelOutcome
+from db.tables import correctness, cycles, labels
+
+#: What is told of who is right, each with its interval.
+SHARES = ("teacher_right", "student_right", "both_wrong", "teacher_accuracy", "student_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledCycle:
+    """An ended cycle whose sample was archived; the file may be gone."""
+
+    cycle_id: int
+    window_end: datetime
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateLabel:
+    """The true label of a sampled request, and what the two answered."""
+
+    request_hash: str  #: of its id (see `request_hash`)
+    label: str | None  #: None: it is none of the models' labels
+    teacher_label: str
+    student_label: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleCorrectness:
+    """Who is right in one cycle."""
+
+    cycle_id: int
+    window_end: datetime
+    teacher_version: str
+    student_version: str
+    correctness: Correctness
+
+
+def request_hash(request_id: str) -> str:
+    """By what a request is known in SQL: the SHA-256 of its id."""
+    return hashlib.sha256(request_id.encode(errors="surrogatepass")).hexdigest()
+
+
+def sampled(connection: Connection, monitor: str) -> Sequence[SampledCycle]:
+    """The ended cycles of the monitor whose samples were archived, newest first."""
+    rows = connection.execute(
+        select(cycles.c.id, cycles.c.window_end, cycles.c.archive, cycles.c.archive_sha256)
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.status.in_((CycleStatus.EVALUATED, CycleStatus.INCONCLUSIVE)),
+            cycles.c.archive.is_not(None),
+        )
+        .order_by(cycles.c.window_end.desc())
+    )
+    return [
+        SampledCycle(cycle_id=row.id, window_end=row.window_end, uri=row.archive, sha256=row.archive_sha256)
+        for row in rows
+    ]
+
+
+def is_unchanged(connection: Connection, cycle: SampledCycle) -> bool:
+    """Whether the cycle's archive is still the one that was read; so it stays until the transaction ends."""
+    query = select(cycles.c.archive_sha256).where(cycles.c.id == cycle.cycle_id).with_for_update()
+    return connection.scalar(query) == cycle.sha256
+
+
+def of_cycle(connection: Connection, cycle_id: int) -> Mapping[str, str | None]:
+    """The labels that were imported for a cycle, by the hash of the request."""
+    query = select(labels.c.request_hash, labels.c.label).where(labels.c.cycle_id == cycle_id)
+    return {row.request_hash: row.label for row in connection.execute(query)}
+
+
+def put(connection: Connection, cycle_id: int, late: Sequence[LateLabel], now: datetime) -> None:
+    """Store labels, in place of earlier ones of the same requests."""
+    if not late:
+        return
+    earlier = (labels.c.cycle_id == cycle_id, labels.c.request_hash == bindparam("earlier"))
+    connection.execute(delete(labels).where(*earlier), [{"earlier": each.request_hash} for each in late])
+    rows = [{"cycle_id": cycle_id, "imported_at": now, **asdict(each)} for each in late]
+    connection.execute(insert(labels), rows)
+
+
+def forget(connection: Connection, monitor: str, request_hashes: Collection[str]) -> int:
+    """Delete the labels of these requests in all cycles of the monitor; returns how many there were."""
+    own = select(cycles.c.id).where(cycles.c.monitor == monitor)
+    return sum(
+        connection.execute(
+            delete(labels).where(labels.c.cycle_id.in_(own), labels.c.request_hash == each)
+        ).rowcount
+        for each in request_hashes
+    )
+
+
+def set_correctness(connection: Connection, cycle_id: int, found: Correctness) -> None:
+    """Store who is right in a cycle, in place of what was known before."""
+    connection.execute(delete(correctness).where(correctness.c.cycle_id == cycle_id))
+    connection.execute(
+        insert(correctness).values(
+            cycle_id=cycle_id,
+            n_labelled=found.n_labelled,
+            n_disagreements=found.n_disagreements,
+            n_out_of_scope=found.n_out_of_scope,
+            tallies=json.dumps({each.outcome: (each.n, each.weight, each.squares) for each in found.tallies}),
+            **_bounds(found),
+        )
+    )
+
+
+def correctness_of(
+    connection: Connection,
+    monitor: str,
+    *,
+    until: datetime | None = None,
+    pair: tuple[str, str] | None = None,
+    newest: int | None = None,
+) -> tuple[CycleCorrectness, ...]:
+    """Who is right in the cycles that have labels, newest first.
+
+    Of windows that ended at `until` or before, of one (teacher, student) version pair, and no more than
+    `newest`, where these are given.
+    """
+    query = (
+        select(correctness, cycles.c.window_end, cycles.c.teacher_version, cycles.c.student_version)
+        .join(cycles, cycles.c.id == correctness.c.cycle_id)
+        .where(cycles.c.monitor == monitor)
+        .order_by(cycles.c.window_end.desc())
+        .limit(newest)
+    )
+    if until is not None:
+        query = query.where(cycles.c.window_end <= until)
+    if pair is not None:
+        query = query.where(cycles.c.teacher_version == pair[0], cycles.c.student_version == pair[1])
+    return tuple(
+        CycleCorrectness(
+            cycle_id=row.cycle_id,
+            window_end=row.window_end,
+            teacher_version=row.teacher_version,
+            student_version=row.student_version,
+            correctness=_correctness(row),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _bounds(found: Correctness) -> dict[str, float | None]:
+    """Three columns a share; NULL where it is NaN, which PostgreSQL would keep."""
+    columns: dict[str, float | None] = {}
+    for name in SHARES:
+        share: Interval = getattr(found, name)
+        for end, value in (("", share.estimate), ("_low", share.low), ("_high", share.high)):
+            columns[name + end] = None if math.isnan(value) else value
+    return columns
+
+
+def _correctness(row: Row[tuple[object, ...]]) -> Correctness:
+    return Correctness(
+        n_labelled=row.n_labelled,
+        n_disagreements=row.n_disagreements,
+        n_out_of_scope=row.n_out_of_scope,
+        tallies=tuple(_tallies(json.loads(row.tallies))),
+        **{name: _interval(row, name) for name in SHARES},
+    )
+
+
+def _tallies(stored: Mapping[str, tuple[int, float, float]]) -> Iterable[OutcomeTally]:
+    for outcome in LabelOutcome:
+        n, weight, squares = stored[outcome]
+        yield OutcomeTally(outcome=outcome, n=n, weight=weight, squares=squares)
+
+
+def _interval(row: Row[tuple[object, ...]], name: str) -> Interval:
+    estimate, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
+    bounds = (math.nan if each is None else each for each in (estimate, low, high))
+    return Interval(**dict(zip(("estimate", "low", "high"), bounds, strict=True)))

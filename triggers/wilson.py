@@ -1,0 +1,60 @@
+"""The interval of a share: how far it would move with another sample.
+
+Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+"""
+
+import math
+
+from scipy.special import ndtri
+
+from db.errors import RedistillError
+from db.records import Interval
+
+#: Of nothing to estimate from.
+NOTHING = Interval(estimate=math.nan, low=math.nan, high=math.nan)
+
+
+class ConfidenceError(RedistillError):
+    """The confidence of an interval must lie between 0 and 1, not {confidence!r}."""
+
+
+def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Interval:
+    """Of a share that was estimated as well as by a uniform sample of n, not always a whole one.
+
+    It lies in [0, 1] and never has length 0; all is NaN for n = 0. For a stratified sample n is
+    `Strata.n_effective`.
+
+    Raises:
+        ConfidenceError: not 0 < confidence < 1.
+
+    Example:
+        >>> share = score_interval(0.95, 812.5)
+        >>> (share.estimate, round(share.low, 4), round(share.high, 4))
+        (0.95, 0.9328, 0.963)
+    """
+    z = -float(ndtri(one_tail(confidence)))
+    if n == 0:
+        return NOTHING
+    centre = share + z * z / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    shrink = 1 + z * z / n
+    return Interval(
+        estimate=share,
+        low=(centre - reach) / shrink if share > 0 else 0.0,
+        high=(centre + reach) / shrink if share < 1 else 1.0,
+    )
+
+
+def one_tail(confidence: float) -> float:
+    """What lies on either side of an interval: (1 - confidence) / 2.
+
+    Raises:
+        ConfidenceError: not 0 < confidence < 1.
+
+    Example:
+        >>> one_tail(0.5)
+        0.25
+    """
+    if not 0 < confidence < 1:
+        raise ConfidenceError(confidence=confidence)
+    return (1 - confidence) / 2
