@@ -14,11 +14,12 @@ from db.records import Archive, Claim, CycleResult, Measurement, Slot
 from monitor.archive import files
 from monitor.archive.known import known_logits
 from monitor.archive.sample import ScoredSample
+from monitor.labels.truth import correctness_of
 from monitor.measure import measure
 from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
 from monitor.recorded import Served, served_logits
-from monitor.redaction import redactor
+from monitor.redaction import Redact, redactor
 from monitor.scoring import Scorer, ScoringError
 from monitor.settings import MonitorSection, StudentSection, Traffic
 from monitor.sources.kinds import open_source
@@ -161,13 +162,25 @@ class CycleMeasurer:
             temperature=self.temperature,
             strata=sample.strata,
         )
-        return replace(measured, serving=sample.served.skew(sample.strata) if sample.served else None)
+        return replace(
+            measured,
+            serving=sample.served.skew(sample.strata) if sample.served else None,
+            correctness=correctness_of(sample, late={}),
+        )
 
     def _archive(self, sample: ScoredSample) -> Archive:
         redact = redactor(self.monitor)
-        requests = tuple(each._replace(text=redact(each.text)) for each in sample.requests)
+        requests = tuple(
+            each._replace(text=redact(each.text), label=_kept_label(each.label, sample.labels, redact))
+            for each in sample.requests
+        )
         redacted = tuple(one.text != other.text for one, other in zip(requests, sample.requests, strict=True))
         written = files.write(self.monitor.archive, replace(sample, requests=requests, redacted=redacted))
         oldest = sample.slot.window_end - timedelta(days=self.monitor.archive_days)
         files.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
         return written
+
+
+def _kept_label(label: str | None, known: Sequence[str], redact: Redact) -> str | None:
+    """A label that the models do not know may be any text."""
+    return label if label is None or label in known else redact(label)

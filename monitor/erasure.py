@@ -13,7 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import erasures, leases
+from db import erasures, labels, leases
 from db.erasures import ArchivedCycle, Erasure
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
@@ -45,12 +45,13 @@ class Erased:
 
     n_requests: int
     n_archives: int
+    n_labels: int  #: true labels of them that were imported
 
 
 def erase(
     engine: Engine, monitor: str, request_ids: Collection[str], now: datetime, progress: Progress
 ) -> Erased:
-    """Take the requests of those ids out of every archive of the monitor.
+    """Take the requests of those ids out of every archive of the monitor, and their labels out of SQL.
 
     The numbers of their cycles stay, and so do models that were trained with them. Archives that have
     expired are passed over.
@@ -97,9 +98,12 @@ class _Eraser:
             except ArchiveReadError as error:
                 unread.append(error)
             progress(number, len(archived))
+        # in the end: an import that read an archive before may have brought one until its cycle was done
+        with self._writing() as connection:
+            n_labels = labels.forget(connection, monitor, set(map(labels.request_hash, request_ids)))
         if unread:
             raise ErasureIncompleteError(n=len(unread), first=unread[0]) from unread[0]
-        return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out))
+        return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out), n_labels=n_labels)
 
     def _erase_in(
         self, cycle: ArchivedCycle, unfinished: Sequence[Erasure], request_ids: frozenset[str]

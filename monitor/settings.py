@@ -18,6 +18,7 @@ _CAPTURE_NAMES = {
     "text": "input.inputs || input.text || input[0]",
     "student_label": "output.label || output[0].label",
     "student_logits": "output.logits || output[0].logits",
+    "label": None,
 }
 
 
@@ -93,13 +94,31 @@ class TrafficSection(Section):
     text: FieldName = "text"
     student_label: FieldName = "student_label"
     student_logits: FieldName = "student_logits"
+    label: FieldName | None = "label"  #: the true label, where it is known; None: the log has none
     key: str = "redistill"
     max_text_chars: Annotated[int, Field(ge=1)] = 10_000
 
+    @model_validator(mode="before")
+    @classmethod
+    def _an_answer_is_no_true_label(cls, given: object) -> object:
+        if isinstance(given, dict) and "label" not in given and "label" in given.values():
+            return {**given, "label": None}
+        return given
+
+    @model_validator(mode="after")
+    def _two_labels(self) -> Self:
+        if self.label is not None and self.label == self.student_label:
+            raise ValueError(
+                f"'label' and 'student_label' are both {self.label!r}; 'label' is the true one, which the "
+                "student did not give"
+            )
+        return self
+
     @property
-    def names(self) -> tuple[str, str, str, str, str]:
-        """Where a record's id, time, text, student label and student logits are."""
-        return (self.id, self.time, self.text, self.student_label, self.student_logits)
+    def names(self) -> tuple[str, ...]:
+        """Where a record's id, time, text, student label, student logits and, if anywhere, true label are."""
+        names = (self.id, self.time, self.text, self.student_label, self.student_logits)
+        return names if self.label is None else (*names, self.label)
 
 
 class ObjectsSection(TrafficSection):

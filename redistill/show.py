@@ -101,6 +101,11 @@ def count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "-"
 
 
+def counted(n: int, what: str) -> str:
+    """'1 request', '1,024 requests'."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def decimal(value: object) -> str:
     """A number without needless zeros: 0.6, 3; '-' for none."""
     return f"{float(value):g}" if isinstance(value, int | float | Decimal) else "-"

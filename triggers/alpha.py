@@ -8,6 +8,7 @@ from itertools import takewhile
 
 from db.records import Job
 from db.states import JobDecision, JobStatus, OrderReason
+from triggers.label_evidence import LabelEvidence
 from triggers.settings import AlphaPolicy
 
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
@@ -49,6 +50,7 @@ class Order:
     alpha_from: Decimal
     alpha_to: Decimal
     detail: str
+    evidence: LabelEvidence | None = None  #: what true labels say about it, if they do and it was wanted
 
     @property
     def is_exhausted(self) -> bool:

@@ -1,12 +1,12 @@
 """The decision of a cycle and all its effects, as one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import history, leases, ledger, outbox, queue, results, rule_states, versions
+from db import history, labels, leases, ledger, outbox, queue, results, rule_states, versions
 from db.records import (
     Claim,
     CyclePoint,
@@ -22,6 +22,7 @@ from triggers import alpha, incidents, rules, verdict
 from triggers.alpha import Order
 from triggers.fold import from_text
 from triggers.incidents import Situation, Transition
+from triggers.label_evidence import label_evidence
 from triggers.message import message
 from triggers.observed import details_for
 from triggers.point import point_of
@@ -87,7 +88,7 @@ def conclude(
         results.add_evidence(connection, claim, point.gains)
         results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
         standing = _standing(connection, claim, result)
-        order = _order(result, outcomes, standing, policy, now)
+        order = _backed(connection, claim, result, _order(result, outcomes, standing, policy, now))
         job_id = _enqueue(connection, claim, result, outcomes, order, policy, now)
         situation = Situation(
             judgement=judgement,
@@ -207,6 +208,19 @@ def _order(
     return alpha.decide(policy.alpha, ladder, now)
 
 
+def _backed(connection: Connection, claim: Claim, result: CycleResult, order: Order) -> Order:
+    """The order with what the labels of its version pair say so far, where one was wanted."""
+    if order.reason is OrderReason.NOT_WANTED:
+        return order
+    found = labels.correctness_of(
+        connection,
+        claim.slot.monitor,
+        until=claim.slot.window_end,
+        pair=(result.teacher_version, result.student_version),
+    )
+    return replace(order, evidence=label_evidence([each.correctness for each in found]))
+
+
 def _ordering_rule(outcomes: Sequence[RuleOutcome], policy: Policy) -> RuleOutcome | None:
     ordering = {rule.name for rule in policy.rules if rule.action == "redistill"}
     return next((outcome for outcome in outcomes if outcome.fired and outcome.rule in ordering), None)
@@ -234,6 +248,7 @@ def _enqueue(
         alpha_from=order.alpha_from,
         alpha_to=order.alpha_to,
         temperature=policy.alpha.temperature,
+        evidence=order.evidence.text if order.evidence else None,
     )
     return queue.enqueue(connection, job, now)
 

@@ -39,6 +39,7 @@ def message(
             "job_id": job_id,
             "alpha_from": str(order.alpha_from),
             "alpha_to": str(order.alpha_to),
+            "evidence": order.evidence.says if order.evidence else None,
         },
     }
     return orjson.dumps(document, option=orjson.OPT_UTC_Z).decode()

@@ -69,7 +69,7 @@ def packed(sample: ScoredSample) -> bytes:
 def parsed(content: bytes) -> ScoredSample:
     """The sample of a file's bytes; the logits are the same to the last bit.
 
-    Of the requests, id, time and text are kept.
+    Of the requests, id, time, text and true label are kept.
 
     Raises:
         NotASampleError: damaged, or of another schema.
@@ -122,6 +122,7 @@ def _lines(sample: ScoredSample) -> Iterator[bytes]:
             "student_logits": np.ascontiguousarray(student),
             **({} if sample.served is None else _served(sample.labels, sample.served, index)),
             **({} if sample.redacted is None else {"redacted": sample.redacted[index]}),
+            **({} if request.label is None else {"label": request.label}),
         }
         yield orjson.dumps(row, option=_JSON)
 
@@ -155,7 +156,13 @@ def _parse(content: bytes) -> ScoredSample:
         student_version=header["student_version"],
         temperature=header["temperature"],
         requests=tuple(
-            Request(id=row["id"], time=datetime.fromisoformat(row["time"]), text=row["text"]) for row in rows
+            Request(
+                id=row["id"],
+                time=datetime.fromisoformat(row["time"]),
+                text=row["text"],
+                label=row.get("label"),
+            )
+            for row in rows
         ),
         strata=Strata(
             sizes=tuple(each["n_seen"] for each in strata),

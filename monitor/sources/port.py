@@ -103,4 +103,5 @@ def window_sample(
 
 
 def _tie_break(request: Request) -> tuple[object, ...]:
-    return (request.time, request.text, request.student_label or "", request.student_logits or ())
+    answer = (request.student_label or "", request.student_logits or ())
+    return (request.time, request.text, *answer, request.label or "")

@@ -11,14 +11,14 @@ from jmespath.exceptions import JMESPathError
 from db.states import RejectReason
 from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
 from monitor.sources import capture
-from monitor.sources.request import Refusal, Request, parse_time
+from monitor.sources.request import Refusal, Request, parse_time, true_label
 from monitor.sources.schema import LARGEST_LOGIT, Row, RowDecoder
 
 _BOM = b"\xef\xbb\xbf"
 _NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: what some writers put where JSON has no word
 _NUMBERS = frozenset({int, float})  #: the types; a bool is not among them
 
-#: The values of a row for id, time, text, student_label and student_logits.
+#: The values of a row for id, time, text, student_label, student_logits and, if it has a name, label.
 _Values = Callable[[dict[str, object]], Iterable[object]]
 
 
@@ -90,7 +90,7 @@ class RecordParser:
             row = capture.unwrap(row)
             if isinstance(row, Refusal):
                 return row
-        raw_id, raw_time, text, label, logits = self._values(row)
+        raw_id, raw_time, text, label, logits, *true = self._values(row)
         request_id = str(raw_id) if type(raw_id) is int else raw_id
         time = parse_time(raw_time)
         if not (isinstance(request_id, str) and request_id):
@@ -106,6 +106,7 @@ class RecordParser:
             text=cast("str", text),
             student_label=cast("str | None", label),
             student_logits=None if logits is None else tuple(cast("list[float]", logits)),
+            label=true_label(true[0]) if true else None,
         )
 
     def _refuse_text(self, text: object) -> RejectReason | None:

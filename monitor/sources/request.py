@@ -15,7 +15,7 @@ def _from_text(value: str) -> datetime:
 
 
 class Request(NamedTuple):
-    """A usable record: what a user asked, when, and, if logged, what the student answered.
+    """A usable record: what a user asked, when, and, if logged, what the student answered and what is true.
 
     A named tuple, since one is made per line, and a frozen dataclass takes four times as long.
     """
@@ -25,6 +25,7 @@ class Request(NamedTuple):
     text: str
     student_label: str | None = None
     student_logits: tuple[float, ...] | None = None
+    label: str | None = None  #: the true one, which the models need not know
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,11 @@ class Refusal:
 
     reason: RejectReason
     time: datetime | None = None
+
+
+def true_label(value: object) -> str | None:
+    """The true label of a record; None where it is not a string, or blank: then it has none."""
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def parse_time(value: object) -> datetime | None:

@@ -140,7 +140,7 @@ class TableSource:
         return values
 
     def _columns(self, connection: Connection) -> Columns:
-        """By name: those of id, time and text, and of the student's answer where there are such."""
+        """By name: those of id, time and text, and of the answer and the true label where there are such."""
         schema, _, name = self._section.table.rpartition(".")
         try:
             table = Table(name, MetaData(schema=schema or None), autoload_with=connection)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from monitor.sources.request import Request
+from monitor.sources.request import Request, true_label
 
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
 _FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: of times that exist in every time zone
@@ -23,6 +23,7 @@ class Row(msgspec.Struct, gc=False):
     text: str
     student_label: str | None = None
     student_logits: list[float] | None = None
+    label: Any = None
 
     def as_request(self) -> Request:
         """With the id as text and the time in UTC."""
@@ -32,6 +33,7 @@ class Row(msgspec.Struct, gc=False):
             text=self.text,
             student_label=self.student_label,
             student_logits=None if self.student_logits is None else tuple(self.student_logits),
+            label=true_label(self.label),
         )
 
 
@@ -39,7 +41,7 @@ class RowDecoder:
     """Decodes what is certainly usable; of the rest another has to say what is wrong with it.
 
     Args:
-        names: the plain names of id, time, text, student label and student logits.
+        names: the plain names of id, time, text, student label, student logits and, if any, true label.
         labels: see `RecordParser`.
         max_text_chars: the longest text that is taken.
     """
@@ -70,10 +72,11 @@ def _fields(
         "text": Annotated[str, Meta(min_length=1, max_length=max_text_chars)],
         "student_label": _label(labels) | None,
         "student_logits": _logits(labels) | None,
+        "label": Any,
     }
     fields = []
-    for name, (key, kind) in zip(names, kinds.items(), strict=True):
-        default = None if key.startswith("student") else msgspec.NODEFAULT
+    for name, (key, kind) in zip(names, kinds.items(), strict=False):  # the last one may have no name
+        default = msgspec.NODEFAULT if key in {"id", "time", "text"} else None
         fields.append((key, kind, msgspec.field(name=name, default=default)))
     return fields
 

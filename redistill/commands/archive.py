@@ -39,12 +39,12 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
         )
     if as_json:
         show.print_json(asdict(erased))
-    elif erased.n_requests:
-        requests, archives = _count(erased.n_requests, "request"), _count(erased.n_archives, "archive")
-        show.say(f"Taken out: {requests}, of {archives}.")
+    elif erased.n_requests or erased.n_labels:
+        requests, archives = (
+            show.counted(erased.n_requests, "request"),
+            show.counted(erased.n_archives, "archive"),
+        )
+        and_labels = f", and {show.counted(erased.n_labels, 'label')}" if erased.n_labels else ""
+        show.say(f"Taken out: {requests}, of {archives}{and_labels}.")
     else:
         show.say(f"No archive holds any of them; they are kept for {settings.monitor.archive_days} days.")
-
-
-def _count(n: int, what: str) -> str:
-    return f"{show.count(n)} {what}{'' if n == 1 else 's'}"

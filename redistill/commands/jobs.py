@@ -1,5 +1,6 @@
 """`redistill jobs`: the orders for a re-distillation."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -68,7 +69,8 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
         evidence = evidence_of_job(connection, job_id)
     if as_json:
         found = {"gates": evidence.gates, "evaluations": evidence.evaluations}
-        show.print_json({**job, **found, "payload": payload})
+        labels = json.loads(str(job["evidence"])) if job["evidence"] else None
+        show.print_json({**job, "evidence": labels, **found, "payload": payload})
         return
     show.facts(_facts(job))
     print_evidence(evidence)
@@ -152,11 +154,19 @@ def _facts(job: Row) -> list[tuple[str, show.Cell]]:
         ("ordered by", f"{show.word(job['rule'])}, cycle {show.word(job['cycle_id'])}: {job['reason']}"),
         ("alpha", f"{alphas(job)} (temperature {show.decimal(job['temperature'])})"),
         ("attempt", show.word(job["attempt"])),
+        ("labels", _labels(job)),
         ("enqueued", show.time(job["enqueued_at"])),
         ("started", show.time(job["started_at"])),
         ("finished", show.time(job["finished_at"])),
         *((name, str(value)) for name, value in optional if value),
     ]
+
+
+def _labels(job: Row) -> str:
+    """What true labels said about the job when it was ordered."""
+    if job["evidence"] is None:
+        return "none spoke for or against it; `redistill labels import FILE` brings some for the next job"
+    return str(json.loads(str(job["evidence"]))["says"])
 
 
 def _status(job: Row) -> Text:

@@ -9,8 +9,8 @@ import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import ledger, outbox, queue, versions
-from db.records import Incident, Job, ModelVersion, Slot
+from db import labels, ledger, outbox, queue, versions
+from db.records import Correctness, Incident, Job, ModelVersion, Slot
 from db.states import Role
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
@@ -20,9 +20,13 @@ from redistill.commands.options import Config, Json, command, configured, exampl
 from redistill.database import reading_from
 from redistill.show import Row
 from redistill.times import length, relative, utc_now
+from triggers.correctness import pooled
+from triggers.label_evidence import percent
 from triggers.settings import Rule
 
 app = command()
+
+_LABELLED_CYCLES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class State:
     teacher: ModelVersion | None
     student: ModelVersion | None
     student_since: datetime | None
+    n_labelled_cycles: int  #: the newest that have true labels, at most 24
+    correctness: Correctness  #: who is right in all of these
     next_slot: Slot
     next_due_at: datetime
 
@@ -56,6 +62,7 @@ def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
 def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:
     """The state in one view of the database."""
     cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
+    labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name), now)
     return State(
         monitor=monitor.name,
@@ -66,6 +73,8 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
         student=versions.current(connection, monitor.name, Role.STUDENT),
         student_since=versions.current_since(connection, monitor.name, Role.STUDENT),
+        n_labelled_cycles=len(labelled),
+        correctness=pooled(each.correctness for each in labelled),
         next_slot=next_slot,
         next_due_at=next_slot.window_end + monitor.lateness,
     )
@@ -96,6 +105,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     for outcome in state.rules:
         name = str(outcome["rule"])
         yield f"rule {name}", _rule(outcome, configured_rules.get(name))
+    yield "who is right", _who_is_right(state)
     yield "open job", _job(state.open_job, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
@@ -125,6 +135,20 @@ def _rule(outcome: Row, rule: Rule | None) -> Text:
     else:
         line += f"streak {outcome['streak']}" + (f" of {rule.for_cycles}" if rule else "")
     return Text(line, style=show.BAD if outcome["breached"] else "")
+
+
+def _who_is_right(state: State) -> str:
+    found = state.correctness
+    if not state.n_labelled_cycles:
+        return "not known; `redistill labels import FILE` brings true labels"
+    of_cycles = f"({show.counted(state.n_labelled_cycles, 'cycle')} with labels)"
+    if not found.n_disagreements:
+        return f"the two agree on all {show.counted(found.n_labelled, 'labelled request')} {of_cycles}"
+    return (
+        f"of {show.counted(found.n_disagreements, 'labelled disagreement')} {of_cycles}: "
+        f"teacher {percent(found.teacher_right)}, student {percent(found.student_right)}, "
+        f"both wrong {percent(found.both_wrong)}"
+    )
 
 
 def _job(job: Job, now: datetime) -> str:

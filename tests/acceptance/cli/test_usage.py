@@ -14,8 +14,9 @@ from redistill.cli import COMMANDS
 from tests.project import ROOT, run, said, start
 
 SUBCOMMANDS = (
-    *((name,) for name in COMMANDS if name not in {"archive", "db", "jobs", "models"}),
+    *((name,) for name in COMMANDS if name not in {"archive", "db", "jobs", "labels", "models"}),
     ("archive", "erase"),
+    ("labels", "import"),
     *(("db", name) for name in ("upgrade", "check")),
     *(("jobs", name) for name in ("list", "show", "cancel")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),
@@ -38,7 +39,7 @@ def test_every_command_has_a_help_with_an_example(command: tuple[str, ...]) -> N
 
 
 @pytest.mark.usefixtures("empty")
-@pytest.mark.parametrize("name", ["db", "jobs", "models"])
+@pytest.mark.parametrize("name", ["db", "jobs", "labels", "models"])
 def test_a_group_of_commands_says_the_same_as_the_help_above_it(name: str) -> None:
     assert COMMANDS[name] in run(name, "--help").stdout
 

@@ -1,0 +1,176 @@
+"""Joins labels that came later with the sampled requests, by request id, cycle by cycle.
+
+One transaction a cycle, of ended cycles only: no write of the daemon's is in its way, and a process that dies
+leaves whole cycles behind.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from db import labels
+from db.errors import RedistillError
+from db.labels import SampledCycle
+from db.session import reading, writing
+from monitor.archive import files
+from monitor.archive.places import ArchiveReadError, Places
+from monitor.archive.sample import ScoredSample
+from monitor.labels.files import GivenLabel, Malformed
+from monitor.labels.given import GivenLabels, kept_on_disk
+from monitor.labels.truth import Late, correctness_of, hashes, late_labels
+
+#: Hears how many of how many samples were looked at.
+Progress = Callable[[int, int], None]
+
+
+class NothingLabelledError(RedistillError):
+    """None of the {n_read} rows gives a label to a request; the first, line {line}, has {problem}: name the
+    fields with --id and --label.
+    """
+
+
+class NothingJoinedError(RedistillError):
+    """None of the {n} requests is in a sample that can be read; {n_unread} of the samples cannot, the first
+    because: {first}
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What became of the labels of a file."""
+
+    n_read: int  #: rows
+    n_malformed: int
+    first_malformed: Malformed | None
+    n_requests: int  #: that the file gives a label
+    n_joined: int  #: of them in a sample
+    n_changed: int  #: labels that were not known so before
+    n_unknown: int  #: labels of sampled requests that the models do not know
+    first_unknown: str | None
+    n_cycles: int  #: whose numbers were computed anew
+    n_unread: int  #: samples that could not be read
+    first_unread: str | None
+
+    @property
+    def n_unsampled(self) -> int:
+        """Requests that are in no sample."""
+        return self.n_requests - self.n_joined
+
+
+def import_labels(
+    engine: Engine,
+    monitor: str,
+    rows: Iterable[GivenLabel | Malformed],
+    *,
+    kept: timedelta,
+    now: datetime,
+    progress: Progress,
+) -> Imported:
+    """Store the labels of sampled requests, and who is right by them, in the monitor's cycles.
+
+    Samples are read from the newest to the oldest that is kept, each once, until all requests are found. A
+    label takes the place of one that the log or an earlier import gave. The same file twice changes nothing.
+
+    Raises:
+        NothingLabelledError: no row gives a label, though there are rows.
+        NothingJoinedError: no request was found, and not all samples could be read.
+    """
+    read = _Rows(rows)
+    with kept_on_disk(read) as given:
+        if read.first_malformed and not given.n_requests:
+            first = read.first_malformed
+            raise NothingLabelledError(n_read=read.n, line=first.line, problem=first.problem)
+        join = _Join(engine=engine, given=given, now=now)
+        join.all_of(_within(_sampled(engine, monitor), kept), progress)
+        if join.unread and not given.n_joined:
+            raise NothingJoinedError(n=given.n_requests, n_unread=len(join.unread), first=join.unread[0])
+        return Imported(
+            n_read=read.n,
+            n_malformed=read.n_malformed,
+            first_malformed=read.first_malformed,
+            n_requests=given.n_requests,
+            n_joined=given.n_joined,
+            n_changed=join.n_changed,
+            n_unknown=len(join.unknown),
+            first_unknown=join.unknown[0] if join.unknown else None,
+            n_cycles=join.n_cycles,
+            n_unread=len(join.unread),
+            first_unread=str(join.unread[0]) if join.unread else None,
+        )
+
+
+class _Rows:
+    """The good rows, and what was counted of the others on the way."""
+
+    def __init__(self, rows: Iterable[GivenLabel | Malformed]) -> None:
+        self.n = 0
+        self.n_malformed = 0
+        self.first_malformed: Malformed | None = None
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[GivenLabel]:
+        for row in self._rows:
+            self.n += 1
+            if isinstance(row, GivenLabel):
+                yield row
+            else:
+                self.n_malformed += 1
+                self.first_malformed = self.first_malformed or row
+
+
+@dataclass(kw_only=True)
+class _Join:
+    engine: Engine
+    given: GivenLabels
+    now: datetime
+    n_changed: int = 0
+    unknown: list[str] = field(default_factory=list)
+    n_cycles: int = 0
+    unread: list[ArchiveReadError] = field(default_factory=list)
+
+    def all_of(self, cycles: list[SampledCycle], progress: Progress) -> None:
+        places = Places()
+        for number, cycle in enumerate(cycles, start=1):
+            if self.given.n_joined == self.given.n_requests:
+                break
+            try:
+                content = files.content_of(cycle.uri, places)
+                self._join(cycle, files.sample_in(content, cycle.uri, sha256=cycle.sha256))
+            except ArchiveReadError as error:
+                self.unread.append(error)
+            progress(number, len(cycles))
+
+    def _join(self, cycle: SampledCycle, sample: ScoredSample) -> None:
+        found = self.given.of(hashes(sample))
+        if not found:
+            return
+        known = set(sample.labels)
+        self._write(cycle, sample, {key: label if label in known else None for key, label in found.items()})
+        self.given.note_joined(found)
+        self.unknown += [label for label in found.values() if label not in known]
+
+    def _write(self, cycle: SampledCycle, sample: ScoredSample, late: Late) -> None:
+        with writing(self.engine) as connection:
+            if not labels.is_unchanged(connection, cycle):
+                raise ArchiveReadError(path=cycle.uri, problem="it was changed meanwhile; import once more")
+            before = labels.of_cycle(connection, cycle.cycle_id)
+            changed = {key for key, label in late.items() if key not in before or before[key] != label}
+            if not changed:
+                return
+            labels.put(connection, cycle.cycle_id, late_labels(sample, late, changed), self.now)
+            if correctness := correctness_of(sample, {**before, **late}):
+                labels.set_correctness(connection, cycle.cycle_id, correctness)
+        self.n_changed += len(changed)
+        self.n_cycles += 1
+
+
+def _sampled(engine: Engine, monitor: str) -> list[SampledCycle]:
+    with reading(engine) as connection:
+        return list(labels.sampled(connection, monitor))
+
+
+def _within(cycles: list[SampledCycle], kept: timedelta) -> list[SampledCycle]:
+    """Those whose archives a later cycle has not deleted as too old."""
+    return [each for each in cycles if each.window_end >= cycles[0].window_end - kept]

@@ -1,0 +1,60 @@
+"""Who is right about the requests of a sample whose true labels are known."""
+
+from collections.abc import Collection, Mapping
+
+from db.labels import LateLabel, request_hash
+from db.records import Correctness
+from monitor.archive.sample import ScoredSample
+from triggers.correctness import OUT_OF_SCOPE, split
+
+#: Labels that came after the cycle, by the hashes of their requests; None: one that the models do not know.
+Late = Mapping[str, str | None]
+
+
+def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
+    """By the labels that the log had, and in place of these the late ones; None where there is neither."""
+    number = {label: index for index, label in enumerate(sample.labels)}
+    true = {
+        row: OUT_OF_SCOPE if label is None else number.get(label, OUT_OF_SCOPE)
+        for row, label in _known(sample, late).items()
+    }
+    if not true:
+        return None
+    rows = list(true)
+    return split(
+        list(true.values()),
+        sample.teacher_logits[rows].argmax(axis=1),
+        sample.student_logits[rows].argmax(axis=1),
+        sample.strata.weights[rows],
+    )
+
+
+def late_labels(sample: ScoredSample, late: Late, wanted: Collection[str]) -> list[LateLabel]:
+    """The late labels of the requests of the wanted hashes, as they are stored."""
+    weights = sample.strata.weights
+    return [
+        LateLabel(
+            request_hash=known_as,
+            label=late[known_as],
+            teacher_label=sample.labels[int(sample.teacher_logits[row].argmax())],
+            student_label=sample.labels[int(sample.student_logits[row].argmax())],
+            weight=float(weights[row]),
+        )
+        for row, known_as in enumerate(hashes(sample))
+        if known_as in wanted
+    ]
+
+
+def hashes(sample: ScoredSample) -> list[str]:
+    """By what its requests are known in SQL, in their order."""
+    return [request_hash(request.id) for request in sample.requests]
+
+
+def _known(sample: ScoredSample, late: Late) -> dict[int, str | None]:
+    """The true label of each row that has one."""
+    known: dict[int, str | None] = {
+        row: request.label for row, request in enumerate(sample.requests) if request.label is not None
+    }
+    if late:
+        known |= {row: late[each] for row, each in enumerate(hashes(sample)) if each in late}
+    return known
