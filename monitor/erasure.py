@@ -45,7 +45,7 @@ class Erased:
 
     n_requests: int
     n_archives: int
-    n_labels: int  #: true labels of them that were imported
+    n_labels: int = 0  #: true labels of them that were imported
 
 
 def erase(

@@ -153,11 +153,16 @@ def _aligned(line: str) -> str:
 
 
 def _fields(names: FieldNames | None) -> str:
-    """The names that differ from the usual ones, a line each."""
+    """The names that differ from the usual ones, and that of the true label, a line each."""
     if names is None:
         return ""
     pairs = ((key, getattr(names, key)) for key in ("id", "time", "text", "student_label", "student_logits"))
-    return "".join(f"{key} = {_quoted(name)}\n" for key, name in pairs if name not in {None, key})
+    lines = [f"{key} = {_quoted(name)}\n" for key, name in pairs if name not in {None, key}]
+    if names.label is not None:
+        lines.append(
+            f"label = {_quoted(names.label)}  # what is true, where people said so; not the student's\n"
+        )
+    return "".join(lines)
 
 
 def _rare(labels: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ _ID_NAMES = ("id", "request_id", "requestId", "event_id", "eventId", "message_id
 _TIME_NAMES = ("time", "timestamp", "ts", "@timestamp", "created_at", "datetime", "event_time", "date")
 _TEXT_NAMES = ("text", "utterance", "message", "query", "question", "input", "prompt", "content", "body")
 _LABEL_NAMES = ("student_label", "predicted_label", "prediction", "student_intent")
+_TRUE_NAMES = ("label", "true_label", "gold_label", "human_label", "ground_truth")
 _LOGITS_NAMES = ("student_logits", "logits")
 
 _PARQUET_MAGIC = b"PAR1"
@@ -45,6 +46,7 @@ class FieldNames:
     text: str | None
     student_label: str | None
     student_logits: str | None
+    label: str | None
 
 
 def guess_format(uri: Path) -> Format:
@@ -63,8 +65,8 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     """Judged by the usual names and by the values of the first 200 records, of JSON Lines or Parquet.
 
     Where no usual name fits, the time is the first field that looks like one, the text the one with
-    the longest strings, the id the first whose values all differ. A field is the student's label only
-    if it holds `labels`, the models' label names, where those are known.
+    the longest strings, the id the first whose values all differ. A field is the student's label or the
+    true one only if it holds `labels`, the models' label names, where those are known.
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
@@ -82,6 +84,7 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
         "text": text,
         "student_label": _usual(others, _LABEL_NAMES, lambda value: _is_label(value, labels)),
         "student_logits": _usual(others, _LOGITS_NAMES, _are_logits),
+        "label": _usual(others, _TRUE_NAMES, lambda value: _is_label(value, labels)),
     }
     return FieldNames(**{part: None if key is None else _name_of(key) for part, key in keys.items()})
 

@@ -13,7 +13,7 @@ from monitor.schedule import make_trigger, newest_complete_slot
 from monitor.scoring import score
 from monitor.settings import FilesTraffic
 from monitor.sources.kinds import open_source
-from monitor.sources.port import NOT_REJECTED
+from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
 from redistill import show
@@ -79,7 +79,7 @@ def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> It
         mend = "name the field with student_logits in [traffic], or set scores = 'model' in [student]"
         yield bad("traffic", f"{_window(slot)}: {_counts(found)}, none with the student's logits", mend)
     else:
-        yield good("traffic", f"{_window(slot)}: {_counts(found)}")
+        yield good("traffic", f"{_window(slot)}: {_counts(found)}{_true_labels(sample)}")
 
 
 def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding]:
@@ -124,6 +124,12 @@ def _window(slot: Slot) -> str:
 
 def _counts(found: Traffic) -> str:
     return f"{show.count(found.n_seen)} requests, {show.count(found.n_rejected)} unusable records"
+
+
+def _true_labels(sample: WindowSample) -> str:
+    """How many of the requests that were looked at have one, if any has."""
+    n = sum(each.label is not None for each in sample.requests)
+    return f"; {n} of {len(sample.requests)} have a true label" if n else ""
 
 
 def _worst(found: Traffic) -> str:
