@@ -12,6 +12,7 @@ from msgspec import Meta
 from monitor.sources.request import Request, true_label
 
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
+_NO_NAME = "\0"  #: where the log has no true label; a record with such a field is left to the other parser
 _FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: of times that exist in every time zone
 
 
@@ -72,10 +73,10 @@ def _fields(
         "text": Annotated[str, Meta(min_length=1, max_length=max_text_chars)],
         "student_label": _label(labels) | None,
         "student_logits": _logits(labels) | None,
-        "label": Any,
+        "label": Any if len(names) == len(Row.__struct_fields__) else None,
     }
     fields = []
-    for name, (key, kind) in zip(names, kinds.items(), strict=False):  # the last one may have no name
+    for name, (key, kind) in zip((*names, _NO_NAME), kinds.items(), strict=False):
         default = msgspec.NODEFAULT if key in {"id", "time", "text"} else None
         fields.append((key, kind, msgspec.field(name=name, default=default)))
     return fields

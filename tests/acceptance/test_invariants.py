@@ -68,6 +68,7 @@ from tests.site import MONITOR, REQUESTS, Site, hours, make_site
 from tests.world import KEYWORDS, World
 from triggers import alpha, rules
 from triggers.channels.port import Receipt, SendResult
+from triggers.correctness import split
 from triggers.outbox import HOLD, Outbox
 from triggers.verdict import Evidence, judge
 
@@ -181,6 +182,7 @@ def after(calls: int) -> Stopped:
     [
         "class_metrics",
         "strata",
+        "correctness",
         "rejects",
         "rule_outcomes",
         "rule_states",
@@ -202,15 +204,17 @@ def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engi
     mend_inserts(engine, table)
     cycle.conclude_claim(claim, drifted())
     assert changed(before, everything(engine)) == {
-        "cycles", "class_metrics", "strata", "rejects", "rule_outcomes", "rule_states", "rule_texts",
-        "jobs", "incidents", "deliveries",
+        "cycles", "class_metrics", "strata", "correctness", "rejects", "rule_outcomes", "rule_states",
+        "rule_texts", "jobs", "incidents", "deliveries",
     }  # fmt: skip
 
 
 def drifted() -> CycleResult:
     broken = Reject(reason=RejectReason.NOT_JSON, n=3, example_hash="0" * 64, example_object="a.jsonl")
+    measured = make_measurement(disagreements=1_000, kl=0.3)
     return make_result(
-        measurement=make_measurement(disagreements=1_000, kl=0.3), traffic=make_traffic(rejects=(broken,))
+        measurement=replace(measured, correctness=split([0], [0], [1], [1])),
+        traffic=make_traffic(rejects=(broken,)),
     )
 
 

@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 
 from monitor.archive.files import expire, read, write
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
-from monitor.archive.sample import without
+from monitor.archive.sample import packed, without
 from monitor.sources.request import Request
 from monitor.strata import Strata
 from monitor.zstandard import zstd
@@ -37,6 +37,16 @@ def test_a_sample_is_read_as_it_was_written(tmp_path: Path, n: int) -> None:
     assert same(found, make_sample(n))
     assert found.teacher_logits.shape == (n, 2)
     assert found.teacher_logits.dtype == np.float32
+
+
+def test_true_labels_are_kept_where_there_are_any(tmp_path: Path) -> None:
+    plain = make_sample(3)
+    requests = (plain.requests[0]._replace(label="refund"), *plain.requests[1:])
+    sample = replace(plain, requests=requests)
+    assert same(read(write(tmp_path, sample).uri), sample)
+    rows = [*map(orjson.loads, zstd.decompress(packed(sample)).splitlines())]
+    assert [row.get("label") for row in rows[1:]] == ["refund", None, None]
+    assert "label" not in rows[2]
 
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -13,13 +13,14 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from db import ledger, queue
+from db import labels, ledger, queue
 from db.errors import LeaseLostError
-from db.records import CycleResult, Reject
+from db.records import Correctness, CycleResult, Reject
 from db.session import writing
 from db.states import JobDecision, JobStatus, OrderReason, RejectReason, Severity, Verdict, VerdictReason
 from db.tables import (
     class_metrics,
+    correctness,
     cycles,
     deliveries,
     incidents,
@@ -43,6 +44,7 @@ from tests.factories import (
     make_traffic,
 )
 from triggers.conclude import conclude_failure
+from triggers.correctness import split
 from triggers.settings import AlphaPolicy, LogAlert, Rule
 
 REJECT = Reject(reason=RejectReason.NO_ID, n=40, example_hash="ab" * 32, example_object="traffic.jsonl")
@@ -241,13 +243,57 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "window_start": "2026-11-24T10:00:00Z",
         "window_end": "2026-11-24T11:00:00Z",
         "verdict": "breached",
-        "order": {"reason": "ordered", "job_id": ended.job_id, "alpha_from": "0.7", "alpha_to": "0.6"},
+        "order": {
+            "reason": "ordered",
+            "job_id": ended.job_id,
+            "alpha_from": "0.7",
+            "alpha_to": "0.6",
+            "evidence": None,
+        },
     }
     assert [(rule["rule"], rule["value"], rule["fired"]) for rule in rules] == [
         ("low-agreement", pytest.approx(0.974), False),
         ("high-kl", 0.2, True),
     ]
     assert message["dedup_key"] == payload["dedup_key"]
+
+
+def labelled(teacher: int, student: int) -> Correctness:
+    """So many disagreements in which the one or the other is right."""
+    truth = [0] * teacher + [1] * student
+    return split(truth, [0] * len(truth), [1] * len(truth), [1] * len(truth))
+
+
+def test_a_job_keeps_what_the_labels_of_its_pair_said_when_it_was_ordered(run: Cycles) -> None:
+    """Those of its own cycle and of earlier ones; and the message says it."""
+    other_pair = make_result(student_version="another")
+    run.conclude(0, other_pair)
+    run.conclude(1, HEALTHY)
+    run.conclude(3, HEALTHY)
+    with writing(run.engine) as connection:
+        for cycle_id, found in ((1, labelled(0, 50)), (2, labelled(20, 4)), (3, labelled(0, 50))):
+            labels.set_correctness(connection, cycle_id, found)
+    measurement = replace(make_measurement(kl=0.2), correctness=labelled(6, 2))
+    run.conclude(2, make_result(measurement=measurement))  # behind a later cycle: nothing is ordered
+    assert stored(run.engine, jobs) == []
+    with writing(run.engine) as connection:
+        connection.execute(text("DELETE FROM correctness WHERE cycle_id = 3"))
+    ended = run.conclude(4, make_result(measurement=measurement))
+    (job,) = stored(run.engine, jobs)
+    evidence = json.loads(job["evidence"])
+    assert (evidence["finding"], evidence["n_cycles"]) == ("can_help", 3)
+    assert evidence["correctness"]["n_disagreements"] == 24 + 8 + 8
+    assert evidence["correctness"]["teacher_right"]["estimate"] == pytest.approx(32 / 40)
+    assert ended.order.evidence is not None
+    assert evidence["says"] == ended.order.evidence.says
+    (message,) = stored(run.engine, deliveries)
+    assert json.loads(message["payload"])["order"]["evidence"] == evidence["says"]
+
+
+def test_without_labels_a_job_has_no_evidence(run: Cycles) -> None:
+    assert run.conclude(0, FAR).order.evidence is None
+    (job,) = stored(run.engine, jobs)
+    assert job["evidence"] is None
 
 
 def test_a_healthy_cycle_resolves_the_drift_under_the_same_key(run: Cycles) -> None:
@@ -511,16 +557,8 @@ def effects(run: Cycles) -> dict[str, int]:
     return {
         table.name: len(stored(run.engine, table))
         for table in (
-            class_metrics,
-            strata,
-            rejects,
-            rule_outcomes,
-            rule_states,
-            rule_states,
-            rule_texts,
-            jobs,
-            incidents,
-            deliveries,
+            *(class_metrics, strata, correctness, rejects),
+            *(rule_outcomes, rule_states, rule_texts, jobs, incidents, deliveries),
         )
     }
 
@@ -531,6 +569,7 @@ def effects(run: Cycles) -> dict[str, int]:
         ("UPDATE", "cycles"),
         ("INSERT", "class_metrics"),
         ("INSERT", "strata"),
+        ("INSERT", "correctness"),
         ("INSERT", "rejects"),
         ("INSERT", "rule_outcomes"),
         ("INSERT", "rule_states"),
@@ -544,7 +583,8 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
     run: Cycles, verb: str, table: str
 ) -> None:
     """Invariant 3. Whichever write fails, none is there; and when nothing fails, all are."""
-    result = replace(FAR, traffic=HEALTHY.traffic)
+    measurement = replace(make_measurement(kl=0.2), correctness=labelled(1, 0))
+    result = make_result(measurement=measurement, traffic=HEALTHY.traffic)
     claim = run.claim(0)
     before = everything(run.engine)
     with refusing(run.engine, verb, table):
@@ -555,6 +595,7 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
     assert effects(run) == {
         "class_metrics": 2,
         "strata": 1,
+        "correctness": 1,
         "rejects": 1,
         "rule_outcomes": 2,
         "rule_states": 2,

@@ -38,6 +38,7 @@ class Row:
     text: str | None = "where is my order?"
     label: str | None = None
     logits: tuple[float, ...] | None = None
+    true: str | None = None
 
     @property
     def time(self) -> datetime:
@@ -57,7 +58,13 @@ class Log:
 
 
 def plain_row(row: Row) -> dict[str, Any]:
-    values = {"id": row.id, "text": row.text, "student_label": row.label, "student_logits": row.logits}
+    values = {
+        "id": row.id,
+        "text": row.text,
+        "student_label": row.label,
+        "student_logits": row.logits,
+        "label": row.true,
+    }
     return {
         "time": row.time.isoformat(),
         **{name: value for name, value in values.items() if value is not None},
@@ -90,7 +97,7 @@ def captured(rows: Sequence[Row]) -> bytes:
 
 def capture(row: Row, number: int) -> dict[str, Any]:
     inputs = {} if row.text is None else {"endpointInput": captured_text(row.text, number)}
-    scores = {"label": row.label, "logits": row.logits}
+    scores = {"label": row.label, "logits": row.logits, "reviewed": row.true}
     outputs = {
         "endpointOutput": {
             "observedContentType": "application/json",
@@ -101,7 +108,7 @@ def capture(row: Row, number: int) -> dict[str, Any]:
     }
     ids = {} if row.id is None else {"inferenceId": row.id} if number % 2 else {"eventId": row.id}
     return {
-        "captureData": inputs | (outputs if row.label or row.logits else {}),
+        "captureData": inputs | (outputs if row.label or row.logits or row.true else {}),
         "eventMetadata": {"inferenceTime": row.time.isoformat().replace("+00:00", "Z"), **ids},
         "eventVersion": "0",
     }
@@ -126,6 +133,7 @@ def columns(rows: Sequence[Row]) -> bytes:
             "text": pa.array([row.text for row in rows], pa.string()),
             "student_label": pa.array([row.label for row in rows], pa.string()),
             "student_logits": pa.array([row.logits for row in rows], pa.list_(pa.float64())),
+            "label": pa.array([row.true for row in rows], pa.string()),
         }
     )
     sink = pa.BufferOutputStream()
@@ -136,7 +144,7 @@ def columns(rows: Sequence[Row]) -> bytes:
 FORMATS: dict[str, tuple[Callable[[Sequence[Row]], bytes], dict[str, Any]]] = {
     "jsonl": (plain_lines, {}),
     "glued": (glued_lines, {}),
-    "capture": (captured, {"format": "sagemaker-capture"}),
+    "capture": (captured, {"format": "sagemaker-capture", "label": "output[0].reviewed"}),
     "parquet": (columns, {"format": "parquet"}),
 }
 
@@ -192,6 +200,7 @@ def table_log(url: str) -> Log:
         Column("text", Text),
         Column("student_label", Text),
         Column("student_logits", Text),
+        Column("label", Text),
     )
 
     def write(rows: Sequence[Row]) -> None:
@@ -206,6 +215,7 @@ def table_log(url: str) -> Log:
                         text=row.text,
                         student_label=row.label,
                         student_logits=logits,
+                        label=row.true,
                     )
                 )
         engine.dispose()
@@ -303,6 +313,13 @@ def test_what_the_student_answered_is_read(log: Log) -> None:
     log.write([Row(id="a", minutes=1, label="faq", logits=(0.5, -1.25))])
     (request,) = read(log).requests
     assert (request.student_label, request.student_logits) == ("faq", (0.5, -1.25))
+
+
+def test_the_true_label_is_read_and_need_not_be_one_of_the_models(log: Log) -> None:
+    true = {"a": "faq", "b": "refund", "c": None, "d": " "}
+    log.write([Row(id=name, minutes=1, label="promotion", true=label) for name, label in true.items()])
+    found = {request.id: request.label for request in read(log).requests}
+    assert found == {**true, "d": None}
 
 
 def test_records_that_cannot_be_used_are_counted_by_reason(log: Log) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from db.states import RejectReason
 from monitor.settings import FilesTraffic
@@ -47,11 +48,22 @@ def without(*names: str) -> dict[str, object]:
         ({"student_label": None, "student_logits": None}, {}),
         ({"student_logits": [1, -2.5, 0]}, {"student_logits": (1, -2.5, 0)}),
         ({"student_logits": [3.4e38, -3.4e38, 0]}, {"student_logits": (3.4e38, -3.4e38, 0)}),
+        ({"label": "weather"}, {"label": "weather"}),
+        ({"label": "faq", "student_label": "promotion"}, {"label": "faq", "student_label": "promotion"}),
+        ({"label": None}, {}),
+        ({"label": ""}, {}),
+        ({"label": " \n"}, {}),
+        ({"label": 3}, {}),
+        ({"label": ["faq"]}, {}),
+        ({"label": {"name": "faq"}}, {}),
+        ({"label": 10**400}, {}),
         ({"anything": {"else": [1]}}, {}),
     ],
 )
 def test_a_usable_record_is_taken_as_it_is(change: dict[str, object], expected: dict[str, object]) -> None:
-    """Further fields are passed over, an absent and a null answer of the student are the same."""
+    """Further fields are passed over, an absent and a null answer of the student are the same. A true label
+    need not be one of the models', and what is none at all is passed over, too.
+    """
     request = Request(id="r-1", time=TEN, text="where is my order?")
     assert parse(GOOD | change) == request._replace(**expected)
 
@@ -197,6 +209,29 @@ def test_fields_have_the_names_of_the_settings() -> None:
     assert too_long == Refusal(reason=RejectReason.TEXT_TOO_LONG, time=TEN)
 
 
+def test_without_a_name_for_it_no_field_is_the_true_label() -> None:
+    """A field that is named as another part is not taken for it either."""
+    row = GOOD | {"label": "faq"}
+    assert parser(student_label="label").parse(json.dumps(row).encode()) == Request(
+        id="r-1", time=TEN, text="where is my order?", student_label="faq"
+    )
+    assert parser(label="truth").parse(json.dumps(row | {"truth": "promotion"}).encode()) == Request(
+        id="r-1", time=TEN, text="where is my order?", label="promotion"
+    )
+
+
+def test_a_field_that_nobody_named_is_no_true_label_whatever_it_is_called() -> None:
+    row = GOOD | {"\0": "faq"}
+    assert parser(label=None).parse(json.dumps(row).encode()) == Request(
+        id="r-1", time=TEN, text="where is my order?"
+    )
+
+
+def test_the_students_answer_cannot_be_named_as_the_true_label() -> None:
+    with pytest.raises(ValidationError, match="'label' and 'student_label' are both 'intent'"):
+        parser(student_label="intent", label="intent")
+
+
 def test_labels_and_lengths_are_not_checked_while_the_models_are_unknown() -> None:
     row = GOOD | {"student_label": "anything", "student_logits": [1.0]}
     assert isinstance(parser(None).parse(json.dumps(row).encode()), Request)
@@ -213,7 +248,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = st.sampled_from(["id", "time", "text", "student_label", "student_logits", "other"])
+FIELDS = st.sampled_from(["id", "time", "text", "student_label", "student_logits", "label", "other"])
 
 
 @given(st.dictionaries(FIELDS, JSON, max_size=6))
@@ -224,4 +259,5 @@ def test_no_values_raise_and_what_is_taken_is_well_formed(change: dict[str, obje
         assert found.text.strip()
         assert found.time.tzinfo is UTC
         assert found.student_label in (None, *LABELS)
+        assert found.label is None or found.label.strip()
         assert found.student_logits is None or len(found.student_logits) == len(LABELS)
