@@ -12,7 +12,7 @@ from msgspec import Meta
 from monitor.sources.request import Request, true_label
 
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
-_NO_NAME = "\0"  #: where the log has no true label; a record with such a field is left to the other parser
+_NO_NAME = " "  #: where the log has no true label; a record with such a field is left to the other parser
 _FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: of times that exist in every time zone
 
 

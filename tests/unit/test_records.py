@@ -221,7 +221,7 @@ def test_without_a_name_for_it_no_field_is_the_true_label() -> None:
 
 
 def test_a_field_that_nobody_named_is_no_true_label_whatever_it_is_called() -> None:
-    row = GOOD | {"\0": "faq"}
+    row = GOOD | {" ": "faq"}
     assert parser(label=None).parse(json.dumps(row).encode()) == Request(
         id="r-1", time=TEN, text="where is my order?"
     )
