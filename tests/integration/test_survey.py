@@ -36,8 +36,7 @@ def look(uri: Path, labels: tuple[str, ...] | None = None) -> Survey:
 
 
 def names(**found: str) -> FieldNames:
-    absent = {"id": None, "time": None, "text": None, "student_label": None, "student_logits": None}
-    return FieldNames(**(absent | found))
+    return FieldNames(**(dict.fromkeys(FieldNames.__dataclass_fields__) | found))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +66,10 @@ def names(**found: str) -> FieldNames:
         (
             {"id": "{n}", "prediction": "faq", "logits": [1, 2.5], "student_label": "weather"},
             names(id="id", text="student_label", student_label="prediction", student_logits="logits"),
+        ),
+        (
+            {"id": "{n}", "text": "hi", "prediction": "faq", "label": "weather", "true_label": "promotion"},
+            names(id="id", text="text", student_label="prediction", label="true_label"),
         ),
         ({}, names()),
     ],

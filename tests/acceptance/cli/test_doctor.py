@@ -39,6 +39,16 @@ def test_when_nothing_is_wrong_it_says_so_and_exits_with_0() -> None:
         assert f"\n{check} " in result.stdout
 
 
+def test_it_says_how_many_requests_have_a_true_label(sound: Path) -> None:
+    (finding,) = [each for name, each in findings().items() if name == "traffic"]
+    assert "true label" not in str(finding)
+    for path in (sound / "logs").rglob("*.gz"):
+        rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        labelled = [{**row, "label": "faq"} if number % 4 == 0 else row for number, row in enumerate(rows)]
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in labelled).encode()))
+    assert "; 25 of 100 have a true label" in str(findings()["traffic"])
+
+
 def _no_database(project: Path) -> None:
     (project / "redistill.db").unlink()
 

@@ -1,5 +1,6 @@
 """A new user's first commands: `init`, and what it writes works with the next ones."""
 
+import gzip
 import json
 import shutil
 import sys
@@ -88,6 +89,16 @@ def test_it_finds_the_names_of_the_fields() -> None:
     run("init")
     traffic = load(Path("redistill.toml")).traffic
     assert (traffic.id, traffic.time, traffic.text) == ("request_id", "timestamp", "utterance")
+
+
+def test_it_finds_the_true_label_and_says_that_it_must_not_be_the_students(whole: Path) -> None:
+    for path in (whole / "logs").rglob("*.gz"):
+        rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        path.write_bytes(gzip.compress(lines_of([{**row, "gold_label": LABELS[0]} for row in rows])))
+    run("init")
+    assert load(whole / "redistill.toml").traffic.label == "gold_label"
+    assert 'label = "gold_label"' in (whole / "redistill.toml").read_text()
+    assert "where people said so; not the student's" in (whole / "redistill.toml").read_text()
 
 
 def parquet_of(rows: list[dict[str, Any]]) -> bytes:
