@@ -232,7 +232,7 @@ def tell(story: Story) -> None:
     send(story)
 
 
-#: What people said later of some disagreements: the day, and how often the teacher, the student, neither is right.
+#: What people said later of some disagreements: the day, and how often either, or neither, is right.
 REVIEWED = ((4, 6, 2, 2), (8, 20, 4, 6), (12, 3, 9, 0))
 
 
