@@ -10,7 +10,7 @@ from fractions import Fraction
 from sqlalchemy import ColumnElement, Connection, Row, Table, or_, select
 
 from db.records import CyclePoint, Interval, LabelMeasurement, Slot, StratumCount
-from db.states import CycleStatus, Verdict
+from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, evidence, strata
 
 
@@ -146,7 +146,7 @@ def archives_before(
 ) -> tuple[tuple[str, str], ...]:
     """(uri, SHA-256) of the samples that this teacher scored for the monitor's windows before the slot's.
 
-    Newest first, of windows that ended at `since` or later.
+    Newest first, of windows that ended at `since` or later; not those in which it was found unhealthy.
     """
     rows = connection.execute(
         select(cycles.c.archive, cycles.c.archive_sha256)
@@ -156,6 +156,7 @@ def archives_before(
             cycles.c.window_end < slot.window_end,
             cycles.c.window_end >= since,
             cycles.c.archive.is_not(None),
+            cycles.c.verdict_reason != VerdictReason.TEACHER_UNHEALTHY,
         )
         .order_by(cycles.c.window_end.desc())
     )
@@ -193,7 +194,7 @@ def _point(row: Row[tuple[object, ...]], labels: Rows = (), drawn: Rows = (), ga
             for metric in ("agreement", "kl", "serving_skew")
             if (interval := _interval(row, metric)) is not None
         },
-        labels={each.label: _label(each) for each in labels},
+        labels={each.label: label_of(each) for each in labels},
         strata=tuple(
             StratumCount(n_seen=each.n_seen, n=each.n, disagreements=each.n_disagreements) for each in drawn
         ),
@@ -206,7 +207,8 @@ def _interval(row: Row[tuple[object, ...]], metric: str) -> Interval | None:
     return None if estimate is None else Interval(estimate=estimate, low=low, high=high)
 
 
-def _label(row: Row[tuple[object, ...]]) -> LabelMeasurement:
+def label_of(row: Row[tuple[object, ...]]) -> LabelMeasurement:
+    """What a row of `class_metrics` says."""
     return LabelMeasurement(
         label=row.label,
         n=row.n,

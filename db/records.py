@@ -132,6 +132,16 @@ class Correctness:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherMeasurement:
+    """What one sample says about the teacher by itself, in the whole window, at T = 1."""
+
+    confidence: Interval  #: mean probability of its first label
+    entropy: Interval  #: mean entropy over the labels, in nats
+    n_effective: float  #: requests of a uniform sample that would be as sure of a share
+    label_gap: float  #: Jensen-Shannon divergence of its mix of labels from the student's, in nats
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What one sample says about the distance between teacher and student, in the whole window."""
 
@@ -147,6 +157,7 @@ class Measurement:
     js: float
     per_label: tuple[LabelMeasurement, ...]
     by_stratum: tuple[int, ...]  #: disagreements in each stratum
+    teacher: TeacherMeasurement
     kl_values: tuple[float, ...] = ()  #: of each request; not stored
     weights: tuple[float, ...] = ()  #: how much of the window each stands for; 1 in the mean
     serving: Serving | None = None  #: None where recorded answers are not used
@@ -215,6 +226,25 @@ class CyclePoint:
     strata: tuple[StratumCount, ...] = ()  #: none: the sample is uniform, of a window of unknown size
     gains: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  #: on each level of kl, in logs
     kl_values: tuple[float, ...] = ()  #: of each request of a uniform sample, where they are at hand
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherPoint:
+    """One cycle as the teacher's health is judged by it."""
+
+    measured: TeacherMeasurement
+    agreement: Interval  #: with the student
+    labels: Mapping[str, LabelMeasurement]  #: by the teacher's label
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownTeacher:
+    """What is known of a teacher before a cycle of its own."""
+
+    version: str
+    predecessor: str | None  #: whom it follows, as long as its own reference is not whole
+    reference: tuple[TeacherPoint, ...]  #: its first cycles; as long as they are too few, another's
+    reference_version: str | None  #: whose cycles those are; None: there are none
 
 
 @dataclass(frozen=True, kw_only=True)

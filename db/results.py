@@ -8,9 +8,28 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, insert, select, update
 
 from db import labels
-from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome, Serving
-from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, evidence, objects, rejects, rule_outcomes, rule_texts, strata
+from db.records import (
+    Claim,
+    CycleResult,
+    Interval,
+    Measurement,
+    ObjectVersion,
+    RuleOutcome,
+    Serving,
+    TeacherMeasurement,
+)
+from db.states import CycleStatus, TeacherHealth, TeacherReason, Verdict, VerdictReason
+from db.tables import (
+    class_metrics,
+    cycles,
+    evidence,
+    objects,
+    rejects,
+    rule_outcomes,
+    rule_texts,
+    strata,
+    teacher_metrics,
+)
 
 _OBJECTS_KEPT = timedelta(days=30)
 
@@ -133,6 +152,38 @@ def add_outcomes(connection: Connection, claim: Claim, outcomes: Iterable[RuleOu
         del row["window_end"], row["side"]
     if rows:
         connection.execute(insert(rule_outcomes), rows)
+
+
+def add_teacher(
+    connection: Connection,
+    claim: Claim,
+    measured: TeacherMeasurement,
+    *,
+    health: TeacherHealth,
+    reason: TeacherReason,
+    detail: str,
+    label_shift: float | None,
+    reference_version: str | None,
+) -> None:
+    """Store what the cycle says about the teacher by itself."""
+    connection.execute(
+        insert(teacher_metrics).values(
+            cycle_id=claim.cycle_id,
+            **_interval("confidence", measured.confidence),
+            **_interval("entropy", measured.entropy),
+            n_effective=measured.n_effective,
+            label_gap=measured.label_gap,
+            label_shift=label_shift,
+            reference_version=reference_version,
+            health=health,
+            reason=reason,
+            detail=detail,
+        )
+    )
+
+
+def _interval(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def add_evidence(connection: Connection, claim: Claim, gains: Mapping[str, tuple[float, ...]]) -> None:

@@ -30,8 +30,31 @@ class VerdictReason(StrEnum):
     RULE_FIRED = "rule_fired"  #: a rule has been on its wrong side for its `for_cycles`
     TOO_FEW_SAMPLES = "too_few_samples"  #: fewer scored requests than `min_samples`
     TOO_MANY_REJECTS = "too_many_rejects"  #: a larger share of rejects than `max_reject_share`
+    TEACHER_UNHEALTHY = "teacher_unhealthy"  #: the teacher's own numbers are out of bounds
     ERROR = "error"  #: the cycle failed
     TOO_OLD = "too_old"  #: the slot was older than `catch_up`
+
+
+class TeacherHealth(StrEnum):
+    """What a cycle says about the teacher."""
+
+    HEALTHY = "healthy"  #: within the bounds of its own reference cycles
+    UNHEALTHY = "unhealthy"  #: out of bounds: there is no verdict about the student
+    CHANGED = "changed"  #: a new version without a whole reference of its own; nothing speaks against it
+    UNKNOWN = "unknown"  #: nothing to compare with, or no evidence enough
+
+
+class TeacherReason(StrEnum):
+    """Why the teacher's health is what it is; of several faults the first."""
+
+    WITHIN = "within"  #: every number is within its bound
+    NO_EVIDENCE = "no_evidence"  #: too few scored requests, or too many rejects
+    NO_REFERENCE = "no_reference"  #: the first teacher, in its first `reference_cycles` evaluated cycles
+    NEW_VERSION = "new_version"  #: another teacher than before, in its first `reference_cycles`
+    CONFIDENCE_FALLEN = "confidence_fallen"  #: its mean confidence is lower by more than `confidence_fall`
+    ENTROPY_RISEN = "entropy_risen"  #: its mean entropy is higher by more than `entropy_rise`
+    LABELS_MOVED = "labels_moved"  #: its labels have another mix, which traffic does not explain
+    CONTRADICTS = "contradicts"  #: new, and against the student on most requests, overall or of a label
 
 
 class OutcomeReason(StrEnum):
@@ -112,6 +135,7 @@ class OrderReason(StrEnum):
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
     COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
     NOT_LATEST = "not_latest"  #: a later cycle is already judged, or the student has been replaced since
+    TEACHER_CHANGED = "teacher_changed"  #: the teacher is new, and no rule on a divergence has fired
     AT_FLOOR = "at_floor"  #: alpha cannot be lowered without passing `alpha_floor`
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: `max_attempts` candidates in a row have failed
     NOT_WANTED = "not_wanted"  #: no rule with the action `redistill` has fired
@@ -124,13 +148,15 @@ class IncidentKind(StrEnum):
     RETRAIN_TEACHER = "retrain-teacher"  #: re-distillation cannot help any more
     BLIND = "blind"  #: three or more cycles in a row were inconclusive, failed or skipped
     SERVING_SKEW = "serving-skew"  #: what is served is not what the student answers
+    TEACHER_UNHEALTHY = "teacher-unhealthy"  #: the teacher cannot be believed, so nothing is judged
+    TEACHER_CHANGED = "teacher-changed"  #: another teacher than before, whose reference is not whole yet
 
 
 class IncidentState(StrEnum):
     """Where an incident stands."""
 
     FIRING = "firing"  #: open
-    RESOLVED = "resolved"  #: by a healthy cycle; blind by any evaluated one, serving-skew by one without skew
+    RESOLVED = "resolved"  #: by a cycle that shows its end, which differs by kind
 
 
 class Severity(StrEnum):

@@ -161,6 +161,31 @@ cycles = Table(
     comment="One row a slot: what was measured and judged",
 )
 
+teacher_metrics = Table(
+    "teacher_metrics",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("confidence", Float, nullable=False, comment="Mean probability of the first label at T = 1"),
+    Column("confidence_low", Float, nullable=False, comment="Lower end of its 95% bootstrap interval"),
+    Column("confidence_high", Float, nullable=False, comment="Upper end of its 95% bootstrap interval"),
+    Column("entropy", Float, nullable=False, comment="Mean entropy over the labels at T = 1, nats"),
+    Column("entropy_low", Float, nullable=False, comment="Lower end of its 95% bootstrap interval, nats"),
+    Column("entropy_high", Float, nullable=False, comment="Upper end of its 95% bootstrap interval, nats"),
+    Column("n_effective", Float, nullable=False, comment="Size of a uniform sample as sure of a share"),
+    Column(
+        "label_gap",
+        Float,
+        nullable=False,
+        comment="Jensen-Shannon divergence of its mix of labels from the student's, nats",
+    ),
+    Column("label_shift", Float, comment="The same from that of its reference cycles; NULL without them"),
+    _version("reference_version", "The teacher whose first cycles are the reference"),
+    Column("health", Text, nullable=False, comment="healthy, unhealthy, changed or unknown"),
+    Column("reason", Text, nullable=False, comment="Why the health is what it is"),
+    Column("detail", Text, nullable=False, comment="The same in one line, with the numbers"),
+    comment="What a cycle says about the teacher by itself",
+)
+
 class_metrics = Table(
     "class_metrics",
     metadata,
@@ -445,7 +470,7 @@ incidents = Table(
     metadata,
     _id("The incident's number"),
     Column("monitor", Text, nullable=False, comment="The monitor"),
-    Column("kind", Text, nullable=False, comment="drift, retrain-teacher or blind"),
+    Column("kind", Text, nullable=False, comment="What it is about, such as drift or blind"),
     Column("severity", Text, nullable=False, comment="info, warning, error or critical"),
     Column("state", Text, nullable=False, comment="firing or resolved"),
     Column("summary", Text, nullable=False, comment="What is wrong, in one line, with the numbers"),

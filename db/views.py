@@ -31,6 +31,9 @@ VIEWS: Final[Mapping[str, str]] = {
     "teacher_right teacher_right_low teacher_right_high student_right student_right_low student_right_high "
     "both_wrong both_wrong_low both_wrong_high teacher_accuracy teacher_accuracy_low teacher_accuracy_high "
     "student_accuracy student_accuracy_low student_accuracy_high",
+    "teacher_history": "monitor cycle_id window_end teacher_version teacher_confidence "
+    "teacher_confidence_low teacher_confidence_high teacher_entropy teacher_entropy_low "
+    "teacher_entropy_high label_shift label_gap reference_version health reason detail",
     "reject_history": "monitor cycle_id reason n example_object",
 }
 

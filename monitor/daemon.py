@@ -176,6 +176,7 @@ def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
         verdict=ended.judgement.verdict.value,
         reason=ended.judgement.reason.value,
         detail=ended.judgement.detail,
+        teacher=ended.teacher.health.value,
         order=ended.order.reason.value,
         job_id=ended.job_id,
     )

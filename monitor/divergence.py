@@ -84,6 +84,33 @@ def js_divergence(
     return np.clip(both / 2, 0.0, math.log(2))
 
 
+def confidence(logits: ArrayLike) -> NDArray[np.float64]:
+    """The probability of the first label at T = 1 per request, in [1 / classes, 1].
+
+    Errors as for `log_softmax`.
+
+    Example:
+        >>> confidence([[0.0, 0.0], [9.0, 0.0]]).round(4).tolist()
+        [0.5, 0.9999]
+    """
+    return np.asarray(np.exp(log_softmax(logits).max(axis=1)))
+
+
+def entropy(logits: ArrayLike) -> NDArray[np.float64]:
+    """Σ p ln (1 / p) over the labels at T = 1 per request, in nats, in [0, ln classes].
+
+    0 when one label has all; ln classes when all have the same. Errors as for `log_softmax`.
+
+    Source: Shannon 1948, "A Mathematical Theory of Communication".
+
+    Example:
+        >>> entropy([[0.0, 0.0], [9.0, 0.0]]).round(4).tolist()
+        [0.6931, 0.0012]
+    """
+    log_p = log_softmax(logits)
+    return np.asarray(-(np.exp(log_p) * log_p).sum(axis=1))
+
+
 def top1_agreement(teacher_logits: ArrayLike, student_logits: ArrayLike) -> NDArray[np.bool_]:
     """Whether both models put the same label first, per request.
 

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from db.errors import RedistillError
-from db.records import LabelMeasurement, Measurement
-from monitor.divergence import js_divergence, kl_divergence, top1_agreement
+from db.records import LabelMeasurement, Measurement, TeacherMeasurement
+from monitor.divergence import confidence, entropy, js_divergence, kl_divergence, top1_agreement
 from monitor.intervals import bootstrap_mean
 from monitor.strata import Strata, effective
+from triggers.teacher import mix_divergence
 from triggers.wilson import score_interval
 
 
@@ -35,7 +36,7 @@ def measure(
     and the percentiles are the smallest values that so much of the window does not exceed; `kl_t1` is
     its mean at T = 1, `js` the mean Jensen-Shannon divergence at `temperature`, both in nats. Labels are
     the teacher's first ones, in the order of `label_names`; those that no request has are left out.
-    With no requests all but the counts is NaN.
+    `teacher` is about the teacher by itself, at T = 1. With no requests all but the counts is NaN.
 
     Raises:
         LabelNamesError: not one name per column.
@@ -71,9 +72,26 @@ def measure(
         js=_mean(js_divergence(teacher_logits, student_logits, temperature), weights),
         per_label=_by_label(first, agrees, kl, weights, _checked_names(label_names, teacher_logits)),
         by_stratum=tuple(np.bincount(strata.of[~agrees], minlength=len(strata.sizes)).tolist()),
+        teacher=_of_teacher(teacher_logits, student_logits, strata),
         kl_values=tuple(kl.tolist()),
         weights=tuple(weights.tolist()),
     )
+
+
+def _of_teacher(teacher_logits: ArrayLike, student_logits: ArrayLike, strata: Strata) -> TeacherMeasurement:
+    mixes = [_mix(logits, strata.weights) for logits in (teacher_logits, student_logits)]
+    return TeacherMeasurement(
+        confidence=bootstrap_mean(confidence(teacher_logits), strata=strata),
+        entropy=bootstrap_mean(entropy(teacher_logits), strata=strata),
+        n_effective=strata.n_effective,
+        label_gap=mix_divergence(*mixes),
+    )
+
+
+def _mix(logits: ArrayLike, weights: NDArray[np.float64]) -> dict[str, float]:
+    """The share of the window to which a model gives each label, by the label's number."""
+    counted = np.bincount(np.asarray(logits).argmax(axis=1), weights=weights)
+    return {str(label): count / weights.size for label, count in enumerate(counted.tolist()) if count}
 
 
 def _checked_names(label_names: Sequence[str], logits: ArrayLike) -> Sequence[str]:

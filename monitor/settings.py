@@ -9,7 +9,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
-from triggers.settings import Duration, Section
+from triggers.settings import Duration, Section, TeacherPolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
@@ -185,8 +185,8 @@ Traffic = Annotated[
 ]
 
 
-class TeacherSection(Section):
-    """The larger model: the reference."""
+class TeacherSection(TeacherPolicy):
+    """The larger model, which the student is measured against."""
 
     uri: Path
 

@@ -42,6 +42,7 @@ def policy(settings: Settings) -> Policy:
     return Policy(
         rules=settings.rules,
         alpha=settings.redistill,
+        teacher=settings.teacher,
         alerts=settings.alerts,
         min_samples=settings.monitor.min_samples,
         max_reject_share=settings.monitor.max_reject_share,

@@ -38,6 +38,7 @@ _EXPECTED: Final = {
 _PATTERNS: Final = {
     ("monitor", "name"): "letters, digits, '.', '_' and '-'",
     ("traffic", "uri"): "'s3://bucket/prefix'",
+    ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     ("alerts", "url"): "'https://…' or 'http://…'",
 }

@@ -129,6 +129,12 @@ def verdict(value: object) -> Text:
     return Text(word(value), style=colours.get(str(value), QUIET))
 
 
+def health(value: object) -> Text:
+    """A teacher's health in its colour."""
+    colours = {"healthy": GOOD, "unhealthy": BAD, "changed": "yellow"}
+    return Text(word(value), style=colours.get(str(value), QUIET))
+
+
 def _print(screen: Console, table: Table) -> None:
     """Without the blanks that fill a table's last column."""
     with screen.capture() as printed:

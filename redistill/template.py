@@ -30,6 +30,12 @@ uri = {traffic}{traffic_note}
 
 [teacher]
 uri = {teacher}{teacher_note}
+reference_cycles = 3  # what it is held to: its own first ones; beyond the bounds nothing is judged
+confidence_fall = 0.08  # of its mean confidence, in [0, 1]
+entropy_rise = 0.25  # of its mean entropy, in nats
+label_shift = 0.3  # of its mix of labels, in nats of Jensen-Shannon
+label_gap = 0.05  # the same, where the student's mix has not moved along
+# accept = "0123456789ab"  # a new version, vouched for, that is not held to the one before it
 
 [student]
 uri = {student}{student_note}

@@ -13,7 +13,7 @@ from db.session import reading, writing
 from db.states import PromotionReason, Role
 from tests.factories import STUDENT, make_result, make_slot
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
-from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert
+from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert, TeacherPolicy
 
 MONITOR = "mangaassist"
 LATENESS = timedelta(minutes=10)
@@ -24,6 +24,7 @@ def make_policy(**fields: Any) -> Policy:  # noqa: ANN401 - any field of a Polic
     usual = {
         "rules": DEFAULT_RULES,
         "alpha": AlphaPolicy(cooldown=timedelta(0)),
+        "teacher": TeacherPolicy(),
         "alerts": (LogAlert(),),
         "min_samples": 1_000,
         "max_reject_share": 0.05,

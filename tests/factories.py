@@ -14,6 +14,7 @@ from db.records import (
     Reject,
     Slot,
     Stratum,
+    TeacherMeasurement,
     Traffic,
 )
 from db.states import CycleStatus
@@ -34,8 +35,24 @@ def make_interval(estimate: float, *, half_width: float = 0.004) -> Interval:
     return Interval(estimate=estimate, low=estimate - half_width, high=estimate + half_width)
 
 
+def make_teacher(
+    *, confidence: float = 0.93, entropy: float = 0.18, n: float = 5_500, label_gap: float = 0.0
+) -> TeacherMeasurement:
+    return TeacherMeasurement(
+        confidence=make_interval(confidence),
+        entropy=make_interval(entropy),
+        n_effective=n,
+        label_gap=label_gap,
+    )
+
+
 def make_measurement(
-    *, n: int = 5_500, disagreements: int = 143, kl: float = 0.083, labels: tuple[str, ...] = LABELS
+    *,
+    n: int = 5_500,
+    disagreements: int = 143,
+    kl: float = 0.083,
+    labels: tuple[str, ...] = LABELS,
+    teacher: TeacherMeasurement | None = None,
 ) -> Measurement:
     """The design's healthy student unless told otherwise; the labels share the requests evenly."""
     agreement = make_interval(1 - disagreements / n)
@@ -57,6 +74,7 @@ def make_measurement(
             for label in labels
         ),
         by_stratum=(disagreements,),
+        teacher=teacher or make_teacher(n=n),
     )
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import takewhile
 
-from db.records import Job
-from db.states import JobDecision, JobStatus, OrderReason
+from db.records import Job, RuleOutcome
+from db.states import JobDecision, JobStatus, OrderReason, TeacherHealth
 from triggers.label_evidence import LabelEvidence
-from triggers.settings import AlphaPolicy
+from triggers.settings import AlphaPolicy, Rule
 
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: A job that made a candidate has used its alpha up, whatever the gates said.
@@ -19,6 +19,7 @@ _UNSUCCESSFUL = (JobStatus.REJECTED, JobStatus.FAILED)
 _DETAIL = {
     OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
     OrderReason.NOT_LATEST: "a later cycle is already judged, or the student has been replaced since",
+    OrderReason.TEACHER_CHANGED: "the teacher is new: until it is known only a rule on a divergence orders",
     OrderReason.JOB_OPEN: "a job is queued or running, or its candidate waits for `redistill models promote`",
     OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} candidates in a row have failed "
     "(max_attempts {policy.max_attempts})",
@@ -35,6 +36,7 @@ class Ladder:
 
     wanted: bool  #: a rule with the action `redistill` has fired at this cycle
     is_latest: bool  #: no later cycle of the monitor is judged
+    awaits_teacher: bool  #: no rule that may order by this teacher has fired
     has_open_job: bool  #: one is queued or running, or its candidate waits to be promoted by a person
     completed_alpha: Decimal | None  #: alpha_to of the ladder's newest job that made a candidate
     student_alpha: Decimal | None  #: what the current student was distilled with, if known
@@ -58,6 +60,24 @@ class Order:
         return self.reason in {OrderReason.AT_FLOOR, OrderReason.ATTEMPTS_EXHAUSTED}
 
 
+def wanting(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome]) -> list[tuple[Rule, RuleOutcome]]:
+    """The rules that have fired and want a re-distillation, in their order."""
+    fired = {outcome.rule: outcome for outcome in outcomes if outcome.fired}
+    return [(rule, fired[rule.name]) for rule in rules if rule.action == "redistill" and rule.name in fired]
+
+
+def ordering(
+    rules: Sequence[Rule], outcomes: Sequence[RuleOutcome], teacher: TeacherHealth
+) -> RuleOutcome | None:
+    """The first of `wanting` that may order by this teacher.
+
+    By one that is new only a divergence may: that the student disagrees with it may be the new one's fault.
+    """
+    is_new = teacher is TeacherHealth.CHANGED
+    found = wanting(rules, outcomes)
+    return next((outcome for rule, outcome in found if rule.is_on_divergence or not is_new), None)
+
+
 def ladder_of(
     jobs: Sequence[Job],
     *,
@@ -65,6 +85,7 @@ def ladder_of(
     student_alpha: Decimal | None,
     wanted: bool,
     is_latest: bool,
+    awaits_teacher: bool = False,
 ) -> Ladder:
     """The ladder that a monitor's jobs, in any order, amount to.
 
@@ -78,6 +99,7 @@ def ladder_of(
     return Ladder(
         wanted=wanted,
         is_latest=is_latest,
+        awaits_teacher=awaits_teacher,
         has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
         completed_alpha=next((job.alpha_to for job in own if job.status in _COMPLETED), None),
         student_alpha=student_alpha,
@@ -89,7 +111,8 @@ def ladder_of(
 def decide(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> Order:
     """Order one step down in alpha, or say why not; the first reason that applies is given, in this order:
 
-    not wanted, not the latest cycle, a job is open, attempts exhausted, at the floor, cooldown.
+    not wanted, not the latest cycle, a new teacher, a job is open, attempts exhausted, at the floor,
+    cooldown.
 
     The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's. It
     is clipped to the floor; only an alpha that is at the floor (or below it) already is AT_FLOOR. A cooldown
@@ -108,6 +131,7 @@ def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) 
     obstacles = (
         (OrderReason.NOT_WANTED, not ladder.wanted),
         (OrderReason.NOT_LATEST, not ladder.is_latest),
+        (OrderReason.TEACHER_CHANGED, ladder.awaits_teacher),
         (OrderReason.JOB_OPEN, ladder.has_open_job),
         (OrderReason.ATTEMPTS_EXHAUSTED, ladder.failed_in_a_row >= policy.max_attempts),
         (OrderReason.AT_FLOOR, alpha <= policy.alpha_floor),

@@ -1,12 +1,13 @@
 """The decision of a cycle and all its effects, as one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from db import history, labels, leases, ledger, outbox, queue, results, rule_states, versions
+from db import history, labels, leases, ledger, outbox, queue, results, rule_states, teachers, versions
 from db.records import (
     Claim,
     CyclePoint,
@@ -25,9 +26,12 @@ from triggers.incidents import Situation, Transition
 from triggers.label_evidence import label_evidence
 from triggers.message import message
 from triggers.observed import details_for
-from triggers.point import point_of
-from triggers.settings import Alert, AlphaPolicy, Rule
+from triggers.point import point_of, teacher_point_of
+from triggers.settings import Alert, AlphaPolicy, Rule, TeacherPolicy
+from triggers.teacher import TeacherJudgement, judge_teacher, without_evidence
 from triggers.verdict import Evidence, Judgement
+
+_TEACHER_DRIFT: Final = "; distillation under teacher drift: the teacher is new"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,7 @@ class Policy:
 
     rules: tuple[Rule, ...]
     alpha: AlphaPolicy
+    teacher: TeacherPolicy
     alerts: tuple[Alert, ...]
     min_samples: int
     max_reject_share: float
@@ -49,6 +54,7 @@ class Conclusion:
     outcomes: tuple[RuleOutcome, ...]
     order: Order
     job_id: int | None
+    teacher: TeacherJudgement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +75,12 @@ def conclude(
     Raises:
         LeaseLostError: another process has taken the monitor; nothing was written.
     """
-    evidence = _evidence(result, policy)
-    point = point_of(claim, result, evidence.status, policy.rules)
     with writing(engine) as connection:
         leases.guard(connection, lease)
+        evidence = _evidence(result, policy)
+        teacher = _teacher(connection, claim, result, evidence, policy)
+        evidence = replace(evidence, teacher_fault=teacher.detail if teacher.is_fault else None)
+        point = point_of(claim, result, evidence.status, policy.rules)
         outcomes = _evaluate(connection, claim, point, policy.rules)
         judgement = verdict.judge(evidence, outcomes)
         results.finish(
@@ -84,12 +92,15 @@ def conclude(
             reason=judgement.reason,
             now=now,
         )
+        if result.measurement is not None:
+            results.add_teacher(connection, claim, result.measurement.teacher, **asdict(teacher))
         results.add_outcomes(connection, claim, outcomes)
         results.add_evidence(connection, claim, point.gains)
         results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
         standing = _standing(connection, claim, result)
-        order = _backed(connection, claim, result, _order(result, outcomes, standing, policy, now))
-        job_id = _enqueue(connection, claim, result, outcomes, order, policy, now)
+        order = _order(result, outcomes, teacher, standing, policy, now)
+        order = _backed(connection, claim, result, order)
+        job_id = _enqueue(connection, claim, result, outcomes, teacher, order, policy, now)
         situation = Situation(
             judgement=judgement,
             rules=policy.rules,
@@ -98,9 +109,10 @@ def conclude(
             firing=outbox.firing(connection, claim.slot.monitor),
             unevaluated=_unevaluated(connection, claim),
             is_latest=standing.is_latest,
+            teacher=teacher,
         )
         _apply(connection, claim, situation, job_id, policy, now)
-    return Conclusion(judgement=judgement, outcomes=outcomes, order=order, job_id=job_id)
+    return Conclusion(judgement=judgement, outcomes=outcomes, order=order, job_id=job_id, teacher=teacher)
 
 
 def conclude_failure(
@@ -123,6 +135,7 @@ def conclude_failure(
             firing=outbox.firing(connection, claim.slot.monitor),
             unevaluated=_unevaluated(connection, claim),
             is_latest=not history.has_later_result(connection, claim.slot),
+            teacher=without_evidence(),
         )
         _apply(connection, claim, situation, None, policy, now)
 
@@ -175,6 +188,21 @@ def _evidence(result: CycleResult, policy: Policy) -> Evidence:
     )
 
 
+def _teacher(
+    connection: Connection, claim: Claim, result: CycleResult, evidence: Evidence, policy: Policy
+) -> TeacherJudgement:
+    measured = result.measurement
+    if measured is None or evidence.shortfall is not None:
+        return without_evidence()
+    known = teachers.known_teacher(
+        connection,
+        claim.slot,
+        result.teacher_version,
+        reference_cycles=policy.teacher.reference_cycles,
+    )
+    return judge_teacher(teacher_point_of(measured), known, policy.teacher)
+
+
 def _standing(connection: Connection, claim: Claim, result: CycleResult) -> _Standing:
     monitor = claim.slot.monitor
     # The jobs are read before the student: one that ends in between with a promotion must not look as
@@ -190,7 +218,12 @@ def _standing(connection: Connection, claim: Claim, result: CycleResult) -> _Sta
 
 
 def _order(
-    result: CycleResult, outcomes: Sequence[RuleOutcome], standing: _Standing, policy: Policy, now: datetime
+    result: CycleResult,
+    outcomes: Sequence[RuleOutcome],
+    teacher: TeacherJudgement,
+    standing: _Standing,
+    policy: Policy,
+    now: datetime,
 ) -> Order:
     # another teacher begins another ladder; an open job counts whoever its teacher is
     jobs = [
@@ -202,8 +235,9 @@ def _order(
         jobs,
         began_at=standing.student_since,
         student_alpha=result.alpha,
-        wanted=_ordering_rule(outcomes, policy) is not None,
+        wanted=bool(alpha.wanting(policy.rules, outcomes)),
         is_latest=standing.is_latest,
+        awaits_teacher=alpha.ordering(policy.rules, outcomes, teacher.health) is None,
     )
     return alpha.decide(policy.alpha, ladder, now)
 
@@ -221,28 +255,24 @@ def _backed(connection: Connection, claim: Claim, result: CycleResult, order: Or
     return replace(order, evidence=label_evidence([each.correctness for each in found]))
 
 
-def _ordering_rule(outcomes: Sequence[RuleOutcome], policy: Policy) -> RuleOutcome | None:
-    ordering = {rule.name for rule in policy.rules if rule.action == "redistill"}
-    return next((outcome for outcome in outcomes if outcome.fired and outcome.rule in ordering), None)
-
-
 def _enqueue(
     connection: Connection,
     claim: Claim,
     result: CycleResult,
     outcomes: Sequence[RuleOutcome],
+    teacher: TeacherJudgement,
     order: Order,
     policy: Policy,
     now: datetime,
 ) -> int | None:
-    fired = _ordering_rule(outcomes, policy)
+    fired = alpha.ordering(policy.rules, outcomes, teacher.health)
     if fired is None or order.reason is not OrderReason.ORDERED:
         return None
     job = NewJob(
         monitor=claim.slot.monitor,
         cycle_id=claim.cycle_id,
         rule=fired.rule,
-        reason=verdict.describe([fired]),
+        reason=verdict.describe([fired]) + (_TEACHER_DRIFT if teacher.is_new else ""),
         teacher_version=result.teacher_version,
         student_version=result.student_version,
         alpha_from=order.alpha_from,

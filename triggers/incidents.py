@@ -6,10 +6,20 @@ from typing import Final
 
 from db.errors import RedistillError
 from db.records import Incident, RuleOutcome
-from db.states import CycleStatus, IncidentKind, IncidentState, OrderReason, Severity, Verdict
+from db.states import (
+    CycleStatus,
+    IncidentKind,
+    IncidentState,
+    OrderReason,
+    Severity,
+    TeacherHealth,
+    Verdict,
+    VerdictReason,
+)
 from triggers.alpha import Order
 from triggers.rules import BLIND_AFTER
 from triggers.settings import Rule
+from triggers.teacher import TeacherJudgement
 from triggers.verdict import Judgement, describe, is_about_student
 
 #: Where an incident may go from each state. None: there is no incident yet. A resolved one stays so: the
@@ -54,6 +64,7 @@ class Situation:
     firing: Sequence[Incident]  #: the monitor's open incidents, at most one of each kind
     unevaluated: int  #: the newest cycles in a row, this one included, that were not evaluated
     is_latest: bool  #: no later cycle of the monitor is judged
+    teacher: TeacherJudgement
 
     @property
     def is_evaluated(self) -> bool:
@@ -91,12 +102,22 @@ def plan(situation: Situation) -> tuple[Transition, ...]:
     re-distillation was wanted and the ladder is at its end; both resolve at an evaluated healthy cycle, so
     missing data never resolves them. `blind` (error) opens at the third cycle in a row without evidence, or
     later, and resolves at any evaluated cycle. `serving-skew` opens when a rule on it fires, and resolves
-    at a cycle that measured it in which none is breached. An open incident is not opened again. A cycle that
-    was filled in behind a later one speaks of the past and changes nothing.
+    at a cycle that measured it in which none is breached. `teacher-unhealthy` (critical) opens at a cycle
+    with an unhealthy teacher, which does not make the monitor `blind` as well, and resolves at one with a
+    healthy or a new one; `teacher-changed` (warning) opens at a cycle with a new one and resolves at one
+    with a healthy one. An open incident is not opened again. A cycle that was filled in behind a later one
+    speaks of the past and changes nothing.
     """
     if not situation.is_latest:
         return ()
-    wanted = (_drift(situation), _retrain_teacher(situation), _blind(situation), _serving_skew(situation))
+    wanted = (
+        _drift(situation),
+        _retrain_teacher(situation),
+        _blind(situation),
+        _serving_skew(situation),
+        _teacher_unhealthy(situation),
+        _teacher_changed(situation),
+    )
     return tuple(transition for transition in wanted if transition is not None)
 
 
@@ -125,7 +146,8 @@ def _blind(now: Situation) -> Transition | None:
     incident = now.open_incident(IncidentKind.BLIND)
     if incident is not None:
         return _resolved(incident, now.judgement.detail) if now.is_evaluated else None
-    if now.unevaluated < BLIND_AFTER:
+    is_told = now.judgement.reason is VerdictReason.TEACHER_UNHEALTHY
+    if now.unevaluated < BLIND_AFTER or is_told:
         return None
     summary = f"{now.unevaluated} cycles in a row without a verdict; the last: {now.judgement.detail}"
     return _opened(IncidentKind.BLIND, Severity.ERROR, summary)
@@ -144,6 +166,34 @@ def _serving_skew(now: Situation) -> Transition | None:
         "order of the labels and the preprocessing of the service"
     )
     return _opened(IncidentKind.SERVING_SKEW, _loudest(now, fired), summary)
+
+
+def _teacher_unhealthy(now: Situation) -> Transition | None:
+    incident = now.open_incident(IncidentKind.TEACHER_UNHEALTHY)
+    if incident is not None:
+        is_over = now.teacher.health in {TeacherHealth.HEALTHY, TeacherHealth.CHANGED}
+        return _resolved(incident, now.teacher.detail) if is_over else None
+    if not now.teacher.is_fault:
+        return None
+    summary = (
+        f"{now.teacher.detail}; nothing is judged by this teacher and nothing ordered: look at the traffic, "
+        "the model's files and its tokenizer"
+    )
+    return _opened(IncidentKind.TEACHER_UNHEALTHY, Severity.CRITICAL, summary)
+
+
+def _teacher_changed(now: Situation) -> Transition | None:
+    incident = now.open_incident(IncidentKind.TEACHER_CHANGED)
+    if incident is not None:
+        is_over = now.teacher.health is TeacherHealth.HEALTHY
+        return _resolved(incident, now.teacher.detail) if is_over else None
+    if now.teacher.health is not TeacherHealth.CHANGED:
+        return None
+    summary = (
+        f"{now.teacher.detail}; its reference starts afresh, and until that is whole only rules on a "
+        "divergence order a re-distillation"
+    )
+    return _opened(IncidentKind.TEACHER_CHANGED, Severity.WARNING, summary)
 
 
 def _loudest(now: Situation, fired: Sequence[RuleOutcome]) -> Severity:

@@ -2,7 +2,16 @@
 
 from collections.abc import Sequence
 
-from db.records import Claim, CyclePoint, CycleResult, Interval, Measurement, StratumCount, Traffic
+from db.records import (
+    Claim,
+    CyclePoint,
+    CycleResult,
+    Interval,
+    Measurement,
+    StratumCount,
+    TeacherPoint,
+    Traffic,
+)
 from db.states import CycleStatus
 from triggers.observed import gains_of
 from triggers.settings import Rule
@@ -28,6 +37,15 @@ def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequ
         labels={} if measured is None else {each.label: each for each in measured.per_label},
         strata=() if measured is None else _strata(result.traffic, measured),
         gains={} if measured is None else gains_of(rules, measured),
+    )
+
+
+def teacher_point_of(measured: Measurement) -> TeacherPoint:
+    """The teacher of a cycle that has just been measured, as its health is judged."""
+    return TeacherPoint(
+        measured=measured.teacher,
+        agreement=measured.agreement,
+        labels={each.label: each for each in measured.per_label},
     )
 
 

@@ -41,6 +41,7 @@ Alpha = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
 #: What a rule can watch; `class_agreement:LABEL` and `class_kl:LABEL` are of one of the teacher's labels.
 METRICS = ("agreement", "kl", "kl_t1", "js", "serving_skew", "class_agreement", "class_kl")
+_DIVERGENCES = frozenset({"kl", "kl_t1", "js", "class_kl"})
 _SHARES = frozenset({"agreement", "serving_skew", "class_agreement"})
 _WITH_INTERVAL = frozenset({"agreement", "kl", "serving_skew", "class_agreement"})
 #: What is evidence from cycle to cycle: a share of agreement that is too low, a mean that is too high.
@@ -140,6 +141,12 @@ class Rule(Condition):
         return self.any or self.all or ()
 
     @property
+    def is_on_divergence(self) -> bool:
+        """Whether all that it watches is how far the two models' distributions lie apart."""
+        watched = [each.metric or "" for each in self.conditions or (self,)]
+        return all(metric.partition(":")[0] in _DIVERGENCES for metric in watched)
+
+    @property
     def text(self) -> str:
         """All its keys as JSON, defaults among them."""
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS).decode()
@@ -202,6 +209,18 @@ class AlphaPolicy(Section):
     max_attempts: Annotated[int, Field(ge=1)] = 3
     cooldown: Duration = timedelta(hours=6)
     temperature: Annotated[float, Field(gt=0)] = 3.0
+
+
+class TeacherPolicy(Section):
+    """When a teacher is no longer what it was in its reference cycles."""
+
+    reference_cycles: Annotated[int, Field(ge=1)] = 3  #: its first evaluated ones
+    confidence_fall: Annotated[float, Field(gt=0, le=1)] = 0.08  #: of its mean confidence
+    entropy_rise: Annotated[float, Field(gt=0)] = 0.25  #: of its mean entropy, in nats
+    label_shift: Annotated[float, Field(gt=0, le=1)] = 0.3  #: of its labels' mix, in nats of JS
+    label_gap: Annotated[float, Field(gt=0, le=1)] = 0.05  #: the same, if the student's mix differs as much
+    #: A new version that a person vouches for: it is not held to its predecessor's numbers.
+    accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
 
 
 class LogAlert(Section):

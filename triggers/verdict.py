@@ -17,6 +17,7 @@ class Evidence:
     n_rejected: int  #: unusable records of the window
     min_samples: int  #: a verdict needs at least so many scored requests
     max_reject_share: float  #: and at most this share of unusable records; a tie is enough
+    teacher_fault: str | None = None  #: what is wrong with the teacher, in one line
 
     @property
     def status(self) -> CycleStatus:
@@ -28,7 +29,9 @@ class Evidence:
         """What is missing, or None. Rejects come first: they may be why there are few samples."""
         if self._too_many_rejects:
             return VerdictReason.TOO_MANY_REJECTS
-        return VerdictReason.TOO_FEW_SAMPLES if self.n_scored < self.min_samples else None
+        if self.n_scored < self.min_samples:
+            return VerdictReason.TOO_FEW_SAMPLES
+        return None if self.teacher_fault is None else VerdictReason.TEACHER_UNHEALTHY
 
     @property
     def _too_many_rejects(self) -> bool:
@@ -59,7 +62,7 @@ def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
             status=CycleStatus.INCONCLUSIVE,
             verdict=Verdict.INCONCLUSIVE,
             reason=evidence.shortfall,
-            detail=_shortage(evidence),
+            detail=_shortage(evidence, evidence.shortfall),
         )
     outcomes = [outcome for outcome in outcomes if is_about_student(outcome)]
     reason = _reason(outcomes)
@@ -97,7 +100,9 @@ def _reason(outcomes: Sequence[RuleOutcome]) -> VerdictReason:
     return VerdictReason.WITHIN_RULES
 
 
-def _shortage(evidence: Evidence) -> str:
+def _shortage(evidence: Evidence, reason: VerdictReason) -> str:
+    if reason is VerdictReason.TEACHER_UNHEALTHY:
+        return f"the teacher is unhealthy: {evidence.teacher_fault}"
     records = evidence.n_seen + evidence.n_rejected
     return (
         f"{evidence.n_scored} requests scored (min_samples {evidence.min_samples}), {evidence.n_rejected} "

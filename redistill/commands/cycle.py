@@ -16,7 +16,7 @@ from db.views import rows
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at, slots_between
 from monitor.settings import MonitorSection
 from redistill import logs, show
-from redistill.commands.history import COLUMNS, cells
+from redistill.commands.history import COLUMNS, cells, teachers_health
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import migrated, telling
 from redistill.progress import bars
@@ -116,11 +116,12 @@ def _print(engine: Engine, slots: Sequence[Slot], n_run: int, *, as_json: bool) 
         )
         found = [row for row in history if row["window_end"] in ends]
         ids = [row["cycle_id"] for row in found if row["status"] == CycleStatus.FAILED]
+        health = teachers_health(connection, found)
         errors = connection.scalars(select(cycles.c.error).where(cycles.c.id.in_(ids))).all()
     if as_json:
         show.print_json(found)
     else:
-        show.listing(COLUMNS, [cells(row) for row in found])
+        show.listing(COLUMNS, [cells(row, health) for row in found])
         if n_run < len(slots):
             show.say(f"{len(slots) - n_run} of {len(slots)} windows had been judged before, and were left.")
     if errors:

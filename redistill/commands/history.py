@@ -2,14 +2,15 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
+from sqlalchemy import Connection, select
 
-from db.views import VIEWS, rows
+from db.views import VIEWS, rows, view
 from redistill import show
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
 from redistill.database import reading_from
@@ -25,6 +26,7 @@ COLUMNS = (
     Column(title="streak", align="right", spare=1),
     Column(title="KL in nats [95%]"),
     Column(title="streak", align="right", spare=1),
+    Column(title="teacher", spare=4),
     Column(title="student", spare=3),
     Column(title="alpha", align="right", spare=4),
     Column(title="took", align="right", spare=6),
@@ -59,17 +61,28 @@ def history(
             since=moment("--since", since, now) if since else None,
             until=moment("--until", until, now) if until else None,
         )
+        health = teachers_health(connection, cycles)
     if as_json:
         show.print_json(cycles)
     elif as_csv:
         _print_csv(cycles)
     elif cycles:
-        show.listing(COLUMNS, [cells(cycle) for cycle in cycles])
+        show.listing(COLUMNS, [cells(cycle, health) for cycle in cycles])
     else:
         show.say(_nothing(narrowed=bool(since or until)))
 
 
-def cells(cycle: Row) -> list[show.Cell]:
+def teachers_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, object]:
+    """What the cycles, which are of one monitor and oldest first, say of their teachers, by their numbers."""
+    if not cycles:
+        return {}
+    source = view("teacher_history")
+    ends = source.c.window_end.between(cycles[0]["window_end"], cycles[-1]["window_end"])
+    query = select(source.c.cycle_id, source.c.health).where(source.c.monitor == cycles[0]["monitor"], ends)
+    return {row.cycle_id: row.health for row in connection.execute(query)}
+
+
+def cells(cycle: Row, health: Mapping[object, object]) -> list[show.Cell]:
     """One line of the table; the numbers that breach a rule stand out."""
     return [
         show.time(cycle["window_end"]),
@@ -80,6 +93,7 @@ def cells(cycle: Row) -> list[show.Cell]:
         show.word(cycle["agreement_streak"]),
         _measured(cycle, "kl"),
         show.word(cycle["kl_streak"]),
+        show.health(health.get(cycle["cycle_id"])),
         show.version(cycle["student_version"]),
         show.decimal(cycle["alpha"]),
         f"{show.number(cycle['seconds'], decimals=1)} s" if cycle["seconds"] is not None else "-",

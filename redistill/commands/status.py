@@ -39,6 +39,7 @@ class State:
     open_job: Job | None
     incidents: tuple[Incident, ...]
     teacher: ModelVersion | None
+    teacher_health: Row | None  #: what the last cycle with scores said of its teacher
     student: ModelVersion | None
     student_since: datetime | None
     n_labelled_cycles: int  #: the newest that have true labels, at most 24
@@ -49,7 +50,7 @@ class State:
 
 @app.command(epilog=examples("redistill status", "redistill status --json"))
 def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
-    """Show the last cycle, the streaks, the open job and incidents, the student and the next slot."""
+    """Show the last cycle, the streaks, the open job and incidents, both models and the next slot."""
     settings, now = configured(ctx, config), utc_now()
     with reading_from(settings) as connection:
         state = read_state(connection, settings.monitor, now)
@@ -63,6 +64,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     """The state in one view of the database."""
     cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
+    health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
     next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name), now)
     return State(
         monitor=monitor.name,
@@ -71,6 +73,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         open_job=queue.open_job(connection, monitor.name),
         incidents=outbox.firing(connection, monitor.name),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
+        teacher_health=health[0] if health else None,
         student=versions.current(connection, monitor.name, Role.STUDENT),
         student_since=versions.current_since(connection, monitor.name, Role.STUDENT),
         n_labelled_cycles=len(labelled),
@@ -108,6 +111,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     yield "who is right", _who_is_right(state)
     yield "open job", _job(state.open_job, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
+    if state.teacher_health is not None:
+        yield "teacher", _teacher(state.teacher_health)
     yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
     yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
 
@@ -164,6 +169,14 @@ def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
         for incident in incidents
     )
     return Text("\n".join(lines), style=show.BAD)
+
+
+def _teacher(health: Row) -> Text:
+    return Text.assemble(
+        f"{show.version(health['teacher_version'])}, ",
+        show.health(health["health"]),
+        f" ({health['reason']}): {health['detail']}",
+    )
 
 
 def _student(state: State, now: datetime) -> str:

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from db import history, leases, ledger, queue, tables
+from db import history, leases, ledger, queue, tables, teachers
 from db.records import Claim, CycleResult, Delivery, Evaluation, Job, Metric, NewJob, Reject, Slot
 from db.session import connect, reading, writing
 from db.states import (
@@ -70,6 +70,8 @@ from triggers import alpha, rules
 from triggers.channels.port import Receipt, SendResult
 from triggers.correctness import split
 from triggers.outbox import HOLD, Outbox
+from triggers.point import teacher_point_of
+from triggers.teacher import judge_teacher
 from triggers.verdict import Evidence, judge
 
 HOUR = timedelta(hours=1)
@@ -181,6 +183,7 @@ def after(calls: int) -> Stopped:
     "table",
     [
         "class_metrics",
+        "teacher_metrics",
         "strata",
         "correctness",
         "rejects",
@@ -204,7 +207,8 @@ def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engi
     mend_inserts(engine, table)
     cycle.conclude_claim(claim, drifted())
     assert changed(before, everything(engine)) == {
-        "cycles", "class_metrics", "strata", "correctness", "rejects", "rule_outcomes", "rule_states",
+        "cycles", "class_metrics", "teacher_metrics", "strata", "correctness", "rejects", "rule_outcomes",
+        "rule_states",
         "rule_texts", "jobs", "incidents", "deliveries",
     }  # fmt: skip
 
@@ -583,6 +587,35 @@ def test_invariant_8_outcomes_and_verdicts_follow_from_the_numbers(repaired: Rep
             [outcomes[cycle["window_end"], rule.name] for rule in repaired.settings.rules],
         )
         assert (judgement.verdict, judgement.reason) == (cycle["verdict"], cycle["verdict_reason"])
+
+
+def test_invariant_8_the_teachers_health_follows_from_its_cycles(repaired: Repaired) -> None:
+    """From the numbers of the cycle and of its reference, as they are in SQL and in the archive."""
+    policy = repaired.settings.teacher
+    found = stored(repaired.engine, tables.teacher_metrics)
+    by_id = {row["id"]: row for row in stored(repaired.engine, cycles)}
+    for row in found:
+        cycle = by_id[row["cycle_id"]]
+        sample = files.read(cycle["archive"], sha256=cycle["archive_sha256"])
+        measured = measure(
+            sample.teacher_logits,
+            sample.student_logits,
+            sample.labels,
+            temperature=cycle["temperature"],
+            strata=sample.strata,
+        )
+        slot = Slot(monitor=MONITOR, window_start=cycle["window_start"], window_end=cycle["window_end"])
+        with reading(repaired.engine) as connection:
+            known = teachers.known_teacher(
+                connection, slot, cycle["teacher_version"], reference_cycles=policy.reference_cycles
+            )
+        judged = judge_teacher(teacher_point_of(measured), known, policy)
+        assert {name: row[name] for name in vars(judged)} == vars(judged)
+        assert (row["confidence"], row["entropy_high"]) == (
+            measured.teacher.confidence.estimate,
+            measured.teacher.entropy.high,
+        )
+    assert [row["health"] for row in found] == ["unknown"] * 3 + ["healthy"] * (len(found) - 3)
 
 
 def test_invariant_8_orders_and_their_alpha_follow_from_what_was_known(repaired: Repaired) -> None:

@@ -38,7 +38,7 @@ from monitor.intervals import wilson
 from tests.factories import TEACHER, make_measurement, make_result
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 from triggers.correctness import split
-from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert
+from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert, TeacherPolicy
 
 DOC = (Path(__file__).parents[2] / "docs" / "sql-cookbook.md").read_text(encoding="utf-8")
 RECIPE = re.compile(
@@ -54,6 +54,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 POLICY = Policy(
     rules=DEFAULT_RULES,
     alpha=AlphaPolicy(),
+    teacher=TeacherPolicy(),
     alerts=(LogAlert(name="log"), LogAlert(name="pager", severities=(Severity.ERROR, Severity.CRITICAL))),
     min_samples=1_000,
     max_reject_share=0.05,

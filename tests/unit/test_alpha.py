@@ -17,6 +17,7 @@ POLICY = AlphaPolicy()
 FREE = Ladder(
     wanted=True,
     is_latest=True,
+    awaits_teacher=False,
     has_open_job=False,
     completed_alpha=None,
     student_alpha=None,
@@ -98,6 +99,7 @@ def test_the_ladder_from_top_to_bottom() -> None:
 ALL_AT_ONCE = Ladder(
     wanted=False,
     is_latest=False,
+    awaits_teacher=True,
     has_open_job=True,
     completed_alpha=Decimal("0.1"),
     student_alpha=None,
@@ -111,6 +113,7 @@ def test_the_first_reason_is_given() -> None:
     removals = (
         {"wanted": True},
         {"is_latest": True},
+        {"awaits_teacher": False},
         {"has_open_job": False},
         {"failed_in_a_row": 2},
         {"completed_alpha": None},
@@ -123,6 +126,7 @@ def test_the_first_reason_is_given() -> None:
     assert reasons == [
         OrderReason.NOT_WANTED,
         OrderReason.NOT_LATEST,
+        OrderReason.TEACHER_CHANGED,
         OrderReason.JOB_OPEN,
         OrderReason.ATTEMPTS_EXHAUSTED,
         OrderReason.AT_FLOOR,
@@ -209,6 +213,7 @@ ladders = st.builds(
     Ladder,
     wanted=st.booleans(),
     is_latest=st.booleans(),
+    awaits_teacher=st.booleans(),
     has_open_job=st.booleans(),
     completed_alpha=st.none() | alphas,
     student_alpha=st.none() | alphas,
@@ -217,7 +222,13 @@ ladders = st.builds(
 )
 free_ladders = ladders.map(
     lambda ladder: replace(
-        ladder, wanted=True, is_latest=True, has_open_job=False, failed_in_a_row=0, last_finished_at=None
+        ladder,
+        wanted=True,
+        is_latest=True,
+        awaits_teacher=False,
+        has_open_job=False,
+        failed_in_a_row=0,
+        last_finished_at=None,
     )
 )
 

@@ -7,16 +7,26 @@ from itertools import product
 import pytest
 
 from db.records import CyclePoint, Incident
-from db.states import IncidentKind, IncidentState, OrderReason, Severity, Verdict
+from db.states import (
+    IncidentKind,
+    IncidentState,
+    OrderReason,
+    Severity,
+    TeacherHealth,
+    TeacherReason,
+    Verdict,
+)
 from tests.factories import make_blind_point, make_point
 from triggers.alpha import Order
 from triggers.incidents import TRANSITIONS, Situation, Transition, TransitionRefusedError, plan
 from triggers.rules import evaluate, unevaluated_in_a_row
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, Rule
+from triggers.teacher import TeacherJudgement
 from triggers.verdict import Evidence, failed, judge
 
 DRIFT, RETRAIN, BLIND = IncidentKind.DRIFT, IncidentKind.RETRAIN_TEACHER, IncidentKind.BLIND
 SKEW = IncidentKind.SERVING_SKEW
+UNHEALTHY, CHANGED = IncidentKind.TEACHER_UNHEALTHY, IncidentKind.TEACHER_CHANGED
 FIRING, RESOLVED = IncidentState.FIRING, IncidentState.RESOLVED
 
 
@@ -41,6 +51,16 @@ def make_incident(kind: IncidentKind) -> Incident:
     )
 
 
+def make_teacher(health: TeacherHealth) -> TeacherJudgement:
+    return TeacherJudgement(
+        health=health,
+        reason=TeacherReason.WITHIN,
+        detail=f"it is {health}",
+        label_shift=None,
+        reference_version=None,
+    )
+
+
 def make_history(pattern: str) -> list[CyclePoint]:
     """One cycle a letter: g(ood), b(ad agreement), k(l too high), s(kewed), ? (inconclusive)."""
     points = {
@@ -62,16 +82,18 @@ def make_situation(
     order: OrderReason = OrderReason.NOT_WANTED,
     is_latest: bool = True,
     rules: tuple[Rule, ...] = DEFAULT_RULES,
+    teacher: TeacherHealth = TeacherHealth.UNKNOWN,
 ) -> Situation:
     """The situation at the last cycle of the pattern."""
     history = make_history(pattern)
     outcomes = [evaluate(rule, history) for rule in rules]
     evidence = Evidence(
-        n_scored=0 if pattern.endswith("?") else 5_500,
+        n_scored=0 if pattern.endswith("?") and teacher is TeacherHealth.UNKNOWN else 5_500,
         n_seen=5_500,
         n_rejected=0,
         min_samples=1_000,
         max_reject_share=0.05,
+        teacher_fault="it is" if teacher is TeacherHealth.UNHEALTHY else None,
     )
     return Situation(
         judgement=judge(evidence, outcomes),
@@ -81,6 +103,7 @@ def make_situation(
         firing=[make_incident(kind) for kind in open_kinds],
         unevaluated=unevaluated_in_a_row(history),
         is_latest=is_latest,
+        teacher=make_teacher(teacher),
     )
 
 
@@ -167,6 +190,46 @@ def test_what_is_served_has_an_incident_of_its_own(
     situation = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE))
     assert changes(situation) == expected, sentence
     assert situation.judgement.verdict in {Verdict.HEALTHY, Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "teacher", "open_kinds", "expected", "sentence"),
+    [
+        ("g", "healthy", [], [], "a healthy teacher opens nothing"),
+        ("g", "unknown", [], [], "nor does one that nobody knows"),
+        ("g?", "unhealthy", [], [(UNHEALTHY, FIRING)], "one that cannot be believed does"),
+        ("g??", "unhealthy", [UNHEALTHY], [], "once"),
+        ("???", "unhealthy", [UNHEALTHY], [], "and the monitor is not called blind for it"),
+        ("???", "unknown", [UNHEALTHY], [(BLIND, FIRING)], "but is if it sees nothing of the teacher either"),
+        ("???", "unhealthy", [BLIND], [(UNHEALTHY, FIRING)], "a blindness does not end by it"),
+        ("?g", "healthy", [UNHEALTHY], [(UNHEALTHY, RESOLVED)], "it is well again"),
+        ("?k", "healthy", [UNHEALTHY], [(DRIFT, FIRING), (UNHEALTHY, RESOLVED)], "whatever the student is"),
+        ("?g", "unknown", [UNHEALTHY], [], "no evidence is no recovery"),
+        ("?g", "changed", [UNHEALTHY], [(UNHEALTHY, RESOLVED), (CHANGED, FIRING)], "another one took over"),
+        ("g", "changed", [], [(CHANGED, FIRING)], "a new one is told"),
+        ("gg", "changed", [CHANGED], [], "once"),
+        ("g?", "unhealthy", [CHANGED], [(UNHEALTHY, FIRING)], "it was none to be believed"),
+        ("gg", "healthy", [CHANGED], [(CHANGED, RESOLVED)], "its own reference is whole"),
+        ("gg", "unknown", [CHANGED], [], "no evidence is no reference"),
+    ],
+)
+def test_the_teacher_has_incidents_of_its_own(
+    pattern: str,
+    teacher: str,
+    open_kinds: list[IncidentKind],
+    expected: list[tuple[IncidentKind, IncidentState]],
+    sentence: str,
+) -> None:
+    situation = make_situation(pattern, open_kinds=open_kinds, teacher=TeacherHealth(teacher))
+    assert changes(situation) == expected, sentence
+
+
+def test_an_unhealthy_teacher_is_critical_and_a_new_one_a_warning() -> None:
+    (unhealthy,) = plan(make_situation("g?", teacher=TeacherHealth.UNHEALTHY))
+    (changed,) = plan(make_situation("g", teacher=TeacherHealth.CHANGED))
+    assert (unhealthy.severity, changed.severity) == (Severity.CRITICAL, Severity.WARNING)
+    assert unhealthy.summary.startswith("it is unhealthy; nothing is judged")
+    assert changed.summary.startswith("it is changed; its reference starts afresh")
 
 
 def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from db.records import Interval, Measurement
+from db.records import Interval, Measurement, TeacherMeasurement
 from monitor.divergence import LogitsError, js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean, wilson
 from monitor.measure import LabelNamesError, measure
@@ -136,9 +137,37 @@ def test_a_request_counts_as_much_as_it_stands_for(
 
 def test_every_number_is_a_plain_python_number(measured: Measurement) -> None:
     """They go to SQL and JSON, which do not know numpy's."""
-    for record in (measured, measured.agreement, *measured.per_label):
+    plain = {int, float, str, Interval, Fraction, tuple, TeacherMeasurement, type(None)}
+    for record in (measured, measured.agreement, measured.teacher, *measured.per_label):
         for name, value in vars(record).items():
-            assert type(value) in {int, float, str, Interval, Fraction, tuple, type(None)}, name
+            assert type(value) in plain, name
+
+
+def test_the_teacher_is_measured_by_itself_at_t_1(pair: tuple[Logits, Logits], measured: Measurement) -> None:
+    """Confidence and entropy with the interval of a mean, and its labels' mix against the student's."""
+    p = softmax(pair[0], axis=1)
+    teacher = measured.teacher
+    assert teacher.confidence.estimate == pytest.approx(p.max(axis=1).mean())
+    assert teacher.entropy.estimate == pytest.approx(entropy(p, axis=1).mean())
+    for interval, values in ((teacher.confidence, p.max(axis=1)), (teacher.entropy, entropy(p, axis=1))):
+        reach = 1.96 * values.std() / math.sqrt(values.size)
+        assert (interval.low, interval.high) == pytest.approx(
+            (interval.estimate - reach, interval.estimate + reach), abs=reach / 20
+        )
+    mixes = [np.bincount(logits.argmax(1), minlength=3) / 2000 for logits in pair]
+    assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)
+    assert teacher.n_effective == 2000
+
+
+def test_the_teacher_is_weighted_by_what_its_requests_stand_for(pair: tuple[Logits, Logits]) -> None:
+    """Half of the sample is of a stratum that is a tenth of the window."""
+    strata = Strata(sizes=(9_000, 1_000), of=np.repeat([0, 1], 1000))
+    teacher = measure(*pair, NAMES, temperature=3.0, strata=strata).teacher
+    weights = np.repeat([1.8, 0.2], 1000)
+    assert teacher.confidence.estimate == pytest.approx((softmax(pair[0], axis=1).max(1) * weights).mean())
+    assert teacher.n_effective == pytest.approx(2000**2 / np.square(weights).sum())
+    mixes = [np.bincount(logits.argmax(1), weights, minlength=3) / 2000 for logits in pair]
+    assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)
 
 
 def test_no_requests_have_no_agreement_and_no_kl() -> None:

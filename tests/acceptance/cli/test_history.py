@@ -14,7 +14,7 @@ from db.session import reading
 from db.views import VIEWS, rows
 from redistill.settings import load
 from tests.cycles import Cycles, make_policy
-from tests.factories import START, make_measurement, make_result, make_slot
+from tests.factories import START, make_measurement, make_result, make_slot, make_teacher
 from tests.project import run, write_config
 
 DRIFTED = make_measurement(disagreements=385, kl=0.12)
@@ -134,6 +134,25 @@ def test_the_status_shows_the_open_job_and_the_incident(cycles: Cycles) -> None:
     assert "job 1: queued" in shown
     assert "alpha 0.7 -> 0.6" in shown
     assert "drift (error)" in shown
+
+
+def test_the_teachers_health_is_in_the_history_and_in_the_status(cycles: Cycles) -> None:
+    for index in range(3):
+        cycles.conclude(index)
+    unsure = make_measurement(teacher=make_teacher(confidence=0.5))
+    cycles.conclude(3, make_result(measurement=unsure))
+    lines = [line for line in run("history").stdout.splitlines() if "student-1" in line]
+    assert [("unknown" in line, "unhealthy" in line) for line in lines] == [(True, False)] * 3 + [
+        (False, True)
+    ]
+    shown = run("status").stdout
+    assert "teacher-1, unhealthy (confidence_fallen): confidence 0.5000 [0.4960, 0.5040] below" in shown
+    assert "teacher-unhealthy (critical)" in shown
+    state = json.loads(run("status", "--json").stdout)
+    assert (state["teacher_health"]["health"], state["teacher_health"]["reference_version"]) == (
+        "unhealthy",
+        "teacher-1",
+    )
 
 
 def test_the_status_in_json_has_all_parts(cycles: Cycles) -> None:
