@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import Job
-from db.states import JobDecision, JobStatus, OrderReason
-from triggers.alpha import Ladder, decide, ladder_of
-from triggers.settings import AlphaPolicy
+from db.records import Job, LabelMeasurement
+from db.states import JobDecision, JobStatus, OrderReason, TeacherHealth
+from tests.factories import make_interval, make_point
+from triggers.alpha import Ladder, decide, ladder_of, ordering
+from triggers.rules import evaluate
+from triggers.settings import AlphaPolicy, Rule
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -254,3 +256,38 @@ def test_a_free_ladder_orders_until_the_floor(policy: AlphaPolicy, ladder: Ladde
     order = decide(policy, ladder, NOW)
     at_floor = order.alpha_from <= policy.alpha_floor
     assert order.reason is (OrderReason.AT_FLOOR if at_floor else OrderReason.ORDERED)
+
+
+def make_rule(name: str, **keys: object) -> Rule:
+    return Rule.model_validate({"name": name, **keys})
+
+
+AGREEMENT = make_rule("agreement", metric="agreement", below="0.95")
+KL = make_rule("kl", metric="class_kl:faq", above="0.15")
+ALERT = make_rule("alert", metric="kl", above="0.15", action="alert")
+MIXED = make_rule("mixed", any=[{"metric": "agreement", "below": "0.95"}, {"metric": "kl", "above": "0.15"}])
+PURE = make_rule("pure", all=[{"metric": "js", "above": "0.1"}, {"metric": "kl", "above": "0.15"}])
+
+
+@pytest.mark.parametrize(
+    ("rules", "health", "orders", "sentence"),
+    [
+        ([ALERT, AGREEMENT, KL], "healthy", "agreement", "the first that wants one orders"),
+        ([AGREEMENT, KL], "unknown", "agreement", "by a first teacher, too"),
+        ([AGREEMENT, KL], "changed", "kl", "by a new one only a divergence"),
+        ([AGREEMENT], "changed", None, "or nothing"),
+        ([MIXED, PURE], "changed", "pure", "a group of divergences is one; one with agreement is none"),
+        ([ALERT], "healthy", None, "an alert orders nothing"),
+    ],
+)
+def test_what_orders(rules: list[Rule], health: str, orders: str | None, sentence: str) -> None:
+    points = [make_point(disagreements=550, kl=0.2)]
+    labelled = [replace(point, js=0.2, labels={"faq": make_label("faq", kl=0.2)}) for point in points]
+    outcomes = [evaluate(rule, labelled) for rule in rules]
+    assert all(outcome.fired for outcome in outcomes)
+    found = ordering(rules, outcomes, TeacherHealth(health))
+    assert (found and found.rule) == orders, sentence
+
+
+def make_label(label: str, *, kl: float) -> LabelMeasurement:
+    return LabelMeasurement(label=label, n=500, share=0.1, agreement=make_interval(0.9), kl=kl)

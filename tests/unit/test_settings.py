@@ -78,6 +78,14 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert settings.metrics.seeds == (1, 2)
 
 
+def test_a_teacher_is_vouched_for_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISTILL__TEACHER__ACCEPT", "0123456789ab")
+    assert loaded(tmp_path).teacher.accept == "0123456789ab"
+    monkeypatch.setenv("REDISTILL__TEACHER__ACCEPT", "latest")
+    with pytest.raises(ConfigError, match=r"accept: expected the first 12 digits, or more, .*, not 'latest'"):
+        loaded(tmp_path)
+
+
 def test_a_string_with_a_dollar_is_taken_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
