@@ -125,12 +125,13 @@ def correctness_of(
     *,
     until: datetime | None = None,
     pair: tuple[str, str] | None = None,
+    teacher_version: str | None = None,
     newest: int | None = None,
 ) -> tuple[CycleCorrectness, ...]:
     """Who is right in the cycles that have labels, newest first.
 
-    Of windows that ended at `until` or before, of one (teacher, student) version pair, and no more than
-    `newest`, where these are given.
+    Of windows that ended at `until` or before, of one (teacher, student) version pair or of one teacher, and
+    no more than `newest`, where these are given.
     """
     query = (
         select(correctness, cycles.c.window_end, cycles.c.teacher_version, cycles.c.student_version)
@@ -143,6 +144,8 @@ def correctness_of(
         query = query.where(cycles.c.window_end <= until)
     if pair is not None:
         query = query.where(cycles.c.teacher_version == pair[0], cycles.c.student_version == pair[1])
+    if teacher_version is not None:
+        query = query.where(cycles.c.teacher_version == teacher_version)
     return tuple(
         CycleCorrectness(
             cycle_id=row.cycle_id,

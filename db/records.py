@@ -235,6 +235,7 @@ class TeacherPoint:
     measured: TeacherMeasurement
     agreement: Interval  #: with the student
     labels: Mapping[str, LabelMeasurement]  #: by the teacher's label
+    correctness: Correctness | None = None  #: by the true labels that the log had
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +246,7 @@ class KnownTeacher:
     predecessor: str | None  #: whom it follows, as long as its own reference is not whole
     reference: tuple[TeacherPoint, ...]  #: its first cycles; as long as they are too few, another's
     reference_version: str | None  #: whose cycles those are; None: there are none
+    labelled: tuple[Correctness, ...] = ()  #: who was right in its newest cycles with true labels
 
 
 @dataclass(frozen=True, kw_only=True)

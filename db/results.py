@@ -162,6 +162,7 @@ def add_teacher(
     health: TeacherHealth,
     reason: TeacherReason,
     detail: str,
+    accuracy: Interval | None,
     label_shift: float | None,
     reference_version: str | None,
 ) -> None:
@@ -172,6 +173,7 @@ def add_teacher(
             **_interval("confidence", measured.confidence),
             **_interval("entropy", measured.entropy),
             n_effective=measured.n_effective,
+            **(_interval("accuracy", accuracy) if accuracy else {}),
             label_gap=measured.label_gap,
             label_shift=label_shift,
             reference_version=reference_version,

@@ -51,6 +51,7 @@ class TeacherReason(StrEnum):
     NO_EVIDENCE = "no_evidence"  #: too few scored requests, or too many rejects
     NO_REFERENCE = "no_reference"  #: the first teacher, in its first `reference_cycles` evaluated cycles
     NEW_VERSION = "new_version"  #: another teacher than before, in its first `reference_cycles`
+    ACCURACY_LOW = "accuracy_low"  #: by true labels it is right less often than `min_accuracy`
     CONFIDENCE_FALLEN = "confidence_fallen"  #: its mean confidence is lower by more than `confidence_fall`
     ENTROPY_RISEN = "entropy_risen"  #: its mean entropy is higher by more than `entropy_rise`
     LABELS_MOVED = "labels_moved"  #: its labels have another mix, which traffic does not explain

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from db.history import label_of
-from db.records import Interval, KnownTeacher, LabelMeasurement, Slot, TeacherMeasurement, TeacherPoint
+from db.labels import correctness_of
+from db.records import (
+    Correctness,
+    Interval,
+    KnownTeacher,
+    LabelMeasurement,
+    Slot,
+    TeacherMeasurement,
+    TeacherPoint,
+)
 from db.states import CycleStatus
 from db.tables import class_metrics, cycles, teacher_metrics
 
@@ -19,7 +28,7 @@ def known_teacher(connection: Connection, slot: Slot, version: str, *, reference
     Its reference is its first `reference_cycles`. As long as there are fewer, it is that of the last other
     teacher that had so many; and `predecessor` is the teacher of the last cycle of another one, if there is
     any. Cycles from before revision 0010 have no numbers of the teacher: they are no reference, but make it
-    known.
+    known. `labelled` are as many of its newest cycles that have true labels, whatever their verdict.
     """
     earlier = (
         cycles.c.monitor == slot.monitor,
@@ -27,19 +36,26 @@ def known_teacher(connection: Connection, slot: Slot, version: str, *, reference
         cycles.c.window_end < slot.window_end,
     )
     own = _first(connection, earlier, version, reference_cycles)
-    if len(own) == reference_cycles:
-        return KnownTeacher(version=version, predecessor=None, reference=own, reference_version=version)
-    if _is_old(connection, earlier, version, reference_cycles):
-        return KnownTeacher(version=version, predecessor=None, reference=(), reference_version=None)
-    reference_version = _last_with_reference(connection, earlier, version, reference_cycles)
+    is_whole = len(own) == reference_cycles
+    is_old = is_whole or _is_old(connection, earlier, version, reference_cycles)
+    other = None if is_old else _last_with_reference(connection, earlier, version, reference_cycles)
+    reference = own if is_whole else ()
+    if other is not None:
+        reference = _first(connection, earlier, other, reference_cycles)
     return KnownTeacher(
         version=version,
-        predecessor=_predecessor(connection, earlier, version),
-        reference=()
-        if reference_version is None
-        else _first(connection, earlier, reference_version, reference_cycles),
-        reference_version=reference_version,
+        predecessor=None if is_old else _predecessor(connection, earlier, version),
+        reference=reference,
+        reference_version=version if is_whole else other,
+        labelled=_labelled(connection, slot, version, reference_cycles),
     )
+
+
+def _labelled(connection: Connection, slot: Slot, version: str, newest: int) -> tuple[Correctness, ...]:
+    found = correctness_of(
+        connection, slot.monitor, until=slot.window_start, teacher_version=version, newest=newest
+    )
+    return tuple(each.correctness for each in found)
 
 
 def _first(

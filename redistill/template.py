@@ -31,6 +31,7 @@ uri = {traffic}{traffic_note}
 [teacher]
 uri = {teacher}{teacher_note}
 reference_cycles = 3  # what it is held to: its own first ones; beyond the bounds nothing is judged
+min_accuracy = 0.8  # by true labels, where there are some
 confidence_fall = 0.08  # of its mean confidence, in [0, 1]
 entropy_rise = 0.25  # of its mean entropy, in nats
 label_shift = 0.3  # of its mix of labels, in nats of Jensen-Shannon

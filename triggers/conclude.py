@@ -1,7 +1,7 @@
 """The decision of a cycle and all its effects, as one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -93,7 +93,7 @@ def conclude(
             now=now,
         )
         if result.measurement is not None:
-            results.add_teacher(connection, claim, result.measurement.teacher, **asdict(teacher))
+            results.add_teacher(connection, claim, result.measurement.teacher, **vars(teacher))
         results.add_outcomes(connection, claim, outcomes)
         results.add_evidence(connection, claim, point.gains)
         results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)

@@ -46,6 +46,7 @@ def teacher_point_of(measured: Measurement) -> TeacherPoint:
         measured=measured.teacher,
         agreement=measured.agreement,
         labels={each.label: each for each in measured.per_label},
+        correctness=measured.correctness,
     )
 
 

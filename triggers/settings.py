@@ -215,6 +215,7 @@ class TeacherPolicy(Section):
     """When a teacher is no longer what it was in its reference cycles."""
 
     reference_cycles: Annotated[int, Field(ge=1)] = 3  #: its first evaluated ones
+    min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.8  #: by true labels
     confidence_fall: Annotated[float, Field(gt=0, le=1)] = 0.08  #: of its mean confidence
     entropy_rise: Annotated[float, Field(gt=0)] = 0.25  #: of its mean entropy, in nats
     label_shift: Annotated[float, Field(gt=0, le=1)] = 0.3  #: of its labels' mix, in nats of JS

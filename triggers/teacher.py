@@ -7,14 +7,16 @@ from typing import Final
 
 from scipy.special import chdtri
 
-from db.records import Interval, KnownTeacher, TeacherPoint
-from db.states import TeacherHealth, TeacherReason
+from db.records import Correctness, Interval, KnownTeacher, TeacherPoint
+from db.states import LabelOutcome, TeacherHealth, TeacherReason
+from triggers.correctness import pooled, share
 from triggers.observed import LABEL_SAMPLES
 from triggers.settings import TeacherPolicy
 
 #: Noise alone exceeds the allowance for it in this share of cycles, as with one end of a 95% interval.
 _TAIL: Final = 0.025
 _SHORT: Final = 12
+_AGREEING: Final = frozenset({LabelOutcome.BOTH_RIGHT, LabelOutcome.SAME_ERROR})
 
 _Fault = tuple[TeacherReason, str]
 
@@ -26,6 +28,7 @@ class TeacherJudgement:
     health: TeacherHealth
     reason: TeacherReason
     detail: str
+    accuracy: Interval | None  #: on the window's traffic, by true labels; None: too few tell it
     label_shift: float | None  #: its mix of labels from its reference's, in nats of JS; None without one
     reference_version: str | None  #: of the teacher whose cycles it was held against
 
@@ -77,22 +80,54 @@ def mix_noise(n: float, m: float, labels: int) -> float:
     return 0.0 if labels < 2 else float(chdtri(labels - 1, _TAIL)) / 8 * (1 / n + 1 / m)  # noqa: PLR2004
 
 
+def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
+    """The teacher's accuracy on traffic on which it agrees with the student in so large a share.
+
+    People are often asked where the two disagree. So the labelled requests on which they agree and those on
+    which they do not count as what they are of the traffic, and each end is the sum of what the ends of both
+    Wilson intervals give: together they cover 95% at least. None unless some of both are labelled.
+
+    Source: Cochran 1977, "Sampling Techniques", section 5A.9, for the weights.
+
+    Example:
+        >>> from triggers.correctness import split
+        >>> found = split([0] * 40 + [1] * 60, [0] * 100, [0] * 40 + [1] * 60, [1] * 100)
+        >>> accuracy = accuracy_of(found, 0.97)
+        >>> (found.teacher_accuracy.estimate, accuracy.estimate, round(accuracy.low, 3))
+        (0.4, 0.97, 0.885)
+    """
+    agreeing = share(found.tallies, {LabelOutcome.BOTH_RIGHT}, _AGREEING)
+    if math.isnan(agreeing.estimate) or math.isnan(found.teacher_right.estimate):
+        return None
+    ends = (
+        agreement * getattr(agreeing, end) + (1 - agreement) * getattr(found.teacher_right, end)
+        for end in ("estimate", "low", "high")
+    )
+    estimate, low, high = ends
+    return Interval(estimate=estimate, low=low, high=high)
+
+
 def judge_teacher(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> TeacherJudgement:
     """The teacher's health at a cycle with evidence enough.
 
     A number is out of bounds when its whole 95% interval is, seen from the far end of the reference's: the
     span of the intervals of the reference cycles. A new version is held to its predecessor's reference until
     its own is whole, unless the policy accepts it. Without any reference it is unknown, or changed if new.
+    Accuracy, by the true labels of the cycle and of its newest labelled ones, needs no reference.
     """
     reference = known.reference
     is_new = known.predecessor is not None
     is_accepted = is_new and policy.accept is not None and known.version.startswith(policy.accept)
-    faults = list(_faults(now, known, policy)) if reference and not is_accepted else []
+    accuracy = _accuracy(now, known)
+    faults = list(_errors(accuracy, policy))
+    if reference and not is_accepted:
+        faults += _faults(now, known, policy)
     health, reason = _health(faults, is_new=is_new, is_known=bool(reference))
     return TeacherJudgement(
         health=health,
         reason=reason,
         detail=_introduced(known, "; ".join(text for _, text in faults) or _described(now)),
+        accuracy=accuracy,
         label_shift=mix_divergence(_mix([now]), _mix(reference)) if reference else None,
         reference_version=known.reference_version,
     )
@@ -104,6 +139,7 @@ def without_evidence() -> TeacherJudgement:
         health=TeacherHealth.UNKNOWN,
         reason=TeacherReason.NO_EVIDENCE,
         detail="no evidence enough",
+        accuracy=None,
         label_shift=None,
         reference_version=None,
     )
@@ -117,6 +153,16 @@ def _health(faults: Sequence[_Fault], *, is_new: bool, is_known: bool) -> tuple[
     if is_known:
         return TeacherHealth.HEALTHY, TeacherReason.WITHIN
     return TeacherHealth.UNKNOWN, TeacherReason.NO_REFERENCE
+
+
+def _accuracy(now: TeacherPoint, known: KnownTeacher) -> Interval | None:
+    labelled = [*known.labelled, *([now.correctness] if now.correctness else [])]
+    return accuracy_of(pooled(labelled), now.agreement.estimate)
+
+
+def _errors(accuracy: Interval | None, policy: TeacherPolicy) -> Iterator[_Fault]:
+    if accuracy is not None and accuracy.high < policy.min_accuracy:
+        yield TeacherReason.ACCURACY_LOW, f"accuracy {_shown(accuracy)} below {policy.min_accuracy:.4f}"
 
 
 def _faults(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> Iterator[_Fault]:

@@ -14,6 +14,8 @@ VIEW = """
         t.confidence AS teacher_confidence, t.confidence_low AS teacher_confidence_low,
         t.confidence_high AS teacher_confidence_high, t.entropy AS teacher_entropy,
         t.entropy_low AS teacher_entropy_low, t.entropy_high AS teacher_entropy_high,
+        t.accuracy AS teacher_accuracy, t.accuracy_low AS teacher_accuracy_low,
+        t.accuracy_high AS teacher_accuracy_high,
         t.label_shift, t.label_gap, t.reference_version, t.health, t.reason, t.detail
     FROM teacher_metrics t JOIN cycles c ON c.id = t.cycle_id
 """
@@ -33,9 +35,17 @@ def upgrade() -> None:
         _number("n_effective", "Size of a uniform sample as sure of a share"),
         _number("label_gap", "Jensen-Shannon divergence of its mix of labels from the student's, nats"),
         sa.Column(
+            "accuracy",
+            sa.Float(),
+            comment="Share right of the window's traffic, by true labels; NULL without",
+        ),
+        sa.Column("accuracy_low", sa.Float(), comment="Lower end of its interval, which covers 95% or more"),
+        sa.Column("accuracy_high", sa.Float(), comment="Upper end of that interval"),
+        sa.Column(
             "label_shift",
             sa.Float(),
-            comment="The same from that of its reference cycles; NULL without them",
+            comment="Jensen-Shannon divergence of its mix of labels from its reference's, nats; NULL "
+            "without one",
         ),
         sa.Column(
             "reference_version",

@@ -670,6 +670,26 @@ def test_a_person_can_vouch_for_a_new_teacher(run: Cycles) -> None:
     assert vouching.conclude(8, by_teacher(version, confidence=0.5)).teacher.health == "unhealthy"
 
 
+def test_true_labels_that_came_late_make_a_teacher_unhealthy(run: Cycles) -> None:
+    """From the next cycle on; those of another teacher say nothing of it."""
+    wrong = split([1] * 100 + [0] * 10, [0] * 110, [0] * 100 + [1] * 10, [1.0] * 110)
+    for index, result in enumerate([replace(HEALTHY, teacher_version="v0"), HEALTHY]):
+        run.conclude(index, result)
+    with writing(run.engine) as connection:
+        labels.set_correctness(connection, 1, wrong)
+    assert run.conclude(2, HEALTHY).teacher.accuracy is None
+    with writing(run.engine) as connection:
+        labels.set_correctness(connection, 2, wrong)
+    ended = run.conclude(3, HEALTHY)
+    assert (ended.judgement.reason, ended.teacher.reason) == ("teacher_unhealthy", "accuracy_low")
+    row = stored(run.engine, teacher_metrics)[-1]
+    assert (row["accuracy"], row["health"]) == (pytest.approx(1 - 0.974), "unhealthy")
+    right = replace(
+        HEALTHY.measurement, correctness=split([0] * 2_000, [0] * 2_000, [0] * 2_000, [1] * 2_000)
+    )
+    assert run.conclude(4, replace(HEALTHY, measurement=right)).teacher.health != "unhealthy"
+
+
 def test_a_teacher_that_comes_back_is_known(run: Cycles) -> None:
     for index, result in enumerate([*KNOWN, replace(HEALTHY, teacher_version="v2"), HEALTHY]):
         ended = run.conclude(index, result)

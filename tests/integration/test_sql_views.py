@@ -65,7 +65,8 @@ CONTRACT = {
     ),
     "teacher_history": (
         "monitor, cycle_id, window_end, teacher_version, teacher_confidence, teacher_confidence_low, "
-        "teacher_confidence_high, teacher_entropy, teacher_entropy_low, teacher_entropy_high, label_shift, "
+        "teacher_confidence_high, teacher_entropy, teacher_entropy_low, teacher_entropy_high, "
+        "teacher_accuracy, teacher_accuracy_low, teacher_accuracy_high, label_shift, "
         "label_gap, reference_version, health, reason, detail"
     ),
     "reject_history": "monitor, cycle_id, reason, n, example_object",

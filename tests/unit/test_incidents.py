@@ -56,6 +56,7 @@ def make_teacher(health: TeacherHealth) -> TeacherJudgement:
         health=health,
         reason=TeacherReason.WITHIN,
         detail=f"it is {health}",
+        accuracy=None,
         label_shift=None,
         reference_version=None,
     )

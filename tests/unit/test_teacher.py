@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import norm
 
-from db.records import Interval, KnownTeacher, LabelMeasurement, TeacherPoint
+from db.records import Correctness, Interval, KnownTeacher, LabelMeasurement, TeacherPoint
 from db.states import TeacherHealth, TeacherReason
 from tests.factories import make_interval, make_teacher
+from triggers.correctness import split
 from triggers.settings import TeacherPolicy
-from triggers.teacher import judge_teacher, mix_divergence, mix_noise
+from triggers.teacher import accuracy_of, judge_teacher, mix_divergence, mix_noise
 
 USUAL = {"faq": 0.5, "checkout": 0.3, "escalation": 0.2}
 POLICY = TeacherPolicy()
@@ -128,6 +129,60 @@ def test_every_fault_is_told_with_its_numbers() -> None:
         "confidence 0.5000 [0.4960, 0.5040] below 0.8360; entropy 1.0000 [0.9960, 1.0040] above 0.4540 nats; "
         f"labels {judged.label_shift:.4f} nats from their usual mix, 0.2000 from the student's"
     )
+
+
+def labelled(agreeing: str, disagreeing: str) -> Correctness:
+    """Requests on which both agree and on which they do not; of each whether the teacher is right."""
+    answers = [(0 if right == "y" else 1, 0, 0) for right in agreeing]
+    answers += [(0 if right == "y" else 1, 0, 1) for right in disagreeing]
+    truth, teacher, student = zip(*answers, strict=True)
+    return split(truth, teacher, student, [1.0] * len(answers))
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "is_fault", "sentence"),
+    [
+        (labelled("y" * 95 + "n" * 5, "yn"), [], False, "right in 95%"),
+        (labelled("y" * 50 + "n" * 50, "yn"), [], True, "right in half"),
+        (labelled("y" * 6 + "n" * 4, "yn"), [], False, "of ten requests: the interval reaches above"),
+        (labelled("y" * 40, "n" * 400), [], False, "wrong where they disagree, which is seldom"),
+        (labelled("n" * 400, ""), [], False, "nothing known of where they disagree"),
+        (None, [labelled("y" * 50 + "n" * 50, "yn")], True, "labels that came late count"),
+        (
+            labelled("y" * 300, "y"),
+            [labelled("y" * 50 + "n" * 50, "yn")],
+            False,
+            "together with those of the cycle",
+        ),
+    ],
+)
+@pytest.mark.parametrize("reference", [(), REFERENCE])
+def test_true_labels_say_how_often_it_is_right(
+    now: Correctness | None,
+    before: list[Correctness],
+    is_fault: bool,  # noqa: FBT001
+    sentence: str,
+    reference: tuple[TeacherPoint, ...],
+) -> None:
+    """Whether it has a reference or not."""
+    teacher = replace(known(*reference), labelled=tuple(before))
+    judged = judge_teacher(replace(make_point(), correctness=now), teacher, POLICY)
+    assert judged.is_fault is is_fault, sentence
+    assert (judged.reason is TeacherReason.ACCURACY_LOW) is is_fault
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_accuracy_is_that_of_both_kinds_as_they_are_in_the_traffic(
+    n_agreeing: int, n_disagreeing: int, agreement: float, seed: int
+) -> None:
+    """However many of the one or the other people were asked about."""
+    rng = np.random.default_rng(seed)
+    kinds = ["".join(rng.choice(["y", "n"], n)) for n in (n_agreeing, n_disagreeing)]
+    found = accuracy_of(labelled(*kinds), agreement)
+    assert found is not None
+    right = [kind.count("y") / len(kind) for kind in kinds]
+    assert found.estimate == pytest.approx(agreement * right[0] + (1 - agreement) * right[1])
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
 
 
 shares = st.lists(st.floats(0.001, 1), min_size=1, max_size=12)
