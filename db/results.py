@@ -8,9 +8,19 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, insert, select, update
 
 from db import labels
-from db.records import Claim, CycleResult, Measurement, ObjectVersion, RuleOutcome, Serving
+from db.records import Claim, CycleResult, InputDrift, Measurement, ObjectVersion, RuleOutcome, Serving
 from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, evidence, objects, rejects, rule_outcomes, rule_texts, strata
+from db.tables import (
+    class_metrics,
+    cycles,
+    evidence,
+    input_drift,
+    objects,
+    rejects,
+    rule_outcomes,
+    rule_texts,
+    strata,
+)
 
 _OBJECTS_KEPT = timedelta(days=30)
 
@@ -78,6 +88,8 @@ def finish(
         connection.execute(insert(strata), by_stratum)
     if measurement and measurement.correctness:
         labels.set_correctness(connection, claim.cycle_id, measurement.correctness)
+    if measurement and measurement.input_drift:
+        connection.execute(insert(input_drift).values(_drifted(claim, measurement.input_drift)))
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)
@@ -123,6 +135,23 @@ def _served(serving: Serving) -> dict[str, float | str]:
         "serving_skew": serving.skew.estimate,
         "serving_skew_low": serving.skew.low,
         "serving_skew_high": serving.skew.high,
+    }
+
+
+def _drifted(claim: Claim, found: InputDrift) -> dict[str, float]:
+    return {
+        "cycle_id": claim.cycle_id,
+        "reference_cycle_id": found.reference_cycle_id,
+        "n": found.n,
+        "n_reference": found.n_reference,
+        "accuracy": found.accuracy,
+        "p_value": found.p_value,
+        "psi": found.psi.estimate,
+        "psi_low": found.psi.low,
+        "psi_high": found.psi.high,
+        "js": found.js.estimate,
+        "js_low": found.js.low,
+        "js_high": found.js.high,
     }
 
 

@@ -124,13 +124,14 @@ class IncidentKind(StrEnum):
     RETRAIN_TEACHER = "retrain-teacher"  #: re-distillation cannot help any more
     BLIND = "blind"  #: three or more cycles in a row were inconclusive, failed or skipped
     SERVING_SKEW = "serving-skew"  #: what is served is not what the student answers
+    INPUT_DRIFT = "input-drift"  #: a rule on what users write has fired
 
 
 class IncidentState(StrEnum):
     """Where an incident stands."""
 
     FIRING = "firing"  #: open
-    RESOLVED = "resolved"  #: by a healthy cycle; blind by any evaluated one, serving-skew by one without skew
+    RESOLVED = "resolved"  #: by a healthy cycle; blind by any evaluated one, the last two by one without it
 
 
 class Severity(StrEnum):

@@ -31,6 +31,8 @@ VIEWS: Final[Mapping[str, str]] = {
     "teacher_right teacher_right_low teacher_right_high student_right student_right_low student_right_high "
     "both_wrong both_wrong_low both_wrong_high teacher_accuracy teacher_accuracy_low teacher_accuracy_high "
     "student_accuracy student_accuracy_low student_accuracy_high",
+    "input_history": "monitor cycle_id window_end reference_cycle_id reference_window_end n n_reference "
+    "input_drift p_value psi psi_low psi_high js js_low js_high",
     "reject_history": "monitor cycle_id reason n example_object",
 }
 
