@@ -63,6 +63,10 @@ CONTRACT = {
         "teacher_accuracy, teacher_accuracy_low, teacher_accuracy_high, "
         "student_accuracy, student_accuracy_low, student_accuracy_high"
     ),
+    "input_history": (
+        "monitor, cycle_id, window_end, reference_cycle_id, reference_window_end, n, n_reference, "
+        "input_drift, p_value, psi, psi_low, psi_high, js, js_low, js_high"
+    ),
     "reject_history": "monitor, cycle_id, reason, n, example_object",
 }
 CYCLE = {"monitor": "a", "window_start": START, "status": "evaluated", "attempt": 1}
