@@ -6,16 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from db.records import ArchivedCycle
 from db.tables import cycles, erasures
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchivedCycle:
-    """A cycle whose sample was archived; the file may have expired."""
-
-    cycle_id: int
-    uri: str
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

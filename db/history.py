@@ -9,9 +9,9 @@ from fractions import Fraction
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, or_, select
 
-from db.records import CyclePoint, Interval, LabelMeasurement, Slot, StratumCount
+from db.records import ArchivedCycle, CyclePoint, InputDrift, Interval, LabelMeasurement, Slot, StratumCount
 from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, evidence, strata
+from db.tables import class_metrics, cycles, evidence, input_drift, strata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class Details:
     labels: bool = False
     strata: bool = False
     gains: bool = False
+    input_drift: bool = False
 
 
 _NO_DETAILS = Details()
@@ -51,8 +52,11 @@ def points(
     labels = _by_cycle(connection, class_metrics, chosen) if details.labels else {}
     drawn = _by_cycle(connection, strata, chosen) if details.strata else {}
     gains = _by_cycle(connection, evidence, chosen) if details.gains else {}
+    inputs = _by_cycle(connection, input_drift, chosen) if details.input_drift else {}
     return tuple(
-        _point(row, labels.get(row.id, ()), drawn.get(row.id, ()), gains.get(row.id, ()))
+        _point(
+            row, labels.get(row.id, ()), drawn.get(row.id, ()), gains.get(row.id, ()), inputs.get(row.id, ())
+        )
         for row in connection.execute(select(cycles).where(*chosen).order_by(cycles.c.window_end))
     )
 
@@ -163,6 +167,54 @@ def archives_before(
     return tuple((row.archive, row.archive_sha256) for row in rows)
 
 
+def healthy_archives(
+    connection: Connection, slot: Slot, pair: tuple[str, str], *, since: datetime
+) -> tuple[ArchivedCycle, ...]:
+    """The healthy cycles of the (teacher, student) pair before the slot whose samples were archived.
+
+    Oldest first, of windows that ended at `since` or later.
+    """
+    rows = connection.execute(
+        select(cycles.c.id, cycles.c.archive, cycles.c.archive_sha256)
+        .where(
+            cycles.c.monitor == slot.monitor,
+            cycles.c.teacher_version == pair[0],
+            cycles.c.student_version == pair[1],
+            cycles.c.verdict == Verdict.HEALTHY,
+            cycles.c.window_end < slot.window_end,
+            cycles.c.window_end >= since,
+            cycles.c.archive.is_not(None),
+        )
+        .order_by(cycles.c.window_end)
+    )
+    return tuple(ArchivedCycle(cycle_id=row.id, uri=row.archive, sha256=row.archive_sha256) for row in rows)
+
+
+def label_shares(connection: Connection, cycle_id: int) -> Mapping[str, float]:
+    """The share of a cycle's window that the teacher gives to each label; empty if none was measured."""
+    rows = connection.execute(
+        select(class_metrics.c.label, class_metrics.c.share).where(class_metrics.c.cycle_id == cycle_id)
+    )
+    return {row.label: row.share for row in rows}
+
+
+def input_drift_of(connection: Connection, cycle_id: int) -> InputDrift | None:
+    """How the cycle's requests differ from its reference's; None if that was not measured."""
+    query = select(input_drift).where(input_drift.c.cycle_id == cycle_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return InputDrift(
+        reference_cycle_id=row.reference_cycle_id,
+        n=row.n,
+        n_reference=row.n_reference,
+        accuracy=row.accuracy,
+        p_value=row.p_value,
+        psi=Interval(estimate=row.psi, low=row.psi_low, high=row.psi_high),
+        js=Interval(estimate=row.js, low=row.js_low, high=row.js_high),
+    )
+
+
 Rows = Sequence[Row[tuple[object, ...]]]
 
 
@@ -176,7 +228,9 @@ def _by_cycle(
     return found
 
 
-def _point(row: Row[tuple[object, ...]], labels: Rows = (), drawn: Rows = (), gains: Rows = ()) -> CyclePoint:
+def _point(
+    row: Row[tuple[object, ...]], labels: Rows = (), drawn: Rows = (), gains: Rows = (), inputs: Rows = ()
+) -> CyclePoint:
     return CyclePoint(
         window_end=row.window_end,
         status=CycleStatus(row.status),
@@ -189,6 +243,7 @@ def _point(row: Row[tuple[object, ...]], labels: Rows = (), drawn: Rows = (), ga
         kl_t1=row.kl_t1,
         js=row.js,
         serving_skew=row.serving_skew,
+        input_drift=inputs[0].accuracy if inputs else None,
         intervals={
             metric: interval
             for metric in ("agreement", "kl", "serving_skew")

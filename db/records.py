@@ -142,6 +142,28 @@ class TeacherMeasurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputDrift:
+    """How the requests of a window differ from those of its reference: an earlier, healthy window."""
+
+    reference_cycle_id: int
+    n: int  #: texts of the window that were compared
+    n_reference: int  #: texts of the reference
+    accuracy: float  #: of a classifier that tells the two apart, in [0, 1]; 0.5: not at all
+    p_value: float  #: how often as much comes of chance
+    psi: Interval  #: of the teacher's labels: their population stability index, nats
+    js: Interval  #: their Jensen-Shannon divergence, nats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A label whose share of the requests has changed."""
+
+    label: str  #: the teacher's
+    then: float  #: its share of the reference
+    now: float  #: its share of the window
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What one sample says about the distance between teacher and student, in the whole window."""
 
@@ -162,6 +184,7 @@ class Measurement:
     weights: tuple[float, ...] = ()  #: how much of the window each stands for; 1 in the mean
     serving: Serving | None = None  #: None where recorded answers are not used
     correctness: Correctness | None = None  #: None where the log has no true labels
+    input_drift: InputDrift | None = None  #: None without a reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +203,15 @@ class Traffic:
 class Archive:
     """Where a cycle's sample lies."""
 
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivedCycle:
+    """A cycle whose sample was archived; the file may have expired."""
+
+    cycle_id: int
     uri: str
     sha256: str
 
@@ -221,6 +253,7 @@ class CyclePoint:
     kl_t1: float | None = None
     js: float | None = None
     serving_skew: float | None = None
+    input_drift: float | None = None  #: the classifier's accuracy
     intervals: Mapping[str, Interval] = field(default_factory=dict)  #: by metric, of those that have one
     labels: Mapping[str, LabelMeasurement] = field(default_factory=dict)  #: by the teacher's label
     strata: tuple[StratumCount, ...] = ()  #: none: the sample is uniform, of a window of unknown size

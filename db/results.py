@@ -11,6 +11,7 @@ from db import labels
 from db.records import (
     Claim,
     CycleResult,
+    InputDrift,
     Interval,
     Measurement,
     ObjectVersion,
@@ -23,6 +24,7 @@ from db.tables import (
     class_metrics,
     cycles,
     evidence,
+    input_drift,
     objects,
     rejects,
     rule_outcomes,
@@ -97,6 +99,8 @@ def finish(
         connection.execute(insert(strata), by_stratum)
     if measurement and measurement.correctness:
         labels.set_correctness(connection, claim.cycle_id, measurement.correctness)
+    if measurement and measurement.input_drift:
+        connection.execute(insert(input_drift).values(_drifted(claim, measurement.input_drift)))
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)
@@ -142,6 +146,23 @@ def _served(serving: Serving) -> dict[str, float | str]:
         "serving_skew": serving.skew.estimate,
         "serving_skew_low": serving.skew.low,
         "serving_skew_high": serving.skew.high,
+    }
+
+
+def _drifted(claim: Claim, found: InputDrift) -> dict[str, float]:
+    return {
+        "cycle_id": claim.cycle_id,
+        "reference_cycle_id": found.reference_cycle_id,
+        "n": found.n,
+        "n_reference": found.n_reference,
+        "accuracy": found.accuracy,
+        "p_value": found.p_value,
+        "psi": found.psi.estimate,
+        "psi_low": found.psi.low,
+        "psi_high": found.psi.high,
+        "js": found.js.estimate,
+        "js_low": found.js.low,
+        "js_high": found.js.high,
     }
 
 

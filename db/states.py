@@ -151,6 +151,7 @@ class IncidentKind(StrEnum):
     SERVING_SKEW = "serving-skew"  #: what is served is not what the student answers
     TEACHER_UNHEALTHY = "teacher-unhealthy"  #: the teacher cannot be believed, so nothing is judged
     TEACHER_CHANGED = "teacher-changed"  #: another teacher than before, whose reference is not whole yet
+    INPUT_DRIFT = "input-drift"  #: a rule on what users write has fired
 
 
 class IncidentState(StrEnum):

@@ -355,6 +355,35 @@ evidence = Table(
     comment="What a cycle's requests say against a level of KL, for sequential rules",
 )
 
+input_drift = Table(
+    "input_drift",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column(
+        "reference_cycle_id",
+        BigId,
+        ForeignKey("cycles.id"),
+        nullable=False,
+        comment="The earlier, healthy cycle that it is compared with",
+    ),
+    Column("n", Integer, nullable=False, comment="Texts of the cycle that were compared"),
+    Column("n_reference", Integer, nullable=False, comment="Texts of the reference"),
+    Column(
+        "accuracy",
+        Float,
+        nullable=False,
+        comment="Share in [0, 1] of texts that a classifier gives to the right one of the two; 0.5: chance",
+    ),
+    Column("p_value", Float, nullable=False, comment="How often as much comes of chance, in (0, 1]"),
+    Column("psi", Float, nullable=False, comment="Population stability index of the teacher's labels, nats"),
+    Column("psi_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
+    Column("psi_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
+    Column("js", Float, nullable=False, comment="Jensen-Shannon divergence of the teacher's labels, nats"),
+    Column("js_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
+    Column("js_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
+    comment="How the requests of a cycle differ from those of an earlier, healthy one",
+)
+
 jobs = Table(
     "jobs",
     metadata,

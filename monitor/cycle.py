@@ -20,6 +20,7 @@ from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
 from monitor.recorded import Served, served_logits
 from monitor.redaction import Redact, redactor
+from monitor.reference import Reference
 from monitor.scoring import Scorer, ScoringError
 from monitor.settings import MonitorSection, StudentSection, Traffic
 from monitor.sources.kinds import open_source
@@ -56,6 +57,7 @@ class CycleMeasurer:
     archived: Archived
     cache_bytes: int
     temperature: float
+    reference: Reference
     clock: Callable[[], datetime]
     show: Show
     _source: TrafficSource | None = field(default=None, init=False)
@@ -72,10 +74,10 @@ class CycleMeasurer:
         pair = self.pairs.current(self.clock())
         with self.engaged():
             window = self._sample(claim, pair, stopped)
-            scored = self._score(claim, pair, window, stopped)
+            scored = self._redacted(self._score(claim, pair, window, stopped))
         return CycleResult(
             traffic=window.traffic,
-            measurement=self._measure(scored) if window.requests else None,
+            measurement=self._measure(scored, pair.teacher) if window.requests else None,
             archive=self._archive(scored) if window.requests else None,
             teacher_version=pair.teacher.version,
             student_version=pair.student.version,
@@ -154,7 +156,16 @@ class CycleMeasurer:
                 role=role, version=model.version[:12], request_id=of_text[texts[error.index]]
             ) from error
 
-    def _measure(self, sample: ScoredSample) -> Measurement:
+    def _redacted(self, sample: ScoredSample) -> ScoredSample:
+        redact = redactor(self.monitor)
+        requests = tuple(
+            each._replace(text=redact(each.text), label=_kept_label(each.label, sample.labels, redact))
+            for each in sample.requests
+        )
+        redacted = tuple(one.text != other.text for one, other in zip(requests, sample.requests, strict=True))
+        return replace(sample, requests=requests, redacted=redacted)
+
+    def _measure(self, sample: ScoredSample, teacher: Model) -> Measurement:
         measured = measure(
             sample.teacher_logits,
             sample.student_logits,
@@ -166,19 +177,17 @@ class CycleMeasurer:
             measured,
             serving=sample.served.skew(sample.strata) if sample.served else None,
             correctness=correctness_of(sample, late={}),
+            input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample)),
         )
 
     def _archive(self, sample: ScoredSample) -> Archive:
-        redact = redactor(self.monitor)
-        requests = tuple(
-            each._replace(text=redact(each.text), label=_kept_label(each.label, sample.labels, redact))
-            for each in sample.requests
-        )
-        redacted = tuple(one.text != other.text for one, other in zip(requests, sample.requests, strict=True))
-        written = files.write(self.monitor.archive, replace(sample, requests=requests, redacted=redacted))
-        oldest = sample.slot.window_end - timedelta(days=self.monitor.archive_days)
-        files.expire(self.monitor.archive, sample.slot.monitor, before=oldest)
+        written = files.write(self.monitor.archive, sample)
+        files.expire(self.monitor.archive, sample.slot.monitor, before=self._oldest(sample))
         return written
+
+    def _oldest(self, sample: ScoredSample) -> datetime:
+        """The end of the oldest window whose sample is kept."""
+        return sample.slot.window_end - timedelta(days=self.monitor.archive_days)
 
 
 def _kept_label(label: str | None, known: Sequence[str], redact: Redact) -> str | None:

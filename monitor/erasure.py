@@ -14,10 +14,10 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from db import erasures, labels, leases
-from db.erasures import ArchivedCycle, Erasure
+from db.erasures import Erasure
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
-from db.records import Lease
+from db.records import ArchivedCycle, Lease
 from db.session import reading, writing
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places

@@ -220,6 +220,7 @@ class MetricsSection(Section):
     temperature: Annotated[float, Field(gt=0)] = 3.0
     resamples: Annotated[int, Field(ge=100)] = 10_000
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (2025, 2026, 2027)
+    input_sample: Annotated[int, Field(ge=0, le=2_000)] = 1_000  #: texts that tell an input drift; 0: off
     rare_labels: tuple[str, ...] = ()
     misroutes: tuple[Misroute, ...] = ()  #: of two that are about the same pair the later one counts
     misroute_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: of all other misroutes

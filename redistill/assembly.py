@@ -10,7 +10,7 @@ import torch
 from sqlalchemy import Engine
 
 from db import history, ledger
-from db.records import ObjectVersion, Slot
+from db.records import ArchivedCycle, ObjectVersion, Slot
 from db.session import reading
 from distill.attempt import Attempt
 from distill.worker import Worker
@@ -20,6 +20,7 @@ from monitor.cycle import Archived, CycleMeasurer, Show
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.pair import PairSource
 from monitor.redaction import redactor
+from monitor.reference import Healthy, Reference
 from monitor.scoring import answers_here, score
 from monitor.scoring_ray import answers_of_cluster
 from monitor.sources.objects import Consumed
@@ -67,6 +68,11 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         archived=_archived(engine),
         cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,
+        reference=Reference(
+            healthy=_healthy(engine),
+            n_texts=settings.metrics.input_sample,
+            seeds=settings.metrics.seeds,
+        ),
         clock=utc_now,
         show=show,
     )
@@ -120,6 +126,14 @@ def _archived(engine: Engine) -> Archived:
     def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
         with reading(engine) as connection:
             return history.archives_before(connection, slot, teacher_version, since=since)
+
+    return ask
+
+
+def _healthy(engine: Engine) -> Healthy:
+    def ask(slot: Slot, pair: tuple[str, str], since: datetime) -> Sequence[ArchivedCycle]:
+        with reading(engine) as connection:
+            return history.healthy_archives(connection, slot, pair, since=since)
 
     return ask
 

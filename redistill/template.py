@@ -44,6 +44,7 @@ uri = {student}{student_note}
 
 [metrics]
 temperature = 3.0  # of the softmax in the KL divergence
+# input_sample = 1000  # texts that are compared with an earlier, healthy window; 0: none
 {rare}
 
 [[rules]]  # agreement below 0.95 in three cycles in a row orders a re-distillation; see docs/rules.md

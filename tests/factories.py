@@ -8,6 +8,7 @@ from db.records import (
     Archive,
     CyclePoint,
     CycleResult,
+    InputDrift,
     Interval,
     LabelMeasurement,
     Measurement,
@@ -75,6 +76,20 @@ def make_measurement(
         ),
         by_stratum=(disagreements,),
         teacher=teacher or make_teacher(n=n),
+    )
+
+
+def make_input_drift(
+    *, reference_cycle_id: int = 1, accuracy: float = 0.634, p_value: float = 1 / 1_001
+) -> InputDrift:
+    return InputDrift(
+        reference_cycle_id=reference_cycle_id,
+        n=1_000,
+        n_reference=1_000,
+        accuracy=accuracy,
+        p_value=p_value,
+        psi=make_interval(0.12, half_width=0.02),
+        js=make_interval(0.014),
     )
 
 

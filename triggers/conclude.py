@@ -25,6 +25,7 @@ from triggers.fold import from_text
 from triggers.incidents import Situation, Transition
 from triggers.label_evidence import label_evidence
 from triggers.message import message
+from triggers.moved import largest_moves, what_moved
 from triggers.observed import details_for
 from triggers.point import point_of, teacher_point_of
 from triggers.settings import Alert, AlphaPolicy, Rule, TeacherPolicy
@@ -110,6 +111,7 @@ def conclude(
             unevaluated=_unevaluated(connection, claim),
             is_latest=standing.is_latest,
             teacher=teacher,
+            moved=_moved(connection, result),
         )
         _apply(connection, claim, situation, job_id, policy, now)
     return Conclusion(judgement=judgement, outcomes=outcomes, order=order, job_id=job_id, teacher=teacher)
@@ -215,6 +217,15 @@ def _standing(connection: Connection, claim: Claim, result: CycleResult) -> _Sta
         student_since=versions.current_since(connection, monitor, Role.STUDENT),
         is_latest=not is_replaced and not history.has_later_result(connection, claim.slot),
     )
+
+
+def _moved(connection: Connection, result: CycleResult) -> str | None:
+    measured = result.measurement
+    if measured is None or measured.input_drift is None:
+        return None
+    then = history.label_shares(connection, measured.input_drift.reference_cycle_id)
+    moves = largest_moves(then, {each.label: each.share for each in measured.per_label})
+    return what_moved(measured.input_drift, moves)
 
 
 def _order(

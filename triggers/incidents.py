@@ -31,6 +31,13 @@ TRANSITIONS: Final[dict[IncidentState | None, frozenset[IncidentState]]] = {
 }
 
 _LOUDNESS = tuple(Severity)
+_LOOK_AT_SERVICE = (
+    "what was served is not what the student answers: look at the version, the order of the labels and the "
+    "preprocessing of the service"
+)
+_LOOK_AT_REQUESTS = (
+    "what users write is no longer what it was: see what moved, and whether the student follows"
+)
 
 
 class TransitionRefusedError(RedistillError):
@@ -65,6 +72,7 @@ class Situation:
     unevaluated: int  #: the newest cycles in a row, this one included, that were not evaluated
     is_latest: bool  #: no later cycle of the monitor is judged
     teacher: TeacherJudgement
+    moved: str | None = None  #: in the requests, since the reference
 
     @property
     def is_evaluated(self) -> bool:
@@ -81,13 +89,10 @@ class Situation:
         """The outcomes about the student that fired at this cycle."""
         return [outcome for outcome in self.outcomes if outcome.fired and is_about_student(outcome)]
 
-    @property
-    def on_serving(self) -> list[RuleOutcome]:
-        """The outcomes about what is served, where that was measured."""
+    def on(self, metric: str) -> list[RuleOutcome]:
+        """The outcomes of the rules on that metric, where it was measured."""
         return [
-            outcome
-            for outcome in self.outcomes
-            if not is_about_student(outcome) and outcome.value is not None
+            outcome for outcome in self.outcomes if outcome.metric == metric and outcome.value is not None
         ]
 
     def open_incident(self, kind: IncidentKind) -> Incident | None:
@@ -101,12 +106,12 @@ def plan(situation: Situation) -> tuple[Transition, ...]:
     `drift` opens when a rule fires, as loud as the loudest fired rule; `retrain-teacher` (critical) when a
     re-distillation was wanted and the ladder is at its end; both resolve at an evaluated healthy cycle, so
     missing data never resolves them. `blind` (error) opens at the third cycle in a row without evidence, or
-    later, and resolves at any evaluated cycle. `serving-skew` opens when a rule on it fires, and resolves
-    at a cycle that measured it in which none is breached. `teacher-unhealthy` (critical) opens at a cycle
-    with an unhealthy teacher, which does not make the monitor `blind` as well, and resolves at one with a
-    healthy or a new one; `teacher-changed` (warning) opens at a cycle with a new one and resolves at one
-    with a healthy one. An open incident is not opened again. A cycle that was filled in behind a later one
-    speaks of the past and changes nothing.
+    later, and resolves at any evaluated cycle. `serving-skew` and `input-drift` open when a rule on their
+    metric fires, and resolve at a cycle that measured it in which none is breached. `teacher-unhealthy`
+    (critical) opens at a cycle with an unhealthy teacher, which does not make the monitor `blind` as well,
+    and resolves at one with a healthy or a new one; `teacher-changed` (warning) opens at a cycle with a new
+    one and resolves at one with a healthy one. An open incident is not opened again. A cycle that was filled
+    in behind a later one speaks of the past and changes nothing.
     """
     if not situation.is_latest:
         return ()
@@ -114,9 +119,10 @@ def plan(situation: Situation) -> tuple[Transition, ...]:
         _drift(situation),
         _retrain_teacher(situation),
         _blind(situation),
-        _serving_skew(situation),
+        _not_of_student(situation, IncidentKind.SERVING_SKEW, "serving_skew", _LOOK_AT_SERVICE),
         _teacher_unhealthy(situation),
         _teacher_changed(situation),
+        _not_of_student(situation, IncidentKind.INPUT_DRIFT, "input_drift", _LOOK_AT_REQUESTS),
     )
     return tuple(transition for transition in wanted if transition is not None)
 
@@ -153,19 +159,13 @@ def _blind(now: Situation) -> Transition | None:
     return _opened(IncidentKind.BLIND, Severity.ERROR, summary)
 
 
-def _serving_skew(now: Situation) -> Transition | None:
-    incident = now.open_incident(IncidentKind.SERVING_SKEW)
+def _not_of_student(now: Situation, kind: IncidentKind, metric: str, advice: str) -> Transition | None:
+    incident, outcomes = now.open_incident(kind), now.on(metric)
     if incident is not None:
-        is_over = now.on_serving and not any(outcome.breached for outcome in now.on_serving)
-        return _resolved(incident, describe(now.on_serving)) if is_over else None
-    fired = [outcome for outcome in now.on_serving if outcome.fired]
-    if not fired:
-        return None
-    summary = (
-        f"{describe(fired)}; what was served is not what the student answers: look at the version, the "
-        "order of the labels and the preprocessing of the service"
-    )
-    return _opened(IncidentKind.SERVING_SKEW, _loudest(now, fired), summary)
+        is_over = outcomes and not any(outcome.breached for outcome in outcomes)
+        return _resolved(incident, describe(outcomes)) if is_over else None
+    fired = [outcome for outcome in outcomes if outcome.fired]
+    return _opened(kind, _loudest(now, fired), f"{describe(fired)}; {advice}") if fired else None
 
 
 def _teacher_unhealthy(now: Situation) -> Transition | None:

@@ -18,7 +18,7 @@ def message(
     job_id: int | None,
     now: datetime,
 ) -> str:
-    """What happened, since when, the numbers against the thresholds, and what was ordered."""
+    """What happened, since when, the numbers against the thresholds, what moved, and what was ordered."""
     order = situation.order
     document = {
         "schema": "redistill.incident/1",
@@ -33,6 +33,7 @@ def message(
         "window_start": claim.slot.window_start,
         "window_end": claim.slot.window_end,
         "verdict": situation.judgement.verdict,
+        "moved": situation.moved,
         "rules": [asdict(outcome) for outcome in situation.outcomes],
         "order": {
             "reason": order.reason,

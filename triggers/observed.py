@@ -75,6 +75,7 @@ def details_for(rules: Sequence[Rule]) -> Details:
         labels=any((each.metric or "").startswith("class_") for each in conditions),
         strata="agreement" in watched,
         gains="kl" in watched,
+        input_drift=any(each.metric == "input_drift" for each in conditions),
     )
 
 

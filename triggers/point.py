@@ -33,6 +33,7 @@ def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequ
         kl_t1=measured.kl_t1 if measured else None,
         js=measured.js if measured else None,
         serving_skew=skew.estimate if skew else None,
+        input_drift=measured.input_drift.accuracy if measured and measured.input_drift else None,
         intervals={} if measured is None else _intervals(measured, skew),
         labels={} if measured is None else {each.label: each for each in measured.per_label},
         strata=() if measured is None else _strata(result.traffic, measured),

@@ -40,9 +40,14 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0
 Alpha = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
 #: What a rule can watch; `class_agreement:LABEL` and `class_kl:LABEL` are of one of the teacher's labels.
-METRICS = ("agreement", "kl", "kl_t1", "js", "serving_skew", "class_agreement", "class_kl")
+METRICS = ("agreement", "kl", "kl_t1", "js", "serving_skew", "input_drift", "class_agreement", "class_kl")
+#: What says nothing of the student by itself, and why.
+NOT_OF_STUDENT = {
+    "serving_skew": "another student does not mend what is served",
+    "input_drift": "what is new in the requests need not be hard for the student",
+}
 _DIVERGENCES = frozenset({"kl", "kl_t1", "js", "class_kl"})
-_SHARES = frozenset({"agreement", "serving_skew", "class_agreement"})
+_SHARES = frozenset({"agreement", "serving_skew", "input_drift", "class_agreement"})
 _WITH_INTERVAL = frozenset({"agreement", "kl", "serving_skew", "class_agreement"})
 #: What is evidence from cycle to cycle: a share of agreement that is too low, a mean that is too high.
 _SEQUENTIAL = {"agreement": "below", "kl": "above"}
@@ -96,6 +101,8 @@ class Condition(Section):
         if kind in _SHARES and max(self.threshold, self.cleared_at) > 1:
             bound = max(self.threshold, self.cleared_at)
             raise ValueError(f"rule {name}: a share is in [0, 1], not {bound}")
+        if kind == "input_drift" and self.below is not None:
+            raise ValueError(f"rule {name}: input_drift is 0.5 where nothing is new; set 'above'")
         if self.clear is not None and (
             self.clear < self.threshold if self.below is not None else self.clear > self.threshold
         ):
@@ -172,10 +179,8 @@ class Rule(Condition):
             condition.check(name)
         if self.conditions:
             self._check_group(name)
-        if self.metric == "serving_skew" and self.action == "redistill":
-            raise ValueError(
-                f"rule {name}: another student does not mend what is served; set action = 'alert'"
-            )
+        if self.metric in NOT_OF_STUDENT and self.action == "redistill":
+            raise ValueError(f"rule {name}: {NOT_OF_STUDENT[self.metric]}; set action = 'alert'")
         return self
 
     def _check_group(self, name: str) -> None:
@@ -183,6 +188,12 @@ class Rule(Condition):
             raise ValueError(f"rule {name}: thresholds belong to the conditions of 'any' or 'all'")
         if any(each.metric == "serving_skew" for each in self.conditions):
             raise ValueError(f"rule {name}: serving_skew is not about the student; give it a rule of its own")
+        watched = {each.metric for each in self.conditions}
+        if "input_drift" in watched and (self.any is not None or watched == {"input_drift"}):
+            raise ValueError(
+                f"rule {name}: input_drift alone says nothing of the student; give it a rule of its own, or "
+                "demand 'all' of it and of another metric"
+            )
         modes = {each.mode for each in self.conditions}
         if self.mode == "interval":
             raise ValueError(f"rule {name}: mode = 'interval' belongs to the conditions of 'any' or 'all'")

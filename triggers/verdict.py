@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from db.records import RuleOutcome
 from db.states import CycleStatus, Verdict, VerdictReason
+from triggers.settings import NOT_OF_STUDENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,10 @@ def failed(error: str) -> Judgement:
 
 
 def is_about_student(outcome: RuleOutcome) -> bool:
-    """Whether it says something of the student; what is on `serving_skew` is about the service."""
-    return outcome.metric != "serving_skew"
+    """Whether it says something of the student; `serving_skew` is about the service, `input_drift` about
+    what users write.
+    """
+    return outcome.metric not in NOT_OF_STUDENT
 
 
 def describe(outcomes: Sequence[RuleOutcome]) -> str:

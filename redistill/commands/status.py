@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import labels, ledger, outbox, queue, versions
-from db.records import Correctness, Incident, Job, ModelVersion, Slot
+from db import history, labels, ledger, outbox, queue, versions
+from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot
 from db.states import Role
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
@@ -22,6 +23,7 @@ from redistill.show import Row
 from redistill.times import length, relative, utc_now
 from triggers.correctness import pooled
 from triggers.label_evidence import percent
+from triggers.moved import largest_moves, what_moved
 from triggers.settings import Rule
 
 app = command()
@@ -36,6 +38,8 @@ class State:
     monitor: str
     last_cycle: Row | None
     rules: tuple[Row, ...]  #: what each rule said at the last cycle
+    input_drift: InputDrift | None  #: of its requests
+    moves: tuple[Move, ...]  #: the labels whose shares changed most
     open_job: Job | None
     incidents: tuple[Incident, ...]
     teacher: ModelVersion | None
@@ -65,11 +69,14 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
+    drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
     next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name), now)
     return State(
         monitor=monitor.name,
         last_cycle=cycles[0] if cycles else None,
         rules=_rules_of(connection, cycles[0]) if cycles else (),
+        input_drift=drift,
+        moves=moves,
         open_job=queue.open_job(connection, monitor.name),
         incidents=outbox.firing(connection, monitor.name),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
@@ -91,6 +98,14 @@ def _rules_of(connection: Connection, cycle: Row) -> tuple[Row, ...]:
     return tuple({**row, "breached": bool(row["breached"]), "fired": bool(row["fired"])} for row in found)
 
 
+def _drift_of(connection: Connection, cycle_id: Any) -> tuple[InputDrift | None, tuple[Move, ...]]:  # noqa: ANN401 - as the view gives it
+    drift = history.input_drift_of(connection, cycle_id)
+    if drift is None:
+        return None, ()
+    then, now = (history.label_shares(connection, each) for each in (drift.reference_cycle_id, cycle_id))
+    return drift, largest_moves(then, now)
+
+
 def _next_slot(monitor: MonitorSection, last_end: datetime | None, now: datetime) -> Slot:
     trigger = make_trigger(monitor)
     if last_end is None:
@@ -104,6 +119,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
         yield "last cycle", "none yet; `redistill cycle` runs one now, `redistill monitor` runs each when due"
     else:
         yield from _cycle(state.last_cycle, now)
+    if state.input_drift is not None:
+        yield "what moved", what_moved(state.input_drift, state.moves)
     configured_rules = {rule.name: rule for rule in rules}
     for outcome in state.rules:
         name = str(outcome["rule"])

@@ -59,7 +59,7 @@ from redistill import assembly
 from redistill.progress import show_nothing
 from redistill.settings import Settings
 from tests.cycles import Cycles, due_at, make_policy, stored, taken
-from tests.factories import make_measurement, make_result, make_slot, make_traffic
+from tests.factories import make_input_drift, make_measurement, make_result, make_slot, make_traffic
 from tests.leaks import leaks
 from tests.processes import fork, run
 from tests.races import in_threads
@@ -166,7 +166,17 @@ def shuffled(site: Site, folder: Path) -> Path:
 
 def without_objects(found: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """Without what says in which file a broken line lay; those with no time are told by neighbours."""
-    kept = ["n_seen", "n_sampled", "n_disagreements", "agreement", "kl", "js", "labels", "strata"]
+    kept = [
+        "n_seen",
+        "n_sampled",
+        "n_disagreements",
+        "agreement",
+        "kl",
+        "js",
+        "labels",
+        "strata",
+        "input_drift",
+    ]
     kept.append("archive_sha256")
     return {key: {name: row[name] for name in kept} for key, row in found.items()}
 
@@ -186,6 +196,7 @@ def after(calls: int) -> Stopped:
         "teacher_metrics",
         "strata",
         "correctness",
+        "input_drift",
         "rejects",
         "rule_outcomes",
         "rule_states",
@@ -207,9 +218,8 @@ def test_invariant_3_a_decision_and_its_effects_are_one_transaction(engine: Engi
     mend_inserts(engine, table)
     cycle.conclude_claim(claim, drifted())
     assert changed(before, everything(engine)) == {
-        "cycles", "class_metrics", "teacher_metrics", "strata", "correctness", "rejects", "rule_outcomes",
-        "rule_states",
-        "rule_texts", "jobs", "incidents", "deliveries",
+        "cycles", "class_metrics", "teacher_metrics", "strata", "correctness", "input_drift", "rejects",
+        "rule_outcomes", "rule_states", "rule_texts", "jobs", "incidents", "deliveries",
     }  # fmt: skip
 
 
@@ -217,7 +227,7 @@ def drifted() -> CycleResult:
     broken = Reject(reason=RejectReason.NOT_JSON, n=3, example_hash="0" * 64, example_object="a.jsonl")
     measured = make_measurement(disagreements=1_000, kl=0.3)
     return make_result(
-        measurement=replace(measured, correctness=split([0], [0], [1], [1])),
+        measurement=replace(measured, correctness=split([0], [0], [1], [1]), input_drift=make_input_drift()),
         traffic=make_traffic(rejects=(broken,)),
     )
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db import history, labels, ledger, queue
 from db.errors import LeaseLostError
-from db.records import Archive, Correctness, CycleResult, Reject
+from db.records import Archive, Correctness, CycleResult, Measurement, Reject
 from db.session import writing
 from db.states import JobDecision, JobStatus, OrderReason, RejectReason, Severity, Verdict, VerdictReason
 from db.tables import (
@@ -24,6 +24,7 @@ from db.tables import (
     cycles,
     deliveries,
     incidents,
+    input_drift,
     jobs,
     metadata,
     rejects,
@@ -39,6 +40,7 @@ from tests.factories import (
     STUDENT,
     TEACHER,
     make_empty_result,
+    make_input_drift,
     make_measurement,
     make_result,
     make_slot,
@@ -47,7 +49,7 @@ from tests.factories import (
 )
 from triggers.conclude import conclude_failure
 from triggers.correctness import split
-from triggers.settings import AlphaPolicy, LogAlert, Rule, TeacherPolicy
+from triggers.settings import DEFAULT_RULES, AlphaPolicy, Condition, LogAlert, Rule, TeacherPolicy
 
 REJECT = Reject(reason=RejectReason.NO_ID, n=40, example_hash="ab" * 32, example_object="traffic.jsonl")
 HEALTHY = make_result(traffic=make_traffic(rejects=(REJECT,)))
@@ -225,6 +227,58 @@ def test_a_rule_that_only_alerts_orders_nothing(run: Cycles) -> None:
     assert incident_list(run) == [("drift", "warning", "firing")]
 
 
+def test_the_message_says_what_moved_in_the_requests(run: Cycles) -> None:
+    """Since the reference, whose labels are those that were stored."""
+    run.conclude(0, make_result(measurement=of_shares(order_tracking=0.12, escalation=0.88)))
+    far = of_shares(kl=0.2, order_tracking=0.25, escalation=0.75)
+    run.conclude(1, make_result(measurement=replace(far, input_drift=make_input_drift())))
+    (message,) = stored(run.engine, deliveries)
+    assert json.loads(message["payload"])["moved"] == (
+        "escalation 88% -> 75%, order_tracking 12% -> 25%; label mix PSI 0.120 [0.100, 0.140]; texts told "
+        "from those of cycle 1 with accuracy 0.63 (0.5: alike), p = 0.001"
+    )
+
+
+def of_shares(*, kl: float = 0.083, **shares: float) -> Measurement:
+    measured = make_measurement(kl=kl)
+    labels = (replace(each, share=shares[each.label]) for each in measured.per_label)
+    return replace(measured, per_label=tuple(labels))
+
+
+def test_a_rule_on_the_input_alerts_and_says_nothing_of_the_student(run: Cycles) -> None:
+    rule = Rule(name="new", metric="input_drift", above=Decimal("0.6"), for_cycles=2, action="alert")
+    run = with_policy(run, rules=(*DEFAULT_RULES, rule))
+    new, usual = (
+        make_result(measurement=replace(make_measurement(), input_drift=make_input_drift(accuracy=accuracy)))
+        for accuracy in (0.634, 0.6)
+    )
+    run.conclude(0)
+    run.conclude(1, new)
+    assert incident_list(run) == []
+    ended = run.conclude(2, new)
+    assert (ended.judgement.verdict, ended.order.reason) == (Verdict.HEALTHY, OrderReason.NOT_WANTED)
+    assert incident_list(run) == [("input-drift", "error", "firing")]
+    run.conclude(3)
+    assert incident_list(run) == [("input-drift", "error", "firing")]
+    run.conclude(4, usual)
+    assert incident_list(run) == [("input-drift", "error", "resolved")]
+    assert [row["value"] for row in stored(run.engine, rule_outcomes) if row["rule"] == "new"] == [
+        *(None, 0.634, 0.634, None, 0.6)
+    ]
+
+
+def test_an_input_that_is_new_may_be_part_of_what_orders(run: Cycles) -> None:
+    both = (
+        Condition(metric="agreement", below=Decimal("0.97")),
+        Condition(metric="input_drift", above=Decimal("0.6")),
+    )
+    run = with_policy(run, rules=(Rule(name="both", all=both),))
+    lower = make_measurement(disagreements=200)
+    run.conclude(0, make_result(measurement=lower))
+    ended = run.conclude(1, make_result(measurement=replace(lower, input_drift=make_input_drift())))
+    assert (ended.judgement.verdict, ended.order.reason) == (Verdict.BREACHED, OrderReason.ORDERED)
+
+
 def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> None:
     claim = run.claim(0)
     ended = run.conclude_claim(claim, FAR)
@@ -245,6 +299,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "window_start": "2026-11-24T10:00:00Z",
         "window_end": "2026-11-24T11:00:00Z",
         "verdict": "breached",
+        "moved": None,
         "order": {
             "reason": "ordered",
             "job_id": ended.job_id,
@@ -753,7 +808,7 @@ def effects(run: Cycles) -> dict[str, int]:
     return {
         table.name: len(stored(run.engine, table))
         for table in (
-            *(class_metrics, teacher_metrics, strata, correctness, rejects),
+            *(class_metrics, teacher_metrics, strata, correctness, input_drift, rejects),
             *(rule_outcomes, rule_states, rule_texts, jobs, incidents, deliveries),
         )
     }
@@ -767,6 +822,7 @@ def effects(run: Cycles) -> dict[str, int]:
         ("INSERT", "teacher_metrics"),
         ("INSERT", "strata"),
         ("INSERT", "correctness"),
+        ("INSERT", "input_drift"),
         ("INSERT", "rejects"),
         ("INSERT", "rule_outcomes"),
         ("INSERT", "rule_states"),
@@ -780,7 +836,9 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
     run: Cycles, verb: str, table: str
 ) -> None:
     """Invariant 3. Whichever write fails, none is there; and when nothing fails, all are."""
-    measurement = replace(make_measurement(kl=0.2), correctness=labelled(1, 0))
+    measurement = replace(
+        make_measurement(kl=0.2), correctness=labelled(1, 0), input_drift=make_input_drift()
+    )
     result = make_result(measurement=measurement, traffic=HEALTHY.traffic)
     claim = run.claim(0)
     before = everything(run.engine)
@@ -794,6 +852,7 @@ def test_a_decision_and_its_effects_are_there_together_or_not_at_all(
         "teacher_metrics": 1,
         "strata": 1,
         "correctness": 1,
+        "input_drift": 1,
         "rejects": 1,
         "rule_outcomes": 2,
         "rule_states": 2,

@@ -27,6 +27,7 @@ from tests.factories import (
     STUDENT,
     TEACHER,
     make_empty_result,
+    make_input_drift,
     make_measurement,
     make_result,
     make_slot,
@@ -397,6 +398,7 @@ RULES = (
         name="label", metric=f"class_agreement:{LABELS[0]}", below=Decimal("0.95"), of_cycles=3, for_cycles=2
     ),
     Rule(name="evidence", metric="agreement", below=Decimal("0.95"), mode="sequential"),
+    Rule(name="new", metric="input_drift", above=Decimal("0.6"), for_cycles=2, action="alert"),
     Rule(
         name="joined",
         any=(
@@ -470,6 +472,7 @@ def random_result(rng: np.random.Generator) -> CycleResult:
         make_measurement(disagreements=disagreements, kl=kl),
         kl_values=tuple(rng.gamma(1.0, kl, 500).tolist()),
         weights=(1.0,) * 500,
+        input_drift=None if rng.random() < 0.2 else make_input_drift(accuracy=float(rng.choice([0.6, 0.65]))),
     )
     return make_result(
         measurement=measurement,

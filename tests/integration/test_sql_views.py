@@ -69,6 +69,10 @@ CONTRACT = {
         "teacher_accuracy, teacher_accuracy_low, teacher_accuracy_high, label_shift, "
         "label_gap, reference_version, health, reason, detail"
     ),
+    "input_history": (
+        "monitor, cycle_id, window_end, reference_cycle_id, reference_window_end, n, n_reference, "
+        "input_drift, p_value, psi, psi_low, psi_high, js, js_low, js_high"
+    ),
     "reject_history": "monitor, cycle_id, reason, n, example_object",
 }
 CYCLE = {"monitor": "a", "window_start": START, "status": "evaluated", "attempt": 1}

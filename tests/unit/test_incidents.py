@@ -27,6 +27,7 @@ from triggers.verdict import Evidence, failed, judge
 DRIFT, RETRAIN, BLIND = IncidentKind.DRIFT, IncidentKind.RETRAIN_TEACHER, IncidentKind.BLIND
 SKEW = IncidentKind.SERVING_SKEW
 UNHEALTHY, CHANGED = IncidentKind.TEACHER_UNHEALTHY, IncidentKind.TEACHER_CHANGED
+INPUT = IncidentKind.INPUT_DRIFT
 FIRING, RESOLVED = IncidentState.FIRING, IncidentState.RESOLVED
 
 
@@ -70,6 +71,8 @@ def make_history(pattern: str) -> list[CyclePoint]:
         "k": make_point(kl=0.2),
         "s": replace(make_point(), serving_skew=0.02),
         "0": replace(make_point(), serving_skew=0.0),
+        "n": replace(make_point(), input_drift=0.63),
+        "u": replace(make_point(), input_drift=0.5),
         "?": make_blind_point(),
     }
     ends = [make_point(index).window_end for index in range(len(pattern))]
@@ -231,6 +234,26 @@ def test_an_unhealthy_teacher_is_critical_and_a_new_one_a_warning() -> None:
     assert (unhealthy.severity, changed.severity) == (Severity.CRITICAL, Severity.WARNING)
     assert unhealthy.summary.startswith("it is unhealthy; nothing is judged")
     assert changed.summary.startswith("it is changed; its reference starts afresh")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "open_kinds", "expected", "sentence"),
+    [
+        ("u", [], [], "users write as they did"),
+        ("n", [], [(INPUT, FIRING)], "they do not"),
+        ("nn", [INPUT], [], "an open one is not opened again"),
+        ("nu", [INPUT], [(INPUT, RESOLVED)], "they do again"),
+        ("ng", [INPUT], [], "without a reference nobody knows"),
+        ("n", [DRIFT, SKEW], [(DRIFT, RESOLVED), (INPUT, FIRING)], "it says nothing of student and service"),
+    ],
+)
+def test_what_users_write_has_an_incident_of_its_own(
+    pattern: str, open_kinds: list[IncidentKind], expected: list[tuple[IncidentKind, str]], sentence: str
+) -> None:
+    rule = Rule(name="new", metric="input_drift", above=Decimal("0.6"), action="alert")
+    situation = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE, rule))
+    assert changes(situation) == expected, sentence
+    assert situation.judgement.verdict is Verdict.HEALTHY
 
 
 def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:

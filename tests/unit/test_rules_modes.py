@@ -95,6 +95,7 @@ def test_a_label_is_judged_from_100_requests_on(n: int, expected: str) -> None:
 
 
 AGREEMENT, KL = {"metric": "agreement", "below": "0.95"}, {"metric": "kl", "above": "0.15"}
+INPUT = {"metric": "input_drift", "above": "0.6"}
 
 
 @pytest.mark.parametrize(
@@ -314,6 +315,12 @@ def test_a_restart_changes_no_answer_of_any_mode() -> None:
         ({"any": [AGREEMENT]}, "at least 2"),
         ({"any": [AGREEMENT, {"metric": "serving_skew", "above": "0.1"}]}, "a rule of its own"),
         ({"metric": "serving_skew", "above": "0.1"}, "set action = 'alert'"),
+        ({"metric": "input_drift", "above": "0.6"}, "hard for the student; set action = 'alert'"),
+        ({"metric": "input_drift", "below": "0.4", "action": "alert"}, "set 'above'"),
+        ({"metric": "input_drift", "above": "0.6", "action": "alert", "mode": "interval"}, "no interval"),
+        ({"metric": "input_drift", "above": "1.1", "action": "alert"}, r"a share is in \[0, 1\]"),
+        ({"any": [AGREEMENT, INPUT]}, "input_drift alone says nothing of the student"),
+        ({"all": [INPUT, INPUT]}, "input_drift alone says nothing of the student"),
     ],
 )
 def test_a_rule_that_does_not_fit_together_is_refused(given: dict[str, Any], said: str) -> None:

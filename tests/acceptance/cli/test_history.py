@@ -14,7 +14,15 @@ from db.session import reading
 from db.views import VIEWS, rows
 from redistill.settings import load
 from tests.cycles import Cycles, make_policy
-from tests.factories import START, make_measurement, make_result, make_slot, make_teacher
+from tests.factories import (
+    LABELS,
+    START,
+    make_input_drift,
+    make_measurement,
+    make_result,
+    make_slot,
+    make_teacher,
+)
 from tests.project import run, write_config
 
 DRIFTED = make_measurement(disagreements=385, kl=0.12)
@@ -169,3 +177,17 @@ def test_the_status_in_json_has_all_parts(cycles: Cycles) -> None:
     assert state["student"]["version"] == "student-1"
     assert state["next_slot"]["window_start"] == "2026-11-24T11:00:00Z"
     assert state["next_due_at"] == "2026-11-24T12:10:00Z"
+
+
+def test_the_status_says_what_moved_in_the_requests(cycles: Cycles) -> None:
+    cycles.conclude(0)
+    assert "what moved" not in run("status").stdout
+    few = replace(make_measurement(labels=LABELS[:1]), input_drift=make_input_drift())
+    cycles.conclude(1, make_result(measurement=few))
+    assert (
+        "escalation 50% -> 0%, order_tracking 50% -> 100%; label mix PSI 0.120 [0.100, 0.140]; texts told "
+        "from those of cycle 1 with accuracy 0.63 (0.5: alike), p = 0.001"
+    ) in run("status").stdout
+    state = json.loads(run("status", "--json").stdout)
+    assert state["input_drift"]["accuracy"] == 0.634
+    assert state["moves"][0] == {"label": "escalation", "then": 0.5, "now": 0.0}

@@ -1,0 +1,120 @@
+"""Whether the requests of a window differ from those of an earlier one: a classifier two-sample test.
+
+A linear classifier (ridge regression) learns to tell the two apart by their tokens, and is asked about each
+text without having learnt from it. Where they are alike it is right in half of the cases. How often it would
+be right by chance is found by giving it the texts in random order.
+
+Sources: Lopez-Paz, Oquab 2017, "Revisiting classifier two-sample tests", arXiv 1610.06545; Phipson, Smyth
+2010, "Permutation p-values should never be zero" (the p-value); Rifkin, Lippert 2007, "Notes on regularized
+least squares" (leaving one out).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from db.errors import RedistillError
+
+PERMUTATIONS = 1_000
+_UNDECIDED = 1e-9  #: a score as near to 0 is rounding
+_BLOCK = 250  #: permutations at a time
+
+Tokens = Sequence[Sequence[int]]
+
+
+class NoTextsError(RedistillError):
+    """Two samples of texts are compared, and one of them is empty: give both at least one text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSample:
+    """How well two samples of texts can be told apart."""
+
+    accuracy: float  #: share right in [0, 1], both sides counting alike; 0.5: not at all
+    p_value: float  #: how often as much comes of chance, in (0, 1]
+
+
+def tell_apart(
+    then: Tokens, now: Tokens, *, rng: np.random.Generator, permutations: int = PERMUTATIONS
+) -> TwoSample:
+    """How well a classifier tells the texts of a window from those of an earlier one, each left out in turn.
+
+    A text is the set of its tokens, as a vector of length 1; of a text in doubt one half counts as right. All
+    predictions of all permutations come of one matrix: f = y - G y / diag(G), where G is the inverse of the
+    centred Gram matrix plus the penalty, which is its mean diagonal. For independent texts of one law the
+    p-value is exact: P(p <= a) <= a for every a, whatever the law.
+
+    Texts that are all alike give (0.5, 1.0).
+
+    Args:
+        then: token ids of each earlier text.
+        now: token ids of each text of the window.
+        rng: where the permutations come from.
+        permutations: how many.
+
+    Raises:
+        NoTextsError: there is no text on a side.
+
+    Example:
+        >>> rng = np.random.default_rng(2025)
+        >>> usual = rng.integers(0, 50, size=(200, 8)).tolist()
+        >>> new = rng.integers(0, 60, size=(200, 8)).tolist()
+        >>> tell_apart(usual, new, rng=rng)
+        TwoSample(accuracy=0.825, p_value=0.000999000999000999)
+        >>> tell_apart(usual[:100], usual[100:], rng=rng)
+        TwoSample(accuracy=0.52, p_value=0.3596403596403596)
+    """
+    if not then or not now:
+        raise NoTextsError
+    gram = _gram([*then, *now])
+    penalty = float(np.trace(gram)) / len(gram)
+    if penalty < _UNDECIDED:
+        return TwoSample(accuracy=0.5, p_value=1.0)
+    inverse = np.asarray(np.linalg.inv(gram + penalty * np.eye(len(gram))), dtype=np.float64)
+    is_now = np.arange(len(gram)) >= len(then)
+    (found,) = _right(inverse, is_now[:, None]).tolist()
+    chance = [_right(inverse, each) for each in _shuffled(is_now, rng, permutations)]
+    as_good = int((np.concatenate(chance) >= found).sum())
+    return TwoSample(accuracy=found / (4 * len(then) * len(now)), p_value=(1 + as_good) / (1 + permutations))
+
+
+def _gram(texts: Tokens) -> NDArray[np.float64]:
+    """(texts, texts) products of their vectors less the mean vector."""
+    sets = [sorted(set(tokens)) for tokens in texts]
+    lengths = np.array([len(tokens) for tokens in sets])
+    every = np.fromiter(chain.from_iterable(sets), dtype=np.int64)
+    words, columns = np.unique(every, return_inverse=True)
+    values = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    vectors = sparse.csr_array((values, columns, starts), shape=(len(sets), words.size))
+    products = np.asarray((vectors @ vectors.T).toarray())
+    means = products.mean(axis=0)
+    return np.asarray(products - means - means[:, None] + means.mean())
+
+
+def _right(inverse: NDArray[np.float64], is_now: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(permutations,) how much is right, in whole numbers so that ties are ties: 4 n_then n_now is all.
+
+    `is_now` (texts, permutations) says which texts are taken for the window's.
+    """
+    n_now = int(is_now[:, 0].sum())
+    n_then = len(is_now) - n_now
+    sides = np.where(is_now, 1 / n_now, -1 / n_then) * len(is_now)
+    scores = sides - inverse @ sides / np.diag(inverse)[:, None]
+    halves = 1 + np.sign(np.where(abs(scores) < _UNDECIDED, 0.0, scores)).astype(np.int64)
+    right_now = (halves * is_now).sum(axis=0)
+    right_then = ((2 - halves) * ~is_now).sum(axis=0)
+    return np.asarray(n_then * right_now + n_now * right_then)
+
+
+def _shuffled(
+    is_now: NDArray[np.bool_], rng: np.random.Generator, permutations: int
+) -> Iterator[NDArray[np.bool_]]:
+    """Random orders, (texts, permutations), in blocks."""
+    for start in range(0, permutations, _BLOCK):
+        size = min(_BLOCK, permutations - start)
+        yield rng.permuted(np.repeat(is_now[:, None], size, axis=1), axis=0)
