@@ -91,8 +91,9 @@ class RequestLog:
 
 
 def _line(request_id: str, time: datetime, asked: Utterance) -> str:
-    """With its domain; of a question that belongs to none it is empty, which is no label."""
-    row = {"id": request_id, "time": time.isoformat(), "text": asked.text, "label": asked.label}
+    """With its domain as the true label; that of a question that belongs to none is one the models lack."""
+    label = asked.label or "out_of_scope"
+    row = {"id": request_id, "time": time.isoformat(), "text": asked.text, "label": label}
     return json.dumps(row) + "\n"
 
 

@@ -48,7 +48,7 @@ action = "alert"
 [[rules]]
 name = "KL, sequential"
 metric = "kl"
-above = 0.05
+above = 0.03
 mode = "sequential"
 action = "alert"
 severity = "warning"
