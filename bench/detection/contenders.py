@@ -1,0 +1,75 @@
+"""Who is compared: our modes, and the detectors of river and frouros."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from frouros.detectors.concept_drift import CUSUM, CUSUMConfig
+from levels import Evidence, Runs
+from peers import Adwin, CusumUp, Ddm, EachCycle, EachRequest, HddmW, Kswin, PageHinkleyUp, Watcher
+from peers import DDM_WARM_START
+from river.drift import PageHinkley
+from river.drift.binary import DDM, HDDMW
+from streams import BLOCK, CYCLE
+
+BUDGET: Final = 0.05  #: of false alarms in 1,000 cycles of healthy traffic
+WARNING: Final = 0.028  #: the level of an early warning at an agreement of .972
+_REACH: Final = 1_000 / BUDGET
+_CUSUM_DELTA: Final = 0.005  #: frouros' default
+
+Build = Callable[[int, float], Watcher]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A detector, and how its setting is found."""
+
+    build: Build  #: for so many streams, at a setting
+    setting: str = ""  #: what is tuned; nothing where the guarantee sets it
+    ladder: tuple[float, float] | None = None  #: the loudest setting to try, and the ratio of each next
+    streams: int = BLOCK  #: of a block; fewer of those that take long
+    library: Callable[[float], Any] | None = None  #: what the recursion stands for, at a setting
+
+    def bound(self, setting: float) -> float:
+        """An alarm is a statistic above this."""
+        return setting if self.setting and self.ladder is None else 0.5
+
+
+def _page_hinkley(delta: float, alpha: float) -> Contender:
+    return Contender(
+        build=lambda streams, _: PageHinkleyUp(streams, delta, alpha),
+        setting="threshold",
+        library=lambda bound: PageHinkley(delta=delta, alpha=alpha, threshold=bound, mode="up"),
+    )
+
+
+CONTENDERS: Final[Mapping[str, Contender]] = {
+    "R1, .95": Contender(build=lambda streams, _: EachCycle(Runs(streams, CYCLE))),
+    "sequential, .95": Contender(build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, reach=_REACH))),
+    "sequential, .972": Contender(
+        build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, level=WARNING, reach=_REACH))
+    ),
+    "the same, each request": Contender(
+        build=lambda streams, _: EachRequest(streams, WARNING), setting="log A"
+    ),
+    "Page-Hinkley": _page_hinkley(delta=0.005, alpha=0.9999),
+    "Page-Hinkley, alpha 1": _page_hinkley(delta=0.015, alpha=1.0),
+    "CUSUM": Contender(
+        build=lambda streams, _: CusumUp(streams, _CUSUM_DELTA),
+        setting="lambda",
+        library=lambda bound: CUSUM(CUSUMConfig(delta=_CUSUM_DELTA, lambda_=bound)),
+    ),
+    "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-3, 1 / 2), streams=100),
+    "HDDM_W": Contender(
+        build=HddmW,
+        setting="drift_confidence",
+        ladder=(1e-6, 1 / 2),
+        library=lambda confidence: HDDMW(drift_confidence=confidence),
+    ),
+    "KSWIN, each cycle": Contender(build=Kswin, setting="-log10 alpha", streams=60),
+    "DDM": Contender(
+        build=lambda streams, _: Ddm(streams),
+        setting="drift_threshold",
+        library=lambda bound: DDM(warm_start=DDM_WARM_START, drift_threshold=bound),
+    ),
+}
