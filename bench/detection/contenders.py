@@ -6,8 +6,18 @@ from typing import Any, Final
 
 from frouros.detectors.concept_drift import CUSUM, CUSUMConfig
 from levels import Evidence, Runs
-from peers import Adwin, CusumUp, Ddm, EachCycle, EachRequest, HddmW, Kswin, PageHinkleyUp, Watcher
-from peers import DDM_WARM_START
+from peers import (
+    DDM_WARM_START,
+    Adwin,
+    CusumUp,
+    Ddm,
+    EachCycle,
+    EachRequest,
+    HddmW,
+    Kswin,
+    PageHinkleyUp,
+    Watcher,
+)
 from river.drift import PageHinkley
 from river.drift.binary import DDM, HDDMW
 from streams import BLOCK, CYCLE
@@ -59,7 +69,7 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
         setting="lambda",
         library=lambda bound: CUSUM(CUSUMConfig(delta=_CUSUM_DELTA, lambda_=bound)),
     ),
-    "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-3, 1 / 2), streams=100),
+    "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-2, 0.7), streams=100),
     "HDDM_W": Contender(
         build=HddmW,
         setting="drift_confidence",

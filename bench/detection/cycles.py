@@ -1,4 +1,4 @@
-"""R1 and the sequential mode, looked at once a cycle: what is exact, what is guaranteed, and at equal alarms."""
+"""R1 and the sequential mode: what is exact, what is guaranteed, both with equal alarms, slow ramps."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -34,6 +34,8 @@ class Wavering:
 
 @dataclass(frozen=True, kw_only=True)
 class Steady:
+    """A rate that stays."""
+
     rate: float
 
     def __call__(self, _cycle: int) -> float:
@@ -42,6 +44,8 @@ class Steady:
 
 @dataclass(frozen=True, kw_only=True)
 class Ramp:
+    """A rate that rises from the usual one."""
+
     slope: float  #: of the rate, a cycle
 
     def __call__(self, cycle: int) -> float:
@@ -87,9 +91,9 @@ def literal() -> Table:
     return found
 
 
-def alarms_of(sequential: float | None, n: int, rate: Callable[[int], float], streams: int, cycles: int) -> Ints:
-    """First alarms of R1, or of the sequential mode at a reach; the seed is the same for both."""
-    detector: Detector = Runs(streams, n) if sequential is None else Evidence(streams, n, reach=sequential)
+def alarms_of(reach: float | None, n: int, rate: Callable[[int], float], streams: int, cycles: int) -> Ints:
+    """First alarms of the sequential mode, or of R1 where no reach is given, on the same streams."""
+    detector: Detector = Runs(streams, n) if reach is None else Evidence(streams, n, reach=reach)
     return first_alarms(detector, n, rate, streams=streams, seed=2025, cycles=cycles)
 
 
@@ -110,10 +114,8 @@ def guaranteed(pool: Executor, streams: int) -> Iterator[Table]:
     )  # fmt: skip
     for at, n in enumerate(SIZES):
         row = delays[at * len(agreements) :][: len(agreements)]
-        found.add_row(
-            f"{n:,}",
-            *(f"{mean(each.result())} ({mean_delay(n, a):.2f})" for each, a in zip(row, agreements, strict=True)),
-        )
+        cells = zip((mean(each.result()) for each in row), agreements, strict=True)
+        found.add_row(f"{n:,}", *(f"{delay} ({mean_delay(n, a):.2f})" for delay, a in cells))
     yield found
     found = table(
         f"sequential: share of {streams:,} healthy streams with an alarm in 1,000 cycles", "n", *HEALTHY_RATES
@@ -141,7 +143,7 @@ def matched(n: int, streams: int) -> tuple[float, list[float]]:
 def equal(pool: Executor, streams: int) -> Table:
     """Both modes with R1's own false alarms."""
     found = table(
-        f"delay of the sequential mode / of R1, with R1's mean time to an alarm at {_CLOSE}; {streams:,} streams",
+        f"delay / R1's delay, where both have R1's mean time to an alarm at {_CLOSE}; {streams:,} streams",
         "n", "R1's time, cycles", "A for it", *(f"at {a:.2f}" for a in _DRIFTED),
     )  # fmt: skip
     ratios = {}
@@ -163,7 +165,7 @@ def equal(pool: Executor, streams: int) -> Table:
 def ramps(pool: Executor, streams: int) -> Table:
     """The weak side: agreement that falls slowly from .974."""
     found = table(
-        f"slow ramps: cycles from crossing .95 to the alarm, mean over {streams:,} streams (of R1, share before it)",
+        f"slow ramps from .974: cycles from crossing .95 to the alarm, mean over {streams:,} streams",
         "n", *(f"{slope} a cycle" for slope in _RAMPS),
     )  # fmt: skip
     cells = [
@@ -174,7 +176,7 @@ def ramps(pool: Executor, streams: int) -> Table:
         row = []
         for slope, (first, second) in zip(_RAMPS, cells[at * len(_RAMPS) :], strict=False):
             one, other = (each.result() - Ramp(slope=slope).crossing for each in (first, second))
-            row.append(f"{other.mean():+.1f}; R1 {one.mean():+.1f} ({(one <= 0).mean():.2f})")
+            row.append(f"{other.mean():+.1f} (R1 {one.mean():+.1f}, {(one <= 0).mean():.0%} before)")
         found.add_row(f"{n:,}", *row)
     return found
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from scipy.stats import binom
-from streams import Bools, Floats, Ints
+from streams import Bools, Ints
 
 from db.records import CyclePoint
 from db.states import CycleStatus
@@ -68,12 +68,17 @@ class Evidence:
 
 
 def first_alarms(
-    detector: Detector, n: int, rate: Callable[[int], float], *, streams: int, seed: int, cycles: int = _LONGEST
+    detector: Detector,
+    n: int,
+    rate: Callable[[int], float],
+    *,
+    streams: int,
+    seed: int,
+    cycles: int = _LONGEST,
 ) -> Ints:
     """(streams,) the cycle of the first alarm, counted from 1; 0 where there is none.
 
-    Args:
-        rate: of disagreement in a cycle, whose number is from 1 on.
+    `rate` is that of disagreement in a cycle, given its number.
     """
     rng = np.random.default_rng([seed, n])
     found, watched = np.zeros(streams, dtype=np.int64), np.arange(streams)

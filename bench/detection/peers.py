@@ -1,9 +1,8 @@
-"""Detectors of change at the request level, many streams at a time, and the libraries' own.
+"""Detectors that see each request, of many streams at a time.
 
-Each has a statistic after every request, and raises an alarm where it exceeds the detector's setting. Page-Hinkley,
-CUSUM, DDM and HDDM_W are the recursions of river 0.26.1 and frouros 0.9.0 over arrays: an update of theirs
-takes 1 to 7 microseconds, and a stream has a million. `assert_as_the_library` compares the alarms. ADWIN and
-KSWIN are the library's.
+A statistic above the detector's setting is an alarm. Page-Hinkley, CUSUM, DDM and HDDM_W are the recursions
+of river 0.26.1 and frouros 0.9.0 over arrays: an update of theirs takes 1 to 7 microseconds, and a stream has
+a million. `race.assert_as_the_library` compares the alarms. ADWIN and KSWIN are river's own.
 """
 
 import math
@@ -19,7 +18,8 @@ from triggers.sequential import Stratum, share_gains
 
 _MIN_INSTANCES: Final = 30  #: the default of Page-Hinkley and CUSUM
 _WEIGHT: Final = 0.05  #: the default of HDDM_W
-DDM_WARM_START: Final = CYCLE  #: of DDM; with the default of 30 it fires at the first error after 30 right answers
+#: Of DDM; with the default, 30, it fires at the first error whenever the first 30 answers were right.
+DDM_WARM_START: Final = CYCLE
 
 
 class Watcher(Protocol):
@@ -136,7 +136,7 @@ def _squares(n: int) -> float:
 
 
 class EachRequest:
-    """The sequential mode looked at after each request: the log of its evidence. The product does not do so."""
+    """The log of the sequential mode's evidence after each request; the product looks after each cycle."""
 
     def __init__(self, streams: int, level: float) -> None:
         right, wrong = (share_gains([Stratum(weight=1.0, n=1, errors=k)], level) for k in (0, 1))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from race import AGREEMENTS, Result
-from streams import CYCLE
+from streams import CYCLE, Ints
 
 _INK: Final = "#24292f"
 _QUIET: Final = "#8c959f"
@@ -95,8 +95,8 @@ def draw_alarms(path: Path, results: Sequence[Result]) -> None:
         _save(figure, path)
 
 
-def _mean(delays: np.ndarray) -> float:
-    """nan where too many streams have none."""
+def _mean(delays: Ints) -> float:
+    """The mean of those found; nan where too many are not."""
     return float(delays[delays > 0].mean()) if (delays > 0).mean() >= _FOUND else float("nan")
 
 

@@ -73,7 +73,7 @@ def peaks(name: str, path: Path, seed: int, block: int, columns: Ints) -> Floats
 
 
 def assert_as_the_library(name: str, contender: Contender, setting: float, streams: int = 8) -> None:
-    """Raise AssertionError unless the library's detector alarms at the same requests, on streams that step."""
+    """Raise AssertionError unless the library's detector alarms at the same requests of streams that step."""
     path = Path(name="", calm=20, cycles=20, rate=0.1)
     columns = np.arange(streams)
     ours = first_alarms(name, setting, path, _TRYING, 0, columns)
@@ -105,9 +105,7 @@ def _tuned(name: str, pool: Executor, streams: int) -> float:
 def _submit(
     pool: Executor, name: str, setting: float, path: Path, seed: int, columns: list[Ints]
 ) -> Iterator[Ints]:
-    return pool.map(
-        first_alarms, repeat(name), repeat(setting), repeat(path), repeat(seed), _BLOCKS, columns
-    )
+    return pool.map(first_alarms, repeat(name), repeat(setting), repeat(path), repeat(seed), _BLOCKS, columns)
 
 
 def _since_step(alarms: Ints, path: Path) -> Ints:

@@ -1,4 +1,4 @@
-"""How soon drift is found, and how often for nothing: R1, the sequential mode, detectors of river and frouros.
+"""How soon drift is found, and how often for nothing: R1, the sequential mode, and river's detectors.
 
 The first tables are of cycles; those of R1 are exact. The last is of single requests: each detector's setting
 is searched so that 5% of streams with a constant agreement of .974 alarm within 1,000 cycles of 1,000
@@ -53,7 +53,7 @@ def main() -> None:
 
 def raced(results: Sequence[Result]) -> Table:
     found = table(
-        "from .974: alarms without a breach of .95 (share of the streams), and requests from a step to the alarm",
+        "from .974: share of streams with an alarm above .95; requests from a step to the alarm",
         "detector", "setting", "streams", *(path.name for path in OTHERS), *(f"to {a:.2f}" for a in _SHOWN),
     )  # fmt: skip
     for result in results:
