@@ -73,7 +73,7 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
     "HDDM_W": Contender(
         build=HddmW,
         setting="drift_confidence",
-        ladder=(1e-6, 1 / 2),
+        ladder=(0.06, 0.95),
         library=lambda confidence: HDDMW(drift_confidence=confidence),
     ),
     "KSWIN, each cycle": Contender(build=Kswin, setting="-log10 alpha", streams=60),
