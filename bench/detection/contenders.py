@@ -53,13 +53,22 @@ def _page_hinkley(delta: float, alpha: float) -> Contender:
     )
 
 
+def _hddm_w(weight: float, loudest: float) -> Contender:
+    return Contender(
+        build=lambda streams, confidence: HddmW(streams, confidence, weight),
+        setting="drift_confidence",
+        ladder=(loudest, 0.95),
+        library=lambda confidence: HDDMW(drift_confidence=confidence, lambda_val=weight),
+    )
+
+
 CONTENDERS: Final[Mapping[str, Contender]] = {
     "R1, .95": Contender(build=lambda streams, _: EachCycle(Runs(streams, CYCLE))),
     "sequential, .95": Contender(build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, reach=_REACH))),
     "sequential, .972": Contender(
         build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, level=WARNING, reach=_REACH))
     ),
-    "the same, each request": Contender(
+    "sequential, .972, each request": Contender(
         build=lambda streams, _: EachRequest(streams, WARNING), setting="log A"
     ),
     "Page-Hinkley": _page_hinkley(delta=0.005, alpha=0.9999),
@@ -70,12 +79,8 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
         library=lambda bound: CUSUM(CUSUMConfig(delta=_CUSUM_DELTA, lambda_=bound)),
     ),
     "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-2, 0.7), streams=100),
-    "HDDM_W": Contender(
-        build=HddmW,
-        setting="drift_confidence",
-        ladder=(0.06, 0.95),
-        library=lambda confidence: HDDMW(drift_confidence=confidence),
-    ),
+    "HDDM_W": _hddm_w(weight=0.05, loudest=0.06),
+    "HDDM_W, lambda .01": _hddm_w(weight=0.01, loudest=0.07),
     "KSWIN, each cycle": Contender(build=Kswin, setting="-log10 alpha", streams=60),
     "DDM": Contender(
         build=lambda streams, _: Ddm(streams),

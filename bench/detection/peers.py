@@ -17,7 +17,7 @@ from streams import CYCLE, Bools, Floats
 from triggers.sequential import Stratum, share_gains
 
 _MIN_INSTANCES: Final = 30  #: the default of Page-Hinkley and CUSUM
-_WEIGHT: Final = 0.05  #: the default of HDDM_W
+_SETTLED: Final = 4_000  #: requests after which the weights of a moving mean no longer change
 #: Of DDM; with the default, 30, it fires at the first error whenever the first 30 answers were right.
 DDM_WARM_START: Final = CYCLE
 
@@ -100,39 +100,39 @@ class Ddm:
 class HddmW:
     """Moving means before and after the lowest point, further apart than McDiarmid's bound: 1 or 0."""
 
-    def __init__(self, streams: int, confidence: float) -> None:
-        self._log = math.log(1 / confidence) / 2
+    def __init__(self, streams: int, confidence: float, weight: float) -> None:
+        self._log, self._weight = math.log(1 / confidence) / 2, weight
         self._bound = math.sqrt(self._log)
         self._seen, self._after = 0, np.zeros(streams, dtype=np.int64)
         self._total, self._before, self._since = np.zeros((3, streams))
         self._cut, self._before_squares = np.full(streams, np.inf), np.ones(streams)
-        # of so many requests, the squares of their weights in the moving mean; later they no longer change
-        self._squares = np.array([_squares(n) for n in range(CYCLE)])
+        self._squares = _squares(weight)
 
     def statistic(self, errors: Bools) -> Floats:
         alarms = np.empty(errors.shape)
         for row, error in enumerate(errors.astype(np.float64)):
-            share = _WEIGHT if self._seen else 1.0
+            share = self._weight if self._seen else 1.0
             self._total += share * (error - self._total)
             self._seen += 1
-            squares = self._squares[min(self._seen, CYCLE - 1)]
+            squares = self._squares[min(self._seen, _SETTLED)]
             upper = self._total + self._bound * math.sqrt(squares)
             lower = upper < self._cut
-            self._since += np.where(self._after, _WEIGHT, 1.0) * (error - self._since)
+            self._since += np.where(self._after, self._weight, 1.0) * (error - self._since)
             self._after += 1
             self._after[lower], self._since[lower] = 0, 0.0
             self._cut = np.where(lower, upper, self._cut)
             self._before = np.where(lower, self._total, self._before)
             self._before_squares = np.where(lower, squares, self._before_squares)
-            both = self._before_squares + self._squares[np.minimum(self._after, CYCLE - 1)]
+            both = self._before_squares + self._squares[np.minimum(self._after, _SETTLED)]
             apart = self._since - self._before
             alarms[row] = (self._after > 0) & (apart > np.sqrt(both * self._log))
         return alarms
 
 
-def _squares(n: int) -> float:
-    first = (1 - _WEIGHT) ** (2 * n)
-    return first + _WEIGHT**2 * (1 - first) / (1 - (1 - _WEIGHT) ** 2)
+def _squares(weight: float) -> Floats:
+    """The sum of the squared weights in a moving mean, by the number of requests in it."""
+    first = (1 - weight) ** (2.0 * np.arange(_SETTLED + 1))
+    return first + weight**2 * (1 - first) / (1 - (1 - weight) ** 2)
 
 
 class EachRequest:
