@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from frouros.detectors.concept_drift import CUSUM, CUSUMConfig
-from levels import Evidence, Runs
+from levels import REACH, Evidence, Runs
 from peers import (
     DDM_WARM_START,
     Adwin,
@@ -22,9 +22,7 @@ from river.drift import PageHinkley
 from river.drift.binary import DDM, HDDMW
 from streams import BLOCK, CYCLE
 
-BUDGET: Final = 0.05  #: of false alarms in 1,000 cycles of healthy traffic
 WARNING: Final = 0.028  #: the level of an early warning at an agreement of .972
-_REACH: Final = 1_000 / BUDGET
 _CUSUM_DELTA: Final = 0.005  #: frouros' default
 
 Build = Callable[[int, float], Watcher]
@@ -64,9 +62,9 @@ def _hddm_w(weight: float, loudest: float) -> Contender:
 
 CONTENDERS: Final[Mapping[str, Contender]] = {
     "R1, .95": Contender(build=lambda streams, _: EachCycle(Runs(streams, CYCLE))),
-    "sequential, .95": Contender(build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, reach=_REACH))),
+    "sequential, .95": Contender(build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, reach=REACH))),
     "sequential, .972": Contender(
-        build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, level=WARNING, reach=_REACH))
+        build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, level=WARNING, reach=REACH))
     ),
     "sequential, .972, each request": Contender(
         build=lambda streams, _: EachRequest(streams, WARNING), setting="log A"

@@ -8,13 +8,11 @@ from itertools import product
 from typing import Final
 
 import numpy as np
-from levels import LEVEL, Detector, Evidence, Runs, false_alarm, first_alarms, mean_delay
+from levels import BUDGET, LEVEL, REACH, Detector, Evidence, Runs, false_alarm, first_alarms, mean_delay
 from rich.table import Table
 from streams import HEALTHY, Ints
 
 SIZES: Final = (1_000, 5_500, 10_000)
-REACH: Final = 20_000.0  #: A of the default budget, .05 in 1,000 cycles
-BUDGET: Final = 0.05
 _DRIFTED: Final = (0.94, 0.93, 0.90)
 _CLOSE: Final = 0.951  #: where the two modes get the same mean time to a false alarm
 _RAMPS: Final = (0.0005, 0.001, 0.002, 0.004)
@@ -85,7 +83,7 @@ def literal() -> Iterator[Table | str]:
         "n", *(f"false at {a}" for a in agreements), *(f"delay at {a:.2f}" for a in _DRIFTED),
     )  # fmt: skip
     for n in (500, *SIZES):
-        alarms = (f"{false_alarm(n, a):.2g}" for a in agreements)
+        alarms = (f"{false_alarm(n, a):.3g}" for a in agreements)
         found.add_row(f"{n:,}", *alarms, *(f"{mean_delay(n, a):.2f}" for a in _DRIFTED))
     yield "R1, exactly: probability of a false alarm in 1,000 cycles, and mean delay in cycles"
     yield found

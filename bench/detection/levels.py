@@ -3,23 +3,26 @@
 Both are looked at once a cycle, with the number of disagreements of many streams at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, Protocol
 
 import numpy as np
-from scipy.stats import binom
 from streams import Bools, Ints
 
 from db.records import CyclePoint
 from db.states import CycleStatus
+from monitor.intervals import wilson
+from triggers import expectation
 from triggers.rules import replay
 from triggers.sequential import Stratum, add, share_boost, share_gains, statistic
-from triggers.settings import Rule
+from triggers.settings import DEFAULT_RULES, Rule
 
 LEVEL: Final = 0.05  #: the rate of disagreement above which the agreement is below .95
-IN_A_ROW: Final = 3
+_R1: Final = DEFAULT_RULES[0]
+BUDGET: Final = 0.05  #: of false alarms in 1,000 cycles
+REACH: Final = 1_000 / BUDGET
 _LONGEST = 20_000  #: cycles after which a stream without an alarm is given up
 
 
@@ -42,7 +45,7 @@ class Runs:
 
     def look(self, counts: Ints) -> Bools:
         self.streaks = np.where(counts > self._most, self.streaks + 1, 0)
-        return self.streaks >= IN_A_ROW
+        return self.streaks >= _R1.for_cycles
 
     def keep(self, chosen: Bools) -> None:
         self.streaks = self.streaks[chosen]
@@ -92,24 +95,14 @@ def first_alarms(
     return found
 
 
-def breach(n: int, agreement: float) -> float:
-    """The probability of more than n / 20 disagreements."""
-    return float(binom.sf(n // 20, n, 1 - agreement))
-
-
-def false_alarm(n: int, agreement: float, cycles: int = 1_000) -> float:
-    """The probability that R1 fires within so many cycles: a chain over the streaks 0, 1, 2."""
-    once, streaks, fired = breach(n, agreement), np.eye(IN_A_ROW)[0], 0.0
-    for _ in range(cycles):
-        fired += streaks[-1] * once
-        streaks = np.concatenate([[streaks.sum() * (1 - once)], streaks[:-1] * once])
-    return float(fired)
+def false_alarm(n: int, agreement: float) -> float:
+    """The probability that R1 fires within 1,000 cycles, exactly."""
+    return expectation.false_alarm(_R1, _cycle(n, 0), agreement, wilson)
 
 
 def mean_delay(n: int, agreement: float) -> float:
-    """The mean number of cycles to R1's first alarm, the one that raises it included."""
-    once = breach(n, agreement)
-    return sum(once**-length for length in range(1, IN_A_ROW + 1))
+    """The mean number of cycles to R1's first alarm, the one that raises it included, exactly."""
+    return expectation.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
 
 
 def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: int = 40) -> None:
@@ -117,7 +110,7 @@ def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: in
     rng = np.random.default_rng(n)
     counts = rng.binomial(n, np.repeat([0.048, 0.07], cycles // 2)[:, None], size=(cycles, streams))
     rules = {
-        "R1": Rule(name="R1", metric="agreement", below=Decimal("0.95"), for_cycles=IN_A_ROW),
+        "R1": _R1,
         "sequential": Rule(
             name="sequential",
             metric="agreement",
@@ -126,21 +119,19 @@ def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: in
             false_alarm_rate=1_000 / reach,
         ),
     }
+    points = [[_cycle(n, int(k), hour) for hour, k in enumerate(each)] for each in counts.T]
     detectors: dict[str, Detector] = {"R1": Runs(streams, n), "sequential": Evidence(streams, n, reach=reach)}
     for name, detector in detectors.items():
         ours = np.array([detector.look(row) for row in counts]).T
         for stream, alarms in enumerate(ours):
-            fired = [each.fired for each in replay(rules[name], _points(n, counts[:, stream]))]
+            fired = [each.fired for each in replay(rules[name], points[stream])]
             assert fired.index(True) == alarms.argmax(), (name, n, stream)  # noqa: S101
 
 
-def _points(n: int, counts: Sequence[int]) -> list[CyclePoint]:
-    return [
-        CyclePoint(
-            window_end=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour),
-            status=CycleStatus.EVALUATED,
-            n=n,
-            disagreements=int(count),
-        )
-        for hour, count in enumerate(counts)
-    ]
+def _cycle(n: int, disagreements: int, hour: int = 0) -> CyclePoint:
+    return CyclePoint(
+        window_end=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour),
+        status=CycleStatus.EVALUATED,
+        n=n,
+        disagreements=disagreements,
+    )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
-from contenders import BUDGET
+from levels import BUDGET
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter

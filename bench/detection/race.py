@@ -7,7 +7,8 @@ from itertools import repeat
 from typing import Final
 
 import numpy as np
-from contenders import BUDGET, CONTENDERS, Contender
+from contenders import CONTENDERS, Contender
+from levels import BUDGET
 from streams import CYCLE, Bools, Floats, Ints, Path
 
 _BLOCKS: Final = range(2)

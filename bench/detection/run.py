@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from contenders import CONTENDERS
-from cycles import REACH, SIZES, equal, guaranteed, literal, mean, ramps, share, table
-from levels import assert_as_the_product
+from cycles import SIZES, equal, guaranteed, literal, mean, ramps, share, table
+from levels import REACH, assert_as_the_product
 from pictures import draw_alarms, draw_delays
 from race import OTHERS, Result, assert_as_the_library, race
 from rich.console import Console
