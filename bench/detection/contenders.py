@@ -78,7 +78,7 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
     ),
     "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-2, 0.7), streams=100),
     "HDDM_W": _hddm_w(weight=0.05, loudest=0.06),
-    "HDDM_W, lambda .01": _hddm_w(weight=0.01, loudest=0.07),
+    "HDDM_W, lambda .01": _hddm_w(weight=0.01, loudest=0.062),
     "KSWIN, each cycle": Contender(build=Kswin, setting="-log10 alpha", streams=60),
     "DDM": Contender(
         build=lambda streams, _: Ddm(streams),

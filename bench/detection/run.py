@@ -2,7 +2,7 @@
 
 The first tables are of cycles; those of R1 are exact. The last is of single requests: each detector's setting
 is searched so that 5% of streams with a constant agreement of .974 alarm within 1,000 cycles of 1,000
-requests. Then all get the same other streams. Two processes work; it takes about 20 minutes.
+requests. Then all get the same other streams. Two processes work.
 
     make bench-detection
     python bench/detection/run.py --quick
