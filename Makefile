@@ -5,10 +5,10 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals bench-detection example example-s3 monitor worker clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV) || (python3 -m venv --without-pip $(VENV) && python3 -m pip --python $(PY) install pip)
@@ -58,6 +58,12 @@ bench-cluster: $(READY) ## a cycle on a Ray cluster of two nodes, against one
 
 bench-intervals: $(READY) ## intervals of five metrics, against scipy.stats.bootstrap
 	$(PY) bench/intervals.py
+
+# frouros' metadata asks for older versions of numpy and scipy; its CUSUM runs on ours.
+bench-detection: $(READY) ## how soon drift is found, and how often for nothing, against river and frouros
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]' tqdm requests
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps frouros
+	$(PY) bench/detection/run.py
 
 bench-scoring: $(READY) ## 10,000 requests through two models, against transformers.pipeline and the machine's limit
 	$(PY) bench/scoring.py

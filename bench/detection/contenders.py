@@ -1,0 +1,88 @@
+"""Who is compared: our modes, and the detectors of river and frouros."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from frouros.detectors.concept_drift import CUSUM, CUSUMConfig
+from levels import REACH, Evidence, Runs
+from peers import (
+    DDM_WARM_START,
+    Adwin,
+    CusumUp,
+    Ddm,
+    EachCycle,
+    EachRequest,
+    HddmW,
+    Kswin,
+    PageHinkleyUp,
+    Watcher,
+)
+from river.drift import PageHinkley
+from river.drift.binary import DDM, HDDMW
+from streams import BLOCK, CYCLE
+
+WARNING: Final = 0.028  #: the level of an early warning at an agreement of .972
+_CUSUM_DELTA: Final = 0.005  #: frouros' default
+
+Build = Callable[[int, float], Watcher]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A detector, and how its setting is found."""
+
+    build: Build  #: for so many streams, at a setting
+    setting: str = ""  #: what is tuned; nothing where the guarantee sets it
+    ladder: tuple[float, float] | None = None  #: the loudest setting to try, and the ratio of each next
+    streams: int = BLOCK  #: of a block; fewer of those that take long
+    library: Callable[[float], Any] | None = None  #: what the recursion stands for, at a setting
+
+    def bound(self, setting: float) -> float:
+        """An alarm is a statistic above this."""
+        return setting if self.setting and self.ladder is None else 0.5
+
+
+def _page_hinkley(delta: float, alpha: float) -> Contender:
+    return Contender(
+        build=lambda streams, _: PageHinkleyUp(streams, delta, alpha),
+        setting="threshold",
+        library=lambda bound: PageHinkley(delta=delta, alpha=alpha, threshold=bound, mode="up"),
+    )
+
+
+def _hddm_w(weight: float, loudest: float) -> Contender:
+    return Contender(
+        build=lambda streams, confidence: HddmW(streams, confidence, weight),
+        setting="drift_confidence",
+        ladder=(loudest, 0.95),
+        library=lambda confidence: HDDMW(drift_confidence=confidence, lambda_val=weight),
+    )
+
+
+CONTENDERS: Final[Mapping[str, Contender]] = {
+    "R1, .95": Contender(build=lambda streams, _: EachCycle(Runs(streams, CYCLE))),
+    "sequential, .95": Contender(build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, reach=REACH))),
+    "sequential, .972": Contender(
+        build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, level=WARNING, reach=REACH))
+    ),
+    "sequential, .972, each request": Contender(
+        build=lambda streams, _: EachRequest(streams, WARNING), setting="log A"
+    ),
+    "Page-Hinkley": _page_hinkley(delta=0.005, alpha=0.9999),
+    "Page-Hinkley, alpha 1": _page_hinkley(delta=0.015, alpha=1.0),
+    "CUSUM": Contender(
+        build=lambda streams, _: CusumUp(streams, _CUSUM_DELTA),
+        setting="lambda",
+        library=lambda bound: CUSUM(CUSUMConfig(delta=_CUSUM_DELTA, lambda_=bound)),
+    ),
+    "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-2, 0.7), streams=100),
+    "HDDM_W": _hddm_w(weight=0.05, loudest=0.06),
+    "HDDM_W, lambda .01": _hddm_w(weight=0.01, loudest=0.062),
+    "KSWIN, each cycle": Contender(build=Kswin, setting="-log10 alpha", streams=60),
+    "DDM": Contender(
+        build=lambda streams, _: Ddm(streams),
+        setting="drift_threshold",
+        library=lambda bound: DDM(warm_start=DDM_WARM_START, drift_threshold=bound),
+    ),
+}

@@ -1,0 +1,137 @@
+"""The two modes that know a level: R1 counts breaches in a row, the sequential one adds up evidence.
+
+Both are looked at once a cycle, with the number of disagreements of many streams at a time.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, Protocol
+
+import numpy as np
+from streams import Bools, Ints
+
+from db.records import CyclePoint
+from db.states import CycleStatus
+from monitor.intervals import wilson
+from triggers import expectation
+from triggers.rules import replay
+from triggers.sequential import Stratum, add, share_boost, share_gains, statistic
+from triggers.settings import DEFAULT_RULES, Rule
+
+LEVEL: Final = 0.05  #: the rate of disagreement above which the agreement is below .95
+_R1: Final = DEFAULT_RULES[0]
+BUDGET: Final = 0.05  #: of false alarms in 1,000 cycles
+REACH: Final = 1_000 / BUDGET
+_LONGEST = 20_000  #: cycles after which a stream without an alarm is given up
+
+
+class Detector(Protocol):
+    """Remembers something of each stream that is still watched."""
+
+    def look(self, counts: Ints) -> Bools:
+        """(streams,) disagreements of a cycle, to whether each raises an alarm."""
+
+    def keep(self, chosen: Bools) -> None:
+        """Go on with these streams."""
+
+
+class Runs:
+    """R1 at a level of .95: so many breaches in a row. A tie is none."""
+
+    def __init__(self, streams: int, n: int) -> None:
+        self._most = n // 20
+        self.streaks = np.zeros(streams, dtype=np.int64)
+
+    def look(self, counts: Ints) -> Bools:
+        self.streaks = np.where(counts > self._most, self.streaks + 1, 0)
+        return self.streaks >= _R1.for_cycles
+
+    def keep(self, chosen: Bools) -> None:
+        self.streaks = self.streaks[chosen]
+
+
+class Evidence:
+    """The sequential mode, by the functions of `triggers.sequential`."""
+
+    def __init__(self, streams: int, n: int, *, level: float = LEVEL, reach: float) -> None:
+        self._n, self._level, self._reach = n, level, reach
+        self._gains = np.array(
+            [share_gains([Stratum(weight=1.0, n=n, errors=k)], level) for k in range(n + 1)]
+        )
+        self.wins = np.full((streams, self._gains.shape[1]), -np.inf)
+
+    def look(self, counts: Ints) -> Bools:
+        boost = share_boost(self.wins, self._n, self._level, self._reach)
+        self.wins = add(self.wins, self._gains[counts] + boost[:, None])
+        return statistic(self.wins) >= np.log(self._reach)
+
+    def keep(self, chosen: Bools) -> None:
+        self.wins = self.wins[chosen]
+
+
+def first_alarms(
+    detector: Detector,
+    n: int,
+    rate: Callable[[int], float],
+    *,
+    streams: int,
+    seed: int,
+    cycles: int = _LONGEST,
+) -> Ints:
+    """(streams,) the cycle of the first alarm, counted from 1; 0 where there is none.
+
+    `rate` is that of disagreement in a cycle, given its number.
+    """
+    rng = np.random.default_rng([seed, n])
+    found, watched = np.zeros(streams, dtype=np.int64), np.arange(streams)
+    for cycle in range(1, cycles + 1):
+        alarms = detector.look(rng.binomial(n, rate(cycle), size=streams)[watched])
+        found[watched[alarms]] = cycle
+        watched = watched[~alarms]
+        if not watched.size:
+            break
+        detector.keep(~alarms)
+    return found
+
+
+def false_alarm(n: int, agreement: float) -> float:
+    """The probability that R1 fires within 1,000 cycles, exactly."""
+    return expectation.false_alarm(_R1, _cycle(n, 0), agreement, wilson)
+
+
+def mean_delay(n: int, agreement: float) -> float:
+    """The mean number of cycles to R1's first alarm, the one that raises it included, exactly."""
+    return expectation.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
+
+
+def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: int = 40) -> None:
+    """Raise AssertionError unless the first alarms are those that `triggers.rules` has of the same counts."""
+    rng = np.random.default_rng(n)
+    counts = rng.binomial(n, np.repeat([0.048, 0.07], cycles // 2)[:, None], size=(cycles, streams))
+    rules = {
+        "R1": _R1,
+        "sequential": Rule(
+            name="sequential",
+            metric="agreement",
+            below=Decimal("0.95"),
+            mode="sequential",
+            false_alarm_rate=1_000 / reach,
+        ),
+    }
+    points = [[_cycle(n, int(k), hour) for hour, k in enumerate(each)] for each in counts.T]
+    detectors: dict[str, Detector] = {"R1": Runs(streams, n), "sequential": Evidence(streams, n, reach=reach)}
+    for name, detector in detectors.items():
+        ours = np.array([detector.look(row) for row in counts]).T
+        for stream, alarms in enumerate(ours):
+            fired = [each.fired for each in replay(rules[name], points[stream])]
+            assert fired.index(True) == alarms.argmax(), (name, n, stream)  # noqa: S101
+
+
+def _cycle(n: int, disagreements: int, hour: int = 0) -> CyclePoint:
+    return CyclePoint(
+        window_end=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour),
+        status=CycleStatus.EVALUATED,
+        n=n,
+        disagreements=disagreements,
+    )
