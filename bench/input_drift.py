@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monitor.input_drift import _gram, _right, _shuffled, tell_apart
+from monitor.input_drift import _gram, _left_out, _right, _shuffled, tell_apart
 from monitor.models import Model, load
 from monitor.scoring import _padded, batched
 from redistill.demo.utterances import generate
@@ -73,13 +73,14 @@ def _pair(
     for name in ("embeddings", "last state"):
         states = np.concatenate([usual[name][rows[0]], drifted[name][rows[1]]])
         grams[name] = _centred(states @ states.T)
-    found = {name: _ridge(gram, orders) for name, gram in grams.items()}
+    texts = [*tokens[0], *tokens[1]]
+    found = {name: _ridge(gram, texts, orders) for name, gram in grams.items()}
     return {**found, "MMD of the last state": _mmd(_rbf(states), orders)}
 
 
-def _ridge(gram: Floats, orders: NDArray[np.bool_]) -> tuple[float, float]:
+def _ridge(gram: Floats, texts: list[list[int]], orders: NDArray[np.bool_]) -> tuple[float, float]:
     inverse = np.linalg.inv(gram + np.trace(gram) / len(gram) * np.eye(len(gram)))
-    right = _right(inverse, orders)
+    right = _right(inverse, _left_out(inverse, texts), orders)
     return right[0] / len(gram) ** 2, _p(right)
 
 

@@ -1,8 +1,9 @@
 """Whether the requests of a window differ from those of an earlier one: a classifier two-sample test.
 
 A linear classifier (ridge regression) learns to tell the two apart by their tokens, and is asked about each
-text without having learnt from it. Where they are alike it is right in half of the cases. How often it would
-be right by chance is found by giving it the texts in random order.
+text without having learnt from it, or from one with the same tokens: a text that both windows have says
+nothing of how they differ. Where they are alike it is right in half of the cases. How often it would be right
+by chance is found by giving it the texts in random order.
 
 Sources: Lopez-Paz, Oquab 2017, "Revisiting classifier two-sample tests", arXiv 1610.06545; Phipson, Smyth
 2010, "Permutation p-values should never be zero" (the p-value); Rifkin, Lippert 2007, "Notes on regularized
@@ -41,11 +42,12 @@ class TwoSample:
 def tell_apart(
     then: Tokens, now: Tokens, *, rng: np.random.Generator, permutations: int = PERMUTATIONS
 ) -> TwoSample:
-    """How well a classifier tells the texts of a window from those of an earlier one, each left out in turn.
+    """How well a classifier tells the texts of a window from those of an earlier one.
 
-    A text is the set of its tokens, as a vector of length 1; of a text in doubt one half counts as right. All
-    predictions of all permutations come of one matrix: f = y - G y / diag(G), where G is the inverse of the
-    centred Gram matrix plus the penalty, which is its mean diagonal. For independent texts of one law the
+    A text is the set of its tokens, as a vector of length 1; all texts of one such set are left out together,
+    and of a text in doubt one half counts as right. All predictions of all permutations come of two matrices:
+    f = y - D G y, where G is the inverse of the centred Gram matrix plus the penalty, which is its mean
+    diagonal, and D has the inverses of G's blocks of equal texts. For independent texts of one law the
     p-value is exact: P(p <= a) <= a for every a, whatever the law.
 
     Texts that are all alike give (0.5, 1.0).
@@ -75,9 +77,10 @@ def tell_apart(
     if penalty < _UNDECIDED:
         return TwoSample(accuracy=0.5, p_value=1.0)
     inverse = np.asarray(np.linalg.inv(gram + penalty * np.eye(len(gram))), dtype=np.float64)
+    left_out = _left_out(inverse, [*then, *now])
     is_now = np.arange(len(gram)) >= len(then)
-    (found,) = _right(inverse, is_now[:, None]).tolist()
-    chance = [_right(inverse, each) for each in _shuffled(is_now, rng, permutations)]
+    (found,) = _right(inverse, left_out, is_now[:, None]).tolist()
+    chance = [_right(inverse, left_out, each) for each in _shuffled(is_now, rng, permutations)]
     as_good = int((np.concatenate(chance) >= found).sum())
     return TwoSample(accuracy=found / (4 * len(then) * len(now)), p_value=(1 + as_good) / (1 + permutations))
 
@@ -96,7 +99,21 @@ def _gram(texts: Tokens) -> NDArray[np.float64]:
     return np.asarray(products - means - means[:, None] + means.mean())
 
 
-def _right(inverse: NDArray[np.float64], is_now: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _left_out(inverse: NDArray[np.float64], texts: Tokens) -> sparse.csr_array:
+    """(texts, texts) the inverse of each block of `inverse` that belongs to texts of the same tokens."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for number, tokens in enumerate(texts):
+        alike.setdefault(tuple(sorted(set(tokens))), []).append(number)
+    blocks = [np.linalg.inv(inverse[np.ix_(group, group)]) for group in alike.values()]
+    rows = np.concatenate([np.repeat(group, len(group)) for group in alike.values()])
+    columns = np.concatenate([np.tile(group, len(group)) for group in alike.values()])
+    values = np.concatenate([block.ravel() for block in blocks])
+    return sparse.csr_array((values, (rows, columns)), shape=inverse.shape)
+
+
+def _right(
+    inverse: NDArray[np.float64], left_out: sparse.csr_array, is_now: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """(permutations,) how much is right, in whole numbers so that ties are ties: 4 n_then n_now is all.
 
     `is_now` (texts, permutations) says which texts are taken for the window's.
@@ -104,7 +121,7 @@ def _right(inverse: NDArray[np.float64], is_now: NDArray[np.bool_]) -> NDArray[n
     n_now = int(is_now[:, 0].sum())
     n_then = len(is_now) - n_now
     sides = np.where(is_now, 1 / n_now, -1 / n_then) * len(is_now)
-    scores = sides - inverse @ sides / np.diag(inverse)[:, None]
+    scores = sides - left_out @ (inverse @ sides)
     halves = 1 + np.sign(np.where(abs(scores) < _UNDECIDED, 0.0, scores)).astype(np.int64)
     right_now = (halves * is_now).sum(axis=0)
     right_then = ((2 - halves) * ~is_now).sum(axis=0)
