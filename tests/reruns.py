@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Table
 
 from db.migrate import upgrade
 from db.session import connect
-from db.tables import class_metrics, cycles, input_drift, rejects, strata
+from db.tables import class_metrics, cycles, rejects, strata
 from redistill.settings import Settings
 from tests.cycles import stored
 from tests.site import Site
@@ -53,7 +53,6 @@ def measured(engine: Engine) -> dict[tuple[datetime, str], dict[str, Any]]:
             "labels": _parts(engine, class_metrics, cycle["id"]),
             "strata": _parts(engine, strata, cycle["id"]),
             "rejects": _parts(engine, rejects, cycle["id"]),
-            "input_drift": _parts(engine, input_drift, cycle["id"]),
         }
         for cycle in stored(engine, cycles)
     }
@@ -61,4 +60,4 @@ def measured(engine: Engine) -> dict[tuple[datetime, str], dict[str, Any]]:
 
 def _parts(engine: Engine, table: Table, cycle_id: int) -> list[dict[str, Any]]:
     own = [row for row in stored(engine, table) if row["cycle_id"] == cycle_id]
-    return [{name: value for name, value in row.items() if not name.endswith("cycle_id")} for row in own]
+    return [{name: value for name, value in row.items() if name != "cycle_id"} for row in own]
