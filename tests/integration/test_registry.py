@@ -131,7 +131,7 @@ def test_the_manifest_tells_how_the_version_came_to_be(registry: Path, candidate
     assert content["data"] == {"train": "a" * 64, "test": "b" * 64}
     assert content["training"]["epochs"][0]["kl_gradient_share"] == 0.62
     assert content["evaluations"][0]["metrics"] == [
-        {"name": "accuracy", "value": 0.91, "low": 0.90, "high": 0.92, "n": 5_500}
+        {"name": "accuracy", "value": 0.91, "low": 0.90, "high": 0.92, "n": 5_500, "spread": 0.0}
     ]
     assert content["evaluations"][1]["metrics"][0]["value"] is None
     assert content["gates"][0]["result"] == "pass"
