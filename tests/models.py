@@ -4,12 +4,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import digits
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from monitor.models import quiet
+from monitor.models import Model, quiet
+from monitor.scoring import score
+from monitor.stop import never_stopped
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CORPUS = (
@@ -22,6 +26,11 @@ CORPUS = (
     "hello there how are you today",
     "the checkout page does not take my card",
 )
+
+
+def answers(model: Model, texts: Sequence[str]) -> NDArray[np.float32]:
+    """The model's logits, in batches of the usual size."""
+    return score(model, texts, stopped=never_stopped, progress=lambda _: None, tokens_per_batch=1_024)
 
 
 def make_model(

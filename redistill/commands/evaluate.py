@@ -116,10 +116,11 @@ def _print(found: "Comparison") -> None:
     panel = [metric for metric in found.student.metrics if ":" not in metric.name]
     show.listing(_COLUMNS, [_cells(metric, teacher.get(metric.name)) for metric in panel])
     show.say(f"\nagreement, kl (nats) and js (nats) are with the teacher, at T = {found.temperature:g}.")
-    apart = max(metric.spread for metric in panel)
-    show.say(
-        f"The bounds of macro_f1 and ece are drawn; by another seed they differ by at most {apart:.4f}.\n"
-    )
+    if apart := max(metric.spread for metric in panel):
+        show.say(
+            f"The bounds of macro_f1 and ece are drawn; between the seeds they differ by up to {apart:.4f}."
+        )
+    show.say("")
     show.listing(_LABELS, [_of_label(label, student, teacher) for label in found.labels])
     show.say("")
     bins = sorted({name.partition(":")[2] for name in (*student, *teacher) if name.startswith("confidence:")})

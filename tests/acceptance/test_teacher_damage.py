@@ -1,6 +1,6 @@
 """A damaged teacher and input that it cannot read are caught at once; a drift that it handles is no fault."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from db.records import KnownTeacher, TeacherPoint
 from monitor.measure import measure
 from monitor.models import Model, load
-from monitor.scoring import answers_here, score
-from monitor.stop import never_stopped
+from tests.models import answers
 from tests.site import DRIFT
 from tests.world import LABELS, World, utterances
 from triggers.point import teacher_point_of
@@ -45,17 +44,6 @@ class Service:
 
 def point(teacher_logits: Logits, student_logits: Logits) -> TeacherPoint:
     return teacher_point_of(measure(teacher_logits, student_logits, LABELS, temperature=3.0))
-
-
-def answers(model: Model, texts: Sequence[str]) -> Logits:
-    return score(
-        model,
-        texts,
-        stopped=never_stopped,
-        progress=lambda _: None,
-        tokens_per_batch=1_024,
-        answers=answers_here,
-    )
 
 
 def texts(seed: int, *, new: float = 0.0) -> list[str]:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from db.records import KnownTeacher, TeacherPoint
 from monitor.measure import measure
 from monitor.models import Model, load
-from monitor.scoring import answers_here, score
-from monitor.stop import never_stopped
 from redistill.demo.pretrain import build
 from redistill.demo.utterances import INTENTS, generate
 from redistill.progress import show_nothing
+from tests.models import answers
 from triggers.point import teacher_point_of
 from triggers.settings import TeacherPolicy
 from triggers.teacher import TeacherJudgement, judge_teacher
@@ -67,17 +66,6 @@ def _numbers(now: TeacherPoint, judged: TeacherJudgement) -> list[str]:
         measured.label_gap,
     )
     return [f"{number:.3f}" for number in (*numbers, now.agreement.estimate)]
-
-
-def answers(model: Model, texts: Sequence[str]) -> Logits:
-    return score(
-        model,
-        texts,
-        stopped=never_stopped,
-        progress=lambda _: None,
-        tokens_per_batch=1_024,
-        answers=answers_here,
-    )
 
 
 def on_traffic(service: Service, texts: Sequence[str]) -> list[str]:
