@@ -23,7 +23,7 @@ def _take_turns(connection: Connection) -> None:
 
 
 def _plain_type(kind: str, value: object, _context: AutogenContext) -> str | Literal[False]:
-    """Write db/tables.py's own types as what they are in SQL: a migration must not change with them."""
+    """Write db/tables' own types as what they are in SQL: a migration must not change with them."""
     return f"sa.{value.impl!r}" if kind == "type" and isinstance(value, TypeDecorator) else False
 
 

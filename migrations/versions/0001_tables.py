@@ -1,4 +1,4 @@
-"""Every table of db/tables.py."""
+"""The first tables."""
 
 import sqlalchemy as sa
 from alembic import op

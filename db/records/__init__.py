@@ -1,0 +1,53 @@
+"""What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
+
+from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Lease, Slot
+from db.records.incidents import Delivery, Incident
+from db.records.intervals import Interval
+from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob
+from db.records.measurements import (
+    Correctness,
+    InputDrift,
+    LabelMeasurement,
+    Measurement,
+    Move,
+    OutcomeTally,
+    Serving,
+    TeacherMeasurement,
+)
+from db.records.points import CyclePoint, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
+from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
+
+__all__ = [
+    "Archive",
+    "ArchivedCycle",
+    "Claim",
+    "Correctness",
+    "CyclePoint",
+    "CycleResult",
+    "Delivery",
+    "Evaluation",
+    "GateOutcome",
+    "Incident",
+    "InputDrift",
+    "Interval",
+    "Job",
+    "KnownTeacher",
+    "LabelMeasurement",
+    "Lease",
+    "Measurement",
+    "Metric",
+    "ModelVersion",
+    "Move",
+    "NewJob",
+    "ObjectVersion",
+    "OutcomeTally",
+    "Reject",
+    "RuleOutcome",
+    "Serving",
+    "Slot",
+    "Stratum",
+    "StratumCount",
+    "TeacherMeasurement",
+    "TeacherPoint",
+    "Traffic",
+]

@@ -1,0 +1,66 @@
+"""A slot, who may work on it, and what its cycle found. Times are aware UTC."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from db.records.measurements import Measurement
+from db.records.traffic import Traffic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to write for `name`, good while no one has a higher `token`."""
+
+    name: str
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One window of one monitor: records with window_start <= time < window_end."""
+
+    monitor: str
+    window_start: datetime
+    window_end: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A slot that this process may run now."""
+
+    cycle_id: int
+    slot: Slot
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Where a cycle's sample lies."""
+
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivedCycle:
+    """A cycle whose sample was archived; the file may have expired."""
+
+    cycle_id: int
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleResult:
+    """Everything a cycle measured; what it means is decided in `triggers`."""
+
+    traffic: Traffic
+    measurement: Measurement | None  #: None when nothing was sampled
+    archive: Archive | None
+    teacher_version: str
+    student_version: str
+    alpha: Decimal | None  #: the alpha that the student was distilled with, if known
+    temperature: float

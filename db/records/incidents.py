@@ -1,0 +1,35 @@
+"""What the on-call is told, and how it reaches them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from db.states import IncidentKind, IncidentState, Severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something that a person is told about until it is over."""
+
+    incident_id: int
+    monitor: str
+    kind: IncidentKind
+    severity: Severity
+    state: IncidentState
+    summary: str
+    opened_at: datetime
+    resolved_at: datetime | None
+    cycle_id: int | None
+    job_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One message of the outbox, due for one channel."""
+
+    delivery_id: int
+    incident_id: int
+    channel: str
+    event: IncidentState
+    dedup_key: str  #: the same for all messages of one incident
+    payload: str  #: JSON text, schema `redistill.incident/1`
+    attempts: int

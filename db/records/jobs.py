@@ -1,0 +1,108 @@
+"""An order for a re-distillation, what its models measured, and what was decided."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from db.records.intervals import Interval
+from db.states import GateResult, JobDecision, JobStatus, Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """An order for a re-distillation."""
+
+    monitor: str
+    cycle_id: int | None  #: None when a person ordered it
+    rule: str | None
+    reason: str
+    teacher_version: str
+    student_version: str
+    alpha_from: Decimal
+    alpha_to: Decimal
+    temperature: float
+    evidence: str | None = None  #: JSON: what true labels say (see triggers/label_evidence.py); None: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A re-distillation job as it stands."""
+
+    job_id: int
+    monitor: str
+    cycle_id: int | None
+    rule: str | None
+    reason: str
+    teacher_version: str
+    student_version: str
+    alpha_from: Decimal
+    alpha_to: Decimal
+    temperature: float
+    status: JobStatus
+    attempt: int
+    enqueued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    candidate_version: str | None
+    decision: JobDecision | None
+    decision_reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric of one model on one data set, with its 95% interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    spread: float = 0.0  #: how far apart a bound lies by different seeds; 0 of bounds that are not drawn
+
+    @classmethod
+    def of(cls, name: str, interval: Interval, n: int) -> "Metric":
+        """The metric with that estimate and those bounds."""
+        return cls(name=name, value=interval.estimate, low=interval.low, high=interval.high, n=n)
+
+    @classmethod
+    def over_seeds(cls, name: str, intervals: Sequence[Interval], n: int) -> "Metric":
+        """The metric whose bounds are the means of those that each seed gave."""
+        ends = [[each.low for each in intervals], [each.high for each in intervals]]
+        low, high = (math.fsum(each) / len(intervals) for each in ends)
+        spread = max(max(each) - min(each) for each in ends)
+        return cls(name=name, value=intervals[0].estimate, low=low, high=high, n=n, spread=spread)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All metrics of one model version on one data set."""
+
+    dataset: str  #: "test" or "condemned"
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOutcome:
+    """What one gate says about a candidate."""
+
+    gate: str
+    dataset: str
+    value: float
+    threshold: float
+    result: GateResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """A model directory, named by the SHA-256 of its files."""
+
+    monitor: str
+    version: str
+    role: Role
+    uri: str
+    parent_version: str | None = None
+    job_id: int | None = None
+    alpha: Decimal | None = None
+    temperature: float | None = None

@@ -1,0 +1,36 @@
+"""The tables. Every one, and every column, has a comment that says what it holds and its unit."""
+
+from db.tables.columns import ExactAlpha, UTCDateTime, metadata
+from db.tables.cycles import class_metrics, cycles, erasures, input_drift, leases, objects, rejects, strata
+from db.tables.incidents import deliveries, incidents
+from db.tables.jobs import evaluations, gate_outcomes, jobs, models, promotions
+from db.tables.rules import evidence, rule_outcomes, rule_states, rule_texts
+from db.tables.truth import correctness, labels, teacher_metrics
+
+__all__ = [
+    "ExactAlpha",
+    "UTCDateTime",
+    "class_metrics",
+    "correctness",
+    "cycles",
+    "deliveries",
+    "erasures",
+    "evaluations",
+    "evidence",
+    "gate_outcomes",
+    "incidents",
+    "input_drift",
+    "jobs",
+    "labels",
+    "leases",
+    "metadata",
+    "models",
+    "objects",
+    "promotions",
+    "rejects",
+    "rule_outcomes",
+    "rule_states",
+    "rule_texts",
+    "strata",
+    "teacher_metrics",
+]

@@ -1,0 +1,179 @@
+"""A slot, what was measured in it, and what of the log it read."""
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, Table, Text, UniqueConstraint
+
+from db.tables.columns import BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True, comment="What is leased: monitor:NAME, job:ID or erasure:NAME"),
+    Column("owner", Text, nullable=False, comment="Host, process and start of the holder"),
+    Column("token", BigInteger, nullable=False, comment="Fencing token; grows at each new holder"),
+    Column(
+        "expires_at",
+        UTCDateTime,
+        nullable=False,
+        comment="UTC, by the database's clock; after it anyone may take the lease",
+    ),
+    comment="Who may write for a monitor or a job",
+)
+
+
+cycles = Table(
+    "cycles",
+    metadata,
+    row_id("The cycle's number"),
+    Column("monitor", Text, nullable=False, comment="The monitor's name"),
+    Column("window_start", UTCDateTime, nullable=False, comment="UTC; first instant in the window"),
+    Column("window_end", UTCDateTime, nullable=False, comment="UTC; first instant after the window"),
+    Column(
+        "status",
+        Text,
+        nullable=False,
+        comment="running, evaluated, inconclusive, failed or skipped",
+    ),
+    Column("verdict", Text, comment="healthy, breached, inconclusive or failed; NULL while running"),
+    Column("verdict_reason", Text, comment="Why the verdict is what it is"),
+    Column("attempt", Integer, nullable=False, comment="1 for the first try of the slot"),
+    Column("error", Text, comment="What ended a failed attempt, in one line"),
+    Column("started_at", UTCDateTime, comment="UTC; start of the last attempt"),
+    Column("finished_at", UTCDateTime, comment="UTC; when the result was committed"),
+    Column("n_seen", BigInteger, comment="Distinct usable requests in the window"),
+    Column("n_sampled", Integer, comment="Requests in the sample"),
+    Column("n_scored", Integer, comment="Sampled requests scored by both models"),
+    Column("n_rejected", BigInteger, comment="Unusable records of the window"),
+    Column("n_disagreements", Integer, comment="Scored requests with different top-1 labels"),
+    Column("agreement", Float, comment="Share in [0, 1] with the same top-1 label"),
+    Column("agreement_exact", Text, comment="The same as a fraction of whole numbers"),
+    Column("agreement_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("agreement_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column(
+        "kl",
+        Float,
+        comment="Mean KL(teacher || student) at `temperature`, nats, without the T^2 factor",
+    ),
+    Column("kl_low", Float, comment="Lower end of its 95% bootstrap interval, nats"),
+    Column("kl_high", Float, comment="Upper end of its 95% bootstrap interval, nats"),
+    Column("kl_p50", Float, comment="Median of KL over requests, nats"),
+    Column("kl_p95", Float, comment="95th percentile of KL over requests, nats"),
+    Column("kl_p99", Float, comment="99th percentile of KL over requests, nats"),
+    Column("kl_t1", Float, comment="Mean KL(teacher || student) at temperature 1, nats"),
+    Column("js", Float, comment="Mean Jensen-Shannon divergence at `temperature`, nats"),
+    Column("n_recorded", Integer, comment="Scored requests whose student logits the log has"),
+    Column("n_rescored", Integer, comment="Of them scored by the student too"),
+    Column("serving_skew", Float, comment="Share in [0, 1] to which it gives another label than was served"),
+    Column("serving_skew_low", Float, comment="Lower end of its 95% Wilson interval"),
+    Column("serving_skew_high", Float, comment="Upper end of its 95% Wilson interval"),
+    Column("temperature", Float, comment="The softmax temperature T of kl and js"),
+    version_column("teacher_version", "The teacher that scored the sample"),
+    version_column("student_version", "The student that scored the sample"),
+    Column(
+        "alpha",
+        ExactAlpha,
+        comment="Weight of the KL term with which that student was distilled; lower alpha = more "
+        "weight on hard labels; NULL if unknown",
+    ),
+    Column("archive", Text, comment="Where the sample lies (texts are there, never in SQL)"),
+    Column("archive_sha256", Text, comment="SHA-256 of the archive's bytes"),
+    UniqueConstraint("monitor", "window_end"),
+    comment="One row a slot: what was measured and judged",
+)
+
+
+class_metrics = Table(
+    "class_metrics",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("label", Text, primary_key=True, comment="The teacher's top-1 label"),
+    Column("n", Integer, nullable=False, comment="Scored requests with that label"),
+    Column("share", Float, nullable=False, comment="Their share in [0, 1] of the window's requests"),
+    Column("agreement", Float, nullable=False, comment="Share of them with the same top-1 label"),
+    Column("agreement_low", Float, nullable=False, comment="Lower end of its 95% Wilson interval"),
+    Column("agreement_high", Float, nullable=False, comment="Upper end of its 95% Wilson interval"),
+    Column("kl", Float, nullable=False, comment="Their mean KL(teacher || student), nats"),
+    comment="Agreement and KL of a cycle by the teacher's label",
+)
+
+
+strata = Table(
+    "strata",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column(
+        "student_label",
+        Text,
+        primary_key=True,
+        comment="The label that the log recorded; empty: none, or the sample is uniform",
+    ),
+    Column("n_seen", BigInteger, nullable=False, comment="Distinct usable requests of the window"),
+    Column("n", Integer, nullable=False, comment="Of them in the sample"),
+    Column("n_disagreements", Integer, nullable=False, comment="Of those with different top-1 labels"),
+    comment="How a cycle's sample was drawn: agreement is the sum of n_seen * (n - n_disagreements) / n, "
+    "divided by that of n_seen",
+)
+
+
+rejects = Table(
+    "rejects",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("reason", Text, primary_key=True, comment="Why the records could not be used"),
+    Column("n", BigInteger, nullable=False, comment="How many records"),
+    Column("example_hash", Text, nullable=False, comment="SHA-256 of the first example's bytes"),
+    Column("example_object", Text, nullable=False, comment="The object (file) of that example"),
+    comment="Records of a window that could not be used, by reason",
+)
+
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("name", Text, primary_key=True, comment="The object's key in its bucket"),
+    Column("version", Text, nullable=False, comment="Its ETag: with other contents it has another"),
+    comment="Objects of a request log in S3 that a cycle has read; kept for 30 days",
+)
+
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column("sha256_after", Text, primary_key=True, comment="SHA-256 of its archive's bytes now"),
+    Column("sha256_before", Text, nullable=False, comment="SHA-256 of its bytes before"),
+    Column("n", Integer, nullable=False, comment="Requests that were taken out"),
+    Column("begun_at", UTCDateTime, nullable=False, comment="UTC; when it was asked for"),
+    Column("finished_at", UTCDateTime, comment="UTC; when the new file was in its place"),
+    comment="Requests taken out of a cycle's archive by `redistill archive erase`; its numbers stay",
+)
+
+
+input_drift = Table(
+    "input_drift",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column(
+        "reference_cycle_id",
+        BigId,
+        ForeignKey("cycles.id"),
+        nullable=False,
+        comment="The earlier, healthy cycle that it is compared with",
+    ),
+    Column("n", Integer, nullable=False, comment="Texts of the cycle that were compared"),
+    Column("n_reference", Integer, nullable=False, comment="Texts of the reference"),
+    Column(
+        "accuracy",
+        Float,
+        nullable=False,
+        comment="Share in [0, 1] of texts that a classifier gives to the right one of the two; 0.5: chance",
+    ),
+    Column("p_value", Float, nullable=False, comment="How often as much comes of chance, in (0, 1]"),
+    Column("psi", Float, nullable=False, comment="Population stability index of the teacher's labels, nats"),
+    Column("psi_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
+    Column("psi_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
+    Column("js", Float, nullable=False, comment="Jensen-Shannon divergence of the teacher's labels, nats"),
+    Column("js_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
+    Column("js_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
+    comment="How the requests of a cycle differ from those of an earlier, healthy one",
+)

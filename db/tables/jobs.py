@@ -1,0 +1,128 @@
+"""Orders, what their models measured, and which model was current when."""
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
+
+from db.tables.columns import BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
+
+jobs = Table(
+    "jobs",
+    metadata,
+    row_id("The job's number"),
+    Column("monitor", Text, nullable=False, comment="The monitor whose student is re-distilled"),
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), comment="The cycle that ordered it"),
+    Column("rule", Text, comment="The rule that fired; NULL if a person ordered it"),
+    Column("reason", Text, nullable=False, comment="Why, in one line, with the numbers"),
+    version_column("teacher_version", "The teacher to distil from", nullable=False),
+    version_column("student_version", "The incumbent student", nullable=False),
+    Column("alpha_from", ExactAlpha, nullable=False, comment="The ladder's alpha before this job"),
+    Column(
+        "alpha_to",
+        ExactAlpha,
+        nullable=False,
+        comment="Weight of the KL term in this job's loss; 1 - alpha is that of the hard labels",
+    ),
+    Column("temperature", Float, nullable=False, comment="The softmax temperature T of the loss"),
+    Column("soft_labels", Text, nullable=False, comment="online: the teacher runs while training"),
+    Column(
+        "status",
+        Text,
+        nullable=False,
+        comment="queued, running, succeeded, rejected, failed or cancelled",
+    ),
+    Column("attempt", Integer, nullable=False, comment="How often a worker has taken it"),
+    Column("error", Text, comment="What ended the last failed attempt, in one line"),
+    Column("enqueued_at", UTCDateTime, nullable=False, comment="UTC"),
+    Column("started_at", UTCDateTime, comment="UTC; when the last attempt began"),
+    Column("finished_at", UTCDateTime, comment="UTC; when it reached a final status"),
+    version_column("candidate_version", "The student that it made"),
+    Column("decision", Text, comment="promoted, held or rejected"),
+    Column("decision_reason", Text, comment="Why, in one line, with the numbers"),
+    Column(
+        "evidence", Text, comment="JSON: what true labels said when it was ordered; NULL: there were none"
+    ),
+    comment="Orders for a re-distillation: the queue and its history",
+)
+
+Index(
+    "uq_jobs_open",
+    jobs.c.monitor,
+    unique=True,
+    sqlite_where=text("status IN ('queued', 'running')"),
+    postgresql_where=text("status IN ('queued', 'running')"),
+)
+
+
+gate_outcomes = Table(
+    "gate_outcomes",
+    metadata,
+    Column("job_id", BigId, ForeignKey("jobs.id"), primary_key=True, comment="The job"),
+    Column("gate", Text, primary_key=True, comment="The gate's metric"),
+    Column("dataset", Text, primary_key=True, comment="test or condemned (see evaluations)"),
+    Column("value", Float, comment="The candidate's value; NULL if it could not be measured"),
+    Column("threshold", Float, nullable=False, comment="The gate's threshold, in the same unit"),
+    Column("result", Text, nullable=False, comment="pass or fail"),
+    comment="What each gate said of a job's candidate",
+)
+
+
+models = Table(
+    "models",
+    metadata,
+    row_id("A row number"),
+    Column("monitor", Text, nullable=False, comment="The monitor that uses or made it"),
+    Column("version", Text, nullable=False, comment="SHA-256 of weights, config and tokenizer"),
+    Column("role", Text, nullable=False, comment="teacher or student"),
+    Column("uri", Text, nullable=False, comment="The directory in save_pretrained layout"),
+    version_column("parent_version", "The version from which training started"),
+    Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job that made it"),
+    Column("alpha", ExactAlpha, comment="Weight of the KL term in its distillation, if known"),
+    Column("temperature", Float, comment="The temperature T of its distillation, if known"),
+    Column("created_at", UTCDateTime, nullable=False, comment="UTC; when it was first recorded"),
+    UniqueConstraint("monitor", "role", "version"),
+    comment="Model versions that were seen or made",
+)
+
+
+promotions = Table(
+    "promotions",
+    metadata,
+    row_id("A row number"),
+    Column("monitor", Text, nullable=False, comment="The monitor"),
+    Column("role", Text, nullable=False, comment="teacher or student"),
+    Column("version", Text, nullable=False, comment="The version that became current"),
+    Column("reason", Text, nullable=False, comment="configured, gates_passed, manual or rollback"),
+    Column("promoted_at", UTCDateTime, nullable=False, comment="UTC; current from here on"),
+    Column("retired_at", UTCDateTime, comment="UTC; current until here; NULL: it is the current one"),
+    comment="Which version was the current one, and when",
+)
+
+Index(
+    "uq_promotions_current",
+    promotions.c.monitor,
+    promotions.c.role,
+    unique=True,
+    sqlite_where=text("retired_at IS NULL"),
+    postgresql_where=text("retired_at IS NULL"),
+)
+
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("monitor", Text, primary_key=True, comment="The monitor"),
+    Column("version", Text, primary_key=True, comment="The evaluated model version"),
+    Column("job_id", BigId, ForeignKey("jobs.id"), primary_key=True, comment="The job that asked"),
+    Column(
+        "dataset",
+        Text,
+        primary_key=True,
+        comment="test: the labelled test set; condemned: the held-out part of the archived sample",
+    ),
+    Column("metric", Text, primary_key=True, comment="The metric's name (see docs/metrics.md)"),
+    Column("value", Float, comment="Its value; ms for latency, nats for kl; NULL if undefined"),
+    Column("low", Float, comment="Lower end of its 95% interval"),
+    Column("high", Float, comment="Upper end of its 95% interval"),
+    Column("n", Integer, nullable=False, comment="Rows that it was computed from"),
+    Column("spread", Float, comment="How far apart a bound lies by different seeds; 0 if none is drawn"),
+    comment="What a job measured on its incumbent and its candidate",
+)
