@@ -27,6 +27,7 @@ class Watched:
     cycle: Row
     said: Mapping[str, Row]  #: of each rule
     right: Row  #: of the disagreements
+    drift: Row | None  #: of the requests, from the first day's; None on that day
 
 
 def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
@@ -44,6 +45,8 @@ def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Se
         *(Column(title=name) for name in names),
         Column(title="disagree", align="right"),
         *(Column(title=name.replace("_", " "), align="right") for name in RIGHT),
+        Column(title="input drift", align="right"),
+        Column(title="p", align="right"),
     )
     show.listing(columns, [_cells(each, names) for each in watched])
     show.say(
@@ -54,18 +57,19 @@ def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Se
 
 def _watched(engine: Engine, days: Sequence[Day]) -> list[Watched]:
     with reading(engine) as connection:
-        cycles, outcomes, right = (
+        cycles, outcomes, right, drift = (
             rows(connection, view, monitor=MONITOR, order_by="window_end")
-            for view in ("cycle_history", "rule_history", "correctness_history")
+            for view in ("cycle_history", "rule_history", "correctness_history", "input_history")
         )
     by_end = {cycle["window_end"]: cycle for cycle in cycles}
-    of_right = {row["cycle_id"]: row for row in right}
+    of_right, of_drift = ({row["cycle_id"]: row for row in found} for found in (right, drift))
     return [
         Watched(
             day=day,
             cycle=(cycle := by_end[day.slot.window_end]),
             said={str(row["rule"]): row for row in outcomes if row["cycle_id"] == cycle["cycle_id"]},
             right=of_right[cycle["cycle_id"]],
+            drift=of_drift.get(cycle["cycle_id"]),
         )
         for day in days
     ]
@@ -87,4 +91,5 @@ def _cells(each: Watched, rules: Sequence[str]) -> list[show.Cell]:
         *(SIGNS[state(each.said[rule])] for rule in rules),
         show.count(each.right["n_disagreements"]),
         *(show.number(each.right[name], decimals=2) for name in RIGHT),
+        *(show.number((each.drift or {}).get(name), decimals=3) for name in ("input_drift", "p_value")),
     ]
