@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
 
 from db.records import ArchivedCycle, CyclePoint, InputDrift, Interval, LabelMeasurement, Slot, StratumCount
 from db.states import CycleStatus, Verdict, VerdictReason
@@ -108,6 +108,19 @@ def newest_points(
         .limit(limit)
     )
     return tuple(_point(row) for row in connection.execute(query))
+
+
+def verdicts_of(connection: Connection, monitor: str, student: str, *, since: datetime) -> tuple[int, int]:
+    """How many cycles begun since then were evaluated with that student, and how many were healthy."""
+    row = connection.execute(
+        select(func.count(), func.count().filter(cycles.c.verdict == Verdict.HEALTHY)).where(
+            cycles.c.monitor == monitor,
+            cycles.c.student_version == student,
+            cycles.c.status == CycleStatus.EVALUATED,
+            cycles.c.started_at >= since,
+        )
+    ).one()
+    return int(row[0]), int(row[1])
 
 
 def has_later_result(connection: Connection, slot: Slot) -> bool:

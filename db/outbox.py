@@ -1,79 +1,18 @@
-"""Incidents, and the messages about them that wait to be sent."""
+"""The messages about incidents that wait to be sent."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Update, insert, select, update
 
-from db.records import Delivery, Incident
-from db.states import DeliveryState, IncidentKind, IncidentState, Severity
-from db.tables import deliveries, incidents
+from db.records import Delivery
+from db.states import DeliveryState, IncidentState, Severity
+from db.tables import deliveries
 
 
-def firing(connection: Connection, monitor: str) -> tuple[Incident, ...]:
-    """The open incidents, oldest first."""
-    rows = connection.execute(
-        select(incidents)
-        .where(incidents.c.monitor == monitor, incidents.c.state == IncidentState.FIRING)
-        .order_by(incidents.c.id)
-    )
-    return tuple(
-        Incident(
-            incident_id=row.id,
-            monitor=row.monitor,
-            kind=IncidentKind(row.kind),
-            severity=Severity(row.severity),
-            state=IncidentState(row.state),
-            summary=row.summary,
-            opened_at=row.opened_at,
-            resolved_at=row.resolved_at,
-            cycle_id=row.cycle_id,
-            job_id=row.job_id,
-        )
-        for row in rows
-    )
-
-
-def open_incident(
-    connection: Connection,
-    *,
-    monitor: str,
-    kind: IncidentKind,
-    severity: Severity,
-    summary: str,
-    cycle_id: int,
-    job_id: int | None,
-    now: datetime,
-) -> int:
-    """Open an incident and return its number.
-
-    Raises:
-        IntegrityError: one of this kind is firing (a unique index sees to it).
-    """
-    statement = (
-        insert(incidents)
-        .values(
-            monitor=monitor,
-            kind=kind,
-            severity=severity,
-            state=IncidentState.FIRING,
-            summary=summary,
-            opened_at=now,
-            cycle_id=cycle_id,
-            job_id=job_id,
-        )
-        .returning(incidents.c.id)
-    )
-    return int(connection.execute(statement).scalar_one())
-
-
-def resolve(connection: Connection, incident_id: int, now: datetime) -> bool:
-    """Close a firing incident; False if somebody else has."""
-    changed = connection.execute(
-        update(incidents)
-        .where(incidents.c.id == incident_id, incidents.c.state == IncidentState.FIRING)
-        .values(state=IncidentState.RESOLVED, resolved_at=now)
-    )
-    return changed.rowcount == 1
+def channels_of(connection: Connection, incident_id: int) -> frozenset[str]:
+    """The channels that have had, or will have, a message about the incident."""
+    query = select(deliveries.c.channel).where(deliveries.c.incident_id == incident_id).distinct()
+    return frozenset(connection.scalars(query))
 
 
 def add(
@@ -82,6 +21,7 @@ def add(
     incident_id: int,
     channel: str,
     event: IncidentState,
+    severity: Severity,
     dedup_key: str,
     payload: str,
     now: datetime,
@@ -92,6 +32,7 @@ def add(
             incident_id=incident_id,
             channel=channel,
             event=event,
+            severity=severity,
             dedup_key=dedup_key,
             payload=payload,
             state=DeliveryState.PENDING,
@@ -146,6 +87,7 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
         dedup_key=row.dedup_key,
         payload=row.payload,
         attempts=row.attempts + 1,
+        severity=Severity(row.severity) if row.severity else None,
     )
 
 

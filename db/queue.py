@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from db import leases
 from db.errors import RedistillError
 from db.records import Job, Lease, NewJob
-from db.states import JobDecision, JobStatus
+from db.states import JobDecision, JobRecovery, JobStatus
 from db.tables import jobs
 
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
@@ -154,6 +154,11 @@ def retry(connection: Connection, job_id: int) -> None:
     )
 
 
+def set_recovery(connection: Connection, job_id: int, recovery: JobRecovery | None) -> None:
+    """Write down whether its candidate, once it served, has ended the drift."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(recovery=recovery))
+
+
 def is_running(connection: Connection, job: Job) -> bool:
     """Whether this attempt is still the wanted one."""
     status = connection.scalar(select(jobs.c.status).where(jobs.c.id == job.job_id).with_for_update())
@@ -166,5 +171,6 @@ def _job(row: Row[tuple[object, ...]]) -> Job:
         job_id=fields.pop("id"),
         status=JobStatus(fields.pop("status")),
         decision=JobDecision(decision) if (decision := fields.pop("decision")) else None,
+        recovery=JobRecovery(recovery) if (recovery := fields.pop("recovery")) else None,
         **{name: fields[name] for name in Job.__dataclass_fields__ if name in fields},
     )

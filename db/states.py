@@ -129,16 +129,24 @@ class JobDecision(StrEnum):
     REJECTED = "rejected"  #: a gate failed
 
 
+class JobRecovery(StrEnum):
+    """Whether a job's candidate has ended the drift, once it served."""
+
+    RECOVERED = "recovered"  #: a healthy cycle came within `watch_cycles`
+    NOT_RECOVERED = "not_recovered"  #: none did: the job counts as a failed attempt
+
+
 class OrderReason(StrEnum):
     """Why a fired rule did or did not order a job."""
 
     ORDERED = "ordered"  #: a job with a lower alpha was queued
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
     COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
+    WATCHING = "watching"  #: the last candidate serves, for fewer than `watch_cycles` evaluated cycles
     NOT_LATEST = "not_latest"  #: a later cycle is already judged, or the student has been replaced since
     TEACHER_CHANGED = "teacher_changed"  #: the teacher is new, and no rule on a divergence has fired
     AT_FLOOR = "at_floor"  #: alpha cannot be lowered without passing `alpha_floor`
-    ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: `max_attempts` candidates in a row have failed
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: `max_attempts` jobs in a row have not helped
     NOT_WANTED = "not_wanted"  #: no rule with the action `redistill` has fired
 
 
@@ -152,13 +160,19 @@ class IncidentKind(StrEnum):
     TEACHER_UNHEALTHY = "teacher-unhealthy"  #: the teacher cannot be believed, so nothing is judged
     TEACHER_CHANGED = "teacher-changed"  #: another teacher than before, whose reference is not whole yet
     INPUT_DRIFT = "input-drift"  #: a rule on what users write has fired
+    DATA_QUALITY = "data-quality"  #: too large a share of the request log's records is unusable
+    CANDIDATE_REJECTED = "candidate-rejected"  #: a candidate failed a gate, or did not help where it served
+    JOB_FAILED = "job-failed"  #: a re-distillation came to no candidate
+    ALERTS_UNDELIVERED = "alerts-undelivered"  #: a channel has given up a message
 
 
 class IncidentState(StrEnum):
     """Where an incident stands."""
 
+    PENDING = "pending"  #: what it is about is so, but not for long enough; nobody is told
     FIRING = "firing"  #: open
-    RESOLVED = "resolved"  #: by a cycle that shows its end, which differs by kind
+    ACKNOWLEDGED = "acknowledged"  #: open, and a person has taken it
+    RESOLVED = "resolved"  #: what shows its end differs by kind
 
 
 class Severity(StrEnum):
@@ -192,6 +206,7 @@ class PromotionReason(StrEnum):
     GATES_PASSED = "gates_passed"  #: a job's candidate, promoted by the worker
     MANUAL = "manual"  #: a person promoted it
     ROLLBACK = "rollback"  #: a person went back to it
+    NOT_RECOVERED = "not_recovered"  #: the one that followed it did not end the drift: `rollback = "auto"`
 
 
 class GateResult(StrEnum):

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from db.errors import RedistillError
 from db.records import Evaluation, GateOutcome, ModelVersion
-from db.states import PromotionReason, Role
-from db.tables import evaluations, gate_outcomes, models, promotions
+from db.states import JobDecision, JobRecovery, PromotionReason, Role
+from db.tables import evaluations, gate_outcomes, jobs, models, promotions
 
 
 class NoSuchModelError(RedistillError):
@@ -77,6 +77,33 @@ def current_since(connection: Connection, monitor: str, role: Role) -> datetime 
             promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
         )
     )
+
+
+def ladder_since(connection: Connection, monitor: str) -> datetime | None:
+    """When the last student became the current one whose ladder is not that of the one before it.
+
+    A candidate that has not shown yet that it helps, or has not helped, goes on with its predecessor's
+    ladder, and so does the student that serves again after it.
+    """
+    did_not_help = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.monitor == promotions.c.monitor,
+            jobs.c.candidate_version == promotions.c.version,
+            jobs.c.decision == JobDecision.PROMOTED,
+            jobs.c.recovery.is_distinct_from(JobRecovery.RECOVERED),
+        )
+        .exists()
+    )
+    since: datetime | None = connection.scalar(
+        select(func.max(promotions.c.promoted_at)).where(
+            promotions.c.monitor == monitor,
+            promotions.c.role == Role.STUDENT,
+            promotions.c.reason != PromotionReason.NOT_RECOVERED,
+            ~((promotions.c.reason == PromotionReason.GATES_PASSED) & did_not_help),
+        )
+    )
+    return since
 
 
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:

@@ -18,9 +18,9 @@ VIEWS: Final[Mapping[str, str]] = {
     "statistic rule_version",
     "job_history": "job_id monitor cycle_id rule reason alpha_from alpha_to temperature soft_labels status "
     "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at "
-    "evidence",
+    "evidence recovery",
     "incident_history": "incident_id monitor kind severity state opened_at acknowledged_at resolved_at "
-    "cycle_id job_id deliveries_ok deliveries_pending deliveries_dead",
+    "cycle_id job_id deliveries_ok deliveries_pending deliveries_dead since acknowledged_by",
     "model_history": "version role parent_version job_id alpha temperature accuracy accuracy_low "
     "accuracy_high macro_f1 rare_class_accuracy ece agreement kl latency_p95_ms created_at promoted_at "
     "retired_at",
@@ -42,7 +42,7 @@ VIEWS: Final[Mapping[str, str]] = {
 
 
 def _type(field: str) -> TypeEngine[Any] | None:
-    if field.endswith(("_at", "window_start", "window_end")):
+    if field.endswith(("_at", "window_start", "window_end", "since")):
         return UTCDateTime()
     if field.startswith("alpha"):
         return ExactAlpha()

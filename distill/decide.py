@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import leases, queue, versions
 from db.errors import RedistillError
@@ -12,6 +12,8 @@ from db.records import Evaluation, GateOutcome, Job, Lease, ModelVersion
 from db.session import writing
 from db.states import GateResult, JobDecision, JobStatus, PromotionReason
 from distill import gates
+from triggers import message, signals
+from triggers.announce import Audience, Occasion, announce
 
 _STATUS = {
     JobDecision.PROMOTED: JobStatus.SUCCEEDED,
@@ -44,7 +46,14 @@ class Settled:
 
 
 def settle(
-    engine: Engine, lease: Lease, job: Job, proof: Proof, *, promote: Literal["auto", "manual"], now: datetime
+    engine: Engine,
+    lease: Lease,
+    job: Job,
+    proof: Proof,
+    audience: Audience,
+    *,
+    promote: Literal["auto", "manual"],
+    now: datetime,
 ) -> Settled:
     """Promote, hold or reject the candidate.
 
@@ -72,7 +81,17 @@ def settle(
             decision=settled.decision,
             reason=settled.reason,
         )
+        tell_end(connection, job, _STATUS[settled.decision], settled.reason, audience, now)
     return settled
+
+
+def tell_end(
+    connection: Connection, job: Job, status: JobStatus, why: str, audience: Audience, now: datetime
+) -> None:
+    """Write what the end of the job means for the incidents, in the transaction of that end."""
+    told = f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {why}"
+    occasion = Occasion(at=now, now=now, job_id=job.job_id, details=message.of_job(job))
+    announce(connection, audience, signals.of_job(status, told), occasion)
 
 
 def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:

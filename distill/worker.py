@@ -13,8 +13,9 @@ from db.records import Job, Lease
 from db.session import writing
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.decide import JobNotWantedError, settle
+from distill.decide import JobNotWantedError, settle, tell_end
 from monitor.stop import Stopped, StoppedError
+from triggers.announce import Audience
 
 LEASE_SECONDS = 60.0
 
@@ -25,11 +26,11 @@ def utc_now() -> datetime:
 
 
 class Worker:
-    """Runs the jobs of one monitor, one at a time, each under its lease."""
+    """Runs the jobs of the audience's monitor, one at a time, each under its lease."""
 
-    def __init__(self, engine: Engine, monitor: str, attempt: Attempt) -> None:
+    def __init__(self, engine: Engine, audience: Audience, attempt: Attempt) -> None:
         self._engine = engine
-        self._monitor = monitor
+        self._audience = audience
         self._attempt = attempt
         self._owner = leases.new_owner()
 
@@ -51,7 +52,11 @@ class Worker:
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
             return queue.claim(
-                connection, self._monitor, owner=self._owner, lease_seconds=LEASE_SECONDS, now=utc_now()
+                connection,
+                self._audience.monitor,
+                owner=self._owner,
+                lease_seconds=LEASE_SECONDS,
+                now=utc_now(),
             )
 
     def _run(self, job: Job, lease: Lease, stopped: Stopped) -> None:
@@ -70,7 +75,7 @@ class Worker:
         try:
             proof = self._attempt.make(job, stopped=stopped, now=utc_now())
             promote = self._attempt.redistill.promote
-            settled = settle(self._engine, lease, job, proof, promote=promote, now=utc_now())
+            settled = settle(self._engine, lease, job, proof, self._audience, promote=promote, now=utc_now())
             self._attempt.point_current()
             log.info("job ended", decision=settled.decision.value, reason=settled.reason)
         except StoppedError:
@@ -96,4 +101,6 @@ class Worker:
         with writing(self._engine) as connection:
             leases.guard(connection, lease)
             if queue.is_running(connection, job):
-                queue.finish(connection, job, JobStatus.FAILED, now=utc_now(), error=error)
+                now = utc_now()
+                queue.finish(connection, job, JobStatus.FAILED, now=now, error=error)
+                tell_end(connection, job, JobStatus.FAILED, error, self._audience, now)

@@ -27,6 +27,7 @@ from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
 from redistill.settings import Settings
+from triggers.announce import Audience
 from triggers.channels.log import LogChannel
 from triggers.channels.port import Channel
 from triggers.channels.webhook import WebhookChannel
@@ -44,10 +45,15 @@ def policy(settings: Settings) -> Policy:
         rules=settings.rules,
         alpha=settings.redistill,
         teacher=settings.teacher,
-        alerts=settings.alerts,
+        audience=audience(settings),
         min_samples=settings.monitor.min_samples,
         max_reject_share=settings.monitor.max_reject_share,
     )
+
+
+def audience(settings: Settings) -> Audience:
+    """Who hears of incidents."""
+    return Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
 
 
 def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
@@ -111,7 +117,7 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         redact=redactor(settings.monitor),
         show=show,
     )
-    return Worker(engine, settings.monitor.name, attempt)
+    return Worker(engine, audience(settings), attempt)
 
 
 def _consumed(settings: Settings, engine: Engine) -> Consumed:

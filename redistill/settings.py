@@ -26,7 +26,7 @@ from monitor.settings import (
     WebSection,
 )
 from redistill.explain import explained, fields_at, place, unknown
-from triggers.settings import DEFAULT_RULES, SERVING_RULE, Alert, LogAlert, Rule, Section
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, Alert, IncidentPolicy, LogAlert, Rule, Section
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
 
@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     gates: GatesSection = GatesSection()
     database: DatabaseSection = DatabaseSection()
     alerts: tuple[Alert, ...] = (LogAlert(),)
+    incidents: IncidentPolicy = IncidentPolicy()
     web: WebSection = WebSection()
 
     @classmethod

@@ -31,7 +31,10 @@ def everything(engine: Engine) -> dict[str, list[dict[str, Any]]]:
 
 
 def incident_list(run: Cycles) -> list[tuple[str, str, str]]:
-    return [(row["kind"], row["severity"], row["state"]) for row in stored(run.engine, incidents)]
+    """Those of which somebody was told, in that order."""
+    told = [row for row in stored(run.engine, incidents) if row["state"] != "pending"]
+    told.sort(key=lambda row: row["opened_at"])
+    return [(row["kind"], row["severity"], row["state"]) for row in told]
 
 
 def message_list(run: Cycles) -> list[tuple[int, str, str]]:

@@ -12,20 +12,29 @@ from db.records import Claim, CycleResult, Lease, ModelVersion
 from db.session import reading, writing
 from db.states import PromotionReason, Role
 from tests.factories import STUDENT, make_result, make_slot
+from triggers.announce import Audience
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
-from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert, TeacherPolicy
+from triggers.settings import DEFAULT_RULES, Alert, AlphaPolicy, IncidentPolicy, LogAlert, TeacherPolicy
 
 MONITOR = "mangaassist"
 LATENESS = timedelta(minutes=10)
 
 
-def make_policy(**fields: Any) -> Policy:  # noqa: ANN401 - any field of a Policy
+def make_audience(
+    alerts: tuple[Alert, ...] = (LogAlert(),), incidents: IncidentPolicy | None = None
+) -> Audience:
+    """One alert, and nothing damped, unless told otherwise."""
+    return Audience(monitor=MONITOR, alerts=alerts, policy=incidents or IncidentPolicy())
+
+
+def make_policy(**fields: Any) -> Policy:  # noqa: ANN401 - any field of a Policy, or of its Audience
     """The user's rules and one alert, without a cooldown unless told otherwise."""
+    of_audience = {name: fields.pop(name) for name in ("alerts", "incidents") if name in fields}
     usual = {
         "rules": DEFAULT_RULES,
         "alpha": AlphaPolicy(cooldown=timedelta(0)),
         "teacher": TeacherPolicy(),
-        "alerts": (LogAlert(),),
+        "audience": make_audience(**of_audience),
         "min_samples": 1_000,
         "max_reject_share": 0.05,
     }

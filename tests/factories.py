@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from db.records import (
     Archive,
@@ -10,6 +11,7 @@ from db.records import (
     CycleResult,
     InputDrift,
     Interval,
+    Job,
     LabelMeasurement,
     Measurement,
     Reject,
@@ -18,7 +20,7 @@ from db.records import (
     TeacherMeasurement,
     Traffic,
 )
-from db.states import CycleStatus
+from db.states import CycleStatus, JobDecision, JobStatus
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -166,3 +168,28 @@ def make_point(
 def make_blind_point(index: int = 0, *, status: CycleStatus = CycleStatus.INCONCLUSIVE) -> CyclePoint:
     """A cycle without evidence: inconclusive unless told to be failed or skipped."""
     return CyclePoint(window_end=make_slot(index).window_end, status=status)
+
+
+def make_job(**fields: Any) -> Job:  # noqa: ANN401 - any field of a Job
+    """A job that has promoted its candidate, unless told otherwise."""
+    usual = {
+        "job_id": 7,
+        "monitor": "mangaassist",
+        "cycle_id": 1,
+        "rule": "low-agreement",
+        "reason": "agreement 0.93 below 0.95 for 3 cycles",
+        "teacher_version": TEACHER,
+        "student_version": STUDENT,
+        "alpha_from": Decimal("0.7"),
+        "alpha_to": Decimal("0.6"),
+        "temperature": 3.0,
+        "status": JobStatus.SUCCEEDED,
+        "attempt": 1,
+        "enqueued_at": START,
+        "started_at": START,
+        "finished_at": START,
+        "candidate_version": "student-2",
+        "decision": JobDecision.PROMOTED,
+        "decision_reason": None,
+    }
+    return Job(**{**usual, **fields})

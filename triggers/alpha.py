@@ -7,40 +7,45 @@ from decimal import Decimal
 from itertools import takewhile
 
 from db.records import Job, RuleOutcome
-from db.states import JobDecision, JobStatus, OrderReason, TeacherHealth
+from db.states import JobDecision, JobRecovery, JobStatus, OrderReason, TeacherHealth
 from triggers.label_evidence import LabelEvidence
 from triggers.settings import AlphaPolicy, Rule
 
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: A job that made a candidate has used its alpha up, whatever the gates said.
 _COMPLETED = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
-_UNSUCCESSFUL = (JobStatus.REJECTED, JobStatus.FAILED)
 
 _DETAIL = {
     OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
     OrderReason.NOT_LATEST: "a later cycle is already judged, or the student has been replaced since",
     OrderReason.TEACHER_CHANGED: "the teacher is new: until it is known only a rule on a divergence orders",
     OrderReason.JOB_OPEN: "a job is queued or running, or its candidate waits for `redistill models promote`",
-    OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} candidates in a row have failed "
+    OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} jobs in a row have not helped "
     "(max_attempts {policy.max_attempts})",
     OrderReason.AT_FLOOR: "alpha {alpha_from} cannot go below alpha_floor {policy.alpha_floor}",
     OrderReason.COOLDOWN: "the last job ended at {ladder.last_finished_at:%Y-%m-%dT%H:%M:%SZ}, less than "
     "the cooldown of {policy.cooldown} ago",
+    OrderReason.WATCHING: "the last candidate serves, and has {policy.watch_cycles} evaluated cycles to help",
     OrderReason.ORDERED: "re-distillation with alpha {alpha_from} -> {alpha_to}",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """Where a student stands on its way down in alpha. The ladder begins when it becomes current."""
+    """Where a student stands on its way down in alpha.
+
+    The ladder begins when a student becomes current, unless a job made it that has not ended the drift: that
+    is one more attempt on the ladder of the student before.
+    """
 
     wanted: bool  #: a rule with the action `redistill` has fired at this cycle
     is_latest: bool  #: no later cycle of the monitor is judged
     awaits_teacher: bool  #: no rule that may order by this teacher has fired
+    is_watched: bool  #: a candidate serves, and is not known to have recovered or not
     has_open_job: bool  #: one is queued or running, or its candidate waits to be promoted by a person
     completed_alpha: Decimal | None  #: alpha_to of the ladder's newest job that made a candidate
     student_alpha: Decimal | None  #: what the current student was distilled with, if known
-    failed_in_a_row: int  #: the ladder's newest jobs, back to its last success, that brought no student
+    failed_in_a_row: int  #: the ladder's newest jobs, back to the last that helped, that did not
     last_finished_at: datetime | None  #: when the monitor's last job ended, however it ended
 
 
@@ -89,21 +94,22 @@ def ladder_of(
 ) -> Ladder:
     """The ladder that a monitor's jobs, in any order, amount to.
 
-    `began_at` is when the current student was promoted (None: before all jobs). Jobs enqueued earlier were
-    about another student: they count for the open job and the cooldown only. A failed or cancelled job has
-    tried no alpha; a cancelled one has not failed either.
+    `began_at` is when the ladder began (None: before all jobs). Jobs enqueued earlier were about another
+    student: they count for the open job and the cooldown only. A failed or cancelled job has tried no alpha;
+    a cancelled one has not failed either.
     """
     ended = sorted((job for job in jobs if job.status not in _OPEN), key=_ending, reverse=True)
     own = [job for job in ended if began_at is None or job.enqueued_at >= began_at]
-    since_success = takewhile(lambda job: job.status is not JobStatus.SUCCEEDED, own)
+    since_success = [*takewhile(lambda job: not _has_helped(job), own)]
     return Ladder(
         wanted=wanted,
         is_latest=is_latest,
         awaits_teacher=awaits_teacher,
+        is_watched=any(_is_watched(job) for job in since_success),
         has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
         completed_alpha=next((job.alpha_to for job in own if job.status in _COMPLETED), None),
         student_alpha=student_alpha,
-        failed_in_a_row=sum(job.status in _UNSUCCESSFUL for job in since_success),
+        failed_in_a_row=sum(map(_has_not_helped, since_success)),
         last_finished_at=ended[0].finished_at if ended else None,
     )
 
@@ -111,8 +117,8 @@ def ladder_of(
 def decide(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> Order:
     """Order one step down in alpha, or say why not; the first reason that applies is given, in this order:
 
-    not wanted, not the latest cycle, a new teacher, a job is open, attempts exhausted, at the floor,
-    cooldown.
+    not wanted, not the latest cycle, a new teacher, a job is open, its candidate is watched, attempts
+    exhausted, at the floor, cooldown.
 
     The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's. It
     is clipped to the floor; only an alpha that is at the floor (or below it) already is AT_FLOOR. A cooldown
@@ -133,6 +139,7 @@ def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) 
         (OrderReason.NOT_LATEST, not ladder.is_latest),
         (OrderReason.TEACHER_CHANGED, ladder.awaits_teacher),
         (OrderReason.JOB_OPEN, ladder.has_open_job),
+        (OrderReason.WATCHING, ladder.is_watched),
         (OrderReason.ATTEMPTS_EXHAUSTED, ladder.failed_in_a_row >= policy.max_attempts),
         (OrderReason.AT_FLOOR, alpha <= policy.alpha_floor),
         (OrderReason.COOLDOWN, _is_cooling_down(policy, ladder, now)),
@@ -151,6 +158,22 @@ def _current_alpha(policy: AlphaPolicy, ladder: Ladder) -> Decimal:
 
 def _thousandths(alpha: Decimal) -> Decimal:
     return alpha.quantize(Decimal("0.001")).normalize()
+
+
+def _has_helped(job: Job) -> bool:
+    """It was promoted by a person, whose own ladder begins there, or it has ended the drift."""
+    return job.status is JobStatus.SUCCEEDED and (
+        job.decision is not JobDecision.PROMOTED or job.recovery is JobRecovery.RECOVERED
+    )
+
+
+def _has_not_helped(job: Job) -> bool:
+    is_failure = job.status in {JobStatus.REJECTED, JobStatus.FAILED}
+    return is_failure or job.recovery is JobRecovery.NOT_RECOVERED
+
+
+def _is_watched(job: Job) -> bool:
+    return job.decision is JobDecision.PROMOTED and job.recovery is None
 
 
 def _is_held(job: Job) -> bool:

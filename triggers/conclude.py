@@ -1,24 +1,28 @@
 """The decision of a cycle and all its effects, as one transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import history, leases, ledger, outbox, results, teachers
-from db.records import Claim, CycleResult, Lease, RuleOutcome
+from db import history, leases, ledger, queue, results, teachers
+from db.records import Claim, CycleResult, Job, Lease, RuleOutcome
 from db.session import writing
-from triggers import alpha, rules, verdict
+from db.states import CycleStatus
+from triggers import alpha, message, rules, signals, verdict
 from triggers.alpha import Order
-from triggers.announce import announce
-from triggers.incidents import Situation
+from triggers.announce import Audience, Occasion, announce
 from triggers.moved import largest_moves, what_moved
-from triggers.ordering import order_job
+from triggers.ordering import is_latest, order_job
 from triggers.point import point_of, teacher_point_of
-from triggers.settings import Alert, AlphaPolicy, Rule, TeacherPolicy
+from triggers.settings import AlphaPolicy, Rule, TeacherPolicy
+from triggers.signals import Situation
 from triggers.standing import evaluate_next
 from triggers.teacher import TeacherJudgement, judge_teacher, without_evidence
 from triggers.verdict import Evidence, Judgement
+from triggers.watch import Watch
+from triggers.watching import watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Policy:
     rules: tuple[Rule, ...]
     alpha: AlphaPolicy
     teacher: TeacherPolicy
-    alerts: tuple[Alert, ...]
+    audience: Audience
     min_samples: int
     max_reject_share: float
 
@@ -75,19 +79,38 @@ def conclude(
         results.add_outcomes(connection, claim, outcomes)
         results.add_evidence(connection, claim, point.gains)
         results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
-        ordered = order_job(connection, claim, result, outcomes, teacher, policy.rules, policy.alpha, now)
+        # The jobs are read before the student: one that ends in between with a promotion must not look as
+        # if it had never been, and its student as if nobody had replaced it.
+        jobs = queue.of_monitor(connection, claim.slot.monitor)
+        latest = is_latest(connection, claim, result)
+        watched = None
+        if latest and judgement.status is CycleStatus.EVALUATED:
+            watched = watch(connection, claim, result, jobs, policy.alpha, now)
+        ordered = order_job(
+            connection,
+            claim,
+            result,
+            outcomes,
+            _known(jobs, watched),
+            teacher,
+            policy.rules,
+            policy.alpha,
+            student=(watched and watched.rolled_back_to) or result.student_version,
+            latest=latest,
+            now=now,
+        )
         situation = Situation(
             judgement=judgement,
             rules=policy.rules,
             outcomes=outcomes,
             order=ordered.order,
-            firing=outbox.firing(connection, claim.slot.monitor),
             unevaluated=_unevaluated(connection, claim),
-            is_latest=ordered.is_latest,
+            is_latest=latest,
             teacher=teacher,
+            watch=watched,
             moved=_moved(connection, result),
         )
-        announce(connection, claim, situation, ordered.job_id, policy.alerts, now)
+        _announce(connection, claim, situation, result, ordered.job_id, policy, now)
     return Conclusion(
         judgement=judgement,
         outcomes=outcomes,
@@ -114,12 +137,36 @@ def conclude_failure(
             rules=policy.rules,
             outcomes=(),
             order=alpha.decide(policy.alpha, nothing_wanted, now),
-            firing=outbox.firing(connection, claim.slot.monitor),
             unevaluated=_unevaluated(connection, claim),
             is_latest=not history.has_later_result(connection, claim.slot),
             teacher=without_evidence(),
         )
-        announce(connection, claim, situation, None, policy.alerts, now)
+        _announce(connection, claim, situation, None, None, policy, now)
+
+
+def _known(jobs: Sequence[Job], watched: Watch | None) -> list[Job]:
+    """The jobs with what this cycle has shown of one of them."""
+    return [watched.settled if watched and job.job_id == watched.job.job_id else job for job in jobs]
+
+
+def _announce(
+    connection: Connection,
+    claim: Claim,
+    situation: Situation,
+    result: CycleResult | None,
+    job_id: int | None,
+    policy: Policy,
+    now: datetime,
+) -> None:
+    measured = result.measurement if result else None
+    occasion = Occasion(
+        at=claim.slot.window_end,
+        now=now,
+        cycle_id=claim.cycle_id,
+        job_id=job_id,
+        details=message.of_cycle(claim, situation, measured, job_id),
+    )
+    announce(connection, policy.audience, signals.of_cycle(situation), occasion)
 
 
 def _unevaluated(connection: Connection, claim: Claim) -> int:

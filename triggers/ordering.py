@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from db import history, labels, queue, versions
-from db.records import Claim, CycleResult, NewJob, RuleOutcome
+from db.records import Claim, CycleResult, Job, NewJob, RuleOutcome
 from db.states import OrderReason, Role
 from triggers import alpha, verdict
 from triggers.alpha import Order
@@ -25,7 +25,13 @@ class Ordered:
 
     order: Order
     job_id: int | None
-    is_latest: bool  #: no later cycle is judged, and the student that was measured is still the current one
+
+
+def is_latest(connection: Connection, claim: Claim, result: CycleResult) -> bool:
+    """Whether no later cycle is judged, and the student that was measured is still the current one."""
+    student = versions.current(connection, claim.slot.monitor, Role.STUDENT)
+    is_replaced = student is not None and student.version != result.student_version
+    return not is_replaced and not history.has_later_result(connection, claim.slot)
 
 
 def order_job(
@@ -33,44 +39,45 @@ def order_job(
     claim: Claim,
     result: CycleResult,
     outcomes: Sequence[RuleOutcome],
+    jobs: Sequence[Job],
     teacher: TeacherJudgement,
     rules: Sequence[Rule],
     policy: AlphaPolicy,
+    *,
+    student: str,
+    latest: bool,
     now: datetime,
 ) -> Ordered:
-    """Decide on a job by what the rules said of a cycle and by what is in the queue; queue it if so."""
+    """Decide on a job by what the rules said of a cycle and by the monitor's jobs; queue it if so.
+
+    `student` is the version to distil anew: the one that was measured, or the one that serves again.
+    """
     monitor, fired = claim.slot.monitor, alpha.ordering(rules, outcomes, teacher.health)
-    # The jobs are read before the student: one that ends in between with a promotion must not look as
-    # if it had never been, and its student as if nobody had replaced it.
-    jobs = queue.of_monitor(connection, monitor)
-    student = versions.current(connection, monitor, Role.STUDENT)
-    is_replaced = student is not None and student.version != result.student_version
-    is_latest = not is_replaced and not history.has_later_result(connection, claim.slot)
     ladder = alpha.ladder_of(
         # another teacher begins another ladder; an open job counts whoever its teacher is
         [job for job in jobs if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
-        began_at=versions.current_since(connection, monitor, Role.STUDENT),
+        began_at=versions.ladder_since(connection, monitor),
         student_alpha=result.alpha,
         wanted=bool(alpha.wanting(rules, outcomes)),
-        is_latest=is_latest,
+        is_latest=latest,
         awaits_teacher=fired is None,
     )
     order = _backed(connection, claim, result, alpha.decide(policy, ladder, now))
     if fired is None or order.reason is not OrderReason.ORDERED:
-        return Ordered(order=order, job_id=None, is_latest=is_latest)
+        return Ordered(order=order, job_id=None)
     job = NewJob(
         monitor=monitor,
         cycle_id=claim.cycle_id,
         rule=fired.rule,
         reason=verdict.describe([fired]) + (_TEACHER_DRIFT if teacher.is_new else ""),
         teacher_version=result.teacher_version,
-        student_version=result.student_version,
+        student_version=student,
         alpha_from=order.alpha_from,
         alpha_to=order.alpha_to,
         temperature=policy.temperature,
         evidence=order.evidence.text if order.evidence else None,
     )
-    return Ordered(order=order, job_id=queue.enqueue(connection, job, now), is_latest=is_latest)
+    return Ordered(order=order, job_id=queue.enqueue(connection, job, now))
 
 
 def _backed(connection: Connection, claim: Claim, result: CycleResult, order: Order) -> Order:

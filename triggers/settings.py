@@ -220,6 +220,16 @@ class AlphaPolicy(Section):
     max_attempts: Annotated[int, Field(ge=1)] = 3
     cooldown: Duration = timedelta(hours=6)
     temperature: Annotated[float, Field(gt=0)] = 3.0
+    watch_cycles: Annotated[int, Field(ge=1)] = 3  #: a promoted student has so many evaluated ones to recover
+    rollback: Literal["off", "auto"] = "off"  #: what follows if it has not
+
+
+class IncidentPolicy(Section):
+    """When incidents are over, and where the on-call reads on."""
+
+    keep_firing_for: Duration = timedelta(0)  #: an incident resolves once it has been over for so long
+    runbook: Annotated[str, Field(min_length=1)] = "docs/runbook.md"  #: its section for the kind is linked
+    page: Annotated[str, Field(pattern=r"^https?://")] | None = None  #: where the monitor is looked at
 
 
 class TeacherPolicy(Section):

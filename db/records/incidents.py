@@ -20,6 +20,10 @@ class Incident:
     resolved_at: datetime | None
     cycle_id: int | None
     job_id: int | None
+    since: datetime | None = None  #: since when what it is about is so; None: since `opened_at`
+    clearing_since: datetime | None = None  #: since when that is over, while it keeps firing
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +37,9 @@ class Delivery:
     dedup_key: str  #: the same for all messages of one incident
     payload: str  #: JSON text, schema `redistill.incident/1`
     attempts: int
+    severity: Severity | None = None  #: the incident's at that event
+
+    @property
+    def key(self) -> str:
+        """The same for every sending of this message, and of no other: an incident fires once a severity."""
+        return ":".join((self.dedup_key, self.event, *filter(None, [self.severity])))

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from db.records.intervals import Interval
-from db.states import GateResult, JobDecision, JobStatus, Role
+from db.states import GateResult, JobDecision, JobRecovery, JobStatus, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Job:
     candidate_version: str | None
     decision: JobDecision | None
     decision_reason: str | None
+    recovery: JobRecovery | None = None  #: None: not known yet, or nothing of it serves
 
 
 @dataclass(frozen=True, kw_only=True)

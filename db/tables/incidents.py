@@ -10,26 +10,32 @@ incidents = Table(
     row_id("The incident's number"),
     Column("monitor", Text, nullable=False, comment="The monitor"),
     Column("kind", Text, nullable=False, comment="What it is about, such as drift or blind"),
-    Column("severity", Text, nullable=False, comment="info, warning, error or critical"),
-    Column("state", Text, nullable=False, comment="firing or resolved"),
+    Column("severity", Text, nullable=False, comment="info, warning, error or critical; it may rise"),
+    Column("state", Text, nullable=False, comment="pending, firing or resolved"),
     Column("summary", Text, nullable=False, comment="What is wrong, in one line, with the numbers"),
-    Column("opened_at", UTCDateTime, nullable=False, comment="UTC"),
+    Column("opened_at", UTCDateTime, nullable=False, comment="UTC; when it fired, or became pending"),
     Column("acknowledged_at", UTCDateTime, comment="UTC; when a person took it; NULL so far"),
     Column("resolved_at", UTCDateTime, comment="UTC"),
     Column("cycle_id", BigId, ForeignKey("cycles.id"), comment="The cycle that opened it"),
     Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job that was ordered with it"),
+    Column("since", UTCDateTime, comment="UTC; since when what it is about is so; NULL: since opened_at"),
+    Column(
+        "clearing_since",
+        UTCDateTime,
+        comment="UTC; since when what it is about is over, while it keeps firing; NULL: it is not",
+    ),
+    Column("acknowledged_by", Text, comment="The person who took it, as they call themselves"),
     comment="What the on-call was told",
 )
-
-Index(
-    "uq_incidents_firing",
-    incidents.c.monitor,
-    incidents.c.kind,
-    unique=True,
-    sqlite_where=text("state = 'firing'"),
-    postgresql_where=text("state = 'firing'"),
-)
-
+for _state in ("firing", "pending"):
+    Index(
+        f"uq_incidents_{_state}",
+        incidents.c.monitor,
+        incidents.c.kind,
+        unique=True,
+        sqlite_where=text(f"state = '{_state}'"),
+        postgresql_where=text(f"state = '{_state}'"),
+    )
 
 deliveries = Table(
     "deliveries",
@@ -37,7 +43,7 @@ deliveries = Table(
     row_id("The message's number"),
     Column("incident_id", BigId, ForeignKey("incidents.id"), nullable=False, comment="Its incident"),
     Column("channel", Text, nullable=False, comment="The channel's name in the configuration"),
-    Column("event", Text, nullable=False, comment="firing or resolved"),
+    Column("event", Text, nullable=False, comment="firing, acknowledged or resolved"),
     Column("dedup_key", Text, nullable=False, comment="The same for all messages of an incident"),
     Column("payload", Text, nullable=False, comment="JSON, schema redistill.incident/1"),
     Column("state", Text, nullable=False, comment="pending, delivered or dead"),
@@ -45,7 +51,8 @@ deliveries = Table(
     Column("next_attempt_at", UTCDateTime, nullable=False, comment="UTC; not sent before"),
     Column("delivered_at", UTCDateTime, comment="UTC; when the channel accepted it"),
     Column("last_error", Text, comment="What the last failed attempt met"),
-    UniqueConstraint("incident_id", "channel", "event"),
+    Column("severity", Text, comment="The incident's at that event"),
+    UniqueConstraint("incident_id", "channel", "event", "severity"),
     Index("ix_deliveries_state_next_attempt_at", "state", "next_attempt_at"),
     comment="The outbox: messages written with the decision, sent after it",
 )

@@ -40,6 +40,11 @@ jobs = Table(
     Column(
         "evidence", Text, comment="JSON: what true labels said when it was ordered; NULL: there were none"
     ),
+    Column(
+        "recovery",
+        Text,
+        comment="recovered or not_recovered: what the watch found once its candidate served; NULL so far",
+    ),
     comment="Orders for a re-distillation: the queue and its history",
 )
 

@@ -19,7 +19,7 @@ from pair import Distilling, LabelledFiles, Training
 from sqlalchemy import Engine
 from traffic import RequestLog
 
-from db import outbox, queue, versions
+from db import incidents, queue, versions
 from db.errors import RedistillError
 from db.migrate import upgrade
 from db.records import Slot
@@ -175,7 +175,7 @@ class World:
 
     def _has_ended(self) -> bool:
         with reading(self.engine) as connection:
-            firing = outbox.firing(connection, MONITOR)
+            firing = incidents.firing(connection, MONITOR)
         return self._is_promoted() or any(each.kind is IncidentKind.RETRAIN_TEACHER for each in firing)
 
 

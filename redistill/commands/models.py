@@ -109,6 +109,9 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
     _point(settings, model)
 
 
+_BACK = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
+
+
 def predecessor(history: Sequence[tuple[str, PromotionReason]]) -> str | None:
     """The version that a rollback goes to, from the (version, reason) of all promotions, oldest first.
 
@@ -117,7 +120,7 @@ def predecessor(history: Sequence[tuple[str, PromotionReason]]) -> str | None:
     """
     served: list[str] = []
     for version, reason in history:
-        if reason is PromotionReason.ROLLBACK and version in served:
+        if reason in _BACK and version in served:
             while served[-1] != version:
                 served.pop()
         elif not served or served[-1] != version:

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import history, labels, ledger, outbox, queue, versions
+from db import history, incidents, labels, ledger, queue, versions
 from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot
 from db.states import Role
 from db.views import rows, view
@@ -78,7 +78,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         input_drift=drift,
         moves=moves,
         open_job=queue.open_job(connection, monitor.name),
-        incidents=outbox.firing(connection, monitor.name),
+        incidents=incidents.firing(connection, monitor.name),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
         teacher_health=health[0] if health else None,
         student=versions.current(connection, monitor.name, Role.STUDENT),

@@ -18,7 +18,6 @@ from sqlalchemy import Engine, update
 
 from db import outbox
 from db.session import connect, writing
-from db.states import IncidentState
 from db.tables import deliveries
 from tests.cycles import Cycles, due_at, make_policy, stored, taken
 from tests.factories import make_measurement, make_result
@@ -317,13 +316,3 @@ def test_a_message_that_was_given_up_and_arrived_after_all_is_delivered(engine: 
         outbox.mark_dead(connection, row["id"], "too late")
         outbox.mark_delivered(connection, row["id"], NOW)
     assert states(engine) == [("pager", "firing", "delivered", 0)]
-
-
-def test_an_incident_is_resolved_once(engine: Engine) -> None:
-    drift(engine, "pager", resolved=False)
-    with writing(engine) as connection:
-        (incident,) = outbox.firing(connection, "mangaassist")
-        assert incident.state is IncidentState.FIRING
-        assert outbox.resolve(connection, incident.incident_id, NOW)
-        assert not outbox.resolve(connection, incident.incident_id, NOW + SECOND)
-        assert outbox.firing(connection, "mangaassist") == ()

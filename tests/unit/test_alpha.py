@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.records import Job, LabelMeasurement
-from db.states import JobDecision, JobStatus, OrderReason, TeacherHealth
+from db.states import JobDecision, JobRecovery, JobStatus, OrderReason, TeacherHealth
 from tests.factories import make_interval, make_point
 from triggers.alpha import Ladder, decide, ladder_of, ordering
 from triggers.rules import evaluate
@@ -20,6 +20,7 @@ FREE = Ladder(
     wanted=True,
     is_latest=True,
     awaits_teacher=False,
+    is_watched=False,
     has_open_job=False,
     completed_alpha=None,
     student_alpha=None,
@@ -102,6 +103,7 @@ ALL_AT_ONCE = Ladder(
     wanted=False,
     is_latest=False,
     awaits_teacher=True,
+    is_watched=True,
     has_open_job=True,
     completed_alpha=Decimal("0.1"),
     student_alpha=None,
@@ -117,6 +119,7 @@ def test_the_first_reason_is_given() -> None:
         {"is_latest": True},
         {"awaits_teacher": False},
         {"has_open_job": False},
+        {"is_watched": False},
         {"failed_in_a_row": 2},
         {"completed_alpha": None},
         {"last_finished_at": None},
@@ -130,6 +133,7 @@ def test_the_first_reason_is_given() -> None:
         OrderReason.NOT_LATEST,
         OrderReason.TEACHER_CHANGED,
         OrderReason.JOB_OPEN,
+        OrderReason.WATCHING,
         OrderReason.ATTEMPTS_EXHAUSTED,
         OrderReason.AT_FLOOR,
         OrderReason.COOLDOWN,
@@ -190,6 +194,36 @@ def test_failures_in_a_row(steps: tuple[JobStatus, ...], failed: int, sentence: 
     assert ladder.failed_in_a_row == failed, sentence
 
 
+PROMOTED, HELD = JobDecision.PROMOTED, JobDecision.HELD
+HELPED, DID_NOT = JobRecovery.RECOVERED, JobRecovery.NOT_RECOVERED
+
+
+@pytest.mark.parametrize(
+    ("promotions", "failed", "is_watched", "sentence"),
+    [
+        ([(PROMOTED, HELPED)], 0, False, "it has ended the drift"),
+        ([(PROMOTED, None)], 0, True, "nobody knows yet"),
+        ([(PROMOTED, DID_NOT)], 1, False, "gates passed, and still an attempt that has not helped"),
+        ([(PROMOTED, DID_NOT), (PROMOTED, DID_NOT), (PROMOTED, DID_NOT)], 3, False, "as often as it happens"),
+        ([(PROMOTED, DID_NOT), (PROMOTED, HELPED)], 0, False, "until one helps"),
+        ([(PROMOTED, DID_NOT), (PROMOTED, None)], 1, True, "the next one is on trial"),
+        ([(HELD, None)], 0, False, "what a person promotes begins a ladder of its own"),
+    ],
+)
+def test_a_promotion_is_an_attempt_until_it_helps(
+    promotions: list[tuple[JobDecision, JobRecovery | None]],
+    failed: int,
+    is_watched: bool,  # noqa: FBT001 - a case
+    sentence: str,
+) -> None:
+    jobs = [
+        replace(make_job(number, SUCCEEDED, "0.6"), decision=decision, recovery=recovery)
+        for number, (decision, recovery) in enumerate(promotions, start=1)
+    ]
+    ladder = ladder_of(jobs, began_at=None, student_alpha=None, wanted=True, is_latest=True)
+    assert (ladder.failed_in_a_row, ladder.is_watched) == (failed, is_watched), sentence
+
+
 def test_details_say_the_numbers() -> None:
     assert decide(POLICY, FREE, NOW).detail == "re-distillation with alpha 0.7 -> 0.6"
     cooling = decide(POLICY, replace(FREE, last_finished_at=NOW - HOUR), NOW)
@@ -197,7 +231,7 @@ def test_details_say_the_numbers() -> None:
         "the last job ended at 2026-11-24T11:00:00Z, less than the cooldown of 6:00:00 ago"
     )
     exhausted = decide(POLICY, replace(FREE, failed_in_a_row=4), NOW)
-    assert exhausted.detail == "4 candidates in a row have failed (max_attempts 3)"
+    assert exhausted.detail == "4 jobs in a row have not helped (max_attempts 3)"
     floored = decide(POLICY, replace(FREE, student_alpha=Decimal("0.1")), NOW)
     assert floored.detail == "alpha 0.1 cannot go below alpha_floor 0.1"
 
@@ -216,6 +250,7 @@ ladders = st.builds(
     wanted=st.booleans(),
     is_latest=st.booleans(),
     awaits_teacher=st.booleans(),
+    is_watched=st.booleans(),
     has_open_job=st.booleans(),
     completed_alpha=st.none() | alphas,
     student_alpha=st.none() | alphas,
@@ -228,6 +263,7 @@ free_ladders = ladders.map(
         wanted=True,
         is_latest=True,
         awaits_teacher=False,
+        is_watched=False,
         has_open_job=False,
         failed_in_a_row=0,
         last_finished_at=None,

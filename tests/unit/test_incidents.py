@@ -1,323 +1,158 @@
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from db.records import CyclePoint, Incident
-from db.states import (
-    IncidentKind,
-    IncidentState,
-    OrderReason,
-    Severity,
-    TeacherHealth,
-    TeacherReason,
-    Verdict,
+from db.records import Incident
+from db.states import IncidentKind, IncidentState, Severity
+from triggers.incidents import (
+    LOUDNESS,
+    TRANSITIONS,
+    Finding,
+    IncidentStateError,
+    Signal,
+    Transition,
+    TransitionRefusedError,
+    acknowledge,
+    step,
 )
-from tests.factories import make_blind_point, make_point
-from triggers.alpha import Order
-from triggers.incidents import TRANSITIONS, Situation, Transition, TransitionRefusedError, plan
-from triggers.rules import evaluate, unevaluated_in_a_row
-from triggers.settings import DEFAULT_RULES, SERVING_RULE, Rule
-from triggers.teacher import TeacherJudgement
-from triggers.verdict import Evidence, failed, judge
 
-DRIFT, RETRAIN, BLIND = IncidentKind.DRIFT, IncidentKind.RETRAIN_TEACHER, IncidentKind.BLIND
-SKEW = IncidentKind.SERVING_SKEW
-UNHEALTHY, CHANGED = IncidentKind.TEACHER_UNHEALTHY, IncidentKind.TEACHER_CHANGED
-INPUT = IncidentKind.INPUT_DRIFT
-FIRING, RESOLVED = IncidentState.FIRING, IncidentState.RESOLVED
+DRIFT = IncidentKind.DRIFT
+PENDING, FIRING = IncidentState.PENDING, IncidentState.FIRING
+TAKEN, RESOLVED = IncidentState.ACKNOWLEDGED, IncidentState.RESOLVED
+NOON, HOUR = datetime(2026, 11, 24, 12, tzinfo=UTC), timedelta(hours=1)
 
 
-def make_order(reason: OrderReason) -> Order:
-    return Order(
-        reason=reason, alpha_from=Decimal("0.7"), alpha_to=Decimal("0.7"), detail=f"because {reason}"
-    )
-
-
-def make_incident(kind: IncidentKind) -> Incident:
+def make_incident(state: IncidentState, *, clearing_since: datetime | None = None) -> Incident:
     return Incident(
         incident_id=7,
         monitor="mangaassist",
-        kind=kind,
-        severity=Severity.WARNING,
-        state=FIRING,
-        summary="",
-        opened_at=datetime(2026, 11, 24, tzinfo=UTC),
+        kind=DRIFT,
+        severity=Severity.ERROR,
+        state=state,
+        summary="it drifts",
+        opened_at=NOON - HOUR,
         resolved_at=None,
         cycle_id=1,
         job_id=None,
+        since=NOON - 2 * HOUR,
+        clearing_since=clearing_since,
+        acknowledged_at=NOON if state is TAKEN else None,
     )
 
 
-def make_teacher(health: TeacherHealth) -> TeacherJudgement:
-    return TeacherJudgement(
-        health=health,
-        reason=TeacherReason.WITHIN,
-        detail=f"it is {health}",
-        accuracy=None,
-        label_shift=None,
-        reference_version=None,
-    )
-
-
-def make_history(pattern: str) -> list[CyclePoint]:
-    """One cycle a letter: g(ood), b(ad agreement), k(l too high), s(kewed), ? (inconclusive)."""
-    points = {
-        "g": make_point(),
-        "b": make_point(disagreements=300),
-        "k": make_point(kl=0.2),
-        "s": replace(make_point(), serving_skew=0.02),
-        "0": replace(make_point(), serving_skew=0.0),
-        "n": replace(make_point(), input_drift=0.63),
-        "u": replace(make_point(), input_drift=0.5),
-        "?": make_blind_point(),
-    }
-    ends = [make_point(index).window_end for index in range(len(pattern))]
-    return [replace(points[letter], window_end=end) for letter, end in zip(pattern, ends, strict=True)]
-
-
-def make_situation(
-    pattern: str,
-    *,
-    open_kinds: Sequence[IncidentKind] = (),
-    order: OrderReason = OrderReason.NOT_WANTED,
-    is_latest: bool = True,
-    rules: tuple[Rule, ...] = DEFAULT_RULES,
-    teacher: TeacherHealth = TeacherHealth.UNKNOWN,
-) -> Situation:
-    """The situation at the last cycle of the pattern."""
-    history = make_history(pattern)
-    outcomes = [evaluate(rule, history) for rule in rules]
-    evidence = Evidence(
-        n_scored=0 if pattern.endswith("?") and teacher is TeacherHealth.UNKNOWN else 5_500,
-        n_seen=5_500,
-        n_rejected=0,
-        min_samples=1_000,
-        max_reject_share=0.05,
-        teacher_fault="it is" if teacher is TeacherHealth.UNHEALTHY else None,
-    )
-    return Situation(
-        judgement=judge(evidence, outcomes),
-        rules=rules,
-        outcomes=outcomes,
-        order=make_order(order),
-        firing=[make_incident(kind) for kind in open_kinds],
-        unevaluated=unevaluated_in_a_row(history),
-        is_latest=is_latest,
-        teacher=make_teacher(teacher),
-    )
-
-
-def changes(situation: Situation) -> list[tuple[IncidentKind, IncidentState]]:
-    return [(transition.kind, transition.to_state) for transition in plan(situation)]
+def moved(
+    state: IncidentState | None, finding: str, severity: Severity = Severity.ERROR, keep: timedelta = HOUR * 0
+) -> Transition | None:
+    incident = None if state is None else make_incident(state)
+    signal = Signal(kind=DRIFT, finding=Finding(finding), severity=severity, summary="now")
+    return step(incident, signal, at=NOON, keep_firing_for=keep)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "open_kinds", "expected", "sentence"),
+    ("state", "finding", "to_state", "event", "sentence"),
     [
-        ("g", [], [], "a healthy cycle opens nothing"),
-        ("bb", [], [], "a breach that has not fired opens nothing"),
-        ("bbb", [], [(DRIFT, FIRING)], "a fired rule opens a drift"),
-        ("k", [], [(DRIFT, FIRING)], "whichever rule it is"),
-        ("bbbb", [DRIFT], [], "an open drift is not opened again"),
-        ("bbbg", [DRIFT], [(DRIFT, RESOLVED)], "a healthy cycle resolves it"),
-        ("kb", [DRIFT], [], "a breach that has not fired does not resolve it"),
-        ("bbb?", [DRIFT], [], "missing data does not resolve it"),
-        ("bbb??", [DRIFT], [], "nor does more of it"),
-        ("bbb???", [DRIFT], [(BLIND, FIRING)], "at the third the monitor is blind, and the drift stays"),
-        ("g??", [], [], "two cycles without evidence are borne"),
-        ("g???", [], [(BLIND, FIRING)], "the third opens a blind"),
-        ("g????", [BLIND], [], "which is not opened again"),
-        ("g????", [], [(BLIND, FIRING)], "a blind that the third cycle could not open opens later"),
-        ("g???g", [BLIND], [(BLIND, RESOLVED)], "any evaluated cycle resolves it: a healthy one"),
-        ("g???b", [BLIND], [(BLIND, RESOLVED)], "a breached one too"),
-        ("g???k", [BLIND], [(DRIFT, FIRING), (BLIND, RESOLVED)], "one that fires does both"),
-        ("g", [RETRAIN], [(RETRAIN, RESOLVED)], "a healthy cycle needs no other teacher"),
-        ("b", [RETRAIN], [], "a breached one still does"),
-        ("?", [RETRAIN], [], "one without evidence tells nothing"),
-        (
-            "g",
-            [DRIFT, RETRAIN, BLIND],
-            [(DRIFT, RESOLVED), (RETRAIN, RESOLVED), (BLIND, RESOLVED)],
-            "a healthy cycle ends them all",
-        ),
+        (None, "unknown", "stays", None, "nothing is known"),
+        (None, "cleared", "stays", None, "nothing is wrong"),
+        (None, "pending", PENDING, None, "it begins, and nobody is told"),
+        (None, "raised", FIRING, FIRING, "it is told"),
+        (PENDING, "unknown", "stays", None, "missing data is no end"),
+        (PENDING, "pending", "stays", None, "not for long enough yet"),
+        (PENDING, "cleared", None, None, "it came to nothing, and nobody is told"),
+        (PENDING, "raised", FIRING, FIRING, "it has lasted"),
+        (FIRING, "unknown", "stays", None, "missing data is no end"),
+        (FIRING, "pending", "stays", None, "nor is less of it"),
+        (FIRING, "raised", "stays", None, "it is told once"),
+        (FIRING, "cleared", RESOLVED, RESOLVED, "it is over"),
+        (TAKEN, "unknown", "stays", None, "missing data is no end"),
+        (TAKEN, "raised", "stays", None, "somebody is at it"),
+        (TAKEN, "cleared", RESOLVED, RESOLVED, "it is over"),
     ],
 )
-def test_what_a_cycle_changes(
-    pattern: str,
-    open_kinds: list[IncidentKind],
-    expected: list[tuple[IncidentKind, IncidentState]],
+def test_what_follows_from_a_finding(
+    state: IncidentState | None,
+    finding: str,
+    to_state: IncidentState | str | None,
+    event: IncidentState | None,
     sentence: str,
 ) -> None:
-    """Incidents open and resolve by evidence; missing data is not a recovery."""
-    assert changes(make_situation(pattern, open_kinds=open_kinds)) == expected, sentence
+    found = moved(state, finding)
+    if to_state == "stays":
+        assert found is None, sentence
+    else:
+        assert found is not None, sentence
+        assert (found.from_state, found.to_state, found.event) == (state, to_state, event), sentence
 
 
-@pytest.mark.parametrize("reason", list(OrderReason))
-def test_the_end_of_the_ladder_asks_for_another_teacher(reason: OrderReason) -> None:
-    """Only the floor and the last attempt do; it is critical, and is asked once."""
-    transitions = plan(make_situation("k", open_kinds=[DRIFT], order=reason))
-    at_the_end = reason in {OrderReason.AT_FLOOR, OrderReason.ATTEMPTS_EXHAUSTED}
-    assert [t.kind for t in transitions] == ([RETRAIN] if at_the_end else [])
-    assert all(t.severity is Severity.CRITICAL for t in transitions)
-    assert plan(make_situation("k", open_kinds=[DRIFT, RETRAIN], order=reason)) == ()
+@pytest.mark.parametrize("state", [FIRING, TAKEN])
+def test_what_gets_louder_is_told_again(state: IncidentState) -> None:
+    """Also to who has taken it: a warning that somebody looks at tomorrow has become something else."""
+    found = moved(state, "raised", Severity.CRITICAL)
+    assert found is not None
+    assert (found.to_state, found.event, found.severity) == (FIRING, FIRING, Severity.CRITICAL)
+    assert found.summary == "now"
+    assert moved(state, "raised", Severity.WARNING) is None
 
 
-@pytest.mark.parametrize("pattern", ["g", "bbb", "k", "g???"])
-@pytest.mark.parametrize("open_kinds", [[], [DRIFT, RETRAIN, BLIND]])
-def test_a_cycle_that_was_filled_in_changes_nothing(pattern: str, open_kinds: list[IncidentKind]) -> None:
-    """An old healthy window does not end today's drift, and an old drift pages nobody."""
-    situation = make_situation(
-        pattern, open_kinds=open_kinds, order=OrderReason.ATTEMPTS_EXHAUSTED, is_latest=False
-    )
-    assert plan(situation) == ()
+def test_an_incident_is_told_as_loud_as_it_fires_and_since_when_it_is_so() -> None:
+    """A pending one may have been quieter."""
+    found = moved(PENDING, "raised", Severity.CRITICAL)
+    assert found is not None
+    assert (found.severity, found.since, found.is_louder) == (Severity.CRITICAL, NOON - 2 * HOUR, False)
+    new = moved(None, "raised")
+    assert new is not None
+    assert new.since == NOON
 
 
-@pytest.mark.parametrize(
-    ("pattern", "open_kinds", "expected", "sentence"),
-    [
-        ("0", [], [], "what is served is what the student answers"),
-        ("s", [], [(SKEW, FIRING)], "it is not"),
-        ("ss", [SKEW], [], "an open one is not opened again"),
-        ("s0", [SKEW], [(SKEW, RESOLVED)], "it is again"),
-        ("sg", [SKEW], [], "without recorded answers nobody knows"),
-        ("s?", [SKEW], [], "nor without evidence"),
-        ("s", [DRIFT], [(DRIFT, RESOLVED), (SKEW, FIRING)], "it says nothing of the student"),
-    ],
-)
-def test_what_is_served_has_an_incident_of_its_own(
-    pattern: str, open_kinds: list[IncidentKind], expected: list[tuple[IncidentKind, str]], sentence: str
-) -> None:
-    situation = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE))
-    assert changes(situation) == expected, sentence
-    assert situation.judgement.verdict in {Verdict.HEALTHY, Verdict.INCONCLUSIVE}
+def test_an_end_must_last_as_long_as_it_is_damped_for() -> None:
+    """What flaps fires on: it is over when it was over for `keep_firing_for` without a break."""
+    cleared = Signal(kind=DRIFT, finding=Finding.CLEARED, summary="well")
+    begun = step(make_incident(FIRING), cleared, at=NOON, keep_firing_for=2 * HOUR)
+    assert begun is not None
+    assert (begun.to_state, begun.event, begun.clearing_since) == (FIRING, None, NOON)
+    clearing = make_incident(FIRING, clearing_since=NOON)
+    assert step(clearing, cleared, at=NOON + HOUR, keep_firing_for=2 * HOUR) is None
+    over = step(clearing, cleared, at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR)
+    assert over is not None
+    assert (over.event, over.summary) == (RESOLVED, "well")
+    for finding in (Finding.PENDING, Finding.RAISED):
+        again = step(
+            clearing, Signal(kind=DRIFT, finding=finding), at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR
+        )
+        assert again is not None
+        assert (again.to_state, again.event, again.clearing_since) == (FIRING, None, None)
+    unknown = Signal(kind=DRIFT, finding=Finding.UNKNOWN)
+    assert step(clearing, unknown, at=NOON + 5 * HOUR, keep_firing_for=2 * HOUR) is None
 
 
-@pytest.mark.parametrize(
-    ("pattern", "teacher", "open_kinds", "expected", "sentence"),
-    [
-        ("g", "healthy", [], [], "a healthy teacher opens nothing"),
-        ("g", "unknown", [], [], "nor does one that nobody knows"),
-        ("g?", "unhealthy", [], [(UNHEALTHY, FIRING)], "one that cannot be believed does"),
-        ("g??", "unhealthy", [UNHEALTHY], [], "once"),
-        ("???", "unhealthy", [UNHEALTHY], [], "and the monitor is not called blind for it"),
-        ("???", "unknown", [UNHEALTHY], [(BLIND, FIRING)], "but is if it sees nothing of the teacher either"),
-        ("???", "unhealthy", [BLIND], [(UNHEALTHY, FIRING)], "a blindness does not end by it"),
-        ("?g", "healthy", [UNHEALTHY], [(UNHEALTHY, RESOLVED)], "it is well again"),
-        ("?k", "healthy", [UNHEALTHY], [(DRIFT, FIRING), (UNHEALTHY, RESOLVED)], "whatever the student is"),
-        ("?g", "unknown", [UNHEALTHY], [], "no evidence is no recovery"),
-        ("?g", "changed", [UNHEALTHY], [(UNHEALTHY, RESOLVED), (CHANGED, FIRING)], "another one took over"),
-        ("g", "changed", [], [(CHANGED, FIRING)], "a new one is told"),
-        ("gg", "changed", [CHANGED], [], "once"),
-        ("g?", "unhealthy", [CHANGED], [(UNHEALTHY, FIRING)], "it was none to be believed"),
-        ("gg", "healthy", [CHANGED], [(CHANGED, RESOLVED)], "its own reference is whole"),
-        ("gg", "unknown", [CHANGED], [], "no evidence is no reference"),
-    ],
-)
-def test_the_teacher_has_incidents_of_its_own(
-    pattern: str,
-    teacher: str,
-    open_kinds: list[IncidentKind],
-    expected: list[tuple[IncidentKind, IncidentState]],
-    sentence: str,
-) -> None:
-    situation = make_situation(pattern, open_kinds=open_kinds, teacher=TeacherHealth(teacher))
-    assert changes(situation) == expected, sentence
-
-
-def test_an_unhealthy_teacher_is_critical_and_a_new_one_a_warning() -> None:
-    (unhealthy,) = plan(make_situation("g?", teacher=TeacherHealth.UNHEALTHY))
-    (changed,) = plan(make_situation("g", teacher=TeacherHealth.CHANGED))
-    assert (unhealthy.severity, changed.severity) == (Severity.CRITICAL, Severity.WARNING)
-    assert unhealthy.summary.startswith("it is unhealthy; nothing is judged")
-    assert changed.summary.startswith("it is changed; its reference starts afresh")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "open_kinds", "expected", "sentence"),
-    [
-        ("u", [], [], "users write as they did"),
-        ("n", [], [(INPUT, FIRING)], "they do not"),
-        ("nn", [INPUT], [], "an open one is not opened again"),
-        ("nu", [INPUT], [(INPUT, RESOLVED)], "they do again"),
-        ("ng", [INPUT], [], "without a reference nobody knows"),
-        ("n", [DRIFT, SKEW], [(DRIFT, RESOLVED), (INPUT, FIRING)], "it says nothing of student and service"),
-    ],
-)
-def test_what_users_write_has_an_incident_of_its_own(
-    pattern: str, open_kinds: list[IncidentKind], expected: list[tuple[IncidentKind, str]], sentence: str
-) -> None:
-    rule = Rule(name="new", metric="input_drift", above=Decimal("0.6"), action="alert")
-    situation = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE, rule))
-    assert changes(situation) == expected, sentence
-    assert situation.judgement.verdict is Verdict.HEALTHY
-
-
-def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:
-    """A louder rule that did not fire plays no part."""
-    low, high = DEFAULT_RULES
-    rules = (
-        high.model_copy(update={"severity": Severity.WARNING}),
-        high.model_copy(update={"name": "other", "severity": Severity.ERROR}),
-        low.model_copy(update={"severity": Severity.CRITICAL}),
-    )
-    (drift,) = plan(make_situation("k", rules=rules))
-    assert drift.severity is Severity.ERROR
-
-
-def test_an_incident_ends_as_loud_as_it_began() -> None:
-    """So that the channels that heard of it hear of its end."""
-    (resolved,) = plan(make_situation("g", open_kinds=[DRIFT]))
-    assert (resolved.severity, resolved.incident_id) == (Severity.WARNING, 7)
-
-
-def test_a_failed_cycle_counts_as_one_without_evidence() -> None:
-    situation = replace(
-        make_situation("g???", open_kinds=[DRIFT]), judgement=failed("disk full"), outcomes=()
-    )
-    (blind,) = plan(situation)
-    assert blind.summary == "3 cycles in a row without a verdict; the last: disk full"
-    assert blind.severity is Severity.ERROR
-
-
-@pytest.mark.parametrize(
-    ("pattern", "order", "summary"),
-    [
-        (
-            "bbb",
-            OrderReason.ORDERED,
-            "agreement 0.945455 below 0.95 for 3 cycles; ordered: because ordered",
-        ),
-        ("k", OrderReason.JOB_OPEN, "kl 0.2 above 0.15 for 1 cycle; nothing ordered: because job_open"),
-    ],
-)
-def test_the_summary_of_a_drift_has_the_numbers_and_the_order(
-    pattern: str, order: OrderReason, summary: str
-) -> None:
-    (drift,) = plan(make_situation(pattern, order=order))
-    assert drift.summary == summary
-
-
-def test_the_summary_of_an_end_has_the_numbers() -> None:
-    (resolved,) = plan(make_situation("g", open_kinds=[DRIFT]))
-    assert resolved.summary == "agreement 0.974 within 0.95; kl 0.083 within 0.15"
-
-
-@pytest.mark.parametrize("kind", [DRIFT, RETRAIN])
-def test_the_summary_of_an_end_says_nothing_of_what_is_served(kind: IncidentKind) -> None:
-    """A number above its threshold would read as if the incident went on."""
-    rules = (*DEFAULT_RULES, SERVING_RULE)
-    resolved, _ = plan(make_situation("s", open_kinds=[kind], rules=rules))
-    assert (resolved.kind, resolved.summary) == (kind, "agreement 0.974 within 0.95; kl 0.083 within 0.15")
+@pytest.mark.parametrize("state", list(IncidentState))
+def test_only_a_firing_incident_can_be_taken(state: IncidentState) -> None:
+    if state is FIRING:
+        taken = acknowledge(make_incident(FIRING, clearing_since=NOON), "ada")
+        assert (taken.event, taken.by, taken.clearing_since) == (TAKEN, "ada", NOON)
+    else:
+        with pytest.raises(IncidentStateError, match=f"Incident 7 is {state}"):
+            acknowledge(make_incident(state), "ada")
 
 
 def test_every_transition_that_the_table_does_not_allow_is_refused() -> None:
-    """None -> firing -> resolved, and nothing else."""
-    allowed = {(None, FIRING), (FIRING, RESOLVED)}
-    for from_state, to_state in product([None, *IncidentState], IncidentState):
+    allowed = {
+        (None, PENDING),
+        (None, FIRING),
+        (PENDING, None),
+        (PENDING, FIRING),
+        (FIRING, FIRING),
+        (FIRING, TAKEN),
+        (FIRING, RESOLVED),
+        (TAKEN, TAKEN),
+        (TAKEN, FIRING),
+        (TAKEN, RESOLVED),
+    }
+    for from_state, to_state in product([None, *IncidentState], [None, *IncidentState]):
         assert (to_state in TRANSITIONS[from_state]) == ((from_state, to_state) in allowed)
         if (from_state, to_state) in allowed:
             make_transition(from_state, to_state)
@@ -326,24 +161,87 @@ def test_every_transition_that_the_table_does_not_allow_is_refused() -> None:
                 make_transition(from_state, to_state)
 
 
-def make_transition(from_state: IncidentState | None, to_state: IncidentState) -> Transition:
+def make_transition(from_state: IncidentState | None, to_state: IncidentState | None) -> Transition:
     return Transition(
         kind=DRIFT,
         from_state=from_state,
         to_state=to_state,
         severity=Severity.ERROR,
         summary="",
-        incident_id=None,
+        incident=None,
     )
 
 
-@pytest.mark.parametrize("pattern", ["g", "b", "k", "bbb", "?", "g???", "???k"])
-@pytest.mark.parametrize("order", list(OrderReason))
-def test_no_kind_is_ever_open_twice(pattern: str, order: OrderReason) -> None:
-    """Whatever is open, applying the plan leaves at most one incident of each kind."""
-    for flags in product([False, True], repeat=len(IncidentKind)):
-        kinds = [kind for kind, flag in zip(IncidentKind, flags, strict=True) if flag]
-        transitions = plan(make_situation(pattern, open_kinds=kinds, order=order))
-        touched = [transition.kind for transition in transitions]
-        assert len(touched) == len(set(touched))
-        assert all((t.to_state is FIRING) == (t.kind not in kinds) for t in transitions)
+class Life(RuleBasedStateMachine):
+    """One kind of incident under any findings, against what the on-call would say of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOON
+        self.keep = timedelta(0)
+        self.incident: Incident | None = None
+        self.told: list[tuple[IncidentState, Severity]] = []  #: of the present incident
+        self.cleared_since: datetime | None = None
+
+    @rule(hours=st.integers(0, 3))
+    def damp(self, hours: int) -> None:
+        self.keep = hours * HOUR
+
+    @rule(finding=st.sampled_from(Finding), severity=st.sampled_from(Severity))
+    def find(self, finding: Finding, severity: Severity) -> None:
+        self.now += HOUR
+        if finding is Finding.CLEARED:
+            self.cleared_since = self.cleared_since or self.now
+        elif finding is not Finding.UNKNOWN:
+            self.cleared_since = None
+        before, n_told = self.incident, len(self.told)
+        signal = Signal(kind=DRIFT, finding=finding, severity=severity)
+        self.apply(step(self.incident, signal, at=self.now, keep_firing_for=self.keep))
+        is_open = self.incident is not None and self.incident.state in {FIRING, TAKEN}
+        if finding is Finding.RAISED:
+            assert is_open
+        if finding is Finding.UNKNOWN:
+            assert (self.incident, len(self.told)) == (before, n_told)
+        if finding is Finding.CLEARED and is_open:
+            assert self.cleared_since is not None
+            assert self.now - self.cleared_since < self.keep
+
+    @precondition(lambda self: self.incident is not None and self.incident.state is FIRING)
+    @rule()
+    def take(self) -> None:
+        assert self.incident is not None
+        self.apply(acknowledge(self.incident, "ada"))
+
+    def apply(self, transition: Transition | None) -> None:
+        if transition is None:
+            return
+        before = self.incident or make_incident(PENDING)
+        if self.incident is None:
+            self.told = []
+        if transition.event is not None:
+            self.told.append((transition.event, transition.severity))
+        if transition.to_state in {None, RESOLVED}:
+            self.incident = None
+            self.cleared_since = None
+            return
+        assert transition.to_state is not None
+        self.incident = replace(
+            before,
+            state=transition.to_state,
+            severity=transition.severity,
+            clearing_since=transition.clearing_since,
+        )
+
+    @invariant()
+    def is_told_in_order(self) -> None:
+        """First that it fires; again only when louder; the end last and once; each event once a severity."""
+        events = [event for event, _ in self.told]
+        assert events[:1] in ([], [FIRING])
+        assert RESOLVED not in events[:-1]
+        assert len(set(self.told)) == len(self.told)
+        loudness = [LOUDNESS.index(severity) for event, severity in self.told if event is FIRING]
+        assert loudness == sorted(set(loudness))
+
+
+Life.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestLife = Life.TestCase

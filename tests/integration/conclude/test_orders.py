@@ -26,7 +26,7 @@ from tests.conclusions import (
     with_policy,
 )
 from tests.cycles import MONITOR, Cycles, due_at, stored
-from tests.factories import START, STUDENT, TEACHER, make_measurement, make_result
+from tests.factories import START, STUDENT, TEACHER, make_measurement, make_result, make_slot
 from triggers.settings import AlphaPolicy, LogAlert, Rule
 
 
@@ -39,7 +39,7 @@ def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
     first, second = run.conclude(0, LOW), run.conclude(1, LOW)
     assert [ended.order.reason for ended in (first, second)] == [OrderReason.NOT_WANTED] * 2
     assert first.judgement.reason is VerdictReason.RULE_BREACHED
-    assert stored(run.engine, jobs) == stored(run.engine, incidents) == []
+    assert stored(run.engine, jobs) == incident_list(run) == message_list(run) == []
 
     claim = run.claim(2)
     third = run.conclude_claim(claim, LOW)
@@ -57,6 +57,7 @@ def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
     (incident,) = stored(run.engine, incidents)
     assert (incident["kind"], incident["severity"], incident["state"]) == ("drift", "error", "firing")
     assert (incident["cycle_id"], incident["job_id"]) == (claim.cycle_id, third.job_id)
+    assert (incident["since"], incident["opened_at"]) == (make_slot(0).window_end, due_at(2))
     assert message_list(run) == [(1, "everyone", "firing"), (1, "errors", "firing")]
 
 
@@ -90,7 +91,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
     (message,) = stored(run.engine, deliveries)
     assert (message["state"], message["attempts"], message["next_attempt_at"]) == ("pending", 0, due_at(0))
     payload = json.loads(message["payload"])
-    rules = payload.pop("rules")
+    rules, labels = payload.pop("rules"), payload.pop("labels")
     assert payload == {
         "schema": "redistill.incident/1",
         "dedup_key": "redistill:mangaassist:1",
@@ -99,6 +100,10 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "severity": "error",
         "summary": "kl 0.2 above 0.15 for 1 cycle; ordered: re-distillation with alpha 0.7 -> 0.6",
         "monitor": MONITOR,
+        "incident_id": 1,
+        "since": "2026-11-24T11:00:00Z",
+        "by": None,
+        "links": {"runbook": "docs/runbook.md#drift", "page": None},
         "at": "2026-11-24T11:10:00Z",
         "cycle_id": claim.cycle_id,
         "window_start": "2026-11-24T10:00:00Z",
@@ -113,9 +118,13 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
             "evidence": None,
         },
     }
-    assert [(rule["rule"], rule["value"], rule["fired"]) for rule in rules] == [
-        ("low-agreement", pytest.approx(0.974), False),
-        ("high-kl", 0.2, True),
+    assert [(rule["rule"], rule["value"], rule["low"], rule["fired"]) for rule in rules] == [
+        ("low-agreement", pytest.approx(0.974), pytest.approx(0.970), False),
+        ("high-kl", 0.2, pytest.approx(0.196), True),
+    ]
+    assert [(each["label"], each["n"], each["agreement"]) for each in labels] == [
+        ("order_tracking", 2_750, pytest.approx(0.974)),
+        ("escalation", 2_750, pytest.approx(0.974)),
     ]
     assert message["dedup_key"] == payload["dedup_key"]
 

@@ -8,7 +8,7 @@ import pytest
 from db.records import CycleResult
 from db.states import OrderReason, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, deliveries, incidents, jobs, rejects, rule_outcomes, strata
-from tests.conclusions import HEALTHY, REJECT, TOO_FEW
+from tests.conclusions import HEALTHY, REJECT, TOO_FEW, incident_list
 from tests.cycles import Cycles, stored
 from tests.factories import make_empty_result, make_measurement, make_result, make_traffic
 
@@ -82,4 +82,6 @@ def test_without_evidence_there_is_no_verdict(
     assert [(row["value"], row["reason"]) for row in stored(run.engine, rule_outcomes)] == [
         (None, "not_evaluated")
     ] * 2
-    assert stored(run.engine, jobs) == stored(run.engine, incidents) == []
+    assert stored(run.engine, jobs) == []
+    told = [("data-quality", "error", "firing")] if reason is VerdictReason.TOO_MANY_REJECTS else []
+    assert incident_list(run) == told
