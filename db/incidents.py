@@ -35,10 +35,12 @@ def firing(connection: Connection, monitor: str) -> tuple[Incident, ...]:
     return tuple(each for each in unresolved(connection, monitor) if each.state is not IncidentState.PENDING)
 
 
-def get(connection: Connection, incident_id: int) -> Incident:
-    """The incident as it stands; nobody changes it until this transaction ends."""
+def get(connection: Connection, monitor: str, incident_id: int) -> Incident:
+    """The monitor's incident as it stands; nobody changes it until this transaction ends."""
     row = connection.execute(
-        select(incidents).where(incidents.c.id == incident_id).with_for_update()
+        select(incidents)
+        .where(incidents.c.id == incident_id, incidents.c.monitor == monitor)
+        .with_for_update()
     ).one_or_none()
     if row is None:
         raise NoSuchIncidentError(incident_id=incident_id)

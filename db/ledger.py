@@ -147,6 +147,15 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
         connection.execute(insert(cycles), rows)
 
 
+def last_evaluated_at(connection: Connection, monitor: str) -> datetime | None:
+    """When the last evaluated cycle ended, by the clock of who ran it."""
+    query = select(func.max(cycles.c.finished_at)).where(
+        cycles.c.monitor == monitor, cycles.c.status == CycleStatus.EVALUATED
+    )
+    at: datetime | None = connection.scalar(query)
+    return at
+
+
 def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
     """Record slots as skipped whose process died, and which are too old to be run again."""
     for slot in slots:

@@ -1,5 +1,6 @@
 """The messages about incidents that wait to be sent."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Update, insert, select, update
@@ -7,6 +8,22 @@ from sqlalchemy import Connection, Update, insert, select, update
 from db.records import Delivery
 from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries
+
+
+def deaf_channels(connection: Connection, channels: Iterable[str]) -> frozenset[str]:
+    """Those whose newest message that is settled was given up."""
+    return frozenset(name for name in channels if _newest_settled(connection, name) == DeliveryState.DEAD)
+
+
+def _newest_settled(connection: Connection, channel: str) -> str | None:
+    query = (
+        select(deliveries.c.state)
+        .where(deliveries.c.channel == channel, deliveries.c.state != DeliveryState.PENDING)
+        .order_by(deliveries.c.id.desc())
+        .limit(1)
+    )
+    state: str | None = connection.scalar(query)
+    return state
 
 
 def channels_of(connection: Connection, incident_id: int) -> frozenset[str]:

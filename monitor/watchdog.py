@@ -1,0 +1,42 @@
+"""The dead man's switch: notices that no cycle is evaluated any more, also when none comes to an end."""
+
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from db import ledger
+from db.session import writing
+from monitor.schedule import make_trigger, slots_between
+from monitor.settings import MonitorSection
+from triggers import signals
+from triggers.announce import Audience, Occasion, announce
+from triggers.rules import BLIND_AFTER
+
+
+class Watchdog:
+    """Looks at the clock beside the cycles, so that one that hangs, or a slot that nobody may take, is told."""
+
+    def __init__(
+        self, engine: Engine, section: MonitorSection, audience: Audience, *, started_at: datetime
+    ) -> None:
+        self._engine = engine
+        self._section = section
+        self._trigger = make_trigger(section)
+        self._audience = audience
+        self._started_at = started_at
+
+    def look(self, now: datetime) -> bool:
+        """Whether the monitor is blind by the clock: as many slots as make it so have fallen due since an
+        evaluated cycle last ended, or since this process began. Then its incident is raised.
+        """
+        section = self._section
+        with writing(self._engine) as connection:
+            last = ledger.last_evaluated_at(connection, section.name)
+            since = max(self._started_at, last or self._started_at)
+            missed = slots_between(self._trigger, section.name, since, now - section.lateness)
+            if len(missed) < BLIND_AFTER:
+                return False
+            signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")
+            occasion = Occasion(at=missed[-1].window_end, now=now, details={})
+            announce(connection, self._audience, [signal], occasion)
+        return True

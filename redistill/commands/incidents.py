@@ -1,0 +1,105 @@
+"""`redistill incidents`: what the on-call was told."""
+
+import getpass
+from typing import Annotated
+
+import typer
+from rich.text import Text
+from sqlalchemy import select
+
+from db import incidents as stored
+from db.states import IncidentState
+from db.tables import incidents
+from db.views import rows
+from redistill import show
+from redistill.commands.options import Config, Json, command, configured, examples
+from redistill.database import reading_from, writing_to
+from redistill.show import Column, Row
+from redistill.times import utc_now
+from triggers.announce import Audience, Occasion, carry_out
+from triggers.incidents import acknowledge
+
+IncidentId = Annotated[int, typer.Argument(metavar="INCIDENT", help="The incident's number.")]
+By = Annotated[str | None, typer.Option("--by", help="Who takes it; by default the user of this shell.")]
+Open = Annotated[bool, typer.Option("--open", help="Only those that are not resolved.")]
+
+_COLUMNS = (
+    Column(title="incident", align="right"),
+    Column(title="kind"),
+    Column(title="severity"),
+    Column(title="state"),
+    Column(title="opened (UTC)"),
+    Column(title="resolved (UTC)", spare=2),
+    Column(title="job", align="right", spare=3),
+    Column(title="messages", spare=4),
+    Column(title="summary", spare=1),
+)
+_COLOURS = {"firing": show.BAD, "acknowledged": "yellow", "resolved": show.GOOD}
+
+app = command(help="Show what the on-call was told, and take an incident.")
+
+
+@app.command("list", epilog=examples("redistill incidents list --open", "redistill incidents list --json"))
+def list_incidents(
+    ctx: typer.Context, *, only_open: Open = False, config: Config = None, as_json: Json = False
+) -> None:
+    """Show the incidents, oldest first."""
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        found = rows(connection, "incident_history", monitor=settings.monitor.name, order_by="incident_id")
+        summaries = dict(
+            connection.execute(
+                select(incidents.c.id, incidents.c.summary).where(
+                    incidents.c.monitor == settings.monitor.name
+                )
+            )
+            .tuples()
+            .all()
+        )
+    shown = [
+        {**row, "summary": summaries[int(str(row["incident_id"]))]}
+        for row in found
+        if not only_open or row["state"] != IncidentState.RESOLVED
+    ]
+    if as_json:
+        show.print_json(shown)
+    elif shown:
+        show.listing(_COLUMNS, [_cells(incident) for incident in shown])
+    else:
+        show.say("No incident is open." if only_open else "No incidents yet.")
+
+
+@app.command(epilog=examples("redistill incidents ack 3 --by ada"))
+def ack(ctx: typer.Context, incident_id: IncidentId, *, by: By = None, config: Config = None) -> None:
+    """Take a firing incident: all who heard of it are told by whom."""
+    settings, now = configured(ctx, config), utc_now()
+    audience = Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
+    with writing_to(settings) as connection:
+        incident = stored.get(connection, settings.monitor.name, incident_id)
+        transition = acknowledge(incident, by or getpass.getuser())
+        carry_out(connection, audience, transition, Occasion(at=now, now=now, details={}))
+    show.say(f"Incident {incident_id} is acknowledged. The daemon tells the channels that heard of it.")
+
+
+def _cells(incident: Row) -> list[show.Cell]:
+    state = str(incident["state"])
+    taken = incident["acknowledged_by"] if state == IncidentState.ACKNOWLEDGED else None
+    return [
+        show.word(incident["incident_id"]),
+        show.word(incident["kind"]),
+        show.word(incident["severity"]),
+        Text(f"{state} by {taken}" if taken else state, style=_COLOURS[state]),
+        show.time(incident["opened_at"]),
+        show.time(incident["resolved_at"]),
+        show.word(incident["job_id"]),
+        _messages(incident),
+        show.word(incident["summary"]),
+    ]
+
+
+def _messages(incident: Row) -> Text:
+    waiting, dead = incident["deliveries_pending"], incident["deliveries_dead"]
+    told = [f"{incident['deliveries_ok']} sent"]
+    told += [f"{waiting} wait"] if waiting else []
+    told += [f"{dead} dead"] if dead else []
+    return Text(", ".join(told), style=show.BAD if dead else "")
