@@ -12,8 +12,9 @@ from db.records import Claim, CycleResult, Lease, ModelVersion
 from db.session import reading, writing
 from db.states import PromotionReason, Role
 from tests.factories import STUDENT, make_result, make_slot
+from triggers.alert_settings import LogAlert
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
-from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert, TeacherPolicy
+from triggers.settings import DEFAULT_RULES, AlphaPolicy, TeacherPolicy
 
 MONITOR = "mangaassist"
 LATENESS = timedelta(minutes=10)

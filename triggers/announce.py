@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 from db import outbox
 from db.records import Claim
 from triggers import incidents
+from triggers.alert_settings import Alert
 from triggers.incidents import Situation, Transition
 from triggers.message import message
-from triggers.settings import Alert
 
 
 def announce(
@@ -27,7 +27,7 @@ def announce(
         dedup_key = f"redistill:{claim.slot.monitor}:{incident_id}"
         payload = message(claim, transition, situation, dedup_key=dedup_key, job_id=job_id, now=now)
         for alert in alerts:
-            if transition.severity in alert.severities:
+            if alert.hears(transition.kind, transition.severity):
                 outbox.add(
                     connection,
                     incident_id=incident_id,

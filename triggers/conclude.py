@@ -9,13 +9,14 @@ from db import history, leases, ledger, outbox, results, teachers
 from db.records import Claim, CycleResult, Lease, RuleOutcome
 from db.session import writing
 from triggers import alpha, rules, verdict
+from triggers.alert_settings import Alert
 from triggers.alpha import Order
 from triggers.announce import announce
 from triggers.incidents import Situation
 from triggers.moved import largest_moves, what_moved
 from triggers.ordering import order_job
 from triggers.point import point_of, teacher_point_of
-from triggers.settings import Alert, AlphaPolicy, Rule, TeacherPolicy
+from triggers.settings import AlphaPolicy, Rule, TeacherPolicy
 from triggers.standing import evaluate_next
 from triggers.teacher import TeacherJudgement, judge_teacher, without_evidence
 from triggers.verdict import Evidence, Judgement
@@ -86,6 +87,7 @@ def conclude(
             is_latest=ordered.is_latest,
             teacher=teacher,
             moved=_moved(connection, result),
+            measured=result.measurement,
         )
         announce(connection, claim, situation, ordered.job_id, policy.alerts, now)
     return Conclusion(

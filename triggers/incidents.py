@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from db.errors import RedistillError
-from db.records import Incident, RuleOutcome
+from db.records import Incident, Measurement, RuleOutcome
 from db.states import (
     CycleStatus,
     IncidentKind,
@@ -73,6 +74,7 @@ class Situation:
     is_latest: bool  #: no later cycle of the monitor is judged
     teacher: TeacherJudgement
     moved: str | None = None  #: in the requests, since the reference
+    measured: Measurement | None = None
 
     @property
     def is_evaluated(self) -> bool:
@@ -98,6 +100,10 @@ class Situation:
     def open_incident(self, kind: IncidentKind) -> Incident | None:
         """The firing incident of `kind`, if there is one."""
         return next((incident for incident in self.firing if incident.kind is kind), None)
+
+    def opened_at(self, incident_id: int | None) -> datetime | None:
+        """Since when the incident fires; None of one that is yet to be opened."""
+        return next((each.opened_at for each in self.firing if each.incident_id == incident_id), None)
 
 
 def plan(situation: Situation) -> tuple[Transition, ...]:

@@ -1,11 +1,11 @@
 """What the on-call reads: one JSON document for every channel, schema `redistill.incident/1`."""
 
-from dataclasses import asdict
 from datetime import datetime
 
 import orjson
 
 from db.records import Claim
+from triggers.figures import differing, number_of
 from triggers.incidents import Situation, Transition
 
 
@@ -29,12 +29,14 @@ def message(
         "summary": transition.summary,
         "monitor": claim.slot.monitor,
         "at": now,
+        "opened_at": situation.opened_at(transition.incident_id) or now,
         "cycle_id": claim.cycle_id,
         "window_start": claim.slot.window_start,
         "window_end": claim.slot.window_end,
         "verdict": situation.judgement.verdict,
         "moved": situation.moved,
-        "rules": [asdict(outcome) for outcome in situation.outcomes],
+        "rules": [number_of(outcome, situation.measured) for outcome in situation.outcomes],
+        "labels": differing(situation.measured),
         "order": {
             "reason": order.reason,
             "job_id": job_id,

@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     model_validator,
 )
 
@@ -233,25 +232,3 @@ class TeacherPolicy(Section):
     label_gap: Annotated[float, Field(gt=0, le=1)] = 0.05  #: the same, if the student's mix differs as much
     #: A new version that a person vouches for: it is not held to its predecessor's numbers.
     accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
-
-
-class LogAlert(Section):
-    """Incidents as log lines."""
-
-    kind: Literal["log"] = "log"
-    name: str = "log"
-    severities: tuple[Severity, ...] = tuple(Severity)
-
-
-class WebhookAlert(Section):
-    """Incidents as signed JSON, by HTTP POST."""
-
-    kind: Literal["webhook"]
-    name: str = "webhook"
-    severities: tuple[Severity, ...] = tuple(Severity)
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    secret: SecretStr
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0  #: a message is hidden for 2 min meanwhile
-
-
-Alert = Annotated[LogAlert | WebhookAlert, Field(discriminator="kind")]

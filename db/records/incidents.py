@@ -23,6 +23,16 @@ class Incident:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Undelivered:
+    """What one channel has not accepted."""
+
+    channel: str
+    n_waiting: int  #: sent in vain so far, and to be sent again
+    n_dead: int  #: given up
+    last_error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One message of the outbox, due for one channel."""
 
@@ -33,3 +43,9 @@ class Delivery:
     dedup_key: str  #: the same for all messages of one incident
     payload: str  #: JSON text, schema `redistill.incident/1`
     attempts: int
+    thread: str | None = None  #: what the channel calls its first message about the incident, if it has one
+
+    @property
+    def key(self) -> str:
+        """By which a receiver drops what it has seen: the same for every sending of one message."""
+        return f"{self.dedup_key}:{self.event}"

@@ -18,6 +18,7 @@ from db.records import Claim, CycleResult, Lease, Slot
 from db.session import writing
 from db.tables import cycles, leases
 from monitor import daemon
+from monitor.couriers import Clock, Deliver
 from monitor.daemon import Daemon, MonitorBusyError, SlotRunner, utc_now
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
@@ -447,15 +448,15 @@ def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch:
 # --- the loop --------------------------------------------------------------------------------------------
 
 
-def no_messages(_now: datetime) -> int:
-    return 0
+def no_messages(_clock: Clock, _stop: threading.Event) -> None:
+    """There are none."""
 
 
 @contextmanager
 def running(
-    engine: Engine, *, measure: Measure | None = None, deliver: Callable[[datetime], int] = no_messages
+    engine: Engine, *, measure: Measure | None = None, deliver: Deliver = no_messages
 ) -> Iterator[Daemon]:
-    found = Daemon(make_runner(engine, measure, every="1s"), deliver, tick=TICK)
+    found = Daemon(make_runner(engine, measure, every="1s"), {"pager": deliver}, tick=TICK)
     found.start()
     try:
         yield found
@@ -513,11 +514,10 @@ def test_a_daemon_that_is_stopped_during_a_cycle_gives_its_slot_back(engine: Eng
 def test_messages_are_sent_while_a_cycle_runs(sqlite_engine: Engine) -> None:
     began, sent = threading.Event(), threading.Event()
 
-    def deliver(now: datetime) -> int:
-        assert abs(now - utc_now()) < timedelta(seconds=1)
+    def deliver(clock: Clock, _stop: threading.Event) -> None:
+        assert abs(clock() - utc_now()) < timedelta(seconds=1)
         if began.is_set():
             sent.set()
-        return 0
 
     def wait_for_a_message(_claim: Claim, _stopped: Stopped) -> None:
         began.set()
@@ -533,11 +533,10 @@ def test_a_tick_that_fails_is_logged_and_is_not_the_last(engine: Engine, logs: l
     failures = iter(range(2))
     delivered = threading.Event()
 
-    def deliver(_now: datetime) -> int:
+    def deliver(_clock: Clock, _stop: threading.Event) -> None:
         if next(failures, None) is not None:
             raise RuntimeError
         delivered.set()
-        return 0
 
     rename(engine, "leases", "away")
     with running(engine, deliver=deliver) as found:

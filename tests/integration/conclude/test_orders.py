@@ -27,7 +27,9 @@ from tests.conclusions import (
 )
 from tests.cycles import MONITOR, Cycles, due_at, stored
 from tests.factories import START, STUDENT, TEACHER, make_measurement, make_result
-from triggers.settings import AlphaPolicy, LogAlert, Rule
+from triggers.alert_settings import LogAlert
+from triggers.figures import differing
+from triggers.settings import AlphaPolicy, Rule
 
 
 def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
@@ -90,7 +92,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
     (message,) = stored(run.engine, deliveries)
     assert (message["state"], message["attempts"], message["next_attempt_at"]) == ("pending", 0, due_at(0))
     payload = json.loads(message["payload"])
-    rules = payload.pop("rules")
+    rules, labels = payload.pop("rules"), payload.pop("labels")
     assert payload == {
         "schema": "redistill.incident/1",
         "dedup_key": "redistill:mangaassist:1",
@@ -100,6 +102,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "summary": "kl 0.2 above 0.15 for 1 cycle; ordered: re-distillation with alpha 0.7 -> 0.6",
         "monitor": MONITOR,
         "at": "2026-11-24T11:10:00Z",
+        "opened_at": "2026-11-24T11:10:00Z",
         "cycle_id": claim.cycle_id,
         "window_start": "2026-11-24T10:00:00Z",
         "window_end": "2026-11-24T11:00:00Z",
@@ -117,6 +120,10 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         ("low-agreement", pytest.approx(0.974), False),
         ("high-kl", 0.2, True),
     ]
+    assert FAR.measurement is not None
+    bounds = [FAR.measurement.agreement, FAR.measurement.kl]
+    assert [(rule["low"], rule["high"]) for rule in rules] == [(each.low, each.high) for each in bounds]
+    assert labels == differing(FAR.measurement)
     assert message["dedup_key"] == payload["dedup_key"]
 
 
