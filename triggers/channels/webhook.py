@@ -4,13 +4,15 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from db.records import Delivery
 from triggers.alert_settings import WebhookAlert
+from triggers.channels.keys import fitting
 from triggers.channels.port import Receipt
 from triggers.channels.posting import Post, post
 
+_KEY_LENGTH: Final = 255  #: no service's limit, but a header is no place for more
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookChannel:
@@ -41,7 +43,7 @@ class WebhookChannel:
         signature = hmac.digest(secret.encode(), f"{timestamp}.{delivery.payload}".encode(), hashlib.sha256)
         return {
             "Content-Type": "application/json",
-            "Idempotency-Key": delivery.key,
+            "Idempotency-Key": fitting(delivery.key, _KEY_LENGTH),
             "Redistill-Timestamp": timestamp,
             "Redistill-Signature": f"v1={signature.hex()}",
         }

@@ -85,7 +85,7 @@ NEEDS_CONFIG = (
 
 
 @pytest.mark.usefixtures("empty")
-@pytest.mark.parametrize("command", (*NEEDS_CONFIG, ("alerts", "test")), ids=" ".join)
+@pytest.mark.parametrize("command", [*NEEDS_CONFIG, ("alerts", "test")], ids=" ".join)
 def test_without_a_configuration_a_command_says_how_to_get_one(command: tuple[str, ...]) -> None:
     result = run(*command)
     assert result.exit_code == 2
