@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 
 from sqlalchemy import Connection, Update, insert, select, update
 
-from db.records import Delivery
+from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
-from db.tables import deliveries
+from db.tables import deliveries, incidents
 
 
 def deaf_channels(connection: Connection, channels: Iterable[str]) -> frozenset[str]:
@@ -105,15 +107,51 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
         payload=row.payload,
         attempts=row.attempts + 1,
         severity=Severity(row.severity) if row.severity else None,
+        thread=_thread(connection, row.incident_id, channel),
     )
 
 
-def mark_delivered(connection: Connection, delivery_id: int, now: datetime) -> None:
-    """The channel has accepted the message."""
+def _thread(connection: Connection, incident_id: int, channel: str) -> str | None:
+    """What the channel calls its first message about the incident; None if it has none, or no name for it."""
+    receipts = select(deliveries.c.receipt).where(
+        deliveries.c.incident_id == incident_id,
+        deliveries.c.channel == channel,
+        deliveries.c.receipt.is_not(None),
+    )
+    return connection.scalars(receipts.order_by(deliveries.c.id).limit(1)).one_or_none()
+
+
+def undelivered(connection: Connection, monitor: str, *, since: datetime) -> tuple[Undelivered, ...]:
+    """The channels that have not accepted a message that was sent to them since then, by name."""
+    is_dead, is_waiting = (
+        deliveries.c.state == DeliveryState.DEAD,
+        (deliveries.c.state == DeliveryState.PENDING) & deliveries.c.last_error.is_not(None),
+    )
+    found = connection.execute(
+        select(deliveries.c.channel, is_dead.label("is_dead"), deliveries.c.last_error)
+        .join(incidents)
+        .where(incidents.c.monitor == monitor, deliveries.c.next_attempt_at >= since, is_dead | is_waiting)
+        .order_by(deliveries.c.channel, deliveries.c.next_attempt_at)
+    )
+    return tuple(
+        Undelivered(
+            channel=channel,
+            n_waiting=sum(not row.is_dead for row in rows),
+            n_dead=sum(bool(row.is_dead) for row in rows),
+            last_error=rows[-1].last_error,
+        )
+        for channel, rows in ((name, list(group)) for name, group in groupby(found, attrgetter("channel")))
+    )
+
+
+def mark_delivered(
+    connection: Connection, delivery_id: int, now: datetime, *, receipt: str | None = None
+) -> None:
+    """The channel has accepted the message, and may have given it a name."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery_id)
-        .values(state=DeliveryState.DELIVERED, delivered_at=now, last_error=None)
+        .values(state=DeliveryState.DELIVERED, delivered_at=now, last_error=None, receipt=receipt)
     )
 
 

@@ -1,7 +1,7 @@
-"""The daemon's loop: which slots are due, one attempt at each, and the messages that wait."""
+"""The daemon's loop: which slots are due, one attempt at each, and messages meanwhile."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -20,9 +20,11 @@ from db.ledger import Gap, Unfinished
 from db.records import Claim, CycleResult, Lease, Slot
 from db.session import writing
 from db.states import CycleStatus
+from monitor.couriers import Couriers, Deliver
 from monitor.schedule import due_slots, make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError
+from monitor.watchdog import Watchdog
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 
 LEASE_SECONDS = 30.0
@@ -30,8 +32,6 @@ _LONGEST_WAIT = 6  #: as a power of two, in minutes
 
 #: Measures one claimed slot; asks the second argument between steps whether to stop.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
-#: Sends what is due in the outbox; returns how many messages were accepted.
-Deliver = Callable[[datetime], int]
 #: Which slots to attempt, in their order; asked under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
 
@@ -189,22 +189,25 @@ def _one_line(error: Exception) -> str:
 
 
 class Daemon:
-    """Two ticks on a scheduler: one for slots, one for the outbox. The ledger knows what is due."""
+    """A tick for slots, one for the clock, a courier for each channel. Ledger and outbox know what is due."""
 
-    def __init__(self, runner: SlotRunner, deliver: Deliver, *, tick: timedelta) -> None:
+    def __init__(
+        self, runner: SlotRunner, watchdog: Watchdog, deliver: Mapping[str, Deliver], *, tick: timedelta
+    ) -> None:
         self._runner = runner
-        self._deliver = deliver
         self._stop = threading.Event()
+        self._couriers = Couriers(deliver, tick=tick, clock=utc_now)
+        self._watchdog = watchdog
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"slots": ThreadPoolExecutor(1), "outbox": ThreadPoolExecutor(1)},
+            executors={"slots": ThreadPoolExecutor(1), "clock": ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        for name, turn in (("slots", self._slots), ("outbox", self._outbox)):
+        for name, turn, every in (("slots", self._slots, tick), ("clock", self._clock, 5 * tick)):
             self._scheduler.add_job(
                 turn,
                 "interval",
-                seconds=tick.total_seconds(),
+                seconds=every.total_seconds(),
                 id=name,
                 executor=name,
                 next_run_time=utc_now(),
@@ -218,17 +221,20 @@ class Daemon:
     def start(self) -> None:
         """Begin to tick, in threads of its own."""
         self._scheduler.start()
+        self._couriers.start()
 
     def stop(self) -> None:
-        """Ask the cycle under way to end at its next batch, and wait for it."""
+        """Ask the cycle under way to end at its next batch, and wait for it; a little for the channels."""
         self._stop.set()
+        self._couriers.ask_to_stop()
         self._scheduler.shutdown(wait=True)
+        self._couriers.stop()
 
     def _slots(self) -> None:
         self._turn("slots", lambda: self._runner.run_due(self._stop.is_set))
 
-    def _outbox(self) -> None:
-        self._turn("outbox", lambda: self._deliver(utc_now()))
+    def _clock(self) -> None:
+        self._turn("clock", lambda: self._watchdog.look(utc_now()))
 
     def _turn(self, name: str, work: Callable[[], object]) -> None:
         try:

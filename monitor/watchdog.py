@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from db import ledger
 from db.session import writing
-from monitor.schedule import make_trigger, slots_between
+from monitor.schedule import make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
 from triggers import signals
 from triggers.announce import Audience, Occasion, announce
@@ -14,7 +14,7 @@ from triggers.rules import BLIND_AFTER
 
 
 class Watchdog:
-    """Looks at the clock beside the cycles, so that one that hangs, or a slot that nobody may take, is told."""
+    """Looks at the clock beside the cycles: one that hangs is told, and slots that nobody may take."""
 
     def __init__(
         self, engine: Engine, section: MonitorSection, audience: Audience, *, started_at: datetime
@@ -33,7 +33,8 @@ class Watchdog:
         with writing(self._engine) as connection:
             last = ledger.last_evaluated_at(connection, section.name)
             since = max(self._started_at, last or self._started_at)
-            missed = slots_between(self._trigger, section.name, since, now - section.lateness)
+            first = slot_at(self._trigger, section.name, since - section.lateness)
+            missed = slots_between(self._trigger, section.name, first.window_start, now - section.lateness)
             if len(missed) < BLIND_AFTER:
                 return False
             signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")

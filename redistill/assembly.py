@@ -1,6 +1,6 @@
 """The one place where the parts are put together from the settings."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,14 +26,12 @@ from monitor.scoring_ray import answers_of_cluster
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
+from monitor.watchdog import Watchdog
+from redistill.channels import channels
 from redistill.settings import Settings
 from triggers.announce import Audience
-from triggers.channels.log import LogChannel
-from triggers.channels.port import Channel
-from triggers.channels.webhook import WebhookChannel
 from triggers.conclude import Policy
 from triggers.outbox import Outbox
-from triggers.settings import WebhookAlert
 
 #: How often the daemon looks whether a slot has fallen due or a message waits.
 TICK = timedelta(seconds=2)
@@ -94,13 +92,20 @@ def pair_source(settings: Settings, engine: Engine) -> PairSource:
 
 def outbox(settings: Settings, engine: Engine) -> Outbox:
     """What sends messages."""
-    return Outbox(engine=engine, channels=_channels(settings), rng=np.random.default_rng())
+    return Outbox(
+        engine=engine,
+        channels=channels(settings.alerts),
+        audience=audience(settings),
+        rng=np.random.default_rng(),
+    )
 
 
 def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
-    """What does both as they fall due."""
-    runner = slot_runner(settings, engine, show)
-    return Daemon(runner, outbox(settings, engine).deliver_due, tick=TICK)
+    """What does both as they fall due, and looks at the clock."""
+    messages = outbox(settings, engine)
+    deliver = {name: partial(messages.deliver, name) for name in messages.channels}
+    watchdog = Watchdog(engine, settings.monitor, audience(settings), started_at=utc_now())
+    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, tick=TICK)
 
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
@@ -152,10 +157,3 @@ def use_machine(settings: Settings) -> None:
     """
     keep_freed_memory()
     torch.set_num_threads(settings.scoring.threads or usable_cores())
-
-
-def _channels(settings: Settings) -> Mapping[str, Channel]:
-    return {
-        alert.name: WebhookChannel(settings=alert) if isinstance(alert, WebhookAlert) else LogChannel()
-        for alert in settings.alerts
-    }

@@ -40,7 +40,8 @@ _PATTERNS: Final = {
     ("traffic", "uri"): "'s3://bucket/prefix'",
     ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
-    ("alerts", "url"): "'https://…' or 'http://…'",
+    ("alerts", "endpoint"): "'https://…' or 'http://…'",
+    ("alerts", "topic"): "the ARN of a topic: 'arn:aws:sns:REGION:ACCOUNT:NAME'",
 }
 _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
 
@@ -121,11 +122,13 @@ def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
     if kind == "union_tag_not_found":
         return "it needs a 'kind'"
     if kind == "model_type":
-        return f"expected a table, so a line [{location[0]}] and keys below it, not {found!r}"
+        shown = "" if _is_secret(location, settings) else f", not {found!r}"
+        return f"expected a table, so a line [{location[0]}] and keys below it{shown}"
     if kind == "tuple_type" and isinstance(found, dict):
         return f"expected a list of tables: write [[{location[0]}]], in double brackets"
     expected = _expected(problem)
-    return expected if _is_secret(location, settings) else f"{expected}, not {_shown(problem)}"
+    is_shown = kind == "union_tag_invalid" or not _is_secret(location, settings)
+    return f"{expected}, not {_shown(problem)}" if is_shown else expected
 
 
 def _expected(problem: ErrorDetails) -> str:
@@ -149,9 +152,11 @@ def _shown(problem: ErrorDetails) -> str:
 
 
 def _is_secret(location: Location, settings: type[BaseModel]) -> bool:
-    """Whether the value must not be shown: a secret, or a URL that may hold a password."""
+    """Whether the value must not be shown: a secret, a URL that may hold a password, or a whole channel."""
+    if location[0] == "database" or (location[0] == "alerts" and len(location) <= len(("alerts", 0))):
+        return True
     field = fields_at(location[:-1], settings).get(str(location[-1]))
-    return location[0] == "database" or (field is not None and SecretStr in _types(field.annotation))
+    return field is not None and SecretStr in _types(field.annotation)
 
 
 def _kind(section: type[BaseModel]) -> object:

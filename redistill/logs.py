@@ -36,6 +36,9 @@ def configure() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # that a tick is left out while a cycle runs is how the daemon works
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # they tell whole addresses, which may be secret
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 
 

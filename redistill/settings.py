@@ -26,7 +26,8 @@ from monitor.settings import (
     WebSection,
 )
 from redistill.explain import explained, fields_at, place, unknown
-from triggers.settings import DEFAULT_RULES, SERVING_RULE, Alert, IncidentPolicy, LogAlert, Rule, Section
+from triggers.alert_settings import Alert, LogAlert
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, Rule, Section
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
 

@@ -96,12 +96,24 @@ url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 kind = "log"
 name = "log"
 
+# [[alerts]]                             # see docs/alerts.md; `redistill alerts test` tries each
+# kind = "pagerduty"
+# routing_key = "$PAGERDUTY_ROUTING_KEY" # taken from the environment
+# severities = ["error", "critical"]     # of info, warning, error, critical; all without it
+# except_kinds = ["input-drift"]         # or kinds = ["drift", "blind"]: only these
+
+# [[alerts]]
+# kind = "slack"
+# url = "$SLACK_WEBHOOK_URL"             # or token = "$SLACK_TOKEN" and channel: a thread for each incident
+
+# [[alerts]]
+# kind = "sns"
+# topic = "arn:aws:sns:eu-west-1:123456789012:redistill"
+
 # [[alerts]]
 # kind = "webhook"
-# name = "pager"
 # url = "https://example.org/hook"
-# secret = "$REDISTILL_WEBHOOK_SECRET"   # taken from the environment
-# severities = ["error", "critical"]
+# secret = "$REDISTILL_WEBHOOK_SECRET"   # signs what is sent
 
 [web]
 host = "127.0.0.1"

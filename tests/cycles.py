@@ -12,9 +12,10 @@ from db.records import Claim, CycleResult, Lease, ModelVersion
 from db.session import reading, writing
 from db.states import PromotionReason, Role
 from tests.factories import STUDENT, make_result, make_slot
+from triggers.alert_settings import Alert, LogAlert
 from triggers.announce import Audience
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
-from triggers.settings import DEFAULT_RULES, Alert, AlphaPolicy, IncidentPolicy, LogAlert, TeacherPolicy
+from triggers.settings import DEFAULT_RULES, AlphaPolicy, IncidentPolicy, TeacherPolicy
 
 MONITOR = "mangaassist"
 LATENESS = timedelta(minutes=10)

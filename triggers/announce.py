@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from db import incidents, outbox
 from db.records import Incident
 from db.states import IncidentState
+from triggers.alert_settings import Alert
 from triggers.incidents import Signal, Transition, step
 from triggers.message import message
-from triggers.settings import Alert, IncidentPolicy
+from triggers.settings import IncidentPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,8 @@ def carry_out(connection: Connection, audience: Audience, transition: Transition
     )
     heard = outbox.channels_of(connection, incident_id)
     for alert in audience.alerts:
-        if alert.name in heard or (event is IncidentState.FIRING and transition.severity in alert.severities):
+        is_new = event is IncidentState.FIRING and alert.hears(transition.kind, transition.severity)
+        if is_new or alert.name in heard:
             outbox.add(
                 connection,
                 incident_id=incident_id,

@@ -1,6 +1,8 @@
 """Sends what waits in the outbox. A message is marked after its channel has accepted it."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,8 +13,10 @@ from sqlalchemy import Engine
 from db import outbox
 from db.records import Delivery
 from db.session import writing
+from triggers.announce import Audience
 from triggers.backoff import MAX_ATTEMPTS, next_delay
 from triggers.channels.port import Channel, Receipt, SendResult
+from triggers.undelivered import tell_delivered, tell_undelivered
 
 #: How long a message that is being sent is hidden from other senders; longer than any timeout.
 HOLD = timedelta(minutes=2)
@@ -26,20 +30,28 @@ class Outbox:
 
     engine: Engine
     channels: Mapping[str, Channel]
+    audience: Audience  #: who is told when a channel gives up a message
     rng: np.random.Generator
 
     def deliver_due(self, now: datetime) -> int:
-        """Send every message that is due at `now`; returns how many were accepted.
-
-        The channels take turns, and one that could not deliver is left until the next call: it delays the
-        others by one message at most, however many it has.
+        """Send every message that is due at `now`, the channels beside each other; returns how many were
+        accepted.
         """
-        accepted, channels = 0, dict(self.channels)
-        while channels:
-            results = {name: self._deliver_next(name, channel, now) for name, channel in channels.items()}
-            accepted += sum(result is SendResult.DELIVERED for result in results.values())
-            over = {name for name, result in results.items() if result in {None, SendResult.RETRY}}
-            channels = {name: channel for name, channel in channels.items() if name not in over}
+        stop = threading.Event()
+        with ThreadPoolExecutor(max(1, len(self.channels))) as threads:
+            return sum(threads.map(lambda name: self.deliver(name, lambda: now, stop), self.channels))
+
+    def deliver(self, name: str, clock: Callable[[], datetime], stop: threading.Event) -> int:
+        """Send what is due for one channel, until it cannot deliver or `stop` is set; returns how many
+        messages were accepted.
+        """
+        channel, accepted = self.channels[name], 0
+        while not stop.is_set():
+            result = self._deliver_next(name, channel, clock())
+            accepted += result is SendResult.DELIVERED
+            if result in {None, SendResult.RETRY}:
+                break
+            stop.wait(channel.pause_seconds)
         return accepted
 
     def _deliver_next(self, name: str, channel: Channel, now: datetime) -> SendResult | None:
@@ -58,10 +70,12 @@ class Outbox:
         log = _log.bind(channel=delivery.channel, incident_id=delivery.incident_id, attempt=delivery.attempts)
         with writing(self.engine) as connection:
             if receipt.result is SendResult.DELIVERED:
-                outbox.mark_delivered(connection, delivery.delivery_id, now)
+                outbox.mark_delivered(connection, delivery.delivery_id, now, receipt=receipt.reference)
+                tell_delivered(connection, self.audience, now)
                 log.info("message delivered", message_event=delivery.event.value)
             elif receipt.result is SendResult.REFUSED or delivery.attempts >= MAX_ATTEMPTS:
                 outbox.mark_dead(connection, delivery.delivery_id, receipt.error or "")
+                tell_undelivered(connection, self.audience, delivery, receipt.error or "", now)
                 log.error("message given up", error=receipt.error)
             else:
                 delay = next_delay(

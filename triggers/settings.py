@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     model_validator,
 )
 
@@ -46,6 +45,7 @@ NOT_OF_STUDENT = {
     "serving_skew": "another student does not mend what is served",
     "input_drift": "what is new in the requests need not be hard for the student",
 }
+_URL = r"^https?://[^/?#]"
 _DIVERGENCES = frozenset({"kl", "kl_t1", "js", "class_kl"})
 _SHARES = frozenset({"agreement", "serving_skew", "input_drift", "class_agreement"})
 _WITH_INTERVAL = frozenset({"agreement", "kl", "serving_skew", "class_agreement"})
@@ -228,8 +228,8 @@ class IncidentPolicy(Section):
     """When incidents are over, and where the on-call reads on."""
 
     keep_firing_for: Duration = timedelta(0)  #: an incident resolves once it has been over for so long
-    runbook: Annotated[str, Field(min_length=1)] = "docs/runbook.md"  #: its section for the kind is linked
-    page: Annotated[str, Field(pattern=r"^https?://")] | None = None  #: where the monitor is looked at
+    runbook: Annotated[str, Field(pattern=_URL)] | None = None  #: where docs/runbook.md lies for the on-call
+    page: Annotated[str, Field(pattern=_URL)] | None = None  #: where the monitor is looked at
 
 
 class TeacherPolicy(Section):
@@ -243,25 +243,3 @@ class TeacherPolicy(Section):
     label_gap: Annotated[float, Field(gt=0, le=1)] = 0.05  #: the same, if the student's mix differs as much
     #: A new version that a person vouches for: it is not held to its predecessor's numbers.
     accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
-
-
-class LogAlert(Section):
-    """Incidents as log lines."""
-
-    kind: Literal["log"] = "log"
-    name: str = "log"
-    severities: tuple[Severity, ...] = tuple(Severity)
-
-
-class WebhookAlert(Section):
-    """Incidents as signed JSON, by HTTP POST."""
-
-    kind: Literal["webhook"]
-    name: str = "webhook"
-    severities: tuple[Severity, ...] = tuple(Severity)
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    secret: SecretStr
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0  #: a message is hidden for 2 min meanwhile
-
-
-Alert = Annotated[LogAlert | WebhookAlert, Field(discriminator="kind")]

@@ -1,7 +1,7 @@
 """What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
 from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Lease, Slot
-from db.records.incidents import Delivery, Incident
+from db.records.incidents import Delivery, Incident, Undelivered
 from db.records.intervals import Interval
 from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob
 from db.records.measurements import (
@@ -50,4 +50,5 @@ __all__ = [
     "TeacherMeasurement",
     "TeacherPoint",
     "Traffic",
+    "Undelivered",
 ]

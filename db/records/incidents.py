@@ -27,6 +27,16 @@ class Incident:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Undelivered:
+    """What one channel has not accepted."""
+
+    channel: str
+    n_waiting: int  #: sent in vain so far, and to be sent again
+    n_dead: int  #: given up
+    last_error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One message of the outbox, due for one channel."""
 
@@ -38,8 +48,11 @@ class Delivery:
     payload: str  #: JSON text, schema `redistill.incident/1`
     attempts: int
     severity: Severity | None = None  #: the incident's at that event
+    thread: str | None = None  #: what the channel calls its first message about the incident, if it has one
 
     @property
     def key(self) -> str:
-        """The same for every sending of this message, and of no other: an incident fires once a severity."""
+        """By which a receiver drops what it has seen: the same for every sending of one message, and of no
+        other, since an incident fires once a severity.
+        """
         return ":".join((self.dedup_key, self.event, *filter(None, [self.severity])))

@@ -52,6 +52,7 @@ deliveries = Table(
     Column("delivered_at", UTCDateTime, comment="UTC; when the channel accepted it"),
     Column("last_error", Text, comment="What the last failed attempt met"),
     Column("severity", Text, comment="The incident's at that event"),
+    Column("receipt", Text, comment="What the channel calls the message, where later ones can answer it"),
     UniqueConstraint("incident_id", "channel", "event", "severity"),
     Index("ix_deliveries_state_next_attempt_at", "state", "next_attempt_at"),
     comment="The outbox: messages written with the decision, sent after it",

@@ -3,21 +3,24 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Final
 
+import boto3
 import httpx
 
 from db import queue
 from db.migrate import check
 from db.session import reading, without_password
-from db.states import JobStatus, Severity
+from db.states import IncidentKind, JobStatus, Severity
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
+from triggers.alert_settings import Alert, SnsAlert
 
 _SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples and candidates
 _PATIENCE_SECONDS: Final = 2.0
@@ -75,12 +78,34 @@ def _bucket(check_name: str, uri: str) -> Finding:
 def channels(settings: Settings) -> Iterator[Finding]:
     """By the configuration alone: nothing is sent."""
     for alert in settings.alerts:
-        yield good(f"channel {alert.name}", f"{alert.kind}, for {', '.join(alert.severities)}")
-    heard = {severity for alert in settings.alerts for severity in alert.severities}
-    unheard = [severity for severity in (Severity.ERROR, Severity.CRITICAL) if severity not in heard]
+        yield _channel(alert)
+    loud = (Severity.ERROR, Severity.CRITICAL)
+    unheard = [severity for severity in loud if not _heard(settings.alerts, IncidentKind, [severity])]
     if unheard:
         mend = "add [[alerts]], or the severities to one"
         yield bad("channels", f"nobody is told of incidents that are {' or '.join(unheard)}", mend)
+        return
+    quiet = [kind for kind in IncidentKind if not _heard(settings.alerts, [kind], loud)]
+    silence = f"; nobody is told of {', '.join(quiet)}, as configured" if quiet else ""
+    yield good("channels", f"not tried: `redistill alerts test` sends to each{silence}")
+
+
+def _channel(alert: Alert) -> Finding:
+    kinds = [kind for kind in IncidentKind if _heard([alert], [kind], Severity)]
+    if not kinds:
+        mend = "mend its severities, kinds and except_kinds"
+        return bad(f"channel {alert.name}", "it hears of nothing", mend)
+    about = "" if len(kinds) == len(IncidentKind) else f"; only {', '.join(kinds)}"
+    found = f"{alert.kind} to {alert.place}, for {', '.join(alert.severities)}{about}"
+    if isinstance(alert, SnsAlert) and boto3.Session().get_credentials() is None:
+        mend = "give this process a role, or keys in the environment"
+        return bad(f"channel {alert.name}", f"{found}; there are no credentials for AWS", mend)
+    return good(f"channel {alert.name}", found)
+
+
+def _heard(alerts: Iterable[Alert], kinds: Iterable[IncidentKind], severities: Iterable[Severity]) -> bool:
+    cases = product(alerts, kinds, severities)
+    return any(alert.hears(kind, severity) for alert, kind, severity in cases)
 
 
 def web(settings: Settings) -> Iterator[Finding]:

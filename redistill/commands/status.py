@@ -3,15 +3,15 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import history, incidents, labels, ledger, queue, versions
-from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot
+from db import history, incidents, labels, ledger, outbox, queue, versions
+from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
 from db.states import Role
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
@@ -29,6 +29,7 @@ from triggers.settings import Rule
 app = command()
 
 _LABELLED_CYCLES = 24
+_TOLD = timedelta(days=7)  #: so long a message that was given up is told of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class State:
     moves: tuple[Move, ...]  #: the labels whose shares changed most
     open_job: Job | None
     incidents: tuple[Incident, ...]
+    undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, of the last 7 days
     teacher: ModelVersion | None
     teacher_health: Row | None  #: what the last cycle with scores said of its teacher
     student: ModelVersion | None
@@ -79,6 +81,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         moves=moves,
         open_job=queue.open_job(connection, monitor.name),
         incidents=incidents.firing(connection, monitor.name),
+        undelivered=outbox.undelivered(connection, monitor.name, since=now - _TOLD),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
         teacher_health=health[0] if health else None,
         student=versions.current(connection, monitor.name, Role.STUDENT),
@@ -128,6 +131,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     yield "who is right", _who_is_right(state)
     yield "open job", _job(state.open_job, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
+    if state.undelivered:
+        yield "messages", _messages(state.undelivered)
     if state.teacher_health is not None:
         yield "teacher", _teacher(state.teacher_health)
     yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
@@ -184,6 +189,15 @@ def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
     lines = (
         f"{incident.kind} ({incident.severity}), {relative(incident.opened_at, now)}: {incident.summary}"
         for incident in incidents
+    )
+    return Text("\n".join(lines), style=show.BAD)
+
+
+def _messages(undelivered: Sequence[Undelivered]) -> Text:
+    lines = (
+        f"{each.channel}: {each.n_dead} given up, {each.n_waiting} to be sent again; the last: "
+        f"{each.last_error}; `redistill alerts test` tries the channel"
+        for each in undelivered
     )
     return Text("\n".join(lines), style=show.BAD)
 

@@ -59,7 +59,7 @@ from monitor.zstandard import zstd
 from redistill import assembly
 from redistill.progress import show_nothing
 from redistill.settings import Settings
-from tests.cycles import Cycles, due_at, make_policy, stored, taken
+from tests.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
 from tests.factories import make_input_drift, make_measurement, make_result, make_slot, make_traffic
 from tests.leaks import leaks
 from tests.processes import fork, run
@@ -275,7 +275,9 @@ def test_invariant_3_delivery_comes_after_and_at_least_once(engine: Engine) -> N
             del now
             return Receipt(result=SendResult.DELIVERED)
 
-    outbox = Outbox(engine=engine, channels={"log": Pager()}, rng=np.random.default_rng(1))
+    outbox = Outbox(
+        engine=engine, channels={"log": Pager()}, audience=make_audience(), rng=np.random.default_rng(1)
+    )
     cycle = Cycles(engine=engine, lease=taken(engine))
     claim = cycle.claim(0)
     assert outbox.deliver_due(due_at(0)) == 0

@@ -18,11 +18,13 @@ from db.records import Claim, CycleResult, Lease, Slot
 from db.session import writing
 from db.tables import cycles, leases
 from monitor import daemon
+from monitor.couriers import Clock, Deliver
 from monitor.daemon import Daemon, MonitorBusyError, SlotRunner, utc_now
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
-from tests.cycles import MONITOR, make_policy, seized, stored, taken
+from monitor.watchdog import Watchdog
+from tests.cycles import MONITOR, make_audience, make_policy, seized, stored, taken
 from tests.factories import make_measurement, make_result
 from tests.races import in_threads
 from triggers.conclude import conclude
@@ -447,15 +449,17 @@ def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch:
 # --- the loop --------------------------------------------------------------------------------------------
 
 
-def no_messages(_now: datetime) -> int:
-    return 0
+def no_messages(_clock: Clock, _stop: threading.Event) -> None:
+    """There are none."""
 
 
 @contextmanager
 def running(
-    engine: Engine, *, measure: Measure | None = None, deliver: Callable[[datetime], int] = no_messages
+    engine: Engine, *, measure: Measure | None = None, deliver: Deliver = no_messages
 ) -> Iterator[Daemon]:
-    found = Daemon(make_runner(engine, measure, every="1s"), deliver, tick=TICK)
+    section = MonitorSection(name="another", every=timedelta(days=1))
+    watchdog = Watchdog(engine, section, make_audience(), started_at=utc_now())
+    found = Daemon(make_runner(engine, measure, every="1s"), watchdog, {"pager": deliver}, tick=TICK)
     found.start()
     try:
         yield found
@@ -513,11 +517,10 @@ def test_a_daemon_that_is_stopped_during_a_cycle_gives_its_slot_back(engine: Eng
 def test_messages_are_sent_while_a_cycle_runs(sqlite_engine: Engine) -> None:
     began, sent = threading.Event(), threading.Event()
 
-    def deliver(now: datetime) -> int:
-        assert abs(now - utc_now()) < timedelta(seconds=1)
+    def deliver(clock: Clock, _stop: threading.Event) -> None:
+        assert abs(clock() - utc_now()) < timedelta(seconds=1)
         if began.is_set():
             sent.set()
-        return 0
 
     def wait_for_a_message(_claim: Claim, _stopped: Stopped) -> None:
         began.set()
@@ -533,11 +536,10 @@ def test_a_tick_that_fails_is_logged_and_is_not_the_last(engine: Engine, logs: l
     failures = iter(range(2))
     delivered = threading.Event()
 
-    def deliver(_now: datetime) -> int:
+    def deliver(_clock: Clock, _stop: threading.Event) -> None:
         if next(failures, None) is not None:
             raise RuntimeError
         delivered.set()
-        return 0
 
     rename(engine, "leases", "away")
     with running(engine, deliver=deliver) as found:

@@ -36,9 +36,10 @@ from db.tables import cycles
 from db.views import VIEWS
 from monitor.intervals import wilson
 from tests.factories import TEACHER, make_input_drift, make_measurement, make_result
+from triggers.alert_settings import LogAlert
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 from triggers.correctness import split
-from triggers.settings import DEFAULT_RULES, AlphaPolicy, LogAlert, TeacherPolicy
+from triggers.settings import DEFAULT_RULES, AlphaPolicy, TeacherPolicy
 
 DOC = (Path(__file__).parents[2] / "docs" / "sql-cookbook.md").read_text(encoding="utf-8")
 RECIPE = re.compile(

@@ -182,12 +182,12 @@ REFUSED = {
     ),
     "an unknown kind of alert": (
         '[[alerts]]\nkind = "pager"',
-        "[[alerts]] number 1: expected one of 'log', 'webhook', not 'pager'",
+        "[[alerts]] number 1: expected one of 'log', 'webhook', 'pagerduty', 'slack', 'sns', not 'pager'",
     ),
     "an alert without a kind": ('[[alerts]]\nname = "a"', "[[alerts]] number 1: it needs a 'kind'"),
     "an address without a scheme": (
         '[[alerts]]\nkind = "webhook"\nurl = "pager"\nsecret = "x"',
-        "[[alerts]] number 1, url: expected 'https://…' or 'http://…', not 'pager'",
+        "[[alerts]] number 1, url: expected 'https://…' or 'http://…'",
     ),
     "a secret of the wrong type is not shown": (
         '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = 12345',

@@ -1,6 +1,7 @@
 """Incidents as log lines."""
 
 from datetime import datetime
+from typing import ClassVar
 
 import orjson
 import structlog
@@ -14,6 +15,8 @@ _log = structlog.get_logger()
 
 class LogChannel:
     """Writes each message as one log line: a warning when an incident opens, information when it ends."""
+
+    pause_seconds: ClassVar[float] = 0.0
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
         """Log the message; the log's own clock tells the time. It never fails."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from db.records import Delivery
 
@@ -23,10 +23,13 @@ class Receipt:
     result: SendResult
     error: str | None = None  #: what went wrong, in one line; None when delivered
     retry_after_seconds: float | None = None  #: how long the receiver asked us to wait, if it did
+    reference: str | None = None  #: what the receiver calls the message, where later ones can answer it
 
 
 class Channel(Protocol):
     """A way to the on-call. A failure is an answer, not an exception."""
+
+    pause_seconds: ClassVar[float]  #: between two messages, where the receiver wants one
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
         """Send one message. A receiver may get it more than once, each time under the same key."""

@@ -14,7 +14,8 @@ from redistill.cli import COMMANDS
 from tests.project import ROOT, run, said, start
 
 SUBCOMMANDS = (
-    *((name,) for name in COMMANDS if name not in {"archive", "db", "jobs", "labels", "models"}),
+    *((name,) for name in COMMANDS if name not in {"alerts", "archive", "db", "jobs", "labels", "models"}),
+    ("alerts", "test"),
     ("archive", "erase"),
     ("labels", "import"),
     *(("db", name) for name in ("upgrade", "check")),
@@ -39,7 +40,7 @@ def test_every_command_has_a_help_with_an_example(command: tuple[str, ...]) -> N
 
 
 @pytest.mark.usefixtures("empty")
-@pytest.mark.parametrize("name", ["db", "jobs", "labels", "models"])
+@pytest.mark.parametrize("name", ["alerts", "db", "jobs", "labels", "models"])
 def test_a_group_of_commands_says_the_same_as_the_help_above_it(name: str) -> None:
     assert COMMANDS[name] in run(name, "--help").stdout
 
@@ -84,7 +85,7 @@ NEEDS_CONFIG = (
 
 
 @pytest.mark.usefixtures("empty")
-@pytest.mark.parametrize("command", NEEDS_CONFIG, ids=" ".join)
+@pytest.mark.parametrize("command", [*NEEDS_CONFIG, ("alerts", "test")], ids=" ".join)
 def test_without_a_configuration_a_command_says_how_to_get_one(command: tuple[str, ...]) -> None:
     result = run(*command)
     assert result.exit_code == 2

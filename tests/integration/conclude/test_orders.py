@@ -27,7 +27,9 @@ from tests.conclusions import (
 )
 from tests.cycles import MONITOR, Cycles, due_at, stored
 from tests.factories import START, STUDENT, TEACHER, make_measurement, make_result, make_slot
-from triggers.settings import AlphaPolicy, LogAlert, Rule
+from triggers.alert_settings import LogAlert
+from triggers.figures import differing
+from triggers.settings import AlphaPolicy, IncidentPolicy, Rule
 
 
 def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
@@ -86,6 +88,8 @@ def test_a_rule_that_only_alerts_orders_nothing(run: Cycles) -> None:
 
 
 def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> None:
+    links = IncidentPolicy(runbook="https://wiki.example/runbook", page="https://mlops.example/")
+    run = with_policy(run, incidents=links)
     claim = run.claim(0)
     ended = run.conclude_claim(claim, FAR)
     (message,) = stored(run.engine, deliveries)
@@ -103,8 +107,9 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "incident_id": 1,
         "since": "2026-11-24T11:00:00Z",
         "by": None,
-        "links": {"runbook": "docs/runbook.md#drift", "page": None},
+        "links": {"runbook": "https://wiki.example/runbook#drift", "page": "https://mlops.example/"},
         "at": "2026-11-24T11:10:00Z",
+        "opened_at": "2026-11-24T11:10:00Z",
         "cycle_id": claim.cycle_id,
         "window_start": "2026-11-24T10:00:00Z",
         "window_end": "2026-11-24T11:00:00Z",
@@ -122,10 +127,10 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         ("low-agreement", pytest.approx(0.974), pytest.approx(0.970), False),
         ("high-kl", 0.2, pytest.approx(0.196), True),
     ]
-    assert [(each["label"], each["n"], each["agreement"]) for each in labels] == [
-        ("order_tracking", 2_750, pytest.approx(0.974)),
-        ("escalation", 2_750, pytest.approx(0.974)),
-    ]
+    assert FAR.measurement is not None
+    bounds = [FAR.measurement.agreement, FAR.measurement.kl]
+    assert [(rule["low"], rule["high"]) for rule in rules] == [(each.low, each.high) for each in bounds]
+    assert labels == differing(FAR.measurement)
     assert message["dedup_key"] == payload["dedup_key"]
 
 

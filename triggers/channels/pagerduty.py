@@ -1,0 +1,81 @@
+"""Incidents as events of PagerDuty's Events API v2.
+
+Source: https://developer.pagerduty.com/docs/events-api-v2/trigger-events/
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+import orjson
+
+from db.records import Delivery
+from triggers.alert_settings import PagerDutyAlert
+from triggers.channels.keys import fitting
+from triggers.channels.port import Receipt
+from triggers.channels.posting import Post, post
+from triggers.channels.text import Told, one_line, shortened, told
+
+_KEY_LENGTH: Final = 255
+_SUMMARY_LENGTH: Final = 1024
+_ACTIONS: Final = {"acknowledged": "acknowledge", "resolved": "resolve"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagerDutyChannel:
+    """POSTs events. PagerDuty takes those of one `dedup_key` for one alert, however often each comes."""
+
+    pause_seconds: ClassVar[float] = 0.0
+
+    settings: PagerDutyAlert
+
+    def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
+        """Send the event; see `posting.post` for what is tried again."""
+        key = self.settings.routing_key.get_secret_value()
+        message = Post(
+            url=f"{self.settings.endpoint.rstrip('/')}/v2/enqueue",
+            content=orjson.dumps({"routing_key": key, **event(told(delivery.payload))}),
+            headers={"Content-Type": "application/json"},
+            timeout_seconds=self.settings.timeout_seconds,
+            secrets=(key,),
+        )
+        return post(message, now=now, reason=_errors).receipt
+
+
+def event(message: Told) -> dict[str, Any]:
+    """The message as an event, without the key that says whose it is.
+
+    What acknowledges or resolves an alert names it, and says no more: PagerDuty would not show it.
+    """
+    action = _ACTIONS.get(message.event, "trigger")
+    named = {"event_action": action, "dedup_key": fitting(message.dedup_key, _KEY_LENGTH)}
+    if action != "trigger":
+        return named
+    return {
+        **named,
+        "client": "Redistill",
+        **({"client_url": message.links["page"]} if "page" in message.links else {}),
+        "links": [{"href": url, "text": name} for name, url in message.links.items()],
+        "payload": {
+            "summary": shortened(f"{message.title}: {message.summary}", _SUMMARY_LENGTH),
+            "source": message.monitor,
+            "severity": message.severity,
+            "timestamp": message.at,
+            "component": "student",
+            "group": message.monitor,
+            "class": message.kind,
+            "custom_details": {
+                "summary": message.summary,
+                **{fact.name: "\n".join(fact.lines) for fact in message.facts},
+            },
+        },
+    }
+
+
+def _errors(body: str) -> str:
+    """What PagerDuty refuses of an event: `{"status", "message", "errors": ["…"]}`."""
+    try:
+        answer = orjson.loads(body)
+        return "; ".join(map(one_line, answer.get("errors") or [answer["message"]]))
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return ""

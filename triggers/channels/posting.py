@@ -1,0 +1,131 @@
+"""One POST, and what its answer says about trying again. No error shows a secret."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from triggers.channels.port import Receipt, SendResult
+from triggers.channels.text import one_line, shortened
+
+#: A receiver that asks for a longer wait is asked again after a day.
+_LONGEST_WAIT_SECONDS: Final = 86_400.0
+_RETRY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_READ_BYTES: Final = 16_384  #: of an answer; more is left unread
+_ERROR_LENGTH: Final = 300
+_TELLING_LENGTH: Final = 12  #: a shorter part of an address is a word, not a secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """What is sent, and what of it must not be shown."""
+
+    url: str
+    content: bytes
+    headers: Mapping[str, str]
+    timeout_seconds: float
+    secrets: tuple[str, ...] = ()
+    is_url_secret: bool = False
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What no error may show, the longest first: a part does not spoil the whole."""
+        parts = urlsplit(self.url if self.is_url_secret else "")
+        telling = {self.url, f"{parts.path}?{parts.query}", parts.path, parts.query, *parts.path.split("/")}
+        long = {each for each in telling if len(each) >= _TELLING_LENGTH} if self.is_url_secret else set()
+        return tuple(sorted({*self.secrets, parts.password or "", *long} - {""}, key=len, reverse=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back."""
+
+    receipt: Receipt
+    body: str = ""  #: its beginning; empty where it was not wanted, or broke off
+
+
+#: What a receiver's refusal says, out of its body; empty where that is not for people.
+Reason = Callable[[str], str]
+
+
+def post(message: Post, *, now: datetime, reason: Reason | None = None, reads: bool = False) -> Answer:
+    """Send it: 2xx is delivered; 408, 425, 429, 5xx and a network fault may be tried again.
+
+    Everything else is refused, redirects too: they are not followed. An answer's body is read if `reads`, or,
+    of a failure, where there is a `reason` to look for.
+    """
+    try:
+        with httpx.stream(
+            "POST",
+            message.url,
+            content=message.content,
+            headers={"User-Agent": "redistill", "Accept-Encoding": "identity", **message.headers},
+            timeout=message.timeout_seconds,
+            follow_redirects=False,
+        ) as response:
+            body = _beginning(response) if reads or (reason and not response.is_success) else ""
+            return Answer(receipt=_receipt(response, reason(body) if reason else "", message, now), body=body)
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that IDNA refuses
+        return Answer(
+            receipt=Receipt(result=SendResult.REFUSED, error=f"not a usable URL ({type(error).__name__})")
+        )
+    except httpx.RequestError as error:
+        found = masked(f"{type(error).__name__}: {error}", message.hidden)
+        return Answer(receipt=Receipt(result=SendResult.RETRY, error=found))
+
+
+def masked(text: str, hidden: tuple[str, ...]) -> str:
+    """One short line without what is hidden."""
+    for secret in hidden:
+        text = text.replace(secret, "***")
+    return shortened(one_line(text), _ERROR_LENGTH)
+
+
+def _beginning(response: httpx.Response) -> str:
+    content = b""
+    try:
+        for chunk in response.iter_raw():
+            content += chunk
+            if len(content) >= _READ_BYTES:
+                break
+    except httpx.RequestError:
+        return ""
+    return content[:_READ_BYTES].decode(errors="replace")
+
+
+def _receipt(response: httpx.Response, reason: str, message: Post, now: datetime) -> Receipt:
+    if response.is_success:
+        return Receipt(result=SendResult.DELIVERED)
+    error = f"HTTP {response.status_code} {response.reason_phrase}".strip()
+    if response.has_redirect_location:
+        error = f"{error} to {_where(response)}: redirects are not followed, mend the address"
+    error = masked(f"{error}: {reason}" if reason else error, message.hidden)
+    if response.is_server_error or response.status_code in _RETRY:
+        wait = _retry_after_seconds(response.headers.get("Retry-After", ""), now)
+        return Receipt(result=SendResult.RETRY, error=error, retry_after_seconds=wait)
+    return Receipt(result=SendResult.REFUSED, error=error)
+
+
+def _where(response: httpx.Response) -> str:
+    """The host, without a path that may be as secret as the first one's."""
+    try:
+        return urlsplit(response.headers["Location"]).hostname or "another path"
+    except ValueError:
+        return "nowhere"
+
+
+def _retry_after_seconds(header: str, now: datetime) -> float | None:
+    """The wait that a Retry-After header asks for, in [0, 86,400] s; None if it is absent or unreadable."""
+    if header.isascii() and header.isdigit():
+        return min(float(header), _LONGEST_WAIT_SECONDS)
+    try:
+        until = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    aware = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(max((aware - now).total_seconds(), 0.0), _LONGEST_WAIT_SECONDS)

@@ -1,0 +1,109 @@
+"""Incidents as messages of an Amazon SNS topic.
+
+Source: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from db.records import Delivery
+from triggers.alert_settings import SnsAlert
+from triggers.channels.keys import fitting
+from triggers.channels.port import Receipt, SendResult
+from triggers.channels.text import Told, one_line, shortened, told, written
+
+_SUBJECT_LENGTH: Final = 99  #: "less than 100"
+_KEY_LENGTH: Final = 128
+_ERROR_LENGTH: Final = 300
+#: Faults that AWS calls the sender's, and that pass.
+_PASSING: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestLimitExceeded"}
+)
+_THROTTLED: Final = "thrott"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnsChannel:
+    """Publishes messages. A FIFO topic drops what it has seen within 5 minutes; another hands it on again."""
+
+    pause_seconds: ClassVar[float] = 0.0
+
+    settings: SnsAlert
+
+    def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
+        """Publish the message: throttling, 5xx and network faults may be tried again, all else is refused."""
+        del now
+        message = told(delivery.payload)
+        keys = fifo_keys(delivery) if self.settings.is_fifo else {}
+        try:
+            self._client.publish(TopicArn=self.settings.topic, **publication(message), **keys)
+        except ClientError as error:
+            return _refusal(error)
+        except ParamValidationError as error:
+            return Receipt(result=SendResult.REFUSED, error=_line(error))
+        except (BotoCoreError, OSError) as error:
+            return Receipt(result=SendResult.RETRY, error=_line(error))
+        return Receipt(result=SendResult.DELIVERED)
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+        """Of a session of its own: the default one is not for several threads."""
+        config = Config(
+            connect_timeout=self.settings.timeout_seconds,
+            read_timeout=self.settings.timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": 1},  # the outbox tries again
+            user_agent_extra="redistill",
+        )
+        return boto3.Session().client("sns", region_name=self.settings.region, config=config)
+
+
+def publication(message: Told) -> dict[str, Any]:
+    """The message as a subject, a body, and attributes by which subscriptions can filter."""
+    attributes = {
+        "kind": message.kind,
+        "severity": message.severity,
+        "event": message.event,
+        "monitor": message.monitor,
+    }
+    return {
+        "Subject": subject(message),
+        "Message": written(message),
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value or "-"} for name, value in attributes.items()
+        },
+    }
+
+
+def subject(message: Told) -> str:
+    """The title in ASCII, beginning with a letter or a sign, in at most 99 characters."""
+    plain = message.title.encode("ascii", errors="replace").decode()
+    return shortened(plain, _SUBJECT_LENGTH).replace("…", "~")
+
+
+def fifo_keys(delivery: Delivery) -> dict[str, str]:
+    """One incident's messages stay in order; one that is sent again is dropped."""
+    return {
+        "MessageGroupId": fitting(delivery.dedup_key, _KEY_LENGTH),
+        "MessageDeduplicationId": fitting(delivery.key, _KEY_LENGTH),
+    }
+
+
+def _refusal(error: ClientError) -> Receipt:
+    answer = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    is_passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+    if is_passing or code in _PASSING or _THROTTLED in code.lower():
+        return Receipt(result=SendResult.RETRY, error=_line(error))
+    return Receipt(result=SendResult.REFUSED, error=_line(error))
+
+
+def _line(error: Exception) -> str:
+    return shortened(one_line(f"{type(error).__name__}: {error}"), _ERROR_LENGTH)

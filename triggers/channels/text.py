@@ -1,0 +1,150 @@
+"""A stored message, as people read it: what, since when, the numbers, what was ordered, where to look."""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+#: The kind of a message that only tries a channel.
+TEST: Final = "test"
+
+_UNSEEN: Final = {"Cc", "Cs"}  #: control characters, and halves of characters
+_BEYOND_16_BITS: Final = 0xFFFF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One thing to know about an incident, in a line or more."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a message says; every text is one line of it."""
+
+    dedup_key: str
+    event: str  #: firing, acknowledged or resolved
+    kind: str
+    severity: str
+    monitor: str
+    summary: str
+    at: str  #: RFC 3339
+    facts: tuple[Fact, ...]
+    links: Mapping[str, str]  #: addresses by what lies there
+
+    @property
+    def title(self) -> str:
+        """The incident and where it stands, in a few words."""
+        if self.kind == TEST:
+            return f"TEST, nothing is wrong: {self.monitor}"
+        return f"{self.event.upper()}: {self.kind} ({self.severity}), {self.monitor}"
+
+
+def told(payload: str) -> Told:
+    """What a payload of the schema `redistill.incident/1` says."""
+    found = orjson.loads(payload)
+    return Told(
+        dedup_key=found["dedup_key"],
+        event=one_line(found["event"]),
+        kind=one_line(found["kind"]),
+        severity=found["severity"],
+        monitor=one_line(found["monitor"]),
+        summary=one_line(found["summary"]),
+        at=found["at"],
+        facts=tuple(_facts(found)),
+        links={name: str(url) for name, url in (found.get("links") or {}).items() if url},
+    )
+
+
+def written(message: Told) -> str:
+    """All of it as plain text."""
+    lines = [message.title, message.summary, ""]
+    for fact in message.facts:
+        first, *others = fact.lines
+        lines += [f"{fact.name}: {first}", *(f"  {line}" for line in others)]
+    lines += [f"{name}: {url}" for name, url in message.links.items()]
+    return "\n".join(lines)
+
+
+def one_line(text: object) -> str:
+    """Without line breaks and other control characters, and with single blanks."""
+    seen = (" " if unicodedata.category(each) in _UNSEEN else each for each in str(text))
+    return " ".join("".join(seen).split())
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most so many UTF-16 units, which are never fewer than characters; the last one says that it is cut.
+
+    Example:
+        >>> shortened("agreement", 9), shortened("agreement", 6)
+        ('agreement', 'agree…')
+    """
+    if units(text) <= limit:
+        return text
+    kept, room = [], limit - 1
+    for each in text:
+        room -= units(each)
+        if room < 0:
+            break
+        kept.append(each)
+    return "".join(kept).rstrip() + "…"
+
+
+def units(text: str) -> int:
+    """The length as services in JavaScript and Java count it: an emoji is 2 or more."""
+    return len(text) + sum(ord(each) > _BEYOND_16_BITS for each in text)
+
+
+def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
+    if found.get("opened_at"):
+        yield Fact(name="since", lines=(_minute(found["opened_at"]),))
+    if found.get("window_start") and found.get("window_end"):
+        window = f"{_minute(found['window_start'])} to {_minute(found['window_end'])}"
+        yield Fact(name="window", lines=(f"{window}, cycle {found.get('cycle_id')}",))
+    numbers = tuple(_number(rule) for rule in found.get("rules") or () if rule["value"] is not None)
+    if numbers:
+        yield Fact(name="numbers", lines=numbers)
+    if found.get("labels"):
+        yield Fact(name="intents that differ most", lines=tuple(map(_label, found["labels"])))
+    if found.get("moved"):
+        yield Fact(name="what moved", lines=(one_line(found["moved"]),))
+    yield from _order(found)
+
+
+def _order(found: Mapping[str, Any]) -> Iterator[Fact]:
+    order = found.get("order") or {}
+    if order.get("job_id") is not None:
+        alpha = f"alpha {order['alpha_from']} -> {order['alpha_to']}"
+        yield Fact(name="ordered", lines=(f"re-distillation, job {order['job_id']}, {alpha}",))
+    elif order.get("reason") not in {None, "not_wanted"} and found["event"] == "firing":
+        yield Fact(name="ordered", lines=(f"nothing: {order['reason'].replace('_', ' ')}",))
+    if order.get("evidence"):
+        yield Fact(name="by true labels", lines=(one_line(order["evidence"]),))
+
+
+def _number(rule: Mapping[str, Any]) -> str:
+    value, side = f"{rule['value']:.4g}{_interval(rule)}", rule.get("side") or "against"
+    state = "fired" if rule["fired"] else "breached" if rule["breached"] else "within"
+    count = f", {rule['streak']} in a row" if rule["streak"] > 1 else ""
+    return one_line(
+        f"{rule['metric']} {value}, wrong {side} {rule['threshold']:g}: {state}{count} ({rule['rule']})"
+    )
+
+
+def _label(label: Mapping[str, Any]) -> str:
+    agreement = f"{label['agreement']:.4g}{_interval(label)}"
+    return one_line(f"{label['label']}: agreement {agreement} on {label['share']:.1%} of the requests")
+
+
+def _interval(number: Mapping[str, Any]) -> str:
+    low, high = number.get("low"), number.get("high")
+    return "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
+
+
+def _minute(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"

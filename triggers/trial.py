@@ -1,0 +1,33 @@
+"""The message by which a channel is tried: marked as a test, and about nothing."""
+
+from datetime import datetime
+
+import orjson
+
+from db.records import Delivery
+from db.states import IncidentState, Severity
+from triggers.channels.text import TEST
+
+
+def trial(channel: str, monitor: str, now: datetime) -> Delivery:
+    """It opens no incident, and has a key of its own each time, so that no receiver drops it as seen."""
+    dedup_key = f"redistill:{monitor}:test:{now:%Y%m%dT%H%M%S%f}"
+    document = {
+        "schema": "redistill.incident/1",
+        "dedup_key": dedup_key,
+        "event": IncidentState.FIRING,
+        "kind": TEST,
+        "severity": Severity.INFO,
+        "summary": f"`redistill alerts test` tries the channel {channel}: it works, and nothing is wrong",
+        "monitor": monitor,
+        "at": now,
+    }
+    return Delivery(
+        delivery_id=0,
+        incident_id=0,
+        channel=channel,
+        event=IncidentState.FIRING,
+        dedup_key=dedup_key,
+        payload=orjson.dumps(document, option=orjson.OPT_UTC_Z).decode(),
+        attempts=1,
+    )
