@@ -135,7 +135,7 @@ def assert_the_daemon_followed(engine: Engine, candidate: str) -> None:
 def assert_the_pager_heard_both_in_order(engine: Engine, receiver: Receiver) -> None:
     (incident,) = history(engine, "incident_history", "incident_id")
     key = f"redistill:{MONITOR}:{incident['incident_id']}"
-    assert [message.key for message in receiver.received] == [f"{key}:firing", f"{key}:resolved"]
+    assert [message.key for message in receiver.received] == [f"{key}:firing:error", f"{key}:resolved:error"]
     firing, resolved = (message.document for message in receiver.received)
     assert (firing["schema"], firing["dedup_key"]) == ("redistill.incident/1", key)
     assert (firing["order"]["reason"], firing["order"]["alpha_to"]) == ("ordered", "0.6")
