@@ -14,6 +14,7 @@ from triggers.channels.posting import Post, post
 
 _KEY_LENGTH: Final = 255  #: no service's limit, but a header is no place for more
 
+
 @dataclass(frozen=True, kw_only=True)
 class WebhookChannel:
     """POSTs the payload's bytes, signed with the shared secret.
