@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from monitor.couriers import PATIENCE_SECONDS
+from redistill.template import _TEMPLATE
 from tests.channels import ROUTING_KEY, TOKEN, make_alert, make_channel
 from tests.endpoint import answering
 from tests.messages import make_delivery, make_document
@@ -29,6 +30,8 @@ from triggers.channels.sns import fifo_keys, publication
 from triggers.channels.text import told
 
 DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+#: What `redistill init` writes about channels.
+TEMPLATE = _TEMPLATE.partition('name = "log"\n')[2].partition("[web]")[0]
 SECTIONS = {
     "PagerDuty": PagerDutyAlert,
     "Slack": SlackAlert,
@@ -80,6 +83,13 @@ def test_the_keys_of_all_channels_are_told() -> None:
 @pytest.mark.parametrize("text", blocks("toml", DOC))
 def test_every_configuration_is_accepted(text: str) -> None:
     for table in tomllib.loads(text)["alerts"]:
+        make_alert({key: SECRETS.get(str(value), value) for key, value in table.items()})
+
+
+@pytest.mark.parametrize("text", re.findall(r"((?:^# ?.*\n)+)", TEMPLATE, re.MULTILINE))
+def test_the_examples_of_a_new_configuration_are_accepted(text: str) -> None:
+    found = tomllib.loads(re.sub(r"^# ?", "", text, flags=re.MULTILINE))
+    for table in found["alerts"]:
         make_alert({key: SECRETS.get(str(value), value) for key, value in table.items()})
 
 
