@@ -17,6 +17,8 @@ _SHARED: tuple[Processor, ...] = (
 def configure() -> None:
     """Send this process's events, and the warnings of the libraries, to the standard error.
 
+    Warnings and no more: httpx, for one, tells the whole address of each request, which may be secret.
+
     A traceback never shows the values of variables: they may hold the text of requests.
     """
     render = _render()
@@ -36,9 +38,6 @@ def configure() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # that a tick is left out while a cycle runs is how the daemon works
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    # they tell whole addresses, which may be secret
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 
 

@@ -18,6 +18,7 @@ from triggers.channels.text import Told, one_line, shortened, told
 
 _KEY_LENGTH: Final = 255
 _SUMMARY_LENGTH: Final = 1024
+_FACT_LENGTH: Final = 10_000  #: so that an event has less than 512 KB, whatever its characters
 _ACTIONS: Final = {"acknowledged": "acknowledge", "resolved": "resolve"}
 
 
@@ -66,7 +67,7 @@ def event(message: Told) -> dict[str, Any]:
             "class": message.kind,
             "custom_details": {
                 "summary": message.summary,
-                **{fact.name: "\n".join(fact.lines) for fact in message.facts},
+                **{fact.name: shortened("\n".join(fact.lines), _FACT_LENGTH) for fact in message.facts},
             },
         },
     }

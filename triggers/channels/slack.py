@@ -85,13 +85,7 @@ def escaped(text: str, limit: int) -> str:
         >>> escaped("a < b & <!channel>", 100)
         'a &lt; b &amp; &lt;!channel&gt;'
     """
-    room = limit
-    for _ in text:
-        cut = "".join(_ESCAPED.get(each, each) for each in shortened(text, room))
-        if units(cut) <= limit:
-            return cut
-        room -= units(cut) - limit
-    return ""
+    return shortened([_ESCAPED.get(each, each) for each in text], limit)
 
 
 def _blocks(message: Told) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from triggers.channels.port import Receipt, SendResult
 from triggers.channels.text import Told, one_line, shortened, told, written
 
 _SUBJECT_LENGTH: Final = 99  #: "less than 100"
+_MESSAGE_LENGTH: Final = 60_000  #: so that it has less than 256 KiB, whatever its characters
 _KEY_LENGTH: Final = 128
 _ERROR_LENGTH: Final = 300
 #: Faults that AWS calls the sender's, and that pass.
@@ -74,7 +75,7 @@ def publication(message: Told) -> dict[str, Any]:
     }
     return {
         "Subject": subject(message),
-        "Message": written(message),
+        "Message": shortened(written(message), _MESSAGE_LENGTH),
         "MessageAttributes": {
             name: {"DataType": "String", "StringValue": value or "-"} for name, value in attributes.items()
         },

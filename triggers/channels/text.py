@@ -1,7 +1,7 @@
 """A stored message, as people read it: what, since when, the numbers, what was ordered, where to look."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -77,17 +77,19 @@ def one_line(text: object) -> str:
     return " ".join("".join(seen).split())
 
 
-def shortened(text: str, limit: int) -> str:
-    """At most so many UTF-16 units, which are never fewer than characters; the last one says that it is cut.
+def shortened(signs: Sequence[str], limit: int) -> str:
+    """The text that the signs make, of at most so many UTF-16 units, which are never fewer than characters.
+
+    It is cut between two signs, and the last one says so.
 
     Example:
         >>> shortened("agreement", 9), shortened("agreement", 6)
         ('agreement', 'agree…')
     """
-    if units(text) <= limit:
+    if units(text := "".join(signs)) <= limit:
         return text
     kept, room = [], limit - 1
-    for each in text:
+    for each in signs:
         room -= units(each)
         if room < 0:
             break

@@ -133,11 +133,7 @@ def test_no_error_shows_a_secret(kind: str, status: int) -> None:
 @pytest.mark.parametrize("reply", [Reply(status=500), Reply(fault="reset"), Reply(fault="nonsense")])
 def test_no_log_line_shows_a_secret(kind: str, reply: Reply, caplog: pytest.LogCaptureFixture) -> None:
     """As `redistill.logs` sets it up: the HTTP library by itself would tell whole addresses."""
-    with (
-        caplog.at_level(logging.DEBUG),
-        caplog.at_level(logging.WARNING, "httpx"),
-        caplog.at_level(logging.WARNING, "httpcore"),
-    ):
+    with caplog.at_level(logging.WARNING):
         send(kind, reply)
     assert shows_nothing_of(kind, caplog.text)
 

@@ -56,6 +56,15 @@ def test_pagerduty_is_sent_what_its_schema_allows(name: str) -> None:
     schema("pagerduty_events_v2").validate(sent)
 
 
+@pytest.mark.parametrize("kind", ["pagerduty", *SLACK])
+def test_a_service_is_sent_no_more_than_it_takes(kind: str) -> None:
+    """However many rules there are: PagerDuty takes 512 KB."""
+    rules = [{**rule, "rule": ODD * 20} for rule in make_document()["rules"] * 3_000]
+    request, receipt = exchange(kind, make_document(rules=rules))
+    assert receipt.result is SendResult.DELIVERED
+    assert len(request.body) < 512_000
+
+
 @pytest.mark.parametrize("kind", SLACK)
 @every_document
 def test_slack_is_sent_what_its_schema_allows(name: str, kind: str) -> None:

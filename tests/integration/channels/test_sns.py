@@ -16,7 +16,8 @@ from tests.channels import make_alert
 from tests.endpoint import Reply, answering
 from tests.messages import make_delivery, make_document, make_odd_document
 from triggers.channels.port import Channel, SendResult
-from triggers.channels.text import TEST
+from triggers.channels.sns import publication
+from triggers.channels.text import TEST, told
 from triggers.trial import trial
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -98,6 +99,13 @@ def test_long_and_odd_texts_arrive(topic: Topic) -> None:
     assert message["Subject"].isascii()
     assert message["Subject"].isprintable()
     assert "👩\u200d🚀 étagère" in message["Message"]
+
+
+def test_a_message_is_no_longer_than_sns_takes() -> None:
+    """256 KiB, in UTF-8."""
+    rules = [{**rule, "rule": "€" * 50} for rule in make_document()["rules"] * 3_000]
+    message = publication(told(json.dumps(make_document(rules=rules))))["Message"]
+    assert 100_000 < len(message.encode()) < 256 * 1024
 
 
 @pytest.mark.parametrize("topic", [".fifo"], indirect=True)

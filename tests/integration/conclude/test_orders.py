@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from db import labels
 from db.session import writing
-from db.states import JobDecision, JobStatus, OrderReason, Severity, VerdictReason
+from db.states import IncidentKind, JobDecision, JobStatus, OrderReason, Severity, VerdictReason
 from db.tables import deliveries, incidents, jobs
 from tests.conclusions import (
     FAR,
@@ -37,7 +37,9 @@ def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
     everyone = LogAlert(name="everyone")
     errors = LogAlert(name="errors", severities=(Severity.ERROR, Severity.CRITICAL))
     warnings = LogAlert(name="warnings", severities=(Severity.WARNING,))
-    run = with_policy(run, alerts=(everyone, errors, warnings))
+    blind = LogAlert(name="blind", kinds=(IncidentKind.BLIND,))
+    quiet = LogAlert(name="quiet", except_kinds=(IncidentKind.DRIFT,))
+    run = with_policy(run, alerts=(everyone, errors, warnings, blind, quiet))
     first, second = run.conclude(0, LOW), run.conclude(1, LOW)
     assert [ended.order.reason for ended in (first, second)] == [OrderReason.NOT_WANTED] * 2
     assert first.judgement.reason is VerdictReason.RULE_BREACHED

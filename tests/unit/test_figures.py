@@ -1,0 +1,76 @@
+"""The numbers of a message."""
+
+from dataclasses import replace
+
+import pytest
+
+from db.records import Interval, LabelMeasurement, RuleOutcome
+from db.states import OutcomeReason
+from tests.factories import START, make_measurement
+from triggers.figures import differing, number_of
+
+
+def label(name: str, *, share: float, agreement: float) -> LabelMeasurement:
+    interval = Interval(estimate=agreement, low=agreement - 0.1, high=agreement + 0.1)
+    return LabelMeasurement(label=name, n=100, share=share, agreement=interval, kl=0.1)
+
+
+MEASURED = replace(
+    make_measurement(),
+    per_label=(
+        label("rare", share=0.01, agreement=0.1),
+        label("same", share=0.3, agreement=1.0),
+        label("much", share=0.5, agreement=0.9),
+        label("worse", share=0.1, agreement=0.4),
+        label("some", share=0.09, agreement=0.8),
+        label("none", share=0.0, agreement=float("nan")),
+    ),
+)
+
+
+def outcome(metric: str) -> RuleOutcome:
+    return RuleOutcome(
+        window_end=START,
+        rule="r",
+        metric=metric,
+        value=0.9,
+        threshold=0.95,
+        breached=True,
+        streak=1,
+        fired=False,
+        reason=OutcomeReason.BREACHED,
+    )
+
+
+def test_the_intents_are_those_with_the_most_disagreements() -> None:
+    """Of all requests: a rare intent with a bad share of its own is not the first to look at."""
+    assert [each["label"] for each in differing(MEASURED)] == ["worse", "much", "some"]
+    assert differing(MEASURED)[0] == {
+        "label": "worse",
+        "share": 0.1,
+        "agreement": 0.4,
+        "low": pytest.approx(0.3),
+        "high": pytest.approx(0.5),
+    }
+    assert differing(None) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "interval"),
+    [
+        ("agreement", MEASURED.agreement),
+        ("kl", MEASURED.kl),
+        ("class_agreement:much", MEASURED.per_label[2].agreement),
+        ("class_agreement:unheard", None),
+        ("class_kl:much", None),
+        ("js", None),
+        ("serving_skew", None),
+        ("any", None),
+    ],
+)
+def test_a_rule_s_number_has_its_interval_where_there_is_one(metric: str, interval: Interval | None) -> None:
+    found = number_of(outcome(metric), MEASURED)
+    assert (found.get("low"), found.get("high")) == (
+        (interval.low, interval.high) if interval else (None, None)
+    )
+    assert "low" not in number_of(outcome(metric), None)
