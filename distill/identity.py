@@ -1,0 +1,68 @@
+"""What tells one training from another."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from numpy.typing import NDArray
+
+from db.records import Job
+from distill import batches, descent, losses, objective, optimiser, train
+from distill.job_data import JobData
+from distill.settings import RedistillSection
+from monitor import first_token, models
+from monitor.models import Model
+
+#: Whose code a step is: another version of this program may take other ones.
+_STEP: Final = (batches, descent, losses, objective, optimiser, train, first_token, models)
+
+
+def identity(
+    job: Job, student: Model, teacher: Model, data: JobData, section: RedistillSection
+) -> Mapping[str, str]:
+    """All that a job's training depends on, by name: trainings of one identity end with the same weights,
+    bit by bit, and with the same log.
+
+    The last bits also depend on the code of a step, the libraries, the number of threads and the
+    instructions of the processor.
+    """
+    return {
+        "monitor": job.monitor,
+        "job": str(job.job_id),
+        "student": student.version,
+        "teacher": teacher.version,
+        "data": _digest(data),
+        "alpha": str(job.alpha_to),
+        "temperature": repr(job.temperature),
+        "epochs": str(section.epochs),
+        "batch_size": str(section.batch_size),
+        "learning_rate": repr(section.learning_rate),
+        "seed": str(section.seed),
+        "code": _code(),
+        "torch": torch.__version__,
+        **{name: library_version(name) for name in ("transformers", "tokenizers")},
+        "threads": str(torch.get_num_threads()),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _code() -> str:
+    sources = [Path(str(module.__file__)).read_bytes() for module in _STEP]
+    return hashlib.sha256(b"".join(sources)).hexdigest()
+
+
+def _digest(data: JobData) -> str:
+    """SHA-256 of the rows themselves: redaction and erasures change them without changing the files."""
+    training, validation = data.training, data.validation
+    rows = [training.texts, _listed(training.labels), _listed(training.labelled)]
+    if validation is not None:
+        rows += [validation.texts, _listed(validation.labels)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _listed(column: NDArray[Any]) -> list[int]:
+    return [int(each) for each in column]
