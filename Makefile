@@ -18,8 +18,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the whole loop on a simulated MangaAssist, in minutes
 	$(VENV)/bin/redistill demo
 
+# Two at a time: many tests wait for processes that they have started.
 test: $(READY) ## the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 check: lint types arch test ## all that CI runs
 
