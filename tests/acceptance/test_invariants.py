@@ -269,6 +269,8 @@ def test_invariant_3_delivery_comes_after_and_at_least_once(engine: Engine) -> N
     sent: list[str] = []
 
     class Pager:
+        pause_seconds = 0.0
+
         def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
             sent.append(f"{delivery.dedup_key}:{delivery.event}")
             if len(sent) == 1:
