@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from db import versions
+from db import queue, versions
 from db.errors import RedistillError
 from db.records import Evaluation, GateOutcome, Job, ModelVersion
 from db.session import reading
 from db.states import Role
-from distill import gates, registry
+from distill import checkpoint, gates, registry
+from distill.checkpoint import Checkpoints
 from distill.decide import Proof
 from distill.evaluate import Reference, evaluate, refer
+from distill.identity import identity
 from distill.job_data import JobData, read_job_data
 from distill.registry import Manifest, Parents
 from distill.settings import GatesSection, RedistillSection
@@ -68,8 +70,8 @@ class Attempt:
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
         """Train, evaluate, judge and register a candidate. SQL is read only: `settle` writes.
 
-        The same job, data and seed give the same candidate, so an attempt that died has lost nothing
-        but time.
+        The same job, data and seed give the same candidate. An attempt that died or was stopped is gone on
+        with from its last checkpoint.
 
         Raises:
             RedistillError: data, models or registry are not usable; a retry would find the same.
@@ -109,6 +111,21 @@ class Attempt:
         if student is not None:
             registry.point_current(self.redistill.registry, Path(student.uri))
 
+    def sweep(self, now: datetime) -> None:
+        """Remove the checkpoints of jobs that have ended; of jobs that the database does not know, as a
+        registry may be shared, when they have not been touched for a day.
+        """
+        for job_id, folder in checkpoint.folders(self.redistill.registry):
+            if self._is_over(job_id, folder, now):
+                checkpoint.remove(folder)
+
+    def _is_over(self, job_id: int, folder: Path, now: datetime) -> bool:
+        try:
+            with reading(self.engine) as connection:
+                return queue.get(connection, job_id).status not in queue.OPEN
+        except queue.NoSuchJobError:
+            return checkpoint.untouched_since(folder, now - registry.LEFTOVER_AGE)
+
     def _load_teacher(self, job: Job) -> Model:
         teacher = load(self.teacher)
         if teacher.version != job.teacher_version:
@@ -143,6 +160,12 @@ class Attempt:
             stopped=stopped,
             progress=lambda done, total, _loss: self.show("training", done, total),
             validation=data.validation,
+            checkpoints=Checkpoints(
+                checkpoint.folder(self.redistill.registry, job.job_id),
+                identity=identity(job, student, teacher, data, self.redistill),
+                every_seconds=self.redistill.checkpoint_every.total_seconds(),
+                job_id=job.job_id,
+            ),
         )
 
     def _judge(

@@ -42,7 +42,7 @@ class Distillation:
         self._labels = torch.from_numpy(data.labels)
         self._labelled = torch.from_numpy(data.labelled)
         self._alpha, self._temperature = float(alpha), temperature
-        self._logs: list[StepLog] = []
+        self.logs: list[StepLog] = []  #: of each batch so far; whoever has read them may take them away
 
     @property
     def lengths(self) -> Tensor:
@@ -66,13 +66,8 @@ class Distillation:
             temperature=self._temperature,
             label_mask=self._labelled[rows],
         )
-        self._logs.append(self._log(rows, student_logits, teacher_logits, loss))
+        self.logs.append(self._log(rows, student_logits, teacher_logits, loss))
         return loss
-
-    def taken_logs(self) -> list[StepLog]:
-        """What was logged since the last call."""
-        logs, self._logs = self._logs, []
-        return logs
 
     def _log(self, rows: Tensor, student_logits: Tensor, teacher_logits: Tensor, loss: Tensor) -> StepLog:
         logits = student_logits.detach().requires_grad_()

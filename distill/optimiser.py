@@ -1,25 +1,18 @@
-"""AdamW over seeded batches: the loop that every training here runs."""
+"""A descent over seeded batches: the loop that every training here runs."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Final
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from db.errors import RedistillError
 from distill.batches import shuffled_batches
+from distill.checkpoint import Checkpoint, Checkpoints
+from distill.descent import Descent
 from monitor.stop import Stopped, StoppedError
-
-_WEIGHT_DECAY: Final = 0.01
-_WARM_UP_SHARE: Final = 0.1
-_LARGEST_GRADIENT_NORM: Final = 1.0
 
 #: From the rows of a batch to their loss, a scalar that carries its gradient.
 Loss = Callable[[Tensor], Tensor]
@@ -27,8 +20,32 @@ Loss = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int, float], None]
 
 
-class TrainingDivergedError(RedistillError):
-    """The loss of step {step} of {steps} is not finite: lower learning_rate (it is {learning_rate})."""
+class Journal(Protocol):
+    """What a training writes down about itself."""
+
+    def close_epoch(self) -> None:
+        """Hear that an epoch's last step is done. What raises StoppedError here has written nothing."""
+
+    def dump(self) -> str:
+        """All that was written so far."""
+        ...
+
+    def restore(self, text: str) -> None:
+        """Go on from what another process had dumped."""
+
+
+class NoJournal:
+    """Of a training that says nothing about itself."""
+
+    def close_epoch(self) -> None:
+        """Nothing to write."""
+
+    def dump(self) -> str:
+        """Nothing."""
+        return ""
+
+    def restore(self, text: str) -> None:
+        """Nothing to go on from."""
 
 
 def minimise(
@@ -42,60 +59,98 @@ def minimise(
     seed: int,
     stopped: Stopped,
     progress: Progress,
-    after_epoch: Callable[[], None],
+    journal: Journal,
+    checkpoints: Checkpoints | None,
 ) -> int:
     """Change the network's weights in place, and count the steps.
 
-    `lengths` are the (n,) rows' tokens. Weight decay .01 on matrices (not on biases and LayerNorm),
-    a linear warm-up over the first tenth of the steps, then a linear decay to 0, gradients clipped
-    to norm 1. The seed decides the order of the rows and the dropout: with as many threads the same
-    call gives the same weights, bit by bit. The network is in evaluation mode between epochs and
-    afterwards.
+    `lengths` are the (n,) rows' tokens. How a step goes is told in `Descent`. The seed decides the order
+    of the rows and the dropout: with as many threads the same call gives the same weights, bit by bit,
+    also if it goes on from a checkpoint of another process. The network is in evaluation mode between
+    epochs and afterwards.
 
     Raises:
-        StoppedError: `stopped`, which is asked before each step, said so.
+        StoppedError: `stopped`, which is asked before each step, said so, or `loss` raised it; what was
+            done until then is saved.
         TrainingDivergedError: a loss is not finite.
     """
-    steps = epochs * math.ceil(len(lengths) / batch_size)
-    optimizer = AdamW(_parameter_groups(network), lr=learning_rate)
-    schedule = LambdaLR(optimizer, partial(_rate, steps=steps, warm_up=math.ceil(_WARM_UP_SHARE * steps)))
+    per_epoch = math.ceil(len(lengths) / batch_size)
     order = torch.Generator().manual_seed(seed)
-    done = 0
     with _seeded(seed):
-        for _ in range(epochs):
-            with _training(network):
-                for rows in shuffled_batches(lengths, batch_size, order):
-                    if stopped():
-                        raise StoppedError
-                    done += 1
-                    value = _step(network, optimizer, loss(rows))
-                    if not math.isfinite(value):
-                        raise TrainingDivergedError(step=done, steps=steps, learning_rate=learning_rate)
-                    schedule.step()
-                    progress(done, steps, value)
-            after_epoch()
-    optimizer.zero_grad()
-    return steps
+        descent = Descent(network, learning_rate=learning_rate, steps=epochs * per_epoch)
+        with _kept(_Course(descent, journal, checkpoints)) as course:
+            for epoch in range(epochs):
+                batches = list(shuffled_batches(lengths, batch_size, order))
+                if epoch < course.epochs:
+                    continue
+                with _training(network):
+                    for rows in batches[descent.done - epoch * per_epoch :]:
+                        course.look_up(stopped)
+                        value = descent.step(loss(rows))
+                        progress(descent.done, descent.steps, value)
+                course.close_epoch()
+    descent.forget_gradients()
+    return descent.steps
 
 
-def _rate(done: int, *, steps: int, warm_up: int) -> float:
-    return min((done + 1) / warm_up, (steps - done) / max(1, steps - warm_up))
+class _Course:
+    """How far a training is, and how far it has been saved."""
+
+    def __init__(self, descent: Descent, journal: Journal, checkpoints: Checkpoints | None) -> None:
+        self._descent = descent
+        self._journal = journal
+        self._checkpoints = checkpoints
+        self.epochs = 0
+        self._saved = self._place
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self._descent.done, self.epochs
+
+    def look_up(self, stopped: Stopped) -> None:
+        """From the work, before a step."""
+        if stopped():
+            raise StoppedError
+        if self._checkpoints is not None and self._checkpoints.due():
+            self.save()
+
+    def close_epoch(self) -> None:
+        self._journal.close_epoch()
+        self.epochs += 1
+
+    def resume(self) -> None:
+        found = None if self._checkpoints is None else self._checkpoints.load()
+        if found is not None:
+            self._descent.restore(found.tensors, done=found.step)
+            self._journal.restore(found.journal)
+            self.epochs = found.epochs
+            self._saved = self._place
+
+    def save(self) -> None:
+        if self._checkpoints is None or self._saved == self._place:
+            return
+        self._checkpoints.save(
+            Checkpoint(
+                step=self._descent.done,
+                steps=self._descent.steps,
+                epochs=self.epochs,
+                tensors=self._descent.tensors(),
+                journal=self._journal.dump(),
+            )
+        )
+        self._saved = self._place
 
 
-def _parameter_groups(network: PreTrainedModel) -> list[dict[str, object]]:
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": _WEIGHT_DECAY},
-        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _step(network: PreTrainedModel, optimizer: AdamW, loss: Tensor) -> float:
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT_NORM)
-    optimizer.step()
-    return loss.item()
+@contextmanager
+def _kept(course: _Course) -> Iterator[_Course]:
+    """From where the last process was; saved when it is stopped, and at the end."""
+    course.resume()
+    try:
+        yield course
+    except StoppedError:
+        course.save()
+        raise
+    course.save()
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The sections of the configuration that the worker needs."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from monitor.settings import Share
-from triggers.settings import AlphaPolicy, Section
+from triggers.settings import AlphaPolicy, Duration, Section
 
 
 class RedistillSection(AlphaPolicy):
@@ -22,6 +23,7 @@ class RedistillSection(AlphaPolicy):
     test: Path | None = None
     student_init: Path | None = None
     registry: Path = Path("registry")
+    checkpoint_every: Duration = timedelta(minutes=1)  #: of training; seldomer where saving is slow
     promote: Literal["auto", "manual"] = "auto"
 
 

@@ -1,11 +1,14 @@
 """Training a student on its teacher and on labels, or a model on labels alone."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from statistics import fmean
 from typing import Final
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,12 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.batches import TokenRows
+from distill.checkpoint import Checkpoints
 from distill.dataset import LabelledSet, TrainingSet
 from distill.objective import Distillation, StepLog
-from distill.optimiser import Progress, minimise
+from distill.optimiser import NoJournal, Progress, minimise
 from monitor.models import Model, match_labels
 from monitor.scoring import score
-from monitor.stop import Stopped
+from monitor.stop import Stopped, StoppedError
 
 _TOKENS_PER_BATCH: Final = 4_096
 
@@ -64,12 +68,14 @@ def train(
     stopped: Stopped,
     progress: Progress,
     validation: LabelledSet | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingLog:
     """Minimise the `distillation_loss` of the data by changing the student's weights in place.
 
     `labels` of data and validation are indices into the teacher's labels; the student's are matched
     by name. What the loop does is told in `minimise`, where the soft labels come from in
-    `Distillation`. `student.version` goes on to name the weights that the training started from.
+    `Distillation`. `student.version` goes on to name the weights that the training started from. It
+    goes on from the last of `checkpoints`, with the same weights and the same log in the end.
 
     Raises:
         ModelError: the two models know different labels.
@@ -77,21 +83,22 @@ def train(
         StoppedError, TrainingDivergedError: as for `minimise`; the student is half-trained then.
     """
     objective = Distillation(student, teacher, data, alpha=alpha, temperature=temperature)
-    validate = _validator(student, teacher, validation, stopped)
-    logs: list[EpochLog] = []
-    steps = minimise(
-        student.network,
-        objective.loss,
-        objective.lengths,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        stopped=stopped,
-        progress=progress,
-        after_epoch=lambda: logs.append(_epoch_log(objective.taken_logs(), validate())),
-    )
-    return TrainingLog(steps=steps, epochs=tuple(logs))
+    journal = _Journal(objective, _validator(student, teacher, validation, stopped))
+    with _interruptible(teacher, student, stopped):
+        steps = minimise(
+            student.network,
+            objective.loss,
+            objective.lengths,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            stopped=stopped,
+            progress=progress,
+            journal=journal,
+            checkpoints=checkpoints,
+        )
+    return TrainingLog(steps=steps, epochs=tuple(journal.epochs))
 
 
 def fit(
@@ -125,8 +132,37 @@ def fit(
         seed=seed,
         stopped=stopped,
         progress=progress,
-        after_epoch=lambda: None,
+        journal=NoJournal(),
+        checkpoints=None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    epochs: tuple[EpochLog, ...]
+    steps: tuple[StepLog, ...]  #: of the epoch that has begun
+
+
+class _Journal:
+    """A log of each epoch, from those of its steps."""
+
+    def __init__(self, objective: Distillation, validate: Callable[[], Validation | None]) -> None:
+        self._objective = objective
+        self._validate = validate
+        self.epochs: list[EpochLog] = []
+
+    def close_epoch(self) -> None:
+        validation = self._validate()
+        self.epochs.append(_epoch_log(self._objective.logs, validation))
+        self._objective.logs = []
+
+    def dump(self) -> str:
+        written = _Written(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
+        return json.dumps(asdict(written))
+
+    def restore(self, text: str) -> None:
+        written = msgspec.convert(json.loads(text), type=_Written)
+        self.epochs, self._objective.logs = [*written.epochs], [*written.steps]
 
 
 def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> EpochLog:
@@ -137,6 +173,23 @@ def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> Epoch
         kl_gradient_share=fmean(step.kl_gradient_share for step in steps),
         validation=validation,
     )
+
+
+@contextmanager
+def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator[None]:
+    """A forward pass ends between two layers too: that of a large batch takes longer than a stop may."""
+
+    def look_up(*_: object) -> None:
+        if stopped():
+            raise StoppedError
+
+    modules = (*teacher.network.modules(), *student.network.modules())
+    hooks = [module.register_forward_pre_hook(look_up) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _validator(

@@ -36,6 +36,7 @@ class Worker:
     def run_once(self, stopped: Stopped) -> bool:
         """Take a job, if there is one, and bring it as far as it goes; False if there was none."""
         self._attempt.point_current()
+        self._attempt.sweep(utc_now())
         claimed = self._claim()
         if claimed is None:
             return False
@@ -46,6 +47,7 @@ class Worker:
         finally:
             with writing(self._engine) as connection:
                 leases.release(connection, lease)
+        self._attempt.sweep(utc_now())
         return True
 
     def _claim(self) -> tuple[Job, Lease] | None:

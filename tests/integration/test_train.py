@@ -13,8 +13,8 @@ from transformers import BertForSequenceClassification
 
 from distill.batches import TokenRows, shuffled_batches
 from distill.dataset import LabelledSet, TrainingSet
+from distill.descent import TrainingDivergedError
 from distill.objective import Distillation
-from distill.optimiser import TrainingDivergedError
 from distill.train import TrainingLog, Validation, fit, train
 from monitor.models import Model, ModelError, load
 from monitor.scoring import score
@@ -238,7 +238,7 @@ def test_a_batch_without_labels_has_the_gradient_of_its_kl_term_alone(
         objective = Distillation(student, teacher, training_set, alpha=alpha, temperature=3.0)
         objective.loss(torch.arange(16)).backward()
         gradients.append(student.network.classifier.weight.grad.clone())
-        assert [log.kl_gradient_share for log in objective.taken_logs()] == [1.0]
+        assert [log.kl_gradient_share for log in objective.logs] == [1.0]
     torch.testing.assert_close(gradients[0], 0.7 * gradients[1])
 
 

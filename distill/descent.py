@@ -1,0 +1,111 @@
+"""AdamW on a network, step by step, and all that its next step depends on."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from transformers import PreTrainedModel
+
+from db.errors import RedistillError
+
+_WEIGHT_DECAY: Final = 0.01
+_WARM_UP_SHARE: Final = 0.1
+_LARGEST_GRADIENT_NORM: Final = 1.0
+
+_NETWORK: Final = "network."
+_OPTIMIZER: Final = "optimizer."
+_GENERATOR: Final = "generator"
+
+
+class TrainingDivergedError(RedistillError):
+    """The loss of step {step} of {steps} is not finite: lower learning_rate (it is {learning_rate})."""
+
+
+class Descent:
+    """Changes the network's weights in place.
+
+    Weight decay .01 on matrices (not on biases and LayerNorm), a linear warm-up over the first tenth of
+    the steps, then a linear decay to 0, gradients clipped to norm 1.
+    """
+
+    def __init__(self, network: PreTrainedModel, *, learning_rate: float, steps: int) -> None:
+        self._network = network
+        self._learning_rate = learning_rate
+        self._optimizer = AdamW(_parameter_groups(network), lr=learning_rate)
+        self._generator = torch.get_rng_state()
+        self.done = 0
+        self.steps = steps
+
+    def step(self, loss: Tensor) -> float:
+        """Go down the gradient of the loss; returns it.
+
+        Raises:
+            TrainingDivergedError: it is not finite.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate * _rate(self.done, self.steps)
+        self.forget_gradients()
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
+        self._optimizer.step()
+        self._generator = torch.get_rng_state()
+        self.done += 1
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingDivergedError(step=self.done, steps=self.steps, learning_rate=self._learning_rate)
+        return value
+
+    def forget_gradients(self) -> None:
+        """They take as much memory as the weights."""
+        self._optimizer.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, moments and the state of torch's generator (for the dropout) by name, and not copied.
+
+        All is as it was after the last step: a forward pass that was broken off since has left no trace.
+        """
+        moments = {
+            f"{_OPTIMIZER}{number}.{name}": moment
+            for number, moments in self._optimizer.state_dict()["state"].items()
+            for name, moment in moments.items()
+        }
+        weights = {f"{_NETWORK}{name}": tensor for name, tensor in self._weights()}
+        whole = {**weights, **moments, _GENERATOR: self._generator}
+        return {name: tensor.detach().contiguous() for name, tensor in whole.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], *, done: int) -> None:
+        """Be where another process was after so many steps; takes the tensors over."""
+        with torch.no_grad():
+            for name, weight in self._weights():
+                weight.copy_(tensors[f"{_NETWORK}{name}"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(_OPTIMIZER):
+                number, part = name.removeprefix(_OPTIMIZER).split(".")
+                moments.setdefault(int(number), {})[part] = tensor
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        self._generator = tensors[_GENERATOR]
+        torch.set_rng_state(self._generator)
+        self.done = done
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self._network.named_parameters()
+        yield from self._network.named_buffers()
+
+
+def _rate(done: int, steps: int) -> float:
+    """Of the learning rate, after so many steps; it is never above 1."""
+    warm_up = math.ceil(_WARM_UP_SHARE * steps)
+    return min((done + 1) / warm_up, (steps - done) / max(1, steps - warm_up))
+
+
+def _parameter_groups(network: PreTrainedModel) -> list[dict[str, object]]:
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": _WEIGHT_DECAY},
+        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
