@@ -106,13 +106,17 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it in place of earlier ones; a failure is logged, and leaves those as they are."""
         began = self._clock()
+        log = self._log.bind(step=checkpoint.step, steps=checkpoint.steps)
         try:
-            self._write(checkpoint)
+            n_bytes = self._write(checkpoint)
         except (OSError, SafetensorError) as error:
-            self._log.warning("checkpoint not written", step=checkpoint.step, problem=str(error))
+            log.warning("checkpoint not written", reason=str(error))
+            n_bytes = None
         ended = self._clock()
         seconds = ended - began
         self._due_at = ended + max(self._every_seconds, seconds / LARGEST_SHARE - seconds)
+        if n_bytes is not None:
+            log.info("checkpoint written", n_bytes=n_bytes, seconds=round(seconds, 3))
 
     def _files(self) -> Iterator[Path]:
         return (path for path in self._folder.glob("*.safetensors") if _NAME.fullmatch(path.name))
@@ -141,8 +145,7 @@ class Checkpoints:
         if differing:
             raise UnusableError(problem=f"it is of another training: {', '.join(differing)} differ")
 
-    def _write(self, checkpoint: Checkpoint) -> None:
-        began = self._clock()
+    def _write(self, checkpoint: Checkpoint) -> int:
         header = _Header(
             schema=CHECKPOINT_SCHEMA,
             identity=self._identity,
@@ -162,13 +165,7 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
         sync(self._folder)
         self._remove_others(path)
-        self._log.info(
-            "checkpoint written",
-            step=checkpoint.step,
-            steps=checkpoint.steps,
-            n_bytes=path.stat().st_size,
-            seconds=round(self._clock() - began, 3),
-        )
+        return path.stat().st_size
 
     def _remove_others(self, path: Path) -> None:
         """Earlier ones and what killed writers left, but none that another worker has brought further."""
