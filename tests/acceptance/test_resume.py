@@ -30,8 +30,10 @@ def ordered(folder: Path, world: World, url: str, **redistill: Any) -> Iterator[
     site = make_site(folder, world, hours(healthy=0, drifted=1), url=url, redistill=redistill)
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
     engine = connect(url)
-    yield site, engine
-    engine.dispose()
+    try:
+        yield site, engine
+    finally:
+        engine.dispose()
 
 
 def lease_is_free(engine: Engine) -> bool:
@@ -116,6 +118,7 @@ def test_asked_to_stop_it_saves_gives_the_job_back_and_releases_the_lease(
     with ordered(tmp_path / "site", world, database_url, checkpoint_every="0s") as (site, engine):
         with running(fork, site, "worker", lease_seconds=60) as worker:
             wait_until(lambda: n_seen(site, "checkpoint written"), "at work", every=0.01)
+            time.sleep(0.3)
             asked_at = time.monotonic()
             worker.signal(signal.SIGTERM)
             assert worker.wait(20) == 0
