@@ -28,7 +28,7 @@ from torch import Tensor
 from db.errors import RedistillError
 from monitor.disk import sync
 
-#: Changes with whatever the state holds, and with whatever a step does.
+#: Changes with what the file holds; what a step does is in the identity.
 CHECKPOINT_SCHEMA: Final = "redistill.checkpoint/1"
 #: Of the time of a training that saving may take, however slow the disk is.
 LARGEST_SHARE: Final = 0.02

@@ -4,15 +4,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version as library_version
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from numpy.typing import NDArray
 
 from db.records import Job
+from distill import batches, descent, losses, objective, optimiser, train
 from distill.job_data import JobData
 from distill.settings import RedistillSection
+from monitor import first_token, models
 from monitor.models import Model
+
+#: Whose code a step is: another version of this program may take other ones.
+_STEP: Final = (batches, descent, losses, objective, optimiser, train, first_token, models)
 
 
 def identity(
@@ -21,8 +27,8 @@ def identity(
     """All that a job's training depends on, by name: trainings of one identity end with the same weights,
     bit by bit, and with the same log.
 
-    The last bits also depend on the libraries, the number of threads and the instructions of the
-    processor.
+    The last bits also depend on the code of a step, the libraries, the number of threads and the
+    instructions of the processor.
     """
     return {
         "monitor": job.monitor,
@@ -36,11 +42,17 @@ def identity(
         "batch_size": str(section.batch_size),
         "learning_rate": repr(section.learning_rate),
         "seed": str(section.seed),
+        "code": _code(),
         "torch": torch.__version__,
         **{name: library_version(name) for name in ("transformers", "tokenizers")},
         "threads": str(torch.get_num_threads()),
         "processor": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _code() -> str:
+    sources = [Path(str(module.__file__)).read_bytes() for module in _STEP]
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 def _digest(data: JobData) -> str:

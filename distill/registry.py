@@ -3,6 +3,7 @@
 REGISTRY/versions/<version>/   save_pretrained layout and manifest.json; never changed
 REGISTRY/current               link to versions/<version>; serving code loads this
 REGISTRY/.tmp-<job>-…/         a candidate that is not proved yet, or what a killed attempt left
+REGISTRY/.checkpoint-<job>/    how far the training of an open job is: see distill/checkpoint.py
 """
 
 import errno

@@ -15,8 +15,8 @@ _FIRST_WAIT_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
 #: A child that ran for so long is restarted as if it had never died before.
 _SOUND_SECONDS: Final = 60.0
-#: How long a child may take to stop when asked, before it is killed.
-_PATIENCE_SECONDS: Final = 8.0
+#: How long a child may take to stop when asked, before it is killed: a worker saves its training.
+_PATIENCE_SECONDS: Final = 20.0
 
 
 class Child:
