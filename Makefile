@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals bench-detection example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint example example-s3 monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-detection: $(READY) ## how soon drift is found, and how often for nothing,
 
 bench-scoring: $(READY) ## 10,000 requests through two models, against transformers.pipeline and the machine's limit
 	$(PY) bench/scoring.py
+
+bench-checkpoint: $(READY) ## what it costs to save a training, against a step of it
+	$(PY) bench/checkpoint.py
 
 example: $(READY) ## the loop on real utterances: make example DATA=/path/to/clinc150
 	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: name the folder that holds CLINC150's data_full.json and domains.json"; exit 2; }

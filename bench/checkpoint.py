@@ -3,7 +3,7 @@
 The student has the size of TinyBERT (14.4 million parameters), the teacher that of DistilBERT (67 million),
 both with random weights; a batch is 64 short requests.
 
-    python bench/checkpoint.py
+    make bench-checkpoint
     python bench/checkpoint.py --steps 5 --threads 2 --folder /mnt/registry
 """
 
