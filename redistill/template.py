@@ -79,6 +79,8 @@ alpha = 0.7  # weight of the teacher (KL) in the loss; each job lowers it
 alpha_step = 0.1
 alpha_floor = 0.1
 cooldown = "6h"  # between two jobs
+watch_cycles = 3  # in so many cycles a promoted student must end the drift, or its job was an attempt in vain
+rollback = "off"  # or "auto": then the student before it serves again
 epochs = 5
 promote = "auto"  # or "manual": `redistill models promote` is then up to you
 
@@ -114,6 +116,10 @@ name = "log"
 # kind = "webhook"
 # url = "https://example.org/hook"
 # secret = "$REDISTILL_WEBHOOK_SECRET"   # signs what is sent
+
+# [incidents]
+# keep_firing_for = "2h"                 # what flaps is one incident: it must have been over for so long
+# runbook = "https://wiki.example.org/redistill/runbook"  # where docs/runbook.md lies; messages lead to it
 
 [web]
 host = "127.0.0.1"
