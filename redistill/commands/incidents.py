@@ -47,15 +47,9 @@ def list_incidents(
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         found = rows(connection, "incident_history", monitor=settings.monitor.name, order_by="incident_id")
-        summaries = dict(
-            connection.execute(
-                select(incidents.c.id, incidents.c.summary).where(
-                    incidents.c.monitor == settings.monitor.name
-                )
-            )
-            .tuples()
-            .all()
-        )
+        of_monitor = incidents.c.monitor == settings.monitor.name
+        query = select(incidents.c.id, incidents.c.summary).where(of_monitor)
+        summaries = {row.id: row.summary for row in connection.execute(query)}
     shown = [
         {**row, "summary": summaries[int(str(row["incident_id"]))]}
         for row in found

@@ -187,10 +187,15 @@ def _job(job: Job, now: datetime) -> str:
 
 def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
     lines = (
-        f"{incident.kind} ({incident.severity}), {relative(incident.opened_at, now)}: {incident.summary}"
+        f"{incident.kind} ({incident.severity}), {relative(incident.opened_at, now)}{_taken(incident)}: "
+        f"{incident.summary}"
         for incident in incidents
     )
     return Text("\n".join(lines), style=show.BAD)
+
+
+def _taken(incident: Incident) -> str:
+    return f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
 
 
 def _messages(undelivered: Sequence[Undelivered]) -> Text:

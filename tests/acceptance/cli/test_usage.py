@@ -14,11 +14,16 @@ from redistill.cli import COMMANDS
 from tests.project import ROOT, run, said, start
 
 SUBCOMMANDS = (
-    *((name,) for name in COMMANDS if name not in {"alerts", "archive", "db", "jobs", "labels", "models"}),
+    *(
+        (name,)
+        for name in COMMANDS
+        if name not in {"alerts", "archive", "db", "incidents", "jobs", "labels", "models"}
+    ),
     ("alerts", "test"),
     ("archive", "erase"),
     ("labels", "import"),
     *(("db", name) for name in ("upgrade", "check")),
+    *(("incidents", name) for name in ("list", "ack")),
     *(("jobs", name) for name in ("list", "show", "cancel")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),
 )
