@@ -9,11 +9,12 @@ from structlog.typing import FilteringBoundLogger
 from db import leases, queue
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
+from db.queue import JobNotWantedError
 from db.records import Job, Lease
 from db.session import writing
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.decide import JobNotWantedError, settle
+from distill.decide import settle
 from monitor.stop import Stopped, StoppedError
 
 LEASE_SECONDS = 60.0
@@ -88,12 +89,10 @@ class Worker:
 
     def _give_back(self, job: Job, lease: Lease, error: str | None) -> None:
         with writing(self._engine) as connection:
-            leases.guard(connection, lease)
-            if queue.is_running(connection, job):
-                queue.requeue(connection, job, error=error)
+            queue.hold(connection, job, lease)
+            queue.requeue(connection, job, error=error)
 
     def _fail(self, job: Job, lease: Lease, error: str) -> None:
         with writing(self._engine) as connection:
-            leases.guard(connection, lease)
-            if queue.is_running(connection, job):
-                queue.finish(connection, job, JobStatus.FAILED, now=utc_now(), error=error)
+            queue.hold(connection, job, lease)
+            queue.finish(connection, job, JobStatus.FAILED, now=utc_now(), error=error)
