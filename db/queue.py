@@ -103,6 +103,11 @@ def lease_of(job_id: int) -> str:
     return f"job:{job_id}"
 
 
+def is_abandoned(connection: Connection, job: Job) -> bool:
+    """Whether it is running and nobody holds it: its worker died, or was away for too long."""
+    return job.status is JobStatus.RUNNING and not leases.is_held(connection, lease_of(job.job_id))
+
+
 def claim(
     connection: Connection, monitor: str, *, owner: str, lease_seconds: float, now: datetime
 ) -> tuple[Job, Lease] | None:

@@ -1,6 +1,7 @@
 """The worker: takes the monitor's job, makes a candidate, has it judged, and promotes or rejects it."""
 
 from datetime import UTC, datetime
+from threading import Event
 
 import structlog
 from sqlalchemy import Engine
@@ -16,6 +17,7 @@ from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.decide import settle
 from monitor.stop import Stopped, StoppedError
+from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
 
@@ -48,6 +50,12 @@ class Worker:
             with writing(self._engine) as connection:
                 leases.release(connection, lease)
         return True
+
+    def serve(self, transport: JobTransport, stop: Event) -> None:
+        """Run one job after the other, and wait in between, until `stop` is set."""
+        while not stop.is_set():
+            if not self.run_once(stop.is_set):
+                transport.wait(stop)
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:

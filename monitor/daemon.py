@@ -1,4 +1,4 @@
-"""The daemon's loop: which slots are due, one attempt at each, and the messages that wait."""
+"""The daemon's loop: which slots are due, one attempt at each, the messages that wait, and the workers."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -32,6 +32,8 @@ _LONGEST_WAIT = 6  #: as a power of two, in minutes
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
 #: Sends what is due in the outbox; returns how many messages were accepted.
 Deliver = Callable[[datetime], int]
+#: Calls the workers to the job that waits, if nobody has; returns to how many.
+CallWorkers = Callable[[datetime], int]
 #: Which slots to attempt, in their order; asked under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
 
@@ -189,18 +191,22 @@ def _one_line(error: Exception) -> str:
 
 
 class Daemon:
-    """Two ticks on a scheduler: one for slots, one for the outbox. The ledger knows what is due."""
+    """Three ticks on a scheduler: for slots, for the outbox and for jobs. The database knows what is due."""
 
-    def __init__(self, runner: SlotRunner, deliver: Deliver, *, tick: timedelta) -> None:
+    def __init__(
+        self, runner: SlotRunner, deliver: Deliver, call_workers: CallWorkers, *, tick: timedelta
+    ) -> None:
         self._runner = runner
         self._deliver = deliver
+        self._call_workers = call_workers
         self._stop = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"slots": ThreadPoolExecutor(1), "outbox": ThreadPoolExecutor(1)},
+            executors={name: ThreadPoolExecutor(1) for name in ("slots", "outbox", "jobs")},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        for name, turn in (("slots", self._slots), ("outbox", self._outbox)):
+        turns = {"slots": self._slots, "outbox": self._outbox, "jobs": self._jobs}
+        for name, turn in turns.items():
             self._scheduler.add_job(
                 turn,
                 "interval",
@@ -229,6 +235,9 @@ class Daemon:
 
     def _outbox(self) -> None:
         self._turn("outbox", lambda: self._deliver(utc_now()))
+
+    def _jobs(self) -> None:
+        self._turn("jobs", lambda: self._call_workers(utc_now()))
 
     def _turn(self, name: str, work: Callable[[], object]) -> None:
         try:

@@ -31,8 +31,12 @@ from triggers.channels.log import LogChannel
 from triggers.channels.port import Channel
 from triggers.channels.webhook import WebhookChannel
 from triggers.conclude import Policy
+from triggers.job_calls import JobCalls
 from triggers.outbox import Outbox
 from triggers.settings import WebhookAlert
+from triggers.transports.port import JobTransport
+from triggers.transports.sql import SqlTransport
+from triggers.transports.sqs import SqsTransport
 
 #: How often the daemon looks whether a slot has fallen due or a message waits.
 TICK = timedelta(seconds=2)
@@ -92,9 +96,21 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
 
 
 def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
-    """What does both as they fall due."""
+    """What does both as they fall due, and calls the workers."""
     runner = slot_runner(settings, engine, show)
-    return Daemon(runner, outbox(settings, engine).deliver_due, tick=TICK)
+    calls = JobCalls(
+        engine=engine,
+        monitor=settings.monitor.name,
+        transport=job_transport(settings, engine),
+        rng=np.random.default_rng(),
+    )
+    return Daemon(runner, outbox(settings, engine).deliver_due, calls.call_due, tick=TICK)
+
+
+def job_transport(settings: Settings, engine: Engine) -> JobTransport:
+    """How workers hear of a job."""
+    url = settings.queue.url
+    return SqsTransport(engine=engine, monitor=settings.monitor.name, url=url) if url else SqlTransport()
 
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
@@ -109,6 +125,7 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         metrics=settings.metrics,
         tokens_per_batch=settings.scoring.tokens_per_batch,
         redact=redactor(settings.monitor),
+        kept=timedelta(days=settings.monitor.archive_days),
         show=show,
     )
     return Worker(engine, settings.monitor.name, attempt)

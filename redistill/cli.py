@@ -25,7 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "worker": "Take the orders for a re-distillation and run them, until stopped.",
     "status": "Show the present state in one screen.",
     "history": "Show the cycles, oldest first.",
-    "jobs": "Show the orders for a re-distillation; call one off, or retry it.",
+    "jobs": "Show the orders for a re-distillation; give one, call one off, or retry it.",
     "models": "Show the model versions, and choose the student that serves.",
     "archive": "Take requests out of the archive, where somebody asks for that.",
     "labels": "Bring true labels that came later, by request id.",

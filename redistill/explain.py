@@ -40,6 +40,7 @@ _PATTERNS: Final = {
     ("traffic", "uri"): "'s3://bucket/prefix'",
     ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
+    ("queue", "url"): "the URL of a FIFO queue, 'https://….fifo'",
     ("alerts", "url"): "'https://…' or 'http://…'",
 }
 _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")

@@ -26,7 +26,7 @@ from monitor.settings import (
     WebSection,
 )
 from redistill.explain import explained, fields_at, place, unknown
-from triggers.settings import DEFAULT_RULES, SERVING_RULE, Alert, LogAlert, Rule, Section
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, Alert, LogAlert, QueueSection, Rule, Section
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
 
@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     scoring: ScoringSection = ScoringSection()
     gates: GatesSection = GatesSection()
     database: DatabaseSection = DatabaseSection()
+    queue: QueueSection = QueueSection()
     alerts: tuple[Alert, ...] = (LogAlert(),)
     web: WebSection = WebSection()
 

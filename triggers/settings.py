@@ -235,6 +235,19 @@ class TeacherPolicy(Section):
     accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
 
 
+class QueueSection(Section):
+    """How workers hear of a job: they look into the database, or a queue calls them."""
+
+    kind: Literal["sql", "sqs"] = "sql"
+    url: Annotated[str, Field(pattern=r"^https?://\S+\.fifo$")] | None = None  #: of the queue; sqs only
+
+    @model_validator(mode="after")
+    def _a_url_with_sqs(self) -> Self:
+        if (self.kind == "sqs") != (self.url is not None):
+            raise ValueError("it needs 'url' with kind = 'sqs', and with that only")
+        return self
+
+
 class LogAlert(Section):
     """Incidents as log lines."""
 

@@ -447,15 +447,19 @@ def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch:
 # --- the loop --------------------------------------------------------------------------------------------
 
 
-def no_messages(_now: datetime) -> int:
+def nothing_due(_now: datetime) -> int:
     return 0
 
 
 @contextmanager
 def running(
-    engine: Engine, *, measure: Measure | None = None, deliver: Callable[[datetime], int] = no_messages
+    engine: Engine,
+    *,
+    measure: Measure | None = None,
+    deliver: Callable[[datetime], int] = nothing_due,
+    call_workers: Callable[[datetime], int] = nothing_due,
 ) -> Iterator[Daemon]:
-    found = Daemon(make_runner(engine, measure, every="1s"), deliver, tick=TICK)
+    found = Daemon(make_runner(engine, measure, every="1s"), deliver, call_workers, tick=TICK)
     found.start()
     try:
         yield found

@@ -18,7 +18,7 @@ SUBCOMMANDS = (
     ("archive", "erase"),
     ("labels", "import"),
     *(("db", name) for name in ("upgrade", "check")),
-    *(("jobs", name) for name in ("list", "show", "cancel")),
+    *(("jobs", name) for name in ("list", "show", "enqueue", "cancel", "retry")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),
 )
 
