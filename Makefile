@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ bench-detection: $(READY) ## how soon drift is found, and how often for nothing,
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]' tqdm requests
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps frouros
 	$(PY) bench/detection/run.py
+
+bench-queue: $(READY) ## a job's way through the queue, against procrastinate, huey and bare SQL
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	PYTHONPATH=. $(PY) bench/job_queue.py
 
 bench-scoring: $(READY) ## 10,000 requests through two models, against transformers.pipeline and the machine's limit
 	$(PY) bench/scoring.py

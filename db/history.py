@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
@@ -139,8 +139,35 @@ def has_later_result(connection: Connection, slot: Slot) -> bool:
     )
 
 
-def archives_of_pair(connection: Connection, cycle_id: int, *, limit: int) -> tuple[tuple[str, str], ...]:
-    """(uri, SHA-256) of the breached samples of the cycle's version pair, newest first, itself first."""
+def newest_archived(
+    connection: Connection, monitor: str, pair: tuple[str, str], *, since: datetime
+) -> int | None:
+    """The newest evaluated cycle of the (teacher, student) pair that has a sample and ended at `since` or
+    later.
+    """
+    return connection.scalar(
+        select(cycles.c.id)
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.status == CycleStatus.EVALUATED,
+            cycles.c.teacher_version == pair[0],
+            cycles.c.student_version == pair[1],
+            cycles.c.archive.is_not(None),
+            cycles.c.window_end >= since,
+        )
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    )
+
+
+def archives_of_pair(
+    connection: Connection, cycle_id: int, *, kept: timedelta, limit: int
+) -> tuple[tuple[str, str], ...]:
+    """(uri, SHA-256) of the samples of the cycle's version pair that condemned its student, newest first.
+
+    The cycle's own comes first, whatever its verdict: a person may look back from a healthy one. Those of
+    windows that ended more than `kept` before its own have expired.
+    """
     cycle = connection.execute(select(cycles).where(cycles.c.id == cycle_id)).one()
     rows = connection.execute(
         select(cycles.c.archive, cycles.c.archive_sha256)
@@ -148,8 +175,9 @@ def archives_of_pair(connection: Connection, cycle_id: int, *, limit: int) -> tu
             cycles.c.monitor == cycle.monitor,
             cycles.c.teacher_version == cycle.teacher_version,
             cycles.c.student_version == cycle.student_version,
-            cycles.c.verdict == Verdict.BREACHED,
+            or_(cycles.c.verdict == Verdict.BREACHED, cycles.c.id == cycle_id),
             cycles.c.window_end <= cycle.window_end,
+            cycles.c.window_end >= cycle.window_end - kept,
             cycles.c.archive.is_not(None),
         )
         .order_by(cycles.c.window_end.desc())

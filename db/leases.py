@@ -89,6 +89,18 @@ def release(connection: Connection, lease: Lease) -> None:
     )
 
 
+def revoke(connection: Connection, name: str) -> None:
+    """Take it from whoever holds it: the holder's next `renew` or `guard` fails, and anybody may take it."""
+    connection.execute(
+        update(leases).where(leases.c.name == name).values(token=leases.c.token + 1, expires_at=_Clock(0))
+    )
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether somebody has it now, by the database's clock."""
+    return bool(connection.scalar(select(leases.c.expires_at > _Clock(0)).where(leases.c.name == name)))
+
+
 def guard(connection: Connection, lease: Lease) -> None:
     """Let this transaction go on only while the lease is ours; nobody can take it until it ends.
 

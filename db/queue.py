@@ -1,19 +1,46 @@
 """The job queue. The row is the truth: what a worker does shows in it, or did not happen."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from db import leases
 from db.errors import RedistillError
 from db.records import Job, Lease, NewJob
 from db.states import JobDecision, JobRecovery, JobStatus
-from db.tables import jobs
+from db.tables import cycles, jobs
 
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: How often a job is begun before it is given up: a worker that dies counts as an attempt.
 MAX_ATTEMPTS = 5
+
+#: Every move that there is, and the function that makes it; None: before there is a row. Whatever is not
+#: here is refused.
+TRANSITIONS: Final[Mapping[tuple[JobStatus | None, JobStatus], str]] = {
+    (None, JobStatus.QUEUED): "enqueue",
+    (JobStatus.QUEUED, JobStatus.RUNNING): "claim",
+    (JobStatus.RUNNING, JobStatus.RUNNING): "claim",
+    (JobStatus.RUNNING, JobStatus.QUEUED): "requeue",
+    (JobStatus.RUNNING, JobStatus.SUCCEEDED): "finish",
+    (JobStatus.RUNNING, JobStatus.REJECTED): "finish",
+    (JobStatus.RUNNING, JobStatus.FAILED): "finish",
+    (JobStatus.QUEUED, JobStatus.CANCELLED): "cancel",
+    (JobStatus.RUNNING, JobStatus.CANCELLED): "cancel",
+    (JobStatus.FAILED, JobStatus.QUEUED): "retry",
+    (JobStatus.CANCELLED, JobStatus.QUEUED): "retry",
+}
+_DONE: Final = {
+    "claim": "taken",
+    "requeue": "given back",
+    "finish": "ended",
+    "cancel": "cancelled",
+    "retry": "retried",
+}
 
 
 class NoSuchJobError(RedistillError):
@@ -26,6 +53,10 @@ class JobStateError(RedistillError):
 
 class OpenJobError(RedistillError):
     """Job {job_id} is {status}, and a monitor has one open job at a time: let it end, or cancel it."""
+
+
+class JobNotWantedError(RedistillError):
+    """Job {job_id} is {status}: nothing of this attempt is written."""
 
 
 def enqueue(connection: Connection, job: NewJob, now: datetime) -> int:
@@ -52,9 +83,7 @@ def get(connection: Connection, job_id: int) -> Job:
 
 def open_job(connection: Connection, monitor: str) -> Job | None:
     """The monitor's queued or running job."""
-    row = connection.execute(
-        select(jobs).where(jobs.c.monitor == monitor, jobs.c.status.in_(OPEN))
-    ).one_or_none()
+    row = connection.execute(select(jobs).where(jobs.c.monitor == monitor, _is_open())).one_or_none()
     return _job(row) if row else None
 
 
@@ -64,36 +93,64 @@ def of_monitor(connection: Connection, monitor: str) -> tuple[Job, ...]:
     return tuple(_job(row) for row in rows)
 
 
+def archive_of(connection: Connection, job: Job) -> str | None:
+    """Where the sample of the cycle that the job looks back from lies."""
+    return connection.scalar(select(cycles.c.archive).where(cycles.c.id == job.cycle_id))
+
+
+def lease_of(job_id: int) -> str:
+    """The name of the lease that the job's worker holds."""
+    return f"job:{job_id}"
+
+
+def is_abandoned(connection: Connection, job: Job) -> bool:
+    """Whether it is running and nobody holds it: its worker died, or was away for too long."""
+    return job.status is JobStatus.RUNNING and not leases.is_held(connection, lease_of(job.job_id))
+
+
 def claim(
     connection: Connection, monitor: str, *, owner: str, lease_seconds: float, now: datetime
 ) -> tuple[Job, Lease] | None:
     """Take the open job of the monitor, be it new or left behind by a dead worker; None if there
-    is none, or another worker holds it.
+    is none, or another worker holds it or is about to write to it.
     """
-    job = open_job(connection, monitor)
-    if job is None:
+    # The row is locked before the lease, here and in `hold` and `cancel`: the other way round two of them
+    # would wait for each other. Who finds it locked goes away rather than wait.
+    row = connection.execute(
+        select(jobs).where(jobs.c.monitor == monitor, _is_open()).with_for_update(skip_locked=True)
+    ).one_or_none()
+    if row is None:
         return None
-    lease = leases.acquire(connection, f"job:{job.job_id}", owner=owner, seconds=lease_seconds)
+    lease = leases.acquire(connection, lease_of(row.id), owner=owner, seconds=lease_seconds)
     if lease is None:
         return None
-    begun = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.job_id, jobs.c.status.in_(OPEN))
-        .values(status=JobStatus.RUNNING, attempt=jobs.c.attempt + 1, started_at=now)
-    )
-    if begun.rowcount != 1:  # it was finished or cancelled after we had read it
-        leases.release(connection, lease)
-        return None
-    return get(connection, job.job_id), lease
+    _move(connection, row.id, JobStatus.RUNNING, "claim", attempt=jobs.c.attempt + 1, started_at=now)
+    return get(connection, row.id), lease
+
+
+def hold(connection: Connection, job: Job, lease: Lease) -> None:
+    """Let this transaction write what becomes of the running job; nobody else can until it ends.
+
+    Raises:
+        JobNotWantedError: it has been cancelled, or has ended in another way.
+        LeaseLostError: another worker has it.
+    """
+    status = connection.scalar(select(jobs.c.status).where(jobs.c.id == job.job_id).with_for_update())
+    if status in OPEN:
+        leases.guard(connection, lease)
+    if status != JobStatus.RUNNING:
+        raise JobNotWantedError(job_id=job.job_id, status=status)
 
 
 def requeue(connection: Connection, job: Job, *, error: str | None) -> None:
-    """Give a job back; without an error (stopped on request) the attempt does not count."""
+    """Give a job back; without an error (stopped on request) the attempt does not count.
+
+    Raises:
+        JobStateError: it does not run.
+    """
     attempt = job.attempt if error else job.attempt - 1
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.job_id)
-        .values(status=JobStatus.QUEUED, attempt=attempt, error=error)
+    _move(
+        connection, job.job_id, JobStatus.QUEUED, "requeue", attempt=attempt, error=error, announced_at=None
     )
 
 
@@ -108,31 +165,33 @@ def finish(
     reason: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Bring the job to a final status."""
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.job_id)
-        .values(
-            status=status,
-            finished_at=now,
-            candidate_version=candidate_version,
-            decision=decision,
-            decision_reason=reason,
-            error=error,
-        )
+    """Bring the job to its end: succeeded, rejected or failed.
+
+    Raises:
+        JobStateError: it does not run.
+    """
+    _move(
+        connection,
+        job.job_id,
+        status,
+        "finish",
+        finished_at=now,
+        candidate_version=candidate_version,
+        decision=decision,
+        decision_reason=reason,
+        error=error,
     )
 
 
 def cancel(connection: Connection, job_id: int, now: datetime) -> None:
-    """Call off a job; a worker that runs it finds out at its next write."""
-    changed = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.status.in_(OPEN))
-        .values(status=JobStatus.CANCELLED, finished_at=now)
-    )
-    if changed.rowcount != 1:
-        status = get(connection, job_id).status
-        raise JobStateError(job_id=job_id, status=status, wanted="queued or running", verb="cancelled")
+    """Call off a job. A worker that runs it loses its lease, and stops when it next renews it.
+
+    Raises:
+        NoSuchJobError: there is no such job.
+        JobStateError: it has ended.
+    """
+    _move(connection, job_id, JobStatus.CANCELLED, "cancel", finished_at=now)
+    leases.revoke(connection, lease_of(job_id))
 
 
 def retry(connection: Connection, job_id: int) -> None:
@@ -143,14 +202,40 @@ def retry(connection: Connection, job_id: int) -> None:
         JobStateError: it has not failed, nor was it cancelled.
         OpenJobError: the monitor has an open job.
     """
-    job = get(connection, job_id)
-    in_the_way = open_job(connection, job.monitor)
-    if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
-        raise JobStateError(job_id=job_id, status=job.status, wanted="failed or cancelled", verb="retried")
-    if in_the_way is not None:
-        raise OpenJobError(job_id=in_the_way.job_id, status=in_the_way.status)
+    with one_open(connection, get(connection, job_id).monitor):
+        _move(connection, job_id, JobStatus.QUEUED, "retry", attempt=0, finished_at=None, announced_at=None)
+
+
+@contextmanager
+def one_open(connection: Connection, monitor: str) -> Iterator[None]:
+    """Turns what the unique index refuses in the block into an OpenJobError; the transaction can go on."""
+    try:
+        with connection.begin_nested():
+            yield
+    except IntegrityError as error:
+        job = open_job(connection, monitor)
+        if job is None:  # it has ended since, or something else was refused
+            raise
+        raise OpenJobError(job_id=job.job_id, status=job.status) from error
+
+
+def unannounced(connection: Connection, monitor: str) -> Job | None:
+    """The monitor's queued job, if no worker was called to it yet."""
+    row = connection.execute(
+        select(jobs).where(
+            jobs.c.monitor == monitor,
+            _is_open(),
+            jobs.c.status == JobStatus.QUEUED,
+            jobs.c.announced_at.is_(None),
+        )
+    ).one_or_none()
+    return _job(row) if row else None
+
+
+def mark_announced(connection: Connection, job_id: int, now: datetime) -> None:
+    """Workers were called to it; to be written after that has happened."""
     connection.execute(
-        update(jobs).where(jobs.c.id == job_id).values(status=JobStatus.QUEUED, attempt=0, finished_at=None)
+        update(jobs).where(jobs.c.id == job_id, jobs.c.announced_at.is_(None)).values(announced_at=now)
     )
 
 
@@ -159,10 +244,23 @@ def set_recovery(connection: Connection, job_id: int, recovery: JobRecovery | No
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(recovery=recovery))
 
 
-def is_running(connection: Connection, job: Job) -> bool:
-    """Whether this attempt is still the wanted one."""
-    status = connection.scalar(select(jobs.c.status).where(jobs.c.id == job.job_id).with_for_update())
-    return status == JobStatus.RUNNING
+def _is_open() -> ColumnElement[bool]:
+    # In the words of the unique index, not as parameters: with those SQLite does not see that it can use it.
+    return jobs.c.status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True))
+
+
+def _move(connection: Connection, job_id: int, to: JobStatus, by: str, **values: object) -> None:
+    """Make a move of TRANSITIONS, if the job is where it begins."""
+    moves = [(start, end) for (start, end), name in TRANSITIONS.items() if name == by and start]
+    starts = [start for start, end in moves if end is to]
+    changed = connection.execute(
+        update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(starts)).values(status=to, **values)
+    )
+    if changed.rowcount != 1:
+        wanted = " or ".join(dict.fromkeys(start for start, _ in moves))
+        raise JobStateError(
+            job_id=job_id, status=get(connection, job_id).status, wanted=wanted, verb=_DONE[by]
+        )
 
 
 def _job(row: Row[tuple[object, ...]]) -> Job:

@@ -136,6 +136,19 @@ class JobRecovery(StrEnum):
     NOT_RECOVERED = "not_recovered"  #: none did: the job counts as a failed attempt
 
 
+class MessageFate(StrEnum):
+    """What a worker makes of a message that calls it to a job; the job's row decides."""
+
+    WANTED = "wanted"  #: its job is queued: the worker looks for it at once
+    ALREADY_RUNNING = "already_running"  #: late or doubled: a worker has taken the job
+    ALREADY_ENDED = "already_ended"  #: late or doubled: the job has ended
+    NOT_JSON = "not_json"  #: forged: the body is no JSON object
+    OTHER_SCHEMA = "other_schema"  #: forged, or of another version: it is no `redistill.job/1`
+    OTHER_MONITOR = "other_monitor"  #: it names a monitor that this worker does not serve
+    UNKNOWN_JOB = "unknown_job"  #: forged, or older than the database: there is no such row
+    FIELDS_DIFFER = "fields_differ"  #: forged: the row of its job says something else
+
+
 class OrderReason(StrEnum):
     """Why a fired rule did or did not order a job."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ class Attempt:
     metrics: MetricsSection
     tokens_per_batch: int
     redact: Redact  #: what was done to texts before they were archived
+    kept: timedelta  #: how long samples are archived
     show: Show
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
@@ -79,7 +80,7 @@ class Attempt:
         """
         teacher = self._load_teacher(job)
         incumbent_version, incumbent = self._load_incumbent(job)
-        data = read_job_data(self.engine, job, self.redistill, teacher.labels, self.redact)
+        data = read_job_data(self.engine, job, self.redistill, teacher.labels, self.redact, kept=self.kept)
         student = load(self.redistill.student_init or Path(incumbent_version.uri))
         trained = self._train(job, student, teacher, data, stopped)
         staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)

@@ -6,8 +6,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, Engine
 
-from db import leases, queue, versions
-from db.errors import RedistillError
+from db import queue, versions
 from db.records import Evaluation, GateOutcome, Job, Lease, ModelVersion
 from db.session import writing
 from db.states import GateResult, JobDecision, JobStatus, PromotionReason
@@ -20,10 +19,6 @@ _STATUS = {
     JobDecision.HELD: JobStatus.SUCCEEDED,
     JobDecision.REJECTED: JobStatus.REJECTED,
 }
-
-
-class JobNotWantedError(RedistillError):
-    """Job {job_id} was called off while it ran: its candidate is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +54,11 @@ def settle(
 
     Raises:
         LeaseLostError: another worker has the job; nothing was written.
-        JobNotWantedError: somebody has cancelled it; nothing was written.
+        JobNotWantedError: somebody has cancelled it, or it has ended; nothing was written.
     """
     settled = _decide(proof, promote)
     with writing(engine) as connection:
-        leases.guard(connection, lease)
-        if not queue.is_running(connection, job):
-            raise JobNotWantedError(job_id=job.job_id)
+        queue.hold(connection, job, lease)
         versions.record(connection, proof.candidate, now)
         versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
         versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -18,7 +19,7 @@ from monitor.archive.sample import ScoredSample
 from monitor.redaction import Redact
 from monitor.strata import Strata
 
-#: A job trains on the archived samples of the breached cycles that led to it, at most so many.
+#: A job trains on the archived samples of its cycle and the breached ones that led to it, at most so many.
 MAX_ARCHIVES = 6
 
 
@@ -28,7 +29,7 @@ class NoLabelledDataError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True)
 class Condemned:
-    """The held-out part of the sample that condemned the incumbent."""
+    """The held-out part of the sample that condemned the incumbent; of the newest if a person ordered."""
 
     texts: tuple[str, ...]
     strata: Strata
@@ -41,14 +42,21 @@ class JobData:
     training: TrainingSet
     validation: LabelledSet | None
     test: LabelledSet
-    condemned: Condemned | None  #: None if a person ordered the job
+    condemned: Condemned | None  #: None if a person ordered the job and no sample was archived
     sha256: Mapping[str, str]  #: of each file, by what it is
 
 
 def read_job_data(
-    engine: Engine, job: Job, section: RedistillSection, labels: Sequence[str], redact: Redact
+    engine: Engine,
+    job: Job,
+    section: RedistillSection,
+    labels: Sequence[str],
+    redact: Redact,
+    *,
+    kept: timedelta,
 ) -> JobData:
-    """Read the labelled files and the archived samples of the breached cycles up to the job's.
+    """Read the labelled files and the archived samples, kept for so long, of the job's cycle and of the
+    breached ones up to it.
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
@@ -58,7 +66,7 @@ def read_job_data(
         raise NoLabelledDataError
     train, test = read_labelled(section.train, labels), read_labelled(section.test, labels)
     validation = read_labelled(section.validation, labels) if section.validation else None
-    archives = _archives(engine, job)
+    archives = _archives(engine, job, kept)
     samples = [files.read(uri, sha256=sha256) for uri, sha256 in archives]
     splits = [split_archive([request.text for request in sample.requests]) for sample in samples]
     archived = [text for split in splits for text in split.training]
@@ -88,8 +96,8 @@ def _condemned(sample: ScoredSample, split: ArchiveSplit) -> Condemned:
     return Condemned(texts=split.held_out, strata=strata)
 
 
-def _archives(engine: Engine, job: Job) -> tuple[tuple[str, str], ...]:
+def _archives(engine: Engine, job: Job, kept: timedelta) -> tuple[tuple[str, str], ...]:
     if job.cycle_id is None:
         return ()
     with reading(engine) as connection:
-        return history.archives_of_pair(connection, job.cycle_id, limit=MAX_ARCHIVES)
+        return history.archives_of_pair(connection, job.cycle_id, kept=kept, limit=MAX_ARCHIVES)

@@ -1,6 +1,7 @@
 """The worker: takes the monitor's job, makes a candidate, has it judged, and promotes or rejects it."""
 
 from datetime import UTC, datetime
+from threading import Event
 
 import structlog
 from sqlalchemy import Engine
@@ -9,13 +10,15 @@ from structlog.typing import FilteringBoundLogger
 from db import leases, queue
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
+from db.queue import JobNotWantedError
 from db.records import Job, Lease
 from db.session import writing
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.decide import JobNotWantedError, settle, tell_end
+from distill.decide import settle, tell_end
 from monitor.stop import Stopped, StoppedError
 from triggers.announce import Audience
+from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
 
@@ -50,6 +53,12 @@ class Worker:
                 leases.release(connection, lease)
         self._attempt.sweep(utc_now())
         return True
+
+    def serve(self, transport: JobTransport, stop: Event) -> None:
+        """Run one job after the other, and wait in between, until `stop` is set."""
+        while not stop.is_set():
+            if not self.run_once(stop.is_set):
+                transport.wait(stop)
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
@@ -95,14 +104,12 @@ class Worker:
 
     def _give_back(self, job: Job, lease: Lease, error: str | None) -> None:
         with writing(self._engine) as connection:
-            leases.guard(connection, lease)
-            if queue.is_running(connection, job):
-                queue.requeue(connection, job, error=error)
+            queue.hold(connection, job, lease)
+            queue.requeue(connection, job, error=error)
 
     def _fail(self, job: Job, lease: Lease, error: str) -> None:
         with writing(self._engine) as connection:
-            leases.guard(connection, lease)
-            if queue.is_running(connection, job):
-                now = utc_now()
-                queue.finish(connection, job, JobStatus.FAILED, now=now, error=error)
-                tell_end(connection, job, JobStatus.FAILED, error, self._audience, now)
+            queue.hold(connection, job, lease)
+            now = utc_now()
+            queue.finish(connection, job, JobStatus.FAILED, now=now, error=error)
+            tell_end(connection, job, JobStatus.FAILED, error, self._audience, now)

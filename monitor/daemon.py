@@ -1,4 +1,4 @@
-"""The daemon's loop: which slots are due, one attempt at each, and messages meanwhile."""
+"""The daemon's loop: which slots are due, one attempt at each; and messages and workers meanwhile."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +32,8 @@ _LONGEST_WAIT = 6  #: as a power of two, in minutes
 
 #: Measures one claimed slot; asks the second argument between steps whether to stop.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
+#: Calls the workers to the job that waits, if nobody has; returns to how many.
+CallWorkers = Callable[[datetime], int]
 #: Which slots to attempt, in their order; asked under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
 
@@ -189,21 +191,29 @@ def _one_line(error: Exception) -> str:
 
 
 class Daemon:
-    """A tick for slots, one for the clock, a courier for each channel. Ledger and outbox know what is due."""
+    """Ticks for slots, jobs and the clock, a courier for each channel. The database knows what is due."""
 
     def __init__(
-        self, runner: SlotRunner, watchdog: Watchdog, deliver: Mapping[str, Deliver], *, tick: timedelta
+        self,
+        runner: SlotRunner,
+        watchdog: Watchdog,
+        deliver: Mapping[str, Deliver],
+        call_workers: CallWorkers,
+        *,
+        tick: timedelta,
     ) -> None:
         self._runner = runner
+        self._call_workers = call_workers
         self._stop = threading.Event()
         self._couriers = Couriers(deliver, tick=tick, clock=utc_now)
         self._watchdog = watchdog
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"slots": ThreadPoolExecutor(1), "clock": ThreadPoolExecutor(1)},
+            executors={name: ThreadPoolExecutor(1) for name in ("slots", "jobs", "clock")},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        for name, turn, every in (("slots", self._slots, tick), ("clock", self._clock, 5 * tick)):
+        turns = (("slots", self._slots, tick), ("jobs", self._jobs, tick), ("clock", self._clock, 5 * tick))
+        for name, turn, every in turns:
             self._scheduler.add_job(
                 turn,
                 "interval",
@@ -235,6 +245,9 @@ class Daemon:
 
     def _clock(self) -> None:
         self._turn("clock", lambda: self._watchdog.look(utc_now()))
+
+    def _jobs(self) -> None:
+        self._turn("jobs", lambda: self._call_workers(utc_now()))
 
     def _turn(self, name: str, work: Callable[[], object]) -> None:
         try:

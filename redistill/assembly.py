@@ -31,7 +31,11 @@ from redistill.channels import channels
 from redistill.settings import Settings
 from triggers.announce import Audience
 from triggers.conclude import Policy
+from triggers.job_calls import JobCalls
 from triggers.outbox import Outbox
+from triggers.transports.port import JobTransport
+from triggers.transports.sql import SqlTransport
+from triggers.transports.sqs import SqsTransport
 
 #: How often the daemon looks whether a slot has fallen due or a message waits.
 TICK = timedelta(seconds=2)
@@ -101,11 +105,23 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
 
 
 def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
-    """What does both as they fall due, and looks at the clock."""
+    """What does both as they fall due, calls the workers, and looks at the clock."""
     messages = outbox(settings, engine)
     deliver = {name: partial(messages.deliver, name) for name in messages.channels}
     watchdog = Watchdog(engine, settings.monitor, audience(settings), started_at=utc_now())
-    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, tick=TICK)
+    calls = JobCalls(
+        engine=engine,
+        monitor=settings.monitor.name,
+        transport=job_transport(settings, engine),
+        rng=np.random.default_rng(),
+    )
+    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, calls.call_due, tick=TICK)
+
+
+def job_transport(settings: Settings, engine: Engine) -> JobTransport:
+    """How workers hear of a job."""
+    url = settings.queue.url
+    return SqsTransport(engine=engine, monitor=settings.monitor.name, url=url) if url else SqlTransport()
 
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
@@ -120,6 +136,7 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         metrics=settings.metrics,
         tokens_per_batch=settings.scoring.tokens_per_batch,
         redact=redactor(settings.monitor),
+        kept=timedelta(days=settings.monitor.archive_days),
         show=show,
     )
     return Worker(engine, audience(settings), attempt)

@@ -25,7 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "worker": "Take the orders for a re-distillation and run them, until stopped.",
     "status": "Show the present state in one screen.",
     "history": "Show the cycles, oldest first.",
-    "jobs": "Show the orders for a re-distillation; call one off, or retry it.",
+    "jobs": "Show the orders for a re-distillation; give one, call one off, or retry it.",
     "models": "Show the model versions, and choose the student that serves.",
     "incidents": "Show what the on-call was told, and take an incident.",
     "alerts": "Try the channels by which the on-call is told.",

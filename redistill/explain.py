@@ -42,6 +42,7 @@ _PATTERNS: Final = {
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     ("alerts", "endpoint"): "'https://…' or 'http://…'",
     ("alerts", "topic"): "the ARN of a topic: 'arn:aws:sns:REGION:ACCOUNT:NAME'",
+    ("queue", "url"): "the URL of a FIFO queue, 'https://….fifo'",
 }
 _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
 

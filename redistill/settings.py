@@ -27,7 +27,7 @@ from monitor.settings import (
 )
 from redistill.explain import explained, fields_at, place, unknown
 from triggers.alert_settings import Alert, LogAlert
-from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, Rule, Section
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
 
@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     scoring: ScoringSection = ScoringSection()
     gates: GatesSection = GatesSection()
     database: DatabaseSection = DatabaseSection()
+    queue: QueueSection = QueueSection()
     alerts: tuple[Alert, ...] = (LogAlert(),)
     incidents: IncidentPolicy = IncidentPolicy()
     web: WebSection = WebSection()

@@ -94,6 +94,10 @@ agreement = 0.95
 [database]
 url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 
+# [queue]                    # how workers hear of a job; they look into the database without it
+# kind = "sqs"
+# url = "https://sqs.eu-west-1.amazonaws.com/123456789012/redistill.fifo"  # see docs/queue.md
+
 [[alerts]]
 kind = "log"
 name = "log"

@@ -1,6 +1,7 @@
 """Cycles that end, and what is found of it in the tables."""
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -51,10 +52,20 @@ def streaks(run: Cycles, rule: str = "low-agreement") -> list[int]:
 
 def end_job(run: Cycles, status: JobStatus, decision: JobDecision | None = None, *, index: int = 0) -> None:
     """What a worker makes of the open job."""
-    with writing(run.engine) as connection:
-        job = queue.open_job(connection, MONITOR)
-        assert job is not None
-        queue.finish(connection, job, status, now=due_at(index), decision=decision)
+    end_open_job(run.engine, status, decision, now=due_at(index))
+
+
+def end_open_job(
+    engine: Engine, status: JobStatus, decision: JobDecision | None = None, *, now: datetime
+) -> None:
+    """The monitor's open job taken, and ended or called off."""
+    with writing(engine) as connection:
+        claimed = queue.claim(connection, MONITOR, owner="worker", lease_seconds=60, now=now)
+        assert claimed is not None
+        if status is JobStatus.CANCELLED:
+            queue.cancel(connection, claimed[0].job_id, now)
+        else:
+            queue.finish(connection, claimed[0], status, now=now, decision=decision)
 
 
 def labelled(teacher: int, student: int) -> Correctness:

@@ -26,6 +26,7 @@ import redistill.assembly
 import redistill.commands.cycle
 import redistill.commands.monitor
 import redistill.commands.worker
+import triggers.transports.sql
 from redistill.cli import main
 from tests.site import Site
 
@@ -146,7 +147,7 @@ def _log(site: Site, arguments: tuple[str, ...]) -> Path:
 def _main(folder: Path, config: Path, arguments: tuple[str, ...], log: Path, lease_seconds: float) -> None:
     monitor.daemon.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
-    redistill.commands.worker._POLL_SECONDS = _LOOK_SECONDS
+    triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS
     os.chdir(folder)
     for number, path in ((1, log.with_suffix(".out")), (2, log)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -26,7 +26,9 @@ def in_threads(count: int, work: Callable[[int], T]) -> list[T]:
         return list(pool.map(run, range(count), timeout=WAIT_SECONDS))
 
 
-def in_processes(count: int, url: str, work: Callable[[Engine, int], T]) -> list[T]:
+def in_processes(
+    count: int, url: str, work: Callable[[Engine, int], T], *, seconds: float = WAIT_SECONDS
+) -> list[T]:
     """What `count` processes get that start together, each with an engine of its own."""
     context = multiprocessing.get_context("fork")
     barrier, answers = context.Barrier(count), context.Queue()
@@ -44,7 +46,7 @@ def in_processes(count: int, url: str, work: Callable[[Engine, int], T]) -> list
     processes = [context.Process(target=run, args=(number,)) for number in range(count)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=WAIT_SECONDS) for _ in processes]
+    found = [answers.get(timeout=seconds) for _ in processes]
     for process in processes:
         process.join(WAIT_SECONDS)
     assert [error for error, _ in found if error] == []

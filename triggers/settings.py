@@ -243,3 +243,16 @@ class TeacherPolicy(Section):
     label_gap: Annotated[float, Field(gt=0, le=1)] = 0.05  #: the same, if the student's mix differs as much
     #: A new version that a person vouches for: it is not held to its predecessor's numbers.
     accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
+
+
+class QueueSection(Section):
+    """How workers hear of a job: they look into the database, or a queue calls them."""
+
+    kind: Literal["sql", "sqs"] = "sql"
+    url: Annotated[str, Field(pattern=r"^https?://\S+\.fifo$")] | None = None  #: of the queue; sqs only
+
+    @model_validator(mode="after")
+    def _a_url_with_sqs(self) -> Self:
+        if (self.kind == "sqs") != (self.url is not None):
+            raise ValueError("it needs 'url' with kind = 'sqs', and with that only")
+        return self

@@ -32,6 +32,11 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, comment="How often a worker has taken it"),
     Column("error", Text, comment="What ended the last failed attempt, in one line"),
     Column("enqueued_at", UTCDateTime, nullable=False, comment="UTC"),
+    Column(
+        "announced_at",
+        UTCDateTime,
+        comment="UTC; when workers were last called to it; NULL: they are still to be, or need no call",
+    ),
     Column("started_at", UTCDateTime, comment="UTC; when the last attempt began"),
     Column("finished_at", UTCDateTime, comment="UTC; when it reached a final status"),
     version_column("candidate_version", "The student that it made"),
@@ -55,6 +60,7 @@ Index(
     sqlite_where=text("status IN ('queued', 'running')"),
     postgresql_where=text("status IN ('queued', 'running')"),
 )
+Index("ix_jobs_monitor_id", jobs.c.monitor, jobs.c.id)
 
 
 gate_outcomes = Table(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from db.errors import RedistillError
 from redistill.assembly import use_machine
-from redistill.checks import data, places
+from redistill.checks import data, job_queue, places
 from redistill.checks.finding import Finding, attempt, bad, good
 from redistill.settings import Settings, load
 
@@ -20,12 +20,20 @@ def all_findings(config: Path, now: datetime) -> Iterator[Finding]:
         return
     use_machine(settings)
     yield good("configuration", str(config))
-    yield from attempt("database", lambda: places.database(settings))
+    yield from _database(settings)
     yield from attempt("cluster", lambda: places.cluster(settings))
     yield from _models_and_data(settings, now)
     yield from attempt("folders", lambda: places.folders(settings))
     yield from attempt("channels", lambda: places.channels(settings))
     yield from attempt("web", lambda: places.web(settings))
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    found = list(attempt("database", lambda: places.database(settings)))
+    yield from found
+    if all(finding.ok for finding in found):
+        yield from attempt("queue", lambda: job_queue.open_job(settings))
+    yield from attempt("sqs", lambda: job_queue.sqs_queue(settings))
 
 
 def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:

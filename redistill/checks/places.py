@@ -11,10 +11,9 @@ from typing import Final
 import boto3
 import httpx
 
-from db import queue
 from db.migrate import check
-from db.session import reading, without_password
-from db.states import IncidentKind, JobStatus, Severity
+from db.session import without_password
+from db.states import IncidentKind, Severity
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
 from redistill.checks.finding import Finding, bad, good
@@ -27,16 +26,10 @@ _PATIENCE_SECONDS: Final = 2.0
 
 
 def database(settings: Settings) -> Iterator[Finding]:
-    """Reachable, and at this version's schema; and an order that nobody takes."""
+    """Reachable, and at this version's schema."""
     with existing(settings) as engine, telling(engine):
         check(engine)
         yield good("database", f"{without_password(engine.url)}, migrated")
-        with reading(engine) as connection:
-            job = queue.open_job(connection, settings.monitor.name)
-    if job is not None and job.status is JobStatus.QUEUED:
-        yield bad("queue", f"job {job.job_id} waits", "start `redistill worker`, if none runs")
-    else:
-        yield good("queue", f"job {job.job_id} is {job.status}" if job else "no open job")
 
 
 def cluster(settings: Settings) -> Iterator[Finding]:

@@ -1,16 +1,19 @@
 """`redistill jobs`: the orders for a re-distillation."""
 
 import json
-from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import queue
-from db.records import Job
-from db.tables import cycles, jobs
+from db import leases, queue
+from db.errors import RedistillError
+from db.states import JobStatus
+from db.tables import jobs
 from db.views import rows, view
 from redistill import show
 from redistill.commands.options import Config, Json, command, configured, examples
@@ -18,10 +21,11 @@ from redistill.database import reading_from, writing_to
 from redistill.evidence import evidence_of_job, print_evidence
 from redistill.show import Column, Row
 from redistill.times import utc_now
+from triggers.by_hand import order_by_hand
+from triggers.job_message import message_of
+from triggers.settings import Alpha
 
 JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
-
-JOB_SCHEMA = "redistill.job/1"
 
 _COLUMNS = (
     Column(title="job", align="right"),
@@ -43,7 +47,31 @@ _COLOURS = {
     "failed": show.BAD,
 }
 
-app = command(help="Show the orders for a re-distillation; call one off, or retry it.")
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for later readers.")]
+_Alpha = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha",
+        metavar="A",
+        help="Weight of the KL term in the loss, 0 to 1.",
+        show_default="one alpha_step lower than now",
+    ),
+]
+
+
+class BadAlphaError(RedistillError):
+    """--alpha: {text!r} is no alpha; expected a number from 0 to 1 with at most three decimals."""
+
+    exit_code = 2
+
+
+class NoReasonError(RedistillError):
+    """--reason is empty: say in a line why the student is re-distilled; it is kept with the job."""
+
+    exit_code = 2
+
+
+app = command(help="Show the orders for a re-distillation; give one, call one off, or retry it.")
 
 
 @app.command("list", epilog=examples("redistill jobs list --json"))
@@ -51,20 +79,25 @@ def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = Fals
     """Show the jobs, oldest first."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
-        found = rows(connection, "job_history", monitor=settings.monitor.name, order_by="job_id")
+        history = rows(connection, "job_history", monitor=settings.monitor.name, order_by="job_id")
+        found = [{**job, "worker": _worker(connection, job)} for job in history]
     if as_json:
         show.print_json(found)
     elif found:
         show.listing(_COLUMNS, [_cells(job) for job in found])
     else:
-        show.say("No jobs yet. A rule with the action 'redistill' orders one when it fires.")
+        show.say(
+            "No jobs yet. A rule with the action 'redistill' orders one when it fires, and "
+            "`redistill jobs enqueue` does by hand."
+        )
 
 
 @app.command("show", epilog=examples("redistill jobs show 7"))
 def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_json: Json = False) -> None:
     """Show why a job was ordered, what was measured and what was decided."""
     with reading_from(configured(ctx, config)) as connection:
-        payload = _payload(connection, queue.get(connection, job_id))
+        found_job = queue.get(connection, job_id)
+        payload = message_of(found_job, queue.archive_of(connection, found_job))
         job = _row(connection, job_id)
         evidence = evidence_of_job(connection, job_id)
     if as_json:
@@ -76,12 +109,43 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
     print_evidence(evidence)
 
 
+@app.command("enqueue", epilog=examples('redistill jobs enqueue --reason "new labels" --alpha 0.5'))
+def enqueue_job(
+    ctx: typer.Context, *, reason: _Reason, alpha: _Alpha = None, config: Config = None, as_json: Json = False
+) -> None:
+    """Order a re-distillation by hand, also when the rules order none any more."""
+    why, alpha_to = " ".join(reason.split()), _parsed(alpha)
+    if not why:
+        raise NoReasonError
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        job_id = order_by_hand(
+            connection,
+            settings.monitor.name,
+            settings.redistill,
+            reason=why,
+            alpha_to=alpha_to,
+            kept=timedelta(days=settings.monitor.archive_days),
+            now=utc_now(),
+        )
+        job = queue.get(connection, job_id)
+        message = message_of(job, queue.archive_of(connection, job))
+    if as_json:
+        show.print_json(message)
+        return
+    show.say(f"Job {job_id} is queued, with alpha {job.alpha_from} -> {job.alpha_to}.")
+    if job.cycle_id is None:
+        show.say("It trains on the labelled files alone: no sample of the two models in service is archived.")
+    else:
+        show.say(f"It trains on the labelled files and on the samples up to that of cycle {job.cycle_id}.")
+
+
 @app.command("cancel", epilog=examples("redistill jobs cancel 7"))
 def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
     """Call off a queued or running job."""
     with writing_to(configured(ctx, config)) as connection:
         queue.cancel(connection, job_id, utc_now())
-    show.say(f"Job {job_id} is cancelled. A worker that runs it drops its candidate.")
+    show.say(f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and drops its candidate.")
 
 
 @app.command("retry", epilog=examples("redistill jobs retry 7"))
@@ -101,28 +165,21 @@ def _row(connection: Connection, job_id: int) -> dict[str, object]:
     source = view("job_history")
     found = connection.execute(select(source).where(source.c.job_id == job_id)).mappings().one()
     error = connection.scalar(select(jobs.c.error).where(jobs.c.id == job_id))
-    return {**found, "error": error}
+    return {**found, "error": error, "worker": _worker(connection, dict(found))}
 
 
-def _payload(connection: Connection, job: Job) -> Mapping[str, object]:
-    """The job as a message: schema redistill.job/1."""
-    archive = connection.scalar(select(cycles.c.archive).where(cycles.c.id == job.cycle_id))
-    return {
-        "schema": JOB_SCHEMA,
-        "job_id": job.job_id,
-        "monitor": job.monitor,
-        "cycle_id": job.cycle_id,
-        "rule": job.rule,
-        "reason": job.reason,
-        "teacher_version": job.teacher_version,
-        "student_version": job.student_version,
-        "alpha_from": job.alpha_from,
-        "alpha_to": job.alpha_to,
-        "temperature": job.temperature,
-        "soft_labels": "online",
-        "archive": archive,
-        "enqueued_at": job.enqueued_at,
-    }
+def _worker(connection: Connection, job: Row) -> str | None:
+    """Of a running job, whether its worker is there: 'alive' or 'gone'."""
+    if job["status"] != JobStatus.RUNNING:
+        return None
+    return "alive" if leases.is_held(connection, queue.lease_of(int(str(job["job_id"])))) else "gone"
+
+
+def _parsed(alpha: str | None) -> Decimal | None:
+    try:
+        return None if alpha is None else TypeAdapter(Alpha).validate_python(alpha)
+    except ValidationError as error:
+        raise BadAlphaError(text=alpha) from error
 
 
 def _cells(job: Row) -> list[show.Cell]:
@@ -151,7 +208,7 @@ def _facts(job: Row) -> list[tuple[str, show.Cell]]:
     return [
         ("job", show.word(job["job_id"])),
         ("status", _status(job)),
-        ("ordered by", f"{show.word(job['rule'])}, cycle {show.word(job['cycle_id'])}: {job['reason']}"),
+        ("ordered by", f"{job['rule'] or 'a person'}, cycle {show.word(job['cycle_id'])}: {job['reason']}"),
         ("alpha", f"{alphas(job)} (temperature {show.decimal(job['temperature'])})"),
         ("attempt", show.word(job["attempt"])),
         ("labels", _labels(job)),
@@ -170,4 +227,5 @@ def _labels(job: Row) -> str:
 
 
 def _status(job: Row) -> Text:
-    return Text(str(job["status"]), style=_COLOURS.get(str(job["status"]), show.QUIET))
+    gone = ", its worker is gone" if job["worker"] == "gone" else ""
+    return Text(f"{job['status']}{gone}", style=_COLOURS.get(str(job["status"]), show.QUIET))

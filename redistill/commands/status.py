@@ -42,6 +42,7 @@ class State:
     input_drift: InputDrift | None  #: of its requests
     moves: tuple[Move, ...]  #: the labels whose shares changed most
     open_job: Job | None
+    worker_is_gone: bool  #: nobody holds the open job, which is running
     incidents: tuple[Incident, ...]
     undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, of the last 7 days
     teacher: ModelVersion | None
@@ -71,6 +72,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
+    job = queue.open_job(connection, monitor.name)
     drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
     next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name), now)
     return State(
@@ -79,7 +81,8 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
-        open_job=queue.open_job(connection, monitor.name),
+        open_job=job,
+        worker_is_gone=job is not None and queue.is_abandoned(connection, job),
         incidents=incidents.firing(connection, monitor.name),
         undelivered=outbox.undelivered(connection, monitor.name, since=now - _TOLD),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
@@ -129,7 +132,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
         name = str(outcome["rule"])
         yield f"rule {name}", _rule(outcome, configured_rules.get(name))
     yield "who is right", _who_is_right(state)
-    yield "open job", _job(state.open_job, now) if state.open_job else "none"
+    yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     if state.undelivered:
         yield "messages", _messages(state.undelivered)
@@ -178,9 +181,10 @@ def _who_is_right(state: State) -> str:
     )
 
 
-def _job(job: Job, now: datetime) -> str:
+def _job(job: Job, state: State, now: datetime) -> str:
+    gone = " (its worker is gone)" if state.worker_is_gone else ""
     return (
-        f"job {job.job_id}: {job.status}, {_since(job.started_at or job.enqueued_at, now)}, "
+        f"job {job.job_id}: {job.status}{gone}, {_since(job.started_at or job.enqueued_at, now)}, "
         f"alpha {job.alpha_from} -> {job.alpha_to}, ordered by {job.rule or 'a person'}: {job.reason}"
     )
 

@@ -1,6 +1,6 @@
 """`redistill worker`: takes the orders for a re-distillation and runs them."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -11,8 +11,6 @@ from redistill.progress import bars
 from redistill.signals import stop_on_signals
 
 app = command()
-
-_POLL_SECONDS: Final = 5.0
 
 _Once = Annotated[bool, typer.Option("--once", help="Run the job that waits, if one does, and exit.")]
 
@@ -30,6 +28,4 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
             if not runner.run_once(stop.is_set):
                 show.say("No job waits.")
             return
-        while not stop.is_set():
-            if not runner.run_once(stop.is_set):
-                stop.wait(_POLL_SECONDS)
+        runner.serve(assembly.job_transport(settings, engine), stop)

@@ -60,6 +60,7 @@ from monitor.zstandard import zstd
 from redistill import assembly
 from redistill.progress import show_nothing
 from redistill.settings import Settings
+from tests.conclusions import end_open_job
 from tests.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
 from tests.factories import make_input_drift, make_measurement, make_result, make_slot, make_traffic
 from tests.leaks import leaks
@@ -306,16 +307,9 @@ def test_invariant_4_one_open_job_and_one_step_for_each_that_completes(engine: E
         cycle.conclude(index, drifted())
         assert sum(row["status"] in queue.OPEN for row in stored(engine, jobs)) == 1
         if status is not None:
-            end_the_open_job(engine, status, due_at(index))
+            end_open_job(engine, status, now=due_at(index))
     steps = [(str(row["alpha_from"]), str(row["alpha_to"])) for row in stored(engine, jobs)]
     assert steps == [("0.7", "0.6"), ("0.7", "0.6"), ("0.6", "0.5"), ("0.6", "0.5"), ("0.5", "0.4")]
-
-
-def end_the_open_job(engine: Engine, status: JobStatus, now: datetime) -> None:
-    with writing(engine) as connection:
-        job = queue.open_job(connection, MONITOR)
-        assert job is not None
-        queue.finish(connection, job, status, now=now)
 
 
 def test_invariant_4_the_database_refuses_a_second_open_job(database_url: str) -> None:

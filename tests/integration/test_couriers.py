@@ -52,7 +52,13 @@ def running(engine: Engine, **channels: Channel) -> Iterator[Daemon]:
     section = MonitorSection(name="another", every=timedelta(days=1), lateness=timedelta(days=2))
     runner = SlotRunner(engine, section, lambda _claim, _stopped: make_result(), make_policy(alerts=()))
     watchdog = Watchdog(engine, section, make_audience(), started_at=utc_now())
-    found = Daemon(runner, watchdog, {name: partial(outbox.deliver, name) for name in channels}, tick=TICK)
+    found = Daemon(
+        runner,
+        watchdog,
+        {name: partial(outbox.deliver, name) for name in channels},
+        lambda _now: 0,
+        tick=TICK,
+    )
     found.start()
     try:
         yield found

@@ -453,13 +453,22 @@ def no_messages(_clock: Clock, _stop: threading.Event) -> None:
     """There are none."""
 
 
+def nothing_due(_now: datetime) -> int:
+    return 0
+
+
 @contextmanager
 def running(
-    engine: Engine, *, measure: Measure | None = None, deliver: Deliver = no_messages
+    engine: Engine,
+    *,
+    measure: Measure | None = None,
+    deliver: Deliver = no_messages,
+    call_workers: Callable[[datetime], int] = nothing_due,
 ) -> Iterator[Daemon]:
     section = MonitorSection(name="another", every=timedelta(days=1))
     watchdog = Watchdog(engine, section, make_audience(), started_at=utc_now())
-    found = Daemon(make_runner(engine, measure, every="1s"), watchdog, {"pager": deliver}, tick=TICK)
+    runner = make_runner(engine, measure, every="1s")
+    found = Daemon(runner, watchdog, {"pager": deliver}, call_workers, tick=TICK)
     found.start()
     try:
         yield found

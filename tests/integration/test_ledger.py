@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from operator import attrgetter
@@ -359,7 +359,9 @@ def test_a_later_result_is_an_evaluated_cycle_of_a_later_window(run: Cycles) -> 
 
 
 def test_the_archives_of_a_pair_are_its_breached_samples(run: Cycles) -> None:
-    """Newest first, the asking cycle's own first, none of another pair, of later or of healthy cycles."""
+    """Newest first, the asking cycle's own first, none of another pair, of later or of other healthy cycles,
+    nor what has expired.
+    """
 
     def breach(index: int, *, teacher: str = TEACHER, student: str = STUDENT) -> int:
         result = make_result(
@@ -372,19 +374,46 @@ def test_the_archives_of_a_pair_are_its_breached_samples(run: Cycles) -> None:
         run.conclude_claim(claimed, result)
         return claimed.cycle_id
 
-    def archives(cycle_id: int, limit: int = 10) -> list[tuple[str, str]]:
+    def archives(
+        cycle_id: int, limit: int = 10, *, kept: timedelta = timedelta(days=30)
+    ) -> list[tuple[str, str]]:
         with reading(run.engine) as connection:
-            return list(history.archives_of_pair(connection, cycle_id, limit=limit))
+            return list(history.archives_of_pair(connection, cycle_id, kept=kept, limit=limit))
 
     breach(0, student="student-0")
     breach(1)
-    run.conclude(2, make_result(archive=Archive(uri="archive/2", sha256="2")))
+    healthy = run.claim(2)
+    run.conclude_claim(healthy, make_result(archive=Archive(uri="archive/2", sha256="2")))
     breach(3, teacher="teacher-0")
     run.conclude(4, BREACH)
     fifth = breach(5)
     breach(6)
     assert archives(fifth) == [("archive/5", "5"), ("archive/1", "1")]
     assert archives(fifth, 1) == [("archive/5", "5")]
+    assert archives(fifth, kept=4 * HOUR) == [("archive/5", "5"), ("archive/1", "1")]
+    assert archives(fifth, kept=3 * HOUR) == [("archive/5", "5")]
+    assert archives(healthy.cycle_id) == [("archive/2", "2"), ("archive/1", "1")]
+
+
+def test_a_person_looks_back_from_the_newest_sample_of_the_pair_that_is_kept(run: Cycles) -> None:
+    def archived(index: int, **fields: str) -> int:
+        claimed = run.claim(index)
+        archive = Archive(uri=f"archive/{index}", sha256=str(index))
+        run.conclude_claim(claimed, make_result(archive=archive, **fields))
+        return claimed.cycle_id
+
+    def newest(since: datetime) -> int | None:
+        with reading(run.engine) as connection:
+            return history.newest_archived(connection, MONITOR, (TEACHER, STUDENT), since=since)
+
+    assert newest(START) is None
+    archived(0)
+    second = archived(1)
+    run.conclude(2)
+    archived(3, student_version="student-2")
+    assert newest(START) == second
+    assert newest(make_slot(1).window_end) == second
+    assert newest(make_slot(2).window_end) is None
 
 
 # --- streaks ---------------------------------------------------------------------------------------------

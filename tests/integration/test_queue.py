@@ -1,11 +1,11 @@
 """The job queue: one open job a monitor, one worker a job, and no job that an end cannot hold."""
 
-import threading
-from collections.abc import Callable
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from db import leases, queue
@@ -71,6 +71,16 @@ def cancel(engine: Engine, job_id: int) -> None:
         queue.cancel(connection, job_id, START + 2 * HOUR)
 
 
+def retry(engine: Engine, job_id: int) -> None:
+    with writing(engine) as connection:
+        queue.retry(connection, job_id)
+
+
+def claimed_after_enqueue(engine: Engine) -> tuple[Job, Lease]:
+    enqueue(engine)
+    return claimed(engine)
+
+
 def get(engine: Engine, job_id: int) -> Job:
     with reading(engine) as connection:
         return queue.get(connection, job_id)
@@ -122,7 +132,10 @@ def test_a_monitor_has_one_open_job(engine: Engine, status: JobStatus) -> None:
 def test_a_job_that_has_ended_makes_room_for_the_next(engine: Engine, status: JobStatus) -> None:
     enqueue(engine)
     job, _ = claimed(engine)
-    finish(engine, job, status)
+    if status is JobStatus.CANCELLED:
+        cancel(engine, job.job_id)
+    else:
+        finish(engine, job, status)
     with reading(engine) as connection:
         assert queue.open_job(connection, MONITOR) is None
     second = enqueue(engine)
@@ -208,16 +221,47 @@ def test_an_ended_job_is_never_taken(engine: Engine) -> None:
 
 @pytest.mark.parametrize("runs", [False, True])
 def test_an_open_job_can_be_cancelled(engine: Engine, *, runs: bool) -> None:
-    """Its worker finds out when it asks whether the job still runs."""
     job_id = enqueue(engine)
-    job, _ = claimed(engine) if runs else (get(engine, job_id), None)
-    with writing(engine) as connection:
-        assert queue.is_running(connection, job) is runs
+    if runs:
+        claimed(engine)
     cancel(engine, job_id)
     cancelled = get(engine, job_id)
     assert (cancelled.status, cancelled.finished_at) == (JobStatus.CANCELLED, START + 2 * HOUR)
-    with writing(engine) as connection:
-        assert not queue.is_running(connection, job)
+
+
+def test_the_worker_of_a_cancelled_job_loses_its_lease_and_writes_nothing(engine: Engine) -> None:
+    """So it stops when it next renews it, and need not train to the end first."""
+    job, lease = claimed_after_enqueue(engine)
+    cancel(engine, job.job_id)
+    with writing(engine) as connection, pytest.raises(LeaseLostError):
+        leases.renew(connection, lease, seconds=600)
+    with (
+        writing(engine) as connection,
+        pytest.raises(
+            queue.JobNotWantedError, match=rf"^Job {job.job_id} is cancelled: nothing of this attempt"
+        ),
+    ):
+        queue.hold(connection, job, lease)
+
+
+def test_a_job_that_was_cancelled_and_retried_is_not_held_by_the_worker_of_before(engine: Engine) -> None:
+    job, lease = claimed_after_enqueue(engine)
+    cancel(engine, job.job_id)
+    retry(engine, job.job_id)
+    with writing(engine) as connection, pytest.raises(LeaseLostError):
+        queue.hold(connection, job, lease)
+    again, _ = claimed(engine)
+    assert (again.job_id, again.attempt) == (job.job_id, 1)
+
+
+def test_a_worker_that_is_not_sure_whether_its_last_write_came_through_writes_nothing_more(
+    engine: Engine,
+) -> None:
+    """It holds the lease still, but the job has ended."""
+    job, lease = claimed_after_enqueue(engine)
+    finish(engine, job)
+    with writing(engine) as connection, pytest.raises(queue.JobNotWantedError, match="is succeeded"):
+        queue.hold(connection, job, lease)
 
 
 def test_an_ended_job_cannot_be_cancelled(engine: Engine) -> None:
@@ -254,48 +298,127 @@ def test_of_four_worker_processes_one_takes_the_job_of_a_dead_one(engine: Engine
     assert [job.attempt for job, _ in filter(None, found)] == [2]
 
 
-def end_by_finish(engine: Engine, job: Job, lease: Lease) -> None:
-    finish(engine, job)
-    release(engine, lease)
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELLED])
+def test_a_job_without_a_candidate_can_be_retried(engine: Engine, status: JobStatus) -> None:
+    """With all its attempts, and workers are called to it once more."""
+    job, lease = claimed_after_enqueue(engine)
+    with writing(engine) as connection:
+        queue.mark_announced(connection, job.job_id, START)
+    if status is JobStatus.CANCELLED:
+        cancel(engine, job.job_id)
+    else:
+        finish(engine, job, status)
+        release(engine, lease)
+    retry(engine, job.job_id)
+    again = get(engine, job.job_id)
+    assert (again.status, again.attempt, again.finished_at) == (JobStatus.QUEUED, 0, None)
+    assert unannounced(engine) == again
 
 
-def end_by_cancel(engine: Engine, job: Job, lease: Lease) -> None:
-    cancel(engine, job.job_id)
-    release(engine, lease)
+@pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.REJECTED])
+def test_a_job_with_a_candidate_is_not_retried(engine: Engine, status: JobStatus) -> None:
+    job, _ = claimed_after_enqueue(engine)
+    finish(engine, job, status)
+    with pytest.raises(queue.JobStateError, match=rf"is {status}: only a failed or cancelled job"):
+        retry(engine, job.job_id)
 
 
-@pytest.mark.parametrize("end", [end_by_finish, end_by_cancel])
-def test_a_job_that_ends_while_it_is_being_taken_stays_ended(
-    postgres_engine: Engine, end: Callable[[Engine, Job, Lease], None]
-) -> None:
-    """Another worker has read that it is open, and gets its lease the moment that it is released.
+def test_a_job_is_not_retried_beside_an_open_one(engine: Engine) -> None:
+    first = enqueue(engine)
+    cancel(engine, first)
+    second = enqueue(engine)
+    with pytest.raises(queue.OpenJobError, match=rf"^Job {second} is queued, and a monitor has one"):
+        retry(engine, first)
+    assert get(engine, first).status is JobStatus.CANCELLED
+
+
+def test_a_transaction_goes_on_after_a_second_open_job_was_refused(engine: Engine) -> None:
+    enqueue(engine)
+    with writing(engine) as connection:
+        with pytest.raises(queue.OpenJobError), queue.one_open(connection, MONITOR):
+            queue.enqueue(connection, make_job(), START)
+        queue.enqueue(connection, make_job("other"), START)
+    assert [row["monitor"] for row in stored(engine, jobs)] == [MONITOR, "other"]
+
+
+def unannounced(engine: Engine) -> Job | None:
+    with reading(engine) as connection:
+        return queue.unannounced(connection, MONITOR)
+
+
+def test_workers_are_called_once_to_a_job_that_waits(engine: Engine) -> None:
+    assert unannounced(engine) is None
+    job_id = enqueue(engine)
+    assert unannounced(engine) == get(engine, job_id)
+    for hour in (0, 1):
+        with writing(engine) as connection:
+            queue.mark_announced(connection, job_id, START + hour * HOUR)
+    assert unannounced(engine) is None
+    assert stored(engine, jobs)[0]["announced_at"] == START
+
+
+def test_nobody_is_called_to_a_job_that_runs(engine: Engine) -> None:
+    claimed_after_enqueue(engine)
+    assert unannounced(engine) is None
+
+
+def test_workers_are_called_to_a_job_that_was_given_back(engine: Engine) -> None:
+    job, _ = claimed_after_enqueue(engine)
+    with writing(engine) as connection:
+        queue.mark_announced(connection, job.job_id, START)
+        queue.requeue(connection, job, error=None)
+    assert unannounced(engine) == get(engine, job.job_id)
+
+
+def test_who_finds_the_job_being_written_to_goes_away_at_once(postgres_engine: Engine) -> None:
+    """And who ends it never waits for one who holds its lease and wants its row: no deadlock.
 
     On SQLite no one else writes between the two.
     """
-    enqueue(postgres_engine)
-    job, lease = claimed(postgres_engine)
-    ended = threading.Event()
-
-    def end_first(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO leases") and not ended.is_set():
-            ended.set()
-            end(postgres_engine, job, lease)
-
-    event.listen(postgres_engine, "before_cursor_execute", end_first)
+    job, lease = claimed_after_enqueue(postgres_engine)
+    with writing(postgres_engine) as connection:
+        queue.hold(connection, job, lease)
+        began = time.monotonic()
+        assert claim(postgres_engine, owner="other") is None
+        assert time.monotonic() - began < 2
+        queue.finish(connection, job, JobStatus.SUCCEEDED, now=START)
     assert claim(postgres_engine, owner="other") is None
-    assert ended.is_set()
-    after = get(postgres_engine, job.job_id)
-    assert after.status in {JobStatus.SUCCEEDED, JobStatus.CANCELLED}
-    assert after.attempt == 1
-    assert taken(postgres_engine, lease.name)  # nor is its lease left taken
+    assert get(postgres_engine, job.job_id).attempt == 1
 
 
-def test_a_lost_lease_and_a_job_that_still_runs(engine: Engine) -> None:
-    """The row alone does not tell a late worker that another has the job: its token does."""
-    enqueue(engine)
-    job, lease = claimed(engine)
-    seized(engine, lease)
-    with writing(engine) as connection:
-        assert queue.is_running(connection, job)
+def test_whose_lease_has_expired_while_another_takes_the_job_writes_nothing(postgres_engine: Engine) -> None:
+    """The other one holds the row and its lease until it commits; the late one waits, and finds out."""
+    enqueue(postgres_engine)
+    job, lost = claimed(postgres_engine, lease_seconds=-1)
+    with ThreadPoolExecutor(1) as late:
+        with writing(postgres_engine) as connection:
+            assert queue.claim(connection, MONITOR, owner="other", lease_seconds=600, now=START)
+            holding = late.submit(hold, postgres_engine, job, lost)
+            with pytest.raises(TimeoutError):
+                holding.result(0.3)
         with pytest.raises(LeaseLostError):
-            leases.guard(connection, lease)
+            holding.result(10)
+
+
+def hold(engine: Engine, job: Job, lease: Lease) -> None:
+    with writing(engine) as connection:
+        queue.hold(connection, job, lease)
+
+
+def test_the_row_alone_does_not_tell_a_late_worker_that_another_has_the_job(engine: Engine) -> None:
+    """Its token does."""
+    job, lease = claimed_after_enqueue(engine)
+    seized(engine, lease)
+    with pytest.raises(LeaseLostError):
+        hold(engine, job, lease)
+
+
+def test_whether_a_running_job_has_a_worker_is_whether_its_lease_is_held(engine: Engine) -> None:
+    job, lease = claimed_after_enqueue(engine)
+    with reading(engine) as connection:
+        assert leases.is_held(connection, queue.lease_of(job.job_id))
+        assert not leases.is_held(connection, queue.lease_of(job.job_id + 1))
+    with writing(engine) as connection:
+        leases.renew(connection, lease, seconds=-1)
+    with reading(engine) as connection:
+        assert not leases.is_held(connection, queue.lease_of(job.job_id))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from db import queue
 from db import states as states_module
 from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
 from triggers.incidents import TRANSITIONS
@@ -85,6 +86,15 @@ def test_the_incident_diagram_has_the_transitions_of_the_code() -> None:
             to_state = None if end == "[*]" else IncidentState(end)
             drawn[None if start == "[*]" else IncidentState(start)].add(to_state)
     assert drawn == TRANSITIONS
+
+
+def test_the_job_diagram_has_the_moves_of_the_code() -> None:
+    drawn = {
+        (None if start == "[*]" else JobStatus(start), JobStatus(end)): words
+        for start, end, words in arrows("Job")
+        if end != "[*]"
+    }
+    assert drawn == {move: f"queue.{name}" for move, name in queue.TRANSITIONS.items()}
 
 
 @pytest.mark.parametrize("section", DIAGRAMS)

@@ -184,6 +184,18 @@ REFUSED = {
         '[[alerts]]\nkind = "pager"',
         "[[alerts]] number 1: expected one of 'log', 'webhook', 'pagerduty', 'slack', 'sns', not 'pager'",
     ),
+    "a queue without a URL": (
+        '[queue]\nkind = "sqs"',
+        "[queue]: it needs 'url' with kind = 'sqs', and with that only",
+    ),
+    "a URL without a queue": (
+        '[queue]\nurl = "https://sqs/1/jobs.fifo"',
+        "[queue]: it needs 'url' with kind = 'sqs', and with that only",
+    ),
+    "a queue that is not FIFO": (
+        '[queue]\nkind = "sqs"\nurl = "https://sqs/1/jobs"',
+        "[queue] url: expected the URL of a FIFO queue, 'https://….fifo', not 'https://sqs/1/jobs'",
+    ),
     "an alert without a kind": ('[[alerts]]\nname = "a"', "[[alerts]] number 1: it needs a 'kind'"),
     "an address without a scheme": (
         '[[alerts]]\nkind = "webhook"\nurl = "pager"\nsecret = "x"',

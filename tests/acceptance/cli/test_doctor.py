@@ -4,16 +4,19 @@ import gzip
 import json
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from db import queue
+from db.session import writing
 from tests.buckets import empty_bucket
-from tests.cycles import Cycles
+from tests.cycles import MONITOR, Cycles
 from tests.factories import START, make_measurement, make_result
 from tests.project import run, write_log
+from tests.queues import TestQueue, fifo_queue
 
 
 @pytest.fixture
@@ -225,5 +228,103 @@ def test_a_job_that_nobody_takes_is_a_problem(sound: Path, cycles: Cycles) -> No
     assert sound
     cycles.promote(now=START)
     cycles.conclude(0, make_result(measurement=make_measurement(kl=0.21)))
-    queue = findings()["queue"]
-    assert (queue["ok"], queue["mend"]) == (False, "start `redistill worker`, if none runs")
+    found = findings()["queue"]
+    assert (found["ok"], found["mend"]) == (False, "start `redistill worker`, if none runs")
+
+
+def test_a_job_whose_worker_is_gone_is_a_problem(sound: Path, cycles: Cycles) -> None:
+    assert sound
+    cycles.promote(now=START)
+    cycles.conclude(0, make_result(measurement=make_measurement(kl=0.21)))
+    with writing(cycles.engine) as connection:
+        queue.claim(connection, MONITOR, owner="worker", lease_seconds=-1, now=START)
+    found = findings()["queue"]
+    assert (found["ok"], found["found"]) == (False, "job 1 is running, but its worker is gone")
+
+
+@pytest.fixture
+def made(sound: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestQueue]:
+    """The project's queue of messages, in which nothing is wrong."""
+    assert sound
+    with fifo_queue(s3_url) as found:
+        monkeypatch.setenv("REDISTILL__QUEUE__KIND", "sqs")
+        monkeypatch.setenv("REDISTILL__QUEUE__URL", found.url)
+        yield found
+
+
+def set_attributes(made: TestQueue, **attributes: str) -> None:
+    made.client.set_queue_attributes(QueueUrl=made.url, Attributes=attributes)
+
+
+def test_a_sound_queue_is_told_with_what_lies_in_it(made: TestQueue) -> None:
+    made.send("hello")
+    found = {name: (each["ok"], each["found"]) for name, each in findings().items() if "sqs" in name}
+    name = made.dead_url.rpartition("/")[2]
+    assert found == {
+        "sqs": (True, f"{made.url}: FIFO, 1 message waits"),
+        "sqs visibility": (True, "30 s"),
+        "sqs dead letters": (True, f"{name}: empty, after 5 receives"),
+    }
+
+
+def _no_queue(made: TestQueue) -> None:
+    made.client.delete_queue(QueueUrl=made.url)
+
+
+def _no_dead_letters(made: TestQueue) -> None:
+    set_attributes(made, RedrivePolicy="")
+
+
+def _dead_letters_gone(made: TestQueue) -> None:
+    made.client.delete_queue(QueueUrl=made.dead_url)
+
+
+def _dead_letters_lie(made: TestQueue) -> None:
+    made.client.send_message(
+        QueueUrl=made.dead_url, MessageBody="x", MessageGroupId="x", MessageDeduplicationId="x"
+    )
+
+
+def _never_put_aside(made: TestQueue) -> None:
+    arn = made.client.get_queue_attributes(QueueUrl=made.dead_url, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": 1000}
+    set_attributes(made, RedrivePolicy=json.dumps(policy))
+
+
+def _hidden_for_hours(made: TestQueue) -> None:
+    set_attributes(made, VisibilityTimeout="7200")
+
+
+def _hardly_hidden(made: TestQueue) -> None:
+    set_attributes(made, VisibilityTimeout="2")
+
+
+WRONG_QUEUE: dict[str, tuple[Callable[[TestQueue], None], str, str]] = {
+    "no queue": (_no_queue, "sqs", "QueueDoesNotExist"),
+    "no dead letters": (_no_dead_letters, "sqs dead letters", "there is none"),
+    "a queue for dead letters that is gone": (_dead_letters_gone, "sqs dead letters", "QueueDoesNotExist"),
+    "dead letters": (_dead_letters_lie, "sqs dead letters", "1 lie there; look where they come from"),
+    "nothing is put aside": (_never_put_aside, "sqs dead letters", "maxReceiveCount is 1000"),
+    "hidden for hours": (_hidden_for_hours, "sqs visibility", "7200 s: a message is read in less"),
+    "hardly hidden": (_hardly_hidden, "sqs visibility", "2 s"),
+}
+
+
+@pytest.mark.parametrize(("break_it", "check", "message"), WRONG_QUEUE.values(), ids=WRONG_QUEUE)
+def test_what_is_wrong_with_the_queue_is_found(
+    break_it: Callable[[TestQueue], None], check: str, message: str, made: TestQueue
+) -> None:
+    break_it(made)
+    problems = {name: finding for name, finding in findings().items() if not finding["ok"]}
+    assert list(problems) == [check]
+    assert message in f"{problems[check]['found']}; {problems[check]['mend']}"
+
+
+def test_a_queue_that_is_not_reached_keeps_nothing_from_being_checked(
+    made: TestQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert made
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    problems = {name: finding for name, finding in findings().items() if not finding["ok"]}
+    assert list(problems) == ["sqs"]
+    assert "EndpointConnectionError" in str(problems["sqs"]["found"])

@@ -4,18 +4,21 @@ import json
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from db import versions
-from db.records import Evaluation, GateOutcome, Metric, ModelVersion
+from db import leases, queue, tables, versions
+from db.records import Archive, Evaluation, GateOutcome, Metric, ModelVersion
 from db.session import reading, writing
-from db.states import GateResult, PromotionReason, Role
+from db.states import GateResult, JobStatus, PromotionReason, Role
 from redistill.commands.models import predecessor
+from tests.conclusions import end_open_job
 from tests.cycles import MONITOR, Cycles
-from tests.factories import START, make_measurement, make_result
+from tests.factories import START, TEACHER, make_measurement, make_result
 from tests.project import run, said
+from tests.site import now
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
 PAYLOAD = (
@@ -87,6 +90,126 @@ def test_a_cancelled_job_can_be_retried() -> None:
     run("jobs", "cancel", "1")
     assert "Job 1 is queued again" in run("jobs", "retry", "1").stdout
     assert "queued" in run("jobs", "list").stdout
+
+
+@pytest.fixture
+def serving_pair(cycles: Cycles) -> Cycles:
+    """A teacher and a student in service, and a healthy cycle of theirs with a sample; no job."""
+    teacher = ModelVersion(monitor=MONITOR, version=TEACHER, role=Role.TEACHER, uri="models/teacher")
+    with writing(cycles.engine) as connection:
+        versions.record(connection, teacher, START)
+        versions.promote(connection, teacher, PromotionReason.CONFIGURED, START)
+    cycles.promote(now=START - timedelta(days=1))
+    cycles.conclude(0, make_result(archive=Archive(uri="archive/0", sha256="00")))
+    return cycles
+
+
+ORDER = ("jobs", "enqueue", "--reason", "new labels")
+
+
+def enqueued(*arguments: str) -> dict[str, Any]:
+    result = run(*ORDER, *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    payload: dict[str, Any] = json.loads(result.stdout)
+    return payload
+
+
+def end(engine: Engine, status: JobStatus) -> None:
+    end_open_job(engine, status, now=now())
+
+
+@pytest.mark.usefixtures("serving_pair")
+def test_a_person_orders_one_alpha_step_below_the_present_and_says_why() -> None:
+    result = run(*ORDER)
+    assert result.stdout.splitlines() == [
+        "Job 1 is queued, with alpha 0.7 -> 0.6.",
+        "It trains on the labelled files and on the samples up to that of cycle 1.",
+    ]
+    job = json.loads(run("jobs", "show", "1", "--json").stdout)
+    assert (job["rule"], job["reason"], job["cycle_id"]) == (None, "new labels", 1)
+    assert (job["status"], job["attempt"], job["worker"]) == ("queued", 0, None)
+    assert job["payload"]["archive"] == "archive/0"
+    assert "a person, cycle 1: new labels" in run("jobs", "show", "1").stdout
+    assert "ordered by a person: new labels" in run("status").stdout
+
+
+def test_without_a_sample_that_is_kept_it_trains_on_labelled_data_alone(serving_pair: Cycles) -> None:
+    with writing(serving_pair.engine) as connection:
+        connection.execute(update(tables.cycles).values(window_end=START - timedelta(days=31)))
+    result = run(*ORDER)
+    assert "on the labelled files alone" in result.stdout
+
+
+@pytest.mark.usefixtures("serving_pair")
+def test_a_person_may_choose_any_alpha() -> None:
+    payload = enqueued("--alpha", "0.85")
+    assert (payload["alpha_from"], payload["alpha_to"]) == (0.7, 0.85)
+    assert list(payload) == PAYLOAD.split()
+
+
+@pytest.mark.usefixtures("serving_pair")
+@pytest.mark.parametrize("alpha", ["1.1", "-0.1", "0.1234", "low", "nan", ""])
+def test_what_is_no_alpha_is_refused(alpha: str) -> None:
+    result = run(*ORDER, "--alpha", alpha)
+    assert result.exit_code == 2
+    assert said(result) == (
+        f"--alpha: {alpha!r} is no alpha; expected a number from 0 to 1 with at most three decimals."
+    )
+    assert "No jobs yet" in run("jobs", "list").stdout
+
+
+@pytest.mark.usefixtures("serving_pair")
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_an_order_without_a_reason_is_refused(reason: str) -> None:
+    result = run("jobs", "enqueue", "--reason", reason)
+    assert result.exit_code == 2
+    assert said(result).startswith("--reason is empty: say in a line why")
+
+
+@pytest.mark.usefixtures("serving_pair")
+def test_a_person_cannot_order_beside_an_open_job() -> None:
+    run(*ORDER)
+    again = run(*ORDER)
+    assert again.exit_code == 1
+    assert said(again) == (
+        "Job 1 is queued, and a monitor has one open job at a time: let it end, or cancel it."
+    )
+
+
+@pytest.mark.usefixtures("migrated")
+def test_before_the_first_cycle_there_is_nothing_to_order() -> None:
+    result = run(*ORDER)
+    assert result.exit_code == 1
+    assert said(result).startswith("No teacher is in service for the monitor 'mangaassist' yet:")
+
+
+def test_a_person_may_order_when_the_rules_no_longer_do(serving_pair: Cycles) -> None:
+    """Step by step down to the floor, and there again, although every candidate has failed."""
+    steps = []
+    for _ in range(8):
+        payload = enqueued()
+        steps.append((payload["alpha_from"], payload["alpha_to"]))
+        end(serving_pair.engine, JobStatus.REJECTED)
+    assert steps == [
+        *((0.7, 0.6), (0.6, 0.5), (0.5, 0.4), (0.4, 0.3), (0.3, 0.2), (0.2, 0.1)),
+        *((0.1, 0.1), (0.1, 0.1)),
+    ]
+
+
+def test_a_running_job_says_whether_its_worker_is_there(ordered: Cycles) -> None:
+    with writing(ordered.engine) as connection:
+        claimed = queue.claim(connection, MONITOR, owner="worker", lease_seconds=60, now=START)
+    assert claimed is not None
+    assert "running " in run("jobs", "list").stdout
+    assert json.loads(run("jobs", "list", "--json").stdout)[0]["worker"] == "alive"
+    assert not json.loads(run("status", "--json").stdout)["worker_is_gone"]
+    with writing(ordered.engine) as connection:
+        leases.renew(connection, claimed[1], seconds=-1)
+    assert "running, its worker is gone" in run("jobs", "list").stdout
+    assert "running, its worker is gone" in run("jobs", "show", "1").stdout
+    assert json.loads(run("jobs", "list", "--json").stdout)[0]["worker"] == "gone"
+    assert "job 1: running (its worker is gone), for" in run("status").stdout
+    assert json.loads(run("status", "--json").stdout)["worker_is_gone"]
 
 
 @pytest.mark.usefixtures("migrated")

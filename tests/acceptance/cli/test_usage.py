@@ -24,7 +24,7 @@ SUBCOMMANDS = (
     ("labels", "import"),
     *(("db", name) for name in ("upgrade", "check")),
     *(("incidents", name) for name in ("list", "ack")),
-    *(("jobs", name) for name in ("list", "show", "cancel")),
+    *(("jobs", name) for name in ("list", "show", "enqueue", "cancel", "retry")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),
 )
 

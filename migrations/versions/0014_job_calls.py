@@ -1,0 +1,24 @@
+"""When workers were called to a job; a monitor's jobs are found without reading those of the others."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "jobs",
+        sa.Column(
+            "announced_at",
+            sa.DateTime(timezone=True),
+            comment="UTC; when workers were last called to it; NULL: they are still to be, or need no call",
+        ),
+    )
+    op.create_index("ix_jobs_monitor_id", "jobs", ["monitor", "id"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_jobs_monitor_id", "jobs")
+    op.drop_column("jobs", "announced_at")

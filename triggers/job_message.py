@@ -1,0 +1,100 @@
+"""A job as a message, schema redistill.job/1, and what a worker makes of one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+from db.records import Job
+from db.states import JobStatus, MessageFate
+
+SCHEMA: Final = "redistill.job/1"
+_LARGEST_ID: Final = 2**63 - 1
+
+#: What a worker deletes. The others are left to come again, until the queue puts them aside.
+SETTLED: Final = frozenset({MessageFate.WANTED, MessageFate.ALREADY_RUNNING, MessageFate.ALREADY_ENDED})
+_BY_STATUS: Final = {JobStatus.QUEUED: MessageFate.WANTED, JobStatus.RUNNING: MessageFate.ALREADY_RUNNING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobMessage:
+    """What is sent; the fields are those of the contract, in its order."""
+
+    schema: str
+    job_id: int
+    monitor: str
+    cycle_id: int | None
+    rule: str | None
+    reason: str
+    teacher_version: str
+    student_version: str
+    alpha_from: float
+    alpha_to: float
+    temperature: float
+    soft_labels: str
+    archive: str | None  #: where the sample of the job's cycle lies
+    enqueued_at: datetime
+
+    @property
+    def body(self) -> str:
+        """The JSON of it."""
+        return orjson.dumps(self, option=orjson.OPT_UTC_Z).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A job and where the sample of its cycle lies, as the database has them."""
+
+    job: Job
+    archive: str | None
+
+
+def message_of(job: Job, archive: str | None) -> JobMessage:
+    """The message that calls workers to the job; the same for the same row."""
+    return JobMessage(
+        schema=SCHEMA,
+        job_id=job.job_id,
+        monitor=job.monitor,
+        cycle_id=job.cycle_id,
+        rule=job.rule,
+        reason=job.reason,
+        teacher_version=job.teacher_version,
+        student_version=job.student_version,
+        alpha_from=float(job.alpha_from),
+        alpha_to=float(job.alpha_to),
+        temperature=job.temperature,
+        soft_labels="online",
+        archive=archive,
+        enqueued_at=job.enqueued_at,
+    )
+
+
+def judge(body: str, *, monitor: str, find: Callable[[int], Row | None]) -> MessageFate:
+    """What a worker of `monitor` makes of a message; `find` gives the row of a job's number, if there is one.
+
+    Only what the row says counts: a message that says anything else is none of ours.
+    """
+    document = _document(body)
+    if document is None:
+        return MessageFate.NOT_JSON
+    if document.get("schema") != SCHEMA:
+        return MessageFate.OTHER_SCHEMA
+    if document.get("monitor") != monitor:
+        return MessageFate.OTHER_MONITOR
+    number = document.get("job_id")
+    row = find(number) if type(number) is int and 0 < number <= _LARGEST_ID else None
+    if row is None:
+        return MessageFate.UNKNOWN_JOB
+    if document != orjson.loads(message_of(row.job, row.archive).body):
+        return MessageFate.FIELDS_DIFFER
+    return _BY_STATUS.get(row.job.status, MessageFate.ALREADY_ENDED)
+
+
+def _document(body: str) -> Mapping[str, object] | None:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
