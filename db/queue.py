@@ -124,7 +124,8 @@ def claim(
     lease = leases.acquire(connection, lease_of(row.id), owner=owner, seconds=lease_seconds)
     if lease is None:
         return None
-    _move(connection, row.id, JobStatus.RUNNING, "claim", attempt=jobs.c.attempt + 1, started_at=now)
+    attempt = jobs.c.attempt + 1
+    _move(connection, row.id, JobStatus.RUNNING, "claim", attempt=attempt, started_at=now, announced_at=None)
     return get(connection, row.id), lease
 
 
@@ -220,22 +221,22 @@ def one_open(connection: Connection, monitor: str) -> Iterator[None]:
 
 
 def unannounced(connection: Connection, monitor: str) -> Job | None:
-    """The monitor's queued job, if no worker was called to it yet."""
+    """The monitor's job that wants a worker, queued or abandoned by one, if nobody was called to it yet."""
     row = connection.execute(
-        select(jobs).where(
-            jobs.c.monitor == monitor,
-            _is_open(),
-            jobs.c.status == JobStatus.QUEUED,
-            jobs.c.announced_at.is_(None),
-        )
+        select(jobs).where(jobs.c.monitor == monitor, _is_open(), jobs.c.announced_at.is_(None))
     ).one_or_none()
-    return _job(row) if row else None
+    job = _job(row) if row else None
+    if job is None or (job.status is JobStatus.RUNNING and not is_abandoned(connection, job)):
+        return None
+    return job
 
 
-def mark_announced(connection: Connection, job_id: int, now: datetime) -> None:
-    """Workers were called to it; to be written after that has happened."""
+def mark_announced(connection: Connection, job: Job, now: datetime) -> None:
+    """Workers were called to it; to be written after that has happened. One who has taken it since was
+    called by it: then there is nothing to mark.
+    """
     connection.execute(
-        update(jobs).where(jobs.c.id == job_id, jobs.c.announced_at.is_(None)).values(announced_at=now)
+        update(jobs).where(jobs.c.id == job.job_id, jobs.c.attempt == job.attempt).values(announced_at=now)
     )
 
 

@@ -139,7 +139,7 @@ class JobRecovery(StrEnum):
 class MessageFate(StrEnum):
     """What a worker makes of a message that calls it to a job; the job's row decides."""
 
-    WANTED = "wanted"  #: its job is queued: the worker looks for it at once
+    WANTED = "wanted"  #: its job is queued, or its worker is gone: the worker looks for it at once
     ALREADY_RUNNING = "already_running"  #: late or doubled: a worker has taken the job
     ALREADY_ENDED = "already_ended"  #: late or doubled: the job has ended
     NOT_JSON = "not_json"  #: forged: the body is no JSON object

@@ -30,7 +30,7 @@ class JobCalls:
     _waits_until: datetime | None = field(default=None, init=False)
 
     def call_due(self, now: datetime) -> int:
-        """Call the workers to the queued job if nobody has; how many jobs that was, 0 or 1.
+        """Call the workers to the job that wants one, if nobody has; how many jobs that was, 0 or 1.
 
         After a failure it waits as the outbox does: a random time that grows, at most 15 minutes.
         """
@@ -51,7 +51,7 @@ class JobCalls:
             log.warning("workers not called", error=str(error), seconds=delay.total_seconds())
             return 0
         with writing(self.engine) as connection:
-            queue.mark_announced(connection, job.job_id, now)
+            queue.mark_announced(connection, job, now)
         self._failures, self._waits_until = 0, None
         log.info("workers called")
         return 1

@@ -15,7 +15,6 @@ _LARGEST_ID: Final = 2**63 - 1
 
 #: What a worker deletes. The others are left to come again, until the queue puts them aside.
 SETTLED: Final = frozenset({MessageFate.WANTED, MessageFate.ALREADY_RUNNING, MessageFate.ALREADY_ENDED})
-_BY_STATUS: Final = {JobStatus.QUEUED: MessageFate.WANTED, JobStatus.RUNNING: MessageFate.ALREADY_RUNNING}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +44,11 @@ class JobMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A job and where the sample of its cycle lies, as the database has them."""
+    """A job, where the sample of its cycle lies, and whether its worker is gone, as the database has it."""
 
     job: Job
     archive: str | None
+    is_abandoned: bool
 
 
 def message_of(job: Job, archive: str | None) -> JobMessage:
@@ -83,13 +83,20 @@ def judge(body: str, *, monitor: str, find: Callable[[int], Row | None]) -> Mess
         return MessageFate.OTHER_SCHEMA
     if document.get("monitor") != monitor:
         return MessageFate.OTHER_MONITOR
+    return _held_against_row(document, find)
+
+
+def _held_against_row(document: Mapping[str, object], find: Callable[[int], Row | None]) -> MessageFate:
     number = document.get("job_id")
     row = find(number) if type(number) is int and 0 < number <= _LARGEST_ID else None
     if row is None:
         return MessageFate.UNKNOWN_JOB
     if document != orjson.loads(message_of(row.job, row.archive).body):
         return MessageFate.FIELDS_DIFFER
-    return _BY_STATUS.get(row.job.status, MessageFate.ALREADY_ENDED)
+    if row.is_abandoned or row.job.status is JobStatus.QUEUED:
+        return MessageFate.WANTED
+    is_running = row.job.status is JobStatus.RUNNING
+    return MessageFate.ALREADY_RUNNING if is_running else MessageFate.ALREADY_ENDED
 
 
 def _document(body: str) -> Mapping[str, object] | None:

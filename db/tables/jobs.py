@@ -35,7 +35,7 @@ jobs = Table(
     Column(
         "announced_at",
         UTCDateTime,
-        comment="UTC; when workers were last called to it; NULL: they are still to be, or need no call",
+        comment="UTC; when workers were called to it; NULL: not since it was queued or last taken",
     ),
     Column("started_at", UTCDateTime, comment="UTC; when the last attempt began"),
     Column("finished_at", UTCDateTime, comment="UTC; when it reached a final status"),

@@ -13,7 +13,7 @@ def upgrade() -> None:
         sa.Column(
             "announced_at",
             sa.DateTime(timezone=True),
-            comment="UTC; when workers were last called to it; NULL: they are still to be, or need no call",
+            comment="UTC; when workers were called to it; NULL: not since it was queued or last taken",
         ),
     )
     op.create_index("ix_jobs_monitor_id", "jobs", ["monitor", "id"])

@@ -303,7 +303,7 @@ def test_a_job_without_a_candidate_can_be_retried(engine: Engine, status: JobSta
     """With all its attempts, and workers are called to it once more."""
     job, lease = claimed_after_enqueue(engine)
     with writing(engine) as connection:
-        queue.mark_announced(connection, job.job_id, START)
+        queue.mark_announced(connection, job, START)
     if status is JobStatus.CANCELLED:
         cancel(engine, job.job_id)
     else:
@@ -350,22 +350,41 @@ def test_workers_are_called_once_to_a_job_that_waits(engine: Engine) -> None:
     assert unannounced(engine) is None
     job_id = enqueue(engine)
     assert unannounced(engine) == get(engine, job_id)
-    for hour in (0, 1):
-        with writing(engine) as connection:
-            queue.mark_announced(connection, job_id, START + hour * HOUR)
+    with writing(engine) as connection:
+        queue.mark_announced(connection, get(engine, job_id), START)
     assert unannounced(engine) is None
     assert stored(engine, jobs)[0]["announced_at"] == START
 
 
 def test_nobody_is_called_to_a_job_that_runs(engine: Engine) -> None:
-    claimed_after_enqueue(engine)
+    """Nor is it marked by a call that had already brought a worker."""
+    queued = get(engine, enqueue(engine))
+    job, _ = claimed(engine)
     assert unannounced(engine) is None
+    with writing(engine) as connection:
+        queue.mark_announced(connection, queued, START)
+    assert stored(engine, jobs)[0]["announced_at"] is None
+    cancel(engine, job.job_id)
+    assert unannounced(engine) is None
+
+
+def test_workers_are_called_once_to_a_job_whose_worker_is_gone(engine: Engine) -> None:
+    queued = get(engine, enqueue(engine))
+    with writing(engine) as connection:
+        queue.mark_announced(connection, queued, START)
+    for attempt in (1, 2):
+        job, _ = claimed(engine, lease_seconds=-1)
+        assert job.attempt == attempt
+        assert unannounced(engine) == job
+        with writing(engine) as connection:
+            queue.mark_announced(connection, job, START)
+        assert unannounced(engine) is None
 
 
 def test_workers_are_called_to_a_job_that_was_given_back(engine: Engine) -> None:
     job, _ = claimed_after_enqueue(engine)
     with writing(engine) as connection:
-        queue.mark_announced(connection, job.job_id, START)
+        queue.mark_announced(connection, job, START)
         queue.requeue(connection, job, error=None)
     assert unannounced(engine) == get(engine, job.job_id)
 

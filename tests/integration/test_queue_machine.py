@@ -60,6 +60,9 @@ class Moves(RuleBasedStateMachine):
     def number(self, age: int) -> int:
         return list(self.known)[-1 - age % len(self.known)]
 
+    def is_at_work(self, number: int) -> bool:
+        return self.known[number].status is JobStatus.RUNNING and self.known[number].lease_is_good
+
     def row(self, number: int) -> Job:
         with reading(self.engine) as connection:
             return queue.get(connection, number)
@@ -90,7 +93,7 @@ class Moves(RuleBasedStateMachine):
         assert (job.job_id, job.status) == (self.open[0], JobStatus.RUNNING)
         known.status, known.attempt = JobStatus.RUNNING, known.attempt + 1
         known.held.append(lease)
-        known.lease_is_good = not dies
+        known.lease_is_good, known.announced = not dies, False
 
     @precondition(lambda self: self.known)
     @rule(age=AGES)
@@ -179,11 +182,11 @@ class Moves(RuleBasedStateMachine):
             waiting = [
                 number
                 for number in self.open
-                if self.known[number].status is JobStatus.QUEUED and not self.known[number].announced
+                if not self.known[number].announced and not self.is_at_work(number)
             ]
             assert [found.job_id if found else None] == (waiting or [None])
             if found is not None:
-                queue.mark_announced(connection, found.job_id, START)
+                queue.mark_announced(connection, found, START)
                 self.known[found.job_id].announced = True
 
     @precondition(lambda self: self.known)

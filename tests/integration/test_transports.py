@@ -180,7 +180,9 @@ def test_the_job_of_a_killed_worker_is_taken_by_one_that_waits(office: Office) -
     killed = start_and_kill_a_worker(office, job_id)
     assert killed == -signal.SIGKILL
     assert office.job(job_id).status is JobStatus.RUNNING
+    assert office.call() == 0
     wait_until(lambda: is_abandoned(office, job_id), "abandoned", timeout=20)
+    assert [office.call(), office.call()] == [1, 0]
     with office.working(2):
         wait_until(lambda: ended(office, job_id), "run", timeout=20)
     assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 2)

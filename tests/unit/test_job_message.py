@@ -35,11 +35,15 @@ ARCHIVE = "archive/mangaassist/1"
 BODY = message_of(JOB, ARCHIVE).body
 
 
-def fate(body: str, job: Job = JOB, archive: str | None = ARCHIVE) -> MessageFate:
+def fate(
+    body: str, job: Job = JOB, archive: str | None = ARCHIVE, *, is_abandoned: bool = False
+) -> MessageFate:
     return judge(
         body,
         monitor="mangaassist",
-        find=lambda number: Row(job=job, archive=archive) if number == job.job_id else None,
+        find=lambda number: (
+            Row(job=job, archive=archive, is_abandoned=is_abandoned) if number == job.job_id else None
+        ),
     )
 
 
@@ -76,6 +80,10 @@ def test_the_message_is_that_of_the_contract() -> None:
 def test_what_a_true_message_does_is_up_to_the_row(status: JobStatus, expected: MessageFate) -> None:
     assert fate(BODY, replace(JOB, status=status)) is expected
     assert expected in SETTLED
+
+
+def test_a_running_job_whose_worker_is_gone_wants_another() -> None:
+    assert fate(BODY, replace(JOB, status=JobStatus.RUNNING), is_abandoned=True) is MessageFate.WANTED
 
 
 def test_order_and_spaces_of_the_json_do_not_matter() -> None:

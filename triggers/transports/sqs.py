@@ -27,9 +27,9 @@ from triggers.transports.port import TransportError
 #: What its calls raise; a `ClientError` is SQS' own answer.
 FAULTS: Final = (ClientError, BotoCoreError, OSError)
 #: A long poll: short enough for a worker that is asked to stop.
-POLL_SECONDS = 5
+POLL_SECONDS = 3
 #: After so many without a call a worker looks into the database.
-POLLS_PER_SWEEP = 12
+POLLS_PER_SWEEP = 20
 _BATCH: Final = 10
 _CONFIG: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 1},  # who calls it tries again in its own time
@@ -72,7 +72,7 @@ class SqsTransport:
             raise TransportError(url=self.url, cause=_one_line(error)) from error
 
     def wait(self, stop: Event) -> None:
-        """Return after a message about a queued job, or after `POLLS_PER_SWEEP` polls without one."""
+        """Return after a message about a job that wants a worker, or after `POLLS_PER_SWEEP` polls."""
         for _ in range(POLLS_PER_SWEEP):
             if stop.is_set() or self._is_called(stop):
                 return
@@ -117,7 +117,11 @@ class SqsTransport:
                 job = queue.get(connection, job_id)
             except NoSuchJobError:
                 return None
-            return Row(job=job, archive=queue.archive_of(connection, job))
+            return Row(
+                job=job,
+                archive=queue.archive_of(connection, job),
+                is_abandoned=queue.is_abandoned(connection, job),
+            )
 
     def _delete(self, receipt: str) -> None:
         try:
