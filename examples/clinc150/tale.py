@@ -12,6 +12,7 @@ from world import MONITOR, Day
 from db import queue
 from db.records import Job
 from db.session import reading
+from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
 from redistill import show
@@ -136,7 +137,8 @@ def _metric(row: Row | None) -> str:
 
 def _tell_incidents(connection: Connection) -> None:
     show.say("")
-    query = select(incidents).where(incidents.c.monitor == MONITOR).order_by(incidents.c.id)
+    told = (incidents.c.monitor == MONITOR, incidents.c.state != IncidentState.PENDING)
+    query = select(incidents).where(*told).order_by(incidents.c.opened_at, incidents.c.id)
     for incident in connection.execute(query).mappings():
         kind, severity, state = incident["kind"], incident["severity"], incident["state"]
         show.say(f"Incident {kind} ({severity}), {state}: {incident['summary']}")

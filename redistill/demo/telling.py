@@ -69,10 +69,11 @@ def tell_cycle(engine: Engine, hour: int) -> None:
         moved = connection.execute(
             select(incidents)
             .where(
+                incidents.c.state != IncidentState.PENDING,
                 or_(
                     incidents.c.cycle_id == cycle["cycle_id"],
                     incidents.c.resolved_at == cycle["finished_at"],
-                )
+                ),
             )
             .order_by(incidents.c.id)
         ).all()
