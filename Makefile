@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(READY) ## the whole loop on a simulated MangaAssist, in minutes
 
 # Two at a time: many tests wait for processes that they have started.
 test: $(READY) ## the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest -m "not slow and not chaos" --numprocesses 2 --dist loadfile
 
 check: lint types arch test ## all that CI runs
 
@@ -49,6 +49,10 @@ acceptance: $(READY) ## the tests of the product as its users run it
 
 slow: $(READY) ## the long proofs: statistics, kills at random moments
 	$(PY) -m pytest -m slow
+
+# The same moments again: REDISTILL_TEST_SEED=N make chaos
+chaos: $(READY) ## hundreds of kills over two daemons and two workers, on both databases; half an hour
+	$(PY) -m pytest -m chaos -s
 
 bench-traffic: $(READY) ## a window of a million records, against Polars, DuckDB and the standard library
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

@@ -33,6 +33,7 @@ MARKERS = {
     "integration": "integration",
     "acceptance": "acceptance",
     "statistical": "slow",
+    "chaos": "chaos",
 }
 
 

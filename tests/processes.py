@@ -18,7 +18,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import distill.worker
 import monitor.daemon
@@ -88,12 +88,16 @@ def spawn(site: Site, *arguments: str) -> Process:
     return Process(log=log, pid=popen.pid, _exit_code=popen.poll, _join=partial(_wait, popen))
 
 
-def fork(site: Site, *arguments: str, lease_seconds: float = 1.0) -> Process:
+def fork(
+    site: Site, *arguments: str, lease_seconds: float = 1.0, prepare: Callable[[], None] | None = None
+) -> Process:
     """The same, from loaded code and in a hurry: it looks for work all the time, and its leases are short, so
-    that who follows a killed process need not wait for long.
+    that who follows a killed process need not wait for long. `prepare` is called in the process, first.
     """
     log = _log(site, arguments)
-    forked = _CONTEXT.Process(target=_main, args=(site.folder, site.config, arguments, log, lease_seconds))
+    forked = _CONTEXT.Process(
+        target=_main, args=(site.folder, site.config, arguments, log, lease_seconds, prepare)
+    )
     forked.start()
     assert forked.pid is not None
     return Process(log=log, pid=forked.pid, _exit_code=lambda: forked.exitcode, _join=forked.join)
@@ -108,7 +112,7 @@ def in_a_process(work: Callable[..., None], *arguments: object) -> int | None:
 
 
 @contextmanager
-def running(start: Start, site: Site, *arguments: str, **options: float) -> Iterator[Process]:
+def running(start: Start, site: Site, *arguments: str, **options: Any) -> Iterator[Process]:  # noqa: ANN401 - as `start`
     """A process for the length of the block; killed at its end if it still runs."""
     process = start(site, *arguments, **options)
     try:
@@ -144,7 +148,16 @@ def _log(site: Site, arguments: tuple[str, ...]) -> Path:
     return log
 
 
-def _main(folder: Path, config: Path, arguments: tuple[str, ...], log: Path, lease_seconds: float) -> None:
+def _main(
+    folder: Path,
+    config: Path,
+    arguments: tuple[str, ...],
+    log: Path,
+    lease_seconds: float,
+    prepare: Callable[[], None] | None,
+) -> None:
+    if prepare is not None:
+        prepare()
     monitor.daemon.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS

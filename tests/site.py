@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from db.records import Slot
 from monitor.schedule import make_trigger, slots_between
 from redistill.settings import Settings, load
 from tests.receiver import SECRET
-from tests.world import LABELS, Utterance, World, utterances
+from tests.world import LABELS, NEW, Utterance, Words, World, utterances
 
 MONITOR: Final = "mangaassist"
 REQUESTS: Final = 300  #: usable ones in a window
@@ -131,20 +131,29 @@ def logged(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def make_site(
-    folder: Path, world: World, timeline: Timeline, *, url: str, **sections: dict[str, Any]
+    folder: Path,
+    world: World,
+    timeline: Timeline,
+    *,
+    url: str,
+    new_words: Sequence[Words | None] | None = None,
+    **sections: dict[str, Any],
 ) -> Site:
-    """An installation with that traffic. `sections` are added to its configuration or its tables."""
+    """An installation with that traffic. `sections` are added to its configuration or its tables.
+
+    `new_words` are those of each window; None: its traffic is the usual one.
+    """
     site = Site(folder=folder, timeline=timeline)
     for path in (folder, site.traffic, site.logs):
         path.mkdir(parents=True, exist_ok=True)
-    _write_traffic(site)
+    _write_traffic(site, new_words or _as_told(timeline))
     site.config.write_text(_toml(_document(world, timeline, url, sections)), encoding="utf-8")
     return site
 
 
-def webhook(url: str) -> dict[str, Any]:
+def webhook(url: str, *, name: str = "pager") -> dict[str, Any]:
     """An [[alerts]] table for a receiver."""
-    return {"kind": "webhook", "name": "pager", "url": url, "secret": SECRET}
+    return {"kind": "webhook", "name": name, "url": url, "secret": SECRET}
 
 
 def _document(
@@ -195,16 +204,27 @@ def _toml(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_traffic(site: Site) -> None:
+def _as_told(timeline: Timeline) -> list[Words | None]:
+    return [None] * timeline.healthy + [NEW] * timeline.drifted
+
+
+def _write_traffic(site: Site, new_words: Sequence[Words | None]) -> None:
     rng = np.random.default_rng(_SEED)
-    pools = {share: utterances(_POOL, new=share, rng=rng) for share in (0.0, DRIFT)}
+    usual = utterances(_POOL, new=0.0, rng=rng)
+    drifted = [
+        (words, utterances(_POOL, new=DRIFT, rng=rng, new_words=words)) for words in _distinct(new_words)
+    ]
     timeline = site.timeline
-    for index in range(timeline.healthy + timeline.drifted):
+    for index, words in enumerate(new_words):
         start = timeline.start + index * timeline.every
-        pool = pools[DRIFT if start >= timeline.drifts_at else 0.0]
+        pool = next((pool for each, pool in drifted if each is words), usual)
         chosen = [pool[number] for number in rng.choice(_POOL, size=REQUESTS, replace=False)]
         lines = "".join(f"{line}\n" for line in _lines(chosen, index, start, timeline.every))
         (site.traffic / f"{index:04}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+
+
+def _distinct(new_words: Sequence[Words | None]) -> list[Words]:
+    return list({id(words): words for words in new_words if words is not None}.values())
 
 
 def _lines(chosen: list[Utterance], index: int, start: datetime, every: timedelta) -> Iterator[str]:

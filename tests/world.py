@@ -7,7 +7,7 @@ schema: wherever one turns up, the text of a request has leaked.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,10 @@ from monitor.models import Model, load, quiet
 from monitor.stop import never_stopped
 from tests.models import SPECIAL, make_config, save
 
-USUAL: Final = {
+#: The keywords of each intent.
+Words = Mapping[str, tuple[str, ...]]
+
+USUAL: Final[Words] = {
     "order_tracking": ("parcel", "delayed", "whereabouts", "doorstep"),
     "return_request": ("refund", "sendback", "moneyback", "damaged"),
     "recommendation": ("similar", "suggest", "favourites", "bookshelf"),
@@ -32,7 +35,7 @@ USUAL: Final = {
     "checkout_help": ("basket", "creditcard", "billing", "declined"),
     "escalation": ("complaint", "somebody", "furious", "unacceptable"),
 }
-NEW: Final = {
+NEW: Final[Words] = {
     "order_tracking": ("drone", "courierapp"),
     "return_request": ("boomerang", "swapback"),
     "recommendation": ("rabbithole", "bingeworthy"),
@@ -69,10 +72,10 @@ class World:
     test: Path
 
 
-def utterances(n: int, *, new: float, rng: np.random.Generator) -> list[Utterance]:
+def utterances(n: int, *, new: float, rng: np.random.Generator, new_words: Words = NEW) -> list[Utterance]:
     """So many utterances, of which the share `new` has new keywords."""
     intents = rng.integers(len(LABELS), size=(n, 2))
-    kinds = [NEW if is_new else USUAL for is_new in rng.random(n) < new]
+    kinds = [new_words if is_new else USUAL for is_new in rng.random(n) < new]
     clear = rng.random(n) >= _AMBIGUOUS
     return [
         Utterance(
@@ -82,7 +85,7 @@ def utterances(n: int, *, new: float, rng: np.random.Generator) -> list[Utteranc
     ]
 
 
-def _text(kind: dict[str, tuple[str, ...]], intent: str, other: str, rng: np.random.Generator) -> str:
+def _text(kind: Words, intent: str, other: str, rng: np.random.Generator) -> str:
     words = [
         str(rng.choice(kind[intent])),
         str(rng.choice(kind[other])),
@@ -92,8 +95,11 @@ def _text(kind: dict[str, tuple[str, ...]], intent: str, other: str, rng: np.ran
     return " ".join(words)
 
 
-def build(folder: Path) -> World:
-    """Both models, trained from scratch, and the student's labelled files; about 6 s on one core."""
+def build(folder: Path, *, new_words: Words = NEW) -> World:
+    """Both models, trained from scratch, and the student's labelled files; about 6 s on one core.
+
+    The teacher has learned the `new_words`.
+    """
     rng = np.random.default_rng(_SEED)
     world = World(
         teacher=folder / "teacher",
@@ -101,12 +107,13 @@ def build(folder: Path) -> World:
         train=folder / "train.jsonl",
         test=folder / "test.jsonl",
     )
-    everything = utterances(2_000, new=0.5, rng=rng)
+    tokenizer = _tokenizer(new_words)
+    everything = utterances(2_000, new=0.5, rng=rng, new_words=new_words)
     _write(folder / "everything.jsonl", everything)
     test = _write(world.test, utterances(500, new=0.0, rng=rng))
     _write(world.train, [each for each in utterances(1_200, new=0.0, rng=rng) if each.text not in test])
-    _train_teacher(_untrained(world.teacher, hidden=64), folder / "everything.jsonl")
-    _train_student(_untrained(world.student, hidden=32), world)
+    _train_teacher(_untrained(world.teacher, tokenizer, hidden=64), folder / "everything.jsonl")
+    _train_student(_untrained(world.student, tokenizer, hidden=32), world)
     return world
 
 
@@ -115,8 +122,7 @@ def _write(path: Path, rows: Sequence[Utterance]) -> set[str]:
     return {row.text for row in rows}
 
 
-def _untrained(directory: Path, *, hidden: int) -> Path:
-    tokenizer = _tokenizer()
+def _untrained(directory: Path, tokenizer: BertTokenizerFast, *, hidden: int) -> Path:
     config = make_config(LABELS, len(tokenizer), hidden, 1, _MAX_LENGTH)
     config.initializer_range = 0.1
     with torch.random.fork_rng(devices=[]):
@@ -125,9 +131,10 @@ def _untrained(directory: Path, *, hidden: int) -> Path:
     return save(network, tokenizer, directory)
 
 
-def _tokenizer() -> BertTokenizerFast:
+def _tokenizer(new_words: Words) -> BertTokenizerFast:
     """A token a word. A vocabulary that is learned is another one in each process."""
-    tokens = dict.fromkeys((*SPECIAL, *KEYWORDS, *_FILLERS))
+    keywords = (word for kind in (USUAL, new_words) for words in kind.values() for word in words)
+    tokens = dict.fromkeys((*SPECIAL, *keywords, *_FILLERS))
     tokenizer = Tokenizer(WordLevel({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]"))  # noqa: S106 - a token
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))

@@ -1,0 +1,15 @@
+"""The world of the tale, built once a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.tale import all_words
+from tests.world import World
+from tests.worlds import built
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with built(tmp_path_factory.mktemp("world"), new_words=all_words()) as world:
+        yield world

@@ -1,0 +1,170 @@
+"""Two daemons and two workers in one installation, killed while a tale goes on."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import numpy as np
+from sqlalchemy import Engine
+
+from db.session import connect
+from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
+from db.tables import cycles, deliveries, incidents, jobs
+from tests.chaos.aims import drawn, of_daemons, of_workers
+from tests.chaos.looking import name_at_the_database
+from tests.chaos.sights import DaemonSight, WorkerSight
+from tests.chaos.tale import Tale
+from tests.cycles import stored
+from tests.killer import Kill, Killer, hunt_at_once
+from tests.processes import fork, run, running, wait_until
+from tests.receiver import Answer, Receiver, receiving
+from tests.site import Site, webhook
+from tests.world import World
+
+CHANNELS: Final = ("pager", "desk", "phone", "wall")
+#: Longer than a process that lives is ever away on a machine that is busy.
+LEASE_SECONDS: Final = 3.0
+_ANSWER_SECONDS: Final = 0.3
+_PATIENCE_SECONDS: Final = 6.0
+_ACT_SECONDS: Final = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    tale: Tale
+    site: Site
+    engine: Engine
+    receiver: Receiver
+
+    def n_judged(self) -> int:
+        return sum(row["status"] == CycleStatus.EVALUATED for row in stored(self.engine, cycles))
+
+    def is_over(self, act: int) -> bool:
+        """All its windows are judged, and the student against its drift serves, or the last drift is over."""
+        if self.n_judged() < self.tale.due_in(act):
+            return False
+        ordered = stored(self.engine, jobs)
+        if act < self.tale.drifts:
+            return (
+                len(ordered) > act
+                and {row["status"] for row in ordered} == {JobStatus.SUCCEEDED}
+                and self.site.served == ordered[-1]["candidate_version"]
+            )
+        return {row["state"] for row in stored(self.engine, incidents)} == {IncidentState.RESOLVED}
+
+    def is_quiet(self) -> bool:
+        """No message waits, and nothing is left of the jobs."""
+        states = {row["state"] for row in stored(self.engine, deliveries)}
+        return DeliveryState.PENDING not in states and not any(self.site.registry.glob(".checkpoint-*"))
+
+
+@contextmanager
+def staged(
+    tale: Tale, folder: Path, world: World, url: str, answer: Answer, *, tokens_per_batch: int
+) -> Iterator[Stage]:
+    """An installation whose first window is judged; small batches make the cycles last."""
+    engine = connect(url)
+    with receiving(wait_seconds=_ANSWER_SECONDS, answer=answer) as receiver:
+        alerts = [webhook(f"{receiver.url}{name}", name=name) for name in CHANNELS]
+        site = tale.site(folder, world, url, alerts=alerts, scoring={"tokens_per_batch": tokens_per_batch})
+        run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
+        yield Stage(tale=tale, site=site, engine=engine, receiver=receiver)
+    engine.dispose()
+
+
+@dataclass(kw_only=True)
+class Hunt:
+    """Kills `per_act` processes and more in each act, until the tale is over."""
+
+    stage: Stage
+    seed: int
+    per_act: int
+    kills: list[Kill] = field(default_factory=list)
+    act: int = 0
+    _over: Event = field(default_factory=Event)
+
+    def run(self) -> None:
+        """Afterwards nobody is killed any more, all messages are out, and all have stopped when asked to."""
+        killers = self._killers()
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                hunting = pool.submit(hunt_at_once, *killers)
+                try:
+                    for act in self.stage.tale.acts:
+                        self.act = act
+                        self.stage.tale.open_act(self.stage.site, act)
+                        self._wait(
+                            lambda: hunting.done() or self._act_is_over(), f"the end of act {self.act}"
+                        )
+                finally:
+                    self._over.set()
+                hunting.result()
+            self._wait(self.stage.is_quiet, "all messages out")
+            stop(*killers)
+        finally:
+            for killer in killers:
+                killer.process.kill()
+
+    def _act_is_over(self) -> bool:
+        return len(self.kills) >= self.per_act * (self.act + 1) and self.stage.is_over(self.act)
+
+    def _wait(self, holds: Callable[[], bool], what: str) -> None:
+        wait_until(holds, what, timeout=_ACT_SECONDS, every=0.2)
+
+    def _killers(self) -> list[Killer]:
+        stage = self.stage
+        (first,) = stored(stage.engine, cycles)
+        typical = (first["finished_at"] - first["started_at"]).total_seconds()
+        look_at_daemon = DaemonSight(
+            site=stage.site,
+            engine=stage.engine,
+            receiver=stage.receiver,
+            kills=self.kills,
+            messages_may_die=lambda: self.act < stage.tale.drifts - 1,
+        )
+        look_at_worker = WorkerSight(site=stage.site, engine=stage.engine)
+        kinds = (
+            ("monitor", of_daemons(typical), look_at_daemon),
+            ("worker", of_workers(typical), look_at_worker),
+        )
+        rngs = np.random.default_rng(self.seed).spawn(4)
+        return [
+            Killer(
+                site=stage.site,
+                command=command,
+                aims=drawn(kinds_of_aims, rngs.pop()),
+                look=look,
+                patience_seconds=_PATIENCE_SECONDS,
+                name=f"{command} {number}",
+                options={"lease_seconds": LEASE_SECONDS, "prepare": name_at_the_database},
+                is_strict=True,
+                is_over=self._over.is_set,
+                kills=self.kills,
+            )
+            for command, kinds_of_aims, look in kinds
+            for number in (1, 2)
+        ]
+
+
+def play(stage: Stage, *acts: int, prepare: Callable[[], None] | None = None) -> None:
+    """Let two daemons and a worker do these acts, which nobody disturbs, until all messages are out."""
+    for act in acts:
+        stage.tale.open_act(stage.site, act)
+        with (
+            running(fork, stage.site, "monitor", prepare=prepare),
+            running(fork, stage.site, "monitor", prepare=prepare),
+            running(fork, stage.site, "worker"),
+        ):
+            wait_until(lambda: stage.is_over(act) and stage.is_quiet(), f"the end of act {act}", timeout=300)  # noqa: B023
+
+
+def stop(*killers: Killer) -> None:
+    """Ask all to stop, which they do cleanly."""
+    for killer in killers:
+        killer.process.signal(signal.SIGTERM)
+    assert [killer.process.wait(30) for killer in killers] == [0 for _ in killers]

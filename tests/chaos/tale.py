@@ -1,0 +1,83 @@
+"""What happens in a run of chaos: drifts one after the other, each with words that only the teacher knows.
+
+The windows are hours that have ended long ago. Which of them are due is up to `lateness`, which the test
+lowers from act to act: an act ends in a drift, and the next one begins when the student against it serves. So
+there is one expected course of things, however fast the processes are, and however often they die.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from tests.site import Site, Timeline, hours, make_site, now
+from tests.world import NEW, Words, World
+
+#: With which alpha each drift's student is distilled: one step each.
+ALPHAS: Final = tuple(Decimal(alpha) for alpha in ("0.6", "0.5", "0.4", "0.3"))
+DRIFTS: Final = len(ALPHAS)
+_USUAL: Final = 3  #: windows before a drift, beside the very first
+_DRIFTED: Final = 6  #: windows of a drift in its act
+_AFTER: Final = 3  #: windows of a drift in the act after it, which its student is asked about
+_SPARE: Final = timedelta(minutes=30)  #: half a window, so that none falls due by the clock
+
+
+def words_of(drift: int) -> Words:
+    return {label: tuple(f"{word}{drift}" for word in words) for label, words in NEW.items()}
+
+
+def all_words() -> Words:
+    every = [words_of(drift) for drift in range(DRIFTS)]
+    return {label: tuple(word for words in every for word in words[label]) for label in NEW}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tale:
+    """So many drifts, and one act more, which is over when the last is."""
+
+    drifts: int = DRIFTS
+
+    @property
+    def acts(self) -> range:
+        return range(self.drifts + 1)
+
+    @property
+    def windows(self) -> list[Words | None]:
+        """The new words of each window, oldest first."""
+        found: list[Words | None] = [None]
+        for drift in range(self.drifts):
+            found += [None] * _USUAL + [words_of(drift)] * (_DRIFTED + _AFTER)
+        return found
+
+    def due_in(self, act: int) -> int:
+        """How many windows are due in an act, those of the acts before it among them."""
+        before = 1 + act * (_USUAL + _DRIFTED + _AFTER)
+        return before + _USUAL + _DRIFTED if act < self.drifts else before
+
+    def site(self, folder: Path, world: World, url: str, **sections: Any) -> Site:  # noqa: ANN401 - as make_site
+        """An installation in the first act."""
+        timeline = hours(healthy=0, drifted=len(self.windows))
+        return make_site(
+            folder,
+            world,
+            timeline,
+            url=url,
+            new_words=self.windows,
+            monitor={"lateness": _lateness(timeline, self.due_in(0)), "catch_up": "1000h"},
+            redistill={"cooldown": "0s", "checkpoint_every": "0s"},
+            **sections,
+        )
+
+    def open_act(self, site: Site, act: int) -> None:
+        """Processes that start from now on see its windows."""
+        line = f'lateness = "{_lateness(site.timeline, self.due_in(act))}"'
+        draft = site.config.with_suffix(".draft")
+        draft.write_text(re.sub('^lateness = ".*"$', line, site.config.read_text(), flags=re.MULTILINE))
+        draft.replace(site.config)
+
+
+def _lateness(timeline: Timeline, n_due: int) -> str:
+    newest = timeline.start + n_due * timeline.every
+    return f"{(now() - newest - _SPARE).total_seconds():.0f}s"
