@@ -19,7 +19,9 @@ from distill.worker import Worker
 from monitor.stop import Stopped
 from tests.integration.test_queue import make_job
 from tests.site import now
+from triggers.announce import Audience
 from triggers.job_calls import JobCalls
+from triggers.settings import IncidentPolicy
 from triggers.transports.port import JobTransport
 
 MONITOR = "mangaassist"
@@ -56,6 +58,9 @@ class FakeAttempt:
 
     def point_current(self) -> None:
         """Nobody serves."""
+
+    def sweep(self, now: datetime) -> None:
+        """Nothing is left behind."""
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:  # noqa: ARG002 - as Attempt
         self.attempted.append(job.job_id)
@@ -96,7 +101,8 @@ class Office:
             return queue.get(connection, job_id)
 
     def worker(self) -> Worker:
-        return Worker(self.engine, self.monitor, self.attempt)  # a fake stands for the Attempt
+        audience = Audience(monitor=self.monitor, alerts=(), policy=IncidentPolicy())
+        return Worker(self.engine, audience, self.attempt)  # a fake stands for the Attempt
 
     @contextmanager
     def working(self, count: int = 1) -> Iterator[None]:
