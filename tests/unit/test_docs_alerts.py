@@ -28,6 +28,7 @@ from triggers.channels.pagerduty import event
 from triggers.channels.slack import content
 from triggers.channels.sns import fifo_keys, publication
 from triggers.channels.text import told
+from triggers.settings import IncidentPolicy
 
 DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
 #: What `redistill init` writes about channels.
@@ -89,8 +90,10 @@ def test_every_configuration_is_accepted(text: str) -> None:
 @pytest.mark.parametrize("text", re.findall(r"((?:^# ?.*\n)+)", TEMPLATE, re.MULTILINE))
 def test_the_examples_of_a_new_configuration_are_accepted(text: str) -> None:
     found = tomllib.loads(re.sub(r"^# ?", "", text, flags=re.MULTILINE))
-    for table in found["alerts"]:
+    assert set(found) <= {"alerts", "incidents"}
+    for table in found.get("alerts", ()):
         make_alert({key: SECRETS.get(str(value), value) for key, value in table.items()})
+    IncidentPolicy.model_validate(found.get("incidents", {}))
 
 
 @pytest.mark.parametrize(
