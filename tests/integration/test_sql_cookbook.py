@@ -35,11 +35,12 @@ from db.states import GateResult, JobDecision, JobStatus, PromotionReason, Rejec
 from db.tables import cycles
 from db.views import VIEWS
 from monitor.intervals import wilson
+from tests.cycles import make_policy
 from tests.factories import TEACHER, make_input_drift, make_measurement, make_result
 from triggers.alert_settings import LogAlert
-from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
+from triggers.conclude import Conclusion, conclude, conclude_failure
 from triggers.correctness import split
-from triggers.settings import DEFAULT_RULES, AlphaPolicy, TeacherPolicy
+from triggers.settings import AlphaPolicy
 
 DOC = (Path(__file__).parents[2] / "docs" / "sql-cookbook.md").read_text(encoding="utf-8")
 RECIPE = re.compile(
@@ -52,13 +53,9 @@ MONITOR = "mangaassist"
 #: Accuracy and agreement of each student on the labelled test set.
 TEST_SCORES = {"student-1": (0.906, 0.972), "student-2": (0.91, 0.975), "student-3": (0.88, 0.96)}
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-POLICY = Policy(
-    rules=DEFAULT_RULES,
+POLICY = make_policy(
     alpha=AlphaPolicy(),
-    teacher=TeacherPolicy(),
     alerts=(LogAlert(name="log"), LogAlert(name="pager", severities=(Severity.ERROR, Severity.CRITICAL))),
-    min_samples=1_000,
-    max_reject_share=0.05,
 )
 
 
