@@ -7,8 +7,10 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from db import leases, queue
+from db.away import AWAY
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
+from db.outage import Outage
 from db.records import Job, Lease
 from db.session import writing
 from db.states import JobStatus
@@ -83,6 +85,9 @@ class Worker:
         except StoppedError:
             self._give_back(job, lease, None)
             log.info("job given back")
+        except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
+            Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
+            log.warning("job given back", reason=str(error))
         except (LeaseLostError, JobNotWantedError):
             raise
         except RedistillError as error:

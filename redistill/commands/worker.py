@@ -4,9 +4,10 @@ from typing import Annotated, Final
 
 import typer
 
+from db.outage import Outage
 from redistill import logs, show
 from redistill.commands.options import Config, command, configured, examples
-from redistill.database import migrated
+from redistill.database import existing, migrated, wait_until_migrated
 from redistill.progress import bars
 from redistill.signals import stop_on_signals
 
@@ -24,12 +25,16 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
 
     settings = configured(ctx, config)
     logs.configure()
-    with migrated(settings) as engine, stop_on_signals() as stop, bars() as progress:
+    database = migrated(settings) if once else existing(settings)
+    with database as engine, stop_on_signals() as stop, bars() as progress:
+        if not once and not wait_until_migrated(engine, stop.is_set):
+            return
         runner = assembly.worker(settings, engine, progress)
         if once:
             if not runner.run_once(stop.is_set):
                 show.say("No job waits.")
             return
+        outage = Outage()
         while not stop.is_set():
-            if not runner.run_once(stop.is_set):
+            if not outage.turn("jobs", lambda: runner.run_once(stop.is_set)):
                 stop.wait(_POLL_SECONDS)
