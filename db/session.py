@@ -106,7 +106,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         DatabaseUnreachableError, DatabaseUnusableError: it is away. If that comes of the commit, it may
             have been done all the same.
     """
-    with _telling(engine), _opened(engine) as connection, connection.begin():
+    with _opened(engine) as connection, _telling(connection), connection.begin():
         yield connection
 
 
@@ -117,7 +117,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         DatabaseUnreachableError, DatabaseUnusableError: it is away.
     """
-    with _telling(engine), _opened(engine) as connection:
+    with _opened(engine) as connection, _telling(connection):
         connection.execution_options(redistill_read_only=True)
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
@@ -133,12 +133,12 @@ def _opened(engine: Engine) -> Connection:
 
 
 @contextmanager
-def _telling(engine: Engine) -> Iterator[None]:
+def _telling(connection: Connection) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        told = away(error, without_password(engine.url))
+        told = away(error, without_password(connection.engine.url))
         if told is None:
             raise
-        engine.dispose()  # what is pooled may lead to a server that is the primary no more
+        connection.invalidate()  # not to be used again: it may lead to a server that is the primary no more
         raise told from error
