@@ -200,9 +200,7 @@ def test_what_the_url_asks_of_postgres_wins(postgres_url: str) -> None:
     with writing(engine) as connection:
         assert connection.scalar(text("SHOW timezone")) == "UTC"
         connection.execute(update(leases).values(token=1))
-        with pytest.raises(
-            DatabaseUnusableError, match=r"\(canceling .* lock timeout\): another"
-        ):
+        with pytest.raises(DatabaseUnusableError, match=r"\(canceling .* lock timeout\): another"):
             wait_for_a_lock()
     engine.dispose()
 
