@@ -48,12 +48,16 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         self._thread.join()
 
     def _beat(self) -> None:
+        is_away = False
         while not self._ended.wait(self._seconds / 3):
             try:
                 with writing(self._engine) as connection:
                     leases.renew(connection, self._lease, seconds=self._seconds)
+                is_away = False
             except LeaseLostError:
                 self._lost.set()
                 return
             except (SQLAlchemyError, RedistillError) as error:
-                _log.warning("could not renew the lease", lease=self._lease.name, error=str(error))
+                if not is_away:  # told once; an outage may be long
+                    is_away = True
+                    _log.warning("could not renew the lease", lease=self._lease.name, error=str(error))

@@ -7,11 +7,16 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select, update
 
 from db import rule_states
+from db.errors import RedistillError
 from db.records import Claim, ObjectVersion, Slot
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import UTCDateTime, cycles, objects
 
 UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
+
+
+class AttemptEndedError(RedistillError):
+    """Attempt {attempt} at cycle {cycle_id} has ended already: nothing more was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +130,22 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
         )
     )
     return Claim(cycle_id=row.id, slot=slot, attempt=attempt, started_at=now)
+
+
+def hold(connection: Connection, claim: Claim) -> None:
+    """Let this transaction go on only while the attempt has not ended: it may have, in a commit whose answer
+    was lost on its way.
+
+    The caller holds the monitor's lease and has called `leases.guard` in this transaction.
+
+    Raises:
+        AttemptEndedError: it has.
+    """
+    row = connection.execute(
+        select(cycles.c.status, cycles.c.attempt).where(cycles.c.id == claim.cycle_id)
+    ).one_or_none()
+    if row is None or (row.status, row.attempt) != (CycleStatus.RUNNING, claim.attempt):
+        raise AttemptEndedError(attempt=claim.attempt, cycle_id=claim.cycle_id)
 
 
 def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:

@@ -8,8 +8,10 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from db import leases, queue
+from db.away import AWAY
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
+from db.outage import Outage
 from db.queue import JobNotWantedError
 from db.records import Job, Lease
 from db.session import writing
@@ -21,6 +23,8 @@ from triggers.announce import Audience
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
+#: Between two looks, also where neither database nor queue can be asked.
+_LEAST_WAIT_SECONDS = 0.2
 
 
 def utc_now() -> datetime:
@@ -55,10 +59,14 @@ class Worker:
         return True
 
     def serve(self, transport: JobTransport, stop: Event) -> None:
-        """Run one job after the other, and wait in between, until `stop` is set."""
+        """Run one job after the other, and wait in between, until `stop` is set; also while the database is
+        away.
+        """
+        outage = Outage()
         while not stop.is_set():
-            if not self.run_once(stop.is_set):
-                transport.wait(stop)
+            if not outage.turn("jobs", lambda: self.run_once(stop.is_set)):
+                outage.turn("calls", lambda: transport.wait(stop))
+                stop.wait(_LEAST_WAIT_SECONDS)
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
@@ -92,6 +100,9 @@ class Worker:
         except StoppedError:
             self._give_back(job, lease, None)
             log.info("job given back")
+        except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
+            Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
+            log.warning("job given back", reason=str(error))
         except (LeaseLostError, JobNotWantedError):
             raise
         except RedistillError as error:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from operator import attrgetter
+from time import monotonic
+from typing import TypeVar
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -14,21 +16,26 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from db import leases, ledger
+from db.away import AWAY
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
-from db.ledger import Gap, Unfinished
+from db.ledger import AttemptEndedError, Gap
+from db.outage import Outage
 from db.records import Claim, CycleResult, Lease, Slot
 from db.session import writing
-from db.states import CycleStatus
 from monitor.couriers import Couriers, Deliver
-from monitor.schedule import due_slots, make_trigger, slot_at, slots_between
+from monitor.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError
 from monitor.watchdog import Watchdog
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 
+T = TypeVar("T")
+
 LEASE_SECONDS = 30.0
-_LONGEST_WAIT = 6  #: as a power of two, in minutes
+#: How long the cycle under way may take to end when the process is asked to stop.
+PATIENCE_SECONDS = 6.0
+_SLOTS, _JOBS, _CLOCK = "slots", "jobs", "clock"
 
 #: Measures one claimed slot; asks the second argument between steps whether to stop.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
@@ -47,24 +54,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the daemon is one of the rooms that read the clock
 
 
-def is_due_again(unfinished: Unfinished, now: datetime, catch_up: timedelta) -> bool:
-    """Whether a slot that did not end is tried again, as long as it is not older than `catch_up`.
-
-    At once if its process was asked to stop; 1, 2, 4, … minutes after an error, 64 at most; and if the
-    process died, at once the first time, and then 1, 2, 4, … minutes after the attempt began: so a slot
-    that kills its process does not hold up the others.
-    """
-    if unfinished.slot.window_end < now - catch_up:
-        return False
-    if unfinished.status is CycleStatus.RUNNING:
-        return now >= unfinished.started_at + _wait_after(unfinished.attempt - 1)
-    return unfinished.finished_at is None or now >= unfinished.finished_at + _wait_after(unfinished.attempt)
-
-
-def _wait_after(failures: int) -> timedelta:
-    return timedelta(minutes=2 ** min(failures - 1, _LONGEST_WAIT)) if failures else timedelta(0)
-
-
 class SlotRunner:
     """Attempts slots of one monitor, under its lease."""
 
@@ -75,6 +64,7 @@ class SlotRunner:
         self._measure = measure
         self._policy = policy
         self._owner = leases.new_owner()
+        self.outage = Outage()  #: what this process knows of a database that is away
 
     def run_due(self, stopped: Stopped) -> int:
         """Attempt every due slot, oldest first; 0 at once if another process holds the monitor."""
@@ -101,7 +91,7 @@ class SlotRunner:
             with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
                 return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost)
         finally:
-            with writing(self._engine) as connection:
+            with suppress(*AWAY), writing(self._engine) as connection:  # then it runs out by itself
                 leases.release(connection, lease)
 
     def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped) -> int:
@@ -155,21 +145,37 @@ class SlotRunner:
         log.info("cycle started", attempt=claim.attempt)
         try:
             result = self._measure(claim, stopped)
-            ended = conclude(self._engine, lease, claim, result, self._policy, utc_now())
-            _report(log, ended)
-        except StoppedError:
-            with writing(self._engine) as connection:
-                leases.guard(connection, lease)
-                ledger.give_back(connection, claim)
-            log.info("cycle given back")
-            raise
+            _report(log, self._insist(lambda: self._conclude(lease, claim, result), stopped))
+        except (StoppedError, *AWAY) as error:
+            self._insist(lambda: self._give_back(lease, claim), stopped)
+            log.info("cycle given back", reason=str(error))
+            raise StoppedError from error
+        except AttemptEndedError as error:
+            log.info("cycle had ended", reason=str(error))
         except LeaseLostError as error:
             log.warning("cycle left to another process", error=str(error))
             raise
         except Exception as error:
             log.exception("cycle failed", expected=isinstance(error, RedistillError))
-            conclude_failure(self._engine, lease, claim, _one_line(error), self._policy, utc_now())
+            why = _one_line(error)
+            self._insist(lambda: self._fail(lease, claim, why), stopped)
         return True
+
+    def _insist(self, write: Callable[[], T], stopped: Stopped) -> T:
+        """A measurement may have taken long: it is kept until the database takes it."""
+        return self.outage.insist(_SLOTS, write, stopped)
+
+    def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
+        return conclude(self._engine, lease, claim, result, self._policy, utc_now())
+
+    def _fail(self, lease: Lease, claim: Claim, error: str) -> None:
+        conclude_failure(self._engine, lease, claim, error, self._policy, utc_now())
+
+    def _give_back(self, lease: Lease, claim: Claim) -> None:
+        with suppress(AttemptEndedError), writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            ledger.hold(connection, claim)
+            ledger.give_back(connection, claim)
 
 
 def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
@@ -205,14 +211,16 @@ class Daemon:
         self._runner = runner
         self._call_workers = call_workers
         self._stop = threading.Event()
-        self._couriers = Couriers(deliver, tick=tick, clock=utc_now)
+        self._tick = tick
+        self._couriers = Couriers(deliver, tick=tick, clock=utc_now, outage=runner.outage)
         self._watchdog = watchdog
+        self._under_way = {name: threading.Lock() for name in (_SLOTS, _JOBS, _CLOCK)}
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={name: ThreadPoolExecutor(1) for name in ("slots", "jobs", "clock")},
+            executors={name: ThreadPoolExecutor(1) for name in self._under_way},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        turns = (("slots", self._slots, tick), ("jobs", self._jobs, tick), ("clock", self._clock, 5 * tick))
+        turns = ((_SLOTS, self._slots, tick), (_JOBS, self._jobs, tick), (_CLOCK, self._clock, 5 * tick))
         for name, turn, every in turns:
             self._scheduler.add_job(
                 turn,
@@ -233,24 +241,50 @@ class Daemon:
         self._scheduler.start()
         self._couriers.start()
 
-    def stop(self) -> None:
-        """Ask the cycle under way to end at its next batch, and wait for it; a little for the channels."""
+    def keep_time(self) -> None:
+        """Tick on where the clock was set back, for the next tick was meant for a time that is now far away.
+
+        To be called every second or so.
+        """
+        latest = utc_now() + 10 * self._tick
+        for job in self._scheduler.get_jobs():
+            if job.next_run_time > latest:
+                structlog.get_logger().warning("clock set back", tick=job.id)
+                job.modify(next_run_time=utc_now())
+
+    def stop(self) -> bool:
+        """Ask the cycle under way to end at its next batch, and wait for it; a little for the channels.
+
+        False if something hangs: it has to end with the process. Its slot is run by the next one.
+        """
         self._stop.set()
+        until = monotonic() + PATIENCE_SECONDS
         self._couriers.ask_to_stop()
-        self._scheduler.shutdown(wait=True)
+        self._scheduler.shutdown(wait=False)
+        hanging = [
+            name
+            for name, lock in self._under_way.items()
+            if not lock.acquire(timeout=max(0.0, until - monotonic()))
+        ]
         self._couriers.stop()
+        if hanging:
+            structlog.get_logger().warning("left hanging", ticks=hanging)
+        return not hanging
 
     def _slots(self) -> None:
-        self._turn("slots", lambda: self._runner.run_due(self._stop.is_set))
+        self._turn(_SLOTS, lambda: self._runner.run_due(self._stop.is_set))
 
     def _clock(self) -> None:
-        self._turn("clock", lambda: self._watchdog.look(utc_now()))
+        self._turn(_CLOCK, lambda: self._watchdog.look(utc_now()))
 
     def _jobs(self) -> None:
-        self._turn("jobs", lambda: self._call_workers(utc_now()))
+        self._turn(_JOBS, lambda: self._call_workers(utc_now()))
 
     def _turn(self, name: str, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except Exception:  # noqa: BLE001 - the top of the daemon: the next tick tries again
-            structlog.get_logger().exception("tick failed", tick=name)
+        with self._under_way[name]:
+            if self._stop.is_set():
+                return
+            try:
+                self._runner.outage.turn(name, work)
+            except Exception:  # noqa: BLE001 - the top of the daemon: the next tick tries again
+                structlog.get_logger().exception("tick failed", tick=name)

@@ -13,7 +13,9 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from db.errors import RedistillError
+from db.ledger import Unfinished
 from db.records import Slot
+from db.states import CycleStatus
 from monitor.settings import MonitorSection
 
 #: A Monday: an hour begins on the hour, a day at midnight and a week on Monday, all in UTC.
@@ -23,6 +25,7 @@ _DEFAULT_EVERY = timedelta(hours=1)
 #: between two 29ths of February around 1900 or 2100.
 _LOOK_BACK = tuple(timedelta(minutes=4**power) for power in range(13))
 _CRON_FIELDS = 5
+_LONGEST_WAIT = 6  #: as a power of two, in minutes
 
 
 class ScheduleError(RedistillError):
@@ -98,6 +101,27 @@ def due_slots(
     complete = tuple(_slots_ending(trigger, monitor, last_end, now - lateness))
     too_old = sum(slot.window_end + lateness < now - catch_up for slot in complete)
     return Due(run=complete[too_old:], skipped=complete[:too_old])
+
+
+def is_due_again(unfinished: Unfinished, now: datetime, catch_up: timedelta) -> bool:
+    """Whether a slot that did not end is tried again, as long as it is not older than `catch_up`.
+
+    At once if its process was asked to stop; 1, 2, 4, … minutes after an error, 64 at most; and if the
+    process died, at once the first time, and then 1, 2, 4, … minutes after the attempt began: so a slot
+    that kills its process does not hold up the others. A time that is still to come was written before the
+    clock was set back: it says nothing, and the slot is due.
+    """
+    if unfinished.slot.window_end < now - catch_up:
+        return False
+    if unfinished.status is CycleStatus.RUNNING:
+        since, failures = unfinished.started_at, unfinished.attempt - 1
+    else:
+        since, failures = unfinished.finished_at or now, unfinished.attempt if unfinished.finished_at else 0
+    return now < since or now >= since + _wait_after(failures)
+
+
+def _wait_after(failures: int) -> timedelta:
+    return timedelta(minutes=2 ** min(failures - 1, _LONGEST_WAIT)) if failures else timedelta(0)
 
 
 def _cron_trigger(line: str) -> BaseTrigger:

@@ -1,14 +1,16 @@
 """The configured database, for commands that need nothing else."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from db.away import AWAY
 from db.errors import RedistillError
+from db.outage import Outage
 from db.session import connect, reading, without_password, writing
 from redistill.settings import Settings
 
@@ -52,6 +54,21 @@ def migrated(settings: Settings) -> Iterator[Engine]:
         with telling(engine):
             _check(engine)
         yield engine
+
+
+def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
+    """Wait until the database answers, as a process that is to run for long; False if it was stopped
+    before.
+
+    Raises:
+        NotMigratedError, NewerDatabaseError, DatabaseRefusesError: it answers, and is not usable.
+    """
+    try:
+        with telling(engine):
+            Outage().insist("start", lambda: _check(engine), stopped)
+    except AWAY:
+        return False
+    return True
 
 
 @contextmanager

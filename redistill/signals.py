@@ -1,10 +1,13 @@
 """How a process is asked to stop."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 _ASKING = (signal.SIGINT, signal.SIGTERM)
 
@@ -27,3 +30,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave() -> NoReturn:
+    """End the process as after a stop in order, without waiting for threads of it that hang."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -61,8 +61,54 @@ def running() -> Iterator[Postgres]:
     if VARIABLE in os.environ:
         yield Postgres(url=make_url(os.environ[VARIABLE]).set(drivername="postgresql"))
         return
-    with _folder() as folder, _started(_usable_binaries(folder), folder) as url:
-        yield Postgres(url=url)
+    with stoppable() as server:
+        yield Postgres(url=server.url)
+
+
+class Stoppable:
+    """A server of one's own, to be stopped and started again with what it holds."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self.folder = folder
+        self.url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
+        self._binaries = binaries
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        settings = [word for setting in SETTINGS for word in ("-c", setting)]
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
+                cwd=self.folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C is for pytest, which then stops the server
+                **_account(),
+            )
+        _wait(self.url, self._process, log)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Whoever is connected is cut off: SIGINT is PostgreSQL's `fast`, and SIGQUIT a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def stoppable() -> Iterator[Stoppable]:
+    """A server that was started, from the wheel's binaries or the system's; removed at the end."""
+    with _folder() as folder:
+        binaries = _usable_binaries(folder)
+        initialise = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        _run([binaries / "initdb", *initialise, "-D", folder / "data"], folder)
+        server = Stoppable(binaries, folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
 
 
 class _Account(TypedDict, total=False):
@@ -131,31 +177,6 @@ def _copied(binaries: Path, folder: Path) -> Path:
 
 def _run(command: Sequence[str | Path], folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True, **_account())
-
-
-@contextmanager
-def _started(binaries: Path, folder: Path) -> Iterator[URL]:
-    data, log = folder / "data", folder / "log"
-    initialise = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
-    _run([binaries / "initdb", *initialise, "-D", data], folder)
-    settings = [word for setting in SETTINGS for word in ("-c", setting)]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-k", folder, *settings],
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            process_group=0,  # Ctrl-C is for pytest, which then stops the server
-            **_account(),
-        ) as process,
-    ):
-        try:
-            url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
-            _wait(url, process, log)
-            yield url
-        finally:
-            process.send_signal(signal.SIGQUIT)
 
 
 def _wait(url: URL, process: subprocess.Popen[bytes], log: Path) -> None:

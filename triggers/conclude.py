@@ -56,9 +56,11 @@ def conclude(
 
     Raises:
         LeaseLostError: another process has taken the monitor; nothing was written.
+        AttemptEndedError: an earlier call has written it; nothing more was written.
     """
     with writing(engine) as connection:
         leases.guard(connection, lease)
+        ledger.hold(connection, claim)
         evidence = _evidence(result, policy)
         teacher = _teacher(connection, claim, result, evidence, policy)
         evidence = replace(evidence, teacher_fault=teacher.detail if teacher.is_fault else None)
@@ -127,9 +129,11 @@ def conclude_failure(
 
     Raises:
         LeaseLostError: another process has taken the monitor; nothing was written.
+        AttemptEndedError: an earlier call has written it; nothing more was written.
     """
     with writing(engine) as connection:
         leases.guard(connection, lease)
+        ledger.hold(connection, claim)
         ledger.fail(connection, claim, error, now)
         nothing_wanted = alpha.ladder_of((), began_at=None, student_alpha=None, wanted=False, is_latest=True)
         situation = Situation(

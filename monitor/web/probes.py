@@ -3,7 +3,9 @@
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -12,6 +14,10 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from db.errors import RedistillError
+
+#: How long the checks may take. A load balancer waits for about as long.
+PATIENCE_SECONDS: Final = 5.0
+_STOP_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +29,44 @@ class Check:
     detail: str
 
 
-def app(checks: Callable[[], tuple[Check, ...]]) -> Starlette:
-    """The application; `checks` is asked at every /readyz."""
+Checks = Callable[[], tuple[Check, ...]]
 
-    def healthz(_request: Request) -> PlainTextResponse:
+
+class _Patient:
+    """Asks the checks, in a thread that nobody waits for too long; those that hang are not asked again."""
+
+    def __init__(self, checks: Checks) -> None:
+        self._checks = checks
+        self._lock = threading.Lock()
+        self._asked: Future[tuple[Check, ...]] | None = None
+
+    def ask(self) -> tuple[Check, ...]:
+        with self._lock:
+            if self._asked is None or self._asked.done():
+                self._asked = Future()
+                threading.Thread(target=self._ask, args=(self._asked,), name="checks", daemon=True).start()
+            asked = self._asked
+        try:
+            return asked.result(PATIENCE_SECONDS)
+        except TimeoutError:
+            return (Check(name="checks", ok=False, detail=f"no answer within {PATIENCE_SECONDS:g} s"),)
+
+    def _ask(self, asked: Future[tuple[Check, ...]]) -> None:
+        try:
+            asked.set_result(self._checks())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            asked.set_exception(error)
+
+
+def app(checks: Checks) -> Starlette:
+    """The application; `checks` is asked at every /readyz, and what hangs there holds up nothing else."""
+    patient = _Patient(checks)
+
+    async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
     def readyz(_request: Request) -> JSONResponse:
-        found = checks()
+        found = patient.ask()
         ready = all(check.ok for check in found)
         body = {
             "ready": ready,
@@ -55,7 +91,11 @@ class Server:
             cause = str(error.strerror).partition(" (while")[0]  # the rest repeats the address
             raise PortError(host=host, port=port, cause=cause) from error
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(application, log_config=None, access_log=False))
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                application, log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+            )
+        )
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
         )
@@ -65,7 +105,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and wait for the open requests."""
+        """Stop listening, and wait a little for the open requests."""
         self._server.should_exit = True
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=_STOP_SECONDS)
         self._socket.close()

@@ -1,20 +1,24 @@
 """`redistill monitor`: the daemon."""
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Final
 
 import structlog
 import typer
+from sqlalchemy import Engine
 
-from monitor.web.probes import Server
+from monitor.daemon import Daemon
+from monitor.web.probes import Check, Server
 from monitor.web.probes import app as probes
 from redistill import logs, readiness
 from redistill.child import Child
 from redistill.commands.options import Config, command, config_file, configured, examples
-from redistill.database import migrated
+from redistill.database import existing, wait_until_migrated
 from redistill.progress import show_nothing
-from redistill.signals import stop_on_signals
+from redistill.settings import Settings
+from redistill.signals import leave, stop_on_signals
 from redistill.times import utc_now
 
 app = command()
@@ -29,30 +33,63 @@ _WithWorker = Annotated[
 @app.command(epilog=examples("redistill monitor", "redistill monitor --with-worker"))
 def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Config = None) -> None:
     """Run cycles as they fall due, and send messages, until stopped by SIGTERM or Ctrl-C."""
-    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
-
     settings = configured(ctx, config)
     logs.configure()
-    log = structlog.get_logger().bind(monitor=settings.monitor.name)
-    with migrated(settings) as engine, stop_on_signals() as stop, ExitStack() as running:
-        daemon = assembly.daemon(settings, engine, show_nothing)
-        server = Server(
-            probes(lambda: readiness.checks(engine, settings.monitor, lambda: daemon.is_running, utc_now())),
-            host=settings.web.host,
-            port=settings.web.port,
-        )
+    with existing(settings) as engine, stop_on_signals() as stop:
+        worker = _worker(config_file(ctx, config)) if with_worker else None
+        ended = _Monitor(settings, engine, stop, worker).run()
+    if not ended:
+        leave()
+
+
+class _Monitor:
+    """The probes from the first moment on, and the rest once the database is there."""
+
+    def __init__(self, settings: Settings, engine: Engine, stop: Event, worker: Child | None) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._stop = stop
+        self._worker = worker
+        self._daemon: Daemon | None = None
+
+    def run(self) -> bool:
+        """False if something hangs at the end."""
+        web = self._settings.web
+        server = Server(probes(self._checks), host=web.host, port=web.port)
         server.start()
-        running.callback(server.stop)
-        worker = running.enter_context(_worker(config_file(ctx, config))) if with_worker else None
-        daemon.start()
-        running.callback(daemon.stop)
-        log.info("monitor started", web=f"http://{settings.web.host}:{server.port}")
-        while not stop.wait(_LOOK_SECONDS):
-            if worker is not None:
-                worker.look_after()
+        try:
+            return not wait_until_migrated(self._engine, self._stop.is_set) or self._work(server.port)
+        finally:
+            server.stop()
+
+    def _work(self, port: int) -> bool:
+        from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+        self._daemon = daemon = assembly.daemon(self._settings, self._engine, show_nothing)
+        with self._worker or nullcontext():
+            daemon.start()
+            try:
+                self._look_after(daemon, port)
+            finally:
+                ended = daemon.stop()
+        return ended
+
+    def _look_after(self, daemon: Daemon, port: int) -> None:
+        log = structlog.get_logger().bind(monitor=self._settings.monitor.name)
+        log.info("monitor started", web=f"http://{self._settings.web.host}:{port}")
+        while not self._stop.wait(_LOOK_SECONDS):
+            daemon.keep_time()
+            if self._worker is not None:
+                self._worker.look_after()
         log.info("monitor stops")
-        if worker is not None:
-            worker.ask_to_stop()
+        if self._worker is not None:
+            self._worker.ask_to_stop()
+
+    def _checks(self) -> tuple[Check, ...]:
+        return readiness.checks(self._engine, self._settings.monitor, self._is_running, utc_now())
+
+    def _is_running(self) -> bool:
+        return self._daemon is not None and self._daemon.is_running
 
 
 def _worker(config: Path) -> Child:

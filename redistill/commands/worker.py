@@ -6,7 +6,7 @@ import typer
 
 from redistill import logs, show
 from redistill.commands.options import Config, command, configured, examples
-from redistill.database import migrated
+from redistill.database import existing, migrated, wait_until_migrated
 from redistill.progress import bars
 from redistill.signals import stop_on_signals
 
@@ -22,7 +22,10 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
 
     settings = configured(ctx, config)
     logs.configure()
-    with migrated(settings) as engine, stop_on_signals() as stop, bars() as progress:
+    database = migrated(settings) if once else existing(settings)
+    with database as engine, stop_on_signals() as stop, bars() as progress:
+        if not once and not wait_until_migrated(engine, stop.is_set):
+            return
         runner = assembly.worker(settings, engine, progress)
         if once:
             if not runner.run_once(stop.is_set):

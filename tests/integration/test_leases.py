@@ -239,16 +239,16 @@ def test_a_heartbeat_outlasts_a_lock(engine: Engine) -> None:
 
 
 def test_a_heartbeat_outlasts_a_database_that_answers_with_errors(engine: Engine) -> None:
-    """It says so in the log, asks again, and the lease is not lost unless somebody has taken it."""
+    """It says so in the log once, asks again, and the lease is not lost unless somebody has taken it."""
     lease = taken(engine, seconds=0.3)
     with capture_logs() as logs, Heartbeat(engine, lease, seconds=0.3) as heartbeat:
         rename(engine, "leases", "away")
-        assert comes_true(lambda: len(logs) >= 2)
+        time.sleep(0.5)
         rename(engine, "away", "leases")
         time.sleep(0.4)
         assert acquire(engine) is None
         assert not heartbeat.lost
-    assert {entry["event"] for entry in logs} == {"could not renew the lease"}
+    assert [entry["event"] for entry in logs] == ["could not renew the lease"]
 
 
 def test_a_heartbeat_outlasts_a_database_that_cannot_be_reached(postgres_url: str) -> None:
@@ -256,7 +256,7 @@ def test_a_heartbeat_outlasts_a_database_that_cannot_be_reached(postgres_url: st
     lease = taken(engine, seconds=0.3)
     gone = connect("postgresql://nobody@127.0.0.1:1/none")
     with capture_logs() as logs, Heartbeat(gone, lease, seconds=0.3) as heartbeat:
-        assert comes_true(lambda: len(logs) >= 2)
+        assert comes_true(lambda: bool(logs))
         assert not heartbeat.lost
     engine.dispose()
 

@@ -4,7 +4,7 @@ import pytest
 
 from db.ledger import Unfinished
 from db.states import CycleStatus
-from monitor.daemon import is_due_again
+from monitor.schedule import is_due_again
 from tests.factories import make_slot
 
 FAILED, RUNNING = CycleStatus.FAILED, CycleStatus.RUNNING

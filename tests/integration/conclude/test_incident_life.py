@@ -15,9 +15,10 @@ from db.views import rows
 from tests.conclusions import FAR, HEALTHY, LOW, TOO_FEW, incident_list, message_list, with_policy
 from tests.cycles import MONITOR, Cycles, due_at, stored
 from tests.factories import make_measurement, make_result, make_slot
+from triggers.alert_settings import LogAlert
 from triggers.announce import Occasion, carry_out
 from triggers.incidents import acknowledge
-from triggers.settings import DEFAULT_RULES, IncidentPolicy, LogAlert, Rule
+from triggers.settings import DEFAULT_RULES, IncidentPolicy, Rule
 
 
 def states(run: Cycles) -> list[tuple[str, str]]:
