@@ -13,7 +13,7 @@ import pytest
 from redistill.times import utc_now
 from tests.channels import HOOK, KINDS, make_channel
 from tests.conclusions import FAR
-from tests.cycles import Cycles, make_policy
+from tests.cycles import Cycles, make_audience, make_policy
 from tests.endpoint import Endpoint, Reply, answering
 from tests.project import run, said, write_config
 from triggers.alert_settings import LogAlert
@@ -157,7 +157,12 @@ def test_the_status_counts_the_messages_that_were_given_up(cycles: Cycles) -> No
             "pager": make_channel("slack webhook", server.url),
             "whole": make_channel("webhook", whole.url),
         }
-        outbox = Outbox(engine=cycles.engine, channels=channels, rng=np.random.default_rng(2025))
+        outbox = Outbox(
+            engine=cycles.engine,
+            channels=channels,
+            audience=make_audience(alerts=()),
+            rng=np.random.default_rng(2025),
+        )
         outbox.deliver_due(utc_now() + timedelta(seconds=1))
     shown = run("status").stdout
     assert "pager: 1 given up, 0 to be sent again; the last: HTTP 403 Forbidden" in shown

@@ -30,13 +30,13 @@ def promote_candidate(run: Cycles, index: int, number: int = 2) -> str:
     model = ModelVersion(monitor=MONITOR, version=candidate, role=Role.STUDENT, uri=f"models/{candidate}")
     now = due_at(index)
     with writing(run.engine) as connection:
-        job = queue.open_job(connection, MONITOR)
-        assert job is not None
+        claimed = queue.claim(connection, MONITOR, owner="worker", lease_seconds=60, now=now)
+        assert claimed is not None
         versions.record(connection, model, now)
         versions.promote(connection, model, PromotionReason.GATES_PASSED, now)
         queue.finish(
             connection,
-            job,
+            claimed[0],
             JobStatus.SUCCEEDED,
             now=now,
             candidate_version=candidate,
