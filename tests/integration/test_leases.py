@@ -228,24 +228,24 @@ def test_a_heartbeat_tells_that_the_lease_is_lost(engine: Engine) -> None:
 
 def test_a_heartbeat_outlasts_a_lock(engine: Engine) -> None:
     """Another transaction holds the lease's row for longer than the lease lasts; then it goes on."""
-    lease = taken(engine, seconds=0.3)
-    with Heartbeat(engine, lease, seconds=0.3) as heartbeat:
+    lease = taken(engine, seconds=1)
+    with Heartbeat(engine, lease, seconds=1) as heartbeat:
         with writing(engine) as connection:
             leases.guard(connection, lease)
-            time.sleep(0.8)
-        time.sleep(0.3)
+            time.sleep(2.5)
+        time.sleep(1)
         assert acquire(engine) is None
         assert not heartbeat.lost
 
 
 def test_a_heartbeat_outlasts_a_database_that_answers_with_errors(engine: Engine) -> None:
     """It says so in the log once, asks again, and the lease is not lost unless somebody has taken it."""
-    lease = taken(engine, seconds=0.3)
-    with capture_logs() as logs, Heartbeat(engine, lease, seconds=0.3) as heartbeat:
+    lease = taken(engine, seconds=1)
+    with capture_logs() as logs, Heartbeat(engine, lease, seconds=1) as heartbeat:
         rename(engine, "leases", "away")
-        time.sleep(0.5)
+        time.sleep(1.5)
         rename(engine, "away", "leases")
-        time.sleep(0.4)
+        time.sleep(1)
         assert acquire(engine) is None
         assert not heartbeat.lost
     assert [entry["event"] for entry in logs] == ["could not renew the lease"]
