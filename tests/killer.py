@@ -37,6 +37,7 @@ class Mark(StrEnum):
     """What else can be seen of a process."""
 
     TRANSACTION = "in a transaction"  #: that writes
+    TRAINING = "in a training"
     SENDING = "sending"  #: it waits for the answer of a channel
     UNLINKED = "before the link"  #: it has promoted, and the registry's link leads to the student before
 

@@ -53,9 +53,9 @@ def now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - what these tests start lives by the clock
 
 
-def hours(*, healthy: int, drifted: int) -> Timeline:
-    """Windows of an hour, the last of which has just ended."""
-    end = now().replace(minute=0, second=0, microsecond=0)
+def hours(*, healthy: int, drifted: int, ago: int = 0) -> Timeline:
+    """Windows of an hour, the last of which ended at the last full hour, or `ago` hours before it."""
+    end = now().replace(minute=0, second=0, microsecond=0) - ago * timedelta(hours=1)
     start = end - (healthy + drifted) * timedelta(hours=1)
     return Timeline(start=start, every=timedelta(hours=1), healthy=healthy, drifted=drifted)
 

@@ -86,6 +86,7 @@ class WorkerSight:
             marks |= set() if is_linked else {Mark.UNLINKED}
             return Sight(state=f"job {job.status}", marks=frozenset(marks))
         state = self._progress(job.id, n_jobs=len(found))
+        marks |= {Mark.TRAINING} if state == "training" else set()
         return Sight(state=state, row=job.id, spared=job.attempt > _DEATHS[state], marks=frozenset(marks))
 
     def _progress(self, job_id: int, *, n_jobs: int) -> str:
