@@ -12,15 +12,22 @@ from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries, incidents
 
 
-def deaf_channels(connection: Connection, channels: Iterable[str]) -> frozenset[str]:
-    """Those whose newest message that is settled was given up."""
-    return frozenset(name for name in channels if _newest_settled(connection, name) == DeliveryState.DEAD)
+def deaf_channels(connection: Connection, monitor: str, channels: Iterable[str]) -> frozenset[str]:
+    """Those of the monitor whose newest message that is settled was given up."""
+    return frozenset(
+        name for name in channels if _newest_settled(connection, monitor, name) == DeliveryState.DEAD
+    )
 
 
-def _newest_settled(connection: Connection, channel: str) -> str | None:
+def _newest_settled(connection: Connection, monitor: str, channel: str) -> str | None:
     query = (
         select(deliveries.c.state)
-        .where(deliveries.c.channel == channel, deliveries.c.state != DeliveryState.PENDING)
+        .join(incidents)
+        .where(
+            incidents.c.monitor == monitor,
+            deliveries.c.channel == channel,
+            deliveries.c.state != DeliveryState.PENDING,
+        )
         .order_by(deliveries.c.id.desc())
         .limit(1)
     )
@@ -61,8 +68,11 @@ def add(
     )
 
 
-def take_due(connection: Connection, channel: str, now: datetime, *, hold: timedelta) -> Delivery | None:
-    """The channel's next message that is due, hidden from others for `hold`; None if there is none.
+def take_due(
+    connection: Connection, monitor: str, channel: str, now: datetime, *, hold: timedelta
+) -> Delivery | None:
+    """The next message that is due for the monitor's channel, hidden from others for `hold`; None if there
+    is none. Another monitor's channel of the same name leads elsewhere.
 
     A channel's messages go out in the order in which they were written: one that waits for its
     next attempt holds back the later ones of the same incident, so that no incident is resolved
@@ -81,7 +91,9 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
     )
     row = connection.execute(
         select(deliveries)
+        .join(incidents)
         .where(
+            incidents.c.monitor == monitor,
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.PENDING,
             deliveries.c.next_attempt_at <= now,
@@ -89,7 +101,7 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
         )
         .order_by(deliveries.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=deliveries)
     ).one_or_none()
     if row is None:
         return None

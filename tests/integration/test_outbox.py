@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
@@ -298,6 +299,17 @@ def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
     assert sender.deliver_due(NOW + HOLD) == 1
     assert receiver.keys == [key(1, "firing")] * 2
     assert states(engine) == [("pager", "firing", "delivered", 2)]
+
+
+def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, receiver: Receiver) -> None:
+    """Channels of the same name are usual, such as pagerduty, and lead to different people."""
+    drift(engine, "pager", resolved=False)
+    others = replace(
+        make_outbox(engine, pager=receiver.url), audience=make_audience(alerts=(), monitor="other")
+    )
+    assert others.deliver_due(NOW) == 0
+    assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
+    assert receiver.keys == [key(1, "firing")]
 
 
 @pytest.mark.parametrize("end", ["retry", "dead"])

@@ -72,7 +72,7 @@ def test_a_drift_that_gets_louder_is_told_to_those_who_did_not_hear_of_it(run: C
 
 
 def outbox_message(connection: Connection, channel: str) -> Delivery:
-    found = outbox.take_due(connection, channel, due_at(9), hold=timedelta(hours=1))
+    found = outbox.take_due(connection, MONITOR, channel, due_at(9), hold=timedelta(hours=1))
     assert found is not None
     return found
 
