@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from db import leases, queue
 from db.errors import RedistillError
+from db.records import Job
 from db.states import JobStatus
 from db.tables import jobs
 from db.views import rows, view
@@ -19,6 +20,7 @@ from redistill import show
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from, writing_to
 from redistill.evidence import evidence_of_job, print_evidence
+from redistill.settings import Settings
 from redistill.show import Column, Row
 from redistill.times import utc_now
 from triggers.by_hand import order_by_hand
@@ -95,8 +97,9 @@ def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = Fals
 @app.command("show", epilog=examples("redistill jobs show 7"))
 def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_json: Json = False) -> None:
     """Show why a job was ordered, what was measured and what was decided."""
-    with reading_from(configured(ctx, config)) as connection:
-        found_job = queue.get(connection, job_id)
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        found_job = _own(connection, settings, job_id)
         payload = message_of(found_job, queue.archive_of(connection, found_job))
         job = _row(connection, job_id)
         evidence = evidence_of_job(connection, job_id)
@@ -143,17 +146,27 @@ def enqueue_job(
 @app.command("cancel", epilog=examples("redistill jobs cancel 7"))
 def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
     """Call off a queued or running job."""
-    with writing_to(configured(ctx, config)) as connection:
-        queue.cancel(connection, job_id, utc_now())
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        queue.cancel(connection, _own(connection, settings, job_id).job_id, utc_now())
     show.say(f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and drops its candidate.")
 
 
 @app.command("retry", epilog=examples("redistill jobs retry 7"))
 def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
     """Queue a failed or cancelled job again, once what it met is mended."""
-    with writing_to(configured(ctx, config)) as connection:
-        queue.retry(connection, job_id)
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        queue.retry(connection, _own(connection, settings, job_id).job_id)
     show.say(f"Job {job_id} is queued again.")
+
+
+def _own(connection: Connection, settings: Settings, job_id: int) -> Job:
+    """The job, if it is one of this configuration's monitor."""
+    job = queue.get(connection, job_id)
+    if job.monitor != settings.monitor.name:
+        raise queue.NoSuchJobError(job_id=job_id)
+    return job
 
 
 def alphas(job: Row) -> str:
