@@ -74,16 +74,25 @@ def settle(
             decision=settled.decision,
             reason=settled.reason,
         )
-        tell_end(connection, job, _STATUS[settled.decision], settled.reason, audience, now)
+        tell_end(connection, job, _STATUS[settled.decision], settled.reason, audience, now, proof=proof)
     return settled
 
 
 def tell_end(
-    connection: Connection, job: Job, status: JobStatus, why: str, audience: Audience, now: datetime
+    connection: Connection,
+    job: Job,
+    status: JobStatus,
+    why: str,
+    audience: Audience,
+    now: datetime,
+    *,
+    proof: Proof | None = None,
 ) -> None:
     """Write what the end of the job means for the incidents, in the transaction of that end."""
     told = f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {why}"
-    occasion = Occasion(at=now, now=now, job_id=job.job_id, details=message.of_job(job))
+    measured = (proof.gates, proof.candidate_evaluations) if proof else ()
+    details = message.of_job(job, *measured)
+    occasion = Occasion(at=now, now=now, job_id=job.job_id, details=details)
     announce(connection, audience, signals.of_job(status, told), occasion)
 
 
