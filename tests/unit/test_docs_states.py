@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from db import queue
+from db import outbox, queue
 from db import states as states_module
 from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
 from triggers.incidents import TRANSITIONS
@@ -95,6 +95,15 @@ def test_the_job_diagram_has_the_moves_of_the_code() -> None:
         if end != "[*]"
     }
     assert drawn == {move: f"queue.{name}" for move, name in queue.TRANSITIONS.items()}
+
+
+def test_the_delivery_diagram_has_the_moves_of_the_code() -> None:
+    drawn = {
+        (None if start == "[*]" else DeliveryState(start), DeliveryState(end)): words
+        for start, end, words in arrows("Delivery")
+        if end != "[*]"
+    }
+    assert drawn == {move: f"outbox.{name}" for move, name in outbox.TRANSITIONS.items()}
 
 
 @pytest.mark.parametrize("section", DIAGRAMS)
