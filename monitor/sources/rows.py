@@ -32,6 +32,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, S
 
 from db.errors import RedistillError
 from db.session import without_password
+from monitor.disk import scratch
 from monitor.settings import SqlTraffic
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.records import RecordParser
@@ -79,7 +80,7 @@ class TableSource:
         """
         window = Window(start=window_start, end=window_end)
         tally, strata = ObjectTally(window, self._section.table), LabelStrata(self._labels, floor)
-        with TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
+        with scratch(), TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
             bottom = strata.bottom(k, self._section.key, spill)
             for page in self._pages(connection, window):
                 if stopped():
