@@ -146,6 +146,26 @@ class Moves(RuleBasedStateMachine):
 
     @precondition(lambda self: self.known)
     @rule(age=AGES)
+    def give_up(self, age: int) -> None:
+        """By the daemon, which finds no worker for it. A job that a worker has is left alone."""
+        number = self.number(age)
+        known = self.known[number]
+        with writing(self.engine) as connection:
+            job = queue.get(connection, number)
+            if known.status not in queue.OPEN:
+                with pytest.raises(queue.JobStateError, match="only a queued job can be given up"):
+                    queue.give_up(connection, job, owner="daemon", error="no room", now=START)
+                return
+            given_up = queue.give_up(connection, job, owner="daemon", error="no room", now=START)
+        assert given_up is not known.lease_is_good
+        if given_up:
+            known.status = JobStatus.FAILED
+            known.held.append(
+                Lease(name=queue.lease_of(number), owner="daemon", token=0)
+            )  # and let go at once
+
+    @precondition(lambda self: self.known)
+    @rule(age=AGES)
     def cancel(self, age: int) -> None:
         number = self.number(age)
         known = self.known[number]
@@ -247,18 +267,21 @@ def test_each_pair_of_states_is_as_the_table_says(
     with writing(sqlite_engine) as connection:
         number = queue.enqueue(connection, make_job(), START)
         connection.execute(update(jobs).where(jobs.c.id == number).values(status=start))
+        if start is JobStatus.RUNNING:
+            leases.acquire(connection, queue.lease_of(number), owner="worker", seconds=600)
         job = queue.get(connection, number)
         moves = {
             "requeue": lambda: queue.requeue(connection, job, error=None),
             "finish": lambda: queue.finish(connection, job, end, now=START),
+            "give_up": lambda: queue.give_up(connection, job, owner="daemon", error="no room", now=START),
             "cancel": lambda: queue.cancel(connection, number, START),
             "retry": lambda: queue.retry(connection, number),
         }
         for by, move in moves.items():
             with connection.begin_nested() as savepoint:
                 try:
-                    move()
-                    moved = queue.get(connection, number).status is end
+                    is_refused = move() is False
+                    moved = not is_refused and queue.get(connection, number).status is end
                 except queue.JobStateError:
                     moved = False
                 savepoint.rollback()
