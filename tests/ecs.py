@@ -5,6 +5,7 @@ says when it starts none, tasks that are not known yet, and how they end. Answer
 """
 
 import json
+import signal
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal, Protocol
 
+import boto3
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
@@ -34,6 +36,8 @@ class Container(Protocol):
 
     @property
     def exit_code(self) -> int | None: ...
+
+    def signal(self, number: int) -> None: ...
 
     def kill(self) -> None: ...
 
@@ -72,6 +76,7 @@ class Task:
     exit_code: int | None = None
     reason: str | None = None
     process: Container | None = None
+    asked_to_stop: str | None = None
 
     def stop(
         self,
@@ -89,8 +94,11 @@ class Task:
         if self.process is not None and self.status != "STOPPED":
             code = self.process.exit_code
             self.status = "RUNNING"
-            if code is not None:
-                self.stop(exit_code=128 - code if code < 0 else code)
+            exit_code = 128 - code if code is not None and code < 0 else code
+            if code is not None and self.asked_to_stop is not None:
+                self.stop("UserInitiated", self.asked_to_stop, exit_code=exit_code)
+            elif code is not None:
+                self.stop(exit_code=exit_code)
         container = {"name": CONTAINER, "exitCode": self.exit_code, "reason": self.reason}
         found = {
             "taskArn": self.arn,
@@ -152,8 +160,11 @@ class SmallEcs(ThreadingHTTPServer):
 
     def _stop(self, request: dict[str, Any]) -> Answer:
         (task,) = [task for task in self.tasks if task.arn == request["task"]]
-        if task.status != "STOPPED":
-            task.stop("UserInitiated", request.get("reason"), exit_code=143)
+        task.asked_to_stop = request.get("reason")
+        if task.process is None:
+            task.stop("UserInitiated", task.asked_to_stop, exit_code=143)
+        elif task.process.exit_code is None:
+            task.process.signal(signal.SIGTERM)
         return Answer(body={"task": task.document})
 
 
@@ -230,3 +241,50 @@ def small_ecs() -> Iterator[SmallEcs]:
             for task in server.tasks:
                 if task.process is not None:
                     task.process.kill()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestCluster:
+    """A cluster on moto's server, and what a definition for Fargate needs there."""
+
+    __test__ = False
+
+    name: str
+    subnet: str
+    security_group: str
+    client: Any
+
+    def define(self, family: str, **changes: Any) -> str:  # noqa: ANN401 - of RegisterTaskDefinition
+        """Register a definition that runs a worker in the container `worker`; its name and revision."""
+        container = {
+            "name": CONTAINER,
+            "image": "redistill",
+            "cpu": 256,
+            "memory": 512,
+            "command": ["redistill", "worker", "--once"],
+            **changes.pop("container", {}),
+        }
+        usual = {
+            "family": family,
+            "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256",
+            "memory": "512",
+        }
+        asked = {**usual, **changes, "containerDefinitions": [container]}
+        found = self.client.register_task_definition(**asked)["taskDefinition"]
+        return f"{found['family']}:{found['revision']}"
+
+
+@contextmanager
+def moto_cluster(url: str) -> Iterator[TestCluster]:
+    """An ACTIVE cluster of its own on the server at `url`."""
+    with pointing_to(url):
+        ec2, client = boto3.client("ec2"), boto3.client("ecs")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})  # moto's tasks have a name
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+        group = ec2.create_security_group(GroupName=uuid.uuid4().hex, Description="x", VpcId=vpc)["GroupId"]
+        name = f"cluster-{uuid.uuid4().hex[:8]}"
+        client.create_cluster(clusterName=name)
+        yield TestCluster(name=name, subnet=subnet, security_group=group, client=client)

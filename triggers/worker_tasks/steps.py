@@ -109,7 +109,7 @@ def next_step(now: Standing, at: datetime) -> Step:
 def judge(
     task: WorkerTask, report: TaskReport | None, now: Standing, at: datetime, container: str | None
 ) -> Ended | None:
-    """Whether a started task is at its end by what ECS says of it; `report` is None where it knows of none."""
+    """Whether a started task is at its end by what ECS says of it; `report` is None if it knows of none."""
     if report is None:
         if at - (task.started_at or task.asked_at) < SETTLED:
             return None
