@@ -19,6 +19,8 @@ VIEWS: Final[Mapping[str, str]] = {
     "job_history": "job_id monitor cycle_id rule reason alpha_from alpha_to temperature soft_labels status "
     "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at "
     "evidence recovery",
+    "worker_task_history": "task_id job_id monitor state reason detail arn cluster last_status asked_at "
+    "started_at ended_at",
     "incident_history": "incident_id monitor kind severity state opened_at acknowledged_at resolved_at "
     "cycle_id job_id deliveries_ok deliveries_pending deliveries_dead since acknowledged_by",
     "model_history": "version role parent_version job_id alpha temperature accuracy accuracy_low "

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from db import queue, versions
 from db.records import Evaluation, GateOutcome, Job, Lease, ModelVersion
 from db.session import writing
 from db.states import GateResult, JobDecision, JobStatus, PromotionReason
 from distill import gates
-from triggers import message, signals
-from triggers.announce import Audience, Occasion, announce
+from triggers.announce import Audience
+from triggers.job_end import tell_end
 
 _STATUS = {
     JobDecision.PROMOTED: JobStatus.SUCCEEDED,
@@ -74,26 +74,17 @@ def settle(
             decision=settled.decision,
             reason=settled.reason,
         )
-        tell_end(connection, job, _STATUS[settled.decision], settled.reason, audience, now, proof=proof)
+        tell_end(
+            connection,
+            job,
+            _STATUS[settled.decision],
+            settled.reason,
+            audience,
+            now,
+            gates=proof.gates,
+            evaluations=proof.candidate_evaluations,
+        )
     return settled
-
-
-def tell_end(
-    connection: Connection,
-    job: Job,
-    status: JobStatus,
-    why: str,
-    audience: Audience,
-    now: datetime,
-    *,
-    proof: Proof | None = None,
-) -> None:
-    """Write what the end of the job means for the incidents, in the transaction of that end."""
-    told = f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {why}"
-    measured = (proof.gates, proof.candidate_evaluations) if proof else ()
-    details = message.of_job(job, *measured)
-    occasion = Occasion(at=now, now=now, job_id=job.job_id, details=details)
-    announce(connection, audience, signals.of_job(status, told), occasion)
 
 
 def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:

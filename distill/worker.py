@@ -17,9 +17,10 @@ from db.records import Job, Lease
 from db.session import writing
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.decide import settle, tell_end
+from distill.decide import settle
 from monitor.stop import Stopped, StoppedError
 from triggers.announce import Audience
+from triggers.job_end import tell_end
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
@@ -87,7 +88,8 @@ class Worker:
 
     def _attempt_one(self, job: Job, lease: Lease, stopped: Stopped, log: FilteringBoundLogger) -> None:
         if job.attempt > queue.MAX_ATTEMPTS:
-            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed")
+            last = f"; the last error: {job.error}" if job.error else ""
+            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed{last}")
             log.error("job given up")
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)

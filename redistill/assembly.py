@@ -36,6 +36,8 @@ from triggers.outbox import Outbox
 from triggers.transports.port import JobTransport
 from triggers.transports.sql import SqlTransport
 from triggers.transports.sqs import SqsTransport
+from triggers.worker_tasks.ecs import Ecs
+from triggers.worker_tasks.starter import Starter
 
 #: How often the daemon looks whether a slot has fallen due or a message waits.
 TICK = timedelta(seconds=2)
@@ -115,13 +117,27 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
         transport=job_transport(settings, engine),
         rng=np.random.default_rng(),
     )
-    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, calls.call_due, tick=TICK)
+    starter = worker_starter(settings, engine)
+
+    def call_workers(now: datetime) -> None:
+        calls.call_due(now)
+        if starter is not None:
+            starter.tend(now)
+
+    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, call_workers, tick=TICK)
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:
     """How workers hear of a job."""
     url = settings.queue.url
     return SqsTransport(engine=engine, monitor=settings.monitor.name, url=url) if url else SqlTransport()
+
+
+def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
+    """What starts a worker for each job, if the configuration says where."""
+    if settings.ecs is None:
+        return None
+    return Starter(engine=engine, audience=audience(settings), ecs=Ecs(settings.ecs))
 
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:

@@ -3,7 +3,7 @@
 from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Lease, Slot
 from db.records.incidents import Delivery, Incident, Undelivered
 from db.records.intervals import Interval
-from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob
+from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob, WorkerTask
 from db.records.measurements import (
     Correctness,
     InputDrift,
@@ -51,4 +51,5 @@ __all__ = [
     "TeacherPoint",
     "Traffic",
     "Undelivered",
+    "WorkerTask",
 ]

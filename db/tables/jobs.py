@@ -63,6 +63,46 @@ Index(
 Index("ix_jobs_monitor_id", jobs.c.monitor, jobs.c.id)
 
 
+worker_tasks = Table(
+    "worker_tasks",
+    metadata,
+    row_id("A row number"),
+    Column("job_id", BigId, ForeignKey("jobs.id"), nullable=False, comment="The job that wants a worker"),
+    Column(
+        "token",
+        Text,
+        nullable=False,
+        comment="With it ECS starts one task, however often it is asked (clientToken of RunTask)",
+    ),
+    Column(
+        "turn",
+        BigId,
+        nullable=False,
+        comment="The fencing token of the job's lease then; once that is higher a worker has had the job",
+    ),
+    Column("state", Text, nullable=False, comment="asked, started or ended"),
+    Column("arn", Text, comment="What ECS calls it; NULL: it did not say"),
+    Column("cluster", Text, comment="The cluster that it runs in, as ECS calls it"),
+    Column("last_status", Text, comment="What ECS last said of it: PROVISIONING, PENDING, RUNNING, ..."),
+    Column("asked_at", UTCDateTime, nullable=False, comment="UTC; when ECS was asked for it"),
+    Column("started_at", UTCDateTime, comment="UTC; when ECS took it on"),
+    Column("looked_at", UTCDateTime, comment="UTC; when ECS was last asked how it does"),
+    Column("ended_at", UTCDateTime, comment="UTC; from here on nothing is expected of it"),
+    Column("reason", Text, comment="Why it ended (see docs/states.md)"),
+    Column("detail", Text, comment="The same in the words of ECS, in one line"),
+    comment="The tasks that the daemon has started in ECS, or tried to, each to run a job's worker",
+)
+
+Index("ix_worker_tasks_job_id", worker_tasks.c.job_id)
+Index(
+    "uq_worker_tasks_open",
+    worker_tasks.c.job_id,
+    unique=True,
+    sqlite_where=text("state IN ('asked', 'started')"),
+    postgresql_where=text("state IN ('asked', 'started')"),
+)
+
+
 gate_outcomes = Table(
     "gate_outcomes",
     metadata,

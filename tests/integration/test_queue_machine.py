@@ -146,6 +146,26 @@ class Moves(RuleBasedStateMachine):
 
     @precondition(lambda self: self.known)
     @rule(age=AGES)
+    def give_up(self, age: int) -> None:
+        """By the daemon, which finds no worker for it. A job that a worker has is left alone."""
+        number = self.number(age)
+        known = self.known[number]
+        with writing(self.engine) as connection:
+            job = queue.get(connection, number)
+            if known.status not in queue.OPEN:
+                with pytest.raises(queue.JobStateError, match="only a queued job can be given up"):
+                    queue.give_up(connection, job, owner="daemon", error="no room", now=START)
+                return
+            given_up = queue.give_up(connection, job, owner="daemon", error="no room", now=START)
+        assert given_up is not known.lease_is_good
+        if given_up:
+            known.status = JobStatus.FAILED
+            known.held.append(
+                Lease(name=queue.lease_of(number), owner="daemon", token=0)
+            )  # and let go at once
+
+    @precondition(lambda self: self.known)
+    @rule(age=AGES)
     def cancel(self, age: int) -> None:
         number = self.number(age)
         known = self.known[number]
@@ -245,11 +265,14 @@ def test_each_pair_of_states_is_as_the_table_says(engine: Engine, start: JobStat
             "claim": lambda: queue.claim(connection, job.monitor, owner="b", lease_seconds=60, now=START),
             "requeue": lambda: queue.requeue(connection, job, error=None),
             "finish": lambda: queue.finish(connection, job, end, now=START),
+            "give_up": lambda: queue.give_up(connection, job, owner="daemon", error="no room", now=START),
             "cancel": lambda: queue.cancel(connection, number, START),
             "retry": lambda: queue.retry(connection, number),
         }
         for by, move in moves.items():
             with connection.begin_nested() as savepoint:
+                if by == "give_up" and start is JobStatus.RUNNING:  # it leaves a worker's job alone
+                    leases.acquire(connection, queue.lease_of(number), owner="worker", seconds=600)
                 try:
                     move()
                     now = queue.get(connection, number)

@@ -41,6 +41,10 @@ CONTRACT = {
         "attempt, enqueued_at, started_at, finished_at, candidate_version, decision, decision_reason, "
         "promoted_at, evidence, recovery"
     ),
+    "worker_task_history": (
+        "task_id, job_id, monitor, state, reason, detail, arn, cluster, last_status, asked_at, started_at, "
+        "ended_at"
+    ),
     "incident_history": (
         "incident_id, monitor, kind, severity, state, opened_at, acknowledged_at, resolved_at, cycle_id, "
         "job_id, deliveries_ok, deliveries_pending, deliveries_dead, since, acknowledged_by"

@@ -9,7 +9,7 @@ import pytest
 
 from db import outbox, queue
 from db import states as states_module
-from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
+from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, TaskState
 from triggers.incidents import TRANSITIONS
 
 DOC = (Path(__file__).parents[2] / "docs" / "states.md").read_text(encoding="utf-8")
@@ -24,6 +24,7 @@ PROMOTION_WORDS = {"recorded", "current", "retired"}
 DIAGRAMS = {
     "Cycle": set(CycleStatus),
     "Job": set(JobStatus),
+    "Worker task": set(TaskState),
     "Promotion": PROMOTION_WORDS,
     "Incident": set(IncidentState),
     "Delivery": set(DeliveryState),
