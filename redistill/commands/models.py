@@ -46,7 +46,7 @@ _COLUMNS = (
 _Calibrated = Annotated[
     str | None,
     typer.Argument(
-        metavar="[VERSION]",
+        metavar="VERSION",
         help="The student, or how it begins.",
         show_default="the one that serves",
     ),
