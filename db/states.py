@@ -205,6 +205,7 @@ class IncidentKind(StrEnum):
     CANDIDATE_REJECTED = "candidate-rejected"  #: a candidate failed a gate, or did not help where it served
     JOB_FAILED = "job-failed"  #: a re-distillation came to no candidate
     ALERTS_UNDELIVERED = "alerts-undelivered"  #: a channel has given up a message
+    CALIBRATION_OVERDUE = "calibration-overdue"  #: the student has not been calibrated for `calibrate_every`
 
 
 class IncidentState(StrEnum):
@@ -248,6 +249,14 @@ class PromotionReason(StrEnum):
     MANUAL = "manual"  #: a person promoted it
     ROLLBACK = "rollback"  #: a person went back to it
     NOT_RECOVERED = "not_recovered"  #: the one that followed it did not end the drift: `rollback = "auto"`
+
+
+class CalibrationReason(StrEnum):
+    """Why a student was calibrated."""
+
+    JOB = "job"  #: it is a job's candidate
+    DUE = "due"  #: it serves, and had not been for nine tenths of `calibrate_every`, or never
+    MANUAL = "manual"  #: a person asked for it
 
 
 class GateResult(StrEnum):

@@ -1,4 +1,4 @@
-"""The end of a job: candidate, measurements, gates, decision and promotion, as one transaction."""
+"""The end of a job: candidate, measurements, gates, calibration, promotion, as one transaction."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,10 +6,10 @@ from typing import Literal
 
 from sqlalchemy import Engine
 
-from db import queue, versions
-from db.records import Evaluation, GateOutcome, Job, Lease, ModelVersion
+from db import calibrations, queue, versions
+from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion
 from db.session import writing
-from db.states import GateResult, JobDecision, JobStatus, PromotionReason
+from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason
 from distill import gates
 from triggers.announce import Audience
 from triggers.job_end import tell_end
@@ -30,6 +30,7 @@ class Proof:
     candidate_evaluations: tuple[Evaluation, ...]
     incumbent_evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
+    calibration: Calibration  #: of the candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,9 @@ def settle(
         versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
         versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
         versions.add_gate_outcomes(connection, job.job_id, proof.gates)
+        calibrations.add(
+            connection, job.monitor, proof.calibration, CalibrationReason.JOB, now, job_id=job.job_id
+        )
         if settled.decision is JobDecision.PROMOTED:
             versions.promote(connection, proof.candidate, PromotionReason.GATES_PASSED, now)
         queue.finish(

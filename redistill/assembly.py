@@ -13,6 +13,7 @@ from db import history, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
 from db.session import reading
 from distill.attempt import Attempt
+from distill.calibrator import Calibrator
 from distill.worker import Worker
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
@@ -110,7 +111,13 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
     """What does both as they fall due, calls the workers, and looks at the clock."""
     messages = outbox(settings, engine)
     deliver = {name: partial(messages.deliver, name) for name in messages.channels}
-    watchdog = Watchdog(engine, settings.monitor, audience(settings), started_at=utc_now())
+    watchdog = Watchdog(
+        engine,
+        settings.monitor,
+        audience(settings),
+        calibrate_every=settings.redistill.calibration_due_every,
+        started_at=utc_now(),
+    )
     calls = JobCalls(
         engine=engine,
         monitor=settings.monitor.name,
@@ -154,8 +161,20 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
         show=show,
+        calibrator=calibrator(settings, engine, show),
     )
-    return Worker(engine, audience(settings), attempt)
+    return Worker(engine, audience(settings), attempt, attempt.calibrator)
+
+
+def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
+    """What calibrates students."""
+    return Calibrator(
+        engine=engine,
+        monitor=settings.monitor.name,
+        section=settings.redistill,
+        tokens_per_batch=settings.scoring.tokens_per_batch,
+        show=show,
+    )
 
 
 def _consumed(settings: Settings, engine: Engine) -> Consumed:

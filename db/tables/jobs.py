@@ -177,3 +177,33 @@ evaluations = Table(
     Column("spread", Float, comment="How far apart a bound lies by different seeds; 0 if none is drawn"),
     comment="What a job measured on its incumbent and its candidate",
 )
+
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    row_id("A row number; a version's newest row has its temperature"),
+    Column("monitor", Text, nullable=False, comment="The monitor whose student it is"),
+    Column("version", Text, nullable=False, comment="The calibrated student; SHA-256 of its files"),
+    Column(
+        "temperature",
+        Float,
+        nullable=False,
+        comment="By what its logits are divided for it to be as sure as it is right; in [0.05, 20]",
+    ),
+    Column("n", Integer, nullable=False, comment="Labelled rows that it was fitted on, and the rest is of"),
+    Column("dataset", Text, nullable=False, comment="validation or test: the configured file"),
+    Column("sha256", Text, nullable=False, comment="Of that file"),
+    Column("nll_before", Float, nullable=False, comment="Mean -ln p(true label) at T = 1, nats"),
+    Column("nll_after", Float, nullable=False, comment="The same at that temperature"),
+    Column("ece_before", Float, nullable=False, comment="Expected calibration error at T = 1, in [0, 1]"),
+    Column("ece_after", Float, nullable=False, comment="The same at that temperature"),
+    Column("ece_debiased_before", Float, nullable=False, comment="Its debiased estimate at T = 1"),
+    Column("ece_debiased_after", Float, nullable=False, comment="The same at that temperature"),
+    Column("reason", Text, nullable=False, comment="job, due or manual"),
+    Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job whose candidate it is, if that is why"),
+    Column("calibrated_at", UTCDateTime, nullable=False, comment="UTC"),
+    comment="How sure students should be: the temperatures that were fitted",
+)
+
+Index("ix_calibrations_monitor_version_id", calibrations.c.monitor, calibrations.c.version, calibrations.c.id)

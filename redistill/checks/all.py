@@ -50,3 +50,4 @@ def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
     names = known[0].labels
     yield from attempt("traffic", lambda: data.traffic(settings, names, now))
     yield from attempt("labelled data", lambda: data.labelled(settings, names))
+    yield from attempt("calibration", lambda: data.calibration(settings))

@@ -54,6 +54,10 @@ CONTRACT = {
         "macro_f1, rare_class_accuracy, ece, agreement, kl, latency_p95_ms, created_at, promoted_at, "
         "retired_at"
     ),
+    "calibration_history": (
+        "monitor, version, temperature, n, dataset, nll_before, nll_after, ece_before, ece_after, "
+        "ece_debiased_before, ece_debiased_after, reason, job_id, calibrated_at"
+    ),
     "strata_history": "monitor, cycle_id, window_end, student_label, n_seen, n, n_disagreements, weight",
     "serving_history": (
         "monitor, cycle_id, window_end, n_recorded, n_rescored, serving_skew, serving_skew_low, "
