@@ -21,10 +21,16 @@ class NoSuchIncidentError(RedistillError):
 
 
 def unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
-    """Those that are pending, firing or acknowledged, oldest first."""
+    """Those that are pending, firing or acknowledged, oldest first; but for kinds that only a newer version
+    knows, which runs beside this one during a deploy.
+    """
     rows = connection.execute(
         select(incidents)
-        .where(incidents.c.monitor == monitor, incidents.c.state.in_(_UNRESOLVED))
+        .where(
+            incidents.c.monitor == monitor,
+            incidents.c.state.in_(_UNRESOLVED),
+            incidents.c.kind.in_(list(IncidentKind)),
+        )
         .order_by(incidents.c.id)
     )
     return tuple(_incident(row) for row in rows)

@@ -10,21 +10,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from db import postgres
 from db.away import DatabaseUnreachableError, away
 from db.errors import RedistillError
 
-POSTGRES_OPTIONS = "-c lock_timeout=10s -c statement_timeout=60s -c timezone=UTC"
-#: A server that is gone without a word is noticed within 25 s, and within 20 s where something was sent.
-POSTGRES_NETWORK = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,  # ms
-}
 BUSY_SECONDS = 10
 _SQLITE = {"sqlite", "sqlite+pysqlite"}
-_POSTGRES = {"postgresql", "postgresql+psycopg"}
 
 
 class DatabaseUrlError(RedistillError):
@@ -47,13 +38,12 @@ def connect(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    if parsed.drivername in _POSTGRES:
-        asked = parsed.query  # what the URL itself asks for wins
-        options = {
-            **{name: asked.get(name, usual) for name, usual in POSTGRES_NETWORK.items()},
-            "options": f"{POSTGRES_OPTIONS} {asked.get('options', '')}",
-        }
-        return create_engine(parsed, pool_pre_ping=True, connect_args=options)
+    if parsed.drivername in postgres.DRIVERS:
+        options = f"{postgres.OPTIONS} {parsed.query.get('options', '')}"  # what the URL asks for wins
+        arguments = {**postgres.network(parsed), "options": options}
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
+        postgres.bound(engine)
+        return engine
     raise DatabaseUrlError(url=without_password(parsed))
 
 

@@ -1,25 +1,50 @@
-"""How S3 is spoken to, and what goes wrong with it."""
+"""How S3 is spoken to, what goes wrong with it, and for how long that is borne."""
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+T = TypeVar("T")
+
 #: What its calls raise; a `ClientError` is S3's own answer, after all retries.
 FAULTS = (ClientError, BotoCoreError, OSError)
-BODY_ATTEMPTS = 4  #: a body that breaks off is not resumed, but asked for again
+BODY_ATTEMPTS: Final = 4  #: a body that breaks off or stalls is not resumed, but asked for again
+#: A server that takes a request and says nothing is left after less than two minutes, one that cannot be
+#: connected to after one; what throttles is asked five times within a minute at most.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 5},  # waits in between, longer each time
-    connect_timeout=10,
-    read_timeout=60,
+    connect_timeout=5,
+    read_timeout=15,  # until the first byte, and between any two
     user_agent_extra="redistill",
 )
+
+
+class BrokenBodyError(Exception):
+    """What came is not what was promised."""
 
 
 def client() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
     """A client, with credentials, region and endpoint from the environment, as boto3 finds them."""
     return boto3.client("s3", config=_CONFIG)
+
+
+def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
+    """Ask for an object, and take its body; where that breaks off, ask for it anew.
+
+    That asking itself fails is final: it was tried again already.
+
+    Raises:
+        ClientError, BotoCoreError, OSError, BrokenBodyError: as `FAULTS`; and what `take` raises.
+    """
+    for _ in range(BODY_ATTEMPTS - 1):
+        answer = ask()
+        with suppress(BotoCoreError, OSError, BrokenBodyError):
+            return take(answer)
+    return take(ask())
 
 
 def split(uri: str) -> tuple[str, str]:

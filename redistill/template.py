@@ -83,6 +83,7 @@ watch_cycles = 3  # in so many cycles a promoted student must end the drift, or 
 rollback = "off"  # or "auto": then the student before it serves again
 epochs = 5
 promote = "auto"  # or "manual": `redistill models promote` is then up to you
+calibrate_every = "31d"  # how old the student's temperature may get, for its confidences; or "off"
 
 [gates]  # what a candidate must reach on the test set; a tie passes
 accuracy = 0.905

@@ -1,8 +1,9 @@
-"""A proxy before an S3 server that answers some requests for objects with a fault."""
+"""A proxy before an S3 server that answers some requests with a fault."""
 
 import http.client
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -46,6 +47,12 @@ def stalled_after(n_bytes: int) -> Fault:
     return answer
 
 
+def silent(handler: "Handler", _answer: http.client.HTTPResponse, _body: bytes) -> None:
+    """No answer comes as long as the client waits for it."""
+    handler.connection.recv(1)
+    handler.close_connection = True
+
+
 def wrong_etag(handler: "Handler", answer: http.client.HTTPResponse, body: bytes) -> None:
     """The body of another version."""
     handler.send_answer(answer, body, headers={"ETag": '"00"'})
@@ -56,8 +63,18 @@ class Handler(BaseHTTPRequestHandler):
     server: "FaultyServer"
 
     def do_GET(self) -> None:
+        self._relay(b"")
+
+    def do_PUT(self) -> None:
+        length, sent = int(self.headers["Content-Length"]), b""
+        while len(sent) < length and self.server.reads_bytes:
+            sent += self.rfile.read(min(self.server.reads_bytes, length - len(sent)))
+            time.sleep(self.server.reads_pause_seconds)
+        self._relay(sent)
+
+    def _relay(self, sent: bytes) -> None:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=10)
-        connection.request("GET", self.path, headers=dict(self.headers.items()))
+        connection.request(self.command, self.path, sent or None, headers=dict(self.headers.items()))
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
@@ -89,7 +106,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FaultyServer(ThreadingHTTPServer):
-    """Each request for an object takes the next fault, if there is one; None is none."""
+    """Each request for an object takes the next fault, if there is one; None is none. So do listings, of
+    `listing_faults`.
+    """
 
     daemon_threads = True
 
@@ -97,14 +116,17 @@ class FaultyServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.upstream = upstream
         self.faults: deque[Fault | None] = deque()
+        self.listing_faults: deque[Fault | None] = deque()
+        self.reads_bytes = 2**20  #: of what is sent, at a time
+        self.reads_pause_seconds = 0.0
         self.asked: list[str] = []
         self._lock = threading.Lock()
 
     def next_fault(self, path: str) -> Fault | None:
         with self._lock:
             self.asked.append(path)
-            is_listing = "list-type" in path
-            return None if is_listing or not self.faults else self.faults.popleft()
+            faults = self.listing_faults if "list-type" in path else self.faults
+            return faults.popleft() if faults else None
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is expected here."""

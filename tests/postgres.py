@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,6 +94,26 @@ class Stoppable:
             self._process.send_signal(number)
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing, for the length of the block."""
+        assert self._process is not None
+        frozen: list[int] = []
+        try:
+            for process in self._processes(self._process.pid):
+                os.kill(process, signal.SIGSTOP)
+                frozen.append(process)
+            yield
+        finally:
+            for process in frozen:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+
+    def _processes(self, first: int) -> Iterator[int]:
+        """The server's, the one that makes the others first."""
+        yield first
+        yield from map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())
 
 
 @contextmanager

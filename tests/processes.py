@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import distill.calibrator
 import distill.worker
 import monitor.daemon
 import redistill.assembly
@@ -159,6 +160,7 @@ def _main(
     if prepare is not None:
         prepare()
     monitor.daemon.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
+    distill.calibrator.LEASE_SECONDS = lease_seconds
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS
     os.chdir(folder)

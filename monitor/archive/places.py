@@ -3,12 +3,13 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from db.errors import RedistillError
 from monitor import s3
@@ -16,8 +17,8 @@ from monitor.disk import sync
 
 
 class ArchiveWriteError(RedistillError):
-    """The archive {path} cannot be written: {problem}. Make room or mend the rights there; the cycle is
-    tried again.
+    """The archive {path} cannot be written: {problem}. Make room or mend the rights there, or wait until it
+    answers; the cycle is tried again.
     """
 
 
@@ -93,26 +94,20 @@ class _S3:
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
         with _telling(uri):
-            self._client.put_object(Bucket=bucket, Key=key, Body=content)
+            # As a file, it is sent piece by piece, and the timeout is that of each piece.
+            self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content))
 
     def get(self, uri: str) -> bytes | None:
-        for _ in range(s3.BODY_ATTEMPTS - 1):
-            with suppress(BotoCoreError, OSError):
-                return self._get(uri)
-        try:
-            return self._get(uri)
-        except s3.FAULTS as error:
-            raise ArchiveReadError(path=uri, problem=" ".join(str(error).split())) from error
-
-    def _get(self, uri: str) -> bytes | None:
         bucket, key = s3.split(uri)
         try:
-            content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchKey":
+            return s3.whole(
+                lambda: self._client.get_object(Bucket=bucket, Key=key),
+                lambda answer: cast("bytes", answer["Body"].read()),
+            )
+        except s3.FAULTS as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             raise ArchiveReadError(path=uri, problem=" ".join(str(error).split())) from error
-        return content
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")

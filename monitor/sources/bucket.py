@@ -2,13 +2,12 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, cast
 
-from botocore.exceptions import BotoCoreError
-
 from monitor import s3
+from monitor.disk import scratch
 from monitor.settings import S3Traffic
 from monitor.sources.store import TrafficObject, TrafficUnavailableError, is_left_out
 from monitor.sources.tally import Window
@@ -17,10 +16,6 @@ from monitor.stop import Stopped, StoppedError
 _HOUR = timedelta(hours=1)
 _CHUNK_BYTES = 2**18
 _HELD_BYTES = 16 * 2**20  #: of a larger object the rest lies in a temporary file
-
-
-class _BrokenBodyError(Exception):
-    """What came is not what was listed."""
 
 
 class Bucket:
@@ -77,32 +72,20 @@ class Bucket:
                     )
 
     def _fetch(self, each: TrafficObject, file: BinaryIO, stopped: Stopped) -> None:
-        for _ in range(s3.BODY_ATTEMPTS - 1):
-            with suppress(BotoCoreError, _BrokenBodyError, OSError):  # a ClientError was tried again already
-                return self._fetch_once(each, file, stopped)
-        return self._fetch_once(each, file, stopped)
-
-    def _fetch_once(self, each: TrafficObject, file: BinaryIO, stopped: Stopped) -> None:
-        file.seek(0)
-        file.truncate()
-        answer = self._client.get_object(
-            Bucket=self.section.bucket, Key=each.address, IfMatch=f'"{each.version}"'
-        )
-        if answer["ETag"].strip('"') != each.version:
-            raise _BrokenBodyError(f"its ETag is {answer['ETag']}, not {each.version}")
-        for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+        def ask() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
             if stopped():
                 raise StoppedError
-            file.write(chunk)
-        if file.tell() != each.size:
-            raise _BrokenBodyError(f"{file.tell()} of its {each.size} bytes came")
-        file.seek(0)
+            return self._client.get_object(
+                Bucket=self.section.bucket, Key=each.address, IfMatch=f'"{each.version}"'
+            )
+
+        s3.whole(ask, lambda answer: _take(each, answer, file, stopped))
 
     @contextmanager
     def _telling(self, name: str = "") -> Iterator[None]:
         try:
             yield
-        except (*s3.FAULTS, _BrokenBodyError) as error:
+        except (*s3.FAULTS, s3.BrokenBodyError) as error:
             uri = f"s3://{self.section.bucket}/{name or self.section.hour_prefix}"
             problem = " ".join(str(error).split())
             raise TrafficUnavailableError(uri=uri, problem=problem) from error
@@ -111,6 +94,21 @@ class Bucket:
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
         self._made = self._made or s3.client()
         return self._made
+
+
+def _take(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped) -> None:  # noqa: ANN401
+    if answer["ETag"].strip('"') != each.version:
+        raise s3.BrokenBodyError(f"its ETag is {answer['ETag']}, not {each.version}")
+    file.seek(0)
+    file.truncate()
+    for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+        if stopped():
+            raise StoppedError
+        with scratch():
+            file.write(chunk)
+    if file.tell() != each.size:
+        raise s3.BrokenBodyError(f"{file.tell()} of its {each.size} bytes came")
+    file.seek(0)
 
 
 def _hours(start: datetime, end: datetime) -> Iterator[datetime]:

@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 
 from db.records import ObjectVersion, Reject
 from db.states import RejectReason
+from monitor.disk import scratch
 from monitor.settings import ObjectsSection
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.reading import ObjectRead, Part, ReadAll, Task, read_all_here
@@ -71,6 +72,7 @@ class ObjectsSource:
         Raises:
             TrafficMissingError: there is no log.
             TrafficUnavailableError: it cannot be read now; a later attempt may succeed.
+            ScratchError: the disk for temporary files is full.
             StoppedError: `stopped` said so.
         """
         window = Window(start=window_start, end=window_end)
@@ -86,7 +88,7 @@ class ObjectsSource:
             strata=strata,
         )
         wanted = [each for each in listed if each.name not in known]
-        with TemporaryFile() as spill:
+        with scratch(), TemporaryFile() as spill:
             part = self._read_all(task, wanted, stopped, spill)
             draw = part.bottom.draw()
         self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone: forgotten

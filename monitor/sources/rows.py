@@ -24,14 +24,17 @@ from sqlalchemy import (
     Text,
     create_engine,
     func,
+    make_url,
     select,
     tuple_,
     type_coerce,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
+from db import postgres
 from db.errors import RedistillError
 from db.session import without_password
+from monitor.disk import scratch
 from monitor.settings import SqlTraffic
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.records import RecordParser
@@ -41,6 +44,7 @@ from monitor.sources.tally import ObjectTally, Window
 from monitor.stop import Stopped, StoppedError
 
 _PAGE_ROWS = 10_000
+_SILENCE_SECONDS = 600.0  #: a PostgreSQL server that sends nothing for so long is left
 
 Page = Sequence[RowMapping]
 Columns = dict[str, Column[object]]
@@ -79,7 +83,7 @@ class TableSource:
         """
         window = Window(start=window_start, end=window_end)
         tally, strata = ObjectTally(window, self._section.table), LabelStrata(self._labels, floor)
-        with TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
+        with scratch(), TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
             bottom = strata.bottom(k, self._section.key, spill)
             for page in self._pages(connection, window):
                 if stopped():
@@ -172,10 +176,16 @@ class TableSource:
 
 def _engine(section: SqlTraffic) -> Engine:
     try:
-        return create_engine(section.uri.get_secret_value(), poolclass=NullPool)
+        url = make_url(section.uri.get_secret_value())
+        is_postgres = url.drivername in postgres.DRIVERS
+        arguments = postgres.network(url) if is_postgres else {}
+        engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         problem = f"its 'uri' is no URL of SQLAlchemy whose driver is installed ({type(error).__name__})"
         raise TrafficTableError(table=section.table, problem=problem) from error
+    if is_postgres:
+        postgres.bound(engine, silence_seconds=_SILENCE_SECONDS)
+    return engine
 
 
 def _is_text(column: Column[object]) -> bool:

@@ -1,6 +1,7 @@
 """Archives in a bucket of a real S3 server: what holds for those in a folder holds there."""
 
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 from sqlalchemy import Engine, update
@@ -9,12 +10,12 @@ from db.session import writing
 from db.tables import cycles
 from monitor import s3
 from monitor.archive.files import expire, read, write
-from monitor.archive.places import ArchiveReadError, ArchiveWriteError
+from monitor.archive.places import ArchiveReadError, ArchiveWriteError, Places
 from monitor.erasure import Erased, erase
 from tests.buckets import TestBucket, empty_bucket
 from tests.cycles import MONITOR, Cycles, stored, taken
 from tests.factories import START
-from tests.faults import faulty
+from tests.faults import Fault, FaultyServer, faulty, refused, reset_mid_body, silent, stalled_after
 from tests.samples import HOUR, TEN, make_sample, same
 
 
@@ -75,6 +76,59 @@ def test_a_server_that_is_gone_is_said_in_one_line(place: str, monkeypatch: pyte
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(ArchiveWriteError, match="Could not connect"):
         write(place, make_sample())
+
+
+@pytest.fixture
+def proxy(s3_url: str, place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """Between the archive and its bucket; what is waited for is waited for half a second."""
+    del place
+    config = s3.Config(retries={"mode": "standard", "total_max_attempts": 3}, read_timeout=0.5)
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(config))
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    with faulty(s3_url) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        yield server
+
+
+FAULTS = [refused(503, "SlowDown"), refused(500, "InternalError"), silent]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_passes_is_not_noticed_in_writing_nor_in_reading(
+    place: str, proxy: FaultyServer, fault: Fault
+) -> None:
+    proxy.faults.extend([fault, fault])
+    written = write(place, make_sample())
+    proxy.faults.extend([fault, stalled_after(20), reset_mid_body])
+    assert same(read(written.uri, sha256=written.sha256), make_sample())
+    assert not proxy.faults
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_does_not_pass_is_left_after_three_times(place: str, proxy: FaultyServer, fault: Fault) -> None:
+    written = write(place, make_sample())
+    proxy.faults.extend([fault] * 30)
+    with pytest.raises(ArchiveWriteError, match=r"cannot be written: .*\. Make room"):
+        write(place, make_sample())
+    with pytest.raises(ArchiveReadError, match="cannot be read: "):
+        read(written.uri)
+    assert len(proxy.faults) == 24
+    proxy.faults.clear()
+    assert same(read(written.uri, sha256=written.sha256), make_sample())
+
+
+def test_a_slow_line_is_not_one_that_hangs(
+    place: str, proxy: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is that of each piece, not of the whole."""
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(connect_timeout=0.5, read_timeout=5)))
+    proxy.reads_pause_seconds = 0.1
+    content, uri = bytes(12 * 2**20), f"{place}large"
+    began = monotonic()
+    Places().of(uri).put(uri, content)
+    assert monotonic() - began > 1
+    assert len(proxy.asked) == 1
+    assert Places().of(uri).get(uri) == content
 
 
 @pytest.fixture

@@ -19,7 +19,16 @@ from monitor.sources.port import WindowSample
 from monitor.sources.store import TrafficUnavailableError
 from monitor.stop import StoppedError, never_stopped
 from tests.buckets import TestBucket, empty_bucket
-from tests.faults import Fault, FaultyServer, faulty, refused, reset_mid_body, stalled_after, wrong_etag
+from tests.faults import (
+    Fault,
+    FaultyServer,
+    faulty,
+    refused,
+    reset_mid_body,
+    silent,
+    stalled_after,
+    wrong_etag,
+)
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -141,6 +150,61 @@ def test_what_does_not_pass_fails_and_names_the_object(
     proxy.faults.extend([None, *[fault] * 30])
     with pytest.raises(TrafficUnavailableError, match=f"s3://{bucket.name}/app/2026/11/24/10/b"):
         read(source(bucket))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second stands for the seconds that are waited for an answer."""
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(read_timeout=0.5)))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", [silent, stalled_after(0), stalled_after(20)])
+def test_an_answer_that_stalls_once_leaves_no_trace(
+    bucket: TestBucket, proxy: FaultyServer, fault: Fault
+) -> None:
+    bucket.put("app/2026/11/24/10/a", body(*map(str, range(500))))
+    undisturbed = read(source(bucket))
+    proxy.faults.append(fault)
+    proxy.listing_faults.append(silent)
+    assert read(source(bucket)) == undisturbed
+    assert not proxy.faults
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("fault", "asked", "told"),
+    [
+        (silent, 3, "Read timeout on endpoint URL"),
+        (stalled_after(20), s3.BODY_ATTEMPTS, "Read timeout on endpoint URL"),
+        (refused(503, "SlowDown"), 3, "SlowDown"),
+    ],
+)
+def test_what_hangs_or_throttles_for_good_is_left_after_so_many_times(
+    bucket: TestBucket, proxy: FaultyServer, fault: Fault, asked: int, told: str
+) -> None:
+    """Both ask again, boto3 where there is no answer and we where it stalls; that does not multiply."""
+    bucket.put("app/2026/11/24/10/a", body("a"))
+    proxy.faults.extend([fault] * 30)
+    with pytest.raises(TrafficUnavailableError, match=told):
+        read(source(bucket))
+    assert 30 - len(proxy.faults) == asked
+
+
+def test_a_name_that_does_not_resolve_is_told(bucket: TestBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://s3.invalid")
+    with pytest.raises(TrafficUnavailableError, match=r"Could not connect to the endpoint URL"):
+        read(source(bucket))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_stop_is_noticed_before_it_is_asked_again(bucket: TestBucket, proxy: FaultyServer) -> None:
+    bucket.put("app/2026/11/24/10/a", body("a"))
+    proxy.faults.extend([stalled_after(20)] * 30)
+    answers = iter([False, True])
+    with pytest.raises(StoppedError):
+        source(bucket).read_window(TEN, TEN + HOUR, k=1_000, stopped=lambda: next(answers))
+    assert len(proxy.faults) == 29
 
 
 def test_an_object_that_changes_between_the_list_and_its_turn_fails_the_reading(

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from db import queue
 from db.session import writing
 from db.states import JobStatus, MessageFate
+from tests.endpoint import Reply, answering
 from tests.processes import wait_until
 from tests.queues import TestQueue, fifo_queue
 from tests.site import now
@@ -196,6 +197,50 @@ def test_while_the_queue_is_away_jobs_are_found_in_the_database(
             wait_until(lambda: office.job(job_id).status is JobStatus.REJECTED, "run", timeout=30)
             wait_until(lambda: "queue does not answer" in str(entries), "waited", timeout=30)
     assert office.attempt.attempted == [job_id]
+
+
+def refusal(status: int, code: str) -> Reply:
+    """An error as SQS words it."""
+    return Reply(status=status, body=json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "no"}))
+
+
+ANSWERS: dict[str, tuple[Reply, str]] = {
+    "throttled": (refusal(400, "RequestThrottled"), "RequestThrottled"),
+    "an error of its own": (refusal(500, "InternalFailure"), "InternalFailure"),
+    "unavailable": (refusal(503, "ServiceUnavailable"), "ServiceUnavailable"),
+    "hanging": (Reply(fault="hang"), "ReadTimeoutError"),
+    "broken off": (Reply(fault="reset"), "Connection"),
+    "no such name": (Reply(), "EndpointConnectionError"),
+}
+
+
+@pytest.mark.parametrize(("reply", "told"), ANSWERS.values(), ids=ANSWERS)
+def test_a_queue_that_fails_is_told_and_the_job_is_run_all_the_same(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch, reply: Reply, told: str
+) -> None:
+    """The call is to be made again, and who waits for one looks into the database after each poll."""
+    monkeypatch.setattr(sqs, "_CONFIG", sqs._CONFIG.merge(sqs.Config(read_timeout=0.3)))
+    monkeypatch.setattr(sqs, "POLLS_PER_SWEEP", 1_000)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with answering(reply) as server:
+        url = "http://sqs.invalid" if told == "EndpointConnectionError" else server.url
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        transport = SqsTransport(engine=sqlite_engine, monitor=MONITOR, url=f"{url}/1/jobs.fifo")
+        office = Office(engine=sqlite_engine, transport=transport)
+        with capture_logs() as entries, office.working():
+            wait_until(lambda: "queue does not answer" in str(entries), "waited", timeout=20)
+            job_id = office.order()
+            assert office.call() == 0
+            wait_until(lambda: office.job(job_id).status is JobStatus.REJECTED, "run", timeout=5)
+    failed, away = (next(e for e in entries if e["event"] == event) for event in EVENTS)
+    assert told in failed["error"]
+    assert told in away["error"]
+    assert "\n" not in f"{failed['error']}{away['error']}"
+
+
+EVENTS = ("workers not called", "queue does not answer")
 
 
 def test_a_call_that_fails_is_made_again_later_and_later_until_it_succeeds(

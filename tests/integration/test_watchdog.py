@@ -22,7 +22,7 @@ def run(engine: Engine) -> Cycles:
 
 
 def watchdog(run: Cycles, *, started_at: datetime = START) -> Watchdog:
-    return Watchdog(run.engine, SECTION, make_audience(), started_at=started_at)
+    return Watchdog(run.engine, SECTION, make_audience(), calibrate_every=None, started_at=started_at)
 
 
 def told(run: Cycles) -> list[tuple[str, str]]:

@@ -25,9 +25,19 @@ _KEY_LENGTH: Final = 128
 _ERROR_LENGTH: Final = 300
 #: Faults that AWS calls the sender's, and that pass.
 _PASSING: Final = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestLimitExceeded"}
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "RequestInTheFuture",
+        "RequestLimitExceeded",
+        "RequestTimeTooSkewed",
+    }
 )
 _THROTTLED: Final = "thrott"
+#: How a signature is refused whose time is not AWS' own: this machine's clock is wrong, for a while.
+#: Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+_UNTIMELY: Final = ("Signature expired", "Signature not yet current")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +108,11 @@ def fifo_keys(delivery: Delivery) -> dict[str, str]:
 
 def _refusal(error: ClientError) -> Receipt:
     answer = error.response
-    code = str(answer.get("Error", {}).get("Code", ""))
+    code, said = (str(answer.get("Error", {}).get(name, "")) for name in ("Code", "Message"))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     is_passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    if is_passing or code in _PASSING or _THROTTLED in code.lower():
+    is_passing = is_passing or code in _PASSING or _THROTTLED in code.lower() or said.startswith(_UNTIMELY)
+    if is_passing:
         return Receipt(result=SendResult.RETRY, error=_line(error))
     return Receipt(result=SendResult.REFUSED, error=_line(error))
 

@@ -72,12 +72,14 @@ class SqsTransport:
             raise TransportError(url=self.url, cause=_one_line(error)) from error
 
     def wait(self, stop: Event) -> None:
-        """Return after a message about a job that wants a worker, or after `POLLS_PER_SWEEP` polls."""
+        """Return after a message about a job that wants a worker, or after `POLLS_PER_SWEEP` polls; while the
+        queue does not answer, after each.
+        """
         for _ in range(POLLS_PER_SWEEP):
-            if stop.is_set() or self._is_called(stop):
+            if stop.is_set() or self._is_to_look(stop):
                 return
 
-    def _is_called(self, stop: Event) -> bool:
+    def _is_to_look(self, stop: Event) -> bool:
         try:
             answer = self._client.receive_message(
                 QueueUrl=self.url,
@@ -88,7 +90,7 @@ class SqsTransport:
         except FAULTS as error:
             _log.warning("queue does not answer", url=self.url, error=_one_line(error))
             stop.wait(POLL_SECONDS)
-            return False
+            return True
         fates = [self._settle(message) for message in answer.get("Messages", ())]
         return MessageFate.WANTED in fates
 

@@ -2,11 +2,26 @@
 
 import json
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+from sqlalchemy import Engine
+
+from db.session import connect
+from db.tables import cycles
+from monitor import s3
 from monitor.sources.fields import read_rows
+from monitor.stop import never_stopped
+from redistill import assembly
+from redistill.progress import show_nothing
+from redistill.settings import load
 from tests.buckets import TestBucket, empty_bucket
+from tests.cycles import stored
+from tests.faults import Fault, faulty, refused, silent
 from tests.project import LOGGED, run
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
@@ -73,6 +88,55 @@ def test_a_bucket_that_cannot_be_read_fails_the_cycle_which_can_be_run_again(
         assert "NoSuchBucket" in failed.output
         (migrated / "redistill.toml").write_text(configured)
         assert numbers("--at", AT)["n_seen"] == 100
+
+
+def archive_in(project: Path, bucket: TestBucket) -> None:
+    """The log stays in its folder."""
+    path = project / "redistill.toml"
+    name = '[monitor]\nname = "mangaassist"\n'
+    assert name in path.read_text()
+    path.write_text(path.read_text().replace(name, f'{name}archive = "s3://{bucket.name}/samples"\n'))
+
+
+@pytest.mark.parametrize("lies_in_s3", [bucket_of, archive_in])
+@pytest.mark.parametrize("fault", [refused(503, "SlowDown"), silent])
+def test_a_slot_that_s3_fails_is_tried_again_by_itself(
+    migrated: Path,
+    s3_url: str,
+    lies_in_s3: Callable[[Path, TestBucket], None],
+    fault: Fault,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reason stands in its row; a minute later it is measured, and nothing of the failure is left."""
+    retries = {"mode": "standard", "total_max_attempts": 2}
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(retries=retries, read_timeout=0.5)))
+    monkeypatch.setattr("monitor.daemon.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=15))
+    with empty_bucket(s3_url) as bucket, faulty(s3_url) as proxy, engine_of(migrated) as engine:
+        lies_in_s3(migrated, bucket)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        runner = assembly.slot_runner(load(migrated / "redistill.toml"), engine, show_nothing)
+        proxy.faults.extend([fault] * 30)
+        assert runner.run_due(never_stopped) == 1
+        (failed,) = stored(engine, cycles)
+        assert (failed["status"], failed["attempt"]) == ("failed", 1)
+        assert failed["error"].startswith(
+            f"The {'request log at' if lies_in_s3 is bucket_of else 'archive'} s3:"
+        )
+        proxy.faults.clear()
+        assert runner.run_due(never_stopped) == 0
+        monkeypatch.setattr(
+            "monitor.daemon.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=16, seconds=1)
+        )
+        assert runner.run_due(never_stopped) == 1
+        (row,) = stored(engine, cycles)
+        assert (row["status"], row["attempt"], row["n_seen"], row["error"]) == ("evaluated", 2, 100, None)
+
+
+@contextmanager
+def engine_of(project: Path) -> Iterator[Engine]:
+    engine = connect(f"sqlite:///{project / 'redistill.db'}")
+    yield engine
+    engine.dispose()
 
 
 def test_a_cycle_on_a_table_gives_the_numbers_of_the_folder(migrated: Path) -> None:

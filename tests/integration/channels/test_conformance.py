@@ -109,6 +109,13 @@ def test_nobody_listening_may_be_tried_again(kind: str) -> None:
 
 
 @every_kind
+def test_a_name_that_does_not_resolve_may_be_tried_again(kind: str) -> None:
+    receipt = make_channel(kind, "http://receiver.invalid").send(make_delivery(), now=NOW)
+    assert receipt.result is RETRY
+    assert (receipt.error or "").startswith("ConnectError: ")
+
+
+@every_kind
 @pytest.mark.parametrize("host", ["http://a..b", "http://[::1:80", f"http://{'a' * 70}.invalid"])
 def test_an_address_that_cannot_be_one_is_an_answer_too(kind: str, host: str) -> None:
     """A channel does not raise: nothing else can be done about it than to tell."""

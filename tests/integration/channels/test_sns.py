@@ -79,7 +79,7 @@ def test_a_message_is_readable_and_can_be_filtered_by(topic: Topic) -> None:
         "FIRING: drift (error), mangaassist",
         "agreement 0.924 below 0.95 for 3 cycles; ordered: re-distillation with alpha 0.7 -> 0.6",
         "",
-        "since: 2026-11-24 11:10 UTC",
+        "since: 2026-11-24 09:00 UTC",
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
     ]
     assert {name: each["Value"] for name, each in message["MessageAttributes"].items()} == {
@@ -144,7 +144,9 @@ def test_a_topic_that_is_not_there_refuses(suffix: str) -> None:
         (429, "TooManyRequests", SendResult.RETRY),
         (500, "InternalFailure", SendResult.RETRY),
         (503, "ServiceUnavailable", SendResult.RETRY),
+        (403, "RequestTimeTooSkewed", SendResult.RETRY),
         (403, "AuthorizationError", SendResult.REFUSED),
+        (403, "SignatureDoesNotMatch", SendResult.REFUSED),
         (403, "InvalidClientTokenId", SendResult.REFUSED),
         (400, "InvalidParameter", SendResult.REFUSED),
         (400, "KMSAccessDenied", SendResult.REFUSED),
@@ -160,6 +162,32 @@ def test_faults(status: int, code: str, result: SendResult, monkeypatch: pytest.
     assert receipt.result is result
     assert code in (receipt.error or "")
     assert "\n" not in (receipt.error or "")
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Signature expired: 20261124T110000Z is now earlier than 20261124T114500Z",
+        "Signature not yet current: 20261124T130000Z is still later than 20261124T121500Z",
+    ],
+)
+def test_while_the_clock_is_wrong_a_message_waits(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature is refused, and will not be when the clock is set."""
+    body = ERROR.format(code="SignatureDoesNotMatch", message=said)
+    with answering(Reply(status=403, body=body, headers={"Content-Type": "text/xml"})) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        receipt = make_channel(f"arn:aws:sns:{REGION}:123456789012:t").send(make_delivery(), now=NOW)
+    assert receipt.result is SendResult.RETRY
+    assert said in (receipt.error or "")
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_name_that_does_not_resolve_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://sns.invalid")
+    receipt = make_channel(f"arn:aws:sns:{REGION}:123456789012:t").send(make_delivery(), now=NOW)
+    assert receipt.result is SendResult.RETRY
+    assert "http://sns.invalid" in (receipt.error or "")
 
 
 @pytest.mark.usefixtures("aws")

@@ -1,5 +1,6 @@
 """An incident is pending, gets louder, is taken by a person, and ends when it was over for long enough."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from db import outbox
 from db.records import Delivery
 from db.session import reading, writing
 from db.states import IncidentKind, IncidentState, Severity
-from db.tables import incidents
+from db.tables import deliveries, incidents
 from db.views import rows
 from tests.conclusions import FAR, HEALTHY, LOW, TOO_FEW, incident_list, message_list, with_policy
 from tests.cycles import MONITOR, Cycles, due_at, stored
@@ -38,6 +39,12 @@ def test_a_breach_is_pending_until_its_rule_fires(run: Cycles) -> None:
     with reading(run.engine) as connection:
         (shown,) = rows(connection, "incident_history", order_by="incident_id")
     assert (shown["since"], shown["opened_at"]) == (make_slot(2).window_end, due_at(4))
+    run.conclude(5)
+    messages = [json.loads(row["payload"]) for row in stored(run.engine, deliveries)]
+    assert [each["event"] for each in messages] == ["firing", "resolved"]
+    assert {(each["since"], each["opened_at"]) for each in messages} == {
+        ("2026-11-24T13:00:00Z", "2026-11-24T15:10:00Z")
+    }
 
 
 def test_pending_incidents_are_not_in_the_history(run: Cycles) -> None:
@@ -72,7 +79,7 @@ def test_a_drift_that_gets_louder_is_told_to_those_who_did_not_hear_of_it(run: C
 
 
 def outbox_message(connection: Connection, channel: str) -> Delivery:
-    found = outbox.take_due(connection, channel, due_at(9), hold=timedelta(hours=1))
+    found = outbox.take_due(connection, MONITOR, channel, due_at(9), hold=timedelta(hours=1))
     assert found is not None
     return found
 
