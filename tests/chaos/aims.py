@@ -32,9 +32,9 @@ def of_workers(cycle_seconds: float) -> tuple[Kind, ...]:
     return (
         Kind(moment=Moment.START, longest_seconds=0.6),
         Kind(moment=Moment.START, longest_seconds=1.5, mark=Mark.TRANSACTION),
-        Kind(cards=3, moment=Moment.JOB, longest_seconds=2 * cycle_seconds, mark=Mark.TRAINING),
+        Kind(cards=5, moment=Moment.JOB, longest_seconds=2 * cycle_seconds, mark=Mark.TRAINING),
         Kind(cards=2, moment=Moment.STAGED, longest_seconds=cycle_seconds),
-        Kind(cards=2, moment=Moment.ADDED),
+        Kind(moment=Moment.ADDED),
         Kind(moment=Moment.ADDED, mark=Mark.TRANSACTION),
         Kind(moment=Moment.ADDED, mark=Mark.UNLINKED),
     )

@@ -20,7 +20,7 @@ from triggers.outbox import HOLD
 #: A message that was taken so long ago is under way, or its sender has died since.
 _UNDER_WAY: Final = timedelta(seconds=1)
 #: How many workers a job may have lost by then. One that five have died with is given up.
-_DEATHS: Final = {"training": 2, "proving": 3, "added, not promoted": 4}
+_DEATHS: Final = {"training": 3, "proving": 4, "added, not promoted": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class DaemonSight:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSight:
-    """Of a job's four deaths that are allowed two are in its training: others are left for what follows."""
+    """Of a job's four deaths that are allowed three are in its training: one is left for what follows."""
 
     site: Site
     engine: Engine

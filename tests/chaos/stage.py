@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from sqlalchemy import Engine
 
+from db.away import DatabaseUnusableError
 from db.session import connect
 from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
 from db.tables import cycles, deliveries, incidents, jobs
@@ -128,7 +129,12 @@ class Hunt:
         return len(self.kills) >= self.per_act * (self.act + 1) and self.stage.is_over(self.act)
 
     def _wait(self, holds: Callable[[], bool], what: str) -> None:
-        wait_until(holds, what, timeout=_ACT_SECONDS, every=0.2)
+        def seen() -> bool:
+            with suppress(DatabaseUnusableError):  # a process is frozen with a lock that SQLite's readers want
+                return holds()
+            return False
+
+        wait_until(seen, what, timeout=_ACT_SECONDS, every=0.2)
 
     def _killers(self) -> list[Killer]:
         stage = self.stage

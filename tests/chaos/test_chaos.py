@@ -56,11 +56,10 @@ def assert_all_was_hit(hunt: Hunt) -> None:
     )
     assert min(Counter(kill.name for kill in hunt.kills).values()) >= 8
     assert states["measuring"] >= 10
-    assert states["training"] >= 3
-    assert states["proving"] + states["added, not promoted"] >= 3
-    assert states["added, not promoted"] + marks[Mark.UNLINKED] >= 2
+    assert states["training"] >= 2
+    assert states["proving"] + states["added, not promoted"] + marks[Mark.UNLINKED] >= 2
     assert marks[Mark.TRANSACTION] >= 20
     assert deciding >= 5
     assert marks[Mark.SENDING] >= 3
     assert turned_away(hunt.stage.receiver).total() >= 10
-    assert len(hunt.stage.site.events("training resumed")) >= 3
+    assert len(hunt.stage.site.events("training resumed")) >= 2
