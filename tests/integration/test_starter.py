@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -151,6 +151,24 @@ def test_a_plain_configuration_sends_nothing_more(engine: Engine, amazon: SmallE
     office.tend()
     (request,) = amazon.called("RunTask")
     assert set(request) == {"cluster", "taskDefinition", "count", "clientToken", "startedBy"}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "name"),
+    [
+        ("mangaassist", "redistill/mangaassist/7"),
+        ("eu.west-1_chat", "redistill/eu-west-1_chat/7"),
+        ("m" * 300, f"redistill/{'m' * 116}/7"),
+    ],
+)
+def test_what_has_started_a_task_is_a_name_that_ecs_takes(
+    sqlite_engine: Engine, monitor: str, name: str
+) -> None:
+    """Letters, digits, hyphens, underscores and slashes, at most 128 of them."""
+    with writing(sqlite_engine) as connection:
+        job = queue.get(connection, queue.enqueue(connection, make_job(monitor), START))
+    assert ecs_module.started_by(replace(job, job_id=7)) == name
+    assert len(name) <= 128
 
 
 def test_a_capacity_provider_is_a_strategy_of_one(engine: Engine, amazon: SmallEcs) -> None:
