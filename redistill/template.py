@@ -99,6 +99,13 @@ url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 # kind = "sqs"
 # url = "https://sqs.eu-west-1.amazonaws.com/123456789012/redistill.fifo"  # see docs/queue.md
 
+# [ecs]                      # starts a worker for each job, as a task in Amazon ECS; see docs/queue.md
+# cluster = "redistill"
+# task_definition = "redistill-worker"    # whose container runs `redistill worker --once`
+# subnets = ["subnet-0123456789abcdef0"]  # on Fargate
+# security_groups = ["sg-0123456789abcdef0"]
+# launch_type = "FARGATE"                 # or capacity_provider = "FARGATE_SPOT"
+
 [[alerts]]
 kind = "log"
 name = "log"

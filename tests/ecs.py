@@ -54,7 +54,8 @@ class Answer:
     status: int = 200
     error: str | None = None  #: the code of an exception
     message: str = "no"
-    fault: Literal["hang", "reset", "lost"] | None = None  #: lost: it is carried out, and nobody hears of it
+    #: lost: it is carried out, and nobody hears of it; stuck: carried out, and the answer is waited for
+    fault: Literal["hang", "reset", "lost", "stuck"] | None = None
 
 
 def failure(reason: str, **more: str) -> Answer:
@@ -181,9 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
         answer = scripted.pop(0) if scripted else Answer()
         if answer.fault == "hang":
             self.server.released.wait(60)
-        if answer.body is None and answer.error is None and answer.fault in {None, "lost"}:
+        if answer.body is None and answer.error is None and answer.fault in {None, "lost", "stuck"}:
             carried_out = self.server.carry_out(operation, request)
-            answer = Answer(fault="lost") if answer.fault else carried_out
+            if answer.fault == "stuck":
+                self.server.released.wait(60)
+            answer = answer if answer.fault else carried_out
         if answer.fault is not None:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from db.session import connect
 from db.tables import incidents, jobs, worker_tasks
 from tests.cycles import stored
-from tests.ecs import CLUSTER, DEFINITION, SmallEcs, refusal, small_ecs
+from tests.ecs import CLUSTER, DEFINITION, Answer, SmallEcs, refusal, small_ecs
 from tests.processes import Process, fork, run, running, spawn, wait_until
 from tests.site import MONITOR, Site, hours, make_site
 from tests.world import World
@@ -38,7 +38,8 @@ def ordered(folder: Path, world: World, url: str, **redistill: object) -> Iterat
 def hurry(environment: Mapping[str, str]) -> None:
     """For the processes that are forked: they look at tasks all the time, and find the test's ECS."""
     os.environ.update(environment)
-    steps.LOOK = steps.LOOK_AT_WORK = timedelta(seconds=0.5)
+    steps.LOOK = steps.LOOK_AT_WORK = steps._FIRST_WAIT = timedelta(seconds=0.5)
+    steps.ANSWER = timedelta(seconds=2)
 
 
 def in_a_hurry() -> dict[str, object]:
@@ -119,6 +120,33 @@ def test_a_worker_that_is_taken_away_is_replaced_by_one_that_goes_on(
             assert first["reason"] in {"idle", "worker_gone"}
 
 
+def test_a_daemon_that_is_killed_while_ecs_answers_leaves_one_task_for_the_job(
+    database_url: str, world: World, tmp_path: Path
+) -> None:
+    """The next one asks under the token of the row that was left, and is told of the task that there is."""
+    with small_ecs() as amazon, ordered(tmp_path, world, database_url) as (site, engine):
+        amazon.answer("RunTask", Answer(fault="stuck"))
+        with running(fork, site, "monitor", **in_a_hurry()) as daemon:
+            wait_until(lambda: amazon.tasks, "asked")
+            daemon.kill()
+        (task,) = stored(engine, worker_tasks)
+        assert (task["state"], task["arn"]) == ("asked", None)
+        with running(fork, site, "monitor", **in_a_hurry()) as daemon:
+            wait_until(lambda: len(amazon.called("RunTask")) == 2, "asked again")
+            amazon.tasks[0].process = fork(site, "worker", "--once", **in_a_hurry())
+            wait_until(lambda: ended(engine), "ended", timeout=240)
+            wait_until(lambda: stored(engine, worker_tasks)[-1]["ended_at"], "let go")
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait(30) == 0
+        (started,) = amazon.tasks
+        rows = stored(engine, worker_tasks)
+        assert [(row["reason"], row["arn"]) for row in rows] == [
+            ("unanswered", None),
+            ("job_ended", started.arn),
+        ]
+        assert len({row["token"] for row in rows}) == 1
+
+
 def test_a_task_that_cannot_be_started_fails_its_job_and_pages(
     sqlite_url: str, world: World, tmp_path: Path
 ) -> None:
@@ -126,7 +154,7 @@ def test_a_task_that_cannot_be_started_fails_its_job_and_pages(
     told = "User: daemon is not authorized to perform: ecs:RunTask"
     with small_ecs() as amazon, ordered(tmp_path, world, sqlite_url) as (site, engine):
         amazon.answer("RunTask", *[refusal("AccessDeniedException", told)] * 5)
-        with running(fork, site, "monitor", prepare=partial(without_waits, dict(os.environ))):
+        with running(fork, site, "monitor", **in_a_hurry()):
             wait_until(lambda: ended(engine), "given up")
             wait_until(lambda: site.events("job given up"), "told")
         (job,) = stored(engine, jobs)
@@ -137,9 +165,3 @@ def test_a_task_that_cannot_be_started_fails_its_job_and_pages(
         assert [(each["state"], each["summary"].partition(": ")[2]) for each in failed] == [
             ("firing", expected)
         ]
-
-
-def without_waits(environment: Mapping[str, str]) -> None:
-    """For the processes that are forked: they try again at once."""
-    os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
-    steps._FIRST_WAIT = timedelta(seconds=0.1)

@@ -130,7 +130,7 @@ class Hunt:
 
     def _wait(self, holds: Callable[[], bool], what: str) -> None:
         def seen() -> bool:
-            with suppress(DatabaseUnusableError):  # a process is frozen with a lock that SQLite's readers want
+            with suppress(DatabaseUnusableError):  # one is frozen with a lock that SQLite's readers want
                 return holds()
             return False
 

@@ -41,7 +41,7 @@ _FORBIDDEN: Final = re.compile(
     r"AccessDenied|Unauthorized|NotAuthorized|UnrecognizedClient|InvalidClientTokenId|Signature|ExpiredToken"
     r"|MissingAuthentication|OptInRequired|Blocked"
 )
-_THROTTLED: Final = re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|SlowDown")
+_THROTTLED: Final = re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded")
 _SERVER_FAULT: Final = 500
 _LONGEST_NAME: Final = 128
 
@@ -81,7 +81,9 @@ class Ecs:
             EcsError: there is no answer.
         """
         try:
-            return of_describe_tasks(self._client.describe_tasks(tasks=[task.arn], **_cluster(task)))
+            return of_describe_tasks(
+                self._client.describe_tasks(tasks=[task.arn], cluster=self._cluster_of(task))
+            )
         except FAULTS as error:
             raise EcsError(arn=task.arn, cause=told(error), right="ecs:DescribeTasks") from error
 
@@ -92,7 +94,7 @@ class Ecs:
             EcsError: there is no answer.
         """
         try:
-            self._client.stop_task(task=task.arn, reason=reason[:255], **_cluster(task))
+            self._client.stop_task(task=task.arn, reason=reason[:255], cluster=self._cluster_of(task))
         except FAULTS as error:
             raise EcsError(arn=task.arn, cause=told(error), right="ecs:StopTask") from error
 
@@ -103,6 +105,9 @@ class Ecs:
     @cached_property
     def _session(self) -> boto3.Session:
         return boto3.Session()
+
+    def _cluster_of(self, task: WorkerTask) -> str:
+        return task.cluster or self._section.cluster
 
     def _request(self, job: Job, token: str) -> dict[str, Any]:
         section = self._section
@@ -145,19 +150,15 @@ def _network(section: EcsSection) -> dict[str, Any]:
     return {"subnets": list(section.subnets), "assignPublicIp": public, **groups}
 
 
-def _cluster(task: WorkerTask) -> dict[str, str]:
-    return {"cluster": task.cluster} if task.cluster else {}
-
-
 def _known_task(error: Exception) -> Started | None:
     """The task that was started under the token, if the configuration has changed since."""
     if not isinstance(error, ClientError) or error.response["Error"].get("Code") != "ConflictException":
         return None
     arns = error.response.get("resourceIds") or ()
-    return next((Started(arn=arn, cluster=_cluster_of(arn), status="PROVISIONING") for arn in arns), None)
+    return next((Started(arn=arn, cluster=_cluster_in(arn), status="PROVISIONING") for arn in arns), None)
 
 
-def _cluster_of(arn: str) -> str | None:
+def _cluster_in(arn: str) -> str | None:
     """Of arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID the cluster; older ones do not have it."""
     parts = arn.split("/")
     return parts[1] if len(parts) > len(("task", "id")) else None

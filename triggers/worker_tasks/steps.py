@@ -14,7 +14,7 @@ LOOK = timedelta(seconds=10)
 #: The same while a worker has the job: it shows by its lease that it lives.
 LOOK_AT_WORK = timedelta(minutes=1)
 #: Whoever asked ECS has had its answer, or died.
-ANSWER: Final = timedelta(minutes=1)
+ANSWER = timedelta(minutes=1)
 #: A task that RunTask has named is known to every part of ECS after so long.
 SETTLED: Final = timedelta(minutes=5)
 #: So long may a task take until its worker has the job.

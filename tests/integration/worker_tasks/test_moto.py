@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from db.states import JobStatus, TaskEnd, TaskState
 from tests.ecs import TestCluster, moto_cluster
-from tests.integration.test_starter import Office
+from tests.starters import Office
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.settings import EcsSection
 from triggers.worker_tasks.steps import Act
