@@ -110,12 +110,17 @@ class Attempt:
             calibration=calibration,
         )
 
-    def point_current(self) -> None:
-        """Let the registry's link lead to the student that serves; also mends what a crash left."""
+    def point_current(self) -> bool:
+        """Let the registry's link lead to the student that serves, also after a crash; whether it was moved.
+
+        Raises:
+            LinkError: it cannot be set now. The student serves by what is in SQL.
+        """
         with reading(self.engine) as connection:
             student = versions.current(connection, self.monitor, Role.STUDENT)
-        if student is not None:
-            registry.point_current(self.redistill.registry, Path(student.uri))
+        if student is None:
+            return False
+        return registry.point_current(self.redistill.registry, Path(student.uri))
 
     def sweep(self, now: datetime) -> None:
         """Remove the checkpoints of jobs that have ended; of jobs that the database does not know, as a

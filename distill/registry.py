@@ -42,8 +42,8 @@ class RegistryWriteError(RedistillError):
     """
 
 
-class NoModelThereError(RedistillError):
-    """{registry}/current cannot lead to {directory}: no model is there. Put it back."""
+class LinkError(RedistillError):
+    """{registry}/current cannot lead to {directory}: {problem}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,28 +123,31 @@ def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
     return Registered(version=version, path=path)
 
 
-def point_current(registry: Path, directory: Path) -> None:
-    """Let REGISTRY/current lead to a model directory, from one instant to the next.
+def point_current(registry: Path, directory: Path) -> bool:
+    """Let REGISTRY/current lead to a model directory, from one instant to the next; False if it did already.
 
-    A version of the registry, or a student that was deployed from elsewhere. Repeating it mends the
-    link, and changes nothing where it is right.
+    A version of the registry, or a student that was deployed from elsewhere.
 
     Raises:
-        NoModelThereError: the directory holds no model.
-        RegistryWriteError: disk full, no rights, or `current` is not a link.
+        LinkError: the directory holds no model, disk full, no rights, or `current` is not a link.
     """
-    if not (directory / "config.json").is_file():
-        raise NoModelThereError(registry=registry, directory=directory)
-    inside = directory.is_relative_to(registry)
-    target = directory.relative_to(registry) if inside else directory.absolute()
     link, current = registry / f".tmp-current-{uuid.uuid4().hex}", registry / "current"
-    if current.is_symlink() and current.readlink() == target:
-        return
-    with _write_errors(registry), _removed(link):
+    try:
+        if not (directory / "config.json").is_file():
+            raise LinkError(registry=registry, directory=directory, problem="no model is there; put it back")
+        inside = directory.is_relative_to(registry)
+        target = directory.relative_to(registry) if inside else directory.absolute()
+        if current.is_symlink() and current.readlink() == target:
+            return False
         registry.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(target)
-        link.replace(current)
+        with _removed(link):
+            link.symlink_to(target)
+            link.replace(current)
         sync(registry)
+    except OSError as error:
+        problem = f"{error.strerror or error}; make room or mend the rights in {registry}"
+        raise LinkError(registry=registry, directory=directory, problem=problem) from error
+    return True
 
 
 def _json(version: str, manifest: Manifest) -> bytes:

@@ -22,6 +22,7 @@ from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.decide import settle
+from distill.registry import LinkError
 from monitor.stop import Stopped, StoppedError
 from triggers.announce import Audience
 from triggers.job_end import tell_end
@@ -49,12 +50,13 @@ class Worker:
         self._calibrator = calibrator
         self._calibrate_from = monotonic()
         self._owner = leases.new_owner()
+        self._link_told = ""  #: why the registry's link cannot be set, as it was told last
 
     def run_once(self, stopped: Stopped) -> bool:
         """Take a job, if there is one, and bring it as far as it goes; False if there was none. Then the
         student in service is calibrated, if that is due.
         """
-        self._attempt.point_current()
+        self._point_current()
         self._attempt.sweep(utc_now())
         claimed = self._claim()
         if claimed is None:
@@ -67,6 +69,7 @@ class Worker:
         finally:
             with writing(self._engine) as connection:
                 leases.release(connection, lease)
+        self._point_current()
         self._attempt.sweep(utc_now())
         return True
 
@@ -97,6 +100,18 @@ class Worker:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
 
+    def _point_current(self) -> None:
+        """A link that cannot be set is told, once, and set at a later turn."""
+        log = structlog.get_logger().bind(monitor=self._audience.monitor)
+        try:
+            if self._attempt.point_current():
+                log.info("current set")
+            self._link_told = ""
+        except LinkError as error:
+            told, self._link_told = self._link_told, str(error)
+            if told != self._link_told:
+                log.error("current not set", error=self._link_told)  # noqa: TRY400 - its one line says all
+
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
             return queue.claim(
@@ -125,7 +140,6 @@ class Worker:
             proof = self._attempt.make(job, stopped=stopped, now=utc_now())
             promote = self._attempt.redistill.promote
             settled = settle(self._engine, lease, job, proof, self._audience, promote=promote, now=utc_now())
-            self._attempt.point_current()
             log.info("job ended", decision=settled.decision.value, reason=settled.reason)
         except StoppedError:
             self._give_back(job, lease, None)

@@ -261,11 +261,7 @@ class Daemon:
         until = monotonic() + PATIENCE_SECONDS
         self._couriers.ask_to_stop()
         self._scheduler.shutdown(wait=False)
-        hanging = [
-            name
-            for name, lock in self._under_way.items()
-            if not lock.acquire(timeout=max(0.0, until - monotonic()))
-        ]
+        hanging = [name for name, lock in self._under_way.items() if not _is_free(lock, until)]
         self._couriers.stop()
         if hanging:
             structlog.get_logger().warning("left hanging", ticks=hanging)
@@ -288,3 +284,11 @@ class Daemon:
                 self._runner.outage.turn(name, work)
             except Exception:  # noqa: BLE001 - the top of the daemon: the next tick tries again
                 structlog.get_logger().exception("tick failed", tick=name)
+
+
+def _is_free(lock: threading.Lock, until: float) -> bool:
+    """Whether its holder has let go of it by then; who waits for it still gets it."""
+    found = lock.acquire(timeout=max(0.0, until - monotonic()))
+    if found:
+        lock.release()
+    return found

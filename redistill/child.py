@@ -15,8 +15,8 @@ _FIRST_WAIT_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
 #: A child that ran for so long is restarted as if it had never died before.
 _SOUND_SECONDS: Final = 60.0
-#: How long a child may take to stop when asked, before it is killed: a worker saves its training.
-_PATIENCE_SECONDS: Final = 20.0
+#: How long a child may take to stop, from when it is asked; then it is killed. A worker saves its training.
+PATIENCE_SECONDS: Final = 20.0
 
 
 class Child:
@@ -28,6 +28,7 @@ class Child:
         self._started_at = 0.0
         self._restart_at = 0.0
         self._wait = _FIRST_WAIT_SECONDS
+        self._until = 0.0  #: it may take to stop; 0: it was not asked
 
     def __enter__(self) -> Self:
         self._start()
@@ -40,14 +41,15 @@ class Child:
         if self._process is None:
             return
         try:
-            self._process.wait(_PATIENCE_SECONDS)
+            self._process.wait(max(0.0, self._until - monotonic()))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
     def ask_to_stop(self) -> None:
         """Without waiting for it: that is done at the end of the block."""
-        if self._process is not None:
+        if self._process is not None and not self._until:
+            self._until = monotonic() + PATIENCE_SECONDS
             self._process.terminate()
 
     def look_after(self) -> None:

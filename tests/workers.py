@@ -63,8 +63,9 @@ class FakeAttempt:
     attempted: list[int] = field(default_factory=list)
     redistill: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(promote="auto"))
 
-    def point_current(self) -> None:
+    def point_current(self) -> bool:
         """Nobody serves."""
+        return False
 
     def sweep(self, now: datetime) -> None:
         """Nothing is left behind."""

@@ -33,6 +33,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield from found
     if all(finding.ok for finding in found):
         yield from attempt("queue", lambda: job_queue.open_job(settings))
+        yield from attempt("current", lambda: places.link(settings))
     yield from attempt("sqs", lambda: job_queue.sqs_queue(settings))
     yield from attempt("ecs", lambda: ecs.worker_tasks(settings))
 

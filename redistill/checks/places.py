@@ -11,11 +11,13 @@ from typing import Final
 import boto3
 import httpx
 
+from db import versions
 from db.migrate import check
-from db.session import without_password
-from db.states import IncidentKind, Severity
+from db.session import reading, without_password
+from db.states import IncidentKind, Role, Severity
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
+from redistill import show
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
@@ -45,6 +47,21 @@ def folders(settings: Settings) -> Iterator[Finding]:
     yield _folder("registry", settings.redistill.registry)
     archive = settings.monitor.archive
     yield _folder("archive", archive) if isinstance(archive, Path) else _bucket("archive", archive)
+
+
+def link(settings: Settings) -> Iterator[Finding]:
+    """The registry's `current`, once there is one, leads to the student that serves."""
+    current = settings.redistill.registry / "current"
+    with existing(settings) as engine, telling(engine), reading(engine) as connection:
+        student = versions.current(connection, settings.monitor.name, Role.STUDENT)
+    if student is None or not os.path.lexists(current):
+        return
+    version = show.version(student.version)
+    if current.resolve() == Path(student.uri).resolve():
+        yield good("current", f"{current} leads to the student that serves, {version}")
+    else:
+        mend = f"start `redistill worker`, or run `redistill models promote {version}`"
+        yield bad("current", f"{current} does not lead to the student that serves, {version}", mend)
 
 
 def _folder(check_name: str, folder: Path) -> Finding:

@@ -59,6 +59,12 @@ class AlreadyServesError(RedistillError):
     """The student {version} serves already: nothing is to be done."""
 
 
+class LinkBehindError(RedistillError):
+    """The student {version} serves, by the database. But {problem} Whoever loads {link} has another one until
+    then: a worker sets it at its next turn, and so does `redistill models promote {version}`.
+    """
+
+
 class ModelGoneError(RedistillError):
     """The student {version} is not in {directory} any more, so it cannot serve: put it back."""
 
@@ -103,12 +109,16 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
 
 @app.command(epilog=examples("redistill models promote 3f9c"))
 def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
-    """Let a known student serve from now on."""
+    """Let a known student serve from now on; of the one that serves, mend the registry's link."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         model = versions.by_prefix(connection, settings.monitor.name, version)
-        _make_current(connection, model, PromotionReason.MANUAL)
-    _point(settings, model)
+        serves = _serves(connection, model)
+        if not serves:
+            _make_current(connection, model, PromotionReason.MANUAL)
+    if not _point(settings, model) and serves:
+        raise AlreadyServesError(version=show.version(model.version))
+    _say_who_serves(settings, model)
 
 
 @app.command(epilog=examples("redistill models rollback"))
@@ -123,6 +133,7 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
             raise NothingBeforeError
         _make_current(connection, model, PromotionReason.ROLLBACK)
     _point(settings, model)
+    _say_who_serves(settings, model)
 
 
 @app.command(epilog=examples("redistill models calibrate", "redistill models calibrate 3f9c"))
@@ -189,20 +200,30 @@ def _promotions(connection: Connection, monitor: str) -> list[tuple[str, Promoti
     return [(row.version, PromotionReason(row.reason)) for row in rows]
 
 
-def _make_current(connection: Connection, model: ModelVersion, reason: PromotionReason) -> None:
+def _serves(connection: Connection, model: ModelVersion) -> bool:
     current = versions.current(connection, model.monitor, Role.STUDENT)
-    if current is not None and current.version == model.version:
-        raise AlreadyServesError(version=show.version(model.version))
+    return current is not None and current.version == model.version
+
+
+def _make_current(connection: Connection, model: ModelVersion, reason: PromotionReason) -> None:
     if not (Path(model.uri) / "config.json").is_file():
         raise ModelGoneError(version=show.version(model.version), directory=model.uri)
     versions.promote(connection, model, reason, utc_now())
 
 
-def _point(settings: Settings, model: ModelVersion) -> None:
-    """Let the registry's link follow, and say who serves."""
+def _point(settings: Settings, model: ModelVersion) -> bool:
+    """Let the registry's link follow; whether it was moved."""
     from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
-    registry.point_current(settings.redistill.registry, Path(model.uri))
+    folder = settings.redistill.registry
+    try:
+        return registry.point_current(folder, Path(model.uri))
+    except registry.LinkError as error:
+        version = show.version(model.version)
+        raise LinkBehindError(version=version, problem=error, link=folder / "current") from error
+
+
+def _say_who_serves(settings: Settings, model: ModelVersion) -> None:
     show.say(f"The student {show.version(model.version)} serves from now on.")
     show.say(f"{settings.redistill.registry / 'current'} leads to it, in {model.uri}.")
 

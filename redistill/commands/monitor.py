@@ -13,7 +13,7 @@ from monitor.daemon import Daemon
 from monitor.web.probes import Check, Server
 from monitor.web.probes import app as probes
 from redistill import logs, readiness
-from redistill.child import Child
+from redistill.child import PATIENCE_SECONDS, Child
 from redistill.commands.options import Config, command, config_file, configured, examples
 from redistill.database import existing, wait_until_migrated
 from redistill.progress import show_nothing
@@ -24,6 +24,9 @@ from redistill.times import utc_now
 app = command()
 
 _LOOK_SECONDS: Final = 1.0
+#: From SIGTERM to the end, whatever hangs; a worker of its own has some more, to save its training.
+_STOP_SECONDS: Final = 9.0
+_STOP_WITH_WORKER_SECONDS: Final = PATIENCE_SECONDS + 4
 
 _WithWorker = Annotated[
     bool, typer.Option("--with-worker", help="Also run a worker, as a process of its own.")
@@ -35,11 +38,11 @@ def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Con
     """Run cycles as they fall due, and send messages, until stopped by SIGTERM or Ctrl-C."""
     settings = configured(ctx, config)
     logs.configure()
-    with existing(settings) as engine, stop_on_signals() as stop:
+    within = _STOP_WITH_WORKER_SECONDS if with_worker else _STOP_SECONDS
+    with existing(settings) as engine, stop_on_signals(within_seconds=within) as stop:
         worker = _worker(config_file(ctx, config)) if with_worker else None
-        ended = _Monitor(settings, engine, stop, worker).run()
-    if not ended:
-        leave()
+        _Monitor(settings, engine, stop, worker).run()
+    leave()
 
 
 class _Monitor:
@@ -52,17 +55,17 @@ class _Monitor:
         self._worker = worker
         self._daemon: Daemon | None = None
 
-    def run(self) -> bool:
-        """False if something hangs at the end."""
+    def run(self) -> None:
         web = self._settings.web
         server = Server(probes(self._checks), host=web.host, port=web.port)
         server.start()
         try:
-            return not wait_until_migrated(self._engine, self._stop.is_set) or self._work(server.port)
+            if wait_until_migrated(self._engine, self._stop.is_set):
+                self._work(server.port)
         finally:
             server.stop()
 
-    def _work(self, port: int) -> bool:
+    def _work(self, port: int) -> None:
         from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
         self._daemon = daemon = assembly.daemon(self._settings, self._engine, show_nothing)
@@ -71,8 +74,7 @@ class _Monitor:
             try:
                 self._look_after(daemon, port)
             finally:
-                ended = daemon.stop()
-        return ended
+                daemon.stop()
 
     def _look_after(self, daemon: Daemon, port: int) -> None:
         log = structlog.get_logger().bind(monitor=self._settings.monitor.name)

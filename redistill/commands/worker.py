@@ -1,6 +1,6 @@
 """`redistill worker`: takes the orders for a re-distillation and runs them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -8,9 +8,12 @@ from redistill import logs, show
 from redistill.commands.options import Config, command, configured, examples
 from redistill.database import existing, migrated, wait_until_migrated
 from redistill.progress import bars
-from redistill.signals import stop_on_signals
+from redistill.signals import leave, stop_on_signals
 
 app = command()
+
+#: From SIGTERM to the end, whatever hangs: what a training needs to be saved.
+_STOP_SECONDS: Final = 20.0
 
 _Once = Annotated[bool, typer.Option("--once", help="Run the job that waits, if one does, and exit.")]
 
@@ -23,7 +26,8 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
     settings = configured(ctx, config)
     logs.configure()
     database = migrated(settings) if once else existing(settings)
-    with database as engine, stop_on_signals() as stop, bars() as progress:
+    within = stop_on_signals(within_seconds=_STOP_SECONDS)
+    with database as engine, within as stop, bars() as progress:
         if not once and not wait_until_migrated(engine, stop.is_set):
             return
         runner = assembly.worker(settings, engine, progress)
@@ -32,3 +36,4 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
                 show.say("No job waits.")
             return
         runner.serve(assembly.job_transport(settings, engine), stop)
+    leave()

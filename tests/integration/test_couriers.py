@@ -239,7 +239,7 @@ def stops_in_seconds(engine: Engine, folder: Path, server: Endpoint) -> None:
         process.send_signal(signal.SIGTERM)
         asked = time.monotonic()
         _, error = process.communicate(timeout=30)
-        assert time.monotonic() - asked < PATIENCE_SECONDS + 12  # a busy machine takes torch down slowly
+        assert time.monotonic() - asked < 10
     assert process.returncode == 0
     events = [json.loads(line)["event"] for line in error.splitlines()]
     assert "channel left hanging" in events

@@ -20,8 +20,8 @@ import torch
 from db.records import Evaluation, GateOutcome, Metric
 from db.states import GateResult
 from distill.registry import (
+    LinkError,
     Manifest,
-    NoModelThereError,
     Parents,
     RegistryWriteError,
     add,
@@ -224,7 +224,7 @@ def test_a_reader_never_finds_current_missing_or_half_moved(registry: Path) -> N
 def test_current_leads_to_no_place_without_a_model(registry: Path) -> None:
     (registry / "versions" / "empty").mkdir(parents=True)
     for version in ("unknown", "empty"):
-        with pytest.raises(NoModelThereError, match=version):
+        with pytest.raises(LinkError, match=version):
             point_current(registry, registry / "versions" / version)
     assert names(registry) == {"versions"}
 
@@ -239,7 +239,7 @@ def test_current_can_lead_to_a_student_that_was_deployed_from_elsewhere(
 def test_a_directory_in_the_place_of_current_is_not_replaced(registry: Path, candidate: Model) -> None:
     version = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest()).version
     (registry / "current").mkdir()
-    with pytest.raises(RegistryWriteError, match=str(registry)):
+    with pytest.raises(LinkError, match=f"{registry}/current cannot lead to .*: Is a directory; make room"):
         point_current(registry, registry / "versions" / version)
     assert names(registry) == {"versions", "current"}
 

@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
+from structlog.testing import capture_logs
 
 from db import leases, queue, tables, versions
 from db.records import Archive, Evaluation, GateOutcome, Metric, ModelVersion
 from db.session import reading, writing
 from db.states import GateResult, JobStatus, PromotionReason, Role
+from monitor.stop import never_stopped
+from redistill import assembly
 from redistill.commands.models import predecessor
+from redistill.progress import show_nothing
+from redistill.settings import load
 from tests.conclusions import end_open_job
 from tests.cycles import MONITOR, Cycles
 from tests.factories import START, TEACHER, make_measurement, make_result
@@ -299,15 +304,63 @@ def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, projec
     [
         ("zzz", "There is no one student version that begins with 'zzz'"),
         ("", "There is no one student version that begins with ''"),
-        ("bbb", "The student bbb222 serves already"),
     ],
-    ids=["none", "several", "the current one"],
+    ids=["none", "several"],
 )
 def test_a_promotion_that_cannot_be_changes_nothing(prefix: str, message: str, students: Cycles) -> None:
     result = run("models", "promote", prefix)
     assert result.exit_code == 1
     assert said(result).startswith(message)
     assert serving(students) == "bbb222"
+
+
+def test_the_one_that_serves_is_promoted_only_to_mend_the_link(students: Cycles, project: Path) -> None:
+    assert run("models", "promote", "bbb").exit_code == 0
+    assert (project / "registry/current").resolve() == project / "models/bbb222"
+    again = run("models", "promote", "bbb")
+    assert again.exit_code == 1
+    assert said(again) == "The student bbb222 serves already: nothing is to be done."
+    assert serving(students) == "bbb222"
+
+
+def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cycles, project: Path) -> None:
+    in_the_way = project / "registry/current"
+    in_the_way.mkdir()
+    result = run("models", "promote", "ccc")
+    assert result.exit_code == 1
+    assert said(result) == (
+        "The student ccc333 serves, by the database. But registry/current cannot lead to "
+        "registry/versions/ccc333: Is a directory; make room or mend the rights in registry. Whoever loads "
+        "registry/current has another one until then: a worker sets it at its next turn, and so does "
+        "`redistill models promote ccc333`."
+    ).replace("registry/", f"{project}/registry/").replace("in registry", f"in {project}/registry")
+    assert serving(students) == "ccc333"
+    in_the_way.rmdir()
+    assert run("models", "promote", "ccc").exit_code == 0
+    assert in_the_way.resolve() == project / "registry/versions/ccc333"
+
+
+def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(students: Cycles, project: Path) -> None:
+    """It is told once, however often it looks for work."""
+    in_the_way = project / "registry/current"
+    in_the_way.mkdir()
+    worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert not worker.run_once(never_stopped)
+        assert [(ok, mend is None) for ok, mend in current_by_doctor()] == [(False, False)]
+        in_the_way.rmdir()
+        for _ in range(2):
+            assert not worker.run_once(never_stopped)
+    told = [entry["event"] for entry in logs if "current" in entry["event"]]
+    assert told == ["current not set", "current set"]
+    assert in_the_way.resolve() == project / "models/bbb222"
+    assert current_by_doctor() == [(True, None)]
+
+
+def current_by_doctor() -> list[tuple[bool, str | None]]:
+    findings = json.loads(run("doctor", "--json").stdout)
+    return [(each["ok"], each["mend"]) for each in findings if each["check"] == "current"]
 
 
 @pytest.mark.usefixtures("students")
