@@ -1,4 +1,4 @@
-"""Monitors that were started as processes: what they have done, by their own words, and how they are stopped."""
+"""Monitors that were started as processes: what they have done, by their own words, and how they end."""
 
 import signal
 import time
@@ -68,7 +68,7 @@ def hold(daemon: Process, *, until: Callable[[], bool]) -> None:
 
 
 def stop_in_a_cycle(daemon: Process, *, beside: Process | None = None) -> float:
-    """Ask it to stop with a cycle under way, which it gives back or brings to its end; how long that takes."""
+    """Ask it to stop with a cycle under way, which it gives back or brings to its end; how long it takes."""
     deadline = time.monotonic() + 60
     while not has_a_cycle(daemon):
         assert time.monotonic() < deadline, "no cycle to stop in"
