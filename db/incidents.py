@@ -20,9 +20,16 @@ class NoSuchIncidentError(RedistillError):
     """There is no incident {incident_id}: `redistill incidents list` shows those there are."""
 
 
+class LaterIncidentError(RedistillError):
+    """Incident {incident_id} is of the kind {kind!r}, which a later version of redistill has opened: take it
+    with that one.
+    """
+
+
 def unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
-    """Those that are pending, firing or acknowledged, oldest first; but for kinds that only a newer version
-    knows, which runs beside this one during a deploy.
+    """Those that are pending, firing or acknowledged, oldest first.
+
+    Kinds that only a later version knows, which works or has worked beside this one, are left to it.
     """
     rows = connection.execute(
         select(incidents)
@@ -50,6 +57,8 @@ def get(connection: Connection, monitor: str, incident_id: int) -> Incident:
     ).one_or_none()
     if row is None:
         raise NoSuchIncidentError(incident_id=incident_id)
+    if row.kind not in set(IncidentKind):
+        raise LaterIncidentError(incident_id=incident_id, kind=row.kind)
     return _incident(row)
 
 
