@@ -4,12 +4,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
-from sqlalchemy import Connection, Update, insert, select, update
+from sqlalchemy import Connection, Update, insert, or_, select, update
 
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries, incidents
+
+#: No message waits longer for its next attempt. One that does was written before the clock was set back.
+LONGEST_WAIT: Final = timedelta(hours=1)
 
 
 def deaf_channels(connection: Connection, channels: Iterable[str]) -> frozenset[str]:
@@ -84,7 +88,7 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
         .where(
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.PENDING,
-            deliveries.c.next_attempt_at <= now,
+            or_(deliveries.c.next_attempt_at <= now, deliveries.c.next_attempt_at > now + LONGEST_WAIT),
             ~waits,
         )
         .order_by(deliveries.c.id)

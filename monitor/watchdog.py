@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from db import ledger
+from db import clock, ledger
 from db.session import writing
 from monitor.schedule import make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
@@ -31,7 +31,9 @@ class Watchdog:
         """
         section = self._section
         with writing(self._engine) as connection:
-            last = ledger.last_evaluated_at(connection, section.name)
+            now = clock.earlier(connection, now)
+            self._started_at = min(self._started_at, now)  # by a clock that has been set back since
+            last = ledger.last_evaluated_at(connection, section.name, now=now)
             since = max(self._started_at, last or self._started_at)
             first = slot_at(self._trigger, section.name, since - section.lateness)
             missed = slots_between(self._trigger, section.name, first.window_start, now - section.lateness)
