@@ -7,39 +7,19 @@ A holder that was away too long finds a higher token at its next `guard` and wri
 import os
 import socket
 import uuid
-from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
+from db.clock import Clock
 from db.errors import LeaseLostError
 from db.records import Lease
-from db.tables import UTCDateTime, leases
+from db.tables import leases
 
-
-class _Clock(FunctionElement[datetime]):
-    """The database's clock plus a number of seconds."""
-
-    type = UTCDateTime()
-    inherit_cache = False
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = float(seconds)
-        super().__init__()
-
-
-@compiles(_Clock, "sqlite")
-def _sqlite_clock(element: _Clock, _compiler: SQLCompiler, **_: object) -> str:
-    # six digits of the second, so that times compare as text with those SQLAlchemy stores
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+.3f} seconds') || '000')"
-
-
-@compiles(_Clock, "postgresql")
-def _postgresql_clock(element: _Clock, _compiler: SQLCompiler, **_: object) -> str:
-    return f"(clock_timestamp() + interval '{element.seconds:.3f} seconds')"
+#: No lease is longer. One that is was written before the database's clock was set back, by a holder that is
+#: dead: another would have renewed it since.
+LONGEST_SECONDS: Final = 900.0
 
 
 def new_owner() -> str:
@@ -50,7 +30,7 @@ def new_owner() -> str:
 def acquire(connection: Connection, name: str, *, owner: str, seconds: float) -> Lease | None:
     """Take the lease if nobody holds it, else None."""
     insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
-    statement = insert(leases).values(name=name, owner=owner, token=1, expires_at=_Clock(seconds))
+    statement = insert(leases).values(name=name, owner=owner, token=1, expires_at=Clock(seconds))
     token = connection.scalar(
         statement.on_conflict_do_update(
             index_elements=[leases.c.name],
@@ -59,7 +39,7 @@ def acquire(connection: Connection, name: str, *, owner: str, seconds: float) ->
                 "token": leases.c.token + 1,
                 "expires_at": statement.excluded.expires_at,
             },
-            where=leases.c.expires_at <= _Clock(0),
+            where=~_runs(),
         ).returning(leases.c.token)
     )
     return None if token is None else Lease(name=name, owner=owner, token=token)
@@ -74,7 +54,7 @@ def renew(connection: Connection, lease: Lease, *, seconds: float) -> None:
     changed = connection.execute(
         update(leases)
         .where(leases.c.name == lease.name, leases.c.token == lease.token)
-        .values(expires_at=_Clock(seconds))
+        .values(expires_at=Clock(seconds))
     )
     if changed.rowcount != 1:
         raise LeaseLostError(name=lease.name, token=lease.token)
@@ -85,20 +65,20 @@ def release(connection: Connection, lease: Lease) -> None:
     connection.execute(
         update(leases)
         .where(leases.c.name == lease.name, leases.c.token == lease.token)
-        .values(expires_at=_Clock(0))
+        .values(expires_at=Clock())
     )
 
 
 def revoke(connection: Connection, name: str) -> None:
     """Take it from whoever holds it: the holder's next `renew` or `guard` fails, and anybody may take it."""
     connection.execute(
-        update(leases).where(leases.c.name == name).values(token=leases.c.token + 1, expires_at=_Clock(0))
+        update(leases).where(leases.c.name == name).values(token=leases.c.token + 1, expires_at=Clock())
     )
 
 
 def is_held(connection: Connection, name: str) -> bool:
     """Whether somebody has it now, by the database's clock."""
-    return bool(connection.scalar(select(leases.c.expires_at > _Clock(0)).where(leases.c.name == name)))
+    return bool(connection.scalar(select(_runs()).where(leases.c.name == name)))
 
 
 def token_of(connection: Connection, name: str) -> int:
@@ -115,3 +95,7 @@ def guard(connection: Connection, lease: Lease) -> None:
     token = connection.scalar(select(leases.c.token).where(leases.c.name == lease.name).with_for_update())
     if token != lease.token:
         raise LeaseLostError(name=lease.name, token=lease.token)
+
+
+def _runs() -> ColumnElement[bool]:
+    return (leases.c.expires_at > Clock()) & (leases.c.expires_at <= Clock(LONGEST_SECONDS))

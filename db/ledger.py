@@ -38,21 +38,27 @@ class Gap:
     end: datetime
 
 
-def last_end(connection: Connection, monitor: str) -> datetime | None:
-    """The end of the newest window in the ledger, whatever became of it; None on an empty one."""
+def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
+    """The end of the newest window in the ledger that ended by `now`, whatever became of it; None if there is
+    none. Later ones were written by a clock that was ahead.
+    """
     return connection.scalar(
         select(cycles.c.window_end)
-        .where(cycles.c.monitor == monitor)
+        .where(cycles.c.monitor == monitor, cycles.c.window_end <= now)
         .order_by(cycles.c.window_end.desc())
         .limit(1)
     )
 
 
-def unfinished(connection: Connection, monitor: str) -> tuple[Unfinished, ...]:
-    """Slots that may be tried again, oldest first."""
+def unfinished(connection: Connection, monitor: str, *, ended_by: datetime) -> tuple[Unfinished, ...]:
+    """Slots that may be tried again, whose windows have ended by then, oldest first."""
     rows = connection.execute(
         select(cycles)
-        .where(cycles.c.monitor == monitor, cycles.c.status.in_(UNFINISHED))
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.status.in_(UNFINISHED),
+            cycles.c.window_end <= ended_by,
+        )
         .order_by(cycles.c.window_end)
     )
     return tuple(
@@ -67,11 +73,11 @@ def unfinished(connection: Connection, monitor: str) -> tuple[Unfinished, ...]:
     )
 
 
-def gaps(connection: Connection, monitor: str, *, since: datetime) -> tuple[Gap, ...]:
-    """The gaps that end after `since`, oldest first: a run by hand leaves one behind the windows that
-    are in the ledger already.
+def gaps(connection: Connection, monitor: str, *, since: datetime, now: datetime) -> tuple[Gap, ...]:
+    """The gaps that end after `since`, before windows that ended by `now`, oldest first: a run by hand leaves
+    one behind the windows that are in the ledger already.
     """
-    this_monitor = cycles.c.monitor == monitor
+    this_monitor = (cycles.c.monitor == monitor) & (cycles.c.window_end <= now)
     newest_before = select(func.max(cycles.c.window_end)).where(this_monitor, cycles.c.window_end <= since)
     previous = func.lag(cycles.c.window_end, type_=UTCDateTime()).over(order_by=cycles.c.window_end)
     windows = (
@@ -168,10 +174,12 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
         connection.execute(insert(cycles), rows)
 
 
-def last_evaluated_at(connection: Connection, monitor: str) -> datetime | None:
-    """When the last evaluated cycle ended, by the clock of who ran it."""
+def last_evaluated_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
+    """When the last evaluated cycle ended that has ended by `now`."""
     query = select(func.max(cycles.c.finished_at)).where(
-        cycles.c.monitor == monitor, cycles.c.status == CycleStatus.EVALUATED
+        cycles.c.monitor == monitor,
+        cycles.c.status == CycleStatus.EVALUATED,
+        cycles.c.finished_at <= now,
     )
     at: datetime | None = connection.scalar(query)
     return at

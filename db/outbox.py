@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
@@ -21,6 +21,8 @@ TRANSITIONS: Final[Mapping[tuple[DeliveryState | None, DeliveryState], str]] = {
     (DeliveryState.PENDING, DeliveryState.DEAD): "mark_dead",
     (DeliveryState.DEAD, DeliveryState.DELIVERED): "mark_delivered",
 }
+#: No message waits longer for its next attempt. One that does was written before the clock was set back.
+LONGEST_WAIT: Final = timedelta(hours=1)
 
 
 def deaf_channels(connection: Connection, monitor: str, channels: Iterable[str]) -> frozenset[str]:
@@ -107,7 +109,7 @@ def take_due(
             incidents.c.monitor == monitor,
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.PENDING,
-            deliveries.c.next_attempt_at <= now,
+            or_(deliveries.c.next_attempt_at <= now, deliveries.c.next_attempt_at > now + LONGEST_WAIT),
             ~waits,
         )
         .order_by(deliveries.c.id)

@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import leases, ledger
+from db import ahead, clock, leases, ledger
 from db.away import AWAY
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
@@ -64,6 +64,7 @@ class SlotRunner:
         self._measure = measure
         self._policy = policy
         self._owner = leases.new_owner()
+        self._lead = timedelta(0)  #: by how much this process's clock is ahead of the database's
         self.outage = Outage()  #: what this process knows of a database that is away
 
     def run_due(self, stopped: Stopped) -> int:
@@ -104,29 +105,45 @@ class SlotRunner:
         return done
 
     def _due_slots(self, lease: Lease) -> tuple[Slot, ...]:
-        now, section = utc_now(), self._section
-        oldest = now - section.lateness - section.catch_up
+        section = self._section
         with writing(self._engine) as connection:
             leases.guard(connection, lease)
+            database = clock.read(connection)
+            self._compare_clocks(database)
+            now = self._now()
+            oldest, complete = now - section.lateness - section.catch_up, now - section.lateness
+            reopened = ahead.reopen(connection, section.name, now=database, since=oldest)
             due = due_slots(
                 self._trigger,
                 section.name,
-                last_end=ledger.last_end(connection, section.name),
+                last_end=ledger.last_end(connection, section.name, now=now),
                 now=now,
                 lateness=section.lateness,
                 catch_up=section.catch_up,
             )
             ledger.skip(connection, due.skipped, now)
-            unfinished = ledger.unfinished(connection, section.name)
+            unfinished = ledger.unfinished(connection, section.name, ended_by=complete)
             ledger.abandon(
                 connection, (each.slot for each in unfinished if each.slot.window_end < oldest), now
             )
-            gaps = ledger.gaps(connection, section.name, since=oldest)
+            gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
+        if reopened:
+            structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)
         again = (
             each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness)
         )
         missed = chain.from_iterable(self._slots_in(gap, oldest) for gap in gaps)
         return tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
+
+    def _now(self) -> datetime:
+        """This process's clock, or the database's where that is earlier."""
+        return utc_now() - self._lead
+
+    def _compare_clocks(self, database: datetime) -> None:
+        before, lead = self._lead, utc_now() - database
+        self._lead = max(lead, timedelta(0))
+        if self._lead > ahead.SKEW >= before:
+            structlog.get_logger().warning("clock is ahead", seconds=round(lead.total_seconds()))
 
     def _slots_in(self, gap: Gap, oldest: datetime) -> tuple[Slot, ...]:
         name = self._section.name
@@ -136,7 +153,7 @@ class SlotRunner:
     def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped) -> bool:
         with writing(self._engine) as connection:
             leases.guard(connection, lease)
-            claim = ledger.claim(connection, slot, utc_now())
+            claim = ledger.claim(connection, slot, self._now())
         if claim is None:
             return False
         log = structlog.get_logger().bind(
@@ -166,10 +183,10 @@ class SlotRunner:
         return self.outage.insist(_SLOTS, write, stopped)
 
     def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
-        return conclude(self._engine, lease, claim, result, self._policy, utc_now())
+        return conclude(self._engine, lease, claim, result, self._policy, self._now())
 
     def _fail(self, lease: Lease, claim: Claim, error: str) -> None:
-        conclude_failure(self._engine, lease, claim, error, self._policy, utc_now())
+        conclude_failure(self._engine, lease, claim, error, self._policy, self._now())
 
     def _give_back(self, lease: Lease, claim: Claim) -> None:
         with suppress(AttemptEndedError), writing(self._engine) as connection:

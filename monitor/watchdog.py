@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from db import calibrations, ledger
+from db import calibrations, clock, ledger
 from db.session import writing
 from monitor.schedule import make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
@@ -47,12 +47,14 @@ class Watchdog:
         evaluated cycle last ended, or since this process began. Then its incident is raised.
         """
         with writing(self._engine) as connection:
+            now = clock.earlier(connection, now)
+            self._started_at = min(self._started_at, now)  # by a clock that has been set back since
             self._look_at_calibration(connection, now)
             return self._look_at_cycles(connection, now)
 
     def _look_at_cycles(self, connection: Connection, now: datetime) -> bool:
         section = self._section
-        last = ledger.last_evaluated_at(connection, section.name)
+        last = ledger.last_evaluated_at(connection, section.name, now=now)
         since = max(self._started_at, last or self._started_at)
         first = slot_at(self._trigger, section.name, since - section.lateness)
         missed = slots_between(self._trigger, section.name, first.window_start, now - section.lateness)

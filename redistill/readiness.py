@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import ledger, migrate
+from db import clock, ledger, migrate
 from db.errors import RedistillError
 from db.session import reading
 from monitor.schedule import make_trigger, slot_at
@@ -47,7 +47,8 @@ def _database(engine: Engine) -> Check:
 def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
     try:
         with reading(engine) as connection:
-            last = ledger.last_end(connection, monitor.name)
+            now = clock.earlier(connection, now)
+            last = ledger.last_end(connection, monitor.name, now=now)
     except (RedistillError, DBAPIError) as error:
         return Check(name="slots", ok=False, detail=" ".join(str(error).split()))
     if last is None:

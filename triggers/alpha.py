@@ -148,7 +148,8 @@ def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) 
 
 
 def _is_cooling_down(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> bool:
-    return ladder.last_finished_at is not None and now - ladder.last_finished_at < policy.cooldown
+    # an end that is further off than that was written by a clock that was ahead
+    return ladder.last_finished_at is not None and abs(now - ladder.last_finished_at) < policy.cooldown
 
 
 def _current_alpha(policy: AlphaPolicy, ladder: Ladder) -> Decimal:

@@ -76,7 +76,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
     job = queue.open_job(connection, monitor.name)
     drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
-    next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name), now)
+    next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name, now=now), now)
     return State(
         monitor=monitor.name,
         last_cycle=cycles[0] if cycles else None,

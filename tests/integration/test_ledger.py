@@ -38,6 +38,7 @@ from triggers.observed import details_for
 from triggers.rules import replay
 from triggers.settings import DEFAULT_RULES, Condition, Rule
 
+FAR = START + 1_000 * HOUR
 BREACH = make_result(measurement=make_measurement(disagreements=600, kl=0.2))
 
 
@@ -53,7 +54,7 @@ def claim(engine: Engine, slot: Slot, now: datetime = START) -> Claim | None:
 
 def unfinished(engine: Engine) -> list[tuple[int, CycleStatus, int, datetime, datetime | None]]:
     with reading(engine) as connection:
-        found = ledger.unfinished(connection, MONITOR)
+        found = ledger.unfinished(connection, MONITOR, ended_by=FAR)
     return [
         (index_of(each.slot.window_end), each.status, each.attempt, each.started_at, each.finished_at)
         for each in found
@@ -226,7 +227,7 @@ def test_unfinished_slots_are_those_that_may_be_tried_again(run: Cycles) -> None
 def test_the_last_end_is_that_of_the_newest_window_whatever_became_of_it(run: Cycles) -> None:
     def last_end() -> datetime | None:
         with reading(run.engine) as connection:
-            return ledger.last_end(connection, MONITOR)
+            return ledger.last_end(connection, MONITOR, now=FAR)
 
     assert last_end() is None
     claim(run.engine, make_slot(9, monitor="other"))
@@ -260,7 +261,7 @@ def test_gaps(engine: Engine, present: list[int], since: int, expected: list[Gap
         claim(engine, make_slot(index))
     claim(engine, make_slot(4, monitor="other"))
     with reading(engine) as connection:
-        assert list(ledger.gaps(connection, MONITOR, since=START + since * HOUR)) == expected
+        assert list(ledger.gaps(connection, MONITOR, since=START + since * HOUR, now=FAR)) == expected
 
 
 def test_a_new_schedule_leaves_no_gap(engine: Engine) -> None:
@@ -269,7 +270,7 @@ def test_a_new_schedule_leaves_no_gap(engine: Engine) -> None:
     claim(engine, Slot(monitor=MONITOR, window_start=START, window_end=START + 3 * HOUR))
     claim(engine, make_slot(3))
     with reading(engine) as connection:
-        assert ledger.gaps(connection, MONITOR, since=START) == ()
+        assert ledger.gaps(connection, MONITOR, since=START, now=FAR) == ()
 
 
 # --- history ---------------------------------------------------------------------------------------------

@@ -148,10 +148,14 @@ def test_the_first_reason_is_given() -> None:
         (timedelta(hours=5, minutes=59, seconds=59), OrderReason.COOLDOWN),
         (timedelta(hours=6), OrderReason.ORDERED),
         (timedelta(days=30), OrderReason.ORDERED),
+        (timedelta(seconds=-2), OrderReason.COOLDOWN),
+        (timedelta(days=-30), OrderReason.ORDERED),
     ],
 )
 def test_a_cooldown_ends_on_the_second(ago: timedelta, reason: OrderReason) -> None:
-    """A job that ended exactly a cooldown ago is in the way no more."""
+    """A job that ended exactly a cooldown ago is in the way no more, nor is one that is to end in a month:
+    that was written by a clock that was ahead.
+    """
     assert decide(POLICY, replace(FREE, last_finished_at=NOW - ago), NOW).reason is reason
 
 

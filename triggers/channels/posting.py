@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from db.outbox import LONGEST_WAIT
 from triggers.channels.port import Receipt, SendResult
 from triggers.channels.text import one_line, shortened
 
-#: A receiver that asks for a longer wait is asked again after a day.
-_LONGEST_WAIT_SECONDS: Final = 86_400.0
+#: A receiver that asks for a longer wait is asked again after an hour.
+_LONGEST_WAIT_SECONDS: Final = LONGEST_WAIT.total_seconds()
 _RETRY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _READ_BYTES: Final = 16_384  #: of an answer; more is left unread
 _ERROR_LENGTH: Final = 300
@@ -120,7 +121,7 @@ def _where(response: httpx.Response) -> str:
 
 
 def _retry_after_seconds(header: str, now: datetime) -> float | None:
-    """The wait that a Retry-After header asks for, in [0, 86,400] s; None if it is absent or unreadable."""
+    """The wait that a Retry-After header asks for, in [0, 3,600] s; None if it is absent or unreadable."""
     if header.isascii() and header.isdigit():
         return min(float(header), _LONGEST_WAIT_SECONDS)
     try:

@@ -1,0 +1,43 @@
+"""The database's clock: the one that all processes of a monitor share."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from db.tables import UTCDateTime
+
+
+class Clock(FunctionElement[datetime]):
+    """Its time, plus a number of seconds."""
+
+    type = UTCDateTime()
+    inherit_cache = False
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = float(seconds)
+        super().__init__()
+
+
+@compiles(Clock, "sqlite")
+def _sqlite_clock(element: Clock, _compiler: SQLCompiler, **_: object) -> str:
+    # six digits of the second, so that times compare as text with those SQLAlchemy stores
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+.3f} seconds') || '000')"
+
+
+@compiles(Clock, "postgresql")
+def _postgresql_clock(element: Clock, _compiler: SQLCompiler, **_: object) -> str:
+    return f"(clock_timestamp() + interval '{element.seconds:.3f} seconds')"
+
+
+def read(connection: Connection) -> datetime:
+    """Its time."""
+    found: datetime = connection.execute(select(Clock())).scalar_one()
+    return found
+
+
+def earlier(connection: Connection, now: datetime) -> datetime:
+    """Its time, or `now` where that is earlier: by a clock that is ahead nothing falls due."""
+    return min(now, read(connection))
