@@ -1,13 +1,14 @@
 """Whatever is done to a cycle, in each of its states: docs/states.md draws what happens, and no more."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final
 
 import pytest
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 
-from db import leases, ledger
+from db import ahead, leases, ledger
 from db.records import Claim
 from db.session import writing
 from db.states import CycleStatus
@@ -45,11 +46,17 @@ def give_back(run: Cycles, held: Claim) -> None:
         ledger.give_back(connection, held)
 
 
+def reopen(run: Cycles, _held: Claim) -> None:
+    with writing(run.engine) as connection:
+        ahead.reopen(connection, make_slot().monitor, now=START, since=START)
+
+
 ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
     "ledger.claim": (("claim", claim),),
     "ledger.skip": (("skip", skip),),
     "ledger.abandon": (("abandon", abandon),),
     "ledger.give_back": (("give back", give_back),),
+    "ahead.reopen": (("reopen", reopen),),
     "conclude.conclude": (
         ("healthy", lambda run, held: conclude(run.engine, run.lease, held, HEALTHY, run.policy, due_at(0))),
         ("too few", lambda run, held: conclude(run.engine, run.lease, held, TOO_FEW, run.policy, due_at(0))),
@@ -62,9 +69,13 @@ STARTS = (NEVER, *CycleStatus)
 
 
 def put(engine: Engine, status: str, attempt: int) -> Claim:
-    """A cycle in that state, and the claim that somebody had of it."""
+    """A cycle in that state, and the claim that somebody had of it. If it has ended, then by a clock that was
+    ahead, with nothing seen.
+    """
     if status != NEVER:
         row = {**vars(make_slot()), "id": 1, "status": status, "attempt": attempt, "started_at": START}
+        if status != CycleStatus.RUNNING:
+            row |= {"finished_at": START + timedelta(days=1), "n_seen": 0, "n_rejected": 0}
         with writing(engine) as connection:
             connection.execute(insert(cycles).values(row))
     return Claim(cycle_id=1, slot=make_slot(), attempt=attempt, started_at=START)
@@ -99,5 +110,7 @@ def test_a_cycle_moves_as_it_is_drawn_and_not_otherwise(
             found.add(after[0]["status"] if after else NEVER)
     if act == "ledger.give_back" and start == CycleStatus.RUNNING:
         assert found == {NEVER if attempt == 1 else "failed"} <= drawn
+    elif act == "ahead.reopen" and start == CycleStatus.SKIPPED:
+        assert found == {"failed"} <= drawn  # one without an attempt goes
     else:
         assert found == drawn
