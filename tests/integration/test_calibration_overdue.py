@@ -22,6 +22,8 @@ from triggers.announce import Audience
 from triggers.settings import IncidentPolicy
 
 DAY = timedelta(days=1)
+#: So long ago that no time here lies ahead of the database's clock, by which nothing falls due.
+BEGAN = START - 365 * DAY
 MONTH = 31 * DAY
 MINUTE = timedelta(minutes=1)
 FIT = calibrate([[1.0, 0.0]] * 4, [0, 0, 0, 1])
@@ -36,7 +38,7 @@ class Clock:
     """A monitor whose cycles are of no interest, and what its daemon says at each look."""
 
     run: Cycles
-    started_at: datetime = START
+    started_at: datetime = BEGAN
     every: timedelta | None = MONTH
     audience: Audience = field(default_factory=make_audience)
 
@@ -67,34 +69,34 @@ def clock(engine: Engine) -> Clock:
 
 
 def test_a_student_that_nobody_calibrates_is_told_once_and_its_calibration_ends_it(clock: Clock) -> None:
-    clock.run.promote(now=START)
-    assert clock.look(START + MONTH) == []
-    assert clock.look(START + MONTH + MINUTE) == [FIRING]
-    assert clock.look(START + 2 * MONTH) == [FIRING]
-    clock.calibrate(START + 2 * MONTH)
-    assert clock.look(START + 2 * MONTH + MINUTE) == [RESOLVED]
+    clock.run.promote(now=BEGAN)
+    assert clock.look(BEGAN + MONTH) == []
+    assert clock.look(BEGAN + MONTH + MINUTE) == [FIRING]
+    assert clock.look(BEGAN + 2 * MONTH) == [FIRING]
+    clock.calibrate(BEGAN + 2 * MONTH)
+    assert clock.look(BEGAN + 2 * MONTH + MINUTE) == [RESOLVED]
     fired, resolved = clock.messages()
-    assert fired["summary"].startswith("the student student-1 serves since 2026-11-24 10:00 UTC, 31 days ago")
-    assert resolved["summary"] == "the student student-1 was calibrated at 2027-01-25 10:00 UTC"
-    assert clock.look(START + 3 * MONTH) == [RESOLVED]
-    assert clock.look(START + 3 * MONTH + MINUTE) == [RESOLVED, FIRING]
+    assert fired["summary"].startswith("the student student-1 serves since 2025-11-24 10:00 UTC, 31 days ago")
+    assert resolved["summary"] == "the student student-1 was calibrated at 2026-01-25 10:00 UTC"
+    assert clock.look(BEGAN + 3 * MONTH) == [RESOLVED]
+    assert clock.look(BEGAN + 3 * MONTH + MINUTE) == [RESOLVED, FIRING]
     assert (
-        "its last calibration is of 2027-01-25 10:00 UTC, 31 days ago (T = 0.91)"
+        "its last calibration is of 2026-01-25 10:00 UTC, 31 days ago (T = 0.91)"
         in (clock.messages()[-1]["summary"])
     )
 
 
 def test_a_student_that_is_calibrated_in_time_is_never_told(clock: Clock) -> None:
-    clock.run.promote(now=START)
+    clock.run.promote(now=BEGAN)
     for month in range(5):
-        clock.calibrate(START + month * MONTH)
-        assert clock.look(START + (month + 1) * MONTH) == []
+        clock.calibrate(BEGAN + month * MONTH)
+        assert clock.look(BEGAN + (month + 1) * MONTH) == []
 
 
 def test_another_student_ends_it_if_it_is_calibrated(clock: Clock) -> None:
     """One that is not says nothing: the incident stays, and nothing new is told."""
-    clock.run.promote(now=START)
-    now = START + MONTH + DAY
+    clock.run.promote(now=BEGAN)
+    now = BEGAN + MONTH + DAY
     assert clock.look(now) == [FIRING]
     clock.run.promote("student-2", now=now)
     assert clock.look(now + DAY) == [FIRING]
@@ -107,43 +109,43 @@ def test_another_student_ends_it_if_it_is_calibrated(clock: Clock) -> None:
 
 
 def test_before_the_first_student_there_is_nothing_to_say(clock: Clock) -> None:
-    clock.calibrate(START)
-    assert clock.look(START + 9 * MONTH) == []
+    clock.calibrate(BEGAN)
+    assert clock.look(BEGAN + 9 * MONTH) == []
 
 
 def test_the_calibrations_of_another_monitor_count_for_nothing(clock: Clock, engine: Engine) -> None:
-    clock.run.promote(now=START)
+    clock.run.promote(now=BEGAN)
     found = Calibration(version=STUDENT, dataset="test", sha256="00", fit=FIT)
     with writing(engine) as connection:
-        calibrations.add(connection, "another", found, CalibrationReason.DUE, START + MONTH)
-    assert clock.look(START + MONTH + DAY) == [FIRING]
+        calibrations.add(connection, "another", found, CalibrationReason.DUE, BEGAN + MONTH)
+    assert clock.look(BEGAN + MONTH + DAY) == [FIRING]
 
 
 def test_a_daemon_that_has_just_begun_gives_a_worker_time(clock: Clock) -> None:
     """As after an upgrade: the student has served for long, and nobody could calibrate it."""
-    clock.run.promote(now=START - 3 * MONTH)
-    assert clock.look(START + CALIBRATION_GRACE - MINUTE) == []
-    assert clock.look(START + CALIBRATION_GRACE) == [FIRING]
-    clock.started_at = START + DAY
-    clock.calibrate(START + DAY)
-    assert clock.look(START + DAY) == [RESOLVED], "an end is told at once"
+    clock.run.promote(now=BEGAN - 3 * MONTH)
+    assert clock.look(BEGAN + CALIBRATION_GRACE - MINUTE) == []
+    assert clock.look(BEGAN + CALIBRATION_GRACE) == [FIRING]
+    clock.started_at = BEGAN + DAY
+    clock.calibrate(BEGAN + DAY)
+    assert clock.look(BEGAN + DAY) == [RESOLVED], "an end is told at once"
 
 
 def test_where_calibration_is_switched_off_it_ends(clock: Clock) -> None:
-    clock.run.promote(now=START)
-    assert clock.look(START + MONTH + DAY) == [FIRING]
+    clock.run.promote(now=BEGAN)
+    assert clock.look(BEGAN + MONTH + DAY) == [FIRING]
     clock.every = None
-    assert clock.look(START + MONTH + DAY) == [RESOLVED]
+    assert clock.look(BEGAN + MONTH + DAY) == [RESOLVED]
     assert clock.messages()[-1]["summary"] == "calibration is off"
-    assert clock.look(START + 9 * MONTH) == [RESOLVED]
+    assert clock.look(BEGAN + 9 * MONTH) == [RESOLVED]
 
 
 def test_it_stays_open_for_as_long_as_ends_are_damped(clock: Clock) -> None:
     clock.audience = replace(
         clock.audience, policy=IncidentPolicy(keep_firing_for=2 * DAY, runbook="https://wiki.example/runbook")
     )
-    clock.run.promote(now=START)
-    now = START + MONTH + DAY
+    clock.run.promote(now=BEGAN)
+    now = BEGAN + MONTH + DAY
     assert clock.look(now) == [FIRING]
     assert clock.messages()[0]["links"] == {"runbook": "https://wiki.example/runbook#calibration-overdue"}
     clock.calibrate(now)

@@ -116,7 +116,7 @@ def test_a_channel_that_works_again_ends_its_incident_also_when_nothing_more_is_
     policy = IncidentPolicy(keep_firing_for=timedelta(hours=2))
     audience = make_audience((LogAlert(name="pager"), LogAlert(name="chat")), policy)
     run = replace(run, policy=make_policy(audience=audience, rules=DEFAULT_RULES[1:]))
-    dog = Watchdog(run.engine, SECTION, audience, started_at=START)
+    dog = Watchdog(run.engine, SECTION, audience, calibrate_every=None, started_at=START)
     run.conclude(0, FAR)
     for index in range(1, 4):
         run.conclude(index)
