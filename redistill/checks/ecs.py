@@ -32,9 +32,7 @@ def worker_tasks(settings: Settings) -> Iterator[Finding]:
 def _cluster(section: EcsSection, found: list[Mapping[str, Any]]) -> Finding:
     status = next((each["status"] for each in found), "MISSING")
     if status != "ACTIVE":
-        return bad(
-            "ecs cluster", f"{section.cluster} is {status}", "name an ACTIVE one in [ecs] cluster"
-        )
+        return bad("ecs cluster", f"{section.cluster} is {status}", "name an ACTIVE one in [ecs] cluster")
     return good("ecs cluster", f"{section.cluster} is ACTIVE")
 
 
