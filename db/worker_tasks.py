@@ -82,11 +82,10 @@ def newest(connection: Connection, job_id: int) -> WorkerTask | None:
 
 def left_over(connection: Connection, monitor: str, open_jobs: Iterable[int]) -> tuple[WorkerTask, ...]:
     """Those that wait for a job of the monitor which is none of the open ones any more."""
-    query = (
-        select(worker_tasks)
-        .join(jobs, jobs.c.id == worker_tasks.c.job_id)
-        .where(_is_open(), jobs.c.monitor == monitor, jobs.c.id.not_in(list(open_jobs)))
-        .order_by(worker_tasks.c.id)
+    # Asked so that it begins at the few open tasks: a join begins at all jobs of the monitor, on SQLite.
+    its_monitor = select(jobs.c.monitor).where(jobs.c.id == worker_tasks.c.job_id).scalar_subquery()
+    query = select(worker_tasks).where(
+        _is_open(), its_monitor == monitor, worker_tasks.c.job_id.not_in(list(open_jobs))
     )
     return tuple(map(_task, connection.execute(query)))
 

@@ -271,7 +271,8 @@ def test_what_a_look_at_a_task_means(
         (queued(STARTED), 29 * MINUTE, None),
         (queued(STARTED), 30 * MINUTE, TaskEnd.OVERDUE),
         (held(STARTED), 600 * MINUTE, None),
-        (abandoned(STARTED), 600 * MINUTE, None),
+        (abandoned(STARTED), 29 * MINUTE, None),
+        (abandoned(STARTED), 30 * MINUTE, TaskEnd.WORKER_GONE),
     ],
 )
 def test_where_ecs_does_not_answer_the_clock_decides(

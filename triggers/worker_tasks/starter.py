@@ -53,7 +53,7 @@ class Starter:
         log = _log.bind(monitor=job.monitor, job_id=job.job_id)
         match step:
             case Step(act=Act.ASK):
-                self._ask(job, step.token or uuid.uuid4().hex, now, log)
+                self._ask(job, now, log)
             case Step(act=Act.LOOK, task=WorkerTask() as task):
                 self._look(task, now, log.bind(task=task.arn))
             case Step(act=Act.WRITE_OFF, task=WorkerTask() as task):
@@ -63,11 +63,13 @@ class Starter:
                 self._give_up(job, now, log)
         return step.act
 
-    def _ask(self, job: Job, token: str, now: datetime, log: FilteringBoundLogger) -> None:
+    def _ask(self, job: Job, now: datetime, log: FilteringBoundLogger) -> None:
         with writing(self.engine) as connection:
             before = _standing(connection, job.job_id)
-            if next_step(before, now).act is not Act.ASK:  # somebody has taken the job, or asks for a task
+            step = next_step(before, now)
+            if step.act is not Act.ASK:  # somebody has taken the job, or asks for a task
                 return
+            token = step.token or uuid.uuid4().hex
             task_id = worker_tasks.ask(connection, job.job_id, token=token, turn=before.turn, now=now)
         if task_id is None:
             return

@@ -117,18 +117,19 @@ def judge(
     if report.has_stopped:
         return _ended(why_stopped(report, container), in_words(report), task, now)
     if now.wants_worker and task.turn < now.turn:
-        detail = f"a worker had the job and is gone, while ECS says {report.status}"
-        return _ended(TaskEnd.WORKER_GONE, detail, task, now, stop=True)
+        return _left_behind(task, now, report.status)
     return judge_unseen(task, now, at, status=report.status)
 
 
 def judge_unseen(task: WorkerTask, now: Standing, at: datetime, *, status: str | None) -> Ended | None:
     """The same by the clock alone, where ECS does not answer; `status` is what it last said."""
-    if now.wants_worker and task.turn == now.turn and at - task.asked_at >= PATIENCE:
-        minutes = PATIENCE.total_seconds() / 60
-        detail = f"no worker has taken the job in {minutes:.0f} minutes; ECS says {status}"
-        return _ended(TaskEnd.OVERDUE, detail, task, now, stop=True)
-    return None
+    if not now.wants_worker or at - task.asked_at < PATIENCE:
+        return None
+    if task.turn < now.turn:
+        return _left_behind(task, now, status)
+    minutes = PATIENCE.total_seconds() / 60
+    detail = f"no worker has taken the job in {minutes:.0f} minutes; ECS says {status}"
+    return _ended(TaskEnd.OVERDUE, detail, task, now, stop=True)
 
 
 def refused(reason: TaskEnd, detail: str, now: Standing) -> Ended:
@@ -160,6 +161,11 @@ def _about(task: WorkerTask, now: Standing, at: datetime) -> Step:
     pause = LOOK if now.wants_worker else LOOK_AT_WORK
     is_due = at - (task.looked_at or task.asked_at) >= pause
     return Step(act=Act.LOOK if is_due else Act.AWAITED, task=task)
+
+
+def _left_behind(task: WorkerTask, now: Standing, status: str | None) -> Ended:
+    detail = f"a worker had the job and is gone, while ECS says {status}"
+    return _ended(TaskEnd.WORKER_GONE, detail, task, now, stop=True)
 
 
 def _ended(reason: TaskEnd, detail: str, task: WorkerTask, now: Standing, *, stop: bool = False) -> Ended:

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from db import leases, queue
+from db import leases, queue, worker_tasks
 from db.session import writing
 from db.states import JobStatus, TaskEnd
 from tests.ecs import Answer, SmallEcs, refusal
+from tests.integration.test_queue import make_job
 from tests.starters import MINUTE, SECOND, Office
 from triggers.worker_tasks.steps import Act
 
@@ -71,6 +72,17 @@ def test_a_job_that_is_cancelled_gets_no_task_and_one_on_its_way_is_left_to_end_
     office.order()
     assert office.tend(SECOND) is Act.ASK
     assert len(amazon.tasks) == 2
+
+
+def test_another_monitors_tasks_are_its_own_daemons(office: Office, amazon: SmallEcs) -> None:
+    with writing(office.engine) as connection:
+        other = queue.enqueue(connection, make_job("other"), office.now)
+        worker_tasks.ask(connection, other, token="b", turn=0, now=office.now)  # noqa: S106 - no secret
+        queue.cancel(connection, other, office.now)
+    office.order()
+    assert office.tend(10 * MINUTE) is Act.ASK
+    assert office.ends(other) == [None]
+    assert len(amazon.tasks) == 1
 
 
 STOPS: dict[str, tuple[dict[str, Any], TaskEnd, str]] = {
