@@ -28,7 +28,7 @@ _SQLITE: Final = {
     sqlite3.SQLITE_FULL: "make room on its disk",
     sqlite3.SQLITE_READONLY: "mend the rights of the file and its folder, or the mount",
     sqlite3.SQLITE_PERM: "mend the rights of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "see that its folder is there and may be written",
+    sqlite3.SQLITE_CANTOPEN: "see that its folder is there and may be written, as is needed to read it, too",
     sqlite3.SQLITE_IOERR: "see that its disk is mounted, sound and not full",
 }
 _UP = "see that the server is up"

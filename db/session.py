@@ -118,8 +118,9 @@ def _opened(engine: Engine) -> Connection:
     try:
         return engine.connect()
     except OperationalError as error:
-        cause = " ".join(str(error.orig).split())
-        raise DatabaseUnreachableError(url=without_password(engine.url), cause=cause) from error
+        url, cause = without_password(engine.url), " ".join(str(error.orig).split())
+        told = away(error, url) if engine.dialect.name == "sqlite" else None
+        raise told or DatabaseUnreachableError(url=url, cause=cause) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Final
 from db.errors import RedistillError
 
 #: Full, over the quota, read-only, or a larger file than is allowed.
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 class ScratchError(RedistillError):
@@ -30,7 +30,7 @@ def scratch() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         raise ScratchError(folder=tempfile.gettempdir(), problem=error.strerror) from error
 

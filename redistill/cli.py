@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from db.errors import RedistillError
+from monitor.disk import NO_ROOM
 
 INTERRUPTED: Final = 130
 
@@ -51,6 +52,10 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except RedistillError as error:
             _fail(str(error), error.exit_code)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            _fail(_no_room(error), 1)
         except KeyboardInterrupt:
             _fail("interrupted", INTERRUPTED)
 
@@ -58,6 +63,11 @@ class _Commands(TyperGroup):
 def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"redistill: {message}", err=True)
     raise typer.Exit(code)
+
+
+def _no_room(error: OSError) -> str:
+    what = error.filename or "the output"
+    return f"{what} cannot be written: {error.strerror}; make room, or mend the mount"
 
 
 app = typer.Typer(
@@ -93,8 +103,10 @@ def main() -> None:
 
 
 def _flush() -> None:
-    """Write out what is left; a reader that has gone away, such as `head`, is no error."""
+    """Write out what is left. That a reader has gone away, such as `head`, is no error; a full disk is."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno in NO_ROOM:
+            sys.exit(f"redistill: {_no_room(error)}")

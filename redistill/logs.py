@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -12,6 +14,24 @@ _SHARED: tuple[Processor, ...] = (
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+
+
+class _StandardError:
+    """Takes log lines. Those that it does not keep, as its disk is full or its reader gone, stop nothing.
+
+    It is looked up anew each time: a progress bar stands in front of it while it is shown.
+    """
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
+_STANDARD_ERROR = _StandardError()
 
 
 def configure() -> None:
@@ -25,8 +45,7 @@ def configure() -> None:
     structlog.configure(
         processors=[*_SHARED, *render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # looked up anew each time: a progress bar stands in front of the standard error while it is shown
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _STANDARD_ERROR)),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

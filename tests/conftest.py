@@ -15,6 +15,7 @@ from sqlalchemy import Engine, make_url
 
 from db.migrate import upgrade
 from db.session import connect
+from tests.disks import in_a_namespace
 from tests.postgres import Postgres, running
 
 # Tiny models on several threads are many times slower as soon as something else wants a core.
@@ -40,6 +41,8 @@ MARKERS = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
+    if os.geteuid() != 0:
+        items[:] = [in_a_namespace(item) if item.get_closest_marker("mounts") else item for item in items]
     for item in items:
         if item.path.is_relative_to(root):
             item.add_marker(MARKERS[item.path.relative_to(root).parts[0]])

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TextIO
 
 from typer.testing import CliRunner, Result
 
@@ -27,13 +28,13 @@ def run(*arguments: str, width: int = 200) -> Result:
     )
 
 
-def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """The command line in a process of its own, with its output in pipes."""
+def start(*arguments: str, folder: Path, stdout: TextIO | int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    """The command line in a process of its own, with its output in pipes, or elsewhere."""
     return subprocess.Popen(
         [sys.executable, "-m", "redistill", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -1,11 +1,13 @@
 """A database that is away in the middle of the work: the waits, and that nothing is lost or doubled."""
 
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from monitor.watchdog import Watchdog
 from redistill.readiness import checks
 from tests.cutting import cutting
 from tests.cycles import MONITOR, Cycles, make_audience, make_policy, stored, taken
+from tests.disks import mounts, small_disk
 from tests.factories import START, make_result
 from tests.postgres import Stoppable, stoppable
 from triggers.conclude import conclude, conclude_failure
@@ -382,3 +385,32 @@ def test_a_measurement_is_kept_while_a_sqlite_file_is_held(
     assert "database away" in [entry["event"] for entry in logs]
     engine.dispose()
     other.dispose()
+
+
+@mounts
+def test_a_daemon_outlives_a_full_disk_and_every_slot_is_run_once(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """Messages that wait are sent meanwhile, and what was measured is kept until there is room."""
+    with small_disk(tmp_path / "disk", kib=4 * 1024) as disk:
+        path = shutil.copyfile(sqlite_template, disk.folder / "redistill.db")
+        engine = connect(f"sqlite:///{path}")
+
+        def n_ended() -> int:
+            return sum(row["status"] == "evaluated" for row in stored(engine, cycles))
+
+        with capture_logs() as logs, ticking(engine, Measuring(lambda: None)):
+            until(lambda: n_ended() >= 2)
+            with disk.full():
+                until(lambda: any(entry["event"] == "database away" for entry in logs))
+                time.sleep(1.5)
+            so_far = n_ended()
+            until(lambda: n_ended() >= so_far + 3)
+        rows = sorted(stored(engine, cycles), key=lambda row: row["window_end"])
+        engine.dispose()
+    ends = [row["window_end"] for row in rows]
+    assert ends == [ends[0] + index * timedelta(seconds=1) for index in range(len(rows))]
+    assert {(row["status"], row["attempt"]) for row in rows} <= {("evaluated", 1), ("running", 1)}
+    told = {entry["event"] for entry in logs}
+    assert "database back" in told
+    assert not told & {"tick failed", "cycle failed"}

@@ -276,7 +276,7 @@ def test_a_server_that_does_not_answer_is_given_up() -> None:
 def test_a_sqlite_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "redistill.db"
     with (
-        pytest.raises(DatabaseUnreachableError, match=r"redistill\.db cannot be reached \(unable to open"),
+        pytest.raises(DatabaseUnusableError, match=r"redistill\.db cannot be used now \(unable to open"),
         writing(connect(f"sqlite:///{path}")),
     ):
         pass
