@@ -19,6 +19,7 @@ from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.decide import settle, tell_end
 from distill.registry import LinkError
+from monitor.archive.places import ArchiveAwayError
 from monitor.stop import Stopped, StoppedError
 from triggers.announce import Audience
 from triggers.transports.port import JobTransport
@@ -44,7 +45,11 @@ class Worker:
         self._link_told = ""  #: why the registry's link cannot be set, as it was told last
 
     def run_once(self, stopped: Stopped) -> bool:
-        """Take a job, if there is one, and bring it as far as it goes; False if there was none."""
+        """Take a job, if there is one, and bring it as far as it goes; False if there was none.
+
+        Raises:
+            ArchiveAwayError: what it trains on cannot be read now; it is given back.
+        """
         self._point_current()
         self._attempt.sweep(utc_now())
         claimed = self._claim()
@@ -67,9 +72,15 @@ class Worker:
         """
         outage = Outage()
         while not stop.is_set():
-            if not outage.turn("jobs", lambda: self.run_once(stop.is_set)):
+            if not outage.turn("jobs", lambda: self._turn(stop.is_set)):
                 outage.turn("calls", lambda: transport.wait(stop))
                 stop.wait(_LEAST_WAIT_SECONDS)
+
+    def _turn(self, stopped: Stopped) -> bool:
+        try:
+            return self.run_once(stopped)
+        except ArchiveAwayError:  # it was told; the job waits, as one does who has none
+            return False
 
     def _point_current(self) -> None:
         """A link that cannot be set is told, once, and set at a later turn."""
@@ -117,6 +128,10 @@ class Worker:
         except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
             Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
             log.warning("job given back", reason=str(error))
+        except ArchiveAwayError as error:  # nor is this
+            self._give_back(job, lease, None)
+            log.warning("job given back", reason=str(error))
+            raise
         except (LeaseLostError, JobNotWantedError):
             raise
         except RedistillError as error:
