@@ -60,7 +60,7 @@ def read_job_data(
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
-        DatasetOverlapError, ArchiveReadError: what is wrong with which file.
+        DatasetOverlapError, ArchiveReadError: what is wrong with which file; ArchiveAwayError passes.
     """
     if section.train is None or section.test is None:
         raise NoLabelledDataError

@@ -23,6 +23,7 @@ from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.decide import settle
 from distill.registry import LinkError
+from monitor.archive.places import ArchiveAwayError
 from monitor.stop import Stopped, StoppedError
 from triggers.announce import Audience
 from triggers.job_end import tell_end
@@ -55,6 +56,9 @@ class Worker:
     def run_once(self, stopped: Stopped) -> bool:
         """Take a job, if there is one, and bring it as far as it goes; False if there was none. Then the
         student in service is calibrated, if that is due.
+
+        Raises:
+            ArchiveAwayError: what it trains on cannot be read now; it is given back.
         """
         self._point_current()
         self._attempt.sweep(utc_now())
@@ -79,7 +83,7 @@ class Worker:
         """
         outage = Outage()
         while not stop.is_set():
-            if not outage.turn("jobs", lambda: self.run_once(stop.is_set)):
+            if not outage.turn("jobs", lambda: self._turn(stop.is_set)):
                 outage.turn("calls", lambda: transport.wait(stop))
                 stop.wait(_LEAST_WAIT_SECONDS)
 
@@ -99,6 +103,12 @@ class Worker:
         else:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
+
+    def _turn(self, stopped: Stopped) -> bool:
+        try:
+            return self.run_once(stopped)
+        except ArchiveAwayError:  # it was told; the job waits, as one does who has none
+            return False
 
     def _point_current(self) -> None:
         """A link that cannot be set is told, once, and set at a later turn."""
@@ -147,6 +157,10 @@ class Worker:
         except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
             Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
             log.warning("job given back", reason=str(error))
+        except ArchiveAwayError as error:  # nor is this
+            self._give_back(job, lease, None)
+            log.warning("job given back", reason=str(error))
+            raise
         except (LeaseLostError, JobNotWantedError):
             raise
         except RedistillError as error:

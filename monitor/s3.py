@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import boto3
@@ -20,6 +21,11 @@ _CONFIG = Config(
     connect_timeout=5,
     read_timeout=15,  # until the first byte, and between any two
     user_agent_extra="redistill",
+)
+
+
+_PASSING: Final = frozenset(
+    {"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}
 )
 
 
@@ -45,6 +51,16 @@ def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
         with suppress(BotoCoreError, OSError, BrokenBodyError):
             return take(answer)
     return take(ask())
+
+
+def passes(error: Exception) -> bool:
+    """Whether one of `FAULTS` may be over soon: no answer, throttling, a fault of S3's own, a clock that is
+    wrong, credentials that are about to be renewed.
+    """
+    if not isinstance(error, ClientError):
+        return True
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.response["Error"]["Code"] in _PASSING
 
 
 def split(uri: str) -> tuple[str, str]:

@@ -26,6 +26,10 @@ class ArchiveReadError(RedistillError):
     """The archive {path} cannot be read: {problem}."""
 
 
+class ArchiveAwayError(ArchiveReadError):
+    """The archive {path} cannot be read now: {problem}. It is tried again."""
+
+
 class Place(Protocol):
     """Keeps files by their uris."""
 
@@ -34,7 +38,7 @@ class Place(Protocol):
         ...
 
     def get(self, uri: str) -> bytes | None:
-        """Its bytes; None if there is no such file. Raises ArchiveReadError."""
+        """Its bytes; None if there is no such file. Raises ArchiveReadError, or ArchiveAwayError for now."""
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
@@ -107,7 +111,8 @@ class _S3:
         except s3.FAULTS as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
-            raise ArchiveReadError(path=uri, problem=" ".join(str(error).split())) from error
+            kind = ArchiveAwayError if s3.passes(error) else ArchiveReadError
+            raise kind(path=uri, problem=" ".join(str(error).split())) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")

@@ -19,9 +19,11 @@ from db.away import DatabaseUnreachableError, DatabaseUnusableError
 from db.ledger import AttemptEndedError
 from db.migrate import upgrade
 from db.outage import Outage
-from db.records import Claim, CycleResult
+from db.records import Claim, CycleResult, Job
 from db.session import connect, reading, writing
+from db.states import JobStatus
 from db.tables import class_metrics, cycles, leases
+from distill.decide import Proof
 from monitor.daemon import Daemon, SlotRunner, utc_now
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
@@ -32,7 +34,9 @@ from tests.cycles import MONITOR, Cycles, make_audience, make_policy, stored, ta
 from tests.disks import mounts, small_disk
 from tests.factories import START, make_result
 from tests.postgres import Stoppable, stoppable
+from tests.workers import Office, rejected
 from triggers.conclude import conclude, conclude_failure
+from triggers.transports.sql import SqlTransport
 
 GONE = DatabaseUnreachableError(url="postgresql://host/name", cause="refused")
 FULL = DatabaseUnusableError(url="sqlite:///x", cause="full", mend="make room")
@@ -329,6 +333,27 @@ def test_a_measurement_that_the_outage_broke_does_not_count_and_is_done_again(se
     assert found.run_due(never_stopped) == 1
     (row,) = stored(engine, cycles)
     assert (row["status"], row["attempt"], len(measure.measured)) == ("evaluated", 1, 2)
+    engine.dispose()
+
+
+def test_a_job_that_the_outage_broke_is_done_again_and_its_attempt_does_not_count(server: Stoppable) -> None:
+    engine = opened(server)
+    office = Office(engine=engine, transport=SqlTransport())
+
+    def ask_in_vain(job: Job, stopped: Stopped) -> Proof:
+        office.attempt.work = rejected
+        server.stop()
+        threading.Timer(0.5, server.start).start()
+        with reading(engine) as connection:
+            connection.execute(text("SELECT 1"))
+        return rejected(job, stopped)
+
+    office.attempt.work = ask_in_vain
+    job_id = office.order()
+    with capture_logs() as logs, office.working():
+        until(lambda: len(office.attempt.attempted) == 2)
+    assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
+    assert [entry["event"] for entry in logs].count("job given back") == 1
     engine.dispose()
 
 

@@ -12,6 +12,7 @@ from itertools import chain
 
 import pytest
 from sqlalchemy import Engine, func, select
+from structlog.testing import capture_logs
 
 import distill.worker
 from db import leases, queue
@@ -20,6 +21,7 @@ from db.session import connect, reading, writing
 from db.states import JobStatus
 from db.tables import jobs
 from distill.decide import Proof
+from monitor.archive.places import ArchiveAwayError
 from monitor.stop import Stopped, StoppedError
 from tests.cycles import stored
 from tests.integration.test_queue import make_job
@@ -172,6 +174,25 @@ def test_a_worker_that_is_asked_to_stop_gives_its_job_to_the_next(office: Office
     with office.working():
         wait_until(lambda: ended(office, job_id), "run", timeout=20)
     assert office.job(job_id).attempt == 1
+
+
+def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(office: Office) -> None:
+    """However long that takes: as S3 that throttles, or does not answer."""
+
+    def away(job: Job, _stopped: Stopped) -> Proof:
+        if len(office.attempt.attempted) <= 2:
+            raise ArchiveAwayError(path="s3://bucket/a", problem="SlowDown")
+        return rejected(job, _stopped)
+
+    office.attempt.work = away
+    job_id = office.order()
+    office.call()
+    with capture_logs() as logs, office.working():
+        wait_until(lambda: ended(office, job_id), "run", timeout=30)
+    assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
+    reasons = [entry["reason"] for entry in logs if entry["event"] == "job given back"]
+    assert len(reasons) == 2
+    assert set(reasons) == {"The archive s3://bucket/a cannot be read now: SlowDown. It is tried again."}
 
 
 def test_the_job_of_a_killed_worker_is_taken_by_one_that_waits(office: Office) -> None:
