@@ -51,7 +51,7 @@ slow: $(READY) ## the long proofs: statistics, kills at random moments
 	$(PY) -m pytest -m slow
 
 # The same moments again: REDISTILL_TEST_SEED=N make chaos
-chaos: $(READY) ## hundreds of kills over two daemons and two workers, on both databases; half an hour
+chaos: $(READY) ## hundreds of kills over two daemons and two workers, on both databases; 20 minutes
 	$(PY) -m pytest -m chaos -s
 
 bench-traffic: $(READY) ## a window of a million records, against Polars, DuckDB and the standard library

@@ -46,6 +46,11 @@ _POSTGRES: Final = {
 }
 
 
+def is_held(error: DatabaseUnusableError) -> bool:
+    """Whether all that is wrong is that somebody else holds it now."""
+    return error.fields["mend"] == _HELD
+
+
 def away(error: DBAPIError | sqlite3.Error, url: str) -> RedistillError | None:
     """The error in one line, with what to do, if it is one that passes; None for all others."""
     cause = error.orig if isinstance(error, DBAPIError) else error

@@ -81,6 +81,11 @@ def is_held(connection: Connection, name: str) -> bool:
     return bool(connection.scalar(select(_runs()).where(leases.c.name == name)))
 
 
+def token_of(connection: Connection, name: str) -> int:
+    """Its fencing token, which grows with each holder; 0 if nobody ever had it."""
+    return connection.scalar(select(leases.c.token).where(leases.c.name == name)) or 0
+
+
 def guard(connection: Connection, lease: Lease) -> None:
     """Let this transaction go on only while the lease is ours; nobody can take it until it ends.
 

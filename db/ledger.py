@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 
 from db import rule_states
 from db.errors import RedistillError
@@ -174,15 +174,35 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
         connection.execute(insert(cycles), rows)
 
 
-def last_evaluated_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
-    """When the last evaluated cycle ended that has ended by `now`."""
+def last_finding_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
+    """When a cycle last ended, by `now`, that found something out: about the student, or that the teacher
+    cannot be believed.
+    """
     query = select(func.max(cycles.c.finished_at)).where(
-        cycles.c.monitor == monitor,
-        cycles.c.status == CycleStatus.EVALUATED,
-        cycles.c.finished_at <= now,
+        cycles.c.monitor == monitor, _has_found(), cycles.c.finished_at <= now
     )
     at: datetime | None = connection.scalar(query)
     return at
+
+
+def is_tried_in_vain(connection: Connection, monitor: str) -> bool:
+    """Whether a slot is tried anew, after a process died with it or an error, and no later one has been of
+    any use.
+    """
+    newest = select(func.max(cycles.c.window_end)).where(cycles.c.monitor == monitor, _has_found())
+    again = select(cycles.c.id).where(
+        cycles.c.monitor == monitor,
+        cycles.c.status == CycleStatus.RUNNING,
+        cycles.c.attempt > 1,
+        func.coalesce(cycles.c.window_end > newest.scalar_subquery(), true()),
+    )
+    return connection.scalar(again.limit(1)) is not None
+
+
+def _has_found() -> ColumnElement[bool]:
+    return (cycles.c.status == CycleStatus.EVALUATED) | (
+        cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY
+    )
 
 
 def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:

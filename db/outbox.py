@@ -1,30 +1,46 @@
 """The messages about incidents that wait to be sent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, Update, insert, or_, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries, incidents
 
+#: Every move that there is, and the function that makes it; None: before there is a row. A message that was
+#: given up may have arrived after all, by another sender that hung for long.
+TRANSITIONS: Final[Mapping[tuple[DeliveryState | None, DeliveryState], str]] = {
+    (None, DeliveryState.PENDING): "add",
+    (DeliveryState.PENDING, DeliveryState.PENDING): "mark_retry",
+    (DeliveryState.PENDING, DeliveryState.DELIVERED): "mark_delivered",
+    (DeliveryState.PENDING, DeliveryState.DEAD): "mark_dead",
+    (DeliveryState.DEAD, DeliveryState.DELIVERED): "mark_delivered",
+}
 #: No message waits longer for its next attempt. One that does was written before the clock was set back.
 LONGEST_WAIT: Final = timedelta(hours=1)
 
 
-def deaf_channels(connection: Connection, channels: Iterable[str]) -> frozenset[str]:
-    """Those whose newest message that is settled was given up."""
-    return frozenset(name for name in channels if _newest_settled(connection, name) == DeliveryState.DEAD)
+def deaf_channels(connection: Connection, monitor: str, channels: Iterable[str]) -> frozenset[str]:
+    """Those of the monitor whose newest message that is settled was given up."""
+    return frozenset(
+        name for name in channels if _newest_settled(connection, monitor, name) == DeliveryState.DEAD
+    )
 
 
-def _newest_settled(connection: Connection, channel: str) -> str | None:
+def _newest_settled(connection: Connection, monitor: str, channel: str) -> str | None:
     query = (
         select(deliveries.c.state)
-        .where(deliveries.c.channel == channel, deliveries.c.state != DeliveryState.PENDING)
+        .join(incidents)
+        .where(
+            incidents.c.monitor == monitor,
+            deliveries.c.channel == channel,
+            deliveries.c.state != DeliveryState.PENDING,
+        )
         .order_by(deliveries.c.id.desc())
         .limit(1)
     )
@@ -65,8 +81,11 @@ def add(
     )
 
 
-def take_due(connection: Connection, channel: str, now: datetime, *, hold: timedelta) -> Delivery | None:
-    """The channel's next message that is due, hidden from others for `hold`; None if there is none.
+def take_due(
+    connection: Connection, monitor: str, channel: str, now: datetime, *, hold: timedelta
+) -> Delivery | None:
+    """The next message that is due for the monitor's channel, hidden from others for `hold`; None if there
+    is none. Another monitor's channel of the same name leads elsewhere.
 
     A channel's messages go out in the order in which they were written: one that waits for its
     next attempt holds back the later ones of the same incident, so that no incident is resolved
@@ -85,7 +104,9 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
     )
     row = connection.execute(
         select(deliveries)
+        .join(incidents)
         .where(
+            incidents.c.monitor == monitor,
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.PENDING,
             or_(deliveries.c.next_attempt_at <= now, deliveries.c.next_attempt_at > now + LONGEST_WAIT),
@@ -93,7 +114,7 @@ def take_due(connection: Connection, channel: str, now: datetime, *, hold: timed
         )
         .order_by(deliveries.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=deliveries)
     ).one_or_none()
     if row is None:
         return None
@@ -151,25 +172,33 @@ def undelivered(connection: Connection, monitor: str, *, since: datetime) -> tup
 def mark_delivered(
     connection: Connection, delivery_id: int, now: datetime, *, receipt: str | None = None
 ) -> None:
-    """The channel has accepted the message, and may have given it a name."""
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id)
-        .values(state=DeliveryState.DELIVERED, delivered_at=now, last_error=None, receipt=receipt)
+    """The channel has accepted the message, and may have given it a name; the first time counts."""
+    _move(
+        connection,
+        delivery_id,
+        DeliveryState.DELIVERED,
+        "mark_delivered",
+        delivered_at=now,
+        last_error=None,
+        receipt=receipt,
     )
 
 
 def mark_retry(connection: Connection, delivery_id: int, error: str, *, at: datetime) -> None:
     """Send it again at `at`, unless another sender has brought it to an end meanwhile."""
-    connection.execute(_pending(delivery_id).values(next_attempt_at=at, last_error=error))
+    _move(connection, delivery_id, DeliveryState.PENDING, "mark_retry", next_attempt_at=at, last_error=error)
 
 
 def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:
     """Give it up, unless another sender has delivered it meanwhile."""
-    connection.execute(_pending(delivery_id).values(state=DeliveryState.DEAD, last_error=error))
+    _move(connection, delivery_id, DeliveryState.DEAD, "mark_dead", last_error=error)
 
 
-def _pending(delivery_id: int) -> Update:
-    return update(deliveries).where(
-        deliveries.c.id == delivery_id, deliveries.c.state == DeliveryState.PENDING
+def _move(connection: Connection, delivery_id: int, to: DeliveryState, by: str, **values: object) -> None:
+    """Make a move of TRANSITIONS, if the message is where it begins; a late sender changes nothing."""
+    starts = [start for (start, end), name in TRANSITIONS.items() if (name, end) == (by, to) and start]
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.state.in_(starts))
+        .values(state=to, **values)
     )

@@ -29,6 +29,7 @@ TRANSITIONS: Final[Mapping[tuple[JobStatus | None, JobStatus], str]] = {
     (JobStatus.RUNNING, JobStatus.SUCCEEDED): "finish",
     (JobStatus.RUNNING, JobStatus.REJECTED): "finish",
     (JobStatus.RUNNING, JobStatus.FAILED): "finish",
+    (JobStatus.QUEUED, JobStatus.FAILED): "give_up",
     (JobStatus.QUEUED, JobStatus.CANCELLED): "cancel",
     (JobStatus.RUNNING, JobStatus.CANCELLED): "cancel",
     (JobStatus.FAILED, JobStatus.QUEUED): "retry",
@@ -38,6 +39,7 @@ _DONE: Final = {
     "claim": "taken",
     "requeue": "given back",
     "finish": "ended",
+    "give_up": "given up",
     "cancel": "cancelled",
     "retry": "retried",
 }
@@ -184,6 +186,31 @@ def finish(
     )
 
 
+def give_up(connection: Connection, job: Job, *, owner: str, error: str, now: datetime) -> bool:
+    """Fail a job that no worker can be brought to; False if one has it, or is about to write to it.
+
+    Raises:
+        JobStateError: it has ended.
+    """
+    status = connection.scalar(
+        select(jobs.c.status).where(jobs.c.id == job.job_id).with_for_update(skip_locked=True)
+    )
+    if status is None:
+        return False
+    if status in OPEN and not leases.acquire(connection, lease_of(job.job_id), owner=owner, seconds=0):
+        return False
+    if status == JobStatus.RUNNING:
+        finish(connection, job, JobStatus.FAILED, now=now, error=error)
+    else:
+        _move(connection, job.job_id, JobStatus.FAILED, "give_up", finished_at=now, error=error)
+    return True
+
+
+def note_error(connection: Connection, job_id: int, error: str) -> None:
+    """Write down what keeps an open job from being done; nothing happens to one that has ended."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id, _is_open()).values(error=error))
+
+
 def cancel(connection: Connection, job_id: int, now: datetime) -> None:
     """Call off a job. A worker that runs it loses its lease, and stops when it next renews it.
 
@@ -205,6 +232,8 @@ def retry(connection: Connection, job_id: int) -> None:
     """
     with one_open(connection, get(connection, job_id).monitor):
         _move(connection, job_id, JobStatus.QUEUED, "retry", attempt=0, finished_at=None, announced_at=None)
+    # The fencing token grows: workers that could not be started for it before do not count any more.
+    leases.acquire(connection, lease_of(job_id), owner="retry", seconds=0)
 
 
 @contextmanager

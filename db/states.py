@@ -149,6 +149,34 @@ class MessageFate(StrEnum):
     FIELDS_DIFFER = "fields_differ"  #: forged: the row of its job says something else
 
 
+class TaskState(StrEnum):
+    """How far a worker's task has come, which the daemon starts in ECS."""
+
+    ASKED = "asked"  #: ECS is being asked for it, or the daemon that asked has died
+    STARTED = "started"  #: ECS has taken it on, and it has not stopped, as far as one knows
+    ENDED = "ended"  #: nothing is expected of it any more; see the reason
+
+
+class TaskEnd(StrEnum):
+    """Why nothing is expected of a worker's task any more."""
+
+    UNANSWERED = "unanswered"  #: no answer came, so it may have started: ECS is asked under the same token
+    THROTTLED = "throttled"  #: AWS takes no more calls for now
+    NO_CAPACITY = "no_capacity"  #: no room for it now, on the cluster, in Fargate or under a quota
+    FORBIDDEN = "forbidden"  #: the daemon has no right to start it, or no credentials
+    REFUSED = "refused"  #: ECS cannot start it as it is configured
+    NOT_STARTED = "not_started"  #: its container never ran: image, secrets, network or disk
+    OUT_OF_MEMORY = "out_of_memory"  #: its container was killed, as it needed more memory than it has
+    EXITED = "exited"  #: its container ended with another exit code than 0
+    IDLE = "idle"  #: its container ended well and did not have the job: another worker did, or it saw none
+    RECLAIMED = "reclaimed"  #: its machine was taken away: a spot interruption, or a fault of it
+    STOPPED = "stopped"  #: a person or a program stopped it
+    OVERDUE = "overdue"  #: it has not taken the job for half an hour; ECS is asked to stop it
+    WORKER_GONE = "worker_gone"  #: the worker of its job is gone, while ECS says it runs; it is told to stop
+    MISSING = "missing"  #: ECS does not know it, or not any more
+    JOB_ENDED = "job_ended"  #: the job has ended; a task that comes too late finds none and ends by itself
+
+
 class OrderReason(StrEnum):
     """Why a fired rule did or did not order a job."""
 
@@ -177,6 +205,7 @@ class IncidentKind(StrEnum):
     CANDIDATE_REJECTED = "candidate-rejected"  #: a candidate failed a gate, or did not help where it served
     JOB_FAILED = "job-failed"  #: a re-distillation came to no candidate
     ALERTS_UNDELIVERED = "alerts-undelivered"  #: a channel has given up a message
+    CALIBRATION_OVERDUE = "calibration-overdue"  #: the student has not been calibrated for `calibrate_every`
 
 
 class IncidentState(StrEnum):
@@ -220,6 +249,14 @@ class PromotionReason(StrEnum):
     MANUAL = "manual"  #: a person promoted it
     ROLLBACK = "rollback"  #: a person went back to it
     NOT_RECOVERED = "not_recovered"  #: the one that followed it did not end the drift: `rollback = "auto"`
+
+
+class CalibrationReason(StrEnum):
+    """Why a student was calibrated."""
+
+    JOB = "job"  #: it is a job's candidate
+    DUE = "due"  #: it serves, and had not been for nine tenths of `calibrate_every`, or never
+    MANUAL = "manual"  #: a person asked for it
 
 
 class GateResult(StrEnum):

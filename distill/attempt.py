@@ -15,6 +15,7 @@ from db.records import Evaluation, GateOutcome, Job, ModelVersion
 from db.session import reading
 from db.states import Role
 from distill import checkpoint, gates, registry
+from distill.calibrator import Calibrator
 from distill.checkpoint import Checkpoints
 from distill.decide import Proof
 from distill.evaluate import Reference, evaluate, refer
@@ -67,9 +68,10 @@ class Attempt:
     redact: Redact  #: what was done to texts before they were archived
     kept: timedelta  #: how long samples are archived
     show: Show
+    calibrator: Calibrator
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
-        """Train, evaluate, judge and register a candidate. SQL is read only: `settle` writes.
+        """Train, evaluate, judge, calibrate and register a candidate. SQL is read only: `settle` writes.
 
         The same job, data and seed give the same candidate. An attempt that died or was stopped is gone on
         with from its last checkpoint.
@@ -84,7 +86,9 @@ class Attempt:
         student = load(self.redistill.student_init or Path(incumbent_version.uri))
         trained = self._train(job, student, teacher, data, stopped)
         staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)
-        judged = self._judge(load(staged), incumbent, teacher, data, stopped)
+        made = load(staged)
+        judged = self._judge(made, incumbent, teacher, data, stopped)
+        calibration = self.calibrator.fit(made, data.validation or data.test, teacher.labels, stopped)
         manifest = self._manifest(job, student.version, trained, data, judged, now)
         added = registry.add(self.redistill.registry, staged, manifest)
         candidate = ModelVersion(
@@ -103,6 +107,7 @@ class Attempt:
             candidate_evaluations=judged.candidate,
             incumbent_evaluations=judged.incumbent,
             gates=judged.gates,
+            calibration=calibration,
         )
 
     def point_current(self) -> bool:

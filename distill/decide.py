@@ -1,18 +1,18 @@
-"""The end of a job: candidate, measurements, gates, decision and promotion, as one transaction."""
+"""The end of a job: candidate, measurements, gates, calibration, promotion, as one transaction."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from db import queue, versions
-from db.records import Evaluation, GateOutcome, Job, Lease, ModelVersion
+from db import calibrations, queue, versions
+from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion
 from db.session import writing
-from db.states import GateResult, JobDecision, JobStatus, PromotionReason
+from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason
 from distill import gates
-from triggers import message, signals
-from triggers.announce import Audience, Occasion, announce
+from triggers.announce import Audience
+from triggers.job_end import tell_end
 
 _STATUS = {
     JobDecision.PROMOTED: JobStatus.SUCCEEDED,
@@ -30,6 +30,7 @@ class Proof:
     candidate_evaluations: tuple[Evaluation, ...]
     incumbent_evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
+    calibration: Calibration  #: of the candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,9 @@ def settle(
         versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
         versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
         versions.add_gate_outcomes(connection, job.job_id, proof.gates)
+        calibrations.add(
+            connection, job.monitor, proof.calibration, CalibrationReason.JOB, now, job_id=job.job_id
+        )
         if settled.decision is JobDecision.PROMOTED:
             versions.promote(connection, proof.candidate, PromotionReason.GATES_PASSED, now)
         queue.finish(
@@ -74,17 +78,17 @@ def settle(
             decision=settled.decision,
             reason=settled.reason,
         )
-        tell_end(connection, job, _STATUS[settled.decision], settled.reason, audience, now)
+        tell_end(
+            connection,
+            job,
+            _STATUS[settled.decision],
+            settled.reason,
+            audience,
+            now,
+            gates=proof.gates,
+            evaluations=proof.candidate_evaluations,
+        )
     return settled
-
-
-def tell_end(
-    connection: Connection, job: Job, status: JobStatus, why: str, audience: Audience, now: datetime
-) -> None:
-    """Write what the end of the job means for the incidents, in the transaction of that end."""
-    told = f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {why}"
-    occasion = Occasion(at=now, now=now, job_id=job.job_id, details=message.of_job(job))
-    announce(connection, audience, signals.of_job(status, told), occasion)
 
 
 def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:

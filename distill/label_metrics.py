@@ -74,7 +74,7 @@ def label_metrics(
         ece 0.131 4
     """
     log_p = log_softmax(logits)
-    truth = _checked_labels(labels, log_p.shape)
+    truth = checked_labels(labels, log_p.shape)
     _check_names(label_names, settings, log_p.shape[1])
     # The logits decide, not their softmax, which rounds close ones to a tie.
     predicted = np.asarray(logits).argmax(axis=1)
@@ -95,7 +95,16 @@ def label_metrics(
     )
 
 
-def _checked_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Ints:
+def checked_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Ints:
+    """The labels as class indices (n,), for logits of the shape (n, classes).
+
+    Raises:
+        LabelsError: not one label per row, or a label that is no class.
+
+    Example:
+        >>> checked_labels([1, 0], (2, 3)).tolist()
+        [1, 0]
+    """
     truth = np.asarray(labels)
     n, classes = shape
     if truth.shape != (n,):

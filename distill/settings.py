@@ -2,12 +2,20 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from monitor.settings import Share
 from triggers.settings import AlphaPolicy, Duration, Section
+
+
+def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the file holds
+    return None if value == "off" else value
+
+
+#: How often, an hour or more; "off" is None.
+Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, BeforeValidator(_unless_off)]
 
 
 class RedistillSection(AlphaPolicy):
@@ -25,6 +33,17 @@ class RedistillSection(AlphaPolicy):
     registry: Path = Path("registry")
     checkpoint_every: Duration = timedelta(minutes=1)  #: of training; seldomer where saving is slow
     promote: Literal["auto", "manual"] = "auto"
+    calibrate_every: Every = timedelta(days=31)  #: how old the temperature of the student may get
+
+    @property
+    def calibration_file(self) -> Path | None:
+        """The labelled rows that students are calibrated on: of those that none is trained on."""
+        return self.validation or self.test
+
+    @property
+    def calibration_due_every(self) -> timedelta | None:
+        """How often the student in service is to be calibrated; None: it is not."""
+        return self.calibrate_every if self.calibration_file else None
 
 
 class GatesSection(Section):

@@ -1,7 +1,10 @@
-"""The worker: takes the monitor's job, makes a candidate, has it judged, and promotes or rejects it."""
+"""The worker: takes the monitor's job, makes a candidate, has it judged, and promotes or rejects it. While no
+job waits it calibrates the student that serves, when that is due.
+"""
 
 from datetime import UTC, datetime
 from threading import Event
+from time import monotonic
 
 import structlog
 from sqlalchemy import Engine
@@ -17,16 +20,20 @@ from db.records import Job, Lease
 from db.session import writing
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.decide import settle, tell_end
+from distill.calibrator import Calibrator
+from distill.decide import settle
 from distill.registry import LinkError
 from monitor.archive.places import ArchiveAwayError
 from monitor.stop import Stopped, StoppedError
 from triggers.announce import Audience
+from triggers.job_end import tell_end
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
 #: Between two looks, also where neither database nor queue can be asked.
 _LEAST_WAIT_SECONDS = 0.2
+#: After a calibration that failed, as the next would do at once.
+_CALIBRATION_PAUSE_SECONDS = 3_600.0
 
 
 def utc_now() -> datetime:
@@ -37,15 +44,18 @@ def utc_now() -> datetime:
 class Worker:
     """Runs the jobs of the audience's monitor, one at a time, each under its lease."""
 
-    def __init__(self, engine: Engine, audience: Audience, attempt: Attempt) -> None:
+    def __init__(self, engine: Engine, audience: Audience, attempt: Attempt, calibrator: Calibrator) -> None:
         self._engine = engine
         self._audience = audience
         self._attempt = attempt
+        self._calibrator = calibrator
+        self._calibrate_from = monotonic()
         self._owner = leases.new_owner()
         self._link_told = ""  #: why the registry's link cannot be set, as it was told last
 
     def run_once(self, stopped: Stopped) -> bool:
-        """Take a job, if there is one, and bring it as far as it goes; False if there was none.
+        """Take a job, if there is one, and bring it as far as it goes; False if there was none. Then the
+        student in service is calibrated, if that is due.
 
         Raises:
             ArchiveAwayError: what it trains on cannot be read now; it is given back.
@@ -54,6 +64,7 @@ class Worker:
         self._attempt.sweep(utc_now())
         claimed = self._claim()
         if claimed is None:
+            self._calibrate(stopped)
             return False
         job, lease = claimed
         try:
@@ -81,6 +92,23 @@ class Worker:
             return self.run_once(stopped)
         except ArchiveAwayError:  # it was told; the job waits, as one does who has none
             return False
+
+    def _calibrate(self, stopped: Stopped) -> None:
+        if monotonic() < self._calibrate_from:
+            return
+        log = structlog.get_logger().bind(monitor=self._audience.monitor)
+        try:
+            done = self._calibrator.calibrate_due(self._owner, stopped, utc_now())
+        except AWAY:
+            raise
+        except (StoppedError, LeaseLostError) as error:
+            log.info("calibration left", reason=str(error))
+        except Exception as error:  # the top of the worker: jobs are taken all the same
+            self._calibrate_from = monotonic() + _CALIBRATION_PAUSE_SECONDS
+            log.exception("calibration failed", expected=isinstance(error, RedistillError))
+        else:
+            if done is not None:
+                log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
 
     def _point_current(self) -> None:
         """A link that cannot be set is told, once, and set at a later turn."""
@@ -113,7 +141,8 @@ class Worker:
 
     def _attempt_one(self, job: Job, lease: Lease, stopped: Stopped, log: FilteringBoundLogger) -> None:
         if job.attempt > queue.MAX_ATTEMPTS:
-            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed")
+            last = f"; the last error: {job.error}" if job.error else ""
+            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed{last}")
             log.error("job given up")
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)

@@ -6,6 +6,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, Engine, TypeDecorator, func, select, text
 
+from db.migrate import LOCK_SECONDS
 from db.session import connect, writing
 from db.tables import metadata
 
@@ -17,8 +18,7 @@ def _take_turns(connection: Connection) -> None:
     # Freed with the transaction: a session's lock would outlive the block in a pooled connection.
     connection.execute(text("SET LOCAL lock_timeout = '60s'"))
     connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-    # A migration that waits for a table makes everyone wait who comes after it.
-    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS * 1000:.0f}ms'"))
     connection.execute(text("SET LOCAL statement_timeout = '60s'"))
 
 

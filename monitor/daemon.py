@@ -39,8 +39,8 @@ _SLOTS, _JOBS, _CLOCK = "slots", "jobs", "clock"
 
 #: Measures one claimed slot; asks the second argument between steps whether to stop.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
-#: Calls the workers to the job that waits, if nobody has; returns to how many.
-CallWorkers = Callable[[datetime], int]
+#: Calls the workers to the job that waits, or starts one, if nobody has.
+CallWorkers = Callable[[datetime], object]
 #: Which slots to attempt, in their order; asked under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
 

@@ -13,6 +13,7 @@ from db import history, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
 from db.session import reading
 from distill.attempt import Attempt
+from distill.calibrator import Calibrator
 from distill.worker import Worker
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
@@ -36,6 +37,8 @@ from triggers.outbox import Outbox
 from triggers.transports.port import JobTransport
 from triggers.transports.sql import SqlTransport
 from triggers.transports.sqs import SqsTransport
+from triggers.worker_tasks.ecs import Ecs
+from triggers.worker_tasks.starter import Starter
 
 #: How often the daemon looks whether a slot has fallen due or a message waits.
 TICK = timedelta(seconds=2)
@@ -108,20 +111,40 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
     """What does both as they fall due, calls the workers, and looks at the clock."""
     messages = outbox(settings, engine)
     deliver = {name: partial(messages.deliver, name) for name in messages.channels}
-    watchdog = Watchdog(engine, settings.monitor, audience(settings), started_at=utc_now())
+    watchdog = Watchdog(
+        engine,
+        settings.monitor,
+        audience(settings),
+        calibrate_every=settings.redistill.calibration_due_every,
+        started_at=utc_now(),
+    )
     calls = JobCalls(
         engine=engine,
         monitor=settings.monitor.name,
         transport=job_transport(settings, engine),
         rng=np.random.default_rng(),
     )
-    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, calls.call_due, tick=TICK)
+    starter = worker_starter(settings, engine)
+
+    def call_workers(now: datetime) -> None:
+        calls.call_due(now)
+        if starter is not None:
+            starter.tend(now)
+
+    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, call_workers, tick=TICK)
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:
     """How workers hear of a job."""
     url = settings.queue.url
     return SqsTransport(engine=engine, monitor=settings.monitor.name, url=url) if url else SqlTransport()
+
+
+def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
+    """What starts a worker for each job, if the configuration says where."""
+    if settings.ecs is None:
+        return None
+    return Starter(engine=engine, audience=audience(settings), ecs=Ecs(settings.ecs))
 
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
@@ -138,8 +161,20 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
         show=show,
+        calibrator=calibrator(settings, engine, show),
     )
-    return Worker(engine, audience(settings), attempt)
+    return Worker(engine, audience(settings), attempt, attempt.calibrator)
+
+
+def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
+    """What calibrates students."""
+    return Calibrator(
+        engine=engine,
+        monitor=settings.monitor.name,
+        section=settings.redistill,
+        tokens_per_batch=settings.scoring.tokens_per_batch,
+        show=show,
+    )
 
 
 def _consumed(settings: Settings, engine: Engine) -> Consumed:

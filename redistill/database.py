@@ -49,7 +49,7 @@ def existing(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def migrated(settings: Settings) -> Iterator[Engine]:
-    """An engine for a database that is at this version's schema. Errors as for `reading_from`."""
+    """An engine for a database on which this version works. Errors as for `reading_from`."""
     with existing(settings) as engine:
         with telling(engine):
             _check(engine)
@@ -79,8 +79,8 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
     time that Alembic takes to load.
 
     Raises:
-        NoDatabaseError, NotMigratedError, NewerDatabaseError, DatabaseRefusesError: it is not the one
-            that this version needs, or not usable.
+        NoDatabaseError, NotMigratedError, NewerDatabaseError, DatabaseRefusesError: it is not one that this
+            version works on, or not usable.
     """
     with existing(settings) as engine:
         try:

@@ -1,4 +1,4 @@
-"""What was measured on models and what the gates said: read from SQL, and as tables."""
+"""What was measured on models, and what the gates said: read from SQL, and as tables. And calibrations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from rich.text import Text
 from sqlalchemy import Connection, Select, select
 
 from db.tables import evaluations, gate_outcomes
+from db.views import view
 from redistill import show
 from redistill.show import Column, Row
 
@@ -23,6 +24,17 @@ _METRICS = (
     Column(title="value", align="right"),
     Column(title="95% interval"),
     Column(title="rows", align="right", spare=1),
+)
+
+_CALIBRATIONS = (
+    Column(title="calibrated (UTC)"),
+    Column(title="temperature", align="right"),
+    Column(title="on"),
+    Column(title="rows", align="right", spare=1),
+    Column(title="NLL", spare=3),
+    Column(title="ECE"),
+    Column(title="ECE, debiased", spare=2),
+    Column(title="why", spare=4),
 )
 
 
@@ -46,6 +58,21 @@ def evidence_of_version(connection: Connection, monitor: str, version: str) -> E
     """What every job measured on one model."""
     query = select(evaluations).where(evaluations.c.monitor == monitor, evaluations.c.version == version)
     return Evidence(gates=(), evaluations=_rows(connection, query))
+
+
+def calibrations_of(connection: Connection, monitor: str, version: str) -> tuple[Row, ...]:
+    """How a version was calibrated, oldest first; the newest holds."""
+    source = view("calibration_history")
+    query = select(source).where(source.c.monitor == monitor, source.c.version == version)
+    rows = connection.execute(query.order_by(source.c.calibrated_at)).mappings()
+    return tuple(dict(row) for row in rows)
+
+
+def print_calibrations(calibrations: Sequence[Row]) -> None:
+    """A line a calibration, each number at T = 1 and at the temperature."""
+    if calibrations:
+        show.say("")
+        show.listing(_CALIBRATIONS, [_calibration(each) for each in calibrations])
 
 
 def print_evidence(evidence: Evidence) -> None:
@@ -88,6 +115,20 @@ def _gate(outcome: Row) -> list[show.Cell]:
         show.number(outcome["value"]),
         show.number(outcome["threshold"]),
         Text(str(outcome["result"]), style=show.GOOD if outcome["result"] == "pass" else show.BAD),
+    ]
+
+
+def _calibration(row: Row) -> list[show.Cell]:
+    return [
+        show.time(row["calibrated_at"]),
+        show.number(row["temperature"]),
+        str(row["dataset"]),
+        show.count(row["n"]),
+        *(
+            f"{show.number(row[f'{name}_before'])} -> {show.number(row[f'{name}_after'])}"
+            for name in ("nll", "ece", "ece_debiased")
+        ),
+        str(row["reason"]),
     ]
 
 

@@ -28,6 +28,7 @@ from monitor.settings import (
 from redistill.explain import explained, fields_at, place, unknown
 from triggers.alert_settings import Alert, LogAlert
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
+from triggers.worker_tasks.settings import EcsSection
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
 
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     gates: GatesSection = GatesSection()
     database: DatabaseSection = DatabaseSection()
     queue: QueueSection = QueueSection()
+    ecs: EcsSection | None = None
     alerts: tuple[Alert, ...] = (LogAlert(),)
     incidents: IncidentPolicy = IncidentPolicy()
     web: WebSection = WebSection()

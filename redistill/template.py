@@ -83,6 +83,7 @@ watch_cycles = 3  # in so many cycles a promoted student must end the drift, or 
 rollback = "off"  # or "auto": then the student before it serves again
 epochs = 5
 promote = "auto"  # or "manual": `redistill models promote` is then up to you
+calibrate_every = "31d"  # how old the student's temperature may get, for its confidences; or "off"
 
 [gates]  # what a candidate must reach on the test set; a tie passes
 accuracy = 0.905
@@ -97,6 +98,13 @@ url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 # [queue]                    # how workers hear of a job; they look into the database without it
 # kind = "sqs"
 # url = "https://sqs.eu-west-1.amazonaws.com/123456789012/redistill.fifo"  # see docs/queue.md
+
+# [ecs]                      # starts a worker for each job, as a task in Amazon ECS; see docs/queue.md
+# cluster = "redistill"
+# task_definition = "redistill-worker"    # whose container runs `redistill worker --once`
+# subnets = ["subnet-0123456789abcdef0"]  # on Fargate
+# security_groups = ["sg-0123456789abcdef0"]
+# launch_type = "FARGATE"                 # or capacity_provider = "FARGATE_SPOT"
 
 [[alerts]]
 kind = "log"

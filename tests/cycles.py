@@ -22,10 +22,13 @@ LATENESS = timedelta(minutes=10)
 
 
 def make_audience(
-    alerts: tuple[Alert, ...] = (LogAlert(),), incidents: IncidentPolicy | None = None
+    alerts: tuple[Alert, ...] = (LogAlert(),),
+    incidents: IncidentPolicy | None = None,
+    *,
+    monitor: str = MONITOR,
 ) -> Audience:
     """One alert, and nothing damped, unless told otherwise."""
-    return Audience(monitor=MONITOR, alerts=alerts, policy=incidents or IncidentPolicy())
+    return Audience(monitor=monitor, alerts=alerts, policy=incidents or IncidentPolicy())
 
 
 def make_policy(**fields: Any) -> Policy:  # noqa: ANN401 - any field of a Policy, or of its Audience

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Row, select
 
+from db.away import DatabaseUnusableError
 from db.session import reading
 from db.states import CycleStatus, DeliveryState, JobStatus
 from db.tables import cycles, deliveries, jobs
@@ -37,6 +38,7 @@ class Mark(StrEnum):
     """What else can be seen of a process."""
 
     TRANSACTION = "in a transaction"  #: that writes
+    TRAINING = "in a training"
     SENDING = "sending"  #: it waits for the answer of a channel
     UNLINKED = "before the link"  #: it has promoted, and the registry's link leads to the student before
 
@@ -116,7 +118,11 @@ class Killer:
         assert code is None, f"{self.command} has ended by itself ({code}):\n{self.process.log.read_text()}"
         self.process.signal(signal.SIGSTOP)
         time.sleep(_FREEZE_SECONDS)
-        sight = self.look(self.process, self._started_at)
+        try:
+            sight = self.look(self.process, self._started_at)
+        except DatabaseUnusableError:  # it was frozen with a lock that SQLite's readers want
+            self.process.signal(signal.SIGCONT)
+            return False
         is_wanted = aim.mark is None or aim.mark in sight.marks
         fits = sight.row is None or not self.is_strict if is_missed else is_wanted
         if fits and not sight.spared:

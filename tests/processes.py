@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import distill.calibrator
 import distill.worker
 import monitor.daemon
 import redistill.assembly
@@ -79,12 +80,13 @@ class Process:
 Start = Callable[..., Process]
 
 
-def spawn(site: Site, *arguments: str) -> Process:
-    """`python -m redistill`, as its users start it."""
+def spawn(site: Site, *arguments: str, tree: Path = ROOT) -> Process:
+    """`python -m redistill`, as its users start it, from that source tree."""
     log = _log(site, arguments)
     command = [sys.executable, "-m", "redistill", "--config", str(site.config), *arguments]
+    env = {**os.environ, "PYTHONPATH": str(tree)}
     with log.with_suffix(".out").open("wb") as out, log.open("wb") as err:
-        popen = subprocess.Popen(command, cwd=site.folder, stdout=out, stderr=err)
+        popen = subprocess.Popen(command, cwd=site.folder, env=env, stdout=out, stderr=err)
     return Process(log=log, pid=popen.pid, _exit_code=popen.poll, _join=partial(_wait, popen))
 
 
@@ -121,9 +123,9 @@ def running(start: Start, site: Site, *arguments: str, **options: Any) -> Iterat
         process.kill()
 
 
-def run(start: Start, site: Site, *arguments: str) -> str:
+def run(start: Start, site: Site, *arguments: str, **options: Any) -> str:  # noqa: ANN401 - as `start`
     """Run one command to its good end; returns its standard output."""
-    process = start(site, *arguments)
+    process = start(site, *arguments, **options)
     code = process.wait()
     assert code == 0, f"{arguments}: {code}\n{process.log.read_text()}"
     return process.said
@@ -159,6 +161,7 @@ def _main(
     if prepare is not None:
         prepare()
     monitor.daemon.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
+    distill.calibrator.LEASE_SECONDS = lease_seconds
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS
     os.chdir(folder)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,9 +54,9 @@ def now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - what these tests start lives by the clock
 
 
-def hours(*, healthy: int, drifted: int) -> Timeline:
-    """Windows of an hour, the last of which has just ended."""
-    end = now().replace(minute=0, second=0, microsecond=0)
+def hours(*, healthy: int, drifted: int, ago: int = 0) -> Timeline:
+    """Windows of an hour, the last of which ended at the last full hour, or `ago` hours before it."""
+    end = now().replace(minute=0, second=0, microsecond=0) - ago * timedelta(hours=1)
     start = end - (healthy + drifted) * timedelta(hours=1)
     return Timeline(start=start, every=timedelta(hours=1), healthy=healthy, drifted=drifted)
 
@@ -208,19 +209,36 @@ def _as_told(timeline: Timeline) -> list[Words | None]:
     return [None] * timeline.healthy + [NEW] * timeline.drifted
 
 
+def drift(site: Site, *, since: datetime) -> None:
+    """Let the traffic of all windows that begin later be a drifted one; nobody may have read them yet."""
+    timeline = site.timeline
+    rng = np.random.default_rng(_SEED)
+    pool = utterances(_POOL, new=DRIFT, rng=rng)
+    first = math.ceil((since - timeline.start) / timeline.every)
+    for index in range(first, timeline.healthy + timeline.drifted):
+        _write_window(site, index, pool, rng)
+
+
 def _write_traffic(site: Site, new_words: Sequence[Words | None]) -> None:
     rng = np.random.default_rng(_SEED)
     usual = utterances(_POOL, new=0.0, rng=rng)
     drifted = [
         (words, utterances(_POOL, new=DRIFT, rng=rng, new_words=words)) for words in _distinct(new_words)
     ]
-    timeline = site.timeline
     for index, words in enumerate(new_words):
-        start = timeline.start + index * timeline.every
         pool = next((pool for each, pool in drifted if each is words), usual)
-        chosen = [pool[number] for number in rng.choice(_POOL, size=REQUESTS, replace=False)]
-        lines = "".join(f"{line}\n" for line in _lines(chosen, index, start, timeline.every))
-        (site.traffic / f"{index:04}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+        _write_window(site, index, pool, rng)
+
+
+def _write_window(site: Site, index: int, pool: Sequence[Utterance], rng: np.random.Generator) -> None:
+    timeline = site.timeline
+    chosen = [pool[number] for number in rng.choice(_POOL, size=REQUESTS, replace=False)]
+    start = timeline.start + index * timeline.every
+    lines = "".join(f"{line}\n" for line in _lines(chosen, index, start, timeline.every))
+    path = site.traffic / f"{index:04}.jsonl.gz"
+    draft = path.with_suffix(".tmp")  # which is no part of the log
+    draft.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    draft.replace(path)
 
 
 def _distinct(new_words: Sequence[Words | None]) -> list[Words]:

@@ -11,12 +11,16 @@ import numpy as np
 from sqlalchemy import Engine
 
 from db import queue
-from db.records import GateOutcome, Job, ModelVersion
+from db.records import Calibration, GateOutcome, Job, ModelVersion
 from db.session import reading, writing
 from db.states import GateResult, Role
+from distill.calibrate import calibrate
+from distill.calibrator import Calibrator
 from distill.decide import Proof
+from distill.settings import RedistillSection
 from distill.worker import Worker
 from monitor.stop import Stopped
+from redistill.progress import show_nothing
 from tests.integration.test_queue import make_job
 from tests.site import now
 from triggers.announce import Audience
@@ -45,6 +49,9 @@ def rejected(job: Job, _stopped: Stopped) -> Proof:
         candidate_evaluations=(),
         incumbent_evaluations=(),
         gates=(gate,),
+        calibration=Calibration(
+            version=candidate.version, dataset="test", sha256="00", fit=calibrate([[1.0, 0.0]] * 3, [0, 0, 1])
+        ),
     )
 
 
@@ -103,7 +110,14 @@ class Office:
 
     def worker(self) -> Worker:
         audience = Audience(monitor=self.monitor, alerts=(), policy=IncidentPolicy())
-        return Worker(self.engine, audience, self.attempt)  # a fake stands for the Attempt
+        calibrator = Calibrator(
+            engine=self.engine,
+            monitor=self.monitor,
+            section=RedistillSection(),  # it names no labelled file
+            tokens_per_batch=1_024,
+            show=show_nothing,
+        )
+        return Worker(self.engine, audience, self.attempt, calibrator)  # a fake stands for the Attempt
 
     @contextmanager
     def working(self, count: int = 1) -> Iterator[None]:

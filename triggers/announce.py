@@ -42,7 +42,7 @@ def announce(
 
     When another process opens an incident of the same kind first, it is the one that tells.
     """
-    unresolved = incidents.unresolved(connection, audience.monitor)
+    unresolved = incidents.hold_unresolved(connection, audience.monitor)
     for signal in signals:
         transition = step(
             _of_kind(unresolved, signal),
@@ -114,7 +114,7 @@ def _write(connection: Connection, monitor: str, transition: Transition, occasio
     if incident is None:
         return None
     if transition.to_state is None:
-        incidents.forget(connection, incident.incident_id)
+        incidents.forget(connection, incident)
         return incident.incident_id
     changed = incidents.change(connection, incident, _values(transition, incident, occasion))
     return incident.incident_id if changed else None

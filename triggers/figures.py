@@ -1,10 +1,12 @@
-"""The numbers of a message: each rule's with its interval, and the intents on which the two models differ."""
+"""The numbers of a message: of each rule and gate with its interval, and the intents on which the two models
+differ.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from db.records import Interval, LabelMeasurement, Measurement, RuleOutcome
+from db.records import Evaluation, GateOutcome, Interval, LabelMeasurement, Measurement, RuleOutcome
 
 _SHOWN: Final = 3
 
@@ -14,6 +16,16 @@ def number_of(outcome: RuleOutcome, measured: Measurement | None) -> dict[str, A
     interval = _interval(outcome.metric, measured) if measured else None
     bounds = {"low": interval.low, "high": interval.high} if interval else {}
     return {**asdict(outcome), **bounds}
+
+
+def gate_of(outcome: GateOutcome, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """What a gate says of a candidate, and the interval of the number, where it was measured."""
+    names = {outcome.gate, f"{outcome.gate}_debiased"}  # ece is judged without its bias on few rows
+    for evaluation in evaluations:
+        for metric in evaluation.metrics if evaluation.dataset == outcome.dataset else ():
+            if metric.name in names and metric.value == outcome.value:
+                return {**asdict(outcome), "low": metric.low, "high": metric.high}
+    return asdict(outcome)
 
 
 def differing(measured: Measurement | None) -> list[dict[str, Any]]:

@@ -1,14 +1,14 @@
 """What the on-call reads: one JSON document for every channel, schema `redistill.incident/1`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import orjson
 
-from db.records import Claim, Job, Measurement
+from db.records import Claim, Evaluation, GateOutcome, Job, Measurement
 from db.states import IncidentState
-from triggers.figures import differing, number_of
+from triggers.figures import differing, gate_of, number_of
 from triggers.incidents import Transition
 from triggers.settings import IncidentPolicy
 from triggers.signals import Situation
@@ -38,13 +38,19 @@ def message(
         "monitor": monitor,
         "incident_id": incident_id,
         "at": at,
-        "opened_at": at if transition.incident is None else transition.incident.opened_at,
+        "opened_at": _opened_at(transition, at),
         "since": transition.since,
         "by": transition.by,
         "links": _links(transition, policy),
         **details,
     }
     return orjson.dumps(document, option=orjson.OPT_UTC_Z).decode()
+
+
+def _opened_at(transition: Transition, at: datetime) -> datetime:
+    """When it fired: what was pending until now has opened now."""
+    incident = transition.incident
+    return at if incident is None or incident.state is IncidentState.PENDING else incident.opened_at
 
 
 def _links(transition: Transition, policy: IncidentPolicy) -> dict[str, str]:
@@ -75,14 +81,17 @@ def of_cycle(
     }
 
 
-def of_job(job: Job) -> dict[str, object]:
-    """Which job it was, and how it changes alpha."""
+def of_job(
+    job: Job, gates: Sequence[GateOutcome] = (), evaluations: Sequence[Evaluation] = ()
+) -> dict[str, object]:
+    """Which job it was, how it changes alpha, and what its candidate reached, if it made one."""
     return {
+        "gates": [gate_of(gate, evaluations) for gate in gates],
         "job": {
             "job_id": job.job_id,
             "reason": job.reason,
             "alpha_from": str(job.alpha_from),
             "alpha_to": str(job.alpha_to),
             "attempt": job.attempt,
-        }
+        },
     }

@@ -64,7 +64,7 @@ class Outbox:
 
     def _take(self, channel: str, now: datetime) -> Delivery | None:
         with writing(self.engine) as connection:
-            return outbox.take_due(connection, channel, now, hold=HOLD)
+            return outbox.take_due(connection, self.audience.monitor, channel, now, hold=HOLD)
 
     def _settle(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
         log = _log.bind(channel=delivery.channel, incident_id=delivery.incident_id, attempt=delivery.attempts)

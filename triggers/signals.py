@@ -30,6 +30,13 @@ _LOOK_AT_SERVICE = (
 _LOOK_AT_REQUESTS = (
     "what users write is no longer what it was: see what moved, and whether the student follows"
 )
+#: Of a process that dies with each cycle nothing else is left that could be told.
+TRIED_IN_VAIN = Signal(
+    kind=IncidentKind.BLIND,
+    finding=Finding.PENDING,
+    severity=Severity.ERROR,
+    summary="a slot is tried anew: the last attempt at it came to nothing",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +127,8 @@ def of_job(status: JobStatus, told: str) -> tuple[Signal, ...]:
 def blind_by_the_clock(slots: int, since: str) -> Signal:
     """So many slots have passed without any evaluated cycle, and none is under way to tell of it."""
     summary = (
-        f"no cycle was evaluated for {slots} slots, since {since}: look at the daemon's log, and whether "
-        "another process holds the monitor"
+        f"no cycle was evaluated for {slots} slots, since {since}: see in the daemon's log whether it hangs "
+        "or dies, and whether another process holds the monitor"
     )
     return Signal(kind=IncidentKind.BLIND, finding=Finding.RAISED, severity=Severity.ERROR, summary=summary)
 

@@ -1,9 +1,10 @@
 """What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
+from db.records.calibrations import Calibration, ServingStudent, TemperatureFit
 from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Lease, Slot
 from db.records.incidents import Delivery, Incident, Undelivered
 from db.records.intervals import Interval
-from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob
+from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob, WorkerTask
 from db.records.measurements import (
     Correctness,
     InputDrift,
@@ -20,6 +21,7 @@ from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
 __all__ = [
     "Archive",
     "ArchivedCycle",
+    "Calibration",
     "Claim",
     "Correctness",
     "CyclePoint",
@@ -44,11 +46,14 @@ __all__ = [
     "Reject",
     "RuleOutcome",
     "Serving",
+    "ServingStudent",
     "Slot",
     "Stratum",
     "StratumCount",
     "TeacherMeasurement",
     "TeacherPoint",
+    "TemperatureFit",
     "Traffic",
     "Undelivered",
+    "WorkerTask",
 ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from db.records.intervals import Interval
-from db.states import GateResult, JobDecision, JobRecovery, JobStatus, Role
+from db.states import GateResult, JobDecision, JobRecovery, JobStatus, Role, TaskEnd, TaskState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,27 @@ class Job:
     decision: JobDecision | None
     decision_reason: str | None
     recovery: JobRecovery | None = None  #: None: not known yet, or nothing of it serves
+    error: str | None = None  #: what ended the last failed attempt, or keeps a worker from starting
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTask:
+    """A task in ECS that was started, or was to be, to run a job's worker."""
+
+    task_id: int
+    job_id: int
+    token: str
+    turn: int  #: the fencing token of the job's lease when it was asked for
+    state: TaskState
+    arn: str | None  #: None: ECS has not named it
+    cluster: str | None
+    last_status: str | None  #: in the words of ECS
+    asked_at: datetime
+    started_at: datetime | None
+    looked_at: datetime | None
+    ended_at: datetime | None
+    reason: TaskEnd | None
+    detail: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,14 @@
 from db.tables.columns import ExactAlpha, UTCDateTime, metadata
 from db.tables.cycles import class_metrics, cycles, erasures, input_drift, leases, objects, rejects, strata
 from db.tables.incidents import deliveries, incidents
-from db.tables.jobs import evaluations, gate_outcomes, jobs, models, promotions
+from db.tables.jobs import calibrations, evaluations, gate_outcomes, jobs, models, promotions, worker_tasks
 from db.tables.rules import evidence, rule_outcomes, rule_states, rule_texts
 from db.tables.truth import correctness, labels, teacher_metrics
 
 __all__ = [
     "ExactAlpha",
     "UTCDateTime",
+    "calibrations",
     "class_metrics",
     "correctness",
     "cycles",
@@ -33,4 +34,5 @@ __all__ = [
     "rule_texts",
     "strata",
     "teacher_metrics",
+    "worker_tasks",
 ]

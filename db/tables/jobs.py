@@ -63,6 +63,46 @@ Index(
 Index("ix_jobs_monitor_id", jobs.c.monitor, jobs.c.id)
 
 
+worker_tasks = Table(
+    "worker_tasks",
+    metadata,
+    row_id("A row number"),
+    Column("job_id", BigId, ForeignKey("jobs.id"), nullable=False, comment="The job that wants a worker"),
+    Column(
+        "token",
+        Text,
+        nullable=False,
+        comment="With it ECS starts one task, however often it is asked (clientToken of RunTask)",
+    ),
+    Column(
+        "turn",
+        BigId,
+        nullable=False,
+        comment="The fencing token of the job's lease then; once that is higher a worker has had the job",
+    ),
+    Column("state", Text, nullable=False, comment="asked, started or ended"),
+    Column("arn", Text, comment="What ECS calls it; NULL: it did not say"),
+    Column("cluster", Text, comment="The cluster that it runs in, as ECS calls it"),
+    Column("last_status", Text, comment="What ECS last said of it: PROVISIONING, PENDING, RUNNING, ..."),
+    Column("asked_at", UTCDateTime, nullable=False, comment="UTC; when ECS was asked for it"),
+    Column("started_at", UTCDateTime, comment="UTC; when ECS took it on"),
+    Column("looked_at", UTCDateTime, comment="UTC; when ECS was last asked how it does"),
+    Column("ended_at", UTCDateTime, comment="UTC; from here on nothing is expected of it"),
+    Column("reason", Text, comment="Why it ended (see docs/states.md)"),
+    Column("detail", Text, comment="The same in the words of ECS, in one line"),
+    comment="The tasks that the daemon has started in ECS, or tried to, each to run a job's worker",
+)
+
+Index("ix_worker_tasks_job_id", worker_tasks.c.job_id)
+Index(
+    "uq_worker_tasks_open",
+    worker_tasks.c.job_id,
+    unique=True,
+    sqlite_where=text("state IN ('asked', 'started')"),
+    postgresql_where=text("state IN ('asked', 'started')"),
+)
+
+
 gate_outcomes = Table(
     "gate_outcomes",
     metadata,
@@ -137,3 +177,33 @@ evaluations = Table(
     Column("spread", Float, comment="How far apart a bound lies by different seeds; 0 if none is drawn"),
     comment="What a job measured on its incumbent and its candidate",
 )
+
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    row_id("A row number; a version's newest row has its temperature"),
+    Column("monitor", Text, nullable=False, comment="The monitor whose student it is"),
+    Column("version", Text, nullable=False, comment="The calibrated student; SHA-256 of its files"),
+    Column(
+        "temperature",
+        Float,
+        nullable=False,
+        comment="By what its logits are divided for it to be as sure as it is right; in [0.05, 20]",
+    ),
+    Column("n", Integer, nullable=False, comment="Labelled rows that it was fitted on, and the rest is of"),
+    Column("dataset", Text, nullable=False, comment="validation or test: the configured file"),
+    Column("sha256", Text, nullable=False, comment="Of that file"),
+    Column("nll_before", Float, nullable=False, comment="Mean -ln p(true label) at T = 1, nats"),
+    Column("nll_after", Float, nullable=False, comment="The same at that temperature"),
+    Column("ece_before", Float, nullable=False, comment="Expected calibration error at T = 1, in [0, 1]"),
+    Column("ece_after", Float, nullable=False, comment="The same at that temperature"),
+    Column("ece_debiased_before", Float, nullable=False, comment="Its debiased estimate at T = 1"),
+    Column("ece_debiased_after", Float, nullable=False, comment="The same at that temperature"),
+    Column("reason", Text, nullable=False, comment="job, due or manual"),
+    Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job whose candidate it is, if that is why"),
+    Column("calibrated_at", UTCDateTime, nullable=False, comment="UTC"),
+    comment="How sure students should be: the temperatures that were fitted",
+)
+
+Index("ix_calibrations_monitor_version_id", calibrations.c.monitor, calibrations.c.version, calibrations.c.id)

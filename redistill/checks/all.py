@@ -6,7 +6,7 @@ from pathlib import Path
 
 from db.errors import RedistillError
 from redistill.assembly import use_machine
-from redistill.checks import data, job_queue, places
+from redistill.checks import data, ecs, job_queue, places
 from redistill.checks.finding import Finding, attempt, bad, good
 from redistill.settings import Settings, load
 
@@ -35,6 +35,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield from attempt("queue", lambda: job_queue.open_job(settings))
         yield from attempt("current", lambda: places.link(settings))
     yield from attempt("sqs", lambda: job_queue.sqs_queue(settings))
+    yield from attempt("ecs", lambda: ecs.worker_tasks(settings))
 
 
 def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -50,3 +51,4 @@ def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
     names = known[0].labels
     yield from attempt("traffic", lambda: data.traffic(settings, names, now))
     yield from attempt("labelled data", lambda: data.labelled(settings, names))
+    yield from attempt("calibration", lambda: data.calibration(settings))

@@ -19,6 +19,7 @@ from monitor.stop import never_stopped
 from redistill import show
 from redistill.checks.finding import Finding, bad, good
 from redistill.settings import Settings
+from redistill.times import length
 
 _PROBE = "where is my order?"
 _LOOKED_AT = 100  #: requests of the window, for what they hold
@@ -85,16 +86,28 @@ def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> It
 def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding]:
     """The rows can be read, and none that is trained on is in the test set."""
     section = settings.redistill
+    named = {"train": section.train, "test": section.test, "validation": section.validation}
+    sets: dict[str, LabelledSet] = {}
+    for name, path in named.items():
+        if path is not None:
+            sets[name] = read_labelled(path, label_names)
+            yield good(name, f"{path}: {show.count(len(sets[name].texts))} rows")
     if section.train is None or section.test is None:
         yield good("labelled data", "none is needed, since no rule orders a re-distillation")
         return
-    sets: list[LabelledSet] = []
-    for name, path in (("train", section.train), ("test", section.test), ("validation", section.validation)):
-        if path is not None:
-            sets.append(read_labelled(path, label_names))
-            yield good(name, f"{path}: {show.count(len(sets[-1].texts))} rows")
-    training_set(sets[0], (), sets[1])
+    training_set(sets["train"], (), sets["test"])
     yield good("fence", "no training row is in the test set")
+
+
+def calibration(settings: Settings) -> Iterator[Finding]:
+    """Whether the student is calibrated, how often and on what; the file itself is read by `labelled`."""
+    section = settings.redistill
+    if section.calibration_file is None:
+        yield good("calibration", "off, since no labelled file is named (validation or test in [redistill])")
+    elif section.calibrate_every is None:
+        yield good("calibration", "off, as configured; `redistill models calibrate` does it once")
+    else:
+        yield good("calibration", f"every {length(section.calibrate_every)}, on {section.calibration_file}")
 
 
 def _no_traffic(settings: Settings, slot: Slot) -> Finding:

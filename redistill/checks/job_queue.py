@@ -12,6 +12,7 @@ from db.states import JobStatus
 from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
+from redistill.worker_state import worker_of
 from triggers.transports import sqs
 
 #: Seconds for which a message that nobody can use stays hidden before it comes again.
@@ -24,17 +25,21 @@ def open_job(settings: Settings) -> Iterator[Finding]:
     """The order that waits or runs; one that nobody takes is a problem."""
     with existing(settings) as engine, telling(engine), reading(engine) as connection:
         job = queue.open_job(connection, settings.monitor.name)
-        is_abandoned = job is not None and queue.is_abandoned(connection, job)
-    yield _job(job, is_abandoned=is_abandoned)
+        worker = worker_of(connection, job.job_id, job.status) if job else None
+    yield _job(job, worker, starts=settings.ecs is not None)
 
 
-def _job(job: Job | None, *, is_abandoned: bool) -> Finding:
+def _job(job: Job | None, worker: str | None, *, starts: bool) -> Finding:
     if job is None:
         return good("queue", "no open job")
-    mend = "start `redistill worker`, if none runs"
+    mend = "see that `redistill monitor` runs" if starts else "start `redistill worker`, if none runs"
+    if worker == "starting":
+        return good("queue", f"job {job.job_id} waits, its worker starts")
+    if worker == "not_started":
+        return bad("queue", f"job {job.job_id}: {job.error}", f"`redistill jobs show {job.job_id}`; {mend}")
     if job.status is JobStatus.QUEUED:
         return bad("queue", f"job {job.job_id} waits", mend)
-    if is_abandoned:
+    if worker == "gone":
         return bad("queue", f"job {job.job_id} is running, but its worker is gone", mend)
     return good("queue", f"job {job.job_id} is {job.status}")
 

@@ -28,10 +28,9 @@ _PATIENCE_SECONDS: Final = 2.0
 
 
 def database(settings: Settings) -> Iterator[Finding]:
-    """Reachable, and at this version's schema."""
+    """Reachable, and of a schema that this version works on."""
     with existing(settings) as engine, telling(engine):
-        check(engine)
-        yield good("database", f"{without_password(engine.url)}, migrated")
+        yield good("database", f"{without_password(engine.url)}, {check(engine)}")
 
 
 def cluster(settings: Settings) -> Iterator[Finding]:

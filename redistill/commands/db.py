@@ -1,9 +1,12 @@
 """`redistill db`: the database's schema."""
 
+from typing import Final
+
 import typer
 
 from db import migrate
 from db.errors import RedistillError
+from db.migrate import Level
 from redistill import show
 from redistill.commands.options import Config, command, configured, examples
 from redistill.database import existing, opened, telling
@@ -15,23 +18,31 @@ class SchemaDiffersError(RedistillError):
     """
 
 
+_SAID: Final = {
+    Level.CURRENT: "The database has the schema of this version.",
+    Level.AHEAD: "A later version of redistill has added to the database; this one works on it as it is.",
+}
+
 app = command(help="Make the database, or bring it to this version.")
 
 
 @app.command(epilog=examples("redistill db upgrade"))
 def upgrade(ctx: typer.Context, *, config: Config = None) -> None:
-    """Make the database, or bring it to the schema of this version; its rows stay."""
+    """Make the database, or bring it to the schema of this version; its rows stay.
+
+    Others may work on it meanwhile, also those of the version before.
+    """
     with opened(configured(ctx, config)) as engine, telling(engine):
-        migrate.upgrade(engine)
-    show.say("The database has the schema of this version.")
+        level = migrate.upgrade(engine)
+    show.say(_SAID[level])
 
 
 @app.command(epilog=examples("redistill db check"))
 def check(ctx: typer.Context, *, config: Config = None) -> None:
-    """Check that the database has the schema of this version; exit 1 if not."""
+    """Check that this version works on the database; exit 1 if not."""
     with existing(configured(ctx, config)) as engine, telling(engine):
-        migrate.check(engine)
-        differences = migrate.diff(engine)
+        level = migrate.check(engine)
+        differences = migrate.diff(engine) if level is Level.CURRENT else ()
     if differences:
         raise SchemaDiffersError(differences="; ".join(differences))
-    show.say("The database has the schema of this version.")
+    show.say(_SAID[level])

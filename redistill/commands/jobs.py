@@ -10,17 +10,19 @@ from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import leases, queue
+from db import queue, worker_tasks
 from db.errors import RedistillError
-from db.states import JobStatus
+from db.records import Job
 from db.tables import jobs
 from db.views import rows, view
 from redistill import show
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from, writing_to
 from redistill.evidence import evidence_of_job, print_evidence
+from redistill.settings import Settings
 from redistill.show import Column, Row
 from redistill.times import utc_now
+from redistill.worker_state import SAID, task_in_words, worker_of
 from triggers.by_hand import order_by_hand
 from triggers.job_message import message_of
 from triggers.settings import Alpha
@@ -95,17 +97,20 @@ def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = Fals
 @app.command("show", epilog=examples("redistill jobs show 7"))
 def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_json: Json = False) -> None:
     """Show why a job was ordered, what was measured and what was decided."""
-    with reading_from(configured(ctx, config)) as connection:
-        found_job = queue.get(connection, job_id)
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        found_job = _own(connection, settings, job_id)
         payload = message_of(found_job, queue.archive_of(connection, found_job))
         job = _row(connection, job_id)
         evidence = evidence_of_job(connection, job_id)
+        task = worker_tasks.newest(connection, job_id)
+        tasks = _tasks(connection, job_id)
     if as_json:
-        found = {"gates": evidence.gates, "evaluations": evidence.evaluations}
+        found = {"gates": evidence.gates, "evaluations": evidence.evaluations, "tasks": tasks}
         labels = json.loads(str(job["evidence"])) if job["evidence"] else None
         show.print_json({**job, "evidence": labels, **found, "payload": payload})
         return
-    show.facts(_facts(job))
+    show.facts(_facts(job) + ([("task", task_in_words(task, utc_now()))] if task else []))
     print_evidence(evidence)
 
 
@@ -143,17 +148,27 @@ def enqueue_job(
 @app.command("cancel", epilog=examples("redistill jobs cancel 7"))
 def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
     """Call off a queued or running job."""
-    with writing_to(configured(ctx, config)) as connection:
-        queue.cancel(connection, job_id, utc_now())
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        queue.cancel(connection, _own(connection, settings, job_id).job_id, utc_now())
     show.say(f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and drops its candidate.")
 
 
 @app.command("retry", epilog=examples("redistill jobs retry 7"))
 def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
     """Queue a failed or cancelled job again, once what it met is mended."""
-    with writing_to(configured(ctx, config)) as connection:
-        queue.retry(connection, job_id)
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        queue.retry(connection, _own(connection, settings, job_id).job_id)
     show.say(f"Job {job_id} is queued again.")
+
+
+def _own(connection: Connection, settings: Settings, job_id: int) -> Job:
+    """The job, if it is one of this configuration's monitor."""
+    job = queue.get(connection, job_id)
+    if job.monitor != settings.monitor.name:
+        raise queue.NoSuchJobError(job_id=job_id)
+    return job
 
 
 def alphas(job: Row) -> str:
@@ -168,11 +183,14 @@ def _row(connection: Connection, job_id: int) -> dict[str, object]:
     return {**found, "error": error, "worker": _worker(connection, dict(found))}
 
 
+def _tasks(connection: Connection, job_id: int) -> list[Row]:
+    source = view("worker_task_history")
+    query = select(source).where(source.c.job_id == job_id).order_by(source.c.task_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def _worker(connection: Connection, job: Row) -> str | None:
-    """Of a running job, whether its worker is there: 'alive' or 'gone'."""
-    if job["status"] != JobStatus.RUNNING:
-        return None
-    return "alive" if leases.is_held(connection, queue.lease_of(int(str(job["job_id"])))) else "gone"
+    return worker_of(connection, int(str(job["job_id"])), job["status"])
 
 
 def _parsed(alpha: str | None) -> Decimal | None:
@@ -227,5 +245,6 @@ def _labels(job: Row) -> str:
 
 
 def _status(job: Row) -> Text:
-    gone = ", its worker is gone" if job["worker"] == "gone" else ""
-    return Text(f"{job['status']}{gone}", style=_COLOURS.get(str(job["status"]), show.QUIET))
+    said = SAID.get(str(job["worker"]))
+    more = f", {said}" if said else ""
+    return Text(f"{job['status']}{more}", style=_COLOURS.get(str(job["status"]), show.QUIET))

@@ -1,4 +1,4 @@
-"""`redistill models`: the versions, and which of them serves."""
+"""`redistill models`: the versions, which of them serves, and how sure they should be."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,19 +8,23 @@ import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import versions
+from db import calibrations, versions
 from db.errors import RedistillError
 from db.records import ModelVersion
-from db.states import PromotionReason, Role
+from db.session import reading, writing
+from db.states import CalibrationReason, PromotionReason, Role
 from db.tables import models, promotions
 from db.views import view
+from monitor.stop import never_stopped
 from redistill import show
 from redistill.commands.options import Config, Json, command, configured, examples
-from redistill.database import reading_from, writing_to
-from redistill.evidence import evidence_of_version, print_evidence
+from redistill.database import migrated, reading_from, telling, writing_to
+from redistill.evidence import calibrations_of, evidence_of_version, print_calibrations, print_evidence
+from redistill.progress import bars
 from redistill.settings import Settings
 from redistill.show import Column, Row
 from redistill.times import utc_now
+from triggers.by_hand import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version, or how it begins.")]
 
@@ -38,6 +42,15 @@ _COLUMNS = (
     Column(title="job", align="right", spare=7),
 )
 
+
+_Calibrated = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="VERSION",
+        help="The student, or how it begins.",
+        show_default="the one that serves",
+    ),
+]
 
 app = command(help="Show the model versions, and choose the student that serves.")
 
@@ -83,11 +96,14 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
         found = [row for row in _rows(connection, monitor) if str(row["version"]).startswith(version)]
         if not found or len({row["version"] for row in found}) > 1:
             raise versions.NoSuchModelError(version=version)
-        evidence = evidence_of_version(connection, monitor, str(found[-1]["version"]))
+        whole = str(found[-1]["version"])
+        evidence = evidence_of_version(connection, monitor, whole)
+        calibrated = calibrations_of(connection, monitor, whole)
     if as_json:
-        show.print_json({**found[-1], "evaluations": evidence.evaluations})
+        show.print_json({**found[-1], "evaluations": evidence.evaluations, "calibrations": calibrated})
         return
     show.facts(_facts(found[-1]))
+    print_calibrations(calibrated)
     print_evidence(evidence)
 
 
@@ -118,6 +134,42 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
         _make_current(connection, model, PromotionReason.ROLLBACK)
     _point(settings, model)
     _say_who_serves(settings, model)
+
+
+@app.command(epilog=examples("redistill models calibrate", "redistill models calibrate 3f9c"))
+def calibrate(
+    ctx: typer.Context, version: _Calibrated = None, *, config: Config = None, as_json: Json = False
+) -> None:
+    """Fit the temperature at which a student is as sure as it is right, on the labelled validation file."""
+    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+    settings = configured(ctx, config)
+    monitor = settings.monitor.name
+    assembly.use_machine(settings)
+    with migrated(settings) as engine, telling(engine), bars() as progress:
+        with reading(engine) as connection:
+            student = _student(connection, monitor, version)
+        found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped)
+        with writing(engine) as connection:
+            calibrations.add(connection, monitor, found, CalibrationReason.MANUAL, utc_now())
+            row = calibrations_of(connection, monitor, found.version)[-1]
+    if as_json:
+        show.print_json(row)
+        return
+    show.say(
+        f"The student {show.version(found.version)} has the temperature {found.fit.temperature:.4g}: whoever "
+        "serves its confidences divides the logits by it."
+    )
+    print_calibrations([row])
+
+
+def _student(connection: Connection, monitor: str, prefix: str | None) -> ModelVersion:
+    if prefix is not None:
+        return versions.by_prefix(connection, monitor, prefix)
+    current = versions.current(connection, monitor, Role.STUDENT)
+    if current is None:
+        raise NothingInServiceError(role=Role.STUDENT, monitor=monitor)
+    return current
 
 
 _BACK = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)

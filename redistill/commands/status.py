@@ -21,6 +21,7 @@ from redistill.commands.options import Config, Json, command, configured, exampl
 from redistill.database import reading_from
 from redistill.show import Row
 from redistill.times import length, relative, utc_now
+from redistill.worker_state import SAID, worker_of
 from triggers.correctness import pooled
 from triggers.label_evidence import percent
 from triggers.moved import largest_moves, what_moved
@@ -43,6 +44,7 @@ class State:
     moves: tuple[Move, ...]  #: the labels whose shares changed most
     open_job: Job | None
     worker_is_gone: bool  #: nobody holds the open job, which is running
+    worker: str | None  #: of the open job (see redistill/worker_state.py)
     incidents: tuple[Incident, ...]
     undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, of the last 7 days
     teacher: ModelVersion | None
@@ -83,6 +85,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         moves=moves,
         open_job=job,
         worker_is_gone=job is not None and queue.is_abandoned(connection, job),
+        worker=worker_of(connection, job.job_id, job.status) if job else None,
         incidents=incidents.firing(connection, monitor.name),
         undelivered=outbox.undelivered(connection, monitor.name, since=now - _TOLD),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
@@ -182,10 +185,12 @@ def _who_is_right(state: State) -> str:
 
 
 def _job(job: Job, state: State, now: datetime) -> str:
-    gone = " (its worker is gone)" if state.worker_is_gone else ""
+    said = SAID.get(state.worker or "")
+    more = f" ({said})" if said else ""
+    last = f"; last error: {job.error}" if job.error and said else ""
     return (
-        f"job {job.job_id}: {job.status}{gone}, {_since(job.started_at or job.enqueued_at, now)}, "
-        f"alpha {job.alpha_from} -> {job.alpha_to}, ordered by {job.rule or 'a person'}: {job.reason}"
+        f"job {job.job_id}: {job.status}{more}, {_since(job.started_at or job.enqueued_at, now)}, "
+        f"alpha {job.alpha_from} -> {job.alpha_to}, ordered by {job.rule or 'a person'}: {job.reason}{last}"
     )
 
 

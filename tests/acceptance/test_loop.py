@@ -71,6 +71,7 @@ def test_a_drift_is_seen_repaired_and_told(empty_database_url: str, world: World
         assert_the_daemon_followed(engine, candidate)
         assert_the_pager_heard_both_in_order(engine, receiver)
         assert_the_registry_tells_how_it_came(engine, site, world, candidate)
+        assert_the_candidate_was_calibrated(engine, candidate)
         assert leaks(site, engine) == []
     engine.dispose()
 
@@ -170,6 +171,16 @@ def assert_the_registry_tells_how_it_came(engine: Engine, site: Site, world: Wor
         assert measured["test"][metric] == model[metric]
     assert measured["condemned"]["agreement"] >= 0.95
     assert {gate["result"] for gate in manifest["gates"]} == {"pass"}
+
+
+def assert_the_candidate_was_calibrated(engine: Engine, candidate: str) -> None:
+    """With its job, on the test set: there is no validation file. The first one by the worker, or not yet."""
+    (job,) = history(engine, "job_history", "job_id")
+    *others, row = history(engine, "calibration_history", "calibrated_at")
+    assert (row["version"], row["reason"], row["job_id"]) == (candidate, "job", job["job_id"])
+    assert (row["dataset"], row["n"], row["calibrated_at"]) == ("test", 500, job["finished_at"])
+    assert row["nll_after"] <= row["nll_before"]
+    assert {each["reason"] for each in others} <= {"due"}
 
 
 def model_history(engine: Engine) -> list[Row]:

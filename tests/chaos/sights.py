@@ -14,13 +14,13 @@ from tests.chaos.looking import is_writing, ports_of
 from tests.killer import Kill, Mark, Sight, progress
 from tests.processes import Process
 from tests.receiver import Receiver
-from tests.site import MONITOR, Site, now
+from tests.site import MONITOR, Site, logged, now
 from triggers.outbox import HOLD
 
 #: A message that was taken so long ago is under way, or its sender has died since.
 _UNDER_WAY: Final = timedelta(seconds=1)
 #: How many workers a job may have lost by then. One that five have died with is given up.
-_DEATHS: Final = {"training": 2, "proving": 3, "added, not promoted": 4}
+_DEATHS: Final = {"training": 3, "proving": 4, "added, not promoted": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class DaemonSight:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSight:
-    """Of a job's four deaths that are allowed two are in its training: others are left for what follows."""
+    """Of a job's four deaths that are allowed three are in its training: one is left for what follows."""
 
     site: Site
     engine: Engine
@@ -78,14 +78,16 @@ class WorkerSight:
             found = connection.execute(select(jobs).order_by(jobs.c.id)).all()
             own = bool(found) and is_held_by(connection, f"job:{found[-1].id}", process)
         marks = {Mark.TRANSACTION} if is_writing(self.engine, process) else set()
-        if not own:
+        if not found:
             return Sight(state="no job", marks=frozenset(marks))
         job = found[-1]
-        if job.status != JobStatus.RUNNING:
-            is_linked = self.site.served == job.candidate_version
-            marks |= set() if is_linked else {Mark.UNLINKED}
+        if job.status == JobStatus.SUCCEEDED and has_ended(process, job.id):
+            marks |= set() if self.site.served == job.candidate_version else {Mark.UNLINKED}
             return Sight(state=f"job {job.status}", marks=frozenset(marks))
+        if not own or job.status != JobStatus.RUNNING:
+            return Sight(state="no job", marks=frozenset(marks))
         state = self._progress(job.id, n_jobs=len(found))
+        marks |= {Mark.TRAINING} if state == "training" else set()
         return Sight(state=state, row=job.id, spared=job.attempt > _DEATHS[state], marks=frozenset(marks))
 
     def _progress(self, job_id: int, *, n_jobs: int) -> str:
@@ -98,3 +100,8 @@ def is_held_by(connection: Connection, lease: str, process: Process) -> bool:
     """Whether the process has the lease, and has not given it back."""
     row = connection.execute(select(leases).where(leases.c.name == lease)).one_or_none()
     return row is not None and f":{process.pid}:" in row.owner and row.expires_at > now()
+
+
+def has_ended(process: Process, job_id: int) -> bool:
+    """Whether it is the process that has brought the job to its end."""
+    return any(line["event"] == "job ended" and line["job_id"] == job_id for line in logged(process.log))

@@ -2,9 +2,10 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import numpy as np
 from sqlalchemy import Engine
 
+from db.away import DatabaseUnusableError
 from db.session import connect
 from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
 from db.tables import cycles, deliveries, incidents, jobs
@@ -21,7 +23,7 @@ from tests.chaos.sights import DaemonSight, WorkerSight
 from tests.chaos.tale import Tale
 from tests.cycles import stored
 from tests.killer import Kill, Killer, hunt_at_once
-from tests.processes import fork, run, running, wait_until
+from tests.processes import Process, fork, run, running, wait_until
 from tests.receiver import Answer, Receiver, receiving
 from tests.site import Site, webhook
 from tests.world import World
@@ -30,7 +32,8 @@ CHANNELS: Final = ("pager", "desk", "phone", "wall")
 #: Longer than a process that lives is ever away on a machine that is busy.
 LEASE_SECONDS: Final = 3.0
 _ANSWER_SECONDS: Final = 0.3
-_PATIENCE_SECONDS: Final = 6.0
+#: So many die before one more window is due.
+_PER_WINDOW: Final = 3
 _ACT_SECONDS: Final = 900.0
 
 
@@ -97,10 +100,7 @@ class Hunt:
                 try:
                     for act in self.stage.tale.acts:
                         self.act = act
-                        self.stage.tale.open_act(self.stage.site, act)
-                        self._wait(
-                            lambda: hunting.done() or self._act_is_over(), f"the end of act {self.act}"
-                        )
+                        self._play(hunting)
                 finally:
                     self._over.set()
                 hunting.result()
@@ -110,11 +110,31 @@ class Hunt:
             for killer in killers:
                 killer.process.kill()
 
+    def _play(self, hunting: "Future[None]") -> None:
+        """One act, window by window: who is started after some deaths finds one more to measure."""
+        *steps, last = self.stage.tale.steps_of(self.act)
+        for n_due in steps:
+            self.stage.tale.open(self.stage.site, n_due)
+            n_kills = len(self.kills) + _PER_WINDOW
+            self._wait(
+                lambda: (
+                    hunting.done() or (len(self.kills) >= n_kills and self.stage.n_judged() >= n_due)  # noqa: B023
+                ),
+                f"{n_due} windows judged",
+            )
+        self.stage.tale.open(self.stage.site, last)
+        self._wait(lambda: hunting.done() or self._act_is_over(), f"the end of act {self.act}")
+
     def _act_is_over(self) -> bool:
         return len(self.kills) >= self.per_act * (self.act + 1) and self.stage.is_over(self.act)
 
     def _wait(self, holds: Callable[[], bool], what: str) -> None:
-        wait_until(holds, what, timeout=_ACT_SECONDS, every=0.2)
+        def seen() -> bool:
+            with suppress(DatabaseUnusableError):  # one is frozen with a lock that SQLite's readers want
+                return holds()
+            return False
+
+        wait_until(seen, what, timeout=_ACT_SECONDS, every=0.2)
 
     def _killers(self) -> list[Killer]:
         stage = self.stage
@@ -129,8 +149,8 @@ class Hunt:
         )
         look_at_worker = WorkerSight(site=stage.site, engine=stage.engine)
         kinds = (
-            ("monitor", of_daemons(typical), look_at_daemon),
-            ("worker", of_workers(typical), look_at_worker),
+            ("monitor", of_daemons(typical), look_at_daemon, 6.0),
+            ("worker", of_workers(typical), look_at_worker, 60.0),  # a job is rarer than a window
         )
         rngs = np.random.default_rng(self.seed).spawn(4)
         return [
@@ -139,14 +159,14 @@ class Hunt:
                 command=command,
                 aims=drawn(kinds_of_aims, rngs.pop()),
                 look=look,
-                patience_seconds=_PATIENCE_SECONDS,
+                patience_seconds=patience_seconds,
                 name=f"{command} {number}",
                 options={"lease_seconds": LEASE_SECONDS, "prepare": name_at_the_database},
                 is_strict=True,
                 is_over=self._over.is_set,
                 kills=self.kills,
             )
-            for command, kinds_of_aims, look in kinds
+            for command, kinds_of_aims, look, patience_seconds in kinds
             for number in (1, 2)
         ]
 
@@ -154,13 +174,21 @@ class Hunt:
 def play(stage: Stage, *acts: int, prepare: Callable[[], None] | None = None) -> None:
     """Let two daemons and a worker do these acts, which nobody disturbs, until all messages are out."""
     for act in acts:
-        stage.tale.open_act(stage.site, act)
+        stage.tale.open(stage.site, stage.tale.due_in(act))
         with (
-            running(fork, stage.site, "monitor", prepare=prepare),
-            running(fork, stage.site, "monitor", prepare=prepare),
-            running(fork, stage.site, "worker"),
+            running(fork, stage.site, "monitor", prepare=prepare) as one,
+            running(fork, stage.site, "monitor", prepare=prepare) as other,
+            running(fork, stage.site, "worker") as worker,
         ):
-            wait_until(lambda: stage.is_over(act) and stage.is_quiet(), f"the end of act {act}", timeout=300)  # noqa: B023
+            wait_until(
+                partial(_has_played, stage, act, one, other, worker), f"the end of act {act}", timeout=300
+            )
+
+
+def _has_played(stage: Stage, act: int, *processes: Process) -> bool:
+    for process in processes:
+        assert process.exit_code is None, f"it has ended by itself:\n{process.log.read_text()}"
+    return stage.is_over(act) and stage.is_quiet()
 
 
 def stop(*killers: Killer) -> None:

@@ -18,7 +18,8 @@ from tests.world import NEW, Words, World
 #: With which alpha each drift's student is distilled: one step each.
 ALPHAS: Final = tuple(Decimal(alpha) for alpha in ("0.6", "0.5", "0.4", "0.3"))
 DRIFTS: Final = len(ALPHAS)
-_USUAL: Final = 3  #: windows before a drift, beside the very first
+FIRST: Final = 1  #: the very first window
+_USUAL: Final = 3  #: windows before a drift, beside that
 _DRIFTED: Final = 6  #: windows of a drift in its act
 _AFTER: Final = 3  #: windows of a drift in the act after it, which its student is asked about
 _SPARE: Final = timedelta(minutes=30)  #: half a window, so that none falls due by the clock
@@ -53,26 +54,34 @@ class Tale:
 
     def due_in(self, act: int) -> int:
         """How many windows are due in an act, those of the acts before it among them."""
-        before = 1 + act * (_USUAL + _DRIFTED + _AFTER)
+        before = FIRST + act * (_USUAL + _DRIFTED + _AFTER)
         return before + _USUAL + _DRIFTED if act < self.drifts else before
 
+    def steps_of(self, act: int) -> list[int]:
+        """How many windows are due: one more with each step, and at last those of the drift, all at once: the
+        first of them orders a job.
+        """
+        known = self.due_in(act - 1) if act else FIRST
+        singly = self.due_in(act) - (_DRIFTED if act < self.drifts else 0)
+        return [*range(known + 1, singly + 1), self.due_in(act)]
+
     def site(self, folder: Path, world: World, url: str, **sections: Any) -> Site:  # noqa: ANN401 - as make_site
-        """An installation in the first act."""
-        timeline = hours(healthy=0, drifted=len(self.windows))
+        """An installation in which the first window is due."""
+        timeline = hours(healthy=0, drifted=len(self.windows), ago=1)  # no window is due by the clock alone
         return make_site(
             folder,
             world,
             timeline,
             url=url,
             new_words=self.windows,
-            monitor={"lateness": _lateness(timeline, self.due_in(0)), "catch_up": "1000h"},
+            monitor={"lateness": _lateness(timeline, FIRST), "catch_up": "1000h"},
             redistill={"cooldown": "0s", "checkpoint_every": "0s"},
             **sections,
         )
 
-    def open_act(self, site: Site, act: int) -> None:
-        """Processes that start from now on see its windows."""
-        line = f'lateness = "{_lateness(site.timeline, self.due_in(act))}"'
+    def open(self, site: Site, n_due: int) -> None:
+        """Processes that start from now on see so many windows."""
+        line = f'lateness = "{_lateness(site.timeline, n_due)}"'
         draft = site.config.with_suffix(".draft")
         draft.write_text(re.sub('^lateness = ".*"$', line, site.config.read_text(), flags=re.MULTILINE))
         draft.replace(site.config)

@@ -20,6 +20,7 @@ from tests.world import World
 
 def killed_when(holds: Callable[[Stage], bool], stage: Stage, prepare: Callable[[], None]) -> None:
     """Both daemons, in the first act."""
+    stage.tale.open(stage.site, stage.tale.due_in(0))
     with (
         running(fork, stage.site, "monitor", prepare=prepare) as one,
         running(fork, stage.site, "monitor", prepare=prepare) as other,

@@ -52,7 +52,7 @@ def running(engine: Engine, **channels: Channel) -> Iterator[Daemon]:
     )
     section = MonitorSection(name="another", every=timedelta(days=1), lateness=timedelta(days=2))
     runner = SlotRunner(engine, section, lambda _claim, _stopped: make_result(), make_policy(alerts=()))
-    watchdog = Watchdog(engine, section, make_audience(), started_at=utc_now())
+    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
     found = Daemon(
         runner,
         watchdog,

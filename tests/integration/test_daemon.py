@@ -466,7 +466,7 @@ def running(
     call_workers: Callable[[datetime], int] = nothing_due,
 ) -> Iterator[Daemon]:
     section = MonitorSection(name="another", every=timedelta(days=1))
-    watchdog = Watchdog(engine, section, make_audience(), started_at=utc_now())
+    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
     runner = make_runner(engine, measure, every="1s")
     found = Daemon(runner, watchdog, {"pager": deliver}, call_workers, tick=TICK)
     found.start()

@@ -229,7 +229,7 @@ def runner(engine: Engine, measure: Measuring, *, every: str = "24h") -> SlotRun
 @contextmanager
 def ticking(engine: Engine, measure: Measuring) -> Iterator[Daemon]:
     section = MonitorSection.model_validate({"name": MONITOR, "every": "1s", "lateness": "0s"})
-    watchdog = Watchdog(engine, section, make_audience(), started_at=utc_now())
+    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
     daemon = Daemon(runner(engine, measure, every="1s"), watchdog, {}, lambda _now: 0, tick=TICK)
     daemon.start()
     try:

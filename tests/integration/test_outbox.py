@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, update
+from sqlalchemy import Connection, Engine, select, update
 
 from db import outbox
 from db.session import connect, writing
+from db.states import DeliveryState
 from db.tables import deliveries
 from tests.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
 from tests.factories import make_measurement, make_result
@@ -300,19 +302,39 @@ def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
     assert states(engine) == [("pager", "firing", "delivered", 2)]
 
 
-@pytest.mark.parametrize("end", ["retry", "dead"])
-def test_a_late_sender_does_not_undo_what_another_has_delivered(engine: Engine, end: str) -> None:
-    """It hung for longer than its message was hidden, and then met an error."""
+def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, receiver: Receiver) -> None:
+    """Channels of the same name are usual, such as pagerduty, and lead to different people."""
     drift(engine, "pager", resolved=False)
-    (row,) = stored(engine, deliveries)
+    others = replace(
+        make_outbox(engine, pager=receiver.url), audience=make_audience(alerts=(), monitor="other")
+    )
+    assert others.deliver_due(NOW) == 0
+    assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
+    assert receiver.keys == [key(1, "firing")]
+
+
+@pytest.mark.parametrize("start", list(DeliveryState))
+@pytest.mark.parametrize("end", list(DeliveryState))
+def test_each_pair_of_states_is_as_the_table_says(
+    engine: Engine, start: DeliveryState, end: DeliveryState
+) -> None:
+    """A sender that hung for longer than its message was hidden does not undo what another has done."""
+    drift(engine, "pager", resolved=False)
     with writing(engine) as connection:
-        outbox.mark_delivered(connection, row["id"], NOW)
-        if end == "dead":
-            outbox.mark_dead(connection, row["id"], "late")
-        else:
-            outbox.mark_retry(connection, row["id"], "late", at=NOW)
-    (row,) = stored(engine, deliveries)
-    assert (row["state"], row["delivered_at"], row["last_error"]) == ("delivered", NOW, None)
+        connection.execute(update(deliveries).values(state=start, receipt="the first's"))
+    (before,) = stored(engine, deliveries)
+    moves: dict[str, Callable[[Connection], None]] = {
+        "mark_delivered": lambda connection: outbox.mark_delivered(connection, 1, NOW, receipt="late"),
+        "mark_retry": lambda connection: outbox.mark_retry(connection, 1, "late", at=NOW),
+        "mark_dead": lambda connection: outbox.mark_dead(connection, 1, "late"),
+    }
+    for by, move in moves.items():
+        with writing(engine) as connection, connection.begin_nested() as savepoint:
+            move(connection)
+            (after,) = connection.execute(select(deliveries)).mappings()
+            savepoint.rollback()
+        is_allowed = outbox.TRANSITIONS.get((start, end)) == by
+        assert (dict(after) != before and after["state"] == end) == is_allowed, by
 
 
 def test_a_message_that_was_given_up_and_arrived_after_all_is_delivered(engine: Engine) -> None:
@@ -322,3 +344,15 @@ def test_a_message_that_was_given_up_and_arrived_after_all_is_delivered(engine: 
         outbox.mark_dead(connection, row["id"], "too late")
         outbox.mark_delivered(connection, row["id"], NOW)
     assert states(engine) == [("pager", "firing", "delivered", 0)]
+
+
+def test_the_table_is_all_that_can_happen_to_a_message() -> None:
+    """Whoever adds a move thinks of who is late."""
+    pending, delivered, dead = DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DEAD
+    assert set(outbox.TRANSITIONS) == {
+        (None, pending),
+        (pending, pending),
+        (pending, delivered),
+        (pending, dead),
+        (dead, delivered),
+    }

@@ -257,9 +257,9 @@ def send(story: Story) -> None:
     """The log takes every message; the pager takes none and is given up for the first incident."""
     now = slot_of(13).window_end
     with writing(story.engine) as connection:
-        while (delivery := outbox.take_due(connection, "log", now, hold=HOUR)) is not None:
+        while (delivery := outbox.take_due(connection, MONITOR, "log", now, hold=HOUR)) is not None:
             outbox.mark_delivered(connection, delivery.delivery_id, now)
-        delivery = outbox.take_due(connection, "pager", now, hold=HOUR)
+        delivery = outbox.take_due(connection, MONITOR, "pager", now, hold=HOUR)
         assert delivery is not None
         outbox.mark_dead(connection, delivery.delivery_id, "HTTP 400 Bad Request")
 

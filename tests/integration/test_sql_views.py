@@ -41,6 +41,10 @@ CONTRACT = {
         "attempt, enqueued_at, started_at, finished_at, candidate_version, decision, decision_reason, "
         "promoted_at, evidence, recovery"
     ),
+    "worker_task_history": (
+        "task_id, job_id, monitor, state, reason, detail, arn, cluster, last_status, asked_at, started_at, "
+        "ended_at"
+    ),
     "incident_history": (
         "incident_id, monitor, kind, severity, state, opened_at, acknowledged_at, resolved_at, cycle_id, "
         "job_id, deliveries_ok, deliveries_pending, deliveries_dead, since, acknowledged_by"
@@ -49,6 +53,10 @@ CONTRACT = {
         "version, role, parent_version, job_id, alpha, temperature, accuracy, accuracy_low, accuracy_high, "
         "macro_f1, rare_class_accuracy, ece, agreement, kl, latency_p95_ms, created_at, promoted_at, "
         "retired_at"
+    ),
+    "calibration_history": (
+        "monitor, version, temperature, n, dataset, nll_before, nll_after, ece_before, ece_after, "
+        "ece_debiased_before, ece_debiased_after, reason, job_id, calibrated_at"
     ),
     "strata_history": "monitor, cycle_id, window_end, student_label, n_seen, n, n_disagreements, weight",
     "serving_history": (

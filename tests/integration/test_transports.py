@@ -222,6 +222,22 @@ def test_a_job_whose_workers_all_die_is_given_up(office: Office) -> None:
     assert (row["status"], row["error"]) == ("failed", "given up: 5 workers died with it or failed")
 
 
+def test_a_job_that_is_given_up_says_what_was_last_known_of_its_workers(sqlite_engine: Engine) -> None:
+    """Such as why their tasks have stopped in ECS."""
+    office = Office(engine=sqlite_engine, transport=SqlTransport())
+    job_id = office.order()
+    for _ in range(queue.MAX_ATTEMPTS):
+        with writing(office.engine) as connection:
+            assert queue.claim(connection, MONITOR, owner="dead", lease_seconds=-1, now=now())
+            queue.note_error(connection, job_id, "out of memory")
+    assert office.worker().run_once(lambda: False)
+    given_up = "given up: 5 workers died with it or failed; the last error: out of memory"
+    assert office.job(job_id).error == given_up
+    with writing(office.engine) as connection:
+        queue.note_error(connection, job_id, "too late")
+    assert office.job(job_id).error == given_up
+
+
 @pytest.mark.parametrize("each", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_four_workers_at_each_of_five_monitors_run_every_job_once(
     engine: Engine,

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from db import outbox as outbox_db
 from db.records import Delivery
+from db.session import reading
 from db.tables import deliveries, incidents
 from tests.conclusions import FAR
-from tests.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
+from tests.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
 from triggers.alert_settings import LogAlert
 from triggers.channels.port import Receipt, SendResult
 from triggers.outbox import Outbox
@@ -88,3 +90,14 @@ def test_where_every_channel_gives_up_nobody_can_be_told(run: Cycles) -> None:
         sender.deliver_due(due_at(0))
     assert [row["kind"] for row in stored(run.engine, incidents)] == ["drift", "alerts-undelivered"]
     assert {row["state"] for row in stored(run.engine, deliveries)} == {"dead"}
+
+
+def test_a_channel_is_deaf_for_its_own_monitor(run: Cycles) -> None:
+    """Another monitor's channel of the same name works: its incident ends all the same."""
+    sender = outbox(run, pager=Switch(SendResult.REFUSED), chat=Switch(SendResult.DELIVERED))
+    run.conclude(0, FAR)
+    sender.deliver_due(due_at(0))
+    with reading(run.engine) as connection:
+        names = ("pager", "chat")
+        assert outbox_db.deaf_channels(connection, MONITOR, names) == {"pager"}
+        assert outbox_db.deaf_channels(connection, "other", names) == frozenset()

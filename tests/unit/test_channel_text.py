@@ -22,7 +22,7 @@ def test_a_message_in_plain_text() -> None:
         "FIRING: drift (error), mangaassist\n"
         "agreement 0.924 below 0.95 for 3 cycles; ordered: re-distillation with alpha 0.7 -> 0.6\n"
         "\n"
-        "since: 2026-11-24 11:10 UTC\n"
+        "since: 2026-11-24 09:00 UTC\n"
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12\n"
         "numbers: agreement 0.924 [0.912, 0.935], wrong below 0.95: fired, 3 in a row (low-agreement)\n"
         "  kl 0.08 [0.066, 0.095], wrong above 0.15: within (high-kl)\n"
@@ -51,13 +51,40 @@ def test_what_was_not_ordered_is_told_with_its_reason(reason: str, event: str, l
     assert lines == ([line] if line else [])
 
 
+def test_a_message_of_an_earlier_version_says_when_it_opened() -> None:
+    found = {key: value for key, value in make_document().items() if key != "since"}
+    assert "\nsince: 2026-11-24 11:10 UTC\n" in written(told(json.dumps(found)))
+
+
+def test_who_has_taken_it_is_told() -> None:
+    assert "\ntaken by: ada\n" in text_of(event="acknowledged", by="ada")
+    assert "taken by" not in text_of()
+
+
+def test_what_a_candidate_reached_is_told_with_the_thresholds_of_the_gates() -> None:
+    gates = [
+        {
+            "gate": "accuracy",
+            "dataset": "test",
+            "value": 0.893,
+            "low": 0.885,
+            "high": 0.901,
+            "result": "fail",
+        },
+        {"gate": "ece", "dataset": "test", "value": None, "result": "fail"},
+    ]
+    shown = text_of(gates=[{**gate, "threshold": 0.905} for gate in gates])
+    assert "\ngates: accuracy (test) 0.893 [0.885, 0.901] against 0.905: fail\n" in shown
+    assert "\n  ece (test) not measured against 0.905: fail\n" in shown
+
+
 def test_a_message_without_numbers_is_whole() -> None:
     """As of a cycle that failed; a value that was not measured is left out."""
     rules = [{**make_document()["rules"][0], "value": None}]
     order = {"reason": "not_wanted", "job_id": None, "alpha_from": "0.7", "alpha_to": "0.7", "evidence": None}
     shown = text_of(rules=rules, labels=[], moved=None, links={}, order=order)
     assert shown.splitlines()[3:] == [
-        "since: 2026-11-24 11:10 UTC",
+        "since: 2026-11-24 09:00 UTC",
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from db.heartbeat import Heartbeat
 from db.queue import MAX_ATTEMPTS
-from distill import worker
+from distill import calibrator, worker
 from monitor import daemon, erasure
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,7 @@ def test_the_lengths_of_the_leases_are_those_of_the_code() -> None:
     text = " ".join(section("Leases and fencing").split())
     assert f"`monitor:NAME` for {daemon.LEASE_SECONDS:g} s" in text
     assert f"`job:ID` for {worker.LEASE_SECONDS:g} s" in text
+    assert f"`calibration:NAME` for {calibrator.LEASE_SECONDS:g} s" in text
     assert f"`erasure:NAME` for {erasure.LEASE_SECONDS:g} s" in text
     assert "three times per length" in text
     assert "three times per" in (Heartbeat.__doc__ or "")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from db import queue
+from db import outbox, queue
 from db import states as states_module
-from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
+from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, TaskState
 from triggers.incidents import TRANSITIONS
 
 DOC = (Path(__file__).parents[2] / "docs" / "states.md").read_text(encoding="utf-8")
@@ -24,6 +24,7 @@ PROMOTION_WORDS = {"recorded", "current", "retired"}
 DIAGRAMS = {
     "Cycle": set(CycleStatus),
     "Job": set(JobStatus),
+    "Worker task": set(TaskState),
     "Promotion": PROMOTION_WORDS,
     "Incident": set(IncidentState),
     "Delivery": set(DeliveryState),
@@ -95,6 +96,15 @@ def test_the_job_diagram_has_the_moves_of_the_code() -> None:
         if end != "[*]"
     }
     assert drawn == {move: f"queue.{name}" for move, name in queue.TRANSITIONS.items()}
+
+
+def test_the_delivery_diagram_has_the_moves_of_the_code() -> None:
+    drawn = {
+        (None if start == "[*]" else DeliveryState(start), DeliveryState(end)): words
+        for start, end, words in arrows("Delivery")
+        if end != "[*]"
+    }
+    assert drawn == {move: f"outbox.{name}" for move, name in outbox.TRANSITIONS.items()}
 
 
 @pytest.mark.parametrize("section", DIAGRAMS)

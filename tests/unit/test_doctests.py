@@ -16,6 +16,7 @@ MODULES = [
     "triggers.wilson",
     "triggers.correctness",
     "triggers.label_evidence",
+    "distill.calibrate",
     "distill.losses",
     "distill.label_metrics",
 ]

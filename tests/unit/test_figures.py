@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from db.records import Interval, LabelMeasurement, RuleOutcome
-from db.states import OutcomeReason
+from db.records import Evaluation, GateOutcome, Interval, LabelMeasurement, Metric, RuleOutcome
+from db.states import GateResult, OutcomeReason
 from tests.factories import START, make_measurement
-from triggers.figures import differing, number_of
+from triggers.figures import differing, gate_of, number_of
 
 
 def label(name: str, *, share: float, agreement: float) -> LabelMeasurement:
@@ -74,3 +74,28 @@ def test_a_rule_s_number_has_its_interval_where_there_is_one(metric: str, interv
         (interval.low, interval.high) if interval else (None, None)
     )
     assert "low" not in number_of(outcome(metric), None)
+
+
+def test_a_gate_s_number_has_the_interval_of_what_was_measured() -> None:
+    """Of its own data set; the debiased ECE's where that was judged, and none where nothing was measured."""
+    metrics = (
+        Metric(name="accuracy", value=0.91, low=0.9, high=0.92, n=700),
+        Metric(name="ece", value=0.06, low=0.05, high=0.07, n=700),
+        Metric(name="ece_debiased", value=0.04, low=0.03, high=0.05, n=700),
+    )
+    elsewhere = Metric(name="accuracy", value=0.91, low=0.0, high=1.0, n=9)
+    evaluations = [
+        Evaluation(dataset="condemned", metrics=(elsewhere,)),
+        Evaluation(dataset="test", metrics=metrics),
+    ]
+
+    def bounds(gate: str, value: float) -> tuple[object, object]:
+        outcome = GateOutcome(gate=gate, dataset="test", value=value, threshold=0.5, result=GateResult.FAIL)
+        found = gate_of(outcome, evaluations)
+        assert {**found, "low": 0, "high": 0} == {**vars(outcome), "low": 0, "high": 0}
+        return found.get("low"), found.get("high")
+
+    assert bounds("accuracy", 0.91) == (0.9, 0.92)
+    assert bounds("ece", 0.06) == (0.05, 0.07)
+    assert bounds("ece", 0.04) == (0.03, 0.05)
+    assert bounds("rare_class_accuracy", float("inf")) == (None, None)

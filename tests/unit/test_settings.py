@@ -86,6 +86,18 @@ def test_a_teacher_is_vouched_for_by_its_version(tmp_path: Path, monkeypatch: py
         loaded(tmp_path)
 
 
+def test_workers_are_started_in_ecs_where_the_file_or_the_environment_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded(tmp_path).ecs is None
+    for name, value in (("CLUSTER", "redistill"), ("TASK_DEFINITION", "worker"), ("SUBNETS", '["subnet-1"]')):
+        monkeypatch.setenv(f"REDISTILL__ECS__{name}", value)
+    found = loaded(tmp_path).ecs
+    assert found is not None
+    assert (found.cluster, found.task_definition, found.subnets) == ("redistill", "worker", ("subnet-1",))
+    assert found.command == ("redistill", "worker", "--once")
+
+
 def test_a_string_with_a_dollar_is_taken_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +207,38 @@ REFUSED = {
     "a queue that is not FIFO": (
         '[queue]\nkind = "sqs"\nurl = "https://sqs/1/jobs"',
         "[queue] url: expected the URL of a FIFO queue, 'https://….fifo', not 'https://sqs/1/jobs'",
+    ),
+    "tasks without a cluster": (
+        '[ecs]\ntask_definition = "worker"',
+        "[ecs] cluster: missing",
+    ),
+    "tasks of an unknown launch type": (
+        '[ecs]\ncluster = "c"\ntask_definition = "worker"\nlaunch_type = "fargate"',
+        "[ecs] launch_type: expected 'FARGATE', 'EC2' or 'EXTERNAL', not 'fargate'",
+    ),
+    "tasks of two kinds of capacity": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nlaunch_type = "EC2"\ncapacity_provider = "SPOT"',
+        "[ecs]: it takes 'launch_type' or 'capacity_provider', not both",
+    ),
+    "security groups of no network": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nsecurity_groups = ["sg-1"]',
+        "[ecs]: 'security_groups' and 'assign_public_ip' need 'subnets'",
+    ),
+    "subnets that are no list": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nsubnets = "subnet-1"',
+        "[ecs] subnets: expected a list, not 'subnet-1'",
+    ),
+    "a command of no container": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\ncommand = ["worker", "--once"]',
+        "[ecs]: 'command' needs 'container': the name of the one that runs it",
+    ),
+    "an empty command": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\ncontainer = "w"\ncommand = []',
+        "[ecs] command: expected a list of at least 1, not []",
+    ),
+    "a misspelt key of the tasks": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nsubnet = ["subnet-1"]',
+        "[ecs]: unknown key 'subnet'; did you mean 'subnets'?",
     ),
     "an alert without a kind": ('[[alerts]]\nname = "a"', "[[alerts]] number 1: it needs a 'kind'"),
     "an address without a scheme": (

@@ -103,14 +103,19 @@ def units(text: str) -> int:
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
-    if found.get("opened_at"):
-        yield Fact(name="since", lines=(_minute(found["opened_at"]),))
+    since = found.get("since") or found.get("opened_at")
+    if since:
+        yield Fact(name="since", lines=(_minute(since),))
+    if found.get("by"):
+        yield Fact(name="taken by", lines=(one_line(found["by"]),))
     if found.get("window_start") and found.get("window_end"):
         window = f"{_minute(found['window_start'])} to {_minute(found['window_end'])}"
         yield Fact(name="window", lines=(f"{window}, cycle {found.get('cycle_id')}",))
     numbers = tuple(_number(rule) for rule in found.get("rules") or () if rule["value"] is not None)
     if numbers:
         yield Fact(name="numbers", lines=numbers)
+    if found.get("gates"):
+        yield Fact(name="gates", lines=tuple(map(_gate, found["gates"])))
     if found.get("labels"):
         yield Fact(name="intents that differ most", lines=tuple(map(_label, found["labels"])))
     if found.get("moved"):
@@ -135,6 +140,13 @@ def _number(rule: Mapping[str, Any]) -> str:
     count = f", {rule['streak']} in a row" if rule["streak"] > 1 else ""
     return one_line(
         f"{rule['metric']} {value}, wrong {side} {rule['threshold']:g}: {state}{count} ({rule['rule']})"
+    )
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}{_interval(gate)}"
+    return one_line(
+        f"{gate['gate']} ({gate['dataset']}) {value} against {gate['threshold']:g}: {gate['result']}"
     )
 
 

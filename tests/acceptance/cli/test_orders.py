@@ -97,6 +97,18 @@ def test_a_cancelled_job_can_be_retried() -> None:
     assert "queued" in run("jobs", "list").stdout
 
 
+@pytest.mark.usefixtures("ordered")
+@pytest.mark.parametrize("act", ["show", "cancel", "retry"])
+def test_another_monitor_s_job_is_none(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Monitors may share a database: a number that was mistaken must not call off another one's job."""
+    monkeypatch.setenv("REDISTILL__MONITOR__NAME", "other")
+    refused = run("jobs", act, "1")
+    assert refused.exit_code == 1
+    assert said(refused) == "There is no job 1: `redistill jobs list` shows those there are."
+    monkeypatch.delenv("REDISTILL__MONITOR__NAME")
+    assert "queued" in run("jobs", "list").stdout
+
+
 @pytest.fixture
 def serving_pair(cycles: Cycles) -> Cycles:
     """A teacher and a student in service, and a healthy cycle of theirs with a sample; no job."""

@@ -154,6 +154,19 @@ def test_an_upgrade_makes_the_database_and_a_second_one_finds_nothing_to_do() ->
     assert run("db", "check").exit_code == 0
 
 
+def test_a_database_to_which_a_later_version_has_added_is_worked_on(migrated: Path) -> None:
+    """So that the version before can be started again when the next one is no good."""
+    with sqlite3.connect(migrated / "redistill.db") as connection:
+        connection.execute("ALTER TABLE jobs ADD COLUMN mood TEXT")
+        connection.execute("UPDATE alembic_version SET version_num = '0999'")
+    for command in (("db", "upgrade"), ("db", "check")):
+        result = run(*command)
+        assert result.exit_code == 0
+        assert "A later version of redistill has added to the database" in result.stdout
+    assert run("cycle").exit_code == 0
+    assert "mangaassist" in run("status").stdout
+
+
 def test_a_table_that_somebody_has_changed_fails_the_check(migrated: Path) -> None:
     with sqlite3.connect(migrated / "redistill.db") as connection:
         connection.execute("ALTER TABLE jobs ADD COLUMN mood TEXT")

@@ -128,7 +128,7 @@ def test_pagerduty_opens_one_alert_and_resolves_it() -> None:
             "custom_details": {
                 "summary": "agreement 0.924 below 0.95 for 3 cycles; ordered: re-distillation with alpha "
                 "0.7 -> 0.6",
-                "since": "2026-11-24 11:10 UTC",
+                "since": "2026-11-24 09:00 UTC",
                 "window": "2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
                 "numbers": "agreement 0.924 [0.912, 0.935], wrong below 0.95: fired, 3 in a row "
                 "(low-agreement)\nkl 0.08 [0.066, 0.095], wrong above 0.15: within (high-kl)",
@@ -164,7 +164,7 @@ def test_a_slack_message_says_what_since_when_how_much_and_what_was_done() -> No
     assert texts(sent) == [
         "FIRING: drift (error), mangaassist",
         "agreement 0.924 below 0.95 for 3 cycles; ordered: re-distillation with alpha 0.7 -&gt; 0.6",
-        "*since*\n2026-11-24 11:10 UTC",
+        "*since*\n2026-11-24 09:00 UTC",
         "*window*\n2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
         (
             "*numbers*\nagreement 0.924 [0.912, 0.935], wrong below 0.95: fired, 3 in a row (low-agreement)\n"

@@ -79,7 +79,7 @@ def test_a_message_is_readable_and_can_be_filtered_by(topic: Topic) -> None:
         "FIRING: drift (error), mangaassist",
         "agreement 0.924 below 0.95 for 3 cycles; ordered: re-distillation with alpha 0.7 -> 0.6",
         "",
-        "since: 2026-11-24 11:10 UTC",
+        "since: 2026-11-24 09:00 UTC",
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
     ]
     assert {name: each["Value"] for name, each in message["MessageAttributes"].items()} == {

@@ -1,23 +1,26 @@
 """An incident is pending, gets louder, is taken by a person, and ends when it was over for long enough."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection
+import pytest
+from sqlalchemy import Connection, Engine
 
 from db import incidents as incidents_db
 from db import outbox
 from db.records import Delivery
 from db.session import reading, writing
 from db.states import IncidentKind, IncidentState, Severity
-from db.tables import incidents
+from db.tables import deliveries, incidents
 from db.views import rows
 from tests.conclusions import FAR, HEALTHY, LOW, TOO_FEW, incident_list, message_list, with_policy
-from tests.cycles import MONITOR, Cycles, due_at, stored
+from tests.cycles import MONITOR, Cycles, due_at, make_audience, stored
 from tests.factories import make_measurement, make_result, make_slot
 from triggers.alert_settings import LogAlert
-from triggers.announce import Occasion, carry_out
-from triggers.incidents import acknowledge
+from triggers.announce import Occasion, announce, carry_out
+from triggers.incidents import Finding, Signal, acknowledge
 from triggers.settings import DEFAULT_RULES, IncidentPolicy, Rule
 
 
@@ -38,6 +41,12 @@ def test_a_breach_is_pending_until_its_rule_fires(run: Cycles) -> None:
     with reading(run.engine) as connection:
         (shown,) = rows(connection, "incident_history", order_by="incident_id")
     assert (shown["since"], shown["opened_at"]) == (make_slot(2).window_end, due_at(4))
+    run.conclude(5)
+    messages = [json.loads(row["payload"]) for row in stored(run.engine, deliveries)]
+    assert [each["event"] for each in messages] == ["firing", "resolved"]
+    assert {(each["since"], each["opened_at"]) for each in messages} == {
+        ("2026-11-24T13:00:00Z", "2026-11-24T15:10:00Z")
+    }
 
 
 def test_pending_incidents_are_not_in_the_history(run: Cycles) -> None:
@@ -72,7 +81,7 @@ def test_a_drift_that_gets_louder_is_told_to_those_who_did_not_hear_of_it(run: C
 
 
 def outbox_message(connection: Connection, channel: str) -> Delivery:
-    found = outbox.take_due(connection, channel, due_at(9), hold=timedelta(hours=1))
+    found = outbox.take_due(connection, MONITOR, channel, due_at(9), hold=timedelta(hours=1))
     assert found is not None
     return found
 
@@ -150,3 +159,30 @@ def test_one_process_opens_an_incident_and_the_other_says_nothing(run: Cycles) -
             now=due_at(0),
         )
     assert (incident_id, again) == (1, None)
+
+
+def test_what_is_raised_while_another_process_resolves_it_opens_anew(postgres_engine: Engine) -> None:
+    """It waits for that to be written: otherwise it would find it open still, and nobody would hear of it.
+
+    On SQLite no one else reads between the two.
+    """
+    audience = make_audience()
+    raised, cleared = (
+        Signal(kind=IncidentKind.JOB_FAILED, finding=finding) for finding in (Finding.RAISED, Finding.CLEARED)
+    )
+
+    def write(signal: Signal) -> None:
+        with writing(postgres_engine) as connection:
+            announce(connection, audience, [signal], Occasion(at=due_at(1), now=due_at(1), details={}))
+
+    write(raised)
+    with ThreadPoolExecutor(1) as other:
+        with writing(postgres_engine) as connection:
+            announce(connection, audience, [cleared], Occasion(at=due_at(2), now=due_at(2), details={}))
+            late = other.submit(write, raised)
+            with pytest.raises(TimeoutError):
+                late.result(0.5)
+        late.result(10)
+    assert [row["state"] for row in stored(postgres_engine, incidents)] == ["resolved", "firing"]
+    events = [(row["incident_id"], row["event"]) for row in stored(postgres_engine, deliveries)]
+    assert events == [(1, "firing"), (1, "resolved"), (2, "firing")]

@@ -27,6 +27,7 @@ from tests.conclusions import (
 )
 from tests.cycles import MONITOR, Cycles, due_at, stored
 from tests.factories import START, STUDENT, TEACHER, make_measurement, make_result, make_slot
+from tests.messages import make_document
 from triggers.alert_settings import LogAlert
 from triggers.figures import differing
 from triggers.settings import AlphaPolicy, IncidentPolicy, Rule
@@ -97,6 +98,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
     (message,) = stored(run.engine, deliveries)
     assert (message["state"], message["attempts"], message["next_attempt_at"]) == ("pending", 0, due_at(0))
     payload = json.loads(message["payload"])
+    assert payload.keys() == make_document().keys()  # which docs/alerts.md shows
     rules, labels = payload.pop("rules"), payload.pop("labels")
     assert payload == {
         "schema": "redistill.incident/1",

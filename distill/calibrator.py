@@ -1,0 +1,121 @@
+"""Calibrates students on labelled rows that none is trained on; the one in service before it is overdue."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from db import calibrations, leases
+from db.away import AWAY
+from db.errors import RedistillError
+from db.heartbeat import Heartbeat
+from db.records import Calibration, Lease, ModelVersion
+from db.session import reading, writing
+from db.states import CalibrationReason
+from distill.calibrate import calibrate
+from distill.dataset import LabelledSet, read_labelled
+from distill.settings import RedistillSection
+from monitor.cycle import Show
+from monitor.models import Model, load
+from monitor.pair import ModelChangedError
+from monitor.scoring import score
+from monitor.stop import Stopped
+from triggers.recalibration import is_due
+
+LEASE_SECONDS: Final = 60.0
+
+
+class NoLabelledFileError(RedistillError):
+    """[redistill] names neither 'validation' nor 'test': name a labelled file to calibrate on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrator:
+    """Calibrates students of one monitor, by its configuration. Their files stay as they are."""
+
+    engine: Engine
+    monitor: str
+    section: RedistillSection
+    tokens_per_batch: int
+    show: Show
+
+    def calibrate(self, student: ModelVersion, stopped: Stopped) -> Calibration:
+        """Calibrate a recorded student on the configured file; nothing is written.
+
+        Raises:
+            NoLabelledFileError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
+            ModelError, ModelChangedError, ScoringError: what is wrong with which file.
+            StoppedError: `stopped` said so.
+        """
+        path = self.section.calibration_file
+        if path is None:
+            raise NoLabelledFileError
+        model = load(Path(student.uri))
+        if model.version != student.version:
+            raise ModelChangedError(directory=student.uri, version=student.version[:12])
+        return self.fit(model, read_labelled(path, model.labels), model.labels, stopped)
+
+    def fit(
+        self, model: Model, rows: LabelledSet, label_names: Sequence[str], stopped: Stopped
+    ) -> Calibration:
+        """Calibrate a model on rows that were read with those label names, which are its own in any order.
+
+        Raises:
+            ScoringError, StoppedError: as for `score`.
+        """
+        logits = score(
+            model,
+            rows.texts,
+            tokens_per_batch=self.tokens_per_batch,
+            stopped=stopped,
+            progress=lambda done: self.show("calibrating", done, len(rows.texts)),
+        )
+        columns = [model.labels.index(name) for name in label_names]
+        return Calibration(
+            version=model.version,
+            dataset="test" if self.section.validation is None else "validation",
+            sha256=rows.sha256,
+            fit=calibrate(logits[:, columns], rows.labels),
+        )
+
+    def calibrate_due(self, owner: str, stopped: Stopped, now: datetime) -> Calibration | None:
+        """Calibrate the student in service if that is due and no other process is at it; None if not.
+
+        Raises:
+            LeaseLostError: another process has taken it over; nothing was written. All else as for
+                `calibrate`.
+        """
+        with reading(self.engine) as connection:
+            if self._due(connection, now) is None:
+                return None
+        with writing(self.engine) as connection:
+            lease = leases.acquire(
+                connection, f"calibration:{self.monitor}", owner=owner, seconds=LEASE_SECONDS
+            )
+            student = self._due(connection, now)  # once more: another process may just have done it
+        if lease is None:
+            return None
+        try:
+            return None if student is None else self._under(lease, student, stopped, now)
+        finally:
+            with suppress(*AWAY), writing(self.engine) as connection:  # then it runs out by itself
+                leases.release(connection, lease)
+
+    def _due(self, connection: Connection, now: datetime) -> ModelVersion | None:
+        every = self.section.calibration_due_every
+        student = calibrations.serving_student(connection, self.monitor)
+        if every is None or student is None or not is_due(student, every, now):
+            return None
+        return student.model
+
+    def _under(self, lease: Lease, student: ModelVersion, stopped: Stopped, now: datetime) -> Calibration:
+        with Heartbeat(self.engine, lease, seconds=LEASE_SECONDS) as heartbeat:
+            found = self.calibrate(student, lambda: stopped() or heartbeat.lost)
+        with writing(self.engine) as connection:
+            leases.guard(connection, lease)
+            calibrations.add(connection, self.monitor, found, CalibrationReason.DUE, now)
+        return found

@@ -1,0 +1,109 @@
+"""What the on-call is told of a job's end, in the transaction of that end."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from db import queue
+from db.errors import RedistillError
+from db.records import Evaluation, Job, Metric
+from db.session import writing
+from db.states import GateResult
+from db.tables import deliveries, incidents, jobs
+from distill.decide import Proof
+from distill.worker import Worker
+from monitor.stop import Stopped, never_stopped
+from tests.cycles import make_audience, stored
+from tests.integration.test_queue import make_job
+from tests.site import now
+from tests.workers import FakeAttempt, rejected
+
+MEASURED = Metric(name="accuracy", value=0.5, low=0.47, high=0.53, n=1_000)
+
+
+class NoLabelsError(RedistillError):
+    """train.jsonl has no labels."""
+
+
+def fails_its_gate(job: Job, stopped: Stopped) -> Proof:
+    evaluation = Evaluation(dataset="test", metrics=(MEASURED,))
+    return replace(rejected(job, stopped), candidate_evaluations=(evaluation,))
+
+
+def passes(job: Job, stopped: Stopped) -> Proof:
+    proof = rejected(job, stopped)
+    return replace(proof, gates=tuple(replace(gate, result=GateResult.PASS) for gate in proof.gates))
+
+
+def comes_to_nothing(_job: Job, _stopped: Stopped) -> Proof:
+    raise NoLabelsError
+
+
+def end(engine: Engine, work: Any) -> dict[str, Any]:  # noqa: ANN401 - what an attempt does
+    """The job that such an attempt leaves, of a worker with one channel."""
+    with writing(engine) as connection:
+        queue.enqueue(connection, make_job(), now())
+    assert Worker(engine, make_audience(), FakeAttempt(work=work)).run_once(never_stopped)
+    return stored(engine, jobs)[-1]
+
+
+def told(engine: Engine) -> list[tuple[str, str, str]]:
+    return [(row["kind"], row["severity"], row["state"]) for row in stored(engine, incidents)]
+
+
+def messages(engine: Engine) -> list[dict[str, Any]]:
+    return [json.loads(row["payload"]) for row in stored(engine, deliveries)]
+
+
+def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) -> None:
+    """With intervals, against the thresholds; and the next candidate that passes is its end."""
+    job = end(engine, fails_its_gate)
+    assert told(engine) == [("candidate-rejected", "warning", "firing")]
+    (message,) = messages(engine)
+    assert message["summary"] == (
+        f"job {job['id']}, alpha 0.7 -> 0.6: failed: accuracy (test) 0.5 against 0.9"
+    )
+    assert message["gates"] == [
+        {
+            "gate": "accuracy",
+            "dataset": "test",
+            "value": 0.5,
+            "threshold": 0.9,
+            "result": "fail",
+            "low": 0.47,
+            "high": 0.53,
+        }
+    ]
+    assert (message["job"]["job_id"], message["job"]["alpha_to"]) == (job["id"], "0.6")
+    end(engine, passes)
+    assert told(engine) == [("candidate-rejected", "warning", "resolved")]
+    assert [each["event"] for each in messages(engine)] == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize("work", [passes, fails_its_gate])
+def test_a_job_that_fails_is_told_until_another_makes_a_candidate(
+    engine: Engine,
+    work: Any,  # noqa: ANN401 - as above
+) -> None:
+    assert end(engine, comes_to_nothing)["status"] == "failed"
+    assert told(engine) == [("job-failed", "error", "firing")]
+    (message,) = messages(engine)
+    assert message["summary"].endswith("alpha 0.7 -> 0.6: train.jsonl has no labels.")
+    assert message["gates"] == []
+    end(engine, work)
+    assert told(engine)[0] == ("job-failed", "error", "resolved")
+
+
+def test_nobody_is_told_of_the_end_of_a_job_that_was_called_off(engine: Engine) -> None:
+    """Its worker finds out as it writes the end: nothing of the attempt is written."""
+
+    def called_off(job: Job, stopped: Stopped) -> Proof:
+        with writing(engine) as connection:
+            queue.cancel(connection, job.job_id, now())
+        return fails_its_gate(job, stopped)
+
+    assert end(engine, called_off)["status"] == "cancelled"
+    assert told(engine) == messages(engine) == []

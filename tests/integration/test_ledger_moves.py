@@ -1,0 +1,116 @@
+"""Whatever is done to a cycle, in each of its states: docs/states.md draws what happens, and no more."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+import pytest
+from sqlalchemy import Engine, insert
+from sqlalchemy.exc import IntegrityError
+
+from db import ahead, leases, ledger
+from db.records import Claim
+from db.session import writing
+from db.states import CycleStatus
+from db.tables import cycles
+from tests.conclusions import HEALTHY, TOO_FEW
+from tests.cycles import Cycles, due_at, stored, taken
+from tests.factories import START, make_slot
+from tests.unit.test_docs_states import arrows
+from triggers.conclude import conclude, conclude_failure
+
+NEVER: Final = "[*]"  #: there is no row
+#: Each with the attempt that it is about, as a process has it in its hands that was away for a while.
+Act = Callable[[Cycles, Claim], object]
+
+
+def claim(run: Cycles, _held: Claim) -> None:
+    with writing(run.engine) as connection:
+        ledger.claim(connection, make_slot(), START)
+
+
+def skip(run: Cycles, _held: Claim) -> None:
+    with writing(run.engine) as connection:
+        ledger.skip(connection, [make_slot()], START)
+
+
+def abandon(run: Cycles, _held: Claim) -> None:
+    with writing(run.engine) as connection:
+        ledger.abandon(connection, [make_slot()], START)
+
+
+def give_back(run: Cycles, held: Claim) -> None:
+    with writing(run.engine) as connection:
+        leases.guard(connection, run.lease)
+        ledger.hold(connection, held)
+        ledger.give_back(connection, held)
+
+
+def reopen(run: Cycles, _held: Claim) -> None:
+    with writing(run.engine) as connection:
+        ahead.reopen(connection, make_slot().monitor, now=START, since=START)
+
+
+ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
+    "ledger.claim": (("claim", claim),),
+    "ledger.skip": (("skip", skip),),
+    "ledger.abandon": (("abandon", abandon),),
+    "ledger.give_back": (("give back", give_back),),
+    "ahead.reopen": (("reopen", reopen),),
+    "conclude.conclude": (
+        ("healthy", lambda run, held: conclude(run.engine, run.lease, held, HEALTHY, run.policy, due_at(0))),
+        ("too few", lambda run, held: conclude(run.engine, run.lease, held, TOO_FEW, run.policy, due_at(0))),
+    ),
+    "conclude.conclude_failure": (
+        ("fail", lambda run, held: conclude_failure(run.engine, run.lease, held, "", run.policy, due_at(0))),
+    ),
+}
+STARTS = (NEVER, *CycleStatus)
+
+
+def put(engine: Engine, status: str, attempt: int) -> Claim:
+    """A cycle in that state, and the claim that somebody had of it. If it has ended, then by a clock that was
+    ahead, with nothing seen.
+    """
+    if status != NEVER:
+        row = {**vars(make_slot()), "id": 1, "status": status, "attempt": attempt, "started_at": START}
+        if status != CycleStatus.RUNNING:
+            row |= {"finished_at": START + timedelta(days=1), "n_seen": 0, "n_rejected": 0}
+        with writing(engine) as connection:
+            connection.execute(insert(cycles).values(row))
+    return Claim(cycle_id=1, slot=make_slot(), attempt=attempt, started_at=START)
+
+
+def test_every_arrow_is_tried() -> None:
+    assert {words for _, _, words in arrows("Cycle") if words} == set(ACTS)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("act", ACTS)
+def test_a_cycle_moves_as_it_is_drawn_and_not_otherwise(
+    engine: Engine, act: str, start: str, attempt: int
+) -> None:
+    drawn = {end for begin, end, words in arrows("Cycle") if (begin, words) == (start, act)}
+    found = set()
+    for _, do in ACTS[act]:
+        with writing(engine) as connection:
+            connection.exec_driver_sql("DELETE FROM leases")
+            for table in reversed(cycles.metadata.sorted_tables):
+                connection.execute(table.delete())
+        run = Cycles(engine=engine, lease=taken(engine))
+        held = put(engine, start, attempt)
+        before = stored(engine, cycles)
+        try:
+            do(run, held)
+        except (ledger.AttemptEndedError, IntegrityError):
+            assert stored(engine, cycles) == before
+        after = stored(engine, cycles)
+        if after != before:
+            found.add(after[0]["status"] if after else NEVER)
+    if act == "ledger.give_back" and start == CycleStatus.RUNNING:
+        assert found == {NEVER if attempt == 1 else "failed"} <= drawn
+    elif act == "ahead.reopen" and start == CycleStatus.SKIPPED:
+        assert found == {"failed"} <= drawn  # one without an attempt goes
+    else:
+        assert found == drawn

@@ -1,0 +1,189 @@
+"""Amazon ECS, as far as workers are started there."""
+
+import re
+from functools import cached_property
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+
+from db.errors import RedistillError
+from db.records import Job, WorkerTask
+from db.states import TaskEnd
+from triggers.worker_tasks.report import (
+    NotStarted,
+    Started,
+    TaskReport,
+    lacks_room,
+    of_describe_tasks,
+    of_run_task,
+    one_line,
+)
+from triggers.worker_tasks.settings import EcsSection
+
+#: What its calls raise; a `ClientError` is ECS' own answer.
+FAULTS: Final = (ClientError, BotoCoreError, OSError)
+_CONFIG: Final = Config(
+    retries={"mode": "standard", "total_max_attempts": 1},  # who calls it tries again in its own time
+    connect_timeout=3,
+    read_timeout=8,
+    user_agent_extra="redistill",
+)
+_FORBIDDEN: Final = re.compile(
+    r"AccessDenied|Unauthorized|NotAuthorized|UnrecognizedClient|InvalidClientTokenId|Signature|ExpiredToken"
+    r"|MissingAuthentication|OptInRequired|Blocked"
+)
+_THROTTLED: Final = re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded")
+_SERVER_FAULT: Final = 500
+_LONGEST_NAME: Final = 128
+
+
+class EcsError(RedistillError):
+    """ECS did not answer about the task {arn} ({cause}): the daemon needs the right {right}."""
+
+
+def client(session: boto3.Session | None = None) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+    """A client, with credentials, region and endpoint from the environment, as boto3 finds them."""
+    return (session or boto3.Session()).client("ecs", config=_CONFIG)
+
+
+class Ecs:
+    """Starts, watches and stops the tasks of one configuration."""
+
+    def __init__(self, section: EcsSection) -> None:
+        self._section = section
+
+    @property
+    def container(self) -> str | None:
+        """The one in which the worker runs, if the configuration names it."""
+        return self._section.container
+
+    def start(self, job: Job, token: str) -> Started | NotStarted:
+        """Ask for a task. Under a token that it knows ECS starts no second one."""
+        try:
+            return of_run_task(self._client.run_task(**self._request(job, token)))
+        except FAULTS as error:
+            known = _known_task(error)
+            return known or NotStarted(reason=_reason(error), detail=told(error))
+
+    def look(self, task: WorkerTask) -> TaskReport | None:
+        """How it does; None: ECS does not know it.
+
+        Raises:
+            EcsError: there is no answer.
+        """
+        try:
+            return of_describe_tasks(
+                self._client.describe_tasks(tasks=[task.arn], cluster=self._cluster_of(task))
+            )
+        except FAULTS as error:
+            raise EcsError(arn=task.arn, cause=told(error), right="ecs:DescribeTasks") from error
+
+    def stop(self, task: WorkerTask, reason: str) -> None:
+        """Ask it to stop: a worker that runs saves its training and gives its job back.
+
+        Raises:
+            EcsError: there is no answer.
+        """
+        try:
+            self._client.stop_task(task=task.arn, reason=reason[:255], cluster=self._cluster_of(task))
+        except FAULTS as error:
+            raise EcsError(arn=task.arn, cause=told(error), right="ecs:StopTask") from error
+
+    @property
+    def _client(self) -> Any:  # noqa: ANN401 - as boto3 makes it
+        return client(self._session)  # a new one each time, for one without credentials would never find any
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session()
+
+    def _cluster_of(self, task: WorkerTask) -> str:
+        return task.cluster or self._section.cluster
+
+    def _request(self, job: Job, token: str) -> dict[str, Any]:
+        section = self._section
+        request: dict[str, Any] = {
+            "cluster": section.cluster,
+            "taskDefinition": section.task_definition,
+            "count": 1,
+            "clientToken": token,
+            "startedBy": started_by(job),
+        }
+        if section.launch_type:
+            request["launchType"] = section.launch_type
+        if section.capacity_provider:
+            request["capacityProviderStrategy"] = [{"capacityProvider": section.capacity_provider}]
+        if section.subnets:
+            request["networkConfiguration"] = {"awsvpcConfiguration": _network(section)}
+        if section.container:
+            override = {"name": section.container, "command": list(section.command)}
+            request["overrides"] = {"containerOverrides": [override]}
+        return request
+
+
+def started_by(job: Job) -> str:
+    """By what one finds its tasks in ECS: letters, digits, hyphens, underscores and slashes, at most 128."""
+    end = f"/{job.job_id}"
+    return f"redistill/{re.sub('[^A-Za-z0-9_-]', '-', job.monitor)}"[: _LONGEST_NAME - len(end)] + end
+
+
+def told(error: Exception) -> str:
+    """The error in one line."""
+    if isinstance(error, ClientError):
+        answer = error.response.get("Error", {})
+        return one_line(f"{answer.get('Code', 'no code')}: {answer.get('Message', '')}")
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def _network(section: EcsSection) -> dict[str, Any]:
+    groups = {"securityGroups": list(section.security_groups)} if section.security_groups else {}
+    public = "ENABLED" if section.assign_public_ip else "DISABLED"
+    return {"subnets": list(section.subnets), "assignPublicIp": public, **groups}
+
+
+def _known_task(error: Exception) -> Started | None:
+    """The task that was started under the token, if the configuration has changed since."""
+    if not isinstance(error, ClientError) or error.response["Error"].get("Code") != "ConflictException":
+        return None
+    arns = error.response.get("resourceIds") or ()
+    return next((Started(arn=arn, cluster=_cluster_in(arn), status="PROVISIONING") for arn in arns), None)
+
+
+def _cluster_in(arn: str) -> str | None:
+    """Of arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID the cluster; older ones do not have it."""
+    parts = arn.split("/")
+    return parts[1] if len(parts) > len(("task", "id")) else None
+
+
+def _reason(error: Exception) -> TaskEnd:
+    match error:
+        case ClientError():
+            return _reason_of_answer(error)
+        case NoCredentialsError() | PartialCredentialsError():
+            return TaskEnd.FORBIDDEN
+        case NoRegionError() | ParamValidationError():
+            return TaskEnd.REFUSED
+        case _:
+            return TaskEnd.UNANSWERED
+
+
+def _reason_of_answer(error: ClientError) -> TaskEnd:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _SERVER_FAULT)
+    if _THROTTLED.search(code):
+        return TaskEnd.THROTTLED
+    if status >= _SERVER_FAULT:
+        return TaskEnd.UNANSWERED
+    if _FORBIDDEN.search(code):
+        return TaskEnd.FORBIDDEN
+    is_full = "LimitExceeded" in code or lacks_room(told(error))
+    return TaskEnd.NO_CAPACITY if is_full else TaskEnd.REFUSED

@@ -1,0 +1,135 @@
+"""What ECS says: of a task that it was asked for, and of one that it has."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from db.states import TaskEnd
+
+#: Reasons of RunTask's `failures`, and of tasks that failed to start, which pass when there is room again:
+#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
+_NO_ROOM: Final = re.compile(
+    r"RESOURCE:|\bAGENT\b|NO ACTIVE INSTANCES|(?i:capacity|reached the limit|above your limit|quota)"
+)
+_TAKEN_AWAY: Final = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})
+_SAYS_TAKEN_AWAY: Final = re.compile(r"Spot Task was interrupted|Host EC2 \(instance \S+\) terminated")
+_BY_HAND: Final = "UserInitiated"
+_FAILED_TO_START: Final = "TaskFailedToStart"
+_LONGEST_DETAIL: Final = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """ECS has taken the task on."""
+
+    arn: str
+    cluster: str | None
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotStarted:
+    """It has not, or did not say."""
+
+    reason: TaskEnd
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerReport:
+    """One container of a task."""
+
+    name: str
+    exit_code: int | None  #: None: it never ran, or still does
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskReport:
+    """A task as DescribeTasks tells of it."""
+
+    status: str  #: lastStatus: PROVISIONING, PENDING, RUNNING, ..., STOPPED
+    stop_code: str | None
+    stopped_reason: str | None
+    containers: tuple[ContainerReport, ...]
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.status in {"STOPPED", "DELETED"}
+
+
+def of_run_task(answer: Mapping[str, Any]) -> Started | NotStarted:
+    """What RunTask's answer says; of several `failures`, one an instance, each reason once."""
+    for task in answer.get("tasks", ()):
+        return Started(
+            arn=task["taskArn"],
+            cluster=task.get("clusterArn"),
+            status=task.get("lastStatus", "PROVISIONING"),
+        )
+    failures = answer.get("failures", ())
+    told = dict.fromkeys(_joined(": ", each.get("reason"), each.get("detail")) for each in failures)
+    detail = one_line("; ".join(told) or "ECS has started nothing and does not say why")
+    return NotStarted(reason=TaskEnd.NO_CAPACITY if lacks_room(detail) else TaskEnd.REFUSED, detail=detail)
+
+
+def of_describe_tasks(answer: Mapping[str, Any]) -> TaskReport | None:
+    """What DescribeTasks' answer says of the one task that it was asked about; None: ECS does not know it."""
+    for task in answer.get("tasks", ()):
+        return TaskReport(
+            status=task.get("lastStatus", "UNKNOWN"),
+            stop_code=task.get("stopCode"),
+            stopped_reason=task.get("stoppedReason"),
+            containers=tuple(
+                ContainerReport(
+                    name=each.get("name", "?"), exit_code=each.get("exitCode"), reason=each.get("reason")
+                )
+                for each in task.get("containers", ())
+            ),
+        )
+    return None
+
+
+def why_stopped(report: TaskReport, container: str | None) -> TaskEnd:
+    """Why a task has stopped; its exit code is that of the container of that name, or of any if None."""
+    of_worker = [each for each in report.containers if container in {None, each.name}]
+    codes = [each.exit_code for each in of_worker if each.exit_code is not None]
+    reasons = " ".join(filter(None, (report.stopped_reason, *(each.reason for each in report.containers))))
+    if report.stop_code in _TAKEN_AWAY or _SAYS_TAKEN_AWAY.search(reasons):
+        return TaskEnd.RECLAIMED
+    if report.stop_code == _BY_HAND:
+        return TaskEnd.STOPPED
+    if "OutOfMemory" in reasons:
+        return TaskEnd.OUT_OF_MEMORY
+    if report.stop_code == _FAILED_TO_START or not codes:
+        return TaskEnd.NO_CAPACITY if lacks_room(report.stopped_reason or "") else TaskEnd.NOT_STARTED
+    return TaskEnd.EXITED if any(codes) else TaskEnd.IDLE
+
+
+def in_words(report: TaskReport) -> str:
+    """What it says about its end, in one line."""
+    containers = (_container(each) for each in report.containers)
+    told = _joined("; ", _joined(": ", report.stop_code, report.stopped_reason), *containers)
+    return one_line(told or f"ECS says {report.status} and no more")
+
+
+def lacks_room(text: str) -> bool:
+    """Whether it would start if there were more room, or fewer others."""
+    return _NO_ROOM.search(text) is not None
+
+
+def one_line(text: str) -> str:
+    """Fit for a row and a log."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_DETAIL else f"{line[: _LONGEST_DETAIL - 1]}…"
+
+
+def _container(report: ContainerReport) -> str | None:
+    code = None if report.exit_code is None else f"exit code {report.exit_code}"
+    told = _joined(", ", report.reason, code)
+    return f"{report.name}: {told}" if told else None
+
+
+def _joined(between: str, *parts: str | None) -> str:
+    return between.join(part for part in parts if part)
