@@ -87,6 +87,12 @@ class Worker:
                 outage.turn("calls", lambda: transport.wait(stop))
                 stop.wait(_LEAST_WAIT_SECONDS)
 
+    def _turn(self, stopped: Stopped) -> bool:
+        try:
+            return self.run_once(stopped)
+        except ArchiveAwayError:  # it was told; the job waits, as one does who has none
+            return False
+
     def _calibrate(self, stopped: Stopped) -> None:
         if monotonic() < self._calibrate_from:
             return
@@ -103,12 +109,6 @@ class Worker:
         else:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
-
-    def _turn(self, stopped: Stopped) -> bool:
-        try:
-            return self.run_once(stopped)
-        except ArchiveAwayError:  # it was told; the job waits, as one does who has none
-            return False
 
     def _point_current(self) -> None:
         """A link that cannot be set is told, once, and set at a later turn."""
