@@ -110,13 +110,7 @@ class Office:
 
     def worker(self) -> Worker:
         audience = Audience(monitor=self.monitor, alerts=(), policy=IncidentPolicy())
-        calibrator = Calibrator(
-            engine=self.engine,
-            monitor=self.monitor,
-            section=RedistillSection(),  # it names no labelled file
-            tokens_per_batch=1_024,
-            show=show_nothing,
-        )
+        calibrator = without_labels(self.engine, self.monitor)
         return Worker(self.engine, audience, self.attempt, calibrator)  # a fake stands for the Attempt
 
     @contextmanager
@@ -134,3 +128,14 @@ class Office:
             stop.set()
             for thread in threads:
                 thread.join()
+
+
+def without_labels(engine: Engine, monitor: str) -> Calibrator:
+    """It is named no labelled file, so nothing is ever due."""
+    return Calibrator(
+        engine=engine,
+        monitor=monitor,
+        section=RedistillSection(),
+        tokens_per_batch=1_024,
+        show=show_nothing,
+    )

@@ -86,6 +86,7 @@ def test_a_job_that_a_person_orders_is_done_by_a_worker_that_ecs_starts(
         engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_taken_away_is_replaced_by_one_that_goes_on(
     database_url: str, world: World, tmp_path: Path, number: signal.Signals
@@ -120,6 +121,7 @@ def test_a_worker_that_is_taken_away_is_replaced_by_one_that_goes_on(
             assert first["reason"] in {"idle", "worker_gone"}
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_killed_while_ecs_answers_leaves_one_task_for_the_job(
     database_url: str, world: World, tmp_path: Path
 ) -> None:

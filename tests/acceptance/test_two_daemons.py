@@ -83,7 +83,8 @@ def test_when_one_is_killed_the_other_takes_over(database_url: str, world: World
         scoring={"tokens_per_batch": 20},
     )
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
-    with running(fork, site, "monitor") as one, running(fork, site, "monitor") as other:
+    lease = {"lease_seconds": 5.0}  # soon enough for who takes over, and long enough for who lives
+    with running(fork, site, "monitor", **lease) as one, running(fork, site, "monitor", **lease) as other:
         wait_until(lambda: n_ended(engine) > N_SLOTS // 3, "a third of the slots run", every=0.01)
         killed = holder(engine, one, other)
         assert killed is not None

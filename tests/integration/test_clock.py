@@ -219,7 +219,9 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
 
     measure = Traffic(true=1e9)
     found = SlotRunner(clocks.engine, SECONDS, measure, make_policy(alerts=()))
-    watchdog = Watchdog(clocks.engine, SECONDS, make_audience(), started_at=clocks.daemon())
+    watchdog = Watchdog(
+        clocks.engine, SECONDS, make_audience(), calibrate_every=None, started_at=clocks.daemon()
+    )
     daemon = Daemon(found, watchdog, {}, call, tick=timedelta(seconds=0.1))
 
     def keep_time() -> None:
@@ -306,7 +308,7 @@ def test_a_message_waits_for_no_more_than_an_hour(engine: Engine, *, wait: float
             now=START,
         )
         connection.execute(update(deliveries).values(next_attempt_at=START + wait * HOUR))
-        found = outbox.take_due(connection, "pager", START, hold=timedelta(minutes=2))
+        found = outbox.take_due(connection, MONITOR, "pager", START, hold=timedelta(minutes=2))
     assert (found is not None) is is_due
 
 
@@ -324,7 +326,7 @@ def test_the_dead_mans_switch_is_not_put_off_by_a_clock_that_was_ahead(clocks: C
     """Neither by when the process began by it, nor by a cycle that ended by it."""
     run = Cycles(engine=clocks.engine, lease=taken(clocks.engine))
     far = START + 1_000 * HOUR
-    dog = Watchdog(clocks.engine, SECTION, make_audience(), started_at=far)
+    dog = Watchdog(clocks.engine, SECTION, make_audience(), calibrate_every=None, started_at=far)
     run.conclude_claim(run.claim(0), now=far)
     assert not look(dog, clocks, make_slot(1).window_end)
     assert not look(dog, clocks, make_slot(3).window_end)
@@ -334,7 +336,7 @@ def test_the_dead_mans_switch_is_not_put_off_by_a_clock_that_was_ahead(clocks: C
 def test_a_clock_that_is_ahead_wakes_nobody(clocks: Clocks) -> None:
     run = Cycles(engine=clocks.engine, lease=taken(clocks.engine))
     run.conclude(0)
-    dog = Watchdog(clocks.engine, SECTION, make_audience(), started_at=START)
+    dog = Watchdog(clocks.engine, SECTION, make_audience(), calibrate_every=None, started_at=START)
     clocks.set_database(make_slot(1).window_end)
     assert not dog.look(make_slot(9).window_end)
     found = checks(clocks.engine, SECTION, lambda: True, make_slot(9).window_end)

@@ -147,6 +147,7 @@ def test_without_a_limit_for_statements_there_is_none_for_answers(server: Stoppa
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_daemon_outlives_a_server_that_froze(server: Stoppable, engine: Engine) -> None:
     """Every slot is run once, the one that was measured meanwhile too."""
 

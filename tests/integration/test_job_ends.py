@@ -19,7 +19,7 @@ from monitor.stop import Stopped, never_stopped
 from tests.cycles import make_audience, stored
 from tests.integration.test_queue import make_job
 from tests.site import now
-from tests.workers import FakeAttempt, rejected
+from tests.workers import FakeAttempt, rejected, without_labels
 
 MEASURED = Metric(name="accuracy", value=0.5, low=0.47, high=0.53, n=1_000)
 
@@ -46,7 +46,9 @@ def end(engine: Engine, work: Any) -> dict[str, Any]:  # noqa: ANN401 - what an 
     """The job that such an attempt leaves, of a worker with one channel."""
     with writing(engine) as connection:
         queue.enqueue(connection, make_job(), now())
-    assert Worker(engine, make_audience(), FakeAttempt(work=work)).run_once(never_stopped)
+    audience = make_audience()
+    worker = Worker(engine, audience, FakeAttempt(work=work), without_labels(engine, audience.monitor))
+    assert worker.run_once(never_stopped)
     return stored(engine, jobs)[-1]
 
 
