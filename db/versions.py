@@ -79,6 +79,33 @@ def current_since(connection: Connection, monitor: str, role: Role) -> datetime 
     )
 
 
+def served_before(connection: Connection, monitor: str) -> ModelVersion | None:
+    """The student that the one in service has replaced, or None."""
+    version = connection.scalar(
+        select(promotions.c.version)
+        .where(
+            promotions.c.monitor == monitor,
+            promotions.c.role == Role.STUDENT,
+            promotions.c.retired_at.is_not(None),
+        )
+        .order_by(promotions.c.id.desc())
+        .limit(1)
+    )
+    return None if version is None else find(connection, monitor, Role.STUDENT, version)
+
+
+def on_trial_since(connection: Connection, monitor: str) -> datetime | None:
+    """When the student in service became the current one, if gates alone have chosen it; else None."""
+    return connection.scalar(
+        select(promotions.c.promoted_at).where(
+            promotions.c.monitor == monitor,
+            promotions.c.role == Role.STUDENT,
+            promotions.c.retired_at.is_(None),
+            promotions.c.reason == PromotionReason.GATES_PASSED,
+        )
+    )
+
+
 def ladder_since(connection: Connection, monitor: str) -> datetime | None:
     """When the last student became the current one whose ladder is not that of the one before it.
 

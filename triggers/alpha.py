@@ -44,7 +44,7 @@ class Ladder:
     is_watched: bool  #: a candidate serves, and is not known to have recovered or not
     has_open_job: bool  #: one is queued or running, or its candidate waits to be promoted by a person
     completed_alpha: Decimal | None  #: alpha_to of the ladder's newest job that made a candidate
-    student_alpha: Decimal | None  #: what the current student was distilled with, if known
+    student_alpha: Decimal | None  #: what the current student was distilled with from this teacher, if known
     failed_in_a_row: int  #: the ladder's newest jobs, back to the last that helped, that did not
     last_finished_at: datetime | None  #: when the monitor's last job ended, however it ended
 
@@ -83,6 +83,16 @@ def ordering(
     return next((outcome for rule, outcome in found if rule.is_on_divergence or not is_new), None)
 
 
+def alpha_from_teacher(
+    alpha: Decimal | None, student: str, teacher: str, jobs: Sequence[Job]
+) -> Decimal | None:
+    """The alpha that a student was distilled with, where it says something of this teacher; None where a job
+    has distilled it from another one. A new teacher is trusted as the first one was.
+    """
+    distilled_from = {job.teacher_version for job in jobs if job.candidate_version == student}
+    return alpha if not distilled_from or teacher in distilled_from else None
+
+
 def ladder_of(
     jobs: Sequence[Job],
     *,
@@ -91,12 +101,13 @@ def ladder_of(
     wanted: bool,
     is_latest: bool,
     awaits_teacher: bool = False,
+    is_watched: bool = False,
 ) -> Ladder:
     """The ladder that a monitor's jobs, in any order, amount to.
 
     `began_at` is when the ladder began (None: before all jobs). Jobs enqueued earlier were about another
     student: they count for the open job and the cooldown only. A failed or cancelled job has tried no alpha;
-    a cancelled one has not failed either.
+    a cancelled one has not failed either. Nor has a candidate that was replaced before anybody knew.
     """
     ended = sorted((job for job in jobs if job.status not in _OPEN), key=_ending, reverse=True)
     own = [job for job in ended if began_at is None or job.enqueued_at >= began_at]
@@ -105,7 +116,7 @@ def ladder_of(
         wanted=wanted,
         is_latest=is_latest,
         awaits_teacher=awaits_teacher,
-        is_watched=any(_is_watched(job) for job in since_success),
+        is_watched=is_watched,
         has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
         completed_alpha=next((job.alpha_to for job in own if job.status in _COMPLETED), None),
         student_alpha=student_alpha,
@@ -171,10 +182,6 @@ def _has_helped(job: Job) -> bool:
 def _has_not_helped(job: Job) -> bool:
     is_failure = job.status in {JobStatus.REJECTED, JobStatus.FAILED}
     return is_failure or job.recovery is JobRecovery.NOT_RECOVERED
-
-
-def _is_watched(job: Job) -> bool:
-    return job.decision is JobDecision.PROMOTED and job.recovery is None
 
 
 def _is_held(job: Job) -> bool:

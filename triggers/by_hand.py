@@ -74,7 +74,7 @@ def _alpha_now(
     ladder = alpha.ladder_of(
         [job for job in jobs if job.teacher_version == teacher.version],
         began_at=versions.ladder_since(connection, student.monitor),
-        student_alpha=student.alpha,
+        student_alpha=alpha.alpha_from_teacher(student.alpha, student.version, teacher.version, jobs),
         wanted=True,
         is_latest=True,
     )

@@ -98,6 +98,7 @@ def conclude(
             policy.rules,
             policy.alpha,
             student=(watched and watched.rolled_back_to) or result.student_version,
+            is_watched=watched is not None and watched.recovery is None,
             latest=latest,
             now=now,
         )

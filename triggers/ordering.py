@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from sqlalchemy import Connection
@@ -45,22 +46,27 @@ def order_job(
     policy: AlphaPolicy,
     *,
     student: str,
+    is_watched: bool,
     latest: bool,
     now: datetime,
 ) -> Ordered:
     """Decide on a job by what the rules said of a cycle and by the monitor's jobs; queue it if so.
 
-    `student` is the version to distil anew: the one that was measured, or the one that serves again.
+    `student` is the version to distil anew: the one that was measured, or the one that serves again. It
+    `is_watched` while nobody knows whether it ends the drift.
     """
     monitor, fired = claim.slot.monitor, alpha.ordering(rules, outcomes, teacher.health)
     ladder = alpha.ladder_of(
         # another teacher begins another ladder; an open job counts whoever its teacher is
         [job for job in jobs if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
         began_at=versions.ladder_since(connection, monitor),
-        student_alpha=result.alpha,
+        student_alpha=alpha.alpha_from_teacher(
+            _alpha_of(connection, monitor, student, result), student, result.teacher_version, jobs
+        ),
         wanted=bool(alpha.wanting(rules, outcomes)),
         is_latest=latest,
         awaits_teacher=fired is None,
+        is_watched=is_watched,
     )
     order = _backed(connection, claim, result, alpha.decide(policy, ladder, now))
     if fired is None or order.reason is not OrderReason.ORDERED:
@@ -78,6 +84,14 @@ def order_job(
         evidence=order.evidence.text if order.evidence else None,
     )
     return Ordered(order=order, job_id=queue.enqueue(connection, job, now))
+
+
+def _alpha_of(connection: Connection, monitor: str, student: str, result: CycleResult) -> Decimal | None:
+    """With which the student was distilled, if that is known."""
+    if student == result.student_version:
+        return result.alpha
+    found = versions.find(connection, monitor, Role.STUDENT, student)
+    return found.alpha if found else None
 
 
 def _backed(connection: Connection, claim: Claim, result: CycleResult, order: Order) -> Order:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from db import history, queue, versions
 from db.records import Claim, CycleResult, Job
-from db.states import JobDecision, JobRecovery, PromotionReason, Role
+from db.states import JobDecision, JobRecovery, PromotionReason
 from triggers.settings import AlphaPolicy
 from triggers.watch import Watch
 
@@ -29,7 +29,7 @@ def watch(
     """
     monitor = claim.slot.monitor
     job = _on_trial(jobs, result)
-    since = versions.current_since(connection, monitor, Role.STUDENT)
+    since = versions.on_trial_since(connection, monitor)
     if job is None or since is None:
         return None
     n_evaluated, n_healthy = history.verdicts_of(connection, monitor, result.student_version, since=since)
@@ -54,7 +54,7 @@ def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
 
 
 def _roll_back(connection: Connection, job: Job, now: datetime) -> str | None:
-    before = versions.find(connection, job.monitor, Role.STUDENT, job.student_version)
+    before = versions.served_before(connection, job.monitor)
     if before is None or not (Path(before.uri) / "config.json").is_file():
         return None  # its files are gone: a student that helps too little is better than none
     versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)

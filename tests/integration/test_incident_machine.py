@@ -257,7 +257,7 @@ def test_what_is_told_of_incidents_whoever_writes_and_however_late(engine: Engin
     run_state_machine_as_test(
         type("Machine", (Lives,), {"engine": engine}),
         settings=settings(
-            max_examples=50 if engine.dialect.name == "sqlite" else 15,
+            max_examples=25 if engine.dialect.name == "sqlite" else 8,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

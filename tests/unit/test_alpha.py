@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from db.records import Job, LabelMeasurement
 from db.states import JobDecision, JobRecovery, JobStatus, OrderReason, TeacherHealth
 from tests.factories import make_interval, make_point
-from triggers.alpha import Ladder, decide, ladder_of, ordering
+from triggers.alpha import Ladder, alpha_from_teacher, decide, ladder_of, ordering
 from triggers.rules import evaluate
 from triggers.settings import AlphaPolicy, Rule
 
@@ -203,29 +203,47 @@ HELPED, DID_NOT = JobRecovery.RECOVERED, JobRecovery.NOT_RECOVERED
 
 
 @pytest.mark.parametrize(
-    ("promotions", "failed", "is_watched", "sentence"),
+    ("promotions", "failed", "sentence"),
     [
-        ([(PROMOTED, HELPED)], 0, False, "it has ended the drift"),
-        ([(PROMOTED, None)], 0, True, "nobody knows yet"),
-        ([(PROMOTED, DID_NOT)], 1, False, "gates passed, and still an attempt that has not helped"),
-        ([(PROMOTED, DID_NOT), (PROMOTED, DID_NOT), (PROMOTED, DID_NOT)], 3, False, "as often as it happens"),
-        ([(PROMOTED, DID_NOT), (PROMOTED, HELPED)], 0, False, "until one helps"),
-        ([(PROMOTED, DID_NOT), (PROMOTED, None)], 1, True, "the next one is on trial"),
-        ([(HELD, None)], 0, False, "what a person promotes begins a ladder of its own"),
+        ([(PROMOTED, HELPED)], 0, "it has ended the drift"),
+        ([(PROMOTED, None)], 0, "nobody knows yet"),
+        ([(PROMOTED, DID_NOT)], 1, "gates passed, and still an attempt that has not helped"),
+        ([(PROMOTED, DID_NOT), (PROMOTED, DID_NOT), (PROMOTED, DID_NOT)], 3, "as often as it happens"),
+        ([(PROMOTED, DID_NOT), (PROMOTED, HELPED)], 0, "until one helps"),
+        ([(PROMOTED, DID_NOT), (PROMOTED, None)], 1, "the next one is on trial"),
+        ([(PROMOTED, None), (PROMOTED, DID_NOT)], 1, "nobody will ever know of one that was replaced"),
+        ([(HELD, None)], 0, "what a person promotes begins a ladder of its own"),
     ],
 )
 def test_a_promotion_is_an_attempt_until_it_helps(
-    promotions: list[tuple[JobDecision, JobRecovery | None]],
-    failed: int,
-    is_watched: bool,  # noqa: FBT001 - a case
-    sentence: str,
+    promotions: list[tuple[JobDecision, JobRecovery | None]], failed: int, sentence: str
 ) -> None:
     jobs = [
         replace(make_job(number, SUCCEEDED, "0.6"), decision=decision, recovery=recovery)
         for number, (decision, recovery) in enumerate(promotions, start=1)
     ]
     ladder = ladder_of(jobs, began_at=None, student_alpha=None, wanted=True, is_latest=True)
-    assert (ladder.failed_in_a_row, ladder.is_watched) == (failed, is_watched), sentence
+    assert ladder.failed_in_a_row == failed, sentence
+
+
+@pytest.mark.parametrize(
+    ("made_from", "expected", "sentence"),
+    [
+        ([], "0.2", "nobody knows better than whoever configured it"),
+        (["teacher-1"], "0.2", "it was distilled from this teacher"),
+        (["teacher-2"], None, "how little another one was trusted says nothing of this one"),
+        (["teacher-2", "teacher-1"], "0.2", "from both, with the same weights in the end"),
+    ],
+)
+def test_a_student_s_alpha_is_about_the_teacher_that_it_was_distilled_from(
+    made_from: list[str], expected: str | None, sentence: str
+) -> None:
+    jobs = [
+        replace(make_job(number, SUCCEEDED, "0.2"), teacher_version=teacher, candidate_version="student-2")
+        for number, teacher in enumerate(made_from, start=1)
+    ]
+    found = alpha_from_teacher(Decimal("0.2"), "student-2", "teacher-1", jobs)
+    assert found == (None if expected is None else Decimal(expected)), sentence
 
 
 def test_details_say_the_numbers() -> None:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from db.records import CycleResult
+from db.session import writing
 from db.states import JobDecision, JobStatus, OrderReason, Verdict
 from db.tables import incidents, jobs
 from tests.conclusions import FAR, LOW, end_job, job_list, streaks
@@ -52,6 +53,22 @@ def test_a_new_teacher_begins_a_new_ladder(run: Cycles) -> None:
     ended = run.conclude(4, replace(FAR, teacher_version="teacher-2"))
     assert ended.order.reason is OrderReason.ORDERED
     assert (ended.order.alpha_from, ended.order.alpha_to) == (Decimal("0.7"), Decimal("0.6"))
+
+
+def test_a_new_teacher_is_trusted_anew_by_a_student_far_down_the_ladder_of_the_last(run: Cycles) -> None:
+    """What was distilled from the old one at the floor is no reason to order nothing from the new one."""
+    run.promote(now=START)
+    for index in range(2):
+        run.conclude(index, FAR)
+        end_job(run, JobStatus.REJECTED, index=index)
+    with writing(run.engine) as connection:
+        values = {"candidate_version": "student-2", "alpha_to": Decimal("0.1"), "status": "succeeded"}
+        connection.execute(jobs.update().where(jobs.c.id == 2).values(**values, decision="held"))
+    run.promote("student-2", now=due_at(2), alpha=Decimal("0.1"))
+    at_floor = replace(FAR, student_version="student-2", alpha=Decimal("0.1"))
+    assert run.conclude(3, at_floor).order.reason is OrderReason.AT_FLOOR
+    ended = run.conclude(4, replace(at_floor, teacher_version="teacher-2"))
+    assert (ended.order.reason, ended.order.alpha_to) == (OrderReason.ORDERED, Decimal("0.6"))
 
 
 def test_an_open_job_counts_whoever_its_teacher_is(run: Cycles) -> None:

@@ -15,6 +15,7 @@ from db.tables import jobs, promotions
 from tests.conclusions import FAR, HEALTHY, TOO_FEW, incident_list, job_list, with_policy
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, stored
 from tests.factories import START, make_result
+from tests.integration.test_queue import make_job
 from triggers.settings import AlphaPolicy
 
 IN_VAIN = ["not_recovered"]
@@ -135,6 +136,46 @@ def test_a_student_that_did_not_help_can_make_way(run: Cycles, tmp_path: Path) -
     assert stored(run.engine, jobs)[1]["student_version"] == "student-1"
     with writing(run.engine) as connection:
         assert versions.ladder_since(connection, MONITOR) == START
+
+
+def test_who_makes_way_makes_way_for_the_student_that_served_before(watched: Cycles, tmp_path: Path) -> None:
+    """It need not be the one that the job began with: a person had chosen another meanwhile."""
+    (tmp_path / "config.json").write_text("{}")
+    run = with_policy(watched, alpha=AlphaPolicy(cooldown="0s", rollback="auto", watch_cycles=1))
+    run.conclude(1, by("student-2", HEALTHY))
+    run.conclude(2, by("student-2"))
+    chosen = ModelVersion(monitor=MONITOR, version="student-9", role=Role.STUDENT, uri=str(tmp_path))
+    with writing(run.engine) as connection:
+        versions.record(connection, chosen, due_at(2))
+        versions.promote(connection, chosen, PromotionReason.MANUAL, due_at(2) + timedelta(minutes=1))
+    assert stored(run.engine, jobs)[1]["student_version"] == "student-2"
+    promote_candidate(run, 3, number=3)
+    run.conclude(4, by("student-3"))
+    assert [row["version"] for row in stored(run.engine, promotions)][-3:] == [
+        "student-9",
+        "student-3",
+        "student-9",
+    ]
+
+
+def test_what_a_person_promotes_anew_is_not_watched_either(watched: Cycles) -> None:
+    """They went back behind a candidate that was on trial, and then chose it themselves."""
+    run = with_policy(watched, alpha=AlphaPolicy(cooldown="0s", rollback="auto", watch_cycles=1))
+    run.promote("student-1", now=due_at(0) + timedelta(minutes=1))
+    run.promote("student-2", now=due_at(0) + timedelta(minutes=2))
+    ended = run.conclude(1, by("student-2"))
+    assert ended.order.reason is OrderReason.ORDERED
+    assert recoveries(run) == [None, None]
+
+
+def test_a_candidate_that_was_replaced_on_trial_is_in_nobody_s_way(watched: Cycles) -> None:
+    """A job by hand has brought the next one, which does not help: the ladder goes on."""
+    with writing(watched.engine) as connection:
+        queue.enqueue(connection, make_job(), due_at(0) + timedelta(minutes=1))
+    promote_candidate(watched, 0, number=3)
+    reasons = [watched.conclude(index, by("student-3")).order.reason for index in (1, 2, 3)]
+    assert reasons == [OrderReason.WATCHING] * 2 + [OrderReason.ORDERED]
+    assert recoveries(watched) == [None, "not_recovered", None]
 
 
 def test_nothing_makes_way_for_a_student_whose_files_are_gone(watched: Cycles) -> None:

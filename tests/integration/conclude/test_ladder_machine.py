@@ -1,0 +1,472 @@
+"""The ladder in alpha, whatever happens in whichever order: cycles, workers, and people who act.
+
+What must be ordered is told by `Known`, from what has happened, event by event; the product reads its tables
+anew each time.
+"""
+
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine, select
+
+from db import leases, ledger, queue, versions
+from db.records import Claim, CycleResult, GateOutcome, Job, Lease, ModelVersion
+from db.session import reading, writing
+from db.states import (
+    GateResult,
+    IncidentKind,
+    IncidentState,
+    JobDecision,
+    JobRecovery,
+    JobStatus,
+    OrderReason,
+    PromotionReason,
+    Role,
+)
+from db.tables import incidents, jobs
+from distill.decide import Proof, settle, tell_end
+from tests.conclusions import FAR, HEALTHY, TOO_FEW
+from tests.cycles import LATENESS, make_policy
+from tests.factories import make_slot
+from triggers.by_hand import order_by_hand
+from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
+from triggers.settings import AlphaPolicy
+
+POLICY: Final = AlphaPolicy(
+    alpha=Decimal("0.7"),
+    alpha_step=Decimal("0.2"),
+    alpha_floor=Decimal("0.2"),
+    max_attempts=3,
+    cooldown=timedelta(minutes=90),
+    watch_cycles=2,
+)
+COMPLETED: Final = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
+OPEN: Final = (JobStatus.QUEUED, JobStatus.RUNNING)
+#: What becomes of jobs while a drift lasts; what is likely is there more than once.
+ENDS: Final = ("promoted", "promoted", "promoted", "rejected", "rejected", "rejected", "failed", "held")
+SECOND: Final = timedelta(seconds=1)
+
+
+@dataclass(kw_only=True)
+class Work:
+    """A job, as far as the ladder goes."""
+
+    teacher: str
+    alpha_to: Decimal
+    at: datetime  #: when it was ordered
+    by_person: bool
+    status: JobStatus = JobStatus.QUEUED
+    ended_at: datetime | None = None
+    decision: JobDecision | None = None
+    replaced: str = ""  #: the student that its candidate came after
+    recovery: JobRecovery | None = None
+
+
+@dataclass(kw_only=True)
+class Known:
+    """What has happened."""
+
+    teacher: str = "teacher-1"
+    student: str = "student-1"
+    made_by: dict[str, int] = field(default_factory=dict)  #: the job that made a student
+    began_at: datetime | None = None  #: the ladder
+    trial: int | None = None  #: the job whose candidate serves by itself, until it is known whether it helps
+    n_tried: int = 0  #: evaluated cycles of it
+    works: dict[int, Work] = field(default_factory=dict)
+    at_end: bool = False  #: it was told that the teacher needs retraining, and no cycle was healthy since
+
+    @property
+    def own(self) -> list[Work]:
+        """The ended jobs of this ladder, by their ends."""
+        found = [
+            work
+            for work in self.works.values()
+            if work.teacher == self.teacher and (self.began_at is None or work.at >= self.began_at)
+        ]
+        return sorted((work for work in found if work.ended_at), key=_ended_at)
+
+    @property
+    def alpha(self) -> Decimal:
+        """Where the ladder stands: one step for each job that made a candidate."""
+        stepped = [work.alpha_to for work in self.own if work.status in COMPLETED]
+        if stepped:
+            return stepped[-1]
+        maker = self.works.get(self.made_by.get(self.student, 0))
+        return maker.alpha_to if maker and maker.teacher == self.teacher else POLICY.alpha
+
+    @property
+    def failures(self) -> int:
+        """In a row, up to now."""
+        count = 0
+        for work in self.own:
+            if work.decision is JobDecision.HELD or work.recovery is JobRecovery.RECOVERED:
+                count = 0
+            else:
+                is_failure = work.status in {JobStatus.REJECTED, JobStatus.FAILED}
+                count += is_failure or work.recovery is JobRecovery.NOT_RECOVERED
+        return count
+
+    def expected(self, *, wanted: bool, now: datetime) -> OrderReason:
+        """The first thing that is in the way of a job."""
+        ends = [work.ended_at for work in self.works.values() if work.teacher == self.teacher]
+        last = max((end for end in ends if end), default=None)
+        is_open = any(work.status in OPEN for work in self.works.values())
+        is_held = any(work.decision is JobDecision.HELD for work in self.own)
+        in_the_way = {
+            OrderReason.NOT_WANTED: not wanted,
+            OrderReason.JOB_OPEN: is_open or is_held,
+            OrderReason.WATCHING: self.trial is not None and self.works[self.trial].teacher == self.teacher,
+            OrderReason.ATTEMPTS_EXHAUSTED: self.failures >= POLICY.max_attempts,
+            OrderReason.AT_FLOOR: self.alpha <= POLICY.alpha_floor,
+            OrderReason.COOLDOWN: last is not None and now - last < POLICY.cooldown,
+        }
+        return next((reason for reason, is_so in in_the_way.items() if is_so), OrderReason.ORDERED)
+
+
+def _ended_at(work: Work) -> datetime:
+    assert work.ended_at is not None
+    return work.ended_at
+
+
+class Ladder(RuleBasedStateMachine):
+    """One monitor: a cycle an hour, a worker, and people."""
+
+    engine: Engine
+    models: Path  #: where the files of every student are
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.monitor = uuid.uuid4().hex
+        self.known = Known()
+        self.index = -1  #: of the newest cycle
+        self.now = make_slot(0).window_start
+        self.held: tuple[Job, Lease] | None = None  #: what the worker has
+        self.n_students = 1
+
+    @initialize(rollback=st.sampled_from(["off", "auto"]))
+    def begin(self, rollback: str) -> None:
+        usual = make_policy(alpha=POLICY.model_copy(update={"rollback": rollback}))
+        audience = replace(usual.audience, monitor=self.monitor)
+        self.policy: Policy = replace(usual, audience=audience)
+        with writing(self.engine) as connection:
+            lease = leases.acquire(connection, f"monitor:{self.monitor}", owner="daemon", seconds=6_000)
+        assert lease is not None
+        self.lease = lease
+        self.serve(Role.TEACHER, "teacher-1", PromotionReason.CONFIGURED)
+        self.serve(Role.STUDENT, "student-1", PromotionReason.CONFIGURED)
+
+    def tick(self) -> datetime:
+        self.now += SECOND
+        return self.now
+
+    def serve(self, role: Role, version: str, reason: PromotionReason, alpha: Decimal | None = None) -> None:
+        model = ModelVersion(
+            monitor=self.monitor, version=version, role=role, uri=str(self.models), alpha=alpha
+        )
+        now = self.tick()
+        with writing(self.engine) as connection:
+            versions.record(connection, model, now)
+            versions.promote(connection, model, reason, now)
+        if role is Role.STUDENT:
+            self.known.student, self.known.began_at, self.known.trial = version, now, None
+
+    def row(self, job_id: int) -> Job:
+        with reading(self.engine) as connection:
+            return queue.get(connection, job_id)
+
+    # --- cycles
+
+    @rule(kind=st.sampled_from(["drifts", "drifts", "is healthy", "has too few", "fails"]))
+    def a_cycle(self, kind: str) -> None:
+        if kind == "fails":
+            claim = self.claim()
+            now = claim.slot.window_end + LATENESS
+            conclude_failure(self.engine, self.lease, claim, "", self.policy, now)
+        else:
+            self.cycle({"drifts": FAR, "is healthy": HEALTHY, "has too few": TOO_FEW}[kind])
+
+    @rule(ends=st.lists(st.sampled_from(ENDS), min_size=1, max_size=6))
+    def a_drift_lasts(self, ends: list[str]) -> None:
+        """A worker takes what is ordered at once, and nobody steps in."""
+        for end in ends:
+            self.cycle(FAR)
+            if self.open:
+                self.a_worker_takes_the_job(dies=False)
+                if end == "failed":
+                    self.the_job_fails()
+                else:
+                    promote = "manual" if end == "held" else "auto"
+                    self.a_candidate_is_made(passes=end != "rejected", promote=promote)
+
+    def claim(self) -> Claim:
+        self.index += 1
+        slot = make_slot(self.index, monitor=self.monitor)
+        self.now = slot.window_end + LATENESS
+        with writing(self.engine) as connection:
+            claim = ledger.claim(connection, slot, self.now)
+        assert claim is not None
+        return claim
+
+    def cycle(self, kind: CycleResult) -> Conclusion:
+        known, claim = self.known, self.claim()
+        with reading(self.engine) as connection:
+            serving = versions.current(connection, self.monitor, Role.STUDENT)
+        assert serving is not None
+        assert serving.version == known.student
+        result = replace(
+            kind, teacher_version=known.teacher, student_version=known.student, alpha=serving.alpha
+        )
+        if kind is not TOO_FEW:
+            self.watch(healthy=kind is HEALTHY)
+        reason, alpha = known.expected(wanted=kind is FAR, now=self.now), known.alpha
+        ended = conclude(self.engine, self.lease, claim, result, self.policy, self.now)
+        assert ended.order.reason is reason
+        assert ended.order.alpha_from == alpha
+        if kind is HEALTHY:
+            known.at_end = False
+        elif ended.order.is_exhausted:
+            known.at_end = True
+        if reason is OrderReason.ORDERED:
+            assert ended.job_id is not None
+            assert self.row(ended.job_id).alpha_to == max(alpha - POLICY.alpha_step, POLICY.alpha_floor)
+            self.note(ended.job_id, by_person=False)
+        else:
+            assert ended.job_id is None
+        return ended
+
+    def watch(self, *, healthy: bool) -> None:
+        """What an evaluated cycle shows of a candidate that is on trial."""
+        known = self.known
+        if known.trial is None or known.works[known.trial].teacher != known.teacher:
+            return
+        work = known.works[known.trial]
+        known.n_tried += 1
+        if healthy:
+            work.recovery, known.trial = JobRecovery.RECOVERED, None
+            began = known.began_at
+            known.began_at = max(began, _ended_at(work)) if began else _ended_at(work)
+        elif known.n_tried >= POLICY.watch_cycles:
+            work.recovery, known.trial = JobRecovery.NOT_RECOVERED, None
+            if self.policy.alpha.rollback == "auto":
+                known.student = work.replaced  # and is not on trial once more
+
+    def note(self, job_id: int, *, by_person: bool) -> None:
+        job = self.row(job_id)
+        assert (job.teacher_version, job.student_version) == (self.known.teacher, self.known.student)
+        self.known.works[job_id] = Work(
+            teacher=job.teacher_version,
+            alpha_to=job.alpha_to,
+            at=job.enqueued_at,
+            by_person=by_person,
+        )
+
+    # --- the worker
+
+    @property
+    def open(self) -> int | None:
+        return next((n for n, work in self.known.works.items() if work.status in OPEN), None)
+
+    @rule(dies=st.booleans())
+    def a_worker_takes_the_job(self, *, dies: bool) -> None:
+        if self.held is not None or not self.open:
+            return
+        with writing(self.engine) as connection:
+            found = queue.claim(
+                connection,
+                self.monitor,
+                owner="worker",
+                lease_seconds=-1 if dies else 6_000,
+                now=self.tick(),
+            )
+        assert found is not None
+        assert found[0].job_id == self.open
+        self.known.works[found[0].job_id].status = JobStatus.RUNNING
+        self.held = None if dies else found
+
+    @precondition(lambda self: self.held)
+    @rule(passes=st.booleans(), promote=st.sampled_from(["auto", "auto", "manual"]))
+    def a_candidate_is_made(self, *, passes: bool, promote: str) -> None:
+        assert self.held is not None
+        (job, lease), self.held = self.held, None
+        self.n_students += 1
+        candidate = ModelVersion(
+            monitor=self.monitor,
+            version=f"student-{self.n_students}",
+            role=Role.STUDENT,
+            uri=str(self.models),
+            job_id=job.job_id,
+            alpha=job.alpha_to,
+        )
+        gate = GateOutcome(
+            gate="accuracy",
+            dataset="test",
+            value=0.9,
+            threshold=0.9,
+            result=GateResult.PASS if passes else GateResult.FAIL,
+        )
+        proof = Proof(
+            candidate=candidate,
+            incumbent=candidate,
+            candidate_evaluations=(),
+            incumbent_evaluations=(),
+            gates=(gate,),
+        )
+        settled = settle(
+            self.engine,
+            lease,
+            job,
+            proof,
+            self.policy.audience,
+            promote="auto" if promote == "auto" else "manual",
+            now=self.tick(),
+        )
+        work = self.known.works[job.job_id]
+        work.status = JobStatus.SUCCEEDED if passes else JobStatus.REJECTED
+        work.ended_at, work.decision, work.replaced = self.now, settled.decision, self.known.student
+        self.known.made_by[candidate.version] = job.job_id
+        if settled.decision is JobDecision.PROMOTED:
+            self.known.student, self.known.trial, self.known.n_tried = candidate.version, job.job_id, 0
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def the_job_fails(self) -> None:
+        assert self.held is not None
+        (job, lease), self.held = self.held, None
+        with writing(self.engine) as connection:
+            queue.hold(connection, job, lease)
+            queue.finish(connection, job, JobStatus.FAILED, now=self.tick(), error="no disk")
+            tell_end(connection, job, JobStatus.FAILED, "no disk", self.policy.audience, self.now)
+            leases.release(connection, lease)
+        work = self.known.works[job.job_id]
+        work.status, work.ended_at = JobStatus.FAILED, self.now
+
+    # --- people
+
+    @rule(alpha=st.sampled_from([None, Decimal("0.4"), Decimal("0.9")]))
+    def a_person_orders(self, alpha: Decimal | None) -> None:
+        """Neither attempts nor floor nor cooldown hold them up."""
+        expected = self.known.alpha
+        with writing(self.engine) as connection:
+            now, order = self.tick(), POLICY
+            if self.open:
+                with pytest.raises(queue.OpenJobError):
+                    order_by_hand(
+                        connection, self.monitor, order, reason="", alpha_to=alpha, kept=timedelta(1), now=now
+                    )
+                return
+            job_id = order_by_hand(
+                connection, self.monitor, order, reason="", alpha_to=alpha, kept=timedelta(1), now=now
+            )
+        job = self.row(job_id)
+        step = min(expected, max(expected - POLICY.alpha_step, POLICY.alpha_floor))
+        assert (job.alpha_from, job.alpha_to) == (expected, step if alpha is None else alpha)
+        self.note(job_id, by_person=True)
+
+    @rule(act=st.sampled_from(["cancel", "retry", "promote", "roll back", "train"]), age=st.integers(0, 3))
+    def a_person_acts(self, act: str, age: int) -> None:
+        match act:
+            case "cancel":
+                self.call_off()
+            case "retry":
+                self.retry(age)
+            case "train":
+                self.train_a_teacher()
+            case _:
+                self.choose(age, PromotionReason.MANUAL if act == "promote" else PromotionReason.ROLLBACK)
+
+    def call_off(self) -> None:
+        job_id = self.open
+        if job_id is None:
+            return
+        with writing(self.engine) as connection:
+            queue.cancel(connection, job_id, self.tick())
+        work, self.held = self.known.works[job_id], None
+        work.status, work.ended_at = JobStatus.CANCELLED, self.now
+
+    def retry(self, age: int) -> None:
+        if not self.known.works:
+            return
+        job_id = list(self.known.works)[-1 - age % len(self.known.works)]
+        work = self.known.works[job_id]
+        refused = (queue.JobStateError, queue.OpenJobError)
+        with writing(self.engine) as connection:
+            if work.status not in {JobStatus.FAILED, JobStatus.CANCELLED} or self.open:
+                with pytest.raises(refused):
+                    queue.retry(connection, job_id)
+                return
+            queue.retry(connection, job_id)
+        work.status, work.ended_at = JobStatus.QUEUED, None
+
+    def choose(self, age: int, reason: PromotionReason) -> None:
+        """Theirs is a ladder of its own, and nobody watches it."""
+        students = ["student-1", *self.known.made_by]
+        version = students[-1 - age % len(students)]
+        if version == self.known.student:
+            return
+        maker = self.known.made_by.get(version)
+        self.serve(Role.STUDENT, version, reason, self.known.works[maker].alpha_to if maker else None)
+
+    def train_a_teacher(self) -> None:
+        number = int(self.known.teacher.partition("-")[2]) + 1
+        self.known.teacher = f"teacher-{number}"
+        self.serve(Role.TEACHER, self.known.teacher, PromotionReason.CONFIGURED)
+
+    # --- what holds at any time
+
+    @invariant()
+    def the_rows_are_what_has_happened(self) -> None:
+        with reading(self.engine) as connection:
+            found = {job.job_id: job for job in queue.of_monitor(connection, self.monitor)}
+        assert {n: (job.status, job.decision, job.recovery) for n, job in found.items()} == {
+            n: (work.status, work.decision, work.recovery) for n, work in self.known.works.items()
+        }
+        assert sum(job.status in OPEN for job in found.values()) <= 1
+
+    @invariant()
+    def no_alpha_is_below_the_floor(self) -> None:
+        with reading(self.engine) as connection:
+            own = (jobs.c.monitor == self.monitor, jobs.c.rule.is_not(None))
+            assert all(
+                alpha >= POLICY.alpha_floor
+                for alpha in connection.scalars(select(jobs.c.alpha_to).where(*own))
+            )
+
+    @invariant()
+    def the_end_of_the_ladder_is_told(self) -> None:
+        """Critical, and until a healthy cycle."""
+        with reading(self.engine) as connection:
+            own = (
+                incidents.c.monitor == self.monitor,
+                incidents.c.kind == IncidentKind.RETRAIN_TEACHER,
+                incidents.c.state == IncidentState.FIRING,
+            )
+            found = list(connection.scalars(select(incidents.c.severity).where(*own)))
+        assert found == (["critical"] if self.known.at_end else [])
+
+
+def test_what_is_ordered_whatever_happens(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    run_state_machine_as_test(
+        type("Machine", (Ladder,), {"engine": engine, "models": tmp_path}),
+        settings=settings(
+            max_examples=30 if engine.dialect.name == "sqlite" else 8,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
