@@ -49,10 +49,14 @@ def rejected(job: Job, _stopped: Stopped) -> Proof:
         candidate_evaluations=(),
         incumbent_evaluations=(),
         gates=(gate,),
-        calibration=Calibration(
-            version=candidate.version, dataset="test", sha256="00", fit=calibrate([[1.0, 0.0]] * 3, [0, 0, 1])
-        ),
+        calibration=calibration_of(candidate),
     )
+
+
+def calibration_of(candidate: ModelVersion) -> Calibration:
+    """By three rows."""
+    fit = calibrate([[1.0, 0.0]] * 3, [0, 0, 1])
+    return Calibration(version=candidate.version, dataset="test", sha256="00", fit=fit)
 
 
 @dataclass(kw_only=True)

@@ -43,6 +43,7 @@ from distill.decide import Proof, settle, tell_end
 from tests.conclusions import FAR, HEALTHY, TOO_FEW
 from tests.cycles import LATENESS, make_policy
 from tests.factories import make_slot
+from tests.workers import calibration_of
 from triggers.by_hand import order_by_hand
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 from triggers.settings import AlphaPolicy
@@ -325,6 +326,7 @@ class Ladder(RuleBasedStateMachine):
             candidate_evaluations=(),
             incumbent_evaluations=(),
             gates=(gate,),
+            calibration=calibration_of(candidate),
         )
         settled = settle(
             self.engine,
@@ -464,7 +466,7 @@ def test_what_is_ordered_whatever_happens(engine: Engine, tmp_path: Path) -> Non
     run_state_machine_as_test(
         type("Machine", (Ladder,), {"engine": engine, "models": tmp_path}),
         settings=settings(
-            max_examples=30 if engine.dialect.name == "sqlite" else 8,
+            max_examples=10 if engine.dialect.name == "sqlite" else 6,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
