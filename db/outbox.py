@@ -187,6 +187,21 @@ def mark_retry(connection: Connection, delivery_id: int, error: str, *, at: date
     _move(connection, delivery_id, DeliveryState.PENDING, "mark_retry", next_attempt_at=at, last_error=error)
 
 
+def hold_back(connection: Connection, monitor: str, channel: str, *, until: datetime) -> None:
+    """Send nothing of what waits now to the monitor's channel before then: its receiver has asked for that."""
+    own = select(incidents.c.id).where(incidents.c.monitor == monitor)
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.next_attempt_at < until,
+            deliveries.c.incident_id.in_(own),
+        )
+        .values(next_attempt_at=until)
+    )
+
+
 def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:
     """Give it up, unless another sender has delivered it meanwhile."""
     _move(connection, delivery_id, DeliveryState.DEAD, "mark_dead", last_error=error)
