@@ -12,6 +12,11 @@ from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries, incidents
 
+#: So long a message that was given up is told of.
+_TOLD: Final = timedelta(days=7)
+#: A message that has been due for longer is one that nobody sends.
+_LONG_DUE: Final = timedelta(minutes=10)
+
 #: Every move that there is, and the function that makes it; None: before there is a row. A message that was
 #: given up may have arrived after all, by another sender that hung for long.
 TRANSITIONS: Final[Mapping[tuple[DeliveryState | None, DeliveryState], str]] = {
@@ -146,16 +151,21 @@ def _thread(connection: Connection, incident_id: int, channel: str) -> str | Non
     return connection.scalars(receipts.order_by(deliveries.c.id).limit(1)).one_or_none()
 
 
-def undelivered(connection: Connection, monitor: str, *, since: datetime) -> tuple[Undelivered, ...]:
-    """The channels that have not accepted a message that was sent to them since then, by name."""
-    is_dead, is_waiting = (
-        deliveries.c.state == DeliveryState.DEAD,
-        (deliveries.c.state == DeliveryState.PENDING) & deliveries.c.last_error.is_not(None),
+def undelivered(connection: Connection, monitor: str, now: datetime) -> tuple[Undelivered, ...]:
+    """The channels that have not accepted a message that was sent to them, by name: what was given up in the
+    last 7 days, what is to be sent again, and what nobody sends, though it has been due for some minutes.
+    """
+    is_dead = deliveries.c.state == DeliveryState.DEAD
+    is_waiting = (deliveries.c.state == DeliveryState.PENDING) & (
+        deliveries.c.last_error.is_not(None) | (deliveries.c.next_attempt_at < now - _LONG_DUE)
     )
     found = connection.execute(
         select(deliveries.c.channel, is_dead.label("is_dead"), deliveries.c.last_error)
         .join(incidents)
-        .where(incidents.c.monitor == monitor, deliveries.c.next_attempt_at >= since, is_dead | is_waiting)
+        .where(
+            incidents.c.monitor == monitor,
+            (is_dead & (deliveries.c.next_attempt_at >= now - _TOLD)) | is_waiting,
+        )
         .order_by(deliveries.c.channel, deliveries.c.next_attempt_at)
     )
     return tuple(
@@ -187,6 +197,21 @@ def mark_delivered(
 def mark_retry(connection: Connection, delivery_id: int, error: str, *, at: datetime) -> None:
     """Send it again at `at`, unless another sender has brought it to an end meanwhile."""
     _move(connection, delivery_id, DeliveryState.PENDING, "mark_retry", next_attempt_at=at, last_error=error)
+
+
+def hold_back(connection: Connection, monitor: str, channel: str, *, until: datetime) -> None:
+    """Send nothing that waits now to the monitor's channel before then: its receiver has asked for that."""
+    own = select(incidents.c.id).where(incidents.c.monitor == monitor)
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.next_attempt_at < until,
+            deliveries.c.incident_id.in_(own),
+        )
+        .values(next_attempt_at=until)
+    )
 
 
 def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:

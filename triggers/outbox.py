@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import outbox
 from db.records import Delivery
@@ -82,4 +82,10 @@ class Outbox:
                     delivery.attempts, self.rng, retry_after_seconds=receipt.retry_after_seconds
                 )
                 outbox.mark_retry(connection, delivery.delivery_id, receipt.error or "", at=now + delay)
+                self._hold_back(connection, delivery.channel, receipt, now)
                 log.warning("message waits", error=receipt.error, seconds=delay.total_seconds())
+
+    def _hold_back(self, connection: Connection, channel: str, receipt: Receipt, now: datetime) -> None:
+        if receipt.retry_after_seconds is not None:
+            until = now + timedelta(seconds=receipt.retry_after_seconds)
+            outbox.hold_back(connection, self.audience.monitor, channel, until=until)

@@ -31,9 +31,9 @@ class Undelivered:
     """What one channel has not accepted."""
 
     channel: str
-    n_waiting: int  #: sent in vain so far, and to be sent again
+    n_waiting: int  #: sent in vain so far, or by nobody, and to be sent
     n_dead: int  #: given up
-    last_error: str | None
+    last_error: str | None  #: None: nobody has tried to send the last one
 
 
 @dataclass(frozen=True, kw_only=True)

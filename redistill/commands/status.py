@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -30,7 +30,7 @@ from triggers.settings import Rule
 app = command()
 
 _LABELLED_CYCLES = 24
-_TOLD = timedelta(days=7)  #: so long a message that was given up is told of
+_NOBODY_SENDS = "nobody sends it: does `redistill monitor` run, and is the channel in [[alerts]] still"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class State:
     worker_is_gone: bool  #: nobody holds the open job, which is running
     worker: str | None  #: of the open job (see redistill/worker_state.py)
     incidents: tuple[Incident, ...]
-    undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, of the last 7 days
+    undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, or that nobody sends
     teacher: ModelVersion | None
     teacher_health: Row | None  #: what the last cycle with scores said of its teacher
     student: ModelVersion | None
@@ -87,7 +87,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         worker_is_gone=job is not None and queue.is_abandoned(connection, job),
         worker=worker_of(connection, job.job_id, job.status) if job else None,
         incidents=incidents.firing(connection, monitor.name),
-        undelivered=outbox.undelivered(connection, monitor.name, since=now - _TOLD),
+        undelivered=outbox.undelivered(connection, monitor.name, now),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),
         teacher_health=health[0] if health else None,
         student=versions.current(connection, monitor.name, Role.STUDENT),
@@ -209,8 +209,8 @@ def _taken(incident: Incident) -> str:
 
 def _messages(undelivered: Sequence[Undelivered]) -> Text:
     lines = (
-        f"{each.channel}: {each.n_dead} given up, {each.n_waiting} to be sent again; the last: "
-        f"{each.last_error}; `redistill alerts test` tries the channel"
+        f"{each.channel}: {each.n_dead} given up, {each.n_waiting} to be sent; the last: "
+        f"{each.last_error or _NOBODY_SENDS}; `redistill alerts test` tries the channel"
         for each in undelivered
     )
     return Text("\n".join(lines), style=show.BAD)

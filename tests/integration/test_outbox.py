@@ -181,6 +181,18 @@ def test_a_message_that_failed_waits_at_least_as_long_as_the_receiver_asks(
     assert (row["state"], row["attempts"], row["last_error"]) == ("delivered", 2, None)
 
 
+def test_a_receiver_that_asks_for_time_is_left_in_peace(engine: Engine, receiver: Receiver) -> None:
+    """Not only with the message that it turned away. Another channel's go out."""
+    drift(engine, "pager", "chat", incidents=3)
+    receiver.answers, receiver.headers = [429], {"Retry-After": "300"}
+    sender = make_outbox(engine, pager=receiver.url)
+    sender.deliver_due(NOW)
+    assert sender.deliver_due(NOW) == sender.deliver_due(NOW + timedelta(seconds=299)) == 0
+    assert len(receiver.keys) == 1
+    assert make_outbox(engine, chat=receiver.url).deliver_due(NOW) == 6
+    assert sender.deliver_due(NOW + timedelta(seconds=300)) == 6
+
+
 def test_the_waits_grow_up_to_a_quarter_of_an_hour(sqlite_engine: Engine, receiver: Receiver) -> None:
     drift(sqlite_engine, "pager", resolved=False)
     receiver.answers = [503] * 10

@@ -1,16 +1,19 @@
 """A stored message, as people read it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db.states import IncidentKind
 from tests.messages import make_document, make_odd_document
 from triggers.channels.keys import fitting
 from triggers.channels.slack import escaped
 from triggers.channels.text import one_line, shortened, told, units, written
+from triggers.trial import trial
 
 
 def text_of(**changes: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -56,6 +59,16 @@ def test_a_message_of_an_earlier_version_says_when_it_opened() -> None:
     assert "\nsince: 2026-11-24 11:10 UTC\n" in written(told(json.dumps(found)))
 
 
+def test_every_message_leads_to_its_section_of_the_runbook() -> None:
+    """As a link where the configuration says where that lies; and a test has none."""
+    for kind in IncidentKind:
+        assert f"runbook: docs/runbook.md#{kind}" in text_of(kind=kind, links={"page": "https://p.example"})
+        assert "docs/runbook.md" not in text_of(kind=kind, links={"runbook": f"https://r.example#{kind}"})
+    assert "runbook" not in written(
+        told(trial("a", "mangaassist", datetime(2026, 11, 24, tzinfo=UTC)).payload)
+    )
+
+
 def test_who_has_taken_it_is_told() -> None:
     assert "\ntaken by: ada\n" in text_of(event="acknowledged", by="ada")
     assert "taken by" not in text_of()
@@ -86,6 +99,7 @@ def test_a_message_without_numbers_is_whole() -> None:
     assert shown.splitlines()[3:] == [
         "since: 2026-11-24 09:00 UTC",
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
+        "runbook: docs/runbook.md#drift",
     ]
 
 

@@ -117,9 +117,27 @@ def test_a_receiver_that_checks_as_it_is_told_believes_the_right_messages() -> N
         channel = make_channel("webhook", server.url, secret="a test's")  # noqa: S106
         channel.send(make_delivery(), now=datetime.fromtimestamp(time.time(), tz=UTC))
         (request,) = server.requests
-    assert names["is_genuine"](request.headers, request.body, "a test's")
-    assert not names["is_genuine"](request.headers, request.body + b" ", "a test's")
-    assert not names["is_genuine"](request.headers, request.body, "another")
+    is_genuine = names["is_genuine"]
+    assert is_genuine(request.headers, request.body, "a test's")
+    assert not is_genuine(request.headers, request.body + b" ", "a test's")
+    assert not is_genuine(request.headers, request.body, "another")
+    other_time = {**request.headers, "Redistill-Timestamp": str(int(time.time()) - 1)}
+    assert not is_genuine(other_time, request.body, "a test's"), "the signature is of the timestamp, too"
+
+
+@pytest.mark.parametrize(("minutes", "believed"), [(-6, False), (-4, True), (4, True), (6, False)])
+def test_a_receiver_that_checks_as_it_is_told_believes_nothing_that_is_replayed_later(
+    minutes: int, *, believed: bool
+) -> None:
+    """Signed as it should be, but long ago, or by a clock that is far ahead."""
+    (code,) = blocks("python", section("Webhook"))
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - the document's own
+    with answering() as server:
+        channel = make_channel("webhook", server.url, secret="a test's")  # noqa: S106
+        channel.send(make_delivery(), now=datetime.fromtimestamp(time.time() + 60 * minutes, tz=UTC))
+        (request,) = server.requests
+    assert names["is_genuine"](request.headers, request.body, "a test's") is believed
 
 
 def test_the_figures_are_those_of_the_code() -> None:

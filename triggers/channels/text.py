@@ -121,6 +121,8 @@ def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
     if found.get("moved"):
         yield Fact(name="what moved", lines=(one_line(found["moved"]),))
     yield from _order(found)
+    if found["kind"] != TEST and not (found.get("links") or {}).get("runbook"):
+        yield Fact(name="runbook", lines=(one_line(f"docs/runbook.md#{found['kind']}"),))
 
 
 def _order(found: Mapping[str, Any]) -> Iterator[Fact]:

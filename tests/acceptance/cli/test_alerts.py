@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from db.session import writing
+from db.tables import deliveries
 from redistill.times import utc_now
 from tests.channels import HOOK, KINDS, make_channel
 from tests.conclusions import FAR
@@ -165,7 +167,7 @@ def test_the_status_counts_the_messages_that_were_given_up(cycles: Cycles) -> No
         )
         outbox.deliver_due(utc_now() + timedelta(seconds=1))
     shown = run("status").stdout
-    assert "pager: 1 given up, 0 to be sent again; the last: HTTP 403 Forbidden" in shown
+    assert "pager: 1 given up, 0 to be sent; the last: HTTP 403 Forbidden" in shown
     assert "whole:" not in shown
     assert HOOK not in shown
     (undelivered,) = json.loads(run("status", "--json").stdout)["undelivered"]
@@ -175,3 +177,16 @@ def test_the_status_counts_the_messages_that_were_given_up(cycles: Cycles) -> No
         "n_dead": 1,
         "last_error": "HTTP 403 Forbidden",
     }
+
+
+def test_the_status_tells_of_messages_that_nobody_sends(cycles: Cycles) -> None:
+    """Their channel has another name by now, or no daemon runs; it need not be for a minute."""
+    run_of = replace(cycles, policy=make_policy(alerts=(LogAlert(name="renamed"),)))
+    run_of.conclude(0, FAR, now=utc_now() - timedelta(minutes=9))
+    assert "renamed" not in run("status").stdout
+    with writing(cycles.engine) as connection:
+        connection.execute(deliveries.update().values(next_attempt_at=utc_now() - timedelta(days=30)))
+    shown = run("status").stdout
+    assert (
+        "renamed: 0 given up, 1 to be sent; the last: nobody sends it: does `redistill monitor` run" in shown
+    )

@@ -1,11 +1,11 @@
 """The ladder in alpha, whatever happens in whichever order: cycles, workers, and people who act.
 
-What must be ordered is told by `Known`, from what has happened, event by event; the product reads its tables
-anew each time.
+What must be ordered is told by `tests.ladder`, from what has happened, event by event; the product reads its
+tables anew each time.
 """
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -43,105 +43,14 @@ from distill.decide import Proof, settle, tell_end
 from tests.conclusions import FAR, HEALTHY, TOO_FEW
 from tests.cycles import LATENESS, make_policy
 from tests.factories import make_slot
+from tests.ladder import OPEN, POLICY, Known, Work, ended_at
 from tests.workers import calibration_of
 from triggers.by_hand import order_by_hand
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
-from triggers.settings import AlphaPolicy
 
-POLICY: Final = AlphaPolicy(
-    alpha=Decimal("0.7"),
-    alpha_step=Decimal("0.2"),
-    alpha_floor=Decimal("0.2"),
-    max_attempts=3,
-    cooldown=timedelta(minutes=90),
-    watch_cycles=2,
-)
-COMPLETED: Final = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
-OPEN: Final = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: What becomes of jobs while a drift lasts; what is likely is there more than once.
 ENDS: Final = ("promoted", "promoted", "promoted", "rejected", "rejected", "rejected", "failed", "held")
 SECOND: Final = timedelta(seconds=1)
-
-
-@dataclass(kw_only=True)
-class Work:
-    """A job, as far as the ladder goes."""
-
-    teacher: str
-    alpha_to: Decimal
-    at: datetime  #: when it was ordered
-    by_person: bool
-    status: JobStatus = JobStatus.QUEUED
-    ended_at: datetime | None = None
-    decision: JobDecision | None = None
-    replaced: str = ""  #: the student that its candidate came after
-    recovery: JobRecovery | None = None
-
-
-@dataclass(kw_only=True)
-class Known:
-    """What has happened."""
-
-    teacher: str = "teacher-1"
-    student: str = "student-1"
-    made_by: dict[str, int] = field(default_factory=dict)  #: the job that made a student
-    began_at: datetime | None = None  #: the ladder
-    trial: int | None = None  #: the job whose candidate serves by itself, until it is known whether it helps
-    n_tried: int = 0  #: evaluated cycles of it
-    works: dict[int, Work] = field(default_factory=dict)
-    at_end: bool = False  #: it was told that the teacher needs retraining, and no cycle was healthy since
-
-    @property
-    def own(self) -> list[Work]:
-        """The ended jobs of this ladder, by their ends."""
-        found = [
-            work
-            for work in self.works.values()
-            if work.teacher == self.teacher and (self.began_at is None or work.at >= self.began_at)
-        ]
-        return sorted((work for work in found if work.ended_at), key=_ended_at)
-
-    @property
-    def alpha(self) -> Decimal:
-        """Where the ladder stands: one step for each job that made a candidate."""
-        stepped = [work.alpha_to for work in self.own if work.status in COMPLETED]
-        if stepped:
-            return stepped[-1]
-        maker = self.works.get(self.made_by.get(self.student, 0))
-        return maker.alpha_to if maker and maker.teacher == self.teacher else POLICY.alpha
-
-    @property
-    def failures(self) -> int:
-        """In a row, up to now."""
-        count = 0
-        for work in self.own:
-            if work.decision is JobDecision.HELD or work.recovery is JobRecovery.RECOVERED:
-                count = 0
-            else:
-                is_failure = work.status in {JobStatus.REJECTED, JobStatus.FAILED}
-                count += is_failure or work.recovery is JobRecovery.NOT_RECOVERED
-        return count
-
-    def expected(self, *, wanted: bool, now: datetime) -> OrderReason:
-        """The first thing that is in the way of a job."""
-        ends = [work.ended_at for work in self.works.values() if work.teacher == self.teacher]
-        last = max((end for end in ends if end), default=None)
-        is_open = any(work.status in OPEN for work in self.works.values())
-        is_held = any(work.decision is JobDecision.HELD for work in self.own)
-        in_the_way = {
-            OrderReason.NOT_WANTED: not wanted,
-            OrderReason.JOB_OPEN: is_open or is_held,
-            OrderReason.WATCHING: self.trial is not None and self.works[self.trial].teacher == self.teacher,
-            OrderReason.ATTEMPTS_EXHAUSTED: self.failures >= POLICY.max_attempts,
-            OrderReason.AT_FLOOR: self.alpha <= POLICY.alpha_floor,
-            OrderReason.COOLDOWN: last is not None and now - last < POLICY.cooldown,
-        }
-        return next((reason for reason, is_so in in_the_way.items() if is_so), OrderReason.ORDERED)
-
-
-def _ended_at(work: Work) -> datetime:
-    assert work.ended_at is not None
-    return work.ended_at
 
 
 class Ladder(RuleBasedStateMachine):
@@ -260,7 +169,7 @@ class Ladder(RuleBasedStateMachine):
         if healthy:
             work.recovery, known.trial = JobRecovery.RECOVERED, None
             began = known.began_at
-            known.began_at = max(began, _ended_at(work)) if began else _ended_at(work)
+            known.began_at = max(began, ended_at(work)) if began else ended_at(work)
         elif known.n_tried >= POLICY.watch_cycles:
             work.recovery, known.trial = JobRecovery.NOT_RECOVERED, None
             if self.policy.alpha.rollback == "auto":
