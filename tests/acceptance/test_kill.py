@@ -25,7 +25,7 @@ from tests.killer import Aim, Kill, Killer, Moment, daemon_sight, hunt_at_once, 
 from tests.processes import fork, run, wait_until
 from tests.receiver import Receiver, receiving
 from tests.reruns import measured, rerun
-from tests.site import MONITOR, Site, make_site, seconds, webhook
+from tests.site import MONITOR, Site, make_site, now, seconds, webhook
 from tests.world import World
 
 
@@ -157,7 +157,8 @@ def is_over(site: Site, engine: Engine) -> bool:
         waiting = connection.scalar(
             select(deliveries.c.id).where(deliveries.c.state == DeliveryState.PENDING)
         )
-        cut_off = [each for each in ledger.unfinished(connection, MONITOR) if each.attempt > 1]
+        unfinished = ledger.unfinished(connection, MONITOR, ended_by=now())
+    cut_off = [each for each in unfinished if each.attempt > 1]
     return waiting is None and not cut_off and site.served == stored(engine, jobs)[0]["candidate_version"]
 
 
