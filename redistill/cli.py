@@ -28,7 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "history": "Show the cycles, oldest first.",
     "jobs": "Show the orders for a re-distillation; give one, call one off, or retry it.",
     "models": "Show the model versions, and choose the student that serves.",
-    "incidents": "Show what the on-call was told, and take an incident.",
+    "incidents": "Show what the on-call was told, and acknowledge it.",
     "alerts": "Try the channels by which the on-call is told.",
     "archive": "Take requests out of the archive, where somebody asks for that.",
     "labels": "Bring true labels that came later, by request id.",

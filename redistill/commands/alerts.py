@@ -1,9 +1,8 @@
 """`redistill alerts`: how the on-call is told."""
 
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -20,6 +19,10 @@ from triggers.trial import trial
 
 app = command(help="Try the channels by which the on-call is told.")
 
+_Channel = Annotated[
+    str | None,
+    typer.Option("--channel", metavar="NAME", help="Only the one of this name.", show_default="all"),
+]
 _COLUMNS = (
     show.Column(title="channel"),
     show.Column(title="kind"),
@@ -62,22 +65,21 @@ def try_channels(
     ctx: typer.Context,
     *,
     channel: Annotated[
-        str | None, typer.Option("--channel", metavar="NAME", help="Only this one.", show_default="all")
+        str | None,
+        typer.Option("--channel", metavar="NAME", help="Only the one of this name.", show_default="all"),
     ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Send a message that is marked as a test to each channel; exit 1 if one does not accept it.
 
-    It goes the way that incidents go, severities and kinds aside. Nothing is written to the database.
+    It is sent as the messages of incidents are, also to channels that hear only of some. Nothing is written
+    to the database.
     """
     settings = configured(ctx, config)
     chosen = _chosen(settings.alerts, channel)
     logs.configure()
-    ways = channels(chosen)
-    with ThreadPoolExecutor(max(1, len(chosen))) as threads:
-        send = partial(_send, monitor=settings.monitor.name)
-        found = list(threads.map(send, chosen, (ways[alert.name] for alert in chosen)))
+    found = _try(chosen, monitor=settings.monitor.name)
     if as_json:
         show.print_json(found)
     elif found:
@@ -93,6 +95,21 @@ def _chosen(configured_alerts: Sequence[Alert], name: str | None) -> Sequence[Al
     if name is not None and not chosen:
         raise NoChannelError(name=name, known=", ".join(alert.name for alert in configured_alerts) or "none")
     return chosen
+
+
+def _try(chosen: Sequence[Alert], *, monitor: str) -> list[Trial]:
+    """All at once, so that one that hangs holds up no other; nor does it hold up Ctrl-C."""
+    ways, found = channels(chosen), dict[str, Trial]()
+
+    def send(alert: Alert) -> None:
+        found[alert.name] = _send(alert, ways[alert.name], monitor=monitor)
+
+    threads = [threading.Thread(target=send, args=(alert,), daemon=True) for alert in chosen]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[alert.name] for alert in chosen]
 
 
 def _send(alert: Alert, way: Channel, *, monitor: str) -> Trial:
@@ -112,7 +129,12 @@ def _mend(alert: Alert, receipt: Receipt) -> str:
         return _DELIVERED.get(alert.kind, f"see that it has come: {alert.place}")
     if receipt.result is SendResult.REFUSED:
         return _REFUSED.get(alert.kind, "")
-    return f"see whether {alert.place} can be reached from here, and try again"
+    if receipt.retry_after_seconds is not None:
+        return f"it asks for time: try again in {receipt.retry_after_seconds:.0f} s"
+    if (receipt.error or "").startswith("HTTP "):
+        return "it was reached, and has trouble of its own: try again later"
+    access = "this process has credentials for AWS and " if alert.kind == "sns" else ""
+    return f"see whether {access}{alert.place} can be reached from here, and try again"
 
 
 def _cells(each: Trial) -> list[show.Cell]:

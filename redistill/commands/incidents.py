@@ -12,15 +12,20 @@ from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
 from redistill import show
-from redistill.commands.options import Config, Json, command, configured, examples
+from redistill.commands.options import LARGEST_ID, Config, Json, command, configured, examples
 from redistill.database import reading_from, writing_to
 from redistill.show import Column, Row
 from redistill.times import utc_now
 from triggers.announce import Audience, Occasion, carry_out
 from triggers.incidents import acknowledge
 
-IncidentId = Annotated[int, typer.Argument(metavar="INCIDENT", help="The incident's number.")]
-By = Annotated[str | None, typer.Option("--by", help="Who takes it; by default the user of this shell.")]
+IncidentId = Annotated[
+    int, typer.Argument(metavar="INCIDENT", help="The incident's number.", min=1, max=LARGEST_ID)
+]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who is at it.", show_default="the user of this shell"),
+]
 Open = Annotated[bool, typer.Option("--open", help="Only those that are not resolved.")]
 
 _COLUMNS = (
@@ -36,7 +41,7 @@ _COLUMNS = (
 )
 _COLOURS = {"firing": show.BAD, "acknowledged": "yellow", "resolved": show.GOOD}
 
-app = command(help="Show what the on-call was told, and take an incident.")
+app = command(help="Show what the on-call was told, and acknowledge it.")
 
 
 @app.command("list", epilog=examples("redistill incidents list --open", "redistill incidents list --json"))
@@ -65,7 +70,7 @@ def list_incidents(
 
 @app.command(epilog=examples("redistill incidents ack 3 --by ada"))
 def ack(ctx: typer.Context, incident_id: IncidentId, *, by: By = None, config: Config = None) -> None:
-    """Take a firing incident: all who heard of it are told by whom."""
+    """Acknowledge a firing incident as yours: the channels that heard of it are told who is at it."""
     settings, now = configured(ctx, config), utc_now()
     audience = Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
     with writing_to(settings) as connection:

@@ -16,7 +16,7 @@ from db.records import Job
 from db.tables import jobs
 from db.views import rows, view
 from redistill import show
-from redistill.commands.options import Config, Json, command, configured, examples
+from redistill.commands.options import LARGEST_ID, Config, Json, command, configured, examples
 from redistill.database import reading_from, writing_to
 from redistill.evidence import evidence_of_job, print_evidence
 from redistill.settings import Settings
@@ -27,7 +27,7 @@ from triggers.by_hand import order_by_hand
 from triggers.job_message import message_of
 from triggers.settings import Alpha
 
-JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
+JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.", min=1, max=LARGEST_ID)]
 
 _COLUMNS = (
     Column(title="job", align="right"),
@@ -55,7 +55,7 @@ _Alpha = Annotated[
     typer.Option(
         "--alpha",
         metavar="A",
-        help="Weight of the KL term in the loss, 0 to 1.",
+        help="Weight of the KL term in the loss, 0 to 1; the lower, the less the teacher counts.",
         show_default="one alpha_step lower than now",
     ),
 ]
@@ -118,7 +118,10 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
 def enqueue_job(
     ctx: typer.Context, *, reason: _Reason, alpha: _Alpha = None, config: Config = None, as_json: Json = False
 ) -> None:
-    """Order a re-distillation by hand, also when the rules order none any more."""
+    """Order a re-distillation by hand, also when the rules order none any more.
+
+    Neither `max_attempts` nor `alpha_floor` nor `cooldown` is in its way, only a job that is queued or runs.
+    """
     why, alpha_to = " ".join(reason.split()), _parsed(alpha)
     if not why:
         raise NoReasonError
@@ -147,7 +150,7 @@ def enqueue_job(
 
 @app.command("cancel", epilog=examples("redistill jobs cancel 7"))
 def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
-    """Call off a queued or running job."""
+    """Call off a queued or running job: nothing of it will serve."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         queue.cancel(connection, _own(connection, settings, job_id).job_id, utc_now())
@@ -156,7 +159,7 @@ def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> N
 
 @app.command("retry", epilog=examples("redistill jobs retry 7"))
 def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
-    """Queue a failed or cancelled job again, once what it met is mended."""
+    """Queue a failed or cancelled job again, with all its attempts; mend first what it failed by."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         queue.retry(connection, _own(connection, settings, job_id).job_id)

@@ -1,11 +1,14 @@
 """What the commands share: their options, and how they are made."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from redistill.settings import Settings, load
+
+#: A larger number is none that a database gives.
+LARGEST_ID: Final = 2**63 - 1
 
 Config = Annotated[
     Path | None,

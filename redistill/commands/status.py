@@ -196,8 +196,8 @@ def _job(job: Job, state: State, now: datetime) -> str:
 
 def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
     lines = (
-        f"{incident.kind} ({incident.severity}), {relative(incident.opened_at, now)}{_taken(incident)}: "
-        f"{incident.summary}"
+        f"{incident.incident_id} {incident.kind} ({incident.severity}), "
+        f"{relative(incident.opened_at, now)}{_taken(incident)}: {incident.summary}"
         for incident in incidents
     )
     return Text("\n".join(lines), style=show.BAD)

@@ -21,7 +21,7 @@ from db import outbox
 from db.session import connect, writing
 from db.states import DeliveryState
 from db.tables import deliveries
-from tests.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
+from tests.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
 from tests.factories import make_measurement, make_result
 from tests.races import in_threads
 from triggers.alert_settings import LogAlert, WebhookAlert
@@ -312,6 +312,20 @@ def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
     assert sender.deliver_due(NOW + HOLD) == 1
     assert receiver.keys == [key(1, "firing")] * 2
     assert states(engine) == [("pager", "firing", "delivered", 2)]
+
+
+def test_a_message_that_another_sender_is_taking_holds_up_no_other(postgres_engine: Engine) -> None:
+    """It is passed over, not waited for. On SQLite no one else writes meanwhile."""
+    drift(postgres_engine, "pager", incidents=2)
+    with writing(postgres_engine) as one:
+        first = outbox.take_due(one, MONITOR, "pager", NOW, hold=HOLD)
+        began = time.monotonic()
+        with writing(postgres_engine) as other:
+            second = outbox.take_due(other, MONITOR, "pager", NOW, hold=HOLD)
+        assert time.monotonic() - began < 2
+    assert first is not None
+    assert second is not None
+    assert (first.incident_id, second.incident_id) == (1, 2)
 
 
 def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, receiver: Receiver) -> None:

@@ -136,4 +136,4 @@ def _of_api(body: str) -> Receipt:
         return Receipt(result=SendResult.RETRY, error="HTTP 200 without the answer of Slack's API")
     code = _code(body)
     result = SendResult.RETRY if code in _PASSING else SendResult.REFUSED
-    return Receipt(result=result, error=f"refused: {code or 'without a reason'}")
+    return Receipt(result=result, error=f"Slack answers {code or 'no, without a reason'}")

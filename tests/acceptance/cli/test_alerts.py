@@ -1,6 +1,8 @@
 """`alerts test`, and what `doctor` and `status` say of the channels."""
 
 import json
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +19,8 @@ from tests.channels import HOOK, KINDS, make_channel
 from tests.conclusions import FAR
 from tests.cycles import Cycles, make_audience, make_policy
 from tests.endpoint import Endpoint, Reply, answering
-from tests.project import run, said, write_config
+from tests.processes import wait_until
+from tests.project import run, said, start, write_config
 from triggers.alert_settings import LogAlert
 from triggers.outbox import Outbox
 
@@ -87,9 +90,32 @@ def test_one_that_fails_is_told_with_what_to_do(configured: dict[str, Endpoint])
     assert "see whether routing_key is" in result.stdout
     found = trials()
     assert [found[name]["result"] for name in NAMES] == ["delivered", "refused", "retry", "refused"]
-    assert found["slack bot"]["error"] == "refused: not_in_channel"
+    assert found["slack bot"]["error"] == "Slack answers not_in_channel"
     assert "whether the bot is in the channel" in str(found["slack bot"]["mend"])
-    assert "127.0.0.1, by an incoming webhook can be reached" in str(found["slack webhook"]["mend"])
+    assert found["slack webhook"]["mend"] == "it was reached, and has trouble of its own: try again later"
+
+
+def test_one_that_does_not_accept_it_now_is_told_with_what_to_do(configured: dict[str, Endpoint]) -> None:
+    configured["pagerduty"].replies = [Reply(status=429, headers={"Retry-After": "30"})]
+    configured["webhook"].replies = [Reply(fault="reset")]
+    found = trials()
+    assert [found[name]["result"] for name in ("pagerduty", "webhook")] == ["retry", "retry"]
+    assert found["pagerduty"]["mend"] == "it asks for time: try again in 30 s"
+    assert found["webhook"]["mend"] == "see whether 127.0.0.1 can be reached from here, and try again"
+
+
+def test_ctrl_c_waits_for_no_channel_that_hangs(project: Path, models: Path) -> None:
+    with answering(Reply(fault="hang")) as server:
+        table = {**KINDS["webhook"].table(server.url), "timeout_seconds": 30.0}
+        lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
+        write_config(project, models, f"[[alerts]]\n{lines}\n")
+        with start("alerts", "test", folder=project) as process:
+            wait_until(lambda: server.requests, "sent")
+            asked = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=30)
+            assert time.monotonic() - asked < 15  # it would be 30; a busy machine takes its time
+    assert (process.returncode, error) == (130, "redistill: interrupted\n")
 
 
 @pytest.mark.usefixtures("project")

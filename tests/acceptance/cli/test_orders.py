@@ -98,6 +98,15 @@ def test_a_cancelled_job_can_be_retried() -> None:
 
 
 @pytest.mark.usefixtures("ordered")
+@pytest.mark.parametrize("number", ["0", "9223372036854775808", "one"])
+@pytest.mark.parametrize("act", [("jobs", "show"), ("jobs", "retry"), ("incidents", "ack")])
+def test_a_number_that_no_database_gives_is_bad_usage(act: tuple[str, str], number: str) -> None:
+    refused = run(*act, number)
+    assert refused.exit_code == 2
+    assert "Invalid value for" in refused.stderr
+
+
+@pytest.mark.usefixtures("ordered")
 @pytest.mark.parametrize("act", ["show", "cancel", "retry"])
 def test_another_monitor_s_job_is_none(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Monitors may share a database: a number that was mistaken must not call off another one's job."""

@@ -201,12 +201,12 @@ def test_a_bot_s_later_messages_answer_its_first_one() -> None:
 @pytest.mark.parametrize(
     ("body", "result", "error"),
     [
-        ('{"ok":false,"error":"channel_not_found"}', SendResult.REFUSED, "refused: channel_not_found"),
-        ('{"ok":false,"error":"invalid_auth"}', SendResult.REFUSED, "refused: invalid_auth"),
-        ('{"ok":false,"error":"internal_error"}', SendResult.RETRY, "refused: internal_error"),
-        ('{"ok":false,"error":"ratelimited"}', SendResult.RETRY, "refused: ratelimited"),
-        ('{"ok":false,"error":{"a":1}}', SendResult.REFUSED, "refused: without a reason"),
-        ('{"ok":false}', SendResult.REFUSED, "refused: without a reason"),
+        ('{"ok":false,"error":"channel_not_found"}', SendResult.REFUSED, "Slack answers channel_not_found"),
+        ('{"ok":false,"error":"invalid_auth"}', SendResult.REFUSED, "Slack answers invalid_auth"),
+        ('{"ok":false,"error":"internal_error"}', SendResult.RETRY, "Slack answers internal_error"),
+        ('{"ok":false,"error":"ratelimited"}', SendResult.RETRY, "Slack answers ratelimited"),
+        ('{"ok":false,"error":{"a":1}}', SendResult.REFUSED, "Slack answers no, without a reason"),
+        ('{"ok":false}', SendResult.REFUSED, "Slack answers no, without a reason"),
         ("[]", SendResult.RETRY, "HTTP 200 without the answer of Slack's API"),
         ("<html>please log in</html>", SendResult.RETRY, "HTTP 200 without the answer of Slack's API"),
         ("", SendResult.RETRY, "HTTP 200 without the answer of Slack's API"),
