@@ -18,9 +18,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the whole loop on a simulated MangaAssist, in minutes
 	$(VENV)/bin/redistill demo
 
-# Two at a time: many tests wait for processes that they have started.
+# Three at a time, also on two cores: many tests wait for processes that they have started.
 test: $(READY) ## the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest -m "not slow and not chaos" --numprocesses 3 --dist loadfile
 
 check: lint types arch test ## all that CI runs
 
@@ -47,7 +47,7 @@ integration: $(READY) ## the tests with real databases, models, files and server
 acceptance: $(READY) ## the tests of the product as its users run it
 	$(PY) -m pytest -m "acceptance and not slow"
 
-slow: $(READY) ## the long proofs: statistics, kills at random moments
+slow: $(READY) ## the long proofs: statistics, kills at random moments, a rolling deploy
 	$(PY) -m pytest -m slow
 
 # The same moments again: REDISTILL_TEST_SEED=N make chaos

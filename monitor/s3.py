@@ -11,8 +11,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 T = TypeVar("T")
 
-#: What its calls raise; a `ClientError` is S3's own answer, after all retries.
-FAULTS = (ClientError, BotoCoreError, OSError)
 BODY_ATTEMPTS: Final = 4  #: a body that breaks off or stalls is not resumed, but asked for again
 #: A server that takes a request and says nothing is left after less than two minutes, one that cannot be
 #: connected to after one; what throttles is asked five times within a minute at most.
@@ -22,8 +20,7 @@ _CONFIG = Config(
     read_timeout=15,  # until the first byte, and between any two
     user_agent_extra="redistill",
 )
-
-
+#: S3's own answers that may be another one soon, beside those of 500 and above.
 _PASSING: Final = frozenset(
     {"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}
 )
@@ -44,7 +41,7 @@ def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
     That asking itself fails is final: it was tried again already.
 
     Raises:
-        ClientError, BotoCoreError, OSError, BrokenBodyError: as `FAULTS`; and what `take` raises.
+        ClientError, BotoCoreError, OSError, BrokenBodyError: there was no whole one; and what `take` raises.
     """
     for _ in range(BODY_ATTEMPTS - 1):
         answer = ask()
@@ -54,8 +51,8 @@ def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
 
 
 def passes(error: Exception) -> bool:
-    """Whether one of `FAULTS` may be over soon: no answer, throttling, a fault of S3's own, a clock that is
-    wrong, credentials that are about to be renewed.
+    """Whether a fault of boto3's may be over soon: no answer, throttling, a fault of S3's own, a clock that
+    is wrong, credentials that are about to be renewed.
     """
     if not isinstance(error, ClientError):
         return True

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from db.errors import RedistillError
 from monitor import s3
 from monitor.disk import sync
+from triggers.aws import FAULTS
 
 
 class ArchiveWriteError(RedistillError):
@@ -108,7 +109,7 @@ class _S3:
                 lambda: self._client.get_object(Bucket=bucket, Key=key),
                 lambda answer: cast("bytes", answer["Body"].read()),
             )
-        except s3.FAULTS as error:
+        except FAULTS as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             kind = ArchiveAwayError if s3.passes(error) else ArchiveReadError
@@ -134,7 +135,7 @@ class _S3:
 def _telling(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
     try:
         yield
-    except s3.FAULTS as error:
+    except FAULTS as error:
         problem = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise kind(path=uri, problem=problem) from error
 

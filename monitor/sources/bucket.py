@@ -12,6 +12,7 @@ from monitor.settings import S3Traffic
 from monitor.sources.store import TrafficObject, TrafficUnavailableError, is_left_out
 from monitor.sources.tally import Window
 from monitor.stop import Stopped, StoppedError
+from triggers.aws import FAULTS
 
 _HOUR = timedelta(hours=1)
 _CHUNK_BYTES = 2**18
@@ -85,7 +86,7 @@ class Bucket:
     def _telling(self, name: str = "") -> Iterator[None]:
         try:
             yield
-        except (*s3.FAULTS, s3.BrokenBodyError) as error:
+        except (*FAULTS, s3.BrokenBodyError) as error:
             uri = f"s3://{self.section.bucket}/{name or self.section.hour_prefix}"
             problem = " ".join(str(error).split())
             raise TrafficUnavailableError(uri=uri, problem=problem) from error

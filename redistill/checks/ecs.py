@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from redistill.checks.finding import Finding, bad, good
 from redistill.settings import Settings
+from triggers.aws import FAULTS
 from triggers.worker_tasks import ecs
 from triggers.worker_tasks.settings import EcsSection
 
@@ -23,7 +24,7 @@ def worker_tasks(settings: Settings) -> Iterator[Finding]:
         clusters = client.describe_clusters(clusters=[section.cluster])["clusters"]
         yield _cluster(section, clusters)
         found = client.describe_task_definition(taskDefinition=section.task_definition)["taskDefinition"]
-    except ecs.FAULTS as error:
+    except FAULTS as error:
         yield bad("ecs", ecs.told(error), _RIGHTS)
         return
     yield from _definition(section, found)

@@ -13,6 +13,7 @@ from redistill.checks.finding import Finding, bad, good
 from redistill.database import existing, telling
 from redistill.settings import Settings
 from redistill.worker_state import worker_of
+from triggers.aws import FAULTS
 from triggers.transports import sqs
 
 #: Seconds for which a message that nobody can use stays hidden before it comes again.
@@ -52,7 +53,7 @@ def sqs_queue(settings: Settings) -> Iterator[Finding]:
     client = sqs.client()
     try:
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    except sqs.FAULTS as error:
+    except FAULTS as error:
         mend = "mend 'url' in [queue], or the region, the credentials or the rights of this user"
         yield bad("sqs", f"{url}: {type(error).__name__}: {' '.join(str(error).split())}", mend)
         return
@@ -89,7 +90,7 @@ def _dead_letters(client: Any, found: Mapping[str, str]) -> Finding:  # noqa: AN
         url = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
         attributes = ["ApproximateNumberOfMessages"]
         counts = client.get_queue_attributes(QueueUrl=url, AttributeNames=attributes)["Attributes"]
-    except sqs.FAULTS as error:
+    except FAULTS as error:
         mend = "make it, or give this user the right to look into it"
         return bad("sqs dead letters", f"{name}: {type(error).__name__}: {error}", mend)
     lying = int(counts["ApproximateNumberOfMessages"])

@@ -64,10 +64,7 @@ def alerts() -> None:
 def try_channels(
     ctx: typer.Context,
     *,
-    channel: Annotated[
-        str | None,
-        typer.Option("--channel", metavar="NAME", help="Only the one of this name.", show_default="all"),
-    ] = None,
+    channel: _Channel = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

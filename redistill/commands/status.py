@@ -43,8 +43,8 @@ class State:
     input_drift: InputDrift | None  #: of its requests
     moves: tuple[Move, ...]  #: the labels whose shares changed most
     open_job: Job | None
-    worker_is_gone: bool  #: nobody holds the open job, which is running
     worker: str | None  #: of the open job (see redistill/worker_state.py)
+    worker_is_gone: bool  #: the same as `worker` being "gone"; older than that
     incidents: tuple[Incident, ...]
     undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, or that nobody sends
     teacher: ModelVersion | None
@@ -75,6 +75,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
     job = queue.open_job(connection, monitor.name)
+    worker = worker_of(connection, job.job_id, job.status) if job else None
     drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
     next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name, now=now), now)
     return State(
@@ -84,8 +85,8 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         input_drift=drift,
         moves=moves,
         open_job=job,
-        worker_is_gone=job is not None and queue.is_abandoned(connection, job),
-        worker=worker_of(connection, job.job_id, job.status) if job else None,
+        worker_is_gone=worker == "gone",
+        worker=worker,
         incidents=incidents.firing(connection, monitor.name),
         undelivered=outbox.undelivered(connection, monitor.name, now),
         teacher=versions.current(connection, monitor.name, Role.TEACHER),

@@ -72,6 +72,7 @@ def test_slots_of_a_second_are_run_once(database_url: str, world: World, tmp_pat
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_when_one_is_killed_the_other_takes_over(database_url: str, world: World, tmp_path: Path) -> None:
     """It runs the slot that was cut off once more, and all later ones once."""
     engine = connect(database_url)

@@ -16,10 +16,11 @@ from sqlalchemy import Engine
 from db.away import DatabaseUnusableError
 from db.session import connect
 from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
-from db.tables import cycles, deliveries, incidents, jobs
+from db.tables import cycles, deliveries, jobs
 from tests.chaos.aims import drawn, of_daemons, of_workers
 from tests.chaos.looking import name_at_the_database
 from tests.chaos.sights import DaemonSight, WorkerSight
+from tests.chaos.story import told
 from tests.chaos.tale import Tale
 from tests.cycles import stored
 from tests.killer import Kill, Killer, hunt_at_once
@@ -58,7 +59,7 @@ class Stage:
                 and {row["status"] for row in ordered} == {JobStatus.SUCCEEDED}
                 and self.site.served == ordered[-1]["candidate_version"]
             )
-        return {row["state"] for row in stored(self.engine, incidents)} == {IncidentState.RESOLVED}
+        return {row["state"] for row in told(self.engine)} == {IncidentState.RESOLVED}
 
     def is_quiet(self) -> bool:
         """No message waits, and nothing is left of the jobs."""

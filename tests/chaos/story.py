@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, Table
 from structlog.testing import capture_logs
 
-from db.states import CycleStatus, PromotionReason
+from db.states import CycleStatus, IncidentState, PromotionReason
 from db.tables import cycles, deliveries, incidents, jobs, promotions, rule_outcomes
 from monitor.stop import never_stopped
 from redistill import assembly
@@ -42,7 +42,7 @@ class Story:
     @classmethod
     def of(cls, engine: Engine) -> "Story":
         windows = {row["id"]: row["window_end"] for row in stored(engine, cycles)}
-        names = {table: _numbered(engine, table) for table in (jobs, incidents)}
+        names = {jobs: _numbered(stored(engine, jobs)), incidents: _numbered(told(engine))}
         return cls(
             numbers=measured(engine),
             verdicts=sorted(
@@ -70,7 +70,7 @@ class Story:
                     "job": names[jobs].get(row["job_id"]),
                     **_part(row, _OF_INCIDENTS),
                 }
-                for row in stored(engine, incidents)
+                for row in told(engine)
             ],
             messages=sorted(
                 (_message(row, names) for row in stored(engine, deliveries)),
@@ -79,8 +79,13 @@ class Story:
         )
 
 
-def _numbered(engine: Engine, table: Table) -> dict[int, int]:
-    return {row["id"]: number for number, row in enumerate(stored(engine, table), 1)}
+def told(engine: Engine) -> list[Row]:
+    """The incidents of which somebody heard; what is pending comes to nothing, sooner or later."""
+    return [row for row in stored(engine, incidents) if row["state"] != IncidentState.PENDING]
+
+
+def _numbered(rows: list[Row]) -> dict[int, int]:
+    return {row["id"]: number for number, row in enumerate(rows, 1)}
 
 
 def _part(row: Row, names: tuple[str, ...]) -> Row:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import boto3
 import structlog
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy import Engine
 
 from db import queue
@@ -21,11 +20,10 @@ from db.queue import NoSuchJobError
 from db.records import Job
 from db.session import reading
 from db.states import MessageFate
+from triggers.aws import FAULTS
 from triggers.job_message import SETTLED, Row, judge, message_of
 from triggers.transports.port import TransportError
 
-#: What its calls raise; a `ClientError` is SQS' own answer.
-FAULTS: Final = (ClientError, BotoCoreError, OSError)
 #: A long poll: short enough for a worker that is asked to stop.
 POLL_SECONDS = 3
 #: After so many without a call a worker looks into the database.

@@ -7,7 +7,6 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     NoCredentialsError,
     NoRegionError,
@@ -18,6 +17,7 @@ from botocore.exceptions import (
 from db.errors import RedistillError
 from db.records import Job, WorkerTask
 from db.states import TaskEnd
+from triggers.aws import FAULTS
 from triggers.worker_tasks.report import (
     NotStarted,
     Started,
@@ -29,8 +29,6 @@ from triggers.worker_tasks.report import (
 )
 from triggers.worker_tasks.settings import EcsSection
 
-#: What its calls raise; a `ClientError` is ECS' own answer.
-FAULTS: Final = (ClientError, BotoCoreError, OSError)
 _CONFIG: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 1},  # who calls it tries again in its own time
     connect_timeout=3,
