@@ -14,6 +14,7 @@ from db.records import (
     InputDrift,
     Interval,
     Measurement,
+    MixShift,
     ObjectVersion,
     RuleOutcome,
     Serving,
@@ -184,7 +185,7 @@ def add_teacher(
     reason: TeacherReason,
     detail: str,
     accuracy: Interval | None,
-    label_shift: float | None,
+    mix: MixShift | None,
     reference_version: str | None,
 ) -> None:
     """Store what the cycle says about the teacher by itself."""
@@ -196,7 +197,7 @@ def add_teacher(
             n_effective=measured.n_effective,
             **(_interval("accuracy", accuracy) if accuracy else {}),
             label_gap=measured.label_gap,
-            label_shift=label_shift,
+            **(asdict(mix) if mix else {}),
             reference_version=reference_version,
             health=health,
             reason=reason,

@@ -38,7 +38,7 @@ VIEWS: Final[Mapping[str, str]] = {
     "teacher_history": "monitor cycle_id window_end teacher_version teacher_confidence "
     "teacher_confidence_low teacher_confidence_high teacher_entropy teacher_entropy_low "
     "teacher_entropy_high teacher_accuracy teacher_accuracy_low teacher_accuracy_high "
-    "label_shift label_gap reference_version health reason detail",
+    "label_shift label_gap reference_version health reason detail familiar_share familiar_shift familiar_gap",
     "input_history": "monitor cycle_id window_end reference_cycle_id reference_window_end n n_reference "
     "input_drift p_value psi psi_low psi_high js js_low js_high",
     "reject_history": "monitor cycle_id reason n example_object",

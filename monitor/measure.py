@@ -1,6 +1,7 @@
 """From two models' logits on the same requests to what a cycle records."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from db.records import LabelMeasurement, Measurement, TeacherMeasurement
 from monitor.divergence import confidence, entropy, js_divergence, kl_divergence, top1_agreement
 from monitor.intervals import bootstrap_mean
 from monitor.strata import Strata, effective
-from triggers.teacher import mix_divergence
+from triggers.teacher_mix import mix_divergence
 from triggers.wilson import score_interval
 
 
@@ -72,26 +73,44 @@ def measure(
         js=_mean(js_divergence(teacher_logits, student_logits, temperature), weights),
         per_label=_by_label(first, agrees, kl, weights, _checked_names(label_names, teacher_logits)),
         by_stratum=tuple(np.bincount(strata.of[~agrees], minlength=len(strata.sizes)).tolist()),
-        teacher=_of_teacher(teacher_logits, student_logits, strata),
+        teacher=_of_teacher(teacher_logits, student_logits, strata, label_names),
         kl_values=tuple(kl.tolist()),
         weights=tuple(weights.tolist()),
     )
 
 
-def _of_teacher(teacher_logits: ArrayLike, student_logits: ArrayLike, strata: Strata) -> TeacherMeasurement:
-    mixes = [_mix(logits, strata.weights) for logits in (teacher_logits, student_logits)]
+def _of_teacher(
+    teacher_logits: ArrayLike, student_logits: ArrayLike, strata: Strata, label_names: Sequence[str]
+) -> TeacherMeasurement:
+    confusion = _confusion(teacher_logits, student_logits, strata.weights, label_names)
+    mixes: tuple[dict[str, float], ...] = (defaultdict(float), defaultdict(float))
+    for pair, share in confusion.items():
+        for mix, label in zip(mixes, pair, strict=True):
+            mix[label] += share
     return TeacherMeasurement(
         confidence=bootstrap_mean(confidence(teacher_logits), strata=strata),
         entropy=bootstrap_mean(entropy(teacher_logits), strata=strata),
         n_effective=strata.n_effective,
         label_gap=mix_divergence(*mixes),
+        confusion=confusion,
     )
 
 
-def _mix(logits: ArrayLike, weights: NDArray[np.float64]) -> dict[str, float]:
-    """The share of the window to which a model gives each label, by the label's number."""
-    counted = np.bincount(np.asarray(logits).argmax(axis=1), weights=weights)
-    return {str(label): count / weights.size for label, count in enumerate(counted.tolist()) if count}
+def _confusion(
+    teacher_logits: ArrayLike,
+    student_logits: ArrayLike,
+    weights: NDArray[np.float64],
+    label_names: Sequence[str],
+) -> dict[tuple[str, str], float]:
+    """The share of the window that has each pair of first labels, the teacher's and the student's."""
+    classes = len(label_names)
+    pairs = np.asarray(teacher_logits).argmax(axis=1) * classes + np.asarray(student_logits).argmax(axis=1)
+    found, at = np.unique(pairs, return_inverse=True)
+    shares = np.bincount(at, weights=weights) / max(weights.size, 1)
+    return {
+        (label_names[pair // classes], label_names[pair % classes]): share
+        for pair, share in zip(found.tolist(), shares.tolist(), strict=True)
+    }
 
 
 def _checked_names(label_names: Sequence[str], logits: ArrayLike) -> Sequence[str]:

@@ -34,8 +34,8 @@ reference_cycles = 3  # what it is held to: its own first ones; beyond the bound
 min_accuracy = 0.8  # by true labels, where there are some
 confidence_fall = 0.08  # of its mean confidence, in [0, 1]
 entropy_rise = 0.25  # of its mean entropy, in nats
-label_shift = 0.3  # of its mix of labels, in nats of Jensen-Shannon
-label_gap = 0.05  # the same, where the student's mix has not moved along
+label_shift = 0.3  # of its mix of labels from the reference, in nats of Jensen-Shannon
+label_gap = 0.05  # the same, of the labels that the student knows, where its answers did not move along
 # accept = "0123456789ab"  # a new version, vouched for, that is not held to the one before it
 
 [student]

@@ -239,8 +239,10 @@ class TeacherPolicy(Section):
     min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.8  #: by true labels
     confidence_fall: Annotated[float, Field(gt=0, le=1)] = 0.08  #: of its mean confidence
     entropy_rise: Annotated[float, Field(gt=0)] = 0.25  #: of its mean entropy, in nats
-    label_shift: Annotated[float, Field(gt=0, le=1)] = 0.3  #: of its labels' mix, in nats of JS
-    label_gap: Annotated[float, Field(gt=0, le=1)] = 0.05  #: the same, if the student's mix differs as much
+    label_shift: Annotated[float, Field(gt=0, le=1)] = 0.3  #: of its mix of labels, in nats of JS
+    label_gap: Annotated[float, Field(gt=0, le=1)] = (
+        0.05  #: of familiar labels, if the student's differ as much
+    )
     #: A new version that a person vouches for: it is not held to its predecessor's numbers.
     accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
 

@@ -19,7 +19,7 @@ from triggers.alpha import Order
 from triggers.incidents import LOUDNESS, Finding, Signal
 from triggers.rules import BLIND_AFTER
 from triggers.settings import Rule
-from triggers.teacher import TeacherJudgement
+from triggers.teacher import TeacherJudgement, advice_on
 from triggers.verdict import Judgement, describe, is_about_student
 from triggers.watch import Watch
 
@@ -191,10 +191,8 @@ def _not_of_student(now: Situation, kind: IncidentKind, metric: str, advice: str
 def _teacher_unhealthy(now: Situation) -> Signal:
     kind = IncidentKind.TEACHER_UNHEALTHY
     if now.teacher.is_fault:
-        summary = (
-            f"{now.teacher.detail}; nothing is judged by this teacher and nothing ordered: look at the "
-            "traffic, the model's files and its tokenizer"
-        )
+        consequence = f"nothing is judged by this teacher or ordered: {advice_on(now.teacher.reason)}"
+        summary = f"{now.teacher.detail}; {consequence}"
         return _raised(kind, Severity.CRITICAL, summary)
     is_over = now.teacher.health in {TeacherHealth.HEALTHY, TeacherHealth.CHANGED}
     return _cleared(kind, now.teacher.detail) if is_over else _unknown(kind)

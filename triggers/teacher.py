@@ -1,22 +1,39 @@
-"""Whether a teacher can be believed: a cycle's numbers of it against those of its reference cycles."""
+"""The health of a teacher: a cycle's numbers of it against those of its reference cycles."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
-from scipy.special import chdtri
-
-from db.records import Correctness, Interval, KnownTeacher, TeacherPoint
+from db.records import Correctness, Interval, KnownTeacher, MixShift, TeacherPoint
 from db.states import LabelOutcome, TeacherHealth, TeacherReason
 from triggers.correctness import pooled, share
-from triggers.observed import LABEL_SAMPLES
 from triggers.settings import TeacherPolicy
+from triggers.teacher_mix import MixComparison, compare_with_reference
+from triggers.wilson import score_interval
 
-#: Noise alone exceeds the allowance for it in this share of cycles, as with one end of a 95% interval.
-_TAIL: Final = 0.025
+#: Fewer requests of a label contradict nobody.
+CONTRADICTION_SAMPLES: Final = 25
+#: An untaught label with at least this share of the window is named, and at most so many are.
+_COMMON: Final = 0.01
+_NAMED: Final = 3
 _SHORT: Final = 12
 _AGREEING: Final = frozenset({LabelOutcome.BOTH_RIGHT, LabelOutcome.SAME_ERROR})
+
+_REPAIR: Final = "look at the log's texts, the model's files and its tokenizer, and repair what has changed"
+_VOUCH: Final = 'for a new version that you vouch for set accept = "VERSION" in [teacher]'
+_THEN: Final = "then run `redistill cycle --rejudge FROM TO`"
+_ADVICE: Final = {
+    TeacherReason.ACCURACY_LOW: f"retrain the teacher, or correct the labels if they are wrong; {_THEN}",
+    TeacherReason.CONFIDENCE_FALLEN: f"{_REPAIR}; {_VOUCH}; {_THEN}",
+    TeacherReason.ENTROPY_RISEN: f"{_REPAIR}; {_VOUCH}; {_THEN}",
+    TeacherReason.LABELS_MOVED: (
+        f"{_REPAIR}; if the teacher is right, import true labels that show it with `redistill labels import "
+        f"FILE`, or raise label_gap or label_shift in [teacher]; {_THEN}"
+    ),
+    TeacherReason.CONTRADICTS: f"put the teacher before it back; {_VOUCH}; {_THEN}",
+}
 
 _Fault = tuple[TeacherReason, str]
 
@@ -29,63 +46,31 @@ class TeacherJudgement:
     reason: TeacherReason
     detail: str
     accuracy: Interval | None  #: on the window's traffic, by true labels; None: too few tell it
-    label_shift: float | None  #: its mix of labels from its reference's, in nats of JS; None without one
+    mix: MixShift | None  #: of its labels from its reference's; None without a reference
     reference_version: str | None  #: of the teacher whose cycles it was held against
 
     @property
     def is_fault(self) -> bool:
-        """Nothing is judged by this teacher."""
+        """Whether nothing may be judged by this teacher."""
         return self.health is TeacherHealth.UNHEALTHY
 
     @property
     def is_new(self) -> bool:
-        """Its own reference is not whole yet, as another teacher was there before."""
+        """Whether its own reference is not whole yet, and another teacher was there before."""
         return self.health is TeacherHealth.CHANGED
 
 
-def mix_divergence(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Jensen-Shannon divergence of two mixes of labels, in nats.
-
-    Shares by label, which sum to 1. Symmetric, in [0, ln 2]: a label that one of them lacks counts as a
-    share of 0 and makes nothing infinite. NaN if one is empty.
-
-    Source: Lin 1991, "Divergence measures based on the Shannon entropy".
-
-    Example:
-        >>> round(mix_divergence({"faq": 0.5, "checkout": 0.5}, {"faq": 1.0}), 4)
-        0.2158
-    """
-    if not one or not other:
-        return math.nan
-    mixture = {label: (one.get(label, 0.0) + other.get(label, 0.0)) / 2 for label in {**one, **other}}
-    terms = (
-        share * math.log(share / mixture[label])
-        for mix in (one, other)
-        for label, share in mix.items()
-        if share > 0
-    )
-    return min(max(math.fsum(terms) / 2, 0.0), math.log(2))
-
-
-def mix_noise(n: float, m: float, labels: int) -> float:
-    """What `mix_divergence` of two samples of one mix exceeds in 2.5% of cases, in nats.
-
-    `n` and `m` are the (effective) sizes of the samples, and so many labels occur. To second order the
-    divergence is (1 / n + 1 / m) / 8 times a χ² of labels - 1 degrees of freedom. 0 for one label.
-
-    Example:
-        >>> [round(mix_noise(n, 3 * n, 10), 5) for n in (500, 1_000, 10_000)]
-        [0.00634, 0.00317, 0.00032]
-    """
-    return 0.0 if labels < 2 else float(chdtri(labels - 1, _TAIL)) / 8 * (1 / n + 1 / m)  # noqa: PLR2004
+def advice_on(reason: TeacherReason) -> str:
+    """Return what a person does about a fault of a teacher; empty for a reason that is not a fault."""
+    return _ADVICE.get(reason, "")
 
 
 def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
-    """The teacher's accuracy on traffic on which it agrees with the student in so large a share.
+    """Return the teacher's accuracy on traffic of which it agrees with the student on the given share.
 
-    People are often asked where the two disagree. So the labelled requests on which they agree and those on
-    which they do not count as what they are of the traffic, and each end is the sum of what the ends of both
-    Wilson intervals give: together they cover 95% at least. None unless some of both are labelled.
+    People are often asked to label disagreements. So the labelled requests on which the two agree and those
+    on which they do not are weighted by their shares of the traffic, and each end is the sum of what the ends
+    of both Wilson intervals give: together they cover 95% at least. None unless some of both are labelled.
 
     Source: Cochran 1977, "Sampling Techniques", section 5A.9, for the weights.
 
@@ -108,39 +93,42 @@ def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
 
 
 def judge_teacher(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> TeacherJudgement:
-    """The teacher's health at a cycle with evidence enough.
+    """Return the teacher's health at a cycle that has enough requests for a verdict.
 
     A number is out of bounds when its whole 95% interval is, seen from the far end of the reference's: the
     span of the intervals of the reference cycles. A new version is held to its predecessor's reference until
     its own is whole, unless the policy accepts it. Without any reference it is unknown, or changed if new.
-    Accuracy, by the true labels of the cycle and of its newest labelled ones, needs no reference.
+    Accuracy, by the true labels of the cycle and of its newest labelled ones, needs no reference. True labels
+    of the cycle itself that clear the teacher (the whole interval of its accuracy is at `min_accuracy` or
+    above) overrule its mix of labels; those of earlier cycles say nothing of damage since.
     """
     reference = known.reference
     is_new = known.predecessor is not None
     is_accepted = is_new and policy.accept is not None and known.version.startswith(policy.accept)
     accuracy = _accuracy(now, known)
+    mix = compare_with_reference(now, reference) if reference else None
     faults = list(_errors(accuracy, policy))
-    if reference and not is_accepted:
-        faults += _faults(now, known, policy)
+    if mix is not None and not is_accepted:
+        faults += _faults(now, known, mix, policy)
     health, reason = _health(faults, is_new=is_new, is_known=bool(reference))
     return TeacherJudgement(
         health=health,
         reason=reason,
-        detail=_introduced(known, "; ".join(text for _, text in faults) or _described(now)),
+        detail=_introduced(known, "; ".join(text for _, text in faults) or _described(now, mix)),
         accuracy=accuracy,
-        label_shift=mix_divergence(_mix([now]), _mix(reference)) if reference else None,
+        mix=None if mix is None else mix.stored,
         reference_version=known.reference_version,
     )
 
 
 def without_evidence() -> TeacherJudgement:
-    """What a cycle says that has no evidence enough."""
+    """Return what a cycle says of its teacher that has not enough requests for a verdict."""
     return TeacherJudgement(
         health=TeacherHealth.UNKNOWN,
         reason=TeacherReason.NO_EVIDENCE,
-        detail="no evidence enough",
+        detail="not enough evidence",
         accuracy=None,
-        label_shift=None,
+        mix=None,
         reference_version=None,
     )
 
@@ -165,7 +153,9 @@ def _errors(accuracy: Interval | None, policy: TeacherPolicy) -> Iterator[_Fault
         yield TeacherReason.ACCURACY_LOW, f"accuracy {_shown(accuracy)} below {policy.min_accuracy:.4f}"
 
 
-def _faults(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> Iterator[_Fault]:
+def _faults(
+    now: TeacherPoint, known: KnownTeacher, mix: MixComparison, policy: TeacherPolicy
+) -> Iterator[_Fault]:
     measured, before = now.measured, [each.measured for each in known.reference]
     floor = min(each.confidence.low for each in before) - policy.confidence_fall
     if measured.confidence.high < floor:
@@ -173,32 +163,40 @@ def _faults(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> It
     ceiling = max(each.entropy.high for each in before) + policy.entropy_rise
     if measured.entropy.low > ceiling:
         yield TeacherReason.ENTROPY_RISEN, f"entropy {_shown(measured.entropy)} above {ceiling:.4f} nats"
-    if moved := _moved(now, known.reference, policy):
-        yield TeacherReason.LABELS_MOVED, moved
-    if known.predecessor is not None and (contradicted := _contradicted(now, known.reference)):
+    if mix.is_fault(policy) and not _is_cleared(now, policy):
+        yield TeacherReason.LABELS_MOVED, _moved(mix)
+    if known.predecessor is not None and (contradicted := _contradicted(now, known.reference, mix)):
         yield TeacherReason.CONTRADICTS, f"against the student on most of {', '.join(contradicted)}"
 
 
-def _moved(now: TeacherPoint, reference: Sequence[TeacherPoint], policy: TeacherPolicy) -> str | None:
-    """Traffic that has changed moves the student's labels along; a broken teacher moves alone."""
-    mix, usual = _mix([now]), _mix(reference)
-    n, labels = now.measured.n_effective, len({**mix, **usual})
-    shift, gap = mix_divergence(mix, usual), now.measured.label_gap
-    surely_moved = shift - mix_noise(n, sum(each.measured.n_effective for each in reference), labels)
-    surely_apart = gap - mix_noise(n, n, labels)
-    if surely_moved <= policy.label_shift and min(surely_moved, surely_apart) <= policy.label_gap:
-        return None
-    return f"labels {shift:.4f} nats from their usual mix, {gap:.4f} from the student's"
+def _is_cleared(now: TeacherPoint, policy: TeacherPolicy) -> bool:
+    """Return whether the true labels of the cycle itself show that the teacher is right."""
+    if now.correctness is None:
+        return False
+    accuracy = accuracy_of(now.correctness, now.agreement.estimate)
+    return accuracy is not None and accuracy.low >= policy.min_accuracy
 
 
-def _contradicted(now: TeacherPoint, reference: Sequence[TeacherPoint]) -> list[str]:
-    """All requests, or those of a label, to most of which the student answers otherwise; as it did not to
-    the teacher before.
+def _moved(mix: MixComparison) -> str:
+    text = f"labels {mix.shift:.4f} nats from their usual mix"
+    if mix.n_familiar:
+        text += (
+            f"; those that the student knows {mix.familiar_shift:.4f} from it and {mix.familiar_gap:.4f} "
+            "from the student's"
+        )
+    return text
+
+
+def _contradicted(now: TeacherPoint, reference: Sequence[TeacherPoint], mix: MixComparison) -> list[str]:
+    """List what the student contradicts on most requests, and did not before: a label, or all familiar ones.
+
+    Labels that the student never gave are no contradiction: it was not taught them.
     """
-    agreements = {"all": ([each.agreement for each in reference], now.agreement)}
+    familiar = score_interval(mix.familiar_agreement, mix.n_familiar)
+    agreements = {"all": ([each.agreement for each in reference], familiar)}
     for name, label in now.labels.items():
         before = [each.labels[name].agreement for each in reference if name in each.labels]
-        if label.n >= LABEL_SAMPLES and before:
+        if label.n >= CONTRADICTION_SAMPLES and before:
             agreements[repr(name)] = (before, label.agreement)
     return [
         f"{name} (agreement {_shown(agreement)})"
@@ -207,23 +205,26 @@ def _contradicted(now: TeacherPoint, reference: Sequence[TeacherPoint]) -> list[
     ]
 
 
-def _mix(points: Sequence[TeacherPoint]) -> dict[str, float]:
-    """The share of each label, in the mean over the cycles."""
-    labels = {name: None for point in points for name in point.labels}
-    return {
-        name: math.fsum(point.labels[name].share for point in points if name in point.labels) / len(points)
-        for name in labels
-    }
-
-
 def _introduced(known: KnownTeacher, text: str) -> str:
     if known.predecessor is None:
         return text
     return f"new teacher {known.version[:_SHORT]} after {known.predecessor[:_SHORT]}: {text}"
 
 
-def _described(now: TeacherPoint) -> str:
-    return f"confidence {_shown(now.measured.confidence)}, entropy {_shown(now.measured.entropy)} nats"
+def _described(now: TeacherPoint, mix: MixComparison | None) -> str:
+    text = f"confidence {_shown(now.measured.confidence)}, entropy {_shown(now.measured.entropy)} nats"
+    return text if mix is None else text + _untaught(mix)
+
+
+def _untaught(mix: MixComparison) -> str:
+    """The labels that the student never gave, where they are more than noise of the window."""
+    common = {name: share for name, share in mix.unfamiliar.items() if share >= _COMMON}
+    if not common:
+        return ""
+    named = ", ".join(f"{name} {share:.1%}" for name, share in islice(common.items(), _NAMED))
+    more = f" and {len(common) - _NAMED} more" if len(common) > _NAMED else ""
+    total = math.fsum(common.values())
+    return f"; {total:.1%} of the requests have labels that the student never gave: {named}{more}"
 
 
 def _shown(interval: Interval) -> str:

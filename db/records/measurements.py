@@ -1,6 +1,7 @@
 """What a sample says. Shares are in [0, 1]; KL is in nats."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from db.records.intervals import Interval
@@ -60,6 +61,21 @@ class TeacherMeasurement:
     entropy: Interval  #: mean entropy over the labels, in nats
     n_effective: float  #: requests of a uniform sample that would be as sure of a share
     label_gap: float  #: Jensen-Shannon divergence of its mix of labels from the student's, in nats
+    #: The share of each pair of first labels, the teacher's and the student's; not stored.
+    confusion: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixShift:
+    """A cycle's mix of the teacher's labels against its reference's. Divergences are JS in nats.
+
+    A label is familiar when the student is known to give it; see `triggers.teacher_mix`.
+    """
+
+    label_shift: float  #: of all labels, from the reference
+    familiar_share: float  #: of the window's requests, with a familiar label
+    familiar_shift: float | None  #: of the familiar labels, from the reference; None where no request has one
+    familiar_gap: float | None  #: of the familiar labels, from the student's labels of the same requests
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,20 @@ teacher_metrics = Table(
         Float,
         comment="Jensen-Shannon divergence of its mix of labels from its reference's, nats; NULL without one",
     ),
+    Column(
+        "familiar_share",
+        Float,
+        comment="Share in [0, 1] of the window's requests whose label the student gave in the reference "
+        "cycles; NULL without a reference",
+    ),
+    Column(
+        "familiar_shift", Float, comment="label_shift among those labels, nats; NULL without such requests"
+    ),
+    Column(
+        "familiar_gap",
+        Float,
+        comment="Jensen-Shannon divergence of those labels from the student's on the same requests, nats",
+    ),
     version_column("reference_version", "The teacher whose first cycles are the reference"),
     Column("health", Text, nullable=False, comment="healthy, unhealthy, changed or unknown"),
     Column("reason", Text, nullable=False, comment="Why the health is what it is"),

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from db import history, incidents, labels, ledger, outbox, queue, versions
 from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
-from db.states import Role
+from db.states import Role, TeacherHealth, TeacherReason
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
@@ -26,6 +26,7 @@ from triggers.correctness import pooled
 from triggers.label_evidence import percent
 from triggers.moved import largest_moves, what_moved
 from triggers.settings import Rule
+from triggers.teacher import advice_on
 
 app = command()
 
@@ -142,6 +143,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
         yield "messages", _messages(state.undelivered)
     if state.teacher_health is not None:
         yield "teacher", _teacher(state.teacher_health)
+        if state.teacher_health["health"] == TeacherHealth.UNHEALTHY:
+            yield "what to do", advice_on(TeacherReason(str(state.teacher_health["reason"])))
     yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
     yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
 
@@ -179,9 +182,9 @@ def _who_is_right(state: State) -> str:
     if not found.n_disagreements:
         return f"the two agree on all {show.counted(found.n_labelled, 'labelled request')} {of_cycles}"
     return (
-        f"of {show.counted(found.n_disagreements, 'labelled disagreement')} {of_cycles}: "
-        f"teacher {percent(found.teacher_right)}, student {percent(found.student_right)}, "
-        f"both wrong {percent(found.both_wrong)}"
+        f"of {show.counted(found.n_disagreements, 'labelled disagreement')} {of_cycles} the teacher is right "
+        f"in {percent(found.teacher_right)}, the student in {percent(found.student_right)}, neither in "
+        f"{percent(found.both_wrong)}"
     )
 
 
@@ -218,10 +221,13 @@ def _messages(undelivered: Sequence[Undelivered]) -> Text:
 
 
 def _teacher(health: Row) -> Text:
+    accuracy = ""
+    if health["teacher_accuracy"] is not None:
+        accuracy = f"; accuracy by true labels {show.estimate(health, 'teacher_accuracy')}"
     return Text.assemble(
         f"{show.version(health['teacher_version'])}, ",
         show.health(health["health"]),
-        f" ({health['reason']}): {health['detail']}",
+        f" ({health['reason']}): {health['detail']}{accuracy}",
     )
 
 

@@ -162,5 +162,5 @@ def test_a_campaign_is_no_fault(service: Service) -> None:
     today = campaign + others
     judged = service.judge(answers(service.teacher, today), answers(service.student, today), is_new=False)
     assert judged.health == "healthy", judged.detail
-    assert judged.label_shift is not None
-    assert judged.label_shift > TeacherPolicy().label_gap
+    assert judged.mix is not None
+    assert judged.mix.label_shift > TeacherPolicy().label_gap

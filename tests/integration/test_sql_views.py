@@ -75,7 +75,8 @@ CONTRACT = {
         "monitor, cycle_id, window_end, teacher_version, teacher_confidence, teacher_confidence_low, "
         "teacher_confidence_high, teacher_entropy, teacher_entropy_low, teacher_entropy_high, "
         "teacher_accuracy, teacher_accuracy_low, teacher_accuracy_high, label_shift, "
-        "label_gap, reference_version, health, reason, detail"
+        "label_gap, reference_version, health, reason, detail, "
+        "familiar_share, familiar_shift, familiar_gap"
     ),
     "input_history": (
         "monitor, cycle_id, window_end, reference_cycle_id, reference_window_end, n, n_reference, "

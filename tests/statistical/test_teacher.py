@@ -62,7 +62,7 @@ def _numbers(now: TeacherPoint, judged: TeacherJudgement) -> list[str]:
     numbers = (
         measured.confidence.estimate,
         measured.entropy.estimate,
-        judged.label_shift,
+        judged.mix.label_shift if judged.mix else None,
         measured.label_gap,
     )
     return [f"{number:.3f}" for number in (*numbers, now.agreement.estimate)]

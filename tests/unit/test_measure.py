@@ -137,7 +137,8 @@ def test_a_request_counts_as_much_as_it_stands_for(
 
 def test_every_number_is_a_plain_python_number(measured: Measurement) -> None:
     """They go to SQL and JSON, which do not know numpy's."""
-    plain = {int, float, str, Interval, Fraction, tuple, TeacherMeasurement, type(None)}
+    plain = {int, float, str, Interval, Fraction, tuple, dict, TeacherMeasurement, type(None)}
+    assert {type(share) for share in measured.teacher.confusion.values()} == {float}
     for record in (measured, measured.agreement, measured.teacher, *measured.per_label):
         for name, value in vars(record).items():
             assert type(value) in plain, name
@@ -168,6 +169,13 @@ def test_the_teacher_is_weighted_by_what_its_requests_stand_for(pair: tuple[Logi
     assert teacher.n_effective == pytest.approx(2000**2 / np.square(weights).sum())
     mixes = [np.bincount(logits.argmax(1), weights, minlength=3) / 2000 for logits in pair]
     assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)
+    confusion = np.zeros((3, 3))
+    for one, other, weight in zip(pair[0].argmax(1), pair[1].argmax(1), weights, strict=True):
+        confusion[one, other] += weight / 2000
+    assert teacher.confusion == {
+        (NAMES[one], NAMES[other]): pytest.approx(confusion[one, other])
+        for one, other in np.argwhere(confusion).tolist()
+    }
 
 
 def test_no_requests_have_no_agreement_and_no_kl() -> None:

@@ -70,7 +70,7 @@ def make_teacher(health: TeacherHealth) -> TeacherJudgement:
         reason=TeacherReason.WITHIN,
         detail=f"it is {health}",
         accuracy=None,
-        label_shift=None,
+        mix=None,
         reference_version=None,
     )
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial.distance import jensenshannon
 from scipy.stats import norm
 
 from db.records import Correctness, Interval, KnownTeacher, LabelMeasurement, TeacherPoint
@@ -16,9 +15,11 @@ from db.states import TeacherHealth, TeacherReason
 from tests.factories import make_interval, make_teacher
 from triggers.correctness import split
 from triggers.settings import TeacherPolicy
-from triggers.teacher import accuracy_of, judge_teacher, mix_divergence, mix_noise
+from triggers.teacher import accuracy_of, judge_teacher
 
 USUAL = {"faq": 0.5, "checkout": 0.3, "escalation": 0.2}
+#: The usual mix, but for a label that the student was never taught.
+UNTAUGHT = {"faq": 0.2, "checkout": 0.12, "escalation": 0.08, "new": 0.6}
 POLICY = TeacherPolicy()
 
 
@@ -28,11 +29,24 @@ def make_point(
     n: int = 5_500,
     agreement: float = 0.97,
     label_agreements: Mapping[str, float] | None = None,
+    answered: Mapping[str, str] | None = None,
     **numbers: float,
 ) -> TeacherPoint:
-    shares = dict.fromkeys(mix, agreement) | (label_agreements or {})
+    """A cycle in which the teacher gives `mix`. The student errs on all other labels alike, or gives the one
+    that it has `answered` to all requests of a label of the teacher's.
+    """
+    shares = dict.fromkeys(mix, agreement) | dict.fromkeys(answered or {}, 0.0) | (label_agreements or {})
+    confusion = {(label, label): share * shares[label] for label, share in mix.items()}
+    for label, share in mix.items():
+        others = (
+            [(answered or {})[label]]
+            if label in (answered or {})
+            else [each for each in mix if each != label]
+        )
+        for other in others:
+            confusion[label, other] = share * (1 - shares[label]) / len(others)
     return TeacherPoint(
-        measured=make_teacher(n=n, **numbers),
+        measured=replace(make_teacher(n=n, **numbers), confusion=confusion),
         agreement=make_interval(agreement),
         labels={
             label: LabelMeasurement(
@@ -67,11 +81,25 @@ REFERENCE = (make_point(), make_point(confidence=0.92), make_point(entropy=0.2))
         (make_point(confidence=0.5, entropy=1.0), TeacherReason.CONFIDENCE_FALLEN, "the first is named"),
         (make_point({"faq": 0.2, "checkout": 0.2, "escalation": 0.6}), None, "along with the traffic"),
         (
-            make_point({"faq": 0.2, "checkout": 0.2, "escalation": 0.6}, label_gap=0.09),
+            make_point({"faq": 0.2, "checkout": 0.2, "escalation": 0.6}, answered={"escalation": "faq"}),
             TeacherReason.LABELS_MOVED,
             "without the student",
         ),
-        (make_point(label_gap=0.3), None, "the student's labels moved, not the teacher's"),
+        (make_point(answered={"faq": "checkout"}), None, "the student's labels moved, not the teacher's"),
+        (
+            make_point(UNTAUGHT, answered={"new": "faq"}),
+            None,
+            "more than half of the requests have a label that the student was never taught",
+        ),
+        (
+            make_point(
+                {"faq": 0.05, "checkout": 0.1, "escalation": 0.25, "new": 0.6},
+                answered={"new": "faq", "escalation": "checkout"},
+            ),
+            TeacherReason.LABELS_MOVED,
+            "and the labels that it was taught have moved without it",
+        ),
+        (make_point({"faq": 0.1, "new": 0.9}, answered={"new": "faq"}), TeacherReason.LABELS_MOVED, "beyond"),
         (make_point({"escalation": 1.0}), TeacherReason.LABELS_MOVED, "stuck, and the student with it"),
         (make_point({"new": 1.0}), TeacherReason.LABELS_MOVED, "a label that never was is nothing infinite"),
         (make_point(agreement=0.1), None, "a student that is wrong is no fault of a teacher that is known"),
@@ -91,10 +119,17 @@ def test_what_is_held_against_a_known_teacher(
     [
         (make_point(), "changed", "new_version", "like its predecessor"),
         (make_point(agreement=0.6), "changed", "new_version", "the student agrees with it on most"),
-        (make_point(agreement=0.49), "unhealthy", "contradicts", "on less than half"),
+        (make_point(agreement=0.48), "unhealthy", "contradicts", "on less than half"),
+        (
+            make_point(UNTAUGHT, answered={"new": "faq"}),
+            "changed",
+            "new_version",
+            "on less than half, but only on a label that it was never taught",
+        ),
         (make_point(confidence=0.5), "unhealthy", "confidence_fallen", "held to its predecessor's numbers"),
         (make_point(label_agreements={"faq": 0.4}), "unhealthy", "contradicts", "one label is another now"),
-        (make_point(n=400, label_agreements={"escalation": 0}), "changed", "new_version", "80 requests"),
+        (make_point(n=120, label_agreements={"escalation": 0}), "changed", "new_version", "24 requests"),
+        (make_point(n=125, label_agreements={"escalation": 0}), "unhealthy", "contradicts", "25 requests"),
         (make_point({**USUAL, "new": 0.02}, label_agreements={"new": 0}), "changed", "new_version", "new"),
     ],
 )  # fmt: skip
@@ -119,16 +154,66 @@ def test_a_label_that_the_student_never_gave_is_not_held_against_a_new_teacher()
 @pytest.mark.parametrize(("predecessor", "health"), [(None, "unknown"), ("teacher-1", "changed")])
 def test_without_a_reference_nothing_speaks_against_a_teacher(predecessor: str | None, health: str) -> None:
     judged = judge_teacher(make_point(confidence=0.2), known(predecessor=predecessor), POLICY)
-    assert (judged.health, judged.label_shift, judged.reference_version) == (health, None, None)
+    assert (judged.health, judged.mix, judged.reference_version) == (health, None, None)
 
 
 def test_every_fault_is_told_with_its_numbers() -> None:
-    point = make_point({"faq": 0.1, "escalation": 0.9}, confidence=0.5, entropy=1.0, label_gap=0.2)
+    point = make_point(
+        {"faq": 0.1, "escalation": 0.9}, confidence=0.5, entropy=1.0, answered={"escalation": "faq"}
+    )
     judged = judge_teacher(point, known(*REFERENCE), POLICY)
+    mix = judged.mix
+    assert mix is not None
+    assert mix.familiar_gap is not None
     assert judged.detail == (
         "confidence 0.5000 [0.4960, 0.5040] below 0.8360; entropy 1.0000 [0.9960, 1.0040] above 0.4540 nats; "
-        f"labels {judged.label_shift:.4f} nats from their usual mix, 0.2000 from the student's"
+        f"labels {mix.label_shift:.4f} nats from their usual mix; those that the student knows "
+        f"{mix.label_shift:.4f} from it and {mix.familiar_gap:.4f} from the student's"
     )
+
+
+def test_labels_that_the_student_never_gave_are_named() -> None:
+    mix = {
+        "faq": 0.5,
+        "checkout": 0.2,
+        "escalation": 0.1,
+        "a": 0.1,
+        "b": 0.05,
+        "c": 0.02,
+        "d": 0.02,
+        "e": 0.01,
+    }
+    judged = judge_teacher(make_point(mix, answered=dict.fromkeys("abcde", "faq")), known(*REFERENCE), POLICY)
+    assert judged.health is TeacherHealth.HEALTHY
+    assert judged.detail.endswith(
+        "; 20.0% of the requests have labels that the student never gave: a 10.0%, b 5.0%, c 2.0% and 2 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "is_fault", "sentence"),
+    [
+        ("y" * 97 + "n" * 3, None, False, "the whole interval of its accuracy is above min_accuracy"),
+        ("y" * 80 + "n" * 20, None, True, "not the whole of it"),
+        ("y" * 6, None, True, "too few"),
+        (None, "y" * 97, True, "labels of earlier cycles say nothing of damage since"),
+        (None, None, True, "no labels"),
+    ],
+)
+def test_true_labels_of_the_cycle_overrule_the_mix(
+    now: str | None,
+    before: str | None,
+    is_fault: bool,  # noqa: FBT001
+    sentence: str,
+) -> None:
+    moved = make_point({"faq": 0.1, "escalation": 0.9}, answered={"escalation": "faq"})
+    if now is not None:
+        moved = replace(moved, correctness=labelled(now, "y" * 90))
+    teacher = replace(known(*REFERENCE), labelled=(labelled(before, "y" * 90),) if before else ())
+    judged = judge_teacher(moved, teacher, POLICY)
+    assert judged.is_fault is is_fault, sentence
+    damaged = replace(moved, measured=replace(moved.measured, confidence=make_interval(0.5)))
+    assert judge_teacher(damaged, teacher, POLICY).reason is TeacherReason.CONFIDENCE_FALLEN
 
 
 def labelled(agreeing: str, disagreeing: str) -> Correctness:
@@ -183,37 +268,6 @@ def test_accuracy_is_that_of_both_kinds_as_they_are_in_the_traffic(
     right = [kind.count("y") / len(kind) for kind in kinds]
     assert found.estimate == pytest.approx(agreement * right[0] + (1 - agreement) * right[1])
     assert 0 <= found.low <= found.estimate <= found.high <= 1
-
-
-shares = st.lists(st.floats(0.001, 1), min_size=1, max_size=12)
-mixes = shares.map(lambda found: {str(label): share / sum(found) for label, share in enumerate(found)})
-
-
-@given(mixes, mixes)
-def test_the_divergence_of_mixes_is_scipys(one: dict[str, float], other: dict[str, float]) -> None:
-    """Whatever labels they share; symmetric, and the same in any order of the labels."""
-    labels = sorted({**one, **other})
-    p, q = ([mix.get(label, 0.0) for label in labels] for mix in (one, other))
-    found = mix_divergence(one, other)
-    assert found == pytest.approx(jensenshannon(p, q) ** 2, abs=1e-9)
-    assert 0 <= found <= math.log(2)
-    assert found == mix_divergence(dict(reversed(other.items())), one)
-
-
-def test_mixes_without_a_common_label_are_ln_2_apart() -> None:
-    assert mix_divergence({"a": 1.0}, {"b": 0.5, "c": 0.5}) == math.log(2)
-    assert mix_divergence(USUAL, USUAL) == 0
-    assert math.isnan(mix_divergence({}, USUAL))
-
-
-@pytest.mark.parametrize(("n", "m", "labels"), [(500, 1_500, 10), (1_000, 1_000, 3), (10_000, 30_000, 150)])
-def test_the_noise_of_a_divergence_is_what_samples_of_one_mix_give(n: int, m: int, labels: int) -> None:
-    """In 2.5% of 4,000 pairs, to 1 point: where labels are rare the law is not exactly a chi-square."""
-    rng = np.random.default_rng(2025)
-    mix = rng.dirichlet(np.full(labels, 5.0))
-    one, other = rng.multinomial(n, mix, 4_000) / n, rng.multinomial(m, mix, 4_000) / m
-    found = jensenshannon(one, other, axis=1) ** 2
-    assert (found > mix_noise(n, m, labels)).mean() == pytest.approx(0.025, abs=0.01)
 
 
 @given(
