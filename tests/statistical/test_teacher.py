@@ -1,6 +1,6 @@
 """What docs/metrics.md says of the bounds of a teacher's health, on the models of `redistill demo`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from monitor.models import Model, load
 from redistill.demo.pretrain import build
 from redistill.demo.utterances import INTENTS, generate
 from redistill.progress import show_nothing
+from tests.damage import disordered, exchanged, garblings, noisy, stuck
 from tests.models import answers
 from triggers.point import teacher_point_of
 from triggers.settings import TeacherPolicy
@@ -80,41 +81,6 @@ def with_label(label: str, share: float, rng: np.random.Generator) -> list[str]:
     return own + [each.text for each in drawn if each.label != label][: N - n]
 
 
-def noisy(teacher: Model, noise: float, texts: Sequence[str]) -> Logits:
-    """What the teacher answers with normal noise on every weight, in the deviations of its own matrix."""
-    whole = {name: value.clone() for name, value in teacher.network.state_dict().items()}
-    generator = torch.Generator().manual_seed(SEED)
-    teacher.network.load_state_dict(
-        {
-            name: value + noise * value.std() * torch.randn(value.shape, generator=generator)
-            if value.is_floating_point() and value.numel() > 1
-            else value
-            for name, value in whole.items()
-        }
-    )
-    found = answers(teacher, texts)
-    teacher.network.load_state_dict(whole)
-    return found
-
-
-def stuck(logits: Logits) -> Logits:
-    found = np.full_like(logits, -5)
-    found[:, 0] = 5
-    return found
-
-
-def exchanged(logits: Logits, one: str, other: str) -> Logits:
-    order = list(range(len(INTENTS)))
-    first, second = INTENTS.index(one), INTENTS.index(other)
-    order[first], order[second] = second, first
-    return logits[:, order]
-
-
-def disordered(parts: Callable[[str], Sequence[str]], glue: str) -> Callable[[str], str]:
-    rng = np.random.default_rng(SEED)
-    return lambda text: glue.join(rng.permutation(list(parts(text))))
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
     threads = torch.get_num_threads()
@@ -142,24 +108,19 @@ def found(service: Service) -> Mapping[str, list[str]]:
         share: [each.text for each in generate(N, shift=share, rng=rng)] for share in (0.0, 0.1, 0.35, 1.0)
     }
     usual = traffic[0.0]
-    garbled: Mapping[str, Callable[[str], str]] = {
-        "words in disorder": disordered(str.split, " "),
-        "texts cut to 8 characters": lambda text: text[:8],
-        "letters in disorder": disordered(list, ""),
-        "texts in hexadecimal": lambda text: text.encode().hex(),
-        "letters of another script": lambda text: "".join(chr(0x4E00 + ord(each)) for each in text),
-        "one text for all": lambda _: "x",
-    }
+    garbled = {"words in disorder": disordered(str.split, " ", seed=SEED), **garblings(SEED)}
     right, student = answers(service.teacher, usual), answers(service.student, usual)
     weights = {
-        "noise of 0.1 standard deviations on all weights": noisy(service.teacher, 0.1, usual),
-        "noise of 0.5": noisy(service.teacher, 0.5, usual),
-        "noise of 1": noisy(service.teacher, 1.0, usual),
-        "noise of 2": noisy(service.teacher, 2.0, usual),
+        "noise of 0.1 standard deviations on all weights": noisy(service.teacher, 0.1, usual, seed=SEED),
+        "noise of 0.5": noisy(service.teacher, 0.5, usual, seed=SEED),
+        "noise of 1": noisy(service.teacher, 1.0, usual, seed=SEED),
+        "noise of 2": noisy(service.teacher, 2.0, usual, seed=SEED),
         "logits halved": right / 2,
         "labels permuted by one": np.roll(right, 1, axis=1),
-        "two rare labels exchanged": exchanged(right, "escalation", "checkout_help"),
-        "one label for all": stuck(right),
+        "two rare labels exchanged": exchanged(
+            right, INTENTS.index("escalation"), INTENTS.index("checkout_help")
+        ),
+        "one label for all": stuck(right, 0),
     }
     return {
         "usual traffic": on_traffic(service, usual),

@@ -1,0 +1,69 @@
+"""Sixteen of CLINC150's topics as the intents of a router: the student learns ten of them.
+
+The teacher learns all sixteen from 60 labelled rows each. The student has the names of all sixteen, but is
+distilled on the rows of the first ten. What the teacher has not seen becomes test set, validation set and
+traffic; no text is in two parts.
+
+Source: Larson et al. 2019, "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction".
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from corpus import Corpus, CorpusMissingError, Utterance, Utterances
+
+from distill.dataset import text_hash
+
+_DOMAIN: Final = "banking"
+_ALSO: Final = "credit_limit"
+_TAUGHT: Final = 10
+#: Of each intent: rows to train on, to test and to validate; the rest is traffic.
+_TRAIN, _TEST, _VALIDATION = 60, 30, 10
+
+
+def read_intents(folder: Path, rng: np.random.Generator) -> Corpus:
+    """Deal out the utterances of the sixteen intents.
+
+    Raises:
+        CorpusMissingError: one of the two files is not there.
+    """
+    topics = _json(folder / "domains.json")[_DOMAIN]
+    intents = (*topics, _ALSO)
+    rows = _rows(_json(folder / "data_full.json"), intents, rng)
+    taught = {name: rows[name] for name in intents[:_TAUGHT]}
+    after = _TRAIN + _TEST + _VALIDATION
+    return Corpus(
+        labels=tuple(sorted(intents)),
+        teacher=_part(rows, 0, _TRAIN),
+        train=_part(taught, 0, _TRAIN),
+        test=_part(taught, _TRAIN, _TRAIN + _TEST),
+        validation=_part(taught, _TRAIN + _TEST, after),
+        usual=_part(taught, after, None),
+        new_topics=_part({name: rows[name] for name in intents[_TAUGHT:]}, _TRAIN, None),
+        out_of_scope=(),
+    )
+
+
+def _rows(data: Any, intents: Sequence[str], rng: np.random.Generator) -> Mapping[str, Utterances]:  # noqa: ANN401 - JSON
+    """The distinct texts of each intent, in a random order."""
+    seen: set[bytes] = set()
+    found: dict[str, list[Utterance]] = {name: [] for name in intents}
+    for text, topic in (*data["train"], *data["val"], *data["test"]):
+        if topic in found and text_hash(text) not in seen:
+            seen.add(text_hash(text))
+            found[topic].append(Utterance(text=text, label=topic))
+    return {name: tuple(each[at] for at in rng.permutation(len(each))) for name, each in found.items()}
+
+
+def _part(rows: Mapping[str, Utterances], start: int, end: int | None) -> Utterances:
+    return tuple(each for utterances in rows.values() for each in utterances[start:end])
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CorpusMissingError(path=path) from error
