@@ -123,14 +123,15 @@ def verdicts_of(connection: Connection, monitor: str, student: str, *, since: da
     return int(row[0]), int(row[1])
 
 
-def has_later_result(connection: Connection, slot: Slot) -> bool:
-    """Whether a cycle of a later window has been evaluated already."""
+def has_later_result(connection: Connection, slot: Slot, *, or_inconclusive: bool = False) -> bool:
+    """Whether a cycle of a later window has been evaluated already, or has ended inconclusive if that counts."""
+    counted = (CycleStatus.EVALUATED, *((CycleStatus.INCONCLUSIVE,) if or_inconclusive else ()))
     return (
         connection.scalar(
             select(cycles.c.id)
             .where(
                 cycles.c.monitor == slot.monitor,
-                cycles.c.status == CycleStatus.EVALUATED,
+                cycles.c.status.in_(counted),
                 cycles.c.window_end > slot.window_end,
             )
             .limit(1)
