@@ -1,7 +1,7 @@
 """Windows without a verdict that are judged again.
 
-The row of such a cycle and all that hangs on it stay as they are until the transaction of the new conclusion: an
-attempt that fails, is stopped or dies with its process leaves no trace in SQL.
+The row of such a cycle and all that hangs on it stay as they are until the transaction of the new conclusion:
+an attempt that fails, is stopped or dies with its process leaves no trace in SQL.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ WITHOUT_VERDICT: Final = (CycleStatus.INCONCLUSIVE, CycleStatus.SKIPPED)
 
 
 class CycleChangedError(RedistillError):
-    """Labels or the archive of cycle {cycle_id} were changed while its window was judged again: run the command
-    again.
+    """Labels or the archive of cycle {cycle_id} were changed while its window was judged again: run the
+    command again.
     """
 
 
 class ErasureUnfinishedError(RedistillError):
-    """An erasure from the archive of cycle {cycle_id} has not ended: run `redistill archive erase` again, then
-    this command.
+    """An erasure from the archive of cycle {cycle_id} has not ended: run `redistill archive erase` again,
+    then this command.
     """
 
 
@@ -82,8 +82,8 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
 def replace(connection: Connection, claim: Claim) -> None:
     """Delete the earlier result of the cycle: the new one is written in this transaction.
 
-    Imported labels and the record of erasures stay. The row is locked first, so that neither an import of labels
-    nor an erasure changes them in between.
+    Imported labels and the record of erasures stay. The row is locked first, so that neither an import of
+    labels nor an erasure changes them in between.
 
     Raises:
         AttemptEndedError: the attempt has concluded, in a commit whose answer was lost.

@@ -36,7 +36,7 @@ from db.tables import (
 )
 
 _OBJECTS_KEPT = timedelta(days=30)
-#: The tables of what a conclusion writes about a cycle besides the cycle's own row, in the order of their keys.
+#: The tables of what a conclusion writes about a cycle besides the cycle's own row.
 PARTS: Final = tuple(
     table
     for table in metadata.sorted_tables
@@ -119,7 +119,7 @@ def finish(
 
 
 def discard(connection: Connection, claim: Claim) -> None:
-    """Delete the result of an earlier attempt at the cycle; from here on the row is that of the new attempt."""
+    """Delete the result of an earlier attempt at the cycle; its row becomes that of the new attempt."""
     for part in PARTS:
         connection.execute(delete(part).where(part.c.cycle_id == claim.cycle_id))
     connection.execute(

@@ -36,9 +36,7 @@ def is_latest(connection: Connection, claim: Claim, result: CycleResult) -> bool
     student = versions.current(connection, claim.slot.monitor, Role.STUDENT)
     is_replaced = student is not None and student.version != result.student_version
     is_again = claim.earlier is not None
-    return not is_replaced and not history.has_later_result(
-        connection, claim.slot, or_inconclusive=is_again
-    )
+    return not is_replaced and not history.has_later_result(connection, claim.slot, or_inconclusive=is_again)
 
 
 def order_job(
