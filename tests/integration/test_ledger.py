@@ -485,14 +485,15 @@ CYCLES = 60
 def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: Engine) -> None:
     """The daemon reads a part of the history, `replay` all of it; both say the same of every cycle.
 
-    The history holds changes of both versions, cycles without evidence, failures, some of which end well
-    later, and cycles that were left out and are filled in later, or skipped, of which is said what was known
-    then.
+    The history holds changes of both versions, cycles without evidence, some of which are judged again later,
+    failures, some of which end well later, and cycles that were left out and are filled in later, or skipped,
+    of which is said what was known then.
     """
     run = Cycles(engine=engine, lease=taken(engine), policy=make_policy(rules=RULES, alerts=()))
     rng = np.random.default_rng(2025)
     late: list[int] = []
     failed: list[int] = []
+    blind: list[int] = []
     streaks: list[int] = []
     for index in range(CYCLES):
         kind = str(rng.choice(["evaluated", "inconclusive", "failed", "late"], p=[0.7, 0.14, 0.08, 0.08]))
@@ -503,7 +504,12 @@ def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: E
             failed += [index] * int(rng.integers(2))
         else:
             said = run.conclude(index, random_result(rng) if kind == "evaluated" else make_empty_result())
+            blind += [index] * (kind == "inconclusive")
             streaks.append(assert_said_as_replayed(engine, index, said))
+        if blind and rng.random() < 0.1:
+            again = run.claim_again(blind.pop(), now=due_at(index))
+            said = run.conclude_claim(again, random_result(rng))
+            assert_said_as_replayed(engine, index_of(again.slot.window_end), said)
         if late and rng.random() < 0.05:
             with writing(engine) as connection:
                 ledger.skip(connection, [make_slot(late.pop(0))], due_at(index))

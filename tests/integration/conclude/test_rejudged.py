@@ -50,10 +50,7 @@ LOOSE = TeacherPolicy(confidence_fall=0.5)
 
 
 def claim_again(run: Cycles, index: int) -> Claim:
-    with writing(run.engine) as connection:
-        claim = rejudging.claim(connection, make_slot(index), LATER)
-    assert claim is not None
-    return claim
+    return run.claim_again(index, now=LATER)
 
 
 def rejudge(run: Cycles, index: int, result: CycleResult | None = None) -> Conclusion:
@@ -96,6 +93,32 @@ def test_windows_that_had_no_verdict_make_a_streak_and_order_a_job(run: Cycles) 
     assert [(each["attempt"], each["started_at"]) for each in stored(run.engine, cycles)[3:]] == [
         (2, LATER)
     ] * 3
+
+
+VERSION = "0123456789abcdef"
+REMEDIES = {
+    "its files are put back": (HEALTHY, {}),
+    "a new one is accepted": (
+        replace(UNSURE, teacher_version=VERSION),
+        {"teacher": TeacherPolicy(accept=VERSION[:12])},
+    ),
+    "the bound is raised": (UNSURE, {"teacher": LOOSE}),
+}
+
+
+@pytest.mark.parametrize(("result", "policy"), REMEDIES.values(), ids=REMEDIES)
+def test_each_remedy_of_the_runbook_gives_a_verdict(
+    run: Cycles, result: CycleResult, policy: dict[str, Any]
+) -> None:
+    unhealthy = replace(UNSURE, teacher_version=result.teacher_version)
+    for index, each in enumerate([HEALTHY] * 3 + [unhealthy]):
+        run.conclude(index, each)
+    assert incident_list(run) == [("teacher-unhealthy", "critical", "firing")]
+    assert rejudge(run, 3, unhealthy).judgement.reason == "teacher_unhealthy"
+    ended = rejudge(with_policy(run, **policy), 3, result)
+    assert ended.judgement.status == "evaluated"
+    assert incident_list(run)[0] == ("teacher-unhealthy", "critical", "resolved")
+    assert row(run, 3)["attempt"] == 3
 
 
 def test_the_rules_go_on_from_a_window_that_was_judged_again(run: Cycles) -> None:
