@@ -5,20 +5,15 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, select, update
 
-from db import rule_states
+from db import results, rule_states
 from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import cycles, erasures, metadata
+from db.tables import cycles, erasures, labels
 
 #: Clocks of several machines differ by less.
 SKEW: Final = timedelta(minutes=1)
 
 #: What hangs on a cycle, but for erasures: such a cycle is left as it is.
-_PARTS: Final = [
-    table
-    for table in metadata.sorted_tables
-    if "cycle_id" in table.primary_key.columns and table is not erasures
-]
-_MEASURED: Final = [each.name for each in cycles.c if each.nullable and each.name != "started_at"]
+_PARTS: Final = (*results.PARTS, labels)
 
 
 def reopen(connection: Connection, monitor: str, *, now: datetime, since: datetime) -> int:
@@ -53,7 +48,7 @@ def reopen(connection: Connection, monitor: str, *, now: datetime, since: dateti
         .where(cycles.c.id.in_(attempted))
         .values(
             {
-                **dict.fromkeys(_MEASURED),
+                **dict.fromkeys(results.CONCLUDED),
                 "status": CycleStatus.FAILED,
                 "verdict": Verdict.FAILED,
                 "verdict_reason": VerdictReason.ERROR,

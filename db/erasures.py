@@ -28,8 +28,11 @@ def archived(connection: Connection, monitor: str) -> Sequence[ArchivedCycle]:
     return [ArchivedCycle(cycle_id=row.id, uri=row.archive, sha256=row.archive_sha256) for row in rows]
 
 
-def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n: int, now: datetime) -> None:
-    """Say that n requests are about to be taken out."""
+def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n: int, now: datetime) -> bool:
+    """Say that n requests are about to be taken out; False if the cycle has another archive by now."""
+    stored = select(cycles.c.archive, cycles.c.archive_sha256).where(cycles.c.id == cycle.cycle_id)
+    if connection.execute(stored.with_for_update()).one() != (cycle.uri, cycle.sha256):
+        return False
     connection.execute(
         insert(erasures).values(
             cycle_id=cycle.cycle_id,
@@ -39,6 +42,7 @@ def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n:
             begun_at=now,
         )
     )
+    return True
 
 
 def unfinished(connection: Connection, monitor: str) -> Sequence[Erasure]:

@@ -10,8 +10,8 @@ from fractions import Fraction
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
 
 from db.records import ArchivedCycle, CyclePoint, InputDrift, Interval, LabelMeasurement, Slot, StratumCount
-from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, evidence, input_drift, strata
+from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
+from db.tables import class_metrics, cycles, evidence, input_drift, strata, teacher_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +123,15 @@ def verdicts_of(connection: Connection, monitor: str, student: str, *, since: da
     return int(row[0]), int(row[1])
 
 
-def has_later_result(connection: Connection, slot: Slot) -> bool:
-    """Whether a cycle of a later window has been evaluated already."""
+def has_later_result(connection: Connection, slot: Slot, *, or_inconclusive: bool = False) -> bool:
+    """Whether a cycle of a later window has been evaluated already, or has ended inconclusive if asked."""
+    counted = (CycleStatus.EVALUATED, *((CycleStatus.INCONCLUSIVE,) if or_inconclusive else ()))
     return (
         connection.scalar(
             select(cycles.c.id)
             .where(
                 cycles.c.monitor == slot.monitor,
-                cycles.c.status == CycleStatus.EVALUATED,
+                cycles.c.status.in_(counted),
                 cycles.c.window_end > slot.window_end,
             )
             .limit(1)
@@ -142,14 +143,15 @@ def has_later_result(connection: Connection, slot: Slot) -> bool:
 def newest_archived(
     connection: Connection, monitor: str, pair: tuple[str, str], *, since: datetime
 ) -> int | None:
-    """The newest evaluated cycle of the (teacher, student) pair that has a sample and ended at `since` or
-    later.
+    """The newest cycle of the (teacher, student) pair that has a sample and ended at `since` or later.
+
+    It is evaluated, or inconclusive only because the teacher's labels had another mix.
     """
     return connection.scalar(
         select(cycles.c.id)
         .where(
             cycles.c.monitor == monitor,
-            cycles.c.status == CycleStatus.EVALUATED,
+            or_(cycles.c.status == CycleStatus.EVALUATED, _only_labels_moved()),
             cycles.c.teacher_version == pair[0],
             cycles.c.student_version == pair[1],
             cycles.c.archive.is_not(None),
@@ -160,30 +162,44 @@ def newest_archived(
     )
 
 
-def archives_of_pair(
-    connection: Connection, cycle_id: int, *, kept: timedelta, limit: int
-) -> tuple[tuple[str, str], ...]:
-    """(uri, SHA-256) of the samples of the cycle's version pair that condemned its student, newest first.
+@dataclass(frozen=True, kw_only=True)
+class PairArchive:
+    """The archived sample of one cycle of a version pair."""
 
-    The cycle's own comes first, whatever its verdict: a person may look back from a healthy one. Those of
-    windows that ended more than `kept` before its own have expired.
+    uri: str
+    sha256: str
+    n: int  #: requests that were sampled
+
+
+def archives_of_pair(connection: Connection, cycle_id: int, *, kept: timedelta) -> tuple[PairArchive, ...]:
+    """The samples of the cycle's version pair that condemned its student, newest first.
+
+    The cycle's own comes first, whatever its verdict: a person may look back from a healthy one. Those that
+    are inconclusive only because the teacher's labels had another mix are among them: that mix may be the
+    drift. Those of windows that ended more than `kept` before its own have expired.
     """
     cycle = connection.execute(select(cycles).where(cycles.c.id == cycle_id)).one()
     rows = connection.execute(
-        select(cycles.c.archive, cycles.c.archive_sha256)
+        select(cycles.c.archive, cycles.c.archive_sha256, cycles.c.n_sampled)
         .where(
             cycles.c.monitor == cycle.monitor,
             cycles.c.teacher_version == cycle.teacher_version,
             cycles.c.student_version == cycle.student_version,
-            or_(cycles.c.verdict == Verdict.BREACHED, cycles.c.id == cycle_id),
+            or_(cycles.c.verdict == Verdict.BREACHED, cycles.c.id == cycle_id, _only_labels_moved()),
             cycles.c.window_end <= cycle.window_end,
             cycles.c.window_end >= cycle.window_end - kept,
             cycles.c.archive.is_not(None),
         )
         .order_by(cycles.c.window_end.desc())
-        .limit(limit)
     )
-    return tuple((row.archive, row.archive_sha256) for row in rows)
+    return tuple(
+        PairArchive(uri=row.archive, sha256=row.archive_sha256, n=row.n_sampled or 0) for row in rows
+    )
+
+
+def _only_labels_moved() -> ColumnElement[bool]:
+    moved = select(teacher_metrics.c.cycle_id).where(teacher_metrics.c.reason == TeacherReason.LABELS_MOVED)
+    return (cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY) & cycles.c.id.in_(moved)
 
 
 def archives_before(

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from db.records import Correctness, Interval, OutcomeTally
+from db.records import Correctness, Interval, LateLabel, OutcomeTally
 from db.states import CycleStatus, LabelOutcome
 from db.tables import correctness, cycles, labels
 
@@ -25,17 +25,6 @@ class SampledCycle:
     window_end: datetime
     uri: str
     sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class LateLabel:
-    """The true label of a sampled request, and what the two answered."""
-
-    request_hash: str  #: of its id (see `request_hash`)
-    label: str | None  #: None: it is none of the models' labels
-    teacher_label: str
-    student_label: str
-    weight: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +80,21 @@ def put(connection: Connection, cycle_id: int, late: Sequence[LateLabel], now: d
     connection.execute(delete(labels).where(*earlier), [{"earlier": each.request_hash} for each in late])
     rows = [{"cycle_id": cycle_id, "imported_at": now, **asdict(each)} for each in late]
     connection.execute(insert(labels), rows)
+
+
+def set_answers(connection: Connection, cycle_id: int, late: Sequence[LateLabel]) -> None:
+    """Store the models' new answers beside the labels of a cycle that was judged again; labels stay."""
+    if not late:
+        return
+    this = (labels.c.cycle_id == cycle_id, labels.c.request_hash == bindparam("labelled"))
+    names = ("teacher_label", "student_label", "weight")
+    connection.execute(
+        update(labels).where(*this).values({name: bindparam(f"new_{name}") for name in names}),
+        [
+            {"labelled": each.request_hash, **{f"new_{name}": getattr(each, name) for name in names}}
+            for each in late
+        ],
+    )
 
 
 def forget(connection: Connection, monitor: str, request_hashes: Collection[str]) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -26,6 +27,7 @@ from db.tables import (
     cycles,
     evidence,
     input_drift,
+    metadata,
     objects,
     rejects,
     rule_outcomes,
@@ -35,6 +37,14 @@ from db.tables import (
 )
 
 _OBJECTS_KEPT = timedelta(days=30)
+#: The tables of what a conclusion writes about a cycle besides the cycle's own row.
+PARTS: Final = tuple(
+    table
+    for table in metadata.sorted_tables
+    if "cycle_id" in table.primary_key.columns and table.name not in {"erasures", "labels"}
+)
+#: The columns of that row that a conclusion fills.
+CONCLUDED: Final = tuple(each.name for each in cycles.c if each.nullable and each.name != "started_at")
 
 
 def finish(
@@ -100,12 +110,24 @@ def finish(
         connection.execute(insert(strata), by_stratum)
     if measurement and measurement.correctness:
         labels.set_correctness(connection, claim.cycle_id, measurement.correctness)
+    labels.set_answers(connection, claim.cycle_id, result.late)
     if measurement and measurement.input_drift:
         connection.execute(insert(input_drift).values(_drifted(claim, measurement.input_drift)))
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)
     _keep_objects(connection, claim, traffic.objects)
+
+
+def discard(connection: Connection, claim: Claim) -> None:
+    """Delete the result of an earlier attempt at the cycle; its row becomes that of the new attempt."""
+    for part in PARTS:
+        connection.execute(delete(part).where(part.c.cycle_id == claim.cycle_id))
+    connection.execute(
+        update(cycles)
+        .where(cycles.c.id == claim.cycle_id)
+        .values({**dict.fromkeys(CONCLUDED), "attempt": claim.attempt, "started_at": claim.started_at})
+    )
 
 
 def _keep_objects(connection: Connection, claim: Claim, read: Iterable[ObjectVersion]) -> None:

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from pathlib import Path
+from typing import Final
 
 import structlog
 from sqlalchemy import Engine
 
 from db import history
 from db.errors import RedistillError
+from db.history import PairArchive
 from db.records import Job
 from db.session import reading
 from distill.dataset import ArchiveSplit, LabelledSet, TrainingSet, read_labelled, split_archive, training_set
@@ -19,8 +22,9 @@ from monitor.archive.sample import ScoredSample
 from monitor.redaction import Redact
 from monitor.strata import Strata
 
-#: A job trains on the archived samples of its cycle and the breached ones that led to it, at most so many.
-MAX_ARCHIVES = 6
+#: A job trains on the archived samples of its cycle and of the cycles of the episode before it, newest first,
+#: as long as they have no more requests together: six samples of the usual size. Its own always counts.
+MAX_ARCHIVED_REQUESTS: Final = 60_000
 
 
 class NoLabelledDataError(RedistillError):
@@ -56,7 +60,7 @@ def read_job_data(
     kept: timedelta,
 ) -> JobData:
     """Read the labelled files and the archived samples, kept for so long, of the job's cycle and of the
-    breached ones up to it.
+    cycles of its episode up to it (see `history.archives_of_pair`), within `MAX_ARCHIVED_REQUESTS`.
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
@@ -66,15 +70,23 @@ def read_job_data(
         raise NoLabelledDataError
     train, test = read_labelled(section.train, labels), read_labelled(section.test, labels)
     validation = read_labelled(section.validation, labels) if section.validation else None
-    archives = _archives(engine, job, kept)
-    samples = [files.read(uri, sha256=sha256) for uri, sha256 in archives]
-    splits = [split_archive([request.text for request in sample.requests]) for sample in samples]
-    archived = [text for split in splits for text in split.training]
+    archives, left_out = within(_archives(engine, job, kept), MAX_ARCHIVED_REQUESTS)
+    archived: list[str] = []
+    condemned = None
+    for index, archive in enumerate(archives):  # one at a time is in memory with its logits
+        sample = files.read(archive.uri, sha256=archive.sha256)
+        split = split_archive([request.text for request in sample.requests])
+        archived += split.training
+        if index == 0:
+            condemned = _condemned(sample, split)
     training = training_set(train, archived, test, redact=redact)
     structlog.get_logger().info(
         "training data read",
         job_id=job.job_id,
         n_labelled=len(train.texts),
+        n_samples=len(archives),
+        n_samples_left_out=len(left_out),
+        n_requests_left_out=sum(each.n for each in left_out),
         n_archived=len(archived),
         n_fenced=training.n_fenced,
     )
@@ -83,12 +95,24 @@ def read_job_data(
         training=training,
         validation=validation,
         test=test,
-        condemned=_condemned(samples[0], splits[0]) if samples else None,
+        condemned=condemned,
         sha256={
             **{name: rows.sha256 for name, rows in named.items() if rows is not None},
-            **{f"archive:{Path(uri).name}": sha256 for uri, sha256 in archives},
+            **{f"archive:{Path(each.uri).name}": each.sha256 for each in archives},
         },
     )
+
+
+def within(
+    archives: Sequence[PairArchive], limit: int
+) -> tuple[Sequence[PairArchive], Sequence[PairArchive]]:
+    """Split archives, newest first, into those that are trained on and the older rest.
+
+    The first one counts whatever its size; the others as long as all have at most `limit` requests together.
+    """
+    sizes = accumulate(each.n for each in archives)
+    n = sum(1 for index, size in enumerate(sizes) if index == 0 or size <= limit)
+    return archives[:n], archives[n:]
 
 
 def _condemned(sample: ScoredSample, split: ArchiveSplit) -> Condemned:
@@ -96,8 +120,8 @@ def _condemned(sample: ScoredSample, split: ArchiveSplit) -> Condemned:
     return Condemned(texts=split.held_out, strata=strata)
 
 
-def _archives(engine: Engine, job: Job, kept: timedelta) -> tuple[tuple[str, str], ...]:
+def _archives(engine: Engine, job: Job, kept: timedelta) -> tuple[PairArchive, ...]:
     if job.cycle_id is None:
         return ()
     with reading(engine) as connection:
-        return history.archives_of_pair(connection, job.cycle_id, kept=kept, limit=MAX_ARCHIVES)
+        return history.archives_of_pair(connection, job.cycle_id, kept=kept)

@@ -10,11 +10,11 @@ import structlog
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
-from db.records import Archive, Claim, CycleResult, Measurement, Slot
+from db.records import Archive, Claim, CycleResult, Earlier, Measurement, Slot
 from monitor.archive import files
 from monitor.archive.known import known_logits
-from monitor.archive.sample import ScoredSample
-from monitor.labels.truth import correctness_of
+from monitor.archive.sample import ScoredSample, without
+from monitor.labels.truth import Late, correctness_of, late_labels
 from monitor.measure import measure
 from monitor.models import Model, match_labels
 from monitor.pair import Pair, PairSource
@@ -39,6 +39,12 @@ Archived = Callable[[Slot, str, datetime], Sequence[tuple[str, str]]]
 class RequestUnscorableError(RedistillError):
     """The {role} {version} gives logits that are not finite for the request {request_id!r}: its weights are
     damaged. Put a sound model in its place.
+    """
+
+
+class WindowGoneError(RedistillError):
+    """The request log holds no record of the window that ended at {end:%Y-%m-%d %H:%M} UTC, which therefore
+    stays as it was: put the log back, or check 'uri' in [traffic].
     """
 
 
@@ -68,21 +74,25 @@ class CycleMeasurer:
 
         Raises:
             RedistillError: no request log, an unusable model, an answer that is no number, an archive
-                that cannot be written.
+                that cannot be written; of a window that is judged again, nothing left of it in the log.
             StoppedError: `stopped` said so.
         """
         pair = self.pairs.current(self.clock())
         with self.engaged():
             window = self._sample(claim, pair, stopped)
+            if claim.earlier and not window.traffic.n_seen and not window.traffic.n_rejected:
+                raise WindowGoneError(end=claim.slot.window_end)
             scored = self._redacted(self._score(claim, pair, window, stopped))
+        late = claim.earlier.late if claim.earlier else {}
         return CycleResult(
             traffic=window.traffic,
-            measurement=self._measure(scored, pair.teacher) if window.requests else None,
-            archive=self._archive(scored) if window.requests else None,
+            measurement=self._measure(scored, pair.teacher, late) if window.requests else None,
+            archive=self._archive(scored, claim.earlier) if window.requests else None,
             teacher_version=pair.teacher.version,
             student_version=pair.student.version,
             alpha=pair.alpha,
             temperature=self.temperature,
+            late=tuple(late_labels(scored, late, late)) if late else (),
         )
 
     def _sample(self, claim: Claim, pair: Pair, stopped: Stopped) -> WindowSample:
@@ -165,7 +175,7 @@ class CycleMeasurer:
         redacted = tuple(one.text != other.text for one, other in zip(requests, sample.requests, strict=True))
         return replace(sample, requests=requests, redacted=redacted)
 
-    def _measure(self, sample: ScoredSample, teacher: Model) -> Measurement:
+    def _measure(self, sample: ScoredSample, teacher: Model, late: Late) -> Measurement:
         measured = measure(
             sample.teacher_logits,
             sample.student_logits,
@@ -176,18 +186,31 @@ class CycleMeasurer:
         return replace(
             measured,
             serving=sample.served.skew(sample.strata) if sample.served else None,
-            correctness=correctness_of(sample, late={}),
+            correctness=correctness_of(sample, late),
             input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample)),
         )
 
-    def _archive(self, sample: ScoredSample) -> Archive:
-        written = files.write(self.monitor.archive, sample)
+    def _archive(self, sample: ScoredSample, earlier: Earlier | None) -> Archive:
+        if earlier is not None and earlier.n_erasures:
+            sample = _unerased(sample, earlier)
+        written = files.write(self.monitor.archive, sample, beside=earlier is not None)
         files.expire(self.monitor.archive, sample.slot.monitor, before=self._oldest(sample))
         return written
 
     def _oldest(self, sample: ScoredSample) -> datetime:
         """The end of the oldest window whose sample is kept."""
         return sample.slot.window_end - timedelta(days=self.monitor.archive_days)
+
+
+def _unerased(sample: ScoredSample, earlier: Earlier) -> ScoredSample:
+    """The sample without what was erased from its archive: the requests that this still has.
+
+    Which requests were erased is stored nowhere.
+    """
+    if earlier.archive is None:
+        return without(sample, {request.id for request in sample.requests})
+    kept = {each.id for each in files.read(earlier.archive.uri, sha256=earlier.archive.sha256).requests}
+    return without(sample, {request.id for request in sample.requests} - kept)
 
 
 def _kept_label(label: str | None, known: Sequence[str], redact: Redact) -> str | None:

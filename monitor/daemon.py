@@ -12,17 +12,19 @@ from typing import TypeVar
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import ahead, clock, leases, ledger
+from db import ahead, clock, leases, ledger, rejudging
 from db.away import AWAY
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
 from db.ledger import AttemptEndedError, Gap
 from db.outage import Outage
-from db.records import Claim, CycleResult, Lease, Slot
+from db.records import Claim, CycleResult, Earlier, Lease, Slot
 from db.session import writing
+from monitor.archive import files
+from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.couriers import Couriers, Deliver
 from monitor.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
@@ -43,6 +45,8 @@ MeasureSlot = Callable[[Claim, Stopped], CycleResult]
 CallWorkers = Callable[[datetime], object]
 #: Which slots to attempt, in their order; asked under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
+#: Starts an attempt at a slot; None if it has ended already.
+_ClaimSlot = Callable[[Connection, Slot, datetime], Claim | None]
 
 
 class MonitorBusyError(RedistillError):
@@ -66,6 +70,7 @@ class SlotRunner:
         self._owner = leases.new_owner()
         self._lead = timedelta(0)  #: by how much this process's clock is ahead of the database's
         self.outage = Outage()  #: what this process knows of a database that is away
+        self.unchanged: dict[datetime, str] = {}  #: why a window was not judged again, by its end
 
     def run_due(self, stopped: Stopped) -> int:
         """Attempt every due slot, oldest first; 0 at once if another process holds the monitor."""
@@ -82,7 +87,17 @@ class SlotRunner:
         """
         return self._holding_the_lease(lambda _lease: slots, stopped)
 
-    def _holding_the_lease(self, find: _FindSlots, stopped: Stopped) -> int:
+    def rejudge(self, slots: Iterable[Slot], stopped: Stopped) -> int:
+        """Attempt those of the slots that have no verdict; the others are left as they are.
+
+        An attempt that fails leaves its cycle as it was, and its error in `unchanged`.
+
+        Raises:
+            MonitorBusyError: another process holds the monitor.
+        """
+        return self._holding_the_lease(lambda _lease: slots, stopped, rejudging.claim)
+
+    def _holding_the_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot = ledger.claim) -> int:
         name = self._section.name
         with writing(self._engine) as connection:
             lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=LEASE_SECONDS)
@@ -90,18 +105,18 @@ class SlotRunner:
             raise MonitorBusyError(monitor=name)
         try:
             with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
-                return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost)
+                return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost, claim)
         finally:
             with suppress(*AWAY), writing(self._engine) as connection:  # then it runs out by itself
                 leases.release(connection, lease)
 
-    def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped) -> int:
+    def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot) -> int:
         done = 0
         with suppress(StoppedError, LeaseLostError):
             for slot in find(lease):
                 if stopped():
                     break
-                done += self._attempt(lease, slot, stopped)
+                done += self._attempt(lease, slot, stopped, claim)
         return done
 
     def _due_slots(self, lease: Lease) -> tuple[Slot, ...]:
@@ -150,12 +165,21 @@ class SlotRunner:
         start = max(gap.start, slot_at(self._trigger, name, oldest).window_start)
         return slots_between(self._trigger, name, start, gap.end)
 
-    def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped) -> bool:
+    def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped, claim_slot: _ClaimSlot) -> bool:
         with writing(self._engine) as connection:
             leases.guard(connection, lease)
-            claim = ledger.claim(connection, slot, self._now())
+            claim = claim_slot(connection, slot, self._now())
         if claim is None:
             return False
+        try:
+            self._run(lease, claim, stopped)
+        finally:
+            if claim.earlier is not None:
+                self._sweep(lease, claim, claim.earlier)
+        return True
+
+    def _run(self, lease: Lease, claim: Claim, stopped: Stopped) -> None:
+        slot = claim.slot
         log = structlog.get_logger().bind(
             monitor=slot.monitor, cycle_id=claim.cycle_id, window_end=slot.window_end.isoformat()
         )
@@ -173,10 +197,13 @@ class SlotRunner:
             log.warning("cycle left to another process", error=str(error))
             raise
         except Exception as error:
-            log.exception("cycle failed", expected=isinstance(error, RedistillError))
             why = _one_line(error)
+            if claim.earlier is not None:
+                log.exception("cycle left as it was", expected=isinstance(error, RedistillError))
+                self.unchanged[slot.window_end] = why
+                return
+            log.exception("cycle failed", expected=isinstance(error, RedistillError))
             self._insist(lambda: self._fail(lease, claim, why), stopped)
-        return True
 
     def _insist(self, write: Callable[[], T], stopped: Stopped) -> T:
         """A measurement may have taken long: it is kept until the database takes it."""
@@ -189,10 +216,22 @@ class SlotRunner:
         conclude_failure(self._engine, lease, claim, error, self._policy, self._now())
 
     def _give_back(self, lease: Lease, claim: Claim) -> None:
+        if claim.earlier is not None:
+            return  # its cycle is as it was
         with suppress(AttemptEndedError), writing(self._engine) as connection:
             leases.guard(connection, lease)
             ledger.hold(connection, claim)
             ledger.give_back(connection, claim)
+
+    def _sweep(self, lease: Lease, claim: Claim, earlier: Earlier) -> None:
+        """Leave one archive of a window that was judged again: the one that is in SQL."""
+        try:
+            with writing(self._engine) as connection:
+                leases.guard(connection, lease)
+                uri = rejudging.archive_of(connection, claim.cycle_id)
+            files.keep_only(self._section.archive, claim.slot, uri, before=earlier.archive)
+        except (LeaseLostError, ArchiveReadError, ArchiveWriteError, *AWAY) as error:
+            structlog.get_logger().warning("archive not swept", cycle_id=claim.cycle_id, error=str(error))
 
 
 def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:

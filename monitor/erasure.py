@@ -87,23 +87,30 @@ class _Eraser:
         self._places = Places()
 
     def erase(self, monitor: str, request_ids: frozenset[str], progress: Progress) -> Erased:
-        with reading(self._engine) as connection:
-            archived = erasures.archived(connection, monitor)
-            unfinished = erasures.unfinished(connection, monitor)
         taken_out: list[int] = []
         unread: list[ArchiveReadError] = []
-        for number, cycle in enumerate(archived, start=1):
-            try:
-                taken_out.append(self._erase_in(cycle, unfinished, request_ids))
-            except ArchiveReadError as error:
-                unread.append(error)
-            progress(number, len(archived))
+        done: set[str] = set()
+        while archived := self._archived(monitor, done):
+            with reading(self._engine) as connection:
+                unfinished = erasures.unfinished(connection, monitor)
+            for cycle in archived:
+                try:
+                    taken_out.append(self._erase_in(cycle, unfinished, request_ids))
+                except ArchiveReadError as error:
+                    unread.append(error)
+                done.add(cycle.uri)
+                progress(len(done), len(done | {each.uri for each in archived}))
         # in the end: an import that read an archive before may have brought one until its cycle was done
         with self._writing() as connection:
             n_labels = labels.forget(connection, monitor, set(map(labels.request_hash, request_ids)))
         if unread:
             raise ErasureIncompleteError(n=len(unread), first=unread[0]) from unread[0]
         return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out), n_labels=n_labels)
+
+    def _archived(self, monitor: str, done: set[str]) -> Sequence[ArchivedCycle]:
+        """The archives that are left to do; a window that was judged again meanwhile has a new one."""
+        with reading(self._engine) as connection:
+            return [each for each in erasures.archived(connection, monitor) if each.uri not in done]
 
     def _erase_in(
         self, cycle: ArchivedCycle, unfinished: Sequence[Erasure], request_ids: frozenset[str]
@@ -122,7 +129,9 @@ class _Eraser:
             content = packed(kept)
             after = hashlib.sha256(content).hexdigest()
             with self._writing() as connection:
-                erasures.begin(connection, cycle, sha256_after=after, n=n, now=self._now)
+                is_begun = erasures.begin(connection, cycle, sha256_after=after, n=n, now=self._now)
+            if not is_begun:  # its new archive is looked at in the next round
+                return 0
             place.put(cycle.uri, content)
             with self._writing() as connection:
                 erasures.finish(connection, Erasure(cycle_id=cycle.cycle_id, sha256_after=after), self._now)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Table, select
 
-from db import leases, ledger, versions
+from db import leases, ledger, rejudging, versions
 from db.records import Claim, CycleResult, Lease, ModelVersion
 from db.session import reading, writing
 from db.states import PromotionReason, Role
@@ -78,6 +78,14 @@ class Cycles:
         with writing(self.engine) as connection:
             leases.guard(connection, self.lease)
             claim = ledger.claim(connection, make_slot(index), due_at(index))
+        assert claim is not None
+        return claim
+
+    def claim_again(self, index: int, *, now: datetime) -> Claim:
+        """A claim of the index-th slot, which has no verdict, to judge it again."""
+        with writing(self.engine) as connection:
+            leases.guard(connection, self.lease)
+            claim = rejudging.claim(connection, make_slot(index), now)
         assert claim is not None
         return claim
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import history, leases, ledger, queue, results, teachers
+from db import history, leases, ledger, queue, rejudging, results, teachers
 from db.records import Claim, CycleResult, Job, Lease, RuleOutcome
 from db.session import writing
 from db.states import CycleStatus
@@ -57,10 +57,11 @@ def conclude(
     Raises:
         LeaseLostError: another process has taken the monitor; nothing was written.
         AttemptEndedError: an earlier call has written it; nothing more was written.
+        CycleChangedError, ErasureUnfinishedError: of a window that is judged again; nothing was written.
     """
     with writing(engine) as connection:
         leases.guard(connection, lease)
-        ledger.hold(connection, claim)
+        _hold(connection, claim)
         evidence = _evidence(result, policy)
         teacher = _teacher(connection, claim, result, evidence, policy)
         evidence = replace(evidence, teacher_fault=teacher.detail if teacher.is_fault else None)
@@ -147,6 +148,13 @@ def conclude_failure(
             teacher=without_evidence(),
         )
         _announce(connection, claim, situation, None, None, policy, now)
+
+
+def _hold(connection: Connection, claim: Claim) -> None:
+    if claim.earlier is None:
+        ledger.hold(connection, claim)
+    else:
+        rejudging.replace(connection, claim)
 
 
 def _known(jobs: Sequence[Job], watched: Watch | None) -> list[Job]:

@@ -29,10 +29,14 @@ class Ordered:
 
 
 def is_latest(connection: Connection, claim: Claim, result: CycleResult) -> bool:
-    """Whether no later cycle is judged, and the student that was measured is still the current one."""
+    """Whether no later cycle is judged, and the student that was measured is still the current one.
+
+    A window that is judged again speaks of the past, too, while a later one stands inconclusive.
+    """
     student = versions.current(connection, claim.slot.monitor, Role.STUDENT)
     is_replaced = student is not None and student.version != result.student_version
-    return not is_replaced and not history.has_later_result(connection, claim.slot)
+    is_again = claim.earlier is not None
+    return not is_replaced and not history.has_later_result(connection, claim.slot, or_inconclusive=is_again)
 
 
 def order_job(

@@ -1,7 +1,7 @@
 """What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
 from db.records.calibrations import Calibration, ServingStudent, TemperatureFit
-from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Lease, Slot
+from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Earlier, Lease, Slot
 from db.records.incidents import Delivery, Incident, Undelivered
 from db.records.intervals import Interval
 from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob, WorkerTask
@@ -9,6 +9,7 @@ from db.records.measurements import (
     Correctness,
     InputDrift,
     LabelMeasurement,
+    LateLabel,
     Measurement,
     MixShift,
     Move,
@@ -28,6 +29,7 @@ __all__ = [
     "CyclePoint",
     "CycleResult",
     "Delivery",
+    "Earlier",
     "Evaluation",
     "GateOutcome",
     "Incident",
@@ -36,6 +38,7 @@ __all__ = [
     "Job",
     "KnownTeacher",
     "LabelMeasurement",
+    "LateLabel",
     "Lease",
     "Measurement",
     "Metric",

@@ -1,10 +1,11 @@
 """A slot, who may work on it, and what its cycle found. Times are aware UTC."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from db.records.measurements import Measurement
+from db.records.measurements import LateLabel, Measurement
 from db.records.traffic import Traffic
 
 
@@ -27,6 +28,23 @@ class Slot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Where a cycle's sample lies."""
+
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """The part of an ended cycle that a new judgement of its window depends on."""
+
+    archive: Archive | None
+    n_erasures: int  #: changes of that archive by `redistill archive erase`
+    late: Mapping[str, str | None]  #: imported true labels, by the hashes of their requests
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A slot that this process may run now."""
 
@@ -34,14 +52,7 @@ class Claim:
     slot: Slot
     attempt: int
     started_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Archive:
-    """Where a cycle's sample lies."""
-
-    uri: str
-    sha256: str
+    earlier: Earlier | None = None  #: of a window that is judged again; its result stands until the new one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +75,4 @@ class CycleResult:
     student_version: str
     alpha: Decimal | None  #: the alpha that the student was distilled with, if known
     temperature: float
+    late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, where a window is judged again

@@ -54,6 +54,17 @@ class Correctness:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LateLabel:
+    """The true label of a sampled request, and what the two answered."""
+
+    request_hash: str  #: of its id (see `db.labels.request_hash`)
+    label: str | None  #: None: it is none of the models' labels
+    teacher_label: str
+    student_label: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherMeasurement:
     """What one sample says about the teacher by itself, in the whole window, at T = 1."""
 

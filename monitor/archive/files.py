@@ -1,6 +1,8 @@
 """The archived samples: what the numbers can be recomputed from, and what a worker trains on.
 
-PLACE/<monitor>/<window end>.jsonl.zst, where the place is a folder or s3://bucket/prefix.
+PLACE/<monitor>/<window end>.jsonl.zst, where the place is a folder or s3://bucket/prefix. The sample of a
+window that was judged again is <window end>.<digits of its SHA-256>.jsonl.zst, since the earlier one is
+needed until the new judgement is committed.
 """
 
 import hashlib
@@ -8,25 +10,44 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from db.records import Archive
+from db.records import Archive, Slot
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import NotASampleError, ScoredSample, packed, parsed
 
 _STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"\.?(\d{8}T\d{6}Z)\.jsonl\.(?:zst|gz)(?:\..*\.tmp)?")
+_DIGITS = 12
+_NAME = re.compile(r"\.?(\d{8}T\d{6}Z)(?:\.[0-9a-f]+)?\.jsonl\.(?:zst|gz)(?:\..*\.tmp)?")
 
 
-def write(place: str | Path, sample: ScoredSample) -> Archive:
-    """Write the sample of a slot, in place of an earlier one of the same slot.
+def write(place: str | Path, sample: ScoredSample, *, beside: bool = False) -> Archive:
+    """Write the sample of a slot, in place of an earlier one of the same slot, or `beside` it.
 
     Raises:
         ArchiveWriteError: disk full, no rights, …; an earlier file is still there, and nothing else is.
     """
-    slot = sample.slot
-    uri = f"{_folder(place, slot.monitor)}/{slot.window_end:{_STAMP}}.jsonl.zst"
-    content = packed(sample)
+    slot, content = sample.slot, packed(sample)
+    sha256 = hashlib.sha256(content).hexdigest()
+    own = f".{sha256[:_DIGITS]}" if beside else ""
+    uri = f"{_folder(place, slot.monitor)}/{slot.window_end:{_STAMP}}{own}.jsonl.zst"
     Places().of(uri).put(uri, content)
-    return Archive(uri=uri, sha256=hashlib.sha256(content).hexdigest())
+    return Archive(uri=uri, sha256=sha256)
+
+
+def keep_only(place: str | Path, slot: Slot, kept: str | None, *, before: Archive | None) -> None:
+    """Delete the slot's archives but the one whose uri is `kept`; the one `before` may be elsewhere.
+
+    Names are compared, not uris: a place may be written in several ways.
+
+    Raises:
+        ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file not deleted.
+    """
+    folder, places = _folder(place, slot.monitor), Places()
+    there = places.of(folder)
+    own = [name for name in there.names(folder) if _stamp(name) == f"{slot.window_end:{_STAMP}}"]
+    uris = {f"{folder}/{name}" for name in own} | ({before.uri} if before else set())
+    for uri in uris:
+        if kept is None or Path(uri).name != Path(kept).name:
+            places.of(uri).delete(uri)
 
 
 def read(uri: str, *, sha256: str | None = None) -> ScoredSample:
@@ -76,6 +97,11 @@ def _folder(place: str | Path, monitor: str) -> str:
     return f"{str(place).rstrip('/')}/{monitor}"
 
 
-def _ended_before(name: str, before: datetime) -> bool:
+def _stamp(name: str) -> str | None:
     found = _NAME.fullmatch(name)
-    return found is not None and datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC) < before
+    return found and found[1]
+
+
+def _ended_before(name: str, before: datetime) -> bool:
+    stamp = _stamp(name)
+    return stamp is not None and datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) < before

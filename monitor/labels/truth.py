@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from db.labels import LateLabel, request_hash
-from db.records import Correctness
+from db.labels import request_hash
+from db.records import Correctness, LateLabel
 from monitor.archive.sample import ScoredSample
 from triggers.correctness import OUT_OF_SCOPE, split
 

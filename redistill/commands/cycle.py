@@ -1,12 +1,14 @@
-"""`redistill cycle`: one cycle now, or those of a range."""
+"""`redistill cycle`: one cycle now, those of a range, or those of a range that had no verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy import Engine, select
 
+from db import rejudging
 from db.errors import RedistillError
 from db.records import Slot
 from db.session import reading
@@ -40,6 +42,16 @@ _Backfill = Annotated[
 ]
 
 
+_Rejudge = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--rejudge",
+        metavar="FROM TO",
+        help="Every window between two times that has no verdict, oldest first; fix the cause before.",
+    ),
+]
+
+
 class NotCompleteError(RedistillError):
     """The window from {slot.window_start:%Y-%m-%d %H:%M} to {slot.window_end:%Y-%m-%d %H:%M} UTC is not
     complete: its traffic may still arrive, for [monitor] lateness, until {complete_at:%Y-%m-%d %H:%M}.
@@ -50,8 +62,26 @@ class NoWindowError(RedistillError):
     """Between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC there is no whole and complete window."""
 
 
+class NothingKnownError(RedistillError):
+    """Between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC there is no window in the history: run new
+    ones with --backfill.
+    """
+
+
 class CyclesFailedError(RedistillError):
     """{n} of {total} cycles failed; the first: {error}"""
+
+
+class NotRejudgedError(RedistillError):
+    """{n} of {total} windows could not be judged again and stay as they were; the first: {error}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Again:
+    """The windows of --rejudge."""
+
+    known: tuple[Slot, ...]  #: all of the range, also those with a verdict
+    slots: tuple[Slot, ...]  #: those without
 
 
 @app.command(
@@ -59,6 +89,7 @@ class CyclesFailedError(RedistillError):
         "redistill cycle",
         "redistill cycle --at 2026-11-24T10:00:00Z",
         "redistill cycle --backfill 2026-11-01 2026-11-24",
+        "redistill cycle --rejudge 2026-11-23 2026-11-24",
     )
 )
 def cycle(
@@ -66,24 +97,33 @@ def cycle(
     *,
     at: _At = None,
     backfill: _Backfill = None,
+    rejudge: _Rejudge = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Run one cycle now, or those of a range, and exit; a window that was judged before is left as it is."""
+    """Run one cycle now, or those of a range, and exit; a window that was judged before is left as it is.
+
+    With --rejudge the windows of a range that have no verdict are measured and judged anew, by the models,
+    the configuration and the log of now.
+    """
     from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
-    if at is not None and backfill is not None:
-        raise typer.BadParameter("give --at or --backfill, not both")
+    if sum(given is not None for given in (at, backfill, rejudge)) > 1:
+        raise typer.BadParameter("give --at or --backfill or --rejudge, not more than one")
     settings = configured(ctx, config)
-    slots = _slots(settings.monitor, at, backfill, utc_now())
+    slots = () if rejudge else _slots(settings.monitor, at, backfill, utc_now())
     logs.configure()
     with migrated(settings) as engine, telling(engine), stop_on_signals() as stop:
+        again = _without_verdict(engine, settings.monitor, rejudge, utc_now()) if rejudge else None
+        slots = again.known if again else slots
         with bars() as progress:
-            n_run = assembly.slot_runner(settings, engine, progress).run(slots, stop.is_set)
+            runner = assembly.slot_runner(settings, engine, progress)
+            n_run = runner.rejudge(again.slots, stop.is_set) if again else runner.run(slots, stop.is_set)
         assembly.outbox(settings, engine).deliver_due(utc_now())
         if stop.is_set():
             raise KeyboardInterrupt
-        _print(engine, slots, n_run, as_json=as_json)
+        left = "a verdict" if again else "been judged"
+        _print(engine, slots, n_run, left=left, unchanged=runner.unchanged, as_json=as_json)
 
 
 def _slots(
@@ -104,7 +144,29 @@ def _slots(
     return (slot,)
 
 
-def _print(engine: Engine, slots: Sequence[Slot], n_run: int, *, as_json: bool) -> None:
+def _without_verdict(
+    engine: Engine, monitor: MonitorSection, rejudge: tuple[str, str], now: datetime
+) -> _Again:
+    start, end = (moment("--rejudge", text, now) for text in rejudge)
+    with reading(engine) as connection:
+        found = rejudging.windows(connection, monitor.name, start=start, end=end)
+    if not found:
+        raise NothingKnownError(start=start, end=end)
+    return _Again(
+        known=tuple(each.slot for each in found),
+        slots=tuple(each.slot for each in found if not each.has_verdict),
+    )
+
+
+def _print(
+    engine: Engine,
+    slots: Sequence[Slot],
+    n_run: int,
+    *,
+    left: str,
+    unchanged: Mapping[datetime, str],
+    as_json: bool,
+) -> None:
     ends = {slot.window_end for slot in slots}
     with reading(engine) as connection:
         history = rows(
@@ -123,6 +185,10 @@ def _print(engine: Engine, slots: Sequence[Slot], n_run: int, *, as_json: bool) 
     else:
         show.listing(COLUMNS, [cells(row, health) for row in found])
         if n_run < len(slots):
-            show.say(f"{len(slots) - n_run} of {len(slots)} windows had been judged before, and were left.")
+            show.say(f"{len(slots) - n_run} of {len(slots)} windows had {left} before, and were left.")
+        for end, why in unchanged.items():
+            show.say(f"{show.time(end)}: left as it was: {why}")
+    if unchanged:
+        raise NotRejudgedError(n=len(unchanged), total=len(slots), error=next(iter(unchanged.values())))
     if errors:
         raise CyclesFailedError(n=len(errors), total=len(slots), error=errors[0])

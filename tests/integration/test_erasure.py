@@ -73,6 +73,25 @@ def test_what_is_out_is_out(engine: Engine, samples: list[ScoredSample]) -> None
     assert archived(engine)[0].teacher_logits.shape == (0, 2)
 
 
+def test_an_archive_that_takes_the_place_of_one_meanwhile_is_looked_at_too(
+    engine: Engine, samples: list[ScoredSample], tmp_path: Path
+) -> None:
+    """As where a window is judged again: its new sample may have requests that the earlier one had not."""
+    more = make_sample(4, end=START, monitor=MONITOR, seed=0)
+
+    def judge_again(done: int, total: int) -> None:
+        shown.append((done, total))
+        if done == 1:
+            note(engine, 1, write(tmp_path, more, beside=True))
+
+    shown: list[tuple[int, int]] = []
+    erased = erase(engine, MONITOR, ("r-0-3", "r-1-1"), NOW, judge_again)
+    assert erased == Erased(n_requests=2, n_archives=2)
+    assert same(archived(engine)[0], without(more, ("r-0-3",)))
+    assert same(archived(engine)[1], without(samples[1], ("r-1-1",)))
+    assert shown == [(1, 3), (2, 3), (3, 3), (4, 4)]
+
+
 def test_an_archive_that_has_expired_is_passed_over(engine: Engine, samples: list[ScoredSample]) -> None:
     del samples
     Path(stored(engine, cycles)[1]["archive"]).unlink()

@@ -17,8 +17,8 @@ from db import history, ledger
 from db.ledger import Gap
 from db.records import Archive, Claim, CyclePoint, CycleResult, RuleOutcome, Slot
 from db.session import reading, writing
-from db.states import CycleStatus
-from db.tables import cycles, rule_outcomes, rule_states
+from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
+from db.tables import cycles, rule_outcomes, rule_states, teacher_metrics
 from tests.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.factories import (
     HOUR,
@@ -375,11 +375,11 @@ def test_the_archives_of_a_pair_are_its_breached_samples(run: Cycles) -> None:
         run.conclude_claim(claimed, result)
         return claimed.cycle_id
 
-    def archives(
-        cycle_id: int, limit: int = 10, *, kept: timedelta = timedelta(days=30)
-    ) -> list[tuple[str, str]]:
+    def archives(cycle_id: int, *, kept: timedelta = timedelta(days=30)) -> list[tuple[str, str]]:
         with reading(run.engine) as connection:
-            return list(history.archives_of_pair(connection, cycle_id, kept=kept, limit=limit))
+            found = history.archives_of_pair(connection, cycle_id, kept=kept)
+        assert {each.n for each in found} == {5_500}
+        return [(each.uri, each.sha256) for each in found]
 
     breach(0, student="student-0")
     breach(1)
@@ -390,10 +390,50 @@ def test_the_archives_of_a_pair_are_its_breached_samples(run: Cycles) -> None:
     fifth = breach(5)
     breach(6)
     assert archives(fifth) == [("archive/5", "5"), ("archive/1", "1")]
-    assert archives(fifth, 1) == [("archive/5", "5")]
     assert archives(fifth, kept=4 * HOUR) == [("archive/5", "5"), ("archive/1", "1")]
     assert archives(fifth, kept=3 * HOUR) == [("archive/5", "5")]
     assert archives(healthy.cycle_id) == [("archive/2", "2"), ("archive/1", "1")]
+
+
+def leave_unjudged(run: Cycles, index: int, why: VerdictReason, teacher: TeacherReason) -> None:
+    """As if the cycle had had no verdict, for that reason, and that had been said of its teacher."""
+    ended = {"status": CycleStatus.INCONCLUSIVE, "verdict": Verdict.INCONCLUSIVE, "verdict_reason": why}
+    cycle_id = row(run.engine, index)["id"]
+    with writing(run.engine) as connection:
+        connection.execute(update(cycles).where(cycles.c.id == cycle_id).values(ended))
+        own = teacher_metrics.c.cycle_id == cycle_id
+        connection.execute(update(teacher_metrics).where(own).values(reason=teacher))
+
+
+@pytest.mark.parametrize(
+    ("why", "teacher", "is_read"),
+    [
+        (VerdictReason.TEACHER_UNHEALTHY, TeacherReason.LABELS_MOVED, True),
+        (VerdictReason.TEACHER_UNHEALTHY, TeacherReason.CONFIDENCE_FALLEN, False),
+        (VerdictReason.TEACHER_UNHEALTHY, TeacherReason.ACCURACY_LOW, False),
+        (VerdictReason.TOO_FEW_SAMPLES, TeacherReason.NO_EVIDENCE, False),
+        (VerdictReason.TOO_MANY_REJECTS, TeacherReason.NO_EVIDENCE, False),
+    ],
+)
+def test_a_sample_that_only_the_mix_of_labels_speaks_against_is_learned_from(
+    run: Cycles, why: VerdictReason, teacher: TeacherReason, *, is_read: bool
+) -> None:
+    """That mix may be the drift, and a person may look back from it. Other cycles without a verdict teach
+    nothing.
+    """
+    for index in range(3):
+        archive = Archive(uri=f"archive/{index}", sha256=str(index))
+        run.conclude(index, replace(BREACH, archive=archive))
+    leave_unjudged(run, 1, why, teacher)
+    with reading(run.engine) as connection:
+        found = history.archives_of_pair(connection, 3, kept=timedelta(days=30))
+    assert [each.uri for each in found] == [
+        f"archive/{index}" for index in ((2, 1, 0) if is_read else (2, 0))
+    ]
+    leave_unjudged(run, 2, why, teacher)
+    with reading(run.engine) as connection:
+        newest = history.newest_archived(connection, MONITOR, (TEACHER, STUDENT), since=START)
+    assert newest == (3 if is_read else 1)
 
 
 def test_a_person_looks_back_from_the_newest_sample_of_the_pair_that_is_kept(run: Cycles) -> None:
@@ -445,14 +485,15 @@ CYCLES = 60
 def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: Engine) -> None:
     """The daemon reads a part of the history, `replay` all of it; both say the same of every cycle.
 
-    The history holds changes of both versions, cycles without evidence, failures, some of which end well
-    later, and cycles that were left out and are filled in later, or skipped, of which is said what was known
-    then.
+    The history holds changes of both versions, cycles without evidence, some of which are judged again later,
+    failures, some of which end well later, and cycles that were left out and are filled in later, or skipped,
+    of which is said what was known then.
     """
     run = Cycles(engine=engine, lease=taken(engine), policy=make_policy(rules=RULES, alerts=()))
     rng = np.random.default_rng(2025)
     late: list[int] = []
     failed: list[int] = []
+    blind: list[int] = []
     streaks: list[int] = []
     for index in range(CYCLES):
         kind = str(rng.choice(["evaluated", "inconclusive", "failed", "late"], p=[0.7, 0.14, 0.08, 0.08]))
@@ -463,7 +504,12 @@ def test_the_stored_streaks_are_those_of_a_replay_of_the_whole_history(engine: E
             failed += [index] * int(rng.integers(2))
         else:
             said = run.conclude(index, random_result(rng) if kind == "evaluated" else make_empty_result())
+            blind += [index] * (kind == "inconclusive")
             streaks.append(assert_said_as_replayed(engine, index, said))
+        if blind and rng.random() < 0.1:
+            again = run.claim_again(blind.pop(), now=due_at(index))
+            said = run.conclude_claim(again, random_result(rng))
+            assert_said_as_replayed(engine, index_of(again.slot.window_end), said)
         if late and rng.random() < 0.05:
             with writing(engine) as connection:
                 ledger.skip(connection, [make_slot(late.pop(0))], due_at(index))

@@ -1,6 +1,7 @@
 """Whatever is done to a cycle, in each of its states: docs/states.md draws what happens, and no more."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 
 from db import ahead, leases, ledger
-from db.records import Claim
+from db.records import Claim, Earlier
 from db.session import writing
 from db.states import CycleStatus
 from db.tables import cycles
@@ -51,18 +52,39 @@ def reopen(run: Cycles, _held: Claim) -> None:
         ahead.reopen(connection, make_slot().monitor, now=START, since=START)
 
 
+def again(held: Claim) -> Claim:
+    """What somebody would have in his hands who judges the window again."""
+    return replace(held, attempt=held.attempt + 1, earlier=NOTHING)
+
+
+NOTHING: Final = Earlier(archive=None, n_erasures=0, late={})
 ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
     "ledger.claim": (("claim", claim),),
     "ledger.skip": (("skip", skip),),
     "ledger.abandon": (("abandon", abandon),),
-    "ledger.give_back": (("give back", give_back),),
+    "ledger.give_back": (
+        ("give back", give_back),
+        ("give back, again", lambda run, held: give_back(run, again(held))),
+    ),
     "ahead.reopen": (("reopen", reopen),),
     "conclude.conclude": (
         ("healthy", lambda run, held: conclude(run.engine, run.lease, held, HEALTHY, run.policy, due_at(0))),
         ("too few", lambda run, held: conclude(run.engine, run.lease, held, TOO_FEW, run.policy, due_at(0))),
+        (
+            "healthy, again",
+            lambda run, held: conclude(run.engine, run.lease, again(held), HEALTHY, run.policy, due_at(0)),
+        ),
+        (
+            "too few, again",
+            lambda run, held: conclude(run.engine, run.lease, again(held), TOO_FEW, run.policy, due_at(0)),
+        ),
     ),
     "conclude.conclude_failure": (
         ("fail", lambda run, held: conclude_failure(run.engine, run.lease, held, "", run.policy, due_at(0))),
+        (
+            "fail, again",
+            lambda run, held: conclude_failure(run.engine, run.lease, again(held), "", run.policy, due_at(0)),
+        ),
     ),
 }
 STARTS = (NEVER, *CycleStatus)

@@ -61,7 +61,7 @@ def test_the_newest_window_without_traffic_is_inconclusive() -> None:
     [
         (("--at", "0s"), 1, "is not complete"),
         (("--backfill", "2026-03-02 10:10", "2026-03-02 10:50"), 1, "there is no whole and complete window"),
-        (("--at", AT, "--backfill", AT, AT), 2, "give --at or --backfill, not both"),
+        (("--at", AT, "--backfill", AT, AT), 2, "give --at or --backfill or --rejudge, not"),
     ],
     ids=["now", "no whole window", "both"],
 )

@@ -1,0 +1,173 @@
+"""A drift that was missed since the teacher was not believed: once it is, its windows order the job."""
+
+import gzip
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Engine
+
+import monitor.daemon
+import triggers.conclude
+from db.session import connect
+from db.tables import cycles, incidents, jobs, rule_outcomes
+from monitor.archive import files
+from monitor.stop import never_stopped
+from redistill import assembly
+from redistill.progress import show_nothing
+from tests.cycles import stored
+from tests.processes import fork, run
+from tests.reruns import measured, rerun
+from tests.site import Site, hours, make_site
+from tests.world import NEW, USUAL, World
+
+#: The teacher is right in all but the ambiguous requests, so this asks too much of it.
+TIGHT, LOOSE = "min_accuracy = 0.9999", "min_accuracy = 0.5"
+_INTENTS: Final = {word: intent for kind in (USUAL, NEW) for intent, words in kind.items() for word in words}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """Three healthy windows, and three drifted ones without a verdict; the bound is fixed by now."""
+
+    site: Site
+    engine: Engine
+
+    @property
+    def rejudge(self) -> tuple[str, ...]:
+        timeline = self.site.timeline
+        return ("cycle", "--rejudge", timeline.start.isoformat(), timeline.end.isoformat())
+
+    def drifted(self) -> list[dict[str, Any]]:
+        return stored(self.engine, cycles)[3:]
+
+
+@pytest.fixture
+def missed(sqlite_url: str, world: World, tmp_path: Path) -> Iterator[Missed]:
+    engine = connect(sqlite_url)
+    site = make_site(
+        tmp_path / "site",
+        world,
+        hours(healthy=3, drifted=3),
+        url=sqlite_url,
+        rules=[{"name": "low-agreement", "metric": "agreement", "below": 0.95, "for_cycles": 3}],
+        teacher={"min_accuracy": 0.5},
+    )
+    label_traffic(site)
+    timeline = site.timeline
+    run(fork, site, "cycle", "--backfill", timeline.start.isoformat(), timeline.drifts_at.isoformat())
+    set_bound(site, LOOSE, TIGHT)
+    run(fork, site, "cycle", "--backfill", timeline.drifts_at.isoformat(), timeline.end.isoformat())
+    set_bound(site, TIGHT, LOOSE)
+    found = Missed(site=site, engine=engine)
+    assert [row["verdict_reason"] for row in found.drifted()] == ["teacher_unhealthy"] * 3
+    assert stored(engine, jobs) == []
+    yield found
+    engine.dispose()
+
+
+def set_bound(site: Site, old: str, new: str) -> None:
+    content = site.config.read_text(encoding="utf-8")
+    assert old in content
+    site.config.write_text(content.replace(old, new), encoding="utf-8")
+
+
+def label_traffic(site: Site) -> None:
+    """Let the log carry true labels: the intent of each request's first keyword."""
+    for path in site.traffic.glob("*.gz"):
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        path.write_bytes(gzip.compress("".join(f"{labelled(line)}\n" for line in lines).encode()))
+
+
+def labelled(line: str) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return line
+    intents = [_INTENTS[word] for word in row["text"].split() if word in _INTENTS]
+    return json.dumps({**row, "label": intents[0]} if intents else row)
+
+
+def test_windows_that_had_no_verdict_order_the_job(missed: Missed) -> None:
+    said = run(fork, missed.site, *missed.rejudge)
+    assert "3 of 6 windows had a verdict before, and were left." in said
+    assert_as_if_believed_from_the_start(missed)
+
+
+def test_with_nothing_to_judge_again_all_are_left(missed: Missed) -> None:
+    run(fork, missed.site, *missed.rejudge)
+    before = stored(missed.engine, cycles)
+    assert "6 of 6 windows had a verdict before, and were left." in run(fork, missed.site, *missed.rejudge)
+    assert stored(missed.engine, cycles) == before
+
+
+def die_before_the_second_verdict() -> None:
+    """Its sample is measured and archived."""
+    conclude, calls = monitor.daemon.conclude, []
+
+    def dying(*arguments: Any) -> Any:  # noqa: ANN401 - as `conclude`
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return conclude(*arguments)
+
+    monitor.daemon.conclude = dying  # type: ignore[assignment]
+
+
+def die_in_the_transaction_of_the_second_verdict() -> None:
+    """The earlier numbers are deleted, and the new ones written."""
+    order_job, calls = triggers.conclude.order_job, []
+
+    def dying(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as `order_job`
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return order_job(*arguments, **named)
+
+    triggers.conclude.order_job = dying  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("die", [die_before_the_second_verdict, die_in_the_transaction_of_the_second_verdict])
+def test_a_process_that_is_killed_leaves_whole_windows_and_the_next_one_ends_it(
+    missed: Missed, die: Callable[[], None]
+) -> None:
+    before = missed.drifted()
+    assert fork(missed.site, *missed.rejudge, prepare=die).wait() == -signal.SIGKILL
+    after = missed.drifted()
+    assert [row["verdict"] for row in after] == ["breached", "inconclusive", "inconclusive"]
+    assert after[1:] == before[1:]
+    for row in after:
+        assert files.read(row["archive"], sha256=row["archive_sha256"]).requests
+    assert len(list(missed.site.archive.iterdir())) == 7
+    time.sleep(1.1)  # so long is the lease of a process that died
+    run(fork, missed.site, *missed.rejudge)
+    assert_as_if_believed_from_the_start(missed)
+
+
+def assert_as_if_believed_from_the_start(missed: Missed) -> None:
+    """The same numbers, verdicts and job as those of a run that had the right bound, and an incident less."""
+    site, engine = missed.site, missed.engine
+    with rerun(site, site.folder / "undisturbed") as (settings, reference):
+        assembly.slot_runner(settings, reference, show_nothing).run(site.slots, never_stopped)
+        assert measured(engine) == measured(reference)
+        for table, names in (
+            (cycles, ("verdict", "verdict_reason", "teacher_version", "student_version", "n_scored")),
+            (rule_outcomes, ("rule", "value", "streak", "fired", "reason")),
+            (jobs, ("cycle_id", "rule", "reason", "alpha_from", "alpha_to", "status")),
+        ):
+            found, expected = (
+                [[row[name] for name in names] for row in stored(each, table)] for each in (engine, reference)
+            )
+            assert found == expected
+    assert [row["attempt"] for row in stored(engine, cycles)] == [1, 1, 1, 2, 2, 2]
+    (job,) = stored(engine, jobs)
+    assert job["cycle_id"] == missed.drifted()[-1]["id"]
+    told = {row["kind"]: row["state"] for row in stored(engine, incidents) if row["state"] != "pending"}
+    assert told == {"teacher-unhealthy": "resolved", "drift": "firing"}
+    assert len(list(site.archive.iterdir())) == 6
