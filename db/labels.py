@@ -9,9 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from db.records import Correctness, Interval, LateLabel, OutcomeTally
-from db.states import CycleStatus, LabelOutcome
-from db.tables import correctness, cycles, labels
+from db.records import Correctness, Interval, LateLabel, OutcomeTally, Slot
+from db.states import CycleStatus, LabelOutcome, TeacherReason, VerdictReason
+from db.tables import correctness, cycles, labels, teacher_metrics
 
 #: What is told of who is right, each with its interval.
 SHARES = ("teacher_right", "student_right", "both_wrong", "teacher_accuracy", "student_accuracy")
@@ -25,6 +25,15 @@ class SampledCycle:
     window_end: datetime
     uri: str
     sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSlot:
+    """A window with true labels, the agreement of the two models in it, and who is right."""
+
+    slot: Slot
+    agreement: float
+    correctness: Correctness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +165,32 @@ def correctness_of(
             window_end=row.window_end,
             teacher_version=row.teacher_version,
             student_version=row.student_version,
+            correctness=_correctness(row),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def of_moved_labels(connection: Connection, monitor: str) -> tuple[LabelledSlot, ...]:
+    """Return the labelled windows without a verdict whose teacher was not believed for its mix of labels.
+
+    Oldest first, with who is right by the labels so far.
+    """
+    query = (
+        select(correctness, cycles.c.window_start, cycles.c.window_end, cycles.c.agreement)
+        .join(cycles, cycles.c.id == correctness.c.cycle_id)
+        .join(teacher_metrics, teacher_metrics.c.cycle_id == cycles.c.id)
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY,
+            teacher_metrics.c.reason == TeacherReason.LABELS_MOVED,
+        )
+        .order_by(cycles.c.window_end)
+    )
+    return tuple(
+        LabelledSlot(
+            slot=Slot(monitor=monitor, window_start=row.window_start, window_end=row.window_end),
+            agreement=row.agreement,
             correctness=_correctness(row),
         )
         for row in connection.execute(query)

@@ -92,6 +92,12 @@ def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
     return Interval(estimate=estimate, low=low, high=high)
 
 
+def is_cleared(found: Correctness | None, agreement: float, policy: TeacherPolicy) -> bool:
+    """Return whether the true labels of a cycle, with this agreement, show that its teacher is right."""
+    accuracy = None if found is None else accuracy_of(found, agreement)
+    return accuracy is not None and accuracy.low >= policy.min_accuracy
+
+
 def judge_teacher(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> TeacherJudgement:
     """Return the teacher's health at a cycle that has enough requests for a verdict.
 
@@ -163,18 +169,10 @@ def _faults(
     ceiling = max(each.entropy.high for each in before) + policy.entropy_rise
     if measured.entropy.low > ceiling:
         yield TeacherReason.ENTROPY_RISEN, f"entropy {_shown(measured.entropy)} above {ceiling:.4f} nats"
-    if mix.is_fault(policy) and not _is_cleared(now, policy):
+    if mix.is_fault(policy) and not is_cleared(now.correctness, now.agreement.estimate, policy):
         yield TeacherReason.LABELS_MOVED, _moved(mix)
     if known.predecessor is not None and (contradicted := _contradicted(now, known.reference, mix)):
         yield TeacherReason.CONTRADICTS, f"against the student on most of {', '.join(contradicted)}"
-
-
-def _is_cleared(now: TeacherPoint, policy: TeacherPolicy) -> bool:
-    """Return whether the true labels of the cycle itself show that the teacher is right."""
-    if now.correctness is None:
-        return False
-    accuracy = accuracy_of(now.correctness, now.agreement.estimate)
-    return accuracy is not None and accuracy.low >= policy.min_accuracy
 
 
 def _moved(mix: MixComparison) -> str:

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from db.session import reading
 from monitor.labels.files import read_labels
 from monitor.labels.join import Imported, import_labels
 from redistill import show
+from redistill.cleared import advice_on_cleared
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import migrated, telling
 from redistill.progress import bars
@@ -62,10 +64,14 @@ def import_file(
             now=utc_now(),
             progress=lambda done, total: progress("samples", done, total),
         )
+        with reading(engine) as connection:
+            cleared = advice_on_cleared(connection, settings.monitor.name, settings.teacher)
     if as_json:
         show.print_json({**asdict(imported), "n_unsampled": imported.n_unsampled})
     else:
         show.facts(list(_facts(imported, settings.monitor.archive_days)))
+        if cleared:
+            show.say(cleared)
     if imported.first_unread:
         typer.echo(f"redistill: {_unread(imported)}", err=True)
 

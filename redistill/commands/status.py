@@ -17,6 +17,7 @@ from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
 from redistill import show
+from redistill.cleared import advice_on_cleared
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
 from redistill.show import Row
@@ -64,10 +65,11 @@ def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
     settings, now = configured(ctx, config), utc_now()
     with reading_from(settings) as connection:
         state = read_state(connection, settings.monitor, now)
+        cleared = advice_on_cleared(connection, settings.monitor.name, settings.teacher)
     if as_json:
         show.print_json(state)
     else:
-        show.facts(list(_facts(state, settings.rules, now)))
+        show.facts([*_facts(state, settings.rules, now), *([("to do", cleared)] if cleared else [])])
 
 
 def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:

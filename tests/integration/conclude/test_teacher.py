@@ -10,9 +10,19 @@ from db.records import Archive, CycleResult
 from db.session import writing
 from db.states import OrderReason, Verdict, VerdictReason
 from db.tables import cycles, incidents, jobs, teacher_metrics
+from redistill.cleared import advice_on_cleared
 from tests.conclusions import FAR, HEALTHY, LOW, TOO_FEW, incident_list, job_list, streaks, with_policy
-from tests.cycles import Cycles, stored
-from tests.factories import START, TEACHER, make_empty_result, make_slot, make_teacher
+from tests.cycles import MONITOR, Cycles, stored
+from tests.factories import (
+    LABELS,
+    START,
+    TEACHER,
+    make_empty_result,
+    make_interval,
+    make_measurement,
+    make_slot,
+    make_teacher,
+)
 from triggers.correctness import split
 from triggers.settings import TeacherPolicy
 
@@ -199,3 +209,77 @@ def test_the_archive_of_an_unhealthy_cycle_is_no_cache(run: Cycles) -> None:
     with writing(run.engine) as connection:
         found = history.archives_before(connection, make_slot(4), TEACHER, since=START)
     assert [uri for uri, _ in found] == ["2", "1", "0"]
+
+
+def with_untaught(share: float, *, stuck: bool = False) -> CycleResult:
+    """A cycle with this share of requests whose label the student was never taught, or in which the teacher
+    gives them a label that it was.
+    """
+    n, usual = 5_500, HEALTHY.measurement
+    assert usual is not None
+    one, other = LABELS
+    shares = {one: (1 - share) / 2, other: (1 - share) / 2, one if stuck else "new": share}
+    if stuck:
+        shares[one] = (1 + share) / 2
+    agreements = dict.fromkeys(LABELS, 0.974) | ({one: 0.5 / shares[one]} if stuck else {"new": 0.0})
+    disagreements = round(n * sum(each * (1 - agreements[label]) for label, each in shares.items()))
+    confusion = {(label, label): each * agreements[label] for label, each in shares.items()}
+    confusion |= {
+        (label, other if label == one else one): each * (1 - agreements[label])
+        for label, each in shares.items()
+    }
+    measured = make_measurement(
+        n=n, disagreements=disagreements, teacher=replace(make_teacher(n=n), confusion=confusion)
+    )
+    per_label = tuple(
+        replace(
+            usual.per_label[0],
+            label=label,
+            n=round(n * each),
+            share=each,
+            agreement=make_interval(agreements[label]),
+        )
+        for label, each in shares.items()
+    )
+    return replace(HEALTHY, measurement=replace(measured, per_label=per_label))
+
+
+def test_intents_that_the_student_was_never_taught_are_its_drift_and_not_the_teachers_fault(
+    run: Cycles,
+) -> None:
+    """The third breached cycle orders a re-distillation, up to 60% of the requests; case 57."""
+    for index, result in enumerate([*KNOWN, *map(with_untaught, (0.15, 0.25, 0.6))]):
+        ended = run.conclude(index, result)
+        assert not ended.teacher.is_fault, ended.teacher.detail
+    assert ended.order.reason is OrderReason.ORDERED
+    assert incident_list(run) == [("drift", "error", "firing")]
+    row = stored(run.engine, teacher_metrics)[-1]
+    assert row["detail"].endswith(
+        "; 60.0% of the requests have labels that the student never gave: new 60.0%"
+    )
+    assert row["familiar_share"] == pytest.approx(0.4)
+    assert (row["familiar_shift"], row["familiar_gap"]) == (
+        pytest.approx(0, abs=1e-9),
+        pytest.approx(0, abs=1e-3),
+    )
+    assert row["label_shift"] > TeacherPolicy().label_gap
+
+
+def test_windows_that_true_labels_clear_since_are_named_with_what_judges_them_again(run: Cycles) -> None:
+    for index, result in enumerate([*KNOWN, with_untaught(0.9, stuck=True)]):
+        ended = run.conclude(index, result)
+    assert ended.teacher.reason == "labels_moved"
+
+    def advice() -> str | None:
+        with writing(run.engine) as connection:
+            return advice_on_cleared(connection, MONITOR, TeacherPolicy())
+
+    assert advice() is None
+    right = split([0] * 2_000, [0] * 2_000, [0] * 1_000 + [1] * 1_000, [1.0] * 2_000)
+    with writing(run.engine) as connection:
+        labels.set_correctness(connection, 4, right)
+    slot = make_slot(3)
+    times = " ".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in (slot.window_start, slot.window_end))
+    assert advice() == (
+        f"true labels clear the teacher in 1 window without a verdict: `redistill cycle --rejudge {times}`"
+    )
