@@ -16,7 +16,7 @@ from db.states import Role
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
-from redistill import show
+from redistill import orders, show
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
 from redistill.show import Row
@@ -42,6 +42,7 @@ class State:
     rules: tuple[Row, ...]  #: what each rule said at the last cycle
     input_drift: InputDrift | None  #: of its requests
     moves: tuple[Move, ...]  #: the labels whose shares changed most
+    order: Row | None  #: the newest cycle whose rule fired, with its decision; None once a healthy one came
     open_job: Job | None
     worker: str | None  #: of the open job (see redistill/worker_state.py)
     worker_is_gone: bool  #: the same as `worker` being "gone"; older than that
@@ -84,6 +85,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
+        order=orders.standing_order(connection, monitor.name),
         open_job=job,
         worker_is_gone=worker == "gone",
         worker=worker,
@@ -136,6 +138,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
         name = str(outcome["rule"])
         yield f"rule {name}", _rule(outcome, configured_rules.get(name))
     yield "who is right", _who_is_right(state)
+    if state.order is not None:
+        yield "order", _order(state.order, state.last_cycle)
     yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     if state.undelivered:
@@ -183,6 +187,11 @@ def _who_is_right(state: State) -> str:
         f"teacher {percent(found.teacher_right)}, student {percent(found.student_right)}, "
         f"both wrong {percent(found.both_wrong)}"
     )
+
+
+def _order(cycle: Row, last: Row | None) -> str:
+    is_last = last is not None and cycle["cycle_id"] == last["cycle_id"]
+    return orders.decision(cycle) + ("" if is_last else f" (window {_window_of(cycle)})")
 
 
 def _job(job: Job, state: State, now: datetime) -> str:
