@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from db import history, incidents, labels, ledger, outbox, queue, versions
 from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
-from db.states import Role
+from db.states import Role, VerdictReason
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
@@ -30,6 +30,7 @@ from triggers.settings import Rule
 app = command()
 
 _LABELLED_CYCLES = 24
+_HINTS = {VerdictReason.NO_RULE_EVALUATED.value: ": `redistill doctor` names the rules"}
 _NOBODY_SENDS = "nobody sends it: does `redistill monitor` run, and is the channel in [[alerts]] still"
 
 
@@ -152,7 +153,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
 
 def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
     verdict = show.verdict(cycle["verdict"] or cycle["status"])
-    reason = f" ({cycle['verdict_reason']})" if cycle["verdict_reason"] else ""
+    hint = _HINTS.get(str(cycle["verdict_reason"]), "")
+    reason = f" ({cycle['verdict_reason']}{hint})" if cycle["verdict_reason"] else ""
     finished = cycle["finished_at"]
     when = f", {relative(finished, now)}" if isinstance(finished, datetime) else ""
     yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")
