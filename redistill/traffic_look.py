@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from db.records import Slot
-from monitor.schedule import make_trigger, slot_at, slots_between
+from monitor.schedule import make_trigger, slots_between
 from monitor.settings import FilesTraffic, Format, MonitorSection
 from monitor.sources.fields import FieldNames, guess_fields, guess_format
 from monitor.sources.folder import Folder
@@ -39,17 +39,17 @@ class TrafficLook:
         return self.period.every if self.period else _EMPTY
 
     def windows(self, now: datetime) -> tuple[Slot, ...]:
-        """Return the complete windows that the log has requests of, oldest first and at most the newest 24;
-        none where the log is shorter than a window.
+        """Return the complete windows that the log covers, oldest first and at most the newest 24.
+
+        It covers a window if it begins and ends at most `lateness` within it.
         """
         first, last = self.survey.first_time, self.survey.last_time
         section = MonitorSection.model_validate({"every": self.every})
-        if first is None or last is None or section.every is None or last - first < section.every:
+        if first is None or last is None or section.every is None:
             return ()
-        trigger, name = make_trigger(section), section.name
-        first = max(first, last - _MOST_WINDOWS * section.every)
-        start, end = slot_at(trigger, name, first).window_start, slot_at(trigger, name, last).window_end
-        return slots_between(trigger, name, start, min(end, now - section.lateness))[-_MOST_WINDOWS:]
+        start = max(first, last - _MOST_WINDOWS * section.every) - section.lateness
+        end = min(last + section.lateness, now - section.lateness)
+        return slots_between(make_trigger(section), section.name, start, end)[-_MOST_WINDOWS:]
 
 
 def look_at(uri: Path, labels: tuple[str, ...]) -> TrafficLook:
