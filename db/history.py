@@ -93,12 +93,12 @@ def points_of_pair(
     )
 
 
-def newest_points(
+def newest_statuses(
     connection: Connection, monitor: str, limit: int, *, until: datetime
-) -> tuple[CyclePoint, ...]:
-    """The last `limit` ended cycles with window_end <= until, newest first."""
+) -> tuple[CycleStatus, ...]:
+    """Return the statuses of the last `limit` ended cycles with window_end <= until, newest first."""
     query = (
-        select(cycles)
+        select(cycles.c.status)
         .where(
             cycles.c.monitor == monitor,
             cycles.c.status != CycleStatus.RUNNING,
@@ -107,7 +107,7 @@ def newest_points(
         .order_by(cycles.c.window_end.desc())
         .limit(limit)
     )
-    return tuple(_point(row) for row in connection.execute(query))
+    return tuple(map(CycleStatus, connection.scalars(query)))
 
 
 def verdicts_of(connection: Connection, monitor: str, student: str, *, since: datetime) -> tuple[int, int]:
@@ -290,7 +290,7 @@ def _point(
 ) -> CyclePoint:
     return CyclePoint(
         window_end=row.window_end,
-        status=CycleStatus(row.status),
+        status=_seen_as(row),
         teacher_version=row.teacher_version,
         student_version=row.student_version,
         n=row.n_scored,
@@ -312,6 +312,15 @@ def _point(
         ),
         gains={each.key: tuple(json.loads(each.gains)) for each in gains},
     )
+
+
+def _seen_as(row: Row[tuple[object, ...]]) -> CycleStatus:
+    """Return a cycle's status for the rules. One in which none could be evaluated had enough evidence: the
+    rules looked at it, and others may.
+    """
+    if row.verdict_reason == VerdictReason.NO_RULE_EVALUATED:
+        return CycleStatus.EVALUATED
+    return CycleStatus(row.status)
 
 
 def _interval(row: Row[tuple[object, ...]], metric: str) -> Interval | None:

@@ -21,7 +21,7 @@ from db.records import (
     Serving,
     TeacherMeasurement,
 )
-from db.states import CycleStatus, TeacherHealth, TeacherReason, Verdict, VerdictReason
+from db.states import CycleStatus, OrderReason, TeacherHealth, TeacherReason, Verdict, VerdictReason
 from db.tables import (
     class_metrics,
     cycles,
@@ -187,6 +187,13 @@ def _drifted(claim: Claim, found: InputDrift) -> dict[str, float]:
         "js_low": found.js.low,
         "js_high": found.js.high,
     }
+
+
+def add_order(connection: Connection, claim: Claim, reason: OrderReason, detail: str) -> None:
+    """Store whether the cycle ordered a re-distillation, and why."""
+    connection.execute(
+        update(cycles).where(cycles.c.id == claim.cycle_id).values(order_reason=reason, order_detail=detail)
+    )
 
 
 def add_outcomes(connection: Connection, claim: Claim, outcomes: Iterable[RuleOutcome]) -> None:

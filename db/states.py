@@ -8,7 +8,7 @@ class CycleStatus(StrEnum):
 
     RUNNING = "running"  #: claimed; its process holds the monitor's lease or died
     EVALUATED = "evaluated"  #: measured and judged healthy or breached
-    INCONCLUSIVE = "inconclusive"  #: ended without evidence enough for a judgement
+    INCONCLUSIVE = "inconclusive"  #: ended without a verdict: not enough evidence, or no evaluated rule
     FAILED = "failed"  #: an error ended the last attempt; see `error`
     SKIPPED = "skipped"  #: fell due longer ago than `catch_up`; never run to its end
 
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
     HEALTHY = "healthy"  #: evidence enough, and no rule is on its wrong side
     BREACHED = "breached"  #: evidence enough, and at least one rule is on its wrong side
-    INCONCLUSIVE = "inconclusive"  #: no evidence, so neither healthy nor breached
+    INCONCLUSIVE = "inconclusive"  #: not enough evidence, or no evaluated rule: neither of the two
     FAILED = "failed"  #: no result at all
 
 
@@ -31,6 +31,7 @@ class VerdictReason(StrEnum):
     TOO_FEW_SAMPLES = "too_few_samples"  #: fewer scored requests than `min_samples`
     TOO_MANY_REJECTS = "too_many_rejects"  #: a larger share of rejects than `max_reject_share`
     TEACHER_UNHEALTHY = "teacher_unhealthy"  #: the teacher's own numbers are out of bounds
+    NO_RULE_EVALUATED = "no_rule_evaluated"  #: there is no rule about the student that could be evaluated
     ERROR = "error"  #: the cycle failed
     TOO_OLD = "too_old"  #: the slot was older than `catch_up`
 

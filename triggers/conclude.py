@@ -14,6 +14,7 @@ from triggers import alpha, message, rules, signals, verdict
 from triggers.alpha import Order
 from triggers.announce import Audience, Occasion, announce
 from triggers.moved import largest_moves, what_moved
+from triggers.observed import missing_of
 from triggers.ordering import is_latest, order_job
 from triggers.point import point_of, teacher_point_of
 from triggers.settings import AlphaPolicy, Rule, TeacherPolicy
@@ -67,7 +68,8 @@ def conclude(
         evidence = replace(evidence, teacher_fault=teacher.detail if teacher.is_fault else None)
         point = point_of(claim, result, evidence.status, policy.rules)
         outcomes = evaluate_next(connection, claim, point, policy.rules)
-        judgement = verdict.judge(evidence, outcomes)
+        missing = {rule.name: missing_of(rule, point) for rule in policy.rules}
+        judgement = verdict.judge(evidence, outcomes, missing)
         results.finish(
             connection,
             claim,
@@ -103,6 +105,7 @@ def conclude(
             latest=latest,
             now=now,
         )
+        results.add_order(connection, claim, ordered.order.reason, ordered.order.detail)
         situation = Situation(
             judgement=judgement,
             rules=policy.rules,
@@ -184,7 +187,7 @@ def _announce(
 
 def _unevaluated(connection: Connection, claim: Claim) -> int:
     """How many cycles in a row, this one the last, had no verdict; counted as far as it matters."""
-    recent = history.newest_points(
+    recent = history.newest_statuses(
         connection, claim.slot.monitor, rules.BLIND_AFTER, until=claim.slot.window_end
     )
     return rules.unevaluated_in_a_row(recent)

@@ -35,6 +35,12 @@ def value_of(metric: str, point: CyclePoint) -> Value | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def missing_of(rule: Rule, point: CyclePoint) -> str:
+    """Return what a cycle lacks for the conditions of a rule that it says nothing of, in one line."""
+    found = (_missing(each, point) for each in rule.conditions or (rule,))
+    return ", ".join(dict.fromkeys(each for each in found if each))
+
+
 def is_beyond(condition: Condition, value: Value, bound: Decimal) -> bool:
     """Strictly on the wrong side. A rational is compared with the decimal as written, a double with the
     double nearest to it.
@@ -136,6 +142,20 @@ def _share_evidence(condition: Condition, point: CyclePoint, wins: Floats | None
 
 def _add(wins: Floats | None, gains: Floats) -> Floats:
     return sequential.add(sequential.start(gains) if wins is None else wins, gains)
+
+
+def _missing(condition: Condition, point: CyclePoint) -> str | None:
+    metric = condition.metric or ""
+    if value_of(metric, point) is None:
+        label = metric.partition(":")[2]
+        if not label:
+            return f"{metric} was not measured"
+        found = point.labels.get(label)
+        n = found.n if found else 0
+        return f"{metric}: {n} requests of that label, {LABEL_SAMPLES} are needed"
+    if condition.mode == "interval" and interval_is_beyond(condition, point, condition.threshold) is None:
+        return f"{metric} has no interval"
+    return None
 
 
 def _of_label(kind: str, label: str, point: CyclePoint) -> float | None:

@@ -69,10 +69,9 @@ def replay(rule: Rule, history: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
         yield outcome
 
 
-def unevaluated_in_a_row(history: Sequence[CyclePoint]) -> int:
-    """How many of the newest cycles in a row, in any order given, were not evaluated; 0 of none."""
-    newest_first = sorted(history, key=_by_window, reverse=True)
-    return sum(1 for _ in takewhile(lambda point: point.status is not CycleStatus.EVALUATED, newest_first))
+def unevaluated_in_a_row(newest_first: Sequence[CycleStatus]) -> int:
+    """Return how many of the newest cycles in a row had no verdict; 0 of none."""
+    return sum(1 for _ in takewhile(lambda status: status is not CycleStatus.EVALUATED, newest_first))
 
 
 def _folded(

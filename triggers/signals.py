@@ -85,8 +85,8 @@ def of_cycle(now: Situation) -> tuple[Signal, ...]:
     any evaluated one; an unhealthy teacher is told as such. `serving-skew` and `input-drift` go by the rules
     on their metrics, in cycles that measured these. `teacher-unhealthy` (critical) is cleared by a healthy or
     a new teacher, `teacher-changed` (warning) by a healthy one. `data-quality` (error) is raised by too many
-    rejects and cleared by an evaluated cycle. A cycle that was filled in behind a later one speaks of the
-    past and says nothing.
+    rejects and cleared by a cycle with enough evidence. A cycle that was filled in behind a later one speaks
+    of the past and says nothing.
     """
     if not now.is_latest:
         return ()
@@ -215,7 +215,8 @@ def _data_quality(now: Situation) -> Signal:
     if now.judgement.reason is VerdictReason.TOO_MANY_REJECTS:
         summary = f"{now.judgement.detail}; `redistill history` and reject_history say why"
         return _raised(kind, Severity.ERROR, summary)
-    return _cleared(kind, now.judgement.detail) if now.is_evaluated else _unknown(kind)
+    is_over = now.is_evaluated or now.judgement.reason is VerdictReason.NO_RULE_EVALUATED
+    return _cleared(kind, now.judgement.detail) if is_over else _unknown(kind)
 
 
 def _candidate_rejected(now: Situation) -> Signal:

@@ -1,6 +1,8 @@
-"""From a cycle's evidence and its rules' outcomes to one verdict. Without evidence there is none."""
+"""From a cycle's evidence and its rules' outcomes to one verdict. There is none without evidence, nor
+without a rule about the student that could be evaluated.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,7 +24,7 @@ class Evidence:
 
     @property
     def status(self) -> CycleStatus:
-        """EVALUATED when a verdict may be given, otherwise INCONCLUSIVE."""
+        """EVALUATED when the rules may look at the cycle, otherwise INCONCLUSIVE."""
         return CycleStatus.INCONCLUSIVE if self.shortfall else CycleStatus.EVALUATED
 
     @property
@@ -51,12 +53,15 @@ class Judgement:
     detail: str
 
 
-def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
-    """The verdict of a cycle that ran to its end.
+def judge(
+    evidence: Evidence, outcomes: Sequence[RuleOutcome], missing: Mapping[str, str] | None = None
+) -> Judgement:
+    """Return the verdict of a cycle that ran to its end.
 
     `outcomes` are its rules' (triggers.rules.evaluate, for a point of status `evidence.status`); without
-    evidence enough they are not looked at. No rules at all: healthy. Those that are not about the student
-    have no part in it.
+    enough evidence they are not looked at. Those that are not about the student have no part in it. Where
+    none of the others has a value there is no verdict. `missing` says of rules, by name, what the cycle
+    lacks for them.
     """
     if evidence.shortfall is not None:
         return Judgement(
@@ -66,6 +71,13 @@ def judge(evidence: Evidence, outcomes: Sequence[RuleOutcome]) -> Judgement:
             detail=_shortage(evidence, evidence.shortfall),
         )
     outcomes = [outcome for outcome in outcomes if is_about_student(outcome)]
+    if all(outcome.value is None for outcome in outcomes):
+        return Judgement(
+            status=CycleStatus.INCONCLUSIVE,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=VerdictReason.NO_RULE_EVALUATED,
+            detail=_unevaluated(outcomes, missing or {}),
+        )
     reason = _reason(outcomes)
     healthy = reason is VerdictReason.WITHIN_RULES
     return Judgement(
@@ -101,6 +113,14 @@ def _reason(outcomes: Sequence[RuleOutcome]) -> VerdictReason:
     if any(outcome.breached for outcome in outcomes):
         return VerdictReason.RULE_BREACHED
     return VerdictReason.WITHIN_RULES
+
+
+def _unevaluated(outcomes: Sequence[RuleOutcome], missing: Mapping[str, str]) -> str:
+    if not outcomes:
+        return "no rule is about the student: add one to [[rules]], such as the defaults of docs/rules.md"
+    return "no rule could be evaluated: " + "; ".join(
+        f"{outcome.rule} ({missing.get(outcome.rule) or 'no evidence yet'})" for outcome in outcomes
+    )
 
 
 def _shortage(evidence: Evidence, reason: VerdictReason) -> str:

@@ -24,7 +24,7 @@ class CyclePoint:
     """One cycle as the rules see it. Values are None unless the cycle was evaluated."""
 
     window_end: datetime
-    status: CycleStatus
+    status: CycleStatus  #: EVALUATED: there is enough evidence for the rules to look at it
     teacher_version: str | None = None
     student_version: str | None = None
     n: int | None = None

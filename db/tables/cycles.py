@@ -76,6 +76,12 @@ cycles = Table(
     ),
     Column("archive", Text, comment="Where the sample lies (texts are there, never in SQL)"),
     Column("archive_sha256", Text, comment="SHA-256 of the archive's bytes"),
+    Column(
+        "order_reason",
+        Text,
+        comment="Why a re-distillation was ordered or not (see docs/states.md); NULL: nothing was decided",
+    ),
+    Column("order_detail", Text, comment="The same in one line, with the numbers"),
     UniqueConstraint("monitor", "window_end"),
     comment="One row a slot: what was measured and judged",
 )

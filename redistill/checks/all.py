@@ -6,7 +6,7 @@ from pathlib import Path
 
 from db.errors import RedistillError
 from redistill.assembly import use_machine
-from redistill.checks import data, ecs, job_queue, places
+from redistill.checks import data, ecs, job_queue, places, rules
 from redistill.checks.finding import Finding, attempt, bad, good
 from redistill.settings import Settings, load
 
@@ -47,8 +47,10 @@ def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
     known = [*teachers, *students]
     if not known:
         yield bad("data", "not looked at, since the labels come from the models")
+        yield from attempt("rules", lambda: rules.in_force(settings, (), ()))
         return
-    names = known[0].labels
-    yield from attempt("traffic", lambda: data.traffic(settings, names, now))
+    names, looked = known[0].labels, data.Looked()
+    yield from attempt("traffic", lambda: data.traffic(settings, names, now, looked))
+    yield from attempt("rules", lambda: rules.in_force(settings, names, looked))
     yield from attempt("labelled data", lambda: data.labelled(settings, names))
     yield from attempt("calibration", lambda: data.calibration(settings))

@@ -29,6 +29,10 @@ class Loaded(list[Model]):
     """The models that could be loaded."""
 
 
+class Looked(list[WindowSample]):
+    """The sample of the newest complete window, as a cycle draws it, if it could be read."""
+
+
 def model(role: str, directory: Path, loaded: Loaded) -> Iterator[Finding]:
     """It loads and answers; it is added to `loaded`."""
     found = load(directory)
@@ -61,12 +65,21 @@ def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Findi
         yield good("labels", "teacher and student know the same")
 
 
-def traffic(settings: Settings, label_names: Sequence[str], now: datetime) -> Iterator[Finding]:
-    """The newest complete window has requests enough, and few that cannot be used."""
+def traffic(
+    settings: Settings, label_names: Sequence[str], now: datetime, looked: Looked
+) -> Iterator[Finding]:
+    """The newest complete window, added to `looked`, has enough requests and few that cannot be used."""
     monitor = settings.monitor
     slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
     source = open_source(settings.traffic, label_names, lambda _end: None)
-    sample = source.read_window(slot.window_start, slot.window_end, k=_LOOKED_AT, stopped=never_stopped)
+    sample = source.read_window(
+        slot.window_start,
+        slot.window_end,
+        k=monitor.sample_size,
+        floor=monitor.label_floor,
+        stopped=never_stopped,
+    )
+    looked.append(sample)
     found = sample.traffic
     if found.n_seen + found.n_rejected == 0:
         yield _no_traffic(settings, slot)
@@ -141,8 +154,9 @@ def _counts(found: Traffic) -> str:
 
 def _true_labels(sample: WindowSample) -> str:
     """How many of the requests that were looked at have one, if any has."""
-    n = sum(each.label is not None for each in sample.requests)
-    return f"; {n} of {len(sample.requests)} have a true label" if n else ""
+    some = sample.requests[:_LOOKED_AT]
+    n = sum(each.label is not None for each in some)
+    return f"; {n} of {len(some)} have a true label" if n else ""
 
 
 def _worst(found: Traffic) -> str:

@@ -18,7 +18,7 @@ from db.views import rows
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at, slots_between
 from monitor.settings import MonitorSection
 from redistill import logs, show
-from redistill.commands.history import COLUMNS, cells, teachers_health
+from redistill.commands.history import print_table, teachers_health
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import migrated, telling
 from redistill.progress import bars
@@ -183,7 +183,7 @@ def _print(
     if as_json:
         show.print_json(found)
     else:
-        show.listing(COLUMNS, [cells(row, health) for row in found])
+        print_table(found, health)
         if n_run < len(slots):
             show.say(f"{len(slots) - n_run} of {len(slots)} windows had {left} before, and were left.")
         for end, why in unchanged.items():

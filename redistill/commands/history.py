@@ -11,7 +11,7 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db.views import VIEWS, rows, view
-from redistill import show
+from redistill import orders, show
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
 from redistill.database import reading_from
 from redistill.show import Column, Row
@@ -67,7 +67,7 @@ def history(
     elif as_csv:
         _print_csv(cycles)
     elif cycles:
-        show.listing(COLUMNS, [cells(cycle, health) for cycle in cycles])
+        print_table(cycles, health)
     else:
         show.say(_nothing(narrowed=bool(since or until)))
 
@@ -82,12 +82,18 @@ def teachers_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[ob
     return {row.cycle_id: row.health for row in connection.execute(query)}
 
 
+def print_table(cycles: Sequence[Row], health: Mapping[object, object]) -> None:
+    """Print a line a cycle, and below them why a rule that fired ordered nothing."""
+    show.listing(COLUMNS, [cells(cycle, health) for cycle in cycles])
+    orders.print_unordered(cycles)
+
+
 def cells(cycle: Row, health: Mapping[object, object]) -> list[show.Cell]:
     """One line of the table; the numbers that breach a rule stand out."""
     return [
         show.time(cycle["window_end"]),
         show.verdict(cycle["verdict"] or cycle["status"]),
-        show.word(cycle["verdict_reason"]),
+        orders.why(cycle),
         show.count(cycle["n_scored"]),
         _measured(cycle, "agreement"),
         show.word(cycle["agreement_streak"]),

@@ -1,7 +1,7 @@
 """`redistill init`: a configuration for what is here."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,17 +11,23 @@ import typer
 from rich.text import Text
 
 from db.errors import RedistillError
+from monitor.settings import MonitorSection
 from redistill import show
 from redistill.commands.options import command, examples
 from redistill.discover import FoundModel, look_through, rare_labels, read_model
+from redistill.period import Period
+from redistill.rule_words import rule_in_words
+from redistill.settings import load_rules
 from redistill.template import Answers, render
 from redistill.times import relative, utc_now
 from redistill.traffic_look import TrafficLook, look_at
+from triggers.settings import Rule
 
 app = command()
 
 _FILE: Final = "redistill.toml"
 _FRESH: Final = timedelta(hours=2)
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ConfigExistsError(RedistillError):
@@ -93,7 +99,7 @@ def init(
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render(_answers(target.parent, choice)), encoding="utf-8")
-    show.facts(list(_report(choice, target, utc_now())))
+    show.facts(list(_report(choice, target, load_rules(target), utc_now())))
 
 
 def _model(option: str, path: Path | None) -> FoundModel | None:
@@ -141,14 +147,20 @@ def _answers(folder: Path, choice: _Choice) -> Answers:
     )
 
 
-def _report(choice: _Choice, target: Path, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+def _report(
+    choice: _Choice, target: Path, rules: Sequence[Rule], now: datetime
+) -> Iterator[tuple[str, show.Cell]]:
     yield "teacher", _described(choice.teacher, "the large model: a save_pretrained directory")
     yield "student", _described(choice.student, "the small model that serves: a save_pretrained directory")
     yield "traffic", _traffic(choice.traffic, now)
+    if choice.traffic and choice.traffic.period:
+        yield "window", _window(choice.traffic.period)
     yield "train", _file(choice.train)
     yield "test", _file(choice.test)
+    for rule in rules:
+        yield f"rule {rule.name}", rule_in_words(rule)
     yield "written", str(target)
-    yield "next", "`redistill db upgrade`, `redistill doctor`, then " + _cycle(choice, now)
+    yield "next", "`redistill db upgrade`, `redistill doctor`, " + _cycle(choice, now)
 
 
 def _described(model: FoundModel | None, wanted: str) -> Text:
@@ -177,9 +189,23 @@ def _traffic(look: TrafficLook | None, now: datetime) -> Text:
     if first is None or last is None:
         return Text(f"{look.uri}: no usable request in it yet{_problem(look)}", style="yellow")
     span = f"from {show.time(first)} to {show.time(last)} ({relative(last, now)})"
-    line = f"{look.uri}: {span}; {look.per_day:,} requests in its last day, so every = {look.every!r}"
+    line = f"{look.uri}: {span}; {look.per_day:,} requests in its last day"
     problem = _problem(look)
     return Text(f"{line}; not all is usable{problem}", style="yellow") if problem else Text(line)
+
+
+def _window(period: Period) -> Text:
+    needed = MonitorSection().min_samples
+    if period.n_windows:
+        found = f"the quietest window of {period.every} has {show.counted(period.quietest, 'request')}"
+    else:
+        found = (
+            f"{show.counted(period.quietest, 'request')} are expected, at the rate of a log that is shorter"
+        )
+    line = f"every = {period.every!r}: {found}"
+    if period.quietest >= needed:
+        return Text(f"{line}, and a verdict needs {needed:,}")
+    return Text(f"{line}, too few for min_samples = {needed:,}: lower that in [monitor]", style=show.WARNING)
 
 
 def _problem(look: TrafficLook) -> str:
@@ -191,8 +217,15 @@ def _problem(look: TrafficLook) -> str:
 
 
 def _cycle(choice: _Choice, now: datetime) -> str:
-    """The command; where the log ends long ago, for a window that there is traffic for."""
+    """Return the commands for the windows that the log has; where it ends long ago it has no others."""
+    windows = choice.traffic.windows(now) if choice.traffic else ()
+    if len(windows) > 1:
+        start, end = windows[0].window_start, windows[-1].window_end
+        return (
+            f"`redistill cycle --backfill {start:{_TIME}} {end:{_TIME}}` (older windows first: one that is "
+            "judged after a later one can order nothing), then `redistill monitor --with-worker`"
+        )
     last = choice.traffic.survey.last_time if choice.traffic else None
     if last is None or now - last < _FRESH:
-        return "`redistill cycle`"
-    return f"`redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}` (the log is not from today)"
+        return "then `redistill cycle`"
+    return f"then `redistill cycle --at {last:{_TIME}}` (the log is not from today)"

@@ -17,13 +17,14 @@ from redistill import show
 from redistill.commands.options import Config, Json, Since, command, config_file, configured, examples
 from redistill.database import reading_from
 from redistill.outlook import Assumption, assume, documents, look_ahead, mode_of, print_outlooks
+from redistill.rule_words import wanted
 from redistill.settings import Settings, load_rules
 from redistill.show import Column
 from redistill.times import moment, utc_now
 from triggers import rules as rule_engine
 from triggers.history_file import read_history
 from triggers.observed import details_for
-from triggers.settings import DEFAULT_RULES, Condition, Rule
+from triggers.settings import DEFAULT_RULES, Rule
 
 _RulesFile = Annotated[
     Path | None,
@@ -225,7 +226,7 @@ def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
     return [
         rule.name,
         mode_of(rule),
-        _wanted(rule),
+        wanted(rule),
         show.count(len(own)),
         show.count(sum(outcome.value is not None for outcome in own)),
         show.count(sum(outcome.breached for outcome in own)),
@@ -243,18 +244,3 @@ def _alarms(outcomes: Sequence[RuleOutcome]) -> int:
         now.fired and (before is None or not before.fired)
         for before, now in zip([None, *told], told, strict=False)
     )
-
-
-def _wanted(rule: Rule) -> str:
-    bounds = ", ".join(_bound(each) for each in rule.conditions)
-    what = f"{rule.watches} of {bounds}" if bounds else _bound(rule)
-    if rule.mode == "sequential":
-        return f"{what} by the evidence, {rule.false_alarm_rate:g} false alarms in 1,000 cycles"
-    if rule.of_cycles:
-        return f"{what} for {rule.for_cycles} of {rule.of_cycles} cycles"
-    return f"{what} for {rule.for_cycles} {'cycle' if rule.for_cycles == 1 else 'cycles in a row'}"
-
-
-def _bound(condition: Condition) -> str:
-    interval = " (interval)" if condition.mode == "interval" else ""
-    return f"{condition.metric} {condition.side} {condition.threshold}{interval}"

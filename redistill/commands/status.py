@@ -12,11 +12,11 @@ from sqlalchemy import Connection, select
 
 from db import history, incidents, labels, ledger, outbox, queue, versions
 from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
-from db.states import Role, TeacherHealth, TeacherReason
+from db.states import Role, TeacherHealth, TeacherReason, VerdictReason
 from db.views import rows, view
 from monitor.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
-from redistill import show
+from redistill import orders, show
 from redistill.cleared import advice_on_cleared
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
@@ -32,6 +32,7 @@ from triggers.teacher import advice_on
 app = command()
 
 _LABELLED_CYCLES = 24
+_HINTS = {VerdictReason.NO_RULE_EVALUATED.value: ": `redistill doctor` names the rules"}
 _NOBODY_SENDS = "nobody sends it: does `redistill monitor` run, and is the channel in [[alerts]] still"
 
 
@@ -44,6 +45,7 @@ class State:
     rules: tuple[Row, ...]  #: what each rule said at the last cycle
     input_drift: InputDrift | None  #: of its requests
     moves: tuple[Move, ...]  #: the labels whose shares changed most
+    order: Row | None  #: the newest cycle whose rule fired, with its decision; None once a healthy one came
     open_job: Job | None
     worker: str | None  #: of the open job (see redistill/worker_state.py)
     worker_is_gone: bool  #: the same as `worker` being "gone"; older than that
@@ -87,6 +89,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
+        order=orders.standing_order(connection, monitor.name),
         open_job=job,
         worker_is_gone=worker == "gone",
         worker=worker,
@@ -139,6 +142,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
         name = str(outcome["rule"])
         yield f"rule {name}", _rule(outcome, configured_rules.get(name))
     yield "who is right", _who_is_right(state)
+    if state.order is not None:
+        yield "order", _order(state.order, state.last_cycle)
     yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     if state.undelivered:
@@ -153,7 +158,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
 
 def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
     verdict = show.verdict(cycle["verdict"] or cycle["status"])
-    reason = f" ({cycle['verdict_reason']})" if cycle["verdict_reason"] else ""
+    hint = _HINTS.get(str(cycle["verdict_reason"]), "")
+    reason = f" ({cycle['verdict_reason']}{hint})" if cycle["verdict_reason"] else ""
     finished = cycle["finished_at"]
     when = f", {relative(finished, now)}" if isinstance(finished, datetime) else ""
     yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")
@@ -188,6 +194,11 @@ def _who_is_right(state: State) -> str:
         f"in {percent(found.teacher_right)}, the student in {percent(found.student_right)}, neither in "
         f"{percent(found.both_wrong)}"
     )
+
+
+def _order(cycle: Row, last: Row | None) -> str:
+    is_last = last is not None and cycle["cycle_id"] == last["cycle_id"]
+    return orders.decision(cycle) + ("" if is_last else f" (window {_window_of(cycle)})")
 
 
 def _job(job: Job, state: State, now: datetime) -> str:

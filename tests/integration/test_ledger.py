@@ -312,13 +312,15 @@ def test_a_point_is_what_the_rules_were_given(run: Cycles) -> None:
     )
 
 
-def test_the_newest_points_come_newest_first(run: Cycles) -> None:
-    for index in range(4):
-        run.conclude(index)
+def test_the_newest_statuses_come_newest_first(run: Cycles) -> None:
+    run.conclude(0)
+    run.fail(1)
+    run.conclude(2)
+    run.conclude(3)
     run.claim(4)
     with reading(run.engine) as connection:
-        newest = history.newest_points(connection, MONITOR, 2, until=make_slot(2).window_end)
-    assert [index_of(point.window_end) for point in newest] == [2, 1]
+        newest = history.newest_statuses(connection, MONITOR, 2, until=make_slot(2).window_end)
+    assert newest == (CycleStatus.EVALUATED, CycleStatus.FAILED)
 
 
 def of_pair(engine: Engine, index: int, student: str | None) -> list[int]:

@@ -19,6 +19,8 @@ MODULES = [
     "distill.calibrate",
     "distill.losses",
     "distill.label_metrics",
+    "redistill.period",
+    "redistill.rule_words",
 ]
 
 

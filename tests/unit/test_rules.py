@@ -200,4 +200,5 @@ def test_agreement_is_compared_as_a_rational(n: int, data: st.DataObject) -> Non
     ("pattern", "count"), [("", 0), ("g", 0), ("?", 1), ("g?F", 2), ("??sg", 0), ("b?g?s?", 3)]
 )
 def test_cycles_without_evidence_are_counted_from_the_newest(pattern: str, count: int) -> None:
-    assert unevaluated_in_a_row(make_history(pattern)[::-1]) == count
+    newest_first = [point.status for point in make_history(pattern)[::-1]]
+    assert unevaluated_in_a_row(newest_first) == count

@@ -116,7 +116,7 @@ def make_situation(
         rules=rules,
         outcomes=outcomes,
         order=make_order(order),
-        unevaluated=unevaluated_in_a_row(history),
+        unevaluated=unevaluated_in_a_row([point.status for point in history[::-1]]),
         is_latest=is_latest,
         teacher=make_teacher(teacher),
     )

@@ -1,11 +1,13 @@
 import re
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
-from db.records import CyclePoint, RuleOutcome
+from db.records import CyclePoint, LabelMeasurement, RuleOutcome
 from db.states import CycleStatus, Verdict, VerdictReason
-from tests.factories import make_point
+from tests.factories import make_interval, make_point
+from triggers.observed import missing_of
 from triggers.rules import evaluate
 from triggers.settings import DEFAULT_RULES, Rule
 from triggers.verdict import Evidence, describe, failed, judge
@@ -54,7 +56,6 @@ def test_a_reject_share_that_is_a_tie_is_allowed_at_every_percent(percent: int) 
 @pytest.mark.parametrize(
     ("outcomes", "verdict", "reason", "detail"),
     [
-        ([], Verdict.HEALTHY, VerdictReason.WITHIN_RULES, "no rules"),
         (
             HEALTHY,
             Verdict.HEALTHY,
@@ -77,6 +78,97 @@ def test_verdicts_with_evidence(
     judgement = judge(ENOUGH, outcomes)
     assert judgement.status is CycleStatus.EVALUATED
     assert (judgement.verdict, judgement.reason, judgement.detail) == (verdict, reason, detail)
+
+
+RARE = Rule(name="rare", metric="class_agreement:refund", below=Decimal("0.9"))
+SERVED = Rule(name="served", metric="serving_skew", above=Decimal("0.01"), action="alert")
+
+
+def labelled_point(n: int, agreement: float = 0.95) -> CyclePoint:
+    """A cycle with so many requests that the teacher calls refund."""
+    found = LabelMeasurement(label="refund", n=n, share=0.01, agreement=make_interval(agreement), kl=0.1)
+    return replace(make_point(), labels={"refund": found}, serving_skew=0.5)
+
+
+@pytest.mark.parametrize(
+    ("rules", "point", "reason", "detail"),
+    [
+        (
+            [RARE],
+            labelled_point(34),
+            VerdictReason.NO_RULE_EVALUATED,
+            (
+                "no rule could be evaluated: rare (class_agreement:refund: 34 requests of that label, 100 "
+                "are needed)"
+            ),
+        ),
+        (
+            [RARE],
+            make_point(),
+            VerdictReason.NO_RULE_EVALUATED,
+            (
+                "no rule could be evaluated: rare (class_agreement:refund: 0 requests of that label, 100 "
+                "are needed)"
+            ),
+        ),
+        (
+            [RARE, DEFAULT_RULES[1]],
+            make_point(kl=float("nan")),
+            VerdictReason.NO_RULE_EVALUATED,
+            (
+                "no rule could be evaluated: rare (class_agreement:refund: 0 requests of that label, 100 are "
+                "needed); high-kl (kl was not measured)"
+            ),
+        ),
+        (
+            [],
+            make_point(),
+            VerdictReason.NO_RULE_EVALUATED,
+            "no rule is about the student: add one to [[rules]], such as the defaults of docs/rules.md",
+        ),
+        (
+            [SERVED],
+            labelled_point(500),
+            VerdictReason.NO_RULE_EVALUATED,
+            "no rule is about the student: add one to [[rules]], such as the defaults of docs/rules.md",
+        ),
+        ([RARE], labelled_point(100), VerdictReason.WITHIN_RULES, "class_agreement:refund 0.95 within 0.9"),
+        (
+            [RARE, DEFAULT_RULES[1]],
+            labelled_point(34),
+            VerdictReason.WITHIN_RULES,
+            "class_agreement:refund not evaluated; kl 0.083 within 0.15",
+        ),
+        (
+            [RARE],
+            labelled_point(100, 0.8),
+            VerdictReason.RULE_FIRED,
+            "class_agreement:refund 0.8 below 0.9 for 1 cycle",
+        ),
+    ],
+)  # fmt: skip
+def test_without_an_evaluated_rule_about_the_student_there_is_no_verdict(
+    rules: list[Rule], point: CyclePoint, reason: VerdictReason, detail: str
+) -> None:
+    """One that looked is enough; the detail names each rule and what the cycle lacks for it."""
+    missing = {rule.name: missing_of(rule, point) for rule in rules}
+    judgement = judge(ENOUGH, [evaluate(rule, [point]) for rule in rules], missing)
+    is_blind = reason is VerdictReason.NO_RULE_EVALUATED
+    assert (judgement.reason, judgement.detail) == (reason, detail)
+    assert (judgement.status is CycleStatus.INCONCLUSIVE) is is_blind
+    assert (judgement.verdict is Verdict.INCONCLUSIVE) is is_blind
+
+
+def test_what_a_group_lacks_is_said_of_each_of_its_conditions() -> None:
+    conditions = [
+        {"metric": "class_kl:refund", "above": "0.3"},
+        {"metric": "js", "above": "0.1"},
+        {"metric": "agreement", "below": "0.9", "mode": "interval"},
+    ]
+    group = Rule.model_validate({"name": "group", "any": conditions})
+    assert missing_of(group, make_point()) == (
+        "class_kl:refund: 0 requests of that label, 100 are needed, agreement has no interval"
+    )
 
 
 @pytest.mark.parametrize("outcomes", [HEALTHY, BREACHED, FIRED])

@@ -185,16 +185,51 @@ def test_parquet_that_cannot_be_read_here_is_not_looked_into_unless_it_is_named(
 @pytest.mark.parametrize(
     ("per_hour", "every"),
     [
-        (2_500, timedelta(hours=1)),
-        (400, timedelta(hours=6)),
-        (90, timedelta(hours=24)),
+        (1_500, timedelta(hours=1)),
+        (700, timedelta(hours=2)),
+        (400, timedelta(hours=3)),
         (5, timedelta(days=7)),
     ],
 )
 def test_it_chooses_a_window_with_requests_enough(per_hour: int, every: timedelta, empty: Path) -> None:
+    """Case 64."""
     write_log(empty, hours=3, per_hour=per_hour)
     run("init")
     assert load(empty / "redistill.toml").monitor.every == every
+
+
+def test_the_quietest_hours_decide_and_the_report_says_so(empty: Path) -> None:
+    for first, per_hour in ((LOGGED, 1_400), (LOGGED + timedelta(hours=2), 400)):
+        write_log(empty, first=first, hours=2, per_hour=per_hour)
+    write_log(empty, first=LOGGED + timedelta(hours=4), hours=3, per_hour=1_400)
+    shown = run("init").stdout
+    assert "every = '3h': the quietest window of 3h has 2,200 requests, and a verdict needs 1,000" in shown, (
+        shown
+    )
+
+
+def test_it_lists_the_rules_in_force(empty: Path) -> None:
+    shown = run("init").stdout
+    assert "agreement below 0.95 for 3 cycles in a row: orders a re-distillation (error)" in shown
+    assert "kl above 0.15 for 1 cycle: orders a re-distillation (error)" in shown
+    assert len(load(empty / "redistill.toml").rules) == 2
+
+
+def test_what_the_log_has_is_filled_in_first_oldest_windows_first(empty: Path) -> None:
+    """Case 63. Of an old log all windows; of today's those that are complete."""
+    write_log(empty, hours=3, per_hour=1_500)
+    write_log(empty, first=LOGGED - timedelta(minutes=40), hours=1, per_hour=1_500)  # from 9:20 on
+    shown = run("init").stdout
+    assert "`redistill cycle --backfill 2026-03-02T10:00:00Z 2026-03-02T13:00:00Z` (older windows" in shown
+    shutil.rmtree(empty / "logs")
+    (empty / "redistill.toml").unlink()
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251 - as the command does
+    write_log(empty, first=hour - timedelta(hours=40), hours=41, per_hour=1_010)
+    _, _, times = run("init").stdout.partition("`redistill cycle --backfill ")
+    begin, end = (datetime.fromisoformat(each) for each in times.partition("`")[0].split())
+    now = datetime.now(UTC)  # noqa: TID251 - as the command does
+    assert timedelta(hours=22) <= end - begin <= timedelta(hours=24)
+    assert now - timedelta(hours=3) < end <= now - timedelta(minutes=10)
 
 
 @pytest.mark.usefixtures("whole")

@@ -1,16 +1,31 @@
 """What a cycle ends as, and that what it measured is written."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 
-from db.records import CycleResult
+from db import history
+from db.records import CycleResult, LabelMeasurement, Serving
+from db.session import reading
 from db.states import OrderReason, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, deliveries, incidents, jobs, rejects, rule_outcomes, strata
-from tests.conclusions import HEALTHY, REJECT, TOO_FEW, incident_list
-from tests.cycles import Cycles, stored
-from tests.factories import make_empty_result, make_measurement, make_result, make_traffic
+from db.views import rows
+from tests.conclusions import FAR, HEALTHY, REJECT, TOO_FEW, incident_list, with_policy
+from tests.cycles import MONITOR, Cycles, stored
+from tests.factories import (
+    make_empty_result,
+    make_interval,
+    make_measurement,
+    make_result,
+    make_slot,
+    make_traffic,
+)
+from triggers.observed import details_for
+from triggers.rules import replay
+from triggers.settings import Rule
 
 
 def test_the_exact_agreement_of_a_stratified_sample_is_remembered(run: Cycles) -> None:
@@ -85,3 +100,94 @@ def test_without_evidence_there_is_no_verdict(
     assert stored(run.engine, jobs) == []
     told = [("data-quality", "error", "firing")] if reason is VerdictReason.TOO_MANY_REJECTS else []
     assert incident_list(run) == told
+
+
+RARE = Rule(name="rare", metric="class_agreement:refund", below=Decimal("0.9"), for_cycles=2)
+SKEWED = Rule(name="skewed", metric="serving_skew", above=Decimal("0.01"), action="alert")
+
+
+def answered(refunds: int, *, skew: float = 0.0) -> CycleResult:
+    """A cycle with so many refunds, of which the student gets four in five, and recorded answers."""
+    measured = make_measurement()
+    label = LabelMeasurement(label="refund", n=refunds, share=0.01, agreement=make_interval(0.8), kl=0.1)
+    serving = Serving(n_recorded=5_500, n_rescored=500, skew=make_interval(skew))
+    return make_result(measurement=replace(measured, per_label=(*measured.per_label, label), serving=serving))
+
+
+def replayed(run: Cycles, rules: Sequence[Rule]) -> list[tuple[object, ...]]:
+    """What the rules say of the stored cycles, as `rule_outcomes` has it."""
+    with reading(run.engine) as connection:
+        points = history.points(connection, MONITOR, details=details_for(rules))
+    return [
+        (each.rule, each.value, each.breached, each.streak, each.fired, str(each.reason))
+        for rule in sorted(rules, key=lambda rule: rule.name)
+        for each in replay(rule, points)
+    ]
+
+
+def outcomes_in_sql(run: Cycles) -> list[tuple[object, ...]]:
+    rows = sorted(stored(run.engine, rule_outcomes), key=lambda row: (row["rule"], row["cycle_id"]))
+    names = ("rule", "value", "breached", "streak", "fired", "reason")
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def test_a_cycle_whose_rules_about_the_student_saw_nothing_is_inconclusive(run: Cycles) -> None:
+    """Case 62. A rule about the service has looked all the same; a replay says what was stored."""
+    rules = (RARE, SKEWED)
+    watched = with_policy(run, rules=rules)
+    ends = [
+        watched.conclude(index, answered(refunds, skew=0.02))
+        for index, refunds in enumerate((100, 34, 34, 100, 100))
+    ]
+    assert [str(each.judgement.reason) for each in ends] == [
+        *("rule_breached", "no_rule_evaluated", "no_rule_evaluated", "rule_fired", "rule_fired")
+    ]
+    found = [(row["status"], row["verdict"], row["verdict_reason"]) for row in stored(run.engine, cycles)]
+    assert found[1] == ("inconclusive", "inconclusive", "no_rule_evaluated")
+    assert [row["fired"] for row in stored(run.engine, rule_outcomes) if row["rule"] == "skewed"] == [
+        True
+    ] * 5
+    assert ("serving-skew", "error", "firing") in incident_list(run)
+    assert replayed(run, rules) == outcomes_in_sql(run)
+
+
+def test_the_third_such_cycle_makes_the_monitor_blind_and_says_why(run: Cycles) -> None:
+    watched = with_policy(run, rules=(RARE,))
+    for index in range(3):
+        watched.conclude(index, answered(34))
+    (row,) = [row for row in stored(run.engine, incidents) if row["state"] == "firing"]
+    assert (row["kind"], row["summary"]) == (
+        "blind",
+        (
+            "3 cycles in a row without a verdict; the last: no rule could be evaluated: rare "
+            "(class_agreement:refund: 34 requests of that label, 100 are needed)"
+        ),
+    )
+
+
+def test_a_repaired_rule_looks_at_the_cycles_in_which_none_could_be_evaluated(run: Cycles) -> None:
+    """The evidence was there; only the label was wrong."""
+    wrong = RARE.model_copy(update={"metric": "class_agreement:refudn"})
+    for index in range(2):
+        assert not with_policy(run, rules=(wrong,)).conclude(index, answered(100)).outcomes[0].breached
+    (outcome,) = with_policy(run, rules=(RARE,)).conclude(2, answered(100)).outcomes
+    assert (outcome.streak, outcome.fired) == (3, True)
+
+
+def test_why_a_cycle_ordered_or_did_not_is_stored_with_it(run: Cycles) -> None:
+    """No decision is made of a cycle that failed."""
+    run.promote(now=make_slot(0).window_start)
+    run.conclude(0, HEALTHY)
+    run.conclude(3, FAR)
+    run.conclude(4, FAR)
+    run.conclude(1, FAR)
+    run.fail(2)
+    with reading(run.engine) as connection:
+        found = rows(connection, "cycle_history", order_by="window_end")
+    assert [(row["order_reason"], row["order_detail"]) for row in found] == [
+        ("not_wanted", "no rule that orders a re-distillation has fired"),
+        ("not_latest", "a later cycle is already judged, or the student has been replaced since"),
+        (None, None),
+        ("ordered", "re-distillation with alpha 0.7 -> 0.6"),
+        ("job_open", "a job is queued or running, or its candidate waits for `redistill models promote`"),
+    ]
