@@ -151,5 +151,5 @@ def test_a_job_shows_what_labels_say_of_it(cycles: Cycles) -> None:
     )
     job = json.loads(run("jobs", "show", "1", "--json").stdout)
     assert job["evidence"]["finding"] == "can_help"
-    line = "of 60 labelled disagreements (2 cycles with labels): teacher 100% [94, 100], student 0% [0, 6]"
+    line = "of 60 labelled disagreements (2 cycles with labels) the teacher is right in 100% [94, 100]"
     assert line in run("status").stdout
