@@ -18,7 +18,7 @@ from rich.text import Text
 _PIPE_WIDTH = 1_000
 _SHORT = 12
 
-GOOD, BAD, QUIET = "green", "bold red", "dim"
+GOOD, WARNING, BAD, QUIET = "green", "yellow", "bold red", "dim"
 
 Cell = str | Text
 Row = Mapping[str, object]

@@ -2,28 +2,43 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from db.errors import RedistillError
 
 
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"  #: nothing to do
+    WARNING = "warning"  #: everything runs, but not as its owner may think; doctor still exits with 0
+    PROBLEM = "problem"  #: a cycle or a re-distillation would fail; doctor exits with 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that a cycle or a re-distillation needs: whether it is so, and if not, what to do."""
+    """One thing that a cycle or a re-distillation needs: its state, and what to do about it."""
 
     check: str
-    ok: bool
+    ok: bool  #: False for a problem only
+    level: Level
     found: str
     mend: str | None = None  #: None where all is well, or where `found` says it
 
 
 def good(check: str, found: str) -> Finding:
-    """All is well."""
-    return Finding(check=check, ok=True, found=found)
+    """Return a finding that needs nothing to be done."""
+    return Finding(check=check, ok=True, level=Level.OK, found=found)
+
+
+def warn(check: str, found: str, mend: str | None = None) -> Finding:
+    """Return a finding that stops nothing, but that somebody should know before it matters."""
+    return Finding(check=check, ok=True, level=Level.WARNING, found=found, mend=mend)
 
 
 def bad(check: str, found: str, mend: str | None = None) -> Finding:
-    """Something is to be mended."""
-    return Finding(check=check, ok=False, found=found, mend=mend)
+    """Return a finding by which a cycle or a re-distillation would fail."""
+    return Finding(check=check, ok=False, level=Level.PROBLEM, found=found, mend=mend)
 
 
 def attempt(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

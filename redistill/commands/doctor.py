@@ -4,16 +4,21 @@ import typer
 from rich.text import Text
 
 from redistill import show
-from redistill.checks.finding import Finding
+from redistill.checks.finding import Finding, Level
 from redistill.commands.options import Config, Json, command, config_file, examples
 from redistill.times import utc_now
+
+_COLOURS = {Level.OK: show.GOOD, Level.WARNING: show.WARNING, Level.PROBLEM: show.BAD}
 
 app = command()
 
 
 @app.command(epilog=examples("redistill doctor", "redistill doctor --json"))
 def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
-    """Check everything that a cycle and a re-distillation need; exit 1 if anything is to be mended."""
+    """Check everything that a cycle and a re-distillation need; exit 1 if there is a problem.
+
+    A warning is not a problem: everything runs, but not as its owner may think.
+    """
     from redistill.checks.all import all_findings  # noqa: PLC0415 - torch takes seconds to load
 
     findings = list(all_findings(config_file(ctx, config), utc_now()))
@@ -26,6 +31,6 @@ def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
 
 
 def _cells(finding: Finding) -> list[show.Cell]:
-    state = Text("ok", style=show.GOOD) if finding.ok else Text("problem", style=show.BAD)
+    state = Text(finding.level, style=_COLOURS[finding.level])
     mend = f"\nto do: {finding.mend}" if finding.mend else ""
     return [finding.check, state, f"{finding.found}{mend}"]
