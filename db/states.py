@@ -263,4 +263,7 @@ class GateResult(StrEnum):
     """What a gate says about a candidate."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side, or a tie
-    FAIL = "fail"  #: on the wrong side
+    WAIVED = (
+        "waived"  #: on the wrong side, but no worse than the incumbent, which is there too: rejects nobody
+    )
+    FAIL = "fail"  #: on the wrong side, and worse than the incumbent, or the incumbent is on the right one

@@ -16,8 +16,10 @@ _GATES = (
     Column(title="gate"),
     Column(title="on"),
     Column(title="value", align="right"),
+    Column(title="incumbent", align="right", spare=1),
     Column(title="threshold", align="right"),
     Column(title="result"),
+    Column(title="detail", spare=2),
 )
 _METRICS = (
     Column(title="metric"),
@@ -113,8 +115,10 @@ def _gate(outcome: Row) -> list[show.Cell]:
         str(outcome["gate"]),
         str(outcome["dataset"]),
         show.number(outcome["value"]),
+        show.number(outcome["incumbent_value"]),
         show.number(outcome["threshold"]),
-        Text(str(outcome["result"]), style=show.GOOD if outcome["result"] == "pass" else show.BAD),
+        show.gate_result(outcome["result"]),
+        str(outcome["detail"] or ""),
     ]
 
 
