@@ -263,7 +263,5 @@ class GateResult(StrEnum):
     """What a gate says about a candidate."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side, or a tie
-    WAIVED = (
-        "waived"  #: on the wrong side, but no worse than the incumbent, which is there too: rejects nobody
-    )
-    FAIL = "fail"  #: on the wrong side, and worse than the incumbent, or the incumbent is on the right one
+    WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it rejects nobody
+    FAIL = "fail"  #: on the wrong side, and worse than the incumbent, or that one is on the right side

@@ -104,6 +104,10 @@ def calibrated_logits(
     Without one (None) the rows judge each other: they are split in two by their texts' hashes, and each
     half is divided by the T of `fit_temperature` on the other one, so that no row is judged by a T that
     was fitted to it. Where one half is empty T is 1. Errors as for `fit_temperature`, but no rows are none.
+
+    Example:
+        >>> calibrated_logits([[2.0, 0.0]], [0], ["where is my order?"], 1.6).tolist()
+        [[1.25, 0.0]]
     """
     given = np.asarray(logits, dtype=np.float64)
     if temperature is not None:

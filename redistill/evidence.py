@@ -97,9 +97,10 @@ def print_metrics(title: str, metrics: Sequence[Row]) -> None:
 
 
 def _rows(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Row, ...]:
-    """In the order of their keys, so that both databases give the same."""
+    """Return the rows in the order of their keys, so that both databases give the same."""
     rows = connection.execute(query.order_by(*query.selected_columns)).mappings()
-    return tuple(dict(row) for row in rows)
+    # SQLAlchemy's names of a table's columns are a kind of str that orjson takes for no key
+    return tuple({str(name): value for name, value in row.items()} for row in rows)
 
 
 def _order(metric: Row) -> tuple[str, ...]:

@@ -93,7 +93,9 @@ def test_a_job_shows_its_gates_and_measurements(ordered: Cycles, engine: Engine)
     lines = [line.split(maxsplit=6) for line in shown.splitlines()]
     assert ["accuracy", "test", "0.9100", "0.9200", "0.9050", "pass"] in lines
     assert ["ece", "test", "0.0690", "0.0740", "0.0500", "waived", waived.detail] in lines
-    kept = json.loads(run("jobs", "show", "1", "--json").stdout)["gates"]
+    result = run("jobs", "show", "1", "--json")
+    assert not result.exception, (result.exception, result.stderr)
+    kept = json.loads(result.stdout)["gates"]
     assert [(each["result"], each["incumbent_value"]) for each in kept] == [("pass", 0.92), ("waived", 0.074)]
     assert "student-1 on test (job 1)" in shown
     assert "accuracy  0.9100  [0.9000, 0.9200]  5,500" in shown
