@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from db.records import Evaluation, Metric
 from distill.calibrate import calibrated_logits
-from distill.gates import LATENCY, LATENCY_RATIO
+from distill.gates import LATENCY, LATENCY_RATIO, LATENCY_RATIO_MEDIAN
 from distill.label_metrics import label_metrics
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
@@ -43,7 +43,7 @@ class Reference:
 class Latencies:
     """The metrics of two students that were timed in turn."""
 
-    candidate: tuple[Metric, Metric]  #: latency_p95_ms and latency_ratio
+    candidate: tuple[Metric, Metric, Metric]  #: latency_p95_ms, latency_ratio, latency_ratio_median
     incumbent: tuple[Metric]  #: latency_p95_ms
 
 
@@ -142,12 +142,13 @@ def latencies(
         StoppedError: `stopped`, which is asked before each text, said so.
     """
     found = latency_pair(candidate, incumbent, texts, pairs=_LATENCY_RUNS, rng=rng, stopped=stopped)
-    own, ratio, other = (
+    own, ratio, median, other = (
         Metric.of(name, interval, _LATENCY_RUNS)
         for name, interval in (
             (LATENCY, found.candidate),
             (LATENCY_RATIO, found.ratio),
+            (LATENCY_RATIO_MEDIAN, found.median_ratio),
             (LATENCY, found.incumbent),
         )
     )
-    return Latencies(candidate=(own, ratio), incumbent=(other,))
+    return Latencies(candidate=(own, ratio, median), incumbent=(other,))

@@ -451,7 +451,7 @@ def test_invariant_6_a_candidate_is_judged_as_the_incumbent_was(repaired: Repair
         {name for name in evaluated(repaired.engine, job[role], gates.TEST) if ":" not in name}
         for role in ("student_version", "candidate_version")
     ]
-    assert on_test[0] | {gates.LATENCY_RATIO} == on_test[1] > set(candidate)
+    assert on_test[0] | {*gates.LATENCY_RATIOS} == on_test[1] > set(candidate)
 
 
 def condemned_by(engine: Engine, job: dict[str, Any]) -> ScoredSample:

@@ -225,10 +225,14 @@ def test_the_latency_is_timed_text_by_text(student: Model) -> None:
 
 def test_two_students_are_timed_in_turn_and_compared(student: Model, teacher: Model) -> None:
     found = latencies(student, teacher, TEXTS, rng=np.random.default_rng(1), stopped=never_stopped)
-    assert [metric.name for metric in found.candidate] == ["latency_p95_ms", "latency_ratio"]
+    assert [metric.name for metric in found.candidate] == [
+        "latency_p95_ms",
+        "latency_ratio",
+        "latency_ratio_median",
+    ]
     assert [metric.name for metric in found.incumbent] == ["latency_p95_ms"]
     assert {metric.n for metric in (*found.candidate, *found.incumbent)} == {300}
-    own, ratio = found.candidate
+    own, ratio, _median = found.candidate
     assert ratio.value == pytest.approx(own.value / found.incumbent[0].value)
 
 

@@ -32,9 +32,9 @@ def test_the_interval_of_the_ratio_holds_the_true_one_in_about_95_of_100_samples
 def test_the_gate_never_separates_a_candidate_from_an_incumbent_of_its_architecture(tmp_path: Path) -> None:
     """Neither where the threshold is far below what the machine gives, nor where it is in the middle.
 
-    On two cores of an AMD EPYC with one thread, beside the busy process and three other test runs: the
-    P95 was 1.5 to 22 ms from trial to trial, the ratio .61 to 1.84 (.84 to 1.25 in 95 of 100 trials), the
-    lower end of its interval at most 1.04, and above 1 in 4 of 200.
+    A run on two cores of an AMD EPYC that other tests used too: the P95 was 4.9 to 27 ms from trial to trial,
+    the ratio .56 to 1.71 (.72 to 1.31 in 95 of 100 trials), and the largest lower ends were 1.02 for the
+    ratio of the P95 and 1.09 for the median one. In another run the first was 1.13 once.
     """
     candidate, incumbent = (
         load(make_model(tmp_path / str(seed), [*"abcdefghij"], seed=seed)) for seed in (1, 2)
@@ -42,7 +42,7 @@ def test_the_gate_never_separates_a_candidate_from_an_incumbent_of_its_architect
     rng = np.random.default_rng(2025)
     words = sorted({word for text in CORPUS for word in text.split()})
     texts = [" ".join(rng.choice(words, rng.integers(3, 30))) for _ in range(200)]
-    results, ratios, times = [], [], []
+    results, measured = [], []
     with busy_neighbour():
         for _ in range(TRIALS):
             found = latencies(candidate, incumbent, texts, rng=rng, stopped=never_stopped)
@@ -51,11 +51,9 @@ def test_the_gate_never_separates_a_candidate_from_an_incumbent_of_its_architect
             for threshold in (1e-6, found.incumbent[0].value):
                 judged = judge(GatesSection(latency_p95_ms=threshold), own, other)
                 results += [outcome.result for outcome in judged if outcome.gate == LATENCY]
-            ratios.append(found.candidate[1])
-            times.append(found.candidate[0].value)
-    lows = [ratio.low for ratio in ratios]
-    print(f"ratio {np.quantile([ratio.value for ratio in ratios], [0, 0.025, 0.5, 0.975, 1]).round(3)}")  # noqa: T201
-    print(f"its lower end: largest {max(lows):.3f}, above 1 in {sum(low > 1 for low in lows)}")  # noqa: T201
-    print(f"P95 in ms {np.quantile(times, [0, 0.05, 0.5, 0.95, 1]).round(2)}")  # noqa: T201
+            measured.append(found.candidate)
+    for each in zip(*measured, strict=True):
+        spread = np.quantile([metric.value for metric in each], [0, 0.025, 0.5, 0.975, 1]).round(3)
+        print(each[0].name, spread, "largest lower end", max(metric.low for metric in each))  # noqa: T201
     assert len(results) == 2 * TRIALS
     assert GateResult.FAIL not in results
