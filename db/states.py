@@ -264,4 +264,5 @@ class GateResult(StrEnum):
     """What a gate says about a candidate."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side, or a tie
-    FAIL = "fail"  #: on the wrong side
+    WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it rejects nobody
+    FAIL = "fail"  #: on the wrong side, and worse than the incumbent, or that one is on the right side

@@ -183,13 +183,21 @@ def add_evaluations(
 
 def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[GateOutcome]) -> None:
     """Store what the gates said of a job's candidate."""
-    rows = [{"job_id": job_id, **asdict(outcome), "value": _or_null(outcome.value)} for outcome in outcomes]
+    rows = [
+        {
+            "job_id": job_id,
+            **asdict(outcome),
+            "value": _or_null(outcome.value),
+            "incumbent_value": _or_null(outcome.incumbent_value),
+        }
+        for outcome in outcomes
+    ]
     if rows:
         connection.execute(insert(gate_outcomes), rows)
 
 
-def _or_null(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _or_null(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _model(row: Row[tuple[object, ...]]) -> ModelVersion:

@@ -1,38 +1,29 @@
 """One attempt at a job: from the order to a registered candidate and what was measured on it."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from db import queue, versions
 from db.errors import RedistillError
-from db.records import Evaluation, GateOutcome, Job, ModelVersion
+from db.records import Job, ModelVersion
 from db.session import reading
 from db.states import Role
-from distill import checkpoint, gates, registry
-from distill.calibrator import Calibrator
+from distill import checkpoint, registry
 from distill.checkpoint import Checkpoints
 from distill.decide import Proof
-from distill.evaluate import Reference, evaluate, refer
 from distill.identity import identity
 from distill.job_data import JobData, read_job_data
-from distill.registry import Manifest, Parents
-from distill.settings import GatesSection, RedistillSection
+from distill.judgement import Judge, Judgement
+from distill.registry import CalibratedAt, Manifest, Parents
+from distill.settings import RedistillSection
 from distill.train import TrainingLog, train
 from monitor.cycle import Show
 from monitor.models import Model, load
 from monitor.redaction import Redact
-from monitor.settings import MetricsSection
 from monitor.stop import Stopped
-from monitor.strata import Strata
-
-#: Name, texts, their labels if there are any, and their strata if they have some.
-_DataSet = tuple[str, Sequence[str], NDArray[np.int64] | None, Strata | None]
 
 
 class TeacherChangedError(RedistillError):
@@ -48,13 +39,6 @@ class IncumbentLostError(RedistillError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Judged:
-    candidate: tuple[Evaluation, ...]
-    incumbent: tuple[Evaluation, ...]
-    gates: tuple[GateOutcome, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """Makes candidates for one monitor, by its configuration."""
 
@@ -62,13 +46,10 @@ class Attempt:
     monitor: str
     teacher: Path
     redistill: RedistillSection
-    gates: GatesSection
-    metrics: MetricsSection
-    tokens_per_batch: int
+    judge: Judge
     redact: Redact  #: what was done to texts before they were archived
     kept: timedelta  #: how long samples are archived
     show: Show
-    calibrator: Calibrator
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
         """Train, evaluate, judge, calibrate and register a candidate. SQL is read only: `settle` writes.
@@ -87,8 +68,7 @@ class Attempt:
         trained = self._train(job, student, teacher, data, stopped)
         staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)
         made = load(staged)
-        judged = self._judge(made, incumbent, teacher, data, stopped)
-        calibration = self.calibrator.fit(made, data.validation or data.test, teacher.labels, stopped)
+        judged = self.judge.judge(made, incumbent, teacher, data, stopped)
         manifest = self._manifest(job, student.version, trained, data, judged, now)
         added = registry.add(self.redistill.registry, staged, manifest)
         candidate = ModelVersion(
@@ -107,7 +87,7 @@ class Attempt:
             candidate_evaluations=judged.candidate,
             incumbent_evaluations=judged.incumbent,
             gates=judged.gates,
-            calibration=calibration,
+            calibration=judged.calibration,
         )
 
     def point_current(self) -> bool:
@@ -179,60 +159,13 @@ class Attempt:
             ),
         )
 
-    def _judge(
-        self, candidate: Model, incumbent: Model, teacher: Model, data: JobData, stopped: Stopped
-    ) -> _Judged:
-        references = self._references(teacher, data, stopped)
-        of_candidate = self._evaluate("candidate", candidate, references, stopped)
-        return _Judged(
-            candidate=of_candidate,
-            incumbent=self._evaluate("incumbent", incumbent, references, stopped),
-            gates=gates.judge(self.gates, of_candidate),
-        )
-
-    def _references(self, teacher: Model, data: JobData, stopped: Stopped) -> tuple[Reference, ...]:
-        sets: list[_DataSet] = [(gates.TEST, data.test.texts, data.test.labels, None)]
-        if data.condemned is not None:
-            sets.append((gates.CONDEMNED, data.condemned.texts, None, data.condemned.strata))
-        return tuple(
-            refer(
-                name,
-                teacher,
-                texts,
-                labels,
-                strata=strata,
-                tokens_per_batch=self.tokens_per_batch,
-                stopped=stopped,
-                progress=self._progress(f"teacher on {name}", len(texts)),
-            )
-            for name, texts, labels, strata in sets
-        )
-
-    def _evaluate(
-        self, name: str, student: Model, references: tuple[Reference, ...], stopped: Stopped
-    ) -> tuple[Evaluation, ...]:
-        return tuple(
-            evaluate(
-                student,
-                reference,
-                self.metrics,
-                tokens_per_batch=self.tokens_per_batch,
-                stopped=stopped,
-                progress=self._progress(f"{name} on {reference.dataset}", len(reference.texts)),
-            )
-            for reference in references
-        )
-
-    def _progress(self, what: str, total: int) -> Callable[[int], None]:
-        return lambda done: self.show(what, done, total)
-
     def _manifest(
         self,
         job: Job,
         start_version: str,
         trained: TrainingLog,
         data: JobData,
-        judged: _Judged,
+        judged: Judgement,
         now: datetime,
     ) -> Manifest:
         return Manifest(
@@ -250,5 +183,6 @@ class Attempt:
             data=dict(data.sha256),
             evaluations=judged.candidate,
             gates=judged.gates,
+            calibration=CalibratedAt.of(judged.calibration),
             created_at=now,
         )

@@ -6,6 +6,7 @@ how sure it is: T > 1 makes a model less sure, T < 1 more.
 Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.special import softmax
 
 from db.records import TemperatureFit
 from distill.calibration import Calibration
+from distill.dataset import text_hash
 from distill.label_metrics import LabelsError, checked_labels
 from monitor.divergence import log_softmax
 
@@ -92,6 +94,31 @@ def calibrate(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
         ece_debiased_before=debiased_before,
         ece_debiased_after=debiased_after,
     )
+
+
+def calibrated_logits(
+    logits: ArrayLike, labels: ArrayLike, texts: Sequence[str], temperature: float | None
+) -> Floats:
+    """Return the logits (n, classes) divided by the temperature, one row a text.
+
+    Without one (None) the rows judge each other: they are split in two by their texts' hashes, and each
+    half is divided by the T of `fit_temperature` on the other one, so that no row is judged by a T that
+    was fitted to it. Where one half is empty T is 1. Errors as for `fit_temperature`, but no rows are none.
+
+    Example:
+        >>> calibrated_logits([[2.0, 0.0]], [0], ["where is my order?"], 1.6).tolist()
+        [[1.25, 0.0]]
+    """
+    given = np.asarray(logits, dtype=np.float64)
+    if temperature is not None:
+        return given / temperature
+    truth = np.asarray(labels)
+    second = np.array([text_hash(text)[-1] % 2 == 1 for text in texts], dtype=bool)
+    divided = given.copy()
+    if second.any() and not second.all():
+        for half in (second, ~second):
+            divided[half] /= fit_temperature(given[~half], truth[~half])
+    return divided
 
 
 def _nll(log_p: Floats, truth: Ints) -> float:

@@ -13,7 +13,7 @@ from db import calibrations, leases
 from db.away import AWAY
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
-from db.records import Calibration, Lease, ModelVersion
+from db.records import Calibration, Lease, ModelVersion, TemperatureFit
 from db.session import reading, writing
 from db.states import CalibrationReason
 from distill.calibrate import calibrate
@@ -22,7 +22,7 @@ from distill.settings import RedistillSection
 from monitor.cycle import Show
 from monitor.models import Model, load
 from monitor.pair import ModelChangedError
-from monitor.scoring import score
+from monitor.scoring import Progress, score
 from monitor.stop import Stopped
 from triggers.recalibration import is_due
 
@@ -31,6 +31,25 @@ LEASE_SECONDS: Final = 60.0
 
 class NoLabelledFileError(RedistillError):
     """[redistill] names neither 'validation' nor 'test': name a labelled file to calibrate on."""
+
+
+def fitted(
+    model: Model,
+    rows: LabelledSet,
+    label_names: Sequence[str],
+    *,
+    tokens_per_batch: int,
+    stopped: Stopped,
+    progress: Progress,
+) -> TemperatureFit:
+    """Fit a model's temperature to rows that were read with those label names, its own in any order.
+
+    Raises:
+        ScoringError, StoppedError: as for `score`.
+    """
+    logits = score(model, rows.texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress)
+    columns = [model.labels.index(name) for name in label_names]
+    return calibrate(logits[:, columns], rows.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +86,18 @@ class Calibrator:
         Raises:
             ScoringError, StoppedError: as for `score`.
         """
-        logits = score(
-            model,
-            rows.texts,
-            tokens_per_batch=self.tokens_per_batch,
-            stopped=stopped,
-            progress=lambda done: self.show("calibrating", done, len(rows.texts)),
-        )
-        columns = [model.labels.index(name) for name in label_names]
         return Calibration(
             version=model.version,
             dataset="test" if self.section.validation is None else "validation",
             sha256=rows.sha256,
-            fit=calibrate(logits[:, columns], rows.labels),
+            fit=fitted(
+                model,
+                rows,
+                label_names,
+                tokens_per_batch=self.tokens_per_batch,
+                stopped=stopped,
+                progress=lambda done: self.show("calibrating", done, len(rows.texts)),
+            ),
         )
 
     def calibrate_due(self, owner: str, stopped: Stopped, now: datetime) -> Calibration | None:

@@ -10,7 +10,7 @@ import hashlib
 import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -107,6 +107,21 @@ def read_labelled(path: Path, label_names: Sequence[str]) -> LabelledSet:
         texts=texts,
         labels=np.array(labels, dtype=np.int64),
         lines=lines,
+    )
+
+
+def chosen(rows: LabelledSet, n: int) -> LabelledSet:
+    """Return the n rows with the smallest text hashes, or all if there are no more, in the file's order.
+
+    The same file gives the same rows each time, whatever their order in it.
+    """
+    ranked = sorted(range(len(rows.texts)), key=lambda index: text_hash(rows.texts[index]))
+    kept = sorted(ranked[:n])
+    return replace(
+        rows,
+        texts=tuple(rows.texts[index] for index in kept),
+        labels=rows.labels[kept],
+        lines=tuple(rows.lines[index] for index in kept),
     )
 
 

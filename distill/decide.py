@@ -1,8 +1,9 @@
 """The end of a job: candidate, measurements, gates, calibration, promotion, as one transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import Engine
 
@@ -19,6 +20,8 @@ _STATUS = {
     JobDecision.HELD: JobStatus.SUCCEEDED,
     JobDecision.REJECTED: JobStatus.REJECTED,
 }
+
+_WORDS: Final = {GateResult.PASS: "passed", GateResult.WAIVED: "waived", GateResult.FAIL: "failed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +96,23 @@ def settle(
 
 def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:
     if not gates.passed(proof.gates):
-        failed = [gate for gate in proof.gates if gate.result is GateResult.FAIL]
-        return Settled(decision=JobDecision.REJECTED, reason=f"failed: {_describe(failed)}")
-    reason = f"passed: {_describe(proof.gates)}"
+        return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
+    reason = _reason(proof.gates, GateResult.PASS)
     held = promote == "manual"
     return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
 
 
-def _describe(outcomes: list[GateOutcome] | tuple[GateOutcome, ...]) -> str:
-    return ", ".join(
-        f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
-        for outcome in outcomes
+def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
+    """Name the gates that decided, then those that were waived, with their numbers."""
+    described = (
+        (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
+        for result in (decisive, GateResult.WAIVED)
     )
+    return "; ".join(f"{_WORDS[result]}: {', '.join(each)}" for result, each in described if each)
+
+
+def _describe(outcome: GateOutcome) -> str:
+    told = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
+    if outcome.result is GateResult.PASS or outcome.incumbent_value is None:
+        return told
+    return f"{told}, incumbent {outcome.incumbent_value:.4g}"

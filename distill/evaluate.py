@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Evaluation, Metric
+from distill.calibrate import calibrated_logits
+from distill.gates import LATENCY, LATENCY_RATIO, LATENCY_RATIO_MEDIAN
 from distill.label_metrics import label_metrics
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
-from monitor.latency import latency_p95_ms
+from monitor.latency import latency_p95_ms, latency_pair
 from monitor.measure import measure
 from monitor.models import Model, match_labels
 from monitor.scoring import Progress, score
@@ -35,6 +37,14 @@ class Reference:
     teacher: Model
     teacher_logits: Logits  #: (n, labels)
     strata: Strata | None  #: None: each text counts the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    """The metrics of two students that were timed in turn."""
+
+    candidate: tuple[Metric, Metric, Metric]  #: latency_p95_ms, latency_ratio, latency_ratio_median
+    incumbent: tuple[Metric]  #: latency_p95_ms
 
 
 def refer(
@@ -70,16 +80,17 @@ def evaluate(
     reference: Reference,
     settings: MetricsSection,
     *,
+    temperature: float | None,
     tokens_per_batch: int,
     stopped: Stopped,
     progress: Progress,
 ) -> Evaluation:
-    """All metrics of a student on a data set, each with its 95% interval.
+    """Return all metrics of a student's answers on a data set, each with its 95% interval.
 
     agreement (higher is better), kl, kl_t1 and js (nats, lower is better) are those of `measure`, so
     they are the daemon's; kl and js are at `settings.temperature`. With labels there are also the
-    metrics of `label_metrics` and latency_p95_ms, of one text at a time on this machine now. A metric
-    of no rows is NaN.
+    metrics of `label_metrics`, those of calibrated confidences at the student's `temperature`, or,
+    where that is None, by halves: see `calibrated_logits`. A metric of no rows is NaN.
 
     Raises:
         ModelError: the two models know different labels.
@@ -92,8 +103,9 @@ def evaluate(
     )[:, columns]
     metrics = _distance(reference, logits, settings.temperature)
     if reference.labels is not None:
-        metrics += label_metrics(logits, reference.labels, reference.teacher.labels, settings)
-        metrics += (latency(student, reference.texts),)
+        calibrated = calibrated_logits(logits, reference.labels, reference.texts, temperature)
+        names = reference.teacher.labels
+        metrics += label_metrics(logits, reference.labels, names, settings, calibrated=calibrated)
     return Evaluation(dataset=reference.dataset, metrics=metrics)
 
 
@@ -112,5 +124,31 @@ def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple
 
 
 def latency(model: Model, texts: Sequence[str]) -> Metric:
-    """latency_p95_ms of a model on this machine now; NaN without texts."""
-    return Metric.of("latency_p95_ms", latency_p95_ms(model, texts, runs=_LATENCY_RUNS), _LATENCY_RUNS)
+    """Return latency_p95_ms of a model on this machine now; NaN without texts."""
+    return Metric.of(LATENCY, latency_p95_ms(model, texts, runs=_LATENCY_RUNS), _LATENCY_RUNS)
+
+
+def latencies(
+    candidate: Model,
+    incumbent: Model,
+    texts: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    stopped: Stopped,
+) -> Latencies:
+    """Time two students in turn on this machine now: see `latency_pair`. NaN without texts.
+
+    Raises:
+        StoppedError: `stopped`, which is asked before each text, said so.
+    """
+    found = latency_pair(candidate, incumbent, texts, pairs=_LATENCY_RUNS, rng=rng, stopped=stopped)
+    own, ratio, median, other = (
+        Metric.of(name, interval, _LATENCY_RUNS)
+        for name, interval in (
+            (LATENCY, found.candidate),
+            (LATENCY_RATIO, found.ratio),
+            (LATENCY_RATIO_MEDIAN, found.median_ratio),
+            (LATENCY, found.incumbent),
+        )
+    )
+    return Latencies(candidate=(own, ratio, median), incumbent=(other,))

@@ -1,7 +1,8 @@
 """What a candidate must reach before it may serve."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from db.records import Evaluation, GateOutcome, Metric
@@ -12,73 +13,156 @@ from distill.settings import GatesSection
 TEST: Final = "test"
 CONDEMNED: Final = "condemned"
 
+LATENCY: Final = "latency_p95_ms"
+#: The gates at which less is better.
+AT_MOST: Final = frozenset({"ece", LATENCY})
+#: The latency of the candidate as a multiple of the incumbent's, both timed in turn: of the two P95, and
+#: the median over the texts.
+LATENCY_RATIO: Final = "latency_ratio"
+LATENCY_RATIO_MEDIAN: Final = "latency_ratio_median"
+LATENCY_RATIOS: Final = (LATENCY_RATIO, LATENCY_RATIO_MEDIAN)
+#: A candidate is slower than its incumbent where the whole intervals of both ratios are above this.
+SLOWER: Final = 1.10
+
 #: Below so many rows the plain ECE is mostly its own bias, and the debiased one is judged.
 _ENOUGH_FOR_PLAIN_ECE: Final = 1_000
 
 _Metrics = Mapping[str, Metric]
 
 
-def judge(gates: GatesSection, evaluations: Sequence[Evaluation]) -> tuple[GateOutcome, ...]:
-    """What each gate says of a candidate with these evaluations, in a fixed order.
+@dataclass(frozen=True, kw_only=True)
+class _Gate:
+    """One threshold, and the metric that is held against it."""
+
+    name: str
+    metric: str
+    threshold: float
+
+    def is_met(self, value: float) -> bool:
+        """Return whether the value is on the right side, or a tie; NaN is not."""
+        return self.is_as_good(value, self.threshold)
+
+    def is_as_good(self, value: float, other: float) -> bool:
+        """Return whether the value is as good as the other one or better; NaN is not."""
+        return value <= other if self.name in AT_MOST else value >= other
+
+
+def judge(
+    gates: GatesSection,
+    candidate: Sequence[Evaluation],
+    incumbent: Sequence[Evaluation] = (),
+    *,
+    processor: str | None = None,
+) -> tuple[GateOutcome, ...]:
+    """Judge a candidate by its evaluations and those of the student that serves; in a fixed order.
 
     On the test set: accuracy, rare_class_accuracy and agreement at least, ece and latency_p95_ms at
     most the threshold; on the condemned sample: agreement at least. A tie passes. A metric that is
-    absent or NaN fails its gate (with the value NaN): what was not measured was not reached. Two
-    gates do not apply and are left out: rare_class_accuracy when the evaluation of the test set has
-    no such metric, as no rare labels are configured, and those of the condemned sample when there
-    is no evaluation on one, as no cycle ordered the job. With less than 1,000 rows the value of the
-    gate ece is the metric ece_debiased: the plain one of a calibrated model is about .026 at n = 500.
+    absent or NaN fails its gate (with the value NaN): what was not measured was not reached.
+
+    A gate of the test set that is not met is waived, and rejects nobody, where the candidate is no
+    worse than its incumbent:
+
+    - The incumbent does not meet it either, and the candidate's value is at least as good as the
+      incumbent's, or the incumbent's value is inside the candidate's 95% interval (bounds included).
+    - latency_p95_ms: the interval of latency_ratio, or that of latency_ratio_median, does not lie wholly
+      above 1.10. Then the two are equally fast, and which side of a threshold either is on was decided
+      by what else the machine did.
+
+    The gate of the condemned sample is never waived: to end that drift is what the job is for.
+
+    Left out, as they do not apply: rare_class_accuracy when the test set was evaluated without that
+    metric, as no rare labels are configured; latency_p95_ms when it is off; those of the condemned
+    sample when there is no evaluation on one, as no cycle ordered the job.
+
+    The gate ece looks at ece_calibrated, or at ece with `ece_of = "raw"`; with less than 1,000 rows at
+    its debiased value: the plain one of a calibrated model is about .026 at n = 500. `processor` says
+    on what latency was measured.
     """
-    metrics = {evaluation.dataset: _by_name(evaluation) for evaluation in evaluations}
-    test = metrics.get(TEST, {})
+    measured, before = _by_dataset(candidate), _by_dataset(incumbent)
     outcomes = [
-        _at_least("accuracy", TEST, _value(test, "accuracy"), gates.accuracy),
-        _at_most("ece", TEST, _ece(test), gates.ece),
-        _at_most("latency_p95_ms", TEST, _value(test, "latency_p95_ms"), gates.latency_p95_ms),
-        _at_least("agreement", TEST, _value(test, "agreement"), gates.agreement),
+        _outcome(gate, dataset, measured.get(dataset, {}), before.get(dataset, {}), processor)
+        for dataset, gate in _gates(gates, measured)
     ]
-    if "rare_class_accuracy" in test:
-        rare = _value(test, "rare_class_accuracy")
-        outcomes.insert(1, _at_least("rare_class_accuracy", TEST, rare, gates.rare_class_accuracy))
-    if CONDEMNED in metrics:
-        agreement = _value(metrics[CONDEMNED], "agreement")
-        outcomes.append(_at_least("agreement", CONDEMNED, agreement, gates.agreement))
     return tuple(outcomes)
 
 
 def passed(outcomes: Sequence[GateOutcome]) -> bool:
-    """Whether a candidate with these outcomes may serve: there are some, and none failed."""
-    return bool(outcomes) and all(outcome.result is GateResult.PASS for outcome in outcomes)
+    """Return whether a candidate with these outcomes may serve: there are some, and none failed."""
+    return bool(outcomes) and all(outcome.result is not GateResult.FAIL for outcome in outcomes)
 
 
-def _by_name(evaluation: Evaluation) -> _Metrics:
-    return {metric.name: metric for metric in evaluation.metrics}
+def _gates(gates: GatesSection, measured: Mapping[str, _Metrics]) -> Iterator[tuple[str, _Gate]]:
+    test = measured.get(TEST, {})
+    yield TEST, _gate("accuracy", gates.accuracy)
+    if "rare_class_accuracy" in test:
+        yield TEST, _gate("rare_class_accuracy", gates.rare_class_accuracy)
+    yield TEST, _Gate(name="ece", metric=_ece(gates, test), threshold=gates.ece)
+    if gates.latency_p95_ms is not None:
+        yield TEST, _gate(LATENCY, gates.latency_p95_ms)
+    yield TEST, _gate("agreement", gates.agreement)
+    if CONDEMNED in measured:
+        yield CONDEMNED, _gate("agreement", gates.agreement)
+
+
+def _gate(name: str, threshold: float) -> _Gate:
+    return _Gate(name=name, metric=name, threshold=threshold)
+
+
+def _ece(gates: GatesSection, metrics: _Metrics) -> str:
+    name = "ece" if gates.ece_of == "raw" else "ece_calibrated"
+    plain = metrics.get(name)
+    enough = plain is not None and plain.n >= _ENOUGH_FOR_PLAIN_ECE
+    return name if enough else f"{name}_debiased"
+
+
+def _outcome(
+    gate: _Gate, dataset: str, candidate: _Metrics, incumbent: _Metrics, processor: str | None
+) -> GateOutcome:
+    value = _value(candidate, gate.metric)
+    if gate.is_met(value):
+        result = GateResult.PASS
+    elif dataset == TEST and not math.isnan(value) and _is_no_worse(gate, candidate, incumbent):
+        result = GateResult.WAIVED
+    else:
+        result = GateResult.FAIL
+    return GateOutcome(
+        gate=gate.name,
+        dataset=dataset,
+        value=value,
+        threshold=gate.threshold,
+        result=result,
+        metric=gate.metric,
+        incumbent_value=incumbent[gate.metric].value if gate.metric in incumbent else None,
+        detail=_detail(gate, candidate, processor),
+    )
+
+
+def _is_no_worse(gate: _Gate, candidate: _Metrics, incumbent: _Metrics) -> bool:
+    if gate.metric == LATENCY:
+        return any(name in candidate and candidate[name].low <= SLOWER for name in LATENCY_RATIOS)
+    before, found = _value(incumbent, gate.metric), candidate[gate.metric]
+    if math.isnan(before) or gate.is_met(before):
+        return False
+    return gate.is_as_good(found.value, before) or found.low <= before <= found.high
+
+
+def _detail(gate: _Gate, candidate: _Metrics, processor: str | None) -> str | None:
+    if gate.metric == LATENCY and LATENCY_RATIO in candidate:
+        ratio = candidate[LATENCY_RATIO]
+        times = f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}] times the incumbent's"
+        return f"{times}, on {processor}" if processor else times
+    if gate.metric == LATENCY:
+        return processor and f"on {processor}"
+    if gate.name == "ece":
+        raw = gate.metric.replace("_calibrated", "")
+        return "at T = 1" if raw == gate.metric else f"calibrated; {_value(candidate, raw):.4g} at T = 1"
+    return None
+
+
+def _by_dataset(evaluations: Sequence[Evaluation]) -> Mapping[str, _Metrics]:
+    return {each.dataset: {metric.name: metric for metric in each.metrics} for each in evaluations}
 
 
 def _value(metrics: _Metrics, name: str) -> float:
     return metrics[name].value if name in metrics else math.nan
-
-
-def _ece(metrics: _Metrics) -> float:
-    plain = metrics.get("ece")
-    if plain is not None and plain.n >= _ENOUGH_FOR_PLAIN_ECE:
-        return plain.value
-    return _value(metrics, "ece_debiased")
-
-
-def _at_least(gate: str, dataset: str, value: float, threshold: float) -> GateOutcome:
-    return _outcome(gate, dataset, value, threshold, reached=value >= threshold)
-
-
-def _at_most(gate: str, dataset: str, value: float, threshold: float) -> GateOutcome:
-    return _outcome(gate, dataset, value, threshold, reached=value <= threshold)
-
-
-def _outcome(gate: str, dataset: str, value: float, threshold: float, *, reached: bool) -> GateOutcome:
-    return GateOutcome(
-        gate=gate,
-        dataset=dataset,
-        value=value,
-        threshold=threshold,
-        result=GateResult.PASS if reached else GateResult.FAIL,
-    )

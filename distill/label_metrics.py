@@ -1,8 +1,8 @@
 """How good one model is on labelled rows, each metric with its 95% interval.
 
 Logits are (n, classes), labels (n,) class indices. The prediction is the class with the largest
-logit (of equal ones the lowest index), its confidence the softmax at T = 1: pass calibrated logits
-for calibrated confidences. A metric with nothing to estimate from has n = 0 and is NaN.
+logit (of equal ones the lowest index), its confidence the softmax at T = 1. A metric with nothing to
+estimate from has n = 0 and is NaN.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,12 @@ class LabelsError(RedistillError):
 
 
 def label_metrics(
-    logits: ArrayLike, labels: ArrayLike, label_names: Sequence[str], settings: MetricsSection
+    logits: ArrayLike,
+    labels: ArrayLike,
+    label_names: Sequence[str],
+    settings: MetricsSection,
+    *,
+    calibrated: ArrayLike | None = None,
 ) -> tuple[Metric, ...]:
     """The panel, and then what it is made of, label by label and bin by bin.
 
@@ -47,12 +52,14 @@ def label_metrics(
       about .026 at n = 500.
     - ece_debiased: 2·ECE less its mean under the noise of the bins' accuracies, at least 0. It takes
       away about .4 of the bias of a perfectly calibrated model, and most of it at an ECE of .05.
+    - ece_calibrated and ece_calibrated_debiased: the same two of the confidences of `calibrated`, the
+      logits (n, classes) after they were divided by a temperature that other rows gave. Only with it.
     - nll: -ln p(true label), nats; brier: Σ_c (p_c - [c is true])², in [0, 2]; lower is better;
       bootstrap of the mean.
     - recall:LABEL and precision:LABEL of `confusion.by_label`, accuracy:BIN and confidence:BIN of
       `Calibration.curve`.
 
-    The intervals of macro_f1, ece and ece_debiased come from `resamples` resamples per seed; a bound
+    The intervals of macro_f1 and of all four ECEs come from `resamples` resamples per seed; a bound
     is the mean of the seeds' bounds, and `spread` how far apart those lie. The percentile interval of
     ece lies above the truth when the model is close to perfectly calibrated; that of ece_debiased is
     moved by the bias that resampling adds.
@@ -80,6 +87,12 @@ def label_metrics(
     predicted = np.asarray(logits).argmax(axis=1)
     right = predicted == truth
     calibration = Calibration(confidence=np.exp(log_p.max(axis=1)), right=right)
+    errors = _calibration_errors(calibration, settings)
+    if calibrated is not None:
+        confidence = np.exp(log_softmax(calibrated).max(axis=1))
+        errors += _calibration_errors(
+            Calibration(confidence=confidence, right=right), settings, suffix="_calibrated"
+        )
     nll = -np.take_along_axis(log_p, truth[:, None], axis=1)[:, 0]
     brier = ((np.exp(log_p) - np.eye(log_p.shape[1])[truth]) ** 2).sum(axis=1)
     return (
@@ -87,7 +100,7 @@ def label_metrics(
         _macro_f1(truth, predicted, label_names, settings),
         *_of_rare(truth, right, label_names, settings),
         *_of_misroutes(truth, predicted, label_names, settings),
-        *_calibration_errors(calibration, settings),
+        *errors,
         _mean("nll", nll),
         _mean("brier", brier),
         *confusion.by_label(truth, predicted, label_names),
@@ -166,8 +179,13 @@ def _of_misroutes(
     return metrics
 
 
-def _calibration_errors(calibration: Calibration, settings: MetricsSection) -> tuple[Metric, Metric]:
+def _calibration_errors(
+    calibration: Calibration, settings: MetricsSection, *, suffix: str = ""
+) -> tuple[Metric, ...]:
     per_seed = calibration.errors(settings.seeds, settings.resamples)
     plain, debiased = zip(*per_seed, strict=True)
     n = calibration.right.size
-    return Metric.over_seeds("ece", plain, n), Metric.over_seeds("ece_debiased", debiased, n)
+    return (
+        Metric.over_seeds(f"ece{suffix}", plain, n),
+        Metric.over_seeds(f"ece{suffix}_debiased", debiased, n),
+    )

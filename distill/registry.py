@@ -22,7 +22,7 @@ import orjson
 from safetensors import SafetensorError
 
 from db.errors import RedistillError
-from db.records import Evaluation, GateOutcome
+from db.records import Calibration, Evaluation, GateOutcome
 from distill.train import TrainingLog
 from monitor.disk import sync
 from monitor.models import Model, fingerprint, quiet
@@ -56,6 +56,27 @@ class Parents:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibratedAt:
+    """The temperature of a version when it was made; later ones are in SQL."""
+
+    temperature: float  #: the logits divided by it give the calibrated confidences
+    n: int  #: labelled rows that it was fitted on
+    dataset: str  #: "validation" or "test": which of the configured files
+    sha256: str  #: of that file
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> "CalibratedAt":
+        """Return what of a calibration belongs into the manifest."""
+        fit = calibration.fit
+        return cls(
+            temperature=fit.temperature,
+            n=fit.n,
+            dataset=calibration.dataset,
+            sha256=calibration.sha256,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """How a version came to be, and what was measured on it."""
 
@@ -71,6 +92,7 @@ class Manifest:
     data: dict[str, str]  #: what it was trained and judged on → SHA-256
     evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
+    calibration: CalibratedAt
     created_at: datetime
 
 

@@ -46,11 +46,16 @@ class RedistillSection(AlphaPolicy):
         return self.calibrate_every if self.calibration_file else None
 
 
+#: Milliseconds above 0; "off" is None.
+Milliseconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_unless_off)]
+
+
 class GatesSection(Section):
     """What a candidate must reach; a tie passes."""
 
     accuracy: Share = 0.905
     rare_class_accuracy: Share = 0.870
     ece: Share = 0.050
-    latency_p95_ms: Annotated[float, Field(gt=0)] = 5.0
+    ece_of: Literal["calibrated", "raw"] = "calibrated"  #: at the model's own temperature, or at T = 1
+    latency_p95_ms: Milliseconds = 5.0
     agreement: Share = 0.95

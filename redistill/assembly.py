@@ -14,6 +14,7 @@ from db.records import ArchivedCycle, ObjectVersion, Slot
 from db.session import reading
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
+from distill.judgement import Judge
 from distill.worker import Worker
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
@@ -150,20 +151,24 @@ def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
     """What runs jobs."""
     use_machine(settings)
+    judge = Judge(
+        gates=settings.gates,
+        metrics=settings.metrics,
+        tokens_per_batch=settings.scoring.tokens_per_batch,
+        calibrator=calibrator(settings, engine, show),
+        show=show,
+    )
     attempt = Attempt(
         engine=engine,
         monitor=settings.monitor.name,
         teacher=settings.teacher.uri,
         redistill=settings.redistill,
-        gates=settings.gates,
-        metrics=settings.metrics,
-        tokens_per_batch=settings.scoring.tokens_per_batch,
+        judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
         show=show,
-        calibrator=calibrator(settings, engine, show),
     )
-    return Worker(engine, audience(settings), attempt, attempt.calibrator)
+    return Worker(engine, audience(settings), attempt, judge.calibrator)
 
 
 def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from db.records import Metric
-from distill.dataset import read_labelled
+from distill.calibrator import fitted
+from distill.dataset import LabelledSet, chosen, read_labelled
 from distill.evaluate import Reference, evaluate, latency, refer
 from distill.label_metrics import label_metrics
-from monitor.models import Model, load
+from monitor.models import Model, load, match_labels
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
 from redistill.progress import ShowProgress
@@ -35,6 +36,7 @@ class Comparison:
     labels: tuple[str, ...]
     teacher: Judged
     student: Judged
+    calibrated_at: float | None  #: the student's temperature; None: each half at that of the other
 
 
 def compare(
@@ -45,8 +47,12 @@ def compare(
     metrics: MetricsSection,
     scoring: ScoringSection,
     show: ShowProgress,
+    validation: Path | None = None,
 ) -> Comparison:
     """Score the file's rows with both and measure them against its labels and each other.
+
+    The student is calibrated on the rows of `validation`, as a job does; without that file, or where it
+    is the data itself, on one half of the rows for the other.
 
     Raises:
         ModelError: a directory holds no usable model, or the labels differ.
@@ -66,10 +72,14 @@ def compare(
         stopped=never_stopped,
         progress=lambda done: show("teacher", done, n),
     )
+    temperature = temperature_by(
+        student, teacher, validation, unlike=rows, tokens_per_batch=budget, show=show
+    )
     found = evaluate(
         student,
         reference,
         metrics,
+        temperature=temperature,
         tokens_per_batch=budget,
         stopped=never_stopped,
         progress=lambda done: show("student", done, n),
@@ -80,8 +90,44 @@ def compare(
         temperature=metrics.temperature,
         labels=teacher.labels,
         teacher=_judged(teacher, teacher_directory, _of_teacher(reference, metrics)),
-        student=_judged(student, student_directory, found.metrics),
+        student=_judged(student, student_directory, (*found.metrics, latency(student, rows.texts))),
+        calibrated_at=temperature,
     )
+
+
+def temperature_by(
+    student: Model,
+    teacher: Model,
+    validation: Path | None,
+    *,
+    unlike: LabelledSet,
+    at_most: int | None = None,
+    tokens_per_batch: int,
+    show: ShowProgress,
+) -> float | None:
+    """Return the temperature that a labelled file, or `at_most` rows of it, gives a student.
+
+    None without a file, or if the file is the one that the rows of `unlike` are of: those are to be
+    judged, and not fitted to.
+
+    Raises:
+        DatasetUnreadableError, DatasetRowError, DatasetEmptyError, ScoringError: the file, or the model.
+    """
+    if validation is None:
+        return None
+    rows = read_labelled(validation, teacher.labels)
+    if rows.sha256 == unlike.sha256:
+        return None
+    rows = rows if at_most is None else chosen(rows, at_most)
+    match_labels(teacher, student)
+    return fitted(
+        student,
+        rows,
+        teacher.labels,
+        tokens_per_batch=tokens_per_batch,
+        stopped=never_stopped,
+        progress=lambda done: show("calibrating", done, len(rows.texts)),
+    ).temperature
 
 
 def _judged(model: Model, directory: Path, metrics: tuple[Metric, ...]) -> Judged:

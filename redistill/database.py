@@ -8,10 +8,12 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from db import versions
 from db.away import AWAY
 from db.errors import RedistillError
 from db.outage import Outage
 from db.session import connect, reading, without_password, writing
+from db.states import Role
 from redistill.settings import Settings
 
 
@@ -90,6 +92,15 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
             with suppress(DBAPIError, sqlite3.Error):
                 _check(engine)
             raise _refusal(engine, error) from error
+
+
+def serving_student(settings: Settings) -> Path:
+    """Return where the student that serves is: as the database says, else as the configuration does."""
+    with suppress(RedistillError), reading_from(settings) as connection:
+        current = versions.current(connection, settings.monitor.name, Role.STUDENT)
+        if current is not None:
+            return Path(current.uri)
+    return settings.student.uri
 
 
 @contextmanager

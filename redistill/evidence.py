@@ -16,8 +16,10 @@ _GATES = (
     Column(title="gate"),
     Column(title="on"),
     Column(title="value", align="right"),
+    Column(title="incumbent", align="right", spare=1),
     Column(title="threshold", align="right"),
     Column(title="result"),
+    Column(title="detail", spare=2),
 )
 _METRICS = (
     Column(title="metric"),
@@ -95,9 +97,10 @@ def print_metrics(title: str, metrics: Sequence[Row]) -> None:
 
 
 def _rows(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Row, ...]:
-    """In the order of their keys, so that both databases give the same."""
+    """Return the rows in the order of their keys, so that both databases give the same."""
     rows = connection.execute(query.order_by(*query.selected_columns)).mappings()
-    return tuple(dict(row) for row in rows)
+    # SQLAlchemy's names of a table's columns are a kind of str that orjson takes for no key
+    return tuple({str(name): value for name, value in row.items()} for row in rows)
 
 
 def _order(metric: Row) -> tuple[str, ...]:
@@ -113,8 +116,10 @@ def _gate(outcome: Row) -> list[show.Cell]:
         str(outcome["gate"]),
         str(outcome["dataset"]),
         show.number(outcome["value"]),
+        show.number(outcome["incumbent_value"]),
         show.number(outcome["threshold"]),
-        Text(str(outcome["result"]), style=show.GOOD if outcome["result"] == "pass" else show.BAD),
+        show.gate_result(outcome["result"]),
+        str(outcome["detail"] or ""),
     ]
 
 

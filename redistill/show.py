@@ -129,6 +129,12 @@ def verdict(value: object) -> Text:
     return Text(word(value), style=colours.get(str(value), QUIET))
 
 
+def gate_result(value: object) -> Text:
+    """Return what a gate says, in its colour."""
+    colours = {"pass": GOOD, "waived": WARNING, "fail": BAD}
+    return Text(word(value), style=colours.get(str(value), QUIET))
+
+
 def health(value: object) -> Text:
     """A teacher's health in its colour."""
     colours = {"healthy": GOOD, "unhealthy": BAD, "changed": "yellow"}

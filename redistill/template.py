@@ -85,11 +85,14 @@ epochs = 5
 promote = "auto"  # or "manual": `redistill models promote` is then up to you
 calibrate_every = "31d"  # how old the student's temperature may get, for its confidences; or "off"
 
-[gates]  # what a candidate must reach on the test set; a tie passes
+# What a candidate must reach on the test set; a tie passes. A gate that the serving student does not meet
+# either, and that the candidate makes no worse, rejects nobody. `redistill doctor` says which those are.
+[gates]
 accuracy = 0.905
 rare_class_accuracy = 0.870
 ece = 0.050
-latency_p95_ms = 5.0
+ece_of = "calibrated"  # at the model's own temperature (see docs/metrics.md), or "raw": at T = 1
+latency_p95_ms = 5.0  # on the worker's machine, at most; or "off"
 agreement = 0.95
 
 [database]

@@ -19,11 +19,11 @@ def number_of(outcome: RuleOutcome, measured: Measurement | None) -> dict[str, A
 
 
 def gate_of(outcome: GateOutcome, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """What a gate says of a candidate, and the interval of the number, where it was measured."""
-    names = {outcome.gate, f"{outcome.gate}_debiased"}  # ece is judged without its bias on few rows
+    """Return what a gate says of a candidate, and the interval of the number, where it was measured."""
+    name = outcome.metric or outcome.gate
     for evaluation in evaluations:
         for metric in evaluation.metrics if evaluation.dataset == outcome.dataset else ():
-            if metric.name in names and metric.value == outcome.value:
+            if metric.name == name:
                 return {**asdict(outcome), "low": metric.low, "high": metric.high}
     return asdict(outcome)
 

@@ -114,6 +114,9 @@ class GateOutcome:
     value: float
     threshold: float
     result: GateResult
+    metric: str | None = None  #: the name of the value in the evaluations; None: as the gate
+    incumbent_value: float | None = None  #: of the same metric; None: not measured
+    detail: str | None = None  #: how the value was measured, where that matters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,18 @@ gate_outcomes = Table(
     Column("dataset", Text, primary_key=True, comment="test or condemned (see evaluations)"),
     Column("value", Float, comment="The candidate's value; NULL if it could not be measured"),
     Column("threshold", Float, nullable=False, comment="The gate's threshold, in the same unit"),
-    Column("result", Text, nullable=False, comment="pass or fail"),
+    Column("result", Text, nullable=False, comment="pass, waived or fail"),
+    Column(
+        "metric",
+        Text,
+        comment="The metric in evaluations that the gate judged; NULL: that of the gate's name",
+    ),
+    Column(
+        "incumbent_value",
+        Float,
+        comment="The incumbent's value of the same metric; NULL if it was not measured",
+    ),
+    Column("detail", Text, comment="How the value was measured, where that matters"),
     comment="What each gate said of a job's candidate",
 )
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from db.errors import RedistillError
 from redistill.assembly import use_machine
-from redistill.checks import data, ecs, job_queue, places, rules
+from redistill.checks import data, ecs, gates, job_queue, places, rules
 from redistill.checks.finding import Finding, attempt, bad, good
+from redistill.progress import ShowProgress
 from redistill.settings import Settings, load
 
 
-def all_findings(config: Path, now: datetime) -> Iterator[Finding]:
-    """What a cycle and a re-distillation need, in the order in which one mends it."""
+def all_findings(config: Path, now: datetime, progress: ShowProgress) -> Iterator[Finding]:
+    """Yield what a cycle and a re-distillation need, in the order in which one repairs it."""
     try:
         settings = load(config)
     except RedistillError as error:
@@ -22,7 +23,7 @@ def all_findings(config: Path, now: datetime) -> Iterator[Finding]:
     yield good("configuration", str(config))
     yield from _database(settings)
     yield from attempt("cluster", lambda: places.cluster(settings))
-    yield from _models_and_data(settings, now)
+    yield from _models_and_data(settings, now, progress)
     yield from attempt("folders", lambda: places.folders(settings))
     yield from attempt("channels", lambda: places.channels(settings))
     yield from attempt("web", lambda: places.web(settings))
@@ -38,12 +39,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield from attempt("ecs", lambda: ecs.worker_tasks(settings))
 
 
-def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
+def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) -> Iterator[Finding]:
     teachers, students = data.Loaded(), data.Loaded()
     yield from attempt("teacher", lambda: data.model("teacher", settings.teacher.uri, teachers))
     yield from attempt("student", lambda: data.model("student", settings.student.uri, students))
+    matched: list[Finding] = []
     if teachers and students:
-        yield from attempt("labels", lambda: data.labels(settings, teachers[0], students[0]))
+        matched += attempt("labels", lambda: data.labels(settings, teachers[0], students[0]))
+    yield from matched
     known = [*teachers, *students]
     if not known:
         yield bad("data", "not looked at, since the labels come from the models")
@@ -52,5 +55,8 @@ def _models_and_data(settings: Settings, now: datetime) -> Iterator[Finding]:
     names, looked = known[0].labels, data.Looked()
     yield from attempt("traffic", lambda: data.traffic(settings, names, now, looked))
     yield from attempt("rules", lambda: rules.in_force(settings, names, looked))
-    yield from attempt("labelled data", lambda: data.labelled(settings, names))
+    labelled = list(attempt("labelled data", lambda: data.labelled(settings, names)))
+    yield from labelled
     yield from attempt("calibration", lambda: data.calibration(settings))
+    if matched and all(finding.ok for finding in (*matched, *labelled)):
+        yield from attempt("gates", lambda: gates.gates(settings, teachers[0], progress))

@@ -6,6 +6,7 @@ from rich.text import Text
 from redistill import show
 from redistill.checks.finding import Finding, Level
 from redistill.commands.options import Config, Json, command, config_file, examples
+from redistill.progress import bars
 from redistill.times import utc_now
 
 _COLOURS = {Level.OK: show.GOOD, Level.WARNING: show.WARNING, Level.PROBLEM: show.BAD}
@@ -21,7 +22,8 @@ def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
     """
     from redistill.checks.all import all_findings  # noqa: PLC0415 - torch takes seconds to load
 
-    findings = list(all_findings(config_file(ctx, config), utc_now()))
+    with bars() as progress:
+        findings = list(all_findings(config_file(ctx, config), utc_now(), progress))
     if as_json:
         show.print_json(findings)
     else:

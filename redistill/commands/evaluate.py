@@ -1,22 +1,17 @@
 """`redistill evaluate`: what the student and the teacher are worth on labelled data."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from db import versions
-from db.errors import RedistillError
 from db.records import Metric
-from db.states import Role
 from monitor.settings import MetricsSection, ScoringSection
 from redistill import show
 from redistill.commands.options import Config, Json, command, config_file, configured, examples
-from redistill.database import reading_from
+from redistill.database import serving_student
 from redistill.progress import bars
-from redistill.settings import Settings
 from redistill.show import Column
 
 if TYPE_CHECKING:
@@ -81,26 +76,26 @@ def evaluate(
     from redistill.comparison import compare  # noqa: PLC0415 - torch takes seconds to load
 
     if teacher and student and not config_file(ctx, config).exists():
-        metrics, scoring = MetricsSection(), ScoringSection()
+        metrics, scoring, validation = MetricsSection(), ScoringSection(), None
     else:
         settings = configured(ctx, config)
         metrics, scoring = settings.metrics, settings.scoring
-        teacher, student = teacher or settings.teacher.uri, student or _serving(settings)
+        validation = settings.redistill.validation
+        teacher, student = teacher or settings.teacher.uri, student or serving_student(settings)
     with bars() as progress:
-        found = compare(data, teacher, student, metrics=metrics, scoring=scoring, show=progress)
+        found = compare(
+            data,
+            teacher,
+            student,
+            metrics=metrics,
+            scoring=scoring,
+            show=progress,
+            validation=validation,
+        )
     if as_json:
         show.print_json(found)
     else:
         _print(found)
-
-
-def _serving(settings: Settings) -> Path:
-    """Where the student lies that serves: as the database says, else as the configuration does."""
-    with suppress(RedistillError), reading_from(settings) as connection:
-        current = versions.current(connection, settings.monitor.name, Role.STUDENT)
-        if current is not None:
-            return Path(current.uri)
-    return settings.student.uri
 
 
 def _print(found: "Comparison") -> None:
@@ -116,15 +111,21 @@ def _print(found: "Comparison") -> None:
     panel = [metric for metric in found.student.metrics if ":" not in metric.name]
     show.listing(_COLUMNS, [_cells(metric, teacher.get(metric.name)) for metric in panel])
     show.say(f"\nagreement, kl (nats) and js (nats) are with the teacher, at T = {found.temperature:g}.")
+    show.say(f"ece_calibrated is the student's {_calibrated(found)}.")
     if apart := max(metric.spread for metric in panel):
-        show.say(
-            f"The bounds of macro_f1 and ece are drawn; between the seeds they differ by up to {apart:.4f}."
-        )
+        drawn = "The bounds of macro_f1 and of the ECEs are drawn"
+        show.say(f"{drawn}; between the seeds they differ by up to {apart:.4f}.")
     show.say("")
     show.listing(_LABELS, [_of_label(label, student, teacher) for label in found.labels])
     show.say("")
     bins = sorted({name.partition(":")[2] for name in (*student, *teacher) if name.startswith("confidence:")})
     show.listing(_BINS, [_of_bin(each, student, teacher) for each in bins])
+
+
+def _calibrated(found: "Comparison") -> str:
+    if found.calibrated_at is None:
+        return "with each half of the rows at the temperature of the other"
+    return f"at the temperature {found.calibrated_at:.4g}, of the configured validation rows"
 
 
 def _by_name(metrics: Sequence[Metric]) -> Mapping[str, Metric]:

@@ -61,8 +61,6 @@ learning_rate = {learning_rate}
 seed = {seed}
 
 # The rules and the gates are the defaults: agreement < 0.95 for 3 cycles, or KL > 0.15, orders a job.
-[gates]
-latency_p95_ms = 25.0  # of this machine, which may be busy; the design asks 5 ms of its own hardware
 
 [[alerts]]
 kind = "log"

@@ -35,6 +35,7 @@ _GATED: Final = (
     ("test", "accuracy"),
     ("test", "rare_class_accuracy"),
     ("test", "ece"),
+    ("test", "ece_calibrated"),
     ("test", "latency_p95_ms"),
     ("test", "agreement"),
     ("condemned", "agreement"),
@@ -113,7 +114,7 @@ def _table(connection: Connection, job_id: object, candidate: object) -> list[li
         for row in connection.execute(select(evaluations).where(evaluations.c.job_id == job_id))
     }
     gates = {
-        (row.dataset, row.gate): row
+        (row.dataset, row.metric): row
         for row in connection.execute(select(gate_outcomes).where(gate_outcomes.c.job_id == job_id))
     }
     lines: list[list[show.Cell]] = []
@@ -130,12 +131,7 @@ def _table(connection: Connection, job_id: object, candidate: object) -> list[li
                 show.number(incumbent.value, decimals=3),
                 show.number(row.value, decimals=3),
                 f"[{show.number(row.low, decimals=3)}, {show.number(row.high, decimals=3)}]",
-                Text(
-                    f"{gate.threshold:g} {gate.result}",
-                    style=show.GOOD if gate.result == "pass" else show.BAD,
-                )
-                if gate
-                else "-",
+                Text.assemble(f"{gate.threshold:g} ", show.gate_result(gate.result)) if gate else "-",
             ]
         )
     return lines

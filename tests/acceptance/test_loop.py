@@ -171,6 +171,15 @@ def assert_the_registry_tells_how_it_came(engine: Engine, site: Site, world: Wor
         assert measured["test"][metric] == model[metric]
     assert measured["condemned"]["agreement"] >= 0.95
     assert {gate["result"] for gate in manifest["gates"]} == {"pass"}
+    (fit,) = [
+        row for row in history(engine, "calibration_history", "calibrated_at") if row["version"] == candidate
+    ]
+    assert manifest["calibration"] == {
+        "temperature": fit["temperature"],
+        "n": fit["n"],
+        "dataset": fit["dataset"],
+        "sha256": hashlib.sha256(world.test.read_bytes()).hexdigest(),
+    }
 
 
 def assert_the_candidate_was_calibrated(engine: Engine, candidate: str) -> None:

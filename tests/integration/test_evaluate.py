@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from db.records import Evaluation, Metric
-from distill.evaluate import Reference, evaluate, refer
+from distill.evaluate import Reference, evaluate, latencies, latency, refer
 from distill.gates import CONDEMNED, TEST, judge
-from distill.label_metrics import LabelsError
+from distill.label_metrics import LabelsError, label_metrics
 from distill.settings import GatesSection
 from monitor.measure import measure
 from monitor.models import Model, ModelError, load
@@ -79,11 +79,17 @@ def condemned(teacher: Model, texts: tuple[str, ...] = TEXTS) -> Reference:
     )
 
 
-def run(student: Model, reference: Reference, settings: MetricsSection = SETTINGS) -> Evaluation:
+def run(
+    student: Model,
+    reference: Reference,
+    settings: MetricsSection = SETTINGS,
+    temperature: float | None = None,
+) -> Evaluation:
     return evaluate(
         student,
         reference,
         settings,
+        temperature=temperature,
         tokens_per_batch=1_024,
         stopped=never_stopped,
         progress=lambda _: None,
@@ -130,9 +136,10 @@ def test_the_test_set_gives_every_metric_with_an_interval_around_it(metrics: dic
         "rare_class_accuracy",
         "ece",
         "ece_debiased",
+        "ece_calibrated",
+        "ece_calibrated_debiased",
         "nll",
         "brier",
-        "latency_p95_ms",
     ]
     for metric in metrics.values():
         assert metric.low <= metric.high
@@ -189,9 +196,44 @@ def test_label_metrics_equal_plain_numpy(
     assert metrics["nll"].value == pytest.approx(-np.log(p[np.arange(300), LABELS]).mean(), rel=1e-5)
 
 
-def test_the_latency_is_timed_text_by_text(metrics: dict[str, Metric]) -> None:
-    assert metrics["latency_p95_ms"].n == 300
-    assert 0 < metrics["latency_p95_ms"].value < 10_000
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_the_calibrated_ece_is_that_of_the_logits_divided_by_the_temperature(
+    temperature: float,
+    student: Model,
+    labelled: Reference,
+    metrics: dict[str, Metric],
+    student_logits: NDArray[np.float64],
+) -> None:
+    """And no other metric knows of it: the raw ones are at T = 1."""
+    found = by_name(run(student, labelled, temperature=temperature))
+    divided = {
+        metric.name: metric for metric in label_metrics(student_logits / temperature, LABELS, NAMES, SETTINGS)
+    }
+    for name in ("ece", "ece_debiased"):
+        calibrated = name.replace("ece", "ece_calibrated")
+        for end in ("value", "low", "high"):
+            assert getattr(found[calibrated], end) == pytest.approx(getattr(divided[name], end), abs=1e-5)
+    others = [name for name in metrics if "calibrated" not in name]
+    assert [found[name] for name in others] == [metrics[name] for name in others]
+
+
+def test_the_latency_is_timed_text_by_text(student: Model) -> None:
+    found = latency(student, TEXTS)
+    assert (found.name, found.n) == ("latency_p95_ms", 300)
+    assert 0 < found.value < 10_000
+
+
+def test_two_students_are_timed_in_turn_and_compared(student: Model, teacher: Model) -> None:
+    found = latencies(student, teacher, TEXTS, rng=np.random.default_rng(1), stopped=never_stopped)
+    assert [metric.name for metric in found.candidate] == [
+        "latency_p95_ms",
+        "latency_ratio",
+        "latency_ratio_median",
+    ]
+    assert [metric.name for metric in found.incumbent] == ["latency_p95_ms"]
+    assert {metric.n for metric in (*found.candidate, *found.incumbent)} == {300}
+    own, ratio, _median = found.candidate
+    assert ratio.value == pytest.approx(own.value / found.incumbent[0].value)
 
 
 def test_an_archived_sample_gives_what_the_daemon_measures(
@@ -257,6 +299,7 @@ def test_a_stop_is_obeyed(student: Model, teacher: Model) -> None:
             student,
             condemned(teacher),
             SETTINGS,
+            temperature=None,
             tokens_per_batch=64,
             stopped=lambda: True,
             progress=lambda _: None,

@@ -12,7 +12,7 @@ from db.errors import RedistillError
 from db.records import Evaluation, Job, Metric
 from db.session import writing
 from db.states import GateResult
-from db.tables import deliveries, incidents, jobs
+from db.tables import deliveries, gate_outcomes, incidents, jobs
 from distill.decide import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped, never_stopped
@@ -30,7 +30,24 @@ class NoLabelsError(RedistillError):
 
 def fails_its_gate(job: Job, stopped: Stopped) -> Proof:
     evaluation = Evaluation(dataset="test", metrics=(MEASURED,))
-    return replace(rejected(job, stopped), candidate_evaluations=(evaluation,))
+    proof = rejected(job, stopped)
+    gates = tuple(replace(gate, incumbent_value=0.7) for gate in proof.gates)
+    return replace(proof, candidate_evaluations=(evaluation,), gates=gates)
+
+
+def is_waived(job: Job, stopped: Stopped) -> Proof:
+    """One gate is met, one that is not is waived, and the last one decides."""
+    proof = rejected(job, stopped)
+    (gate,) = proof.gates
+    met = replace(gate, gate="agreement", value=0.96, result=GateResult.PASS)
+    waived = replace(gate, gate="ece", value=0.069, threshold=0.05, incumbent_value=0.074)
+    return replace(proof, gates=(met, replace(waived, result=GateResult.WAIVED), gate))
+
+
+def is_waived_and_passes(job: Job, stopped: Stopped) -> Proof:
+    """The same without the gate that failed."""
+    proof = is_waived(job, stopped)
+    return replace(proof, gates=proof.gates[:2])
 
 
 def passes(job: Job, stopped: Stopped) -> Proof:
@@ -66,7 +83,7 @@ def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) 
     assert told(engine) == [("candidate-rejected", "warning", "firing")]
     (message,) = messages(engine)
     assert message["summary"] == (
-        f"job {job['id']}, alpha 0.7 -> 0.6: failed: accuracy (test) 0.5 against 0.9"
+        f"job {job['id']}, alpha 0.7 -> 0.6: failed: accuracy (test) 0.5 against 0.9, incumbent 0.7"
     )
     assert message["gates"] == [
         {
@@ -75,6 +92,9 @@ def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) 
             "value": 0.5,
             "threshold": 0.9,
             "result": "fail",
+            "metric": None,
+            "incumbent_value": 0.7,
+            "detail": None,
             "low": 0.47,
             "high": 0.53,
         }
@@ -83,6 +103,27 @@ def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) 
     end(engine, passes)
     assert told(engine) == [("candidate-rejected", "warning", "resolved")]
     assert [each["event"] for each in messages(engine)] == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize(
+    ("work", "decision", "decisive"),
+    [
+        (is_waived, "rejected", "failed: accuracy (test) 0.5 against 0.9"),
+        (is_waived_and_passes, "promoted", "passed: agreement (test) 0.96 against 0.9"),
+    ],
+    ids=["rejected by another gate", "promoted"],
+)
+def test_a_waived_gate_stands_in_the_reason_and_decides_nothing(
+    engine: Engine,
+    work: Any,  # noqa: ANN401 - as above
+    decision: str,
+    decisive: str,
+) -> None:
+    job = end(engine, work)
+    reason = f"{decisive}; waived: ece (test) 0.069 against 0.05, incumbent 0.074"
+    assert (job["decision"], job["decision_reason"]) == (decision, reason)
+    kept = [(row["gate"], row["result"], row["incumbent_value"]) for row in stored(engine, gate_outcomes)]
+    assert ("ece", "waived", 0.074) in kept
 
 
 @pytest.mark.parametrize("work", [passes, fails_its_gate])

@@ -20,6 +20,7 @@ import torch
 from db.records import Evaluation, GateOutcome, Metric
 from db.states import GateResult
 from distill.registry import (
+    CalibratedAt,
     LinkError,
     Manifest,
     Parents,
@@ -84,6 +85,7 @@ def manifest(*, job_id: int = 3, seed: int = 2025) -> Manifest:
         gates=(
             GateOutcome(gate="accuracy", dataset="test", value=0.91, threshold=0.905, result=GateResult.PASS),
         ),
+        calibration=CalibratedAt(temperature=1.42, n=700, dataset="validation", sha256="c" * 64),
         created_at=NOW,
     )
 
@@ -135,6 +137,12 @@ def test_the_manifest_tells_how_the_version_came_to_be(registry: Path, candidate
     ]
     assert content["evaluations"][1]["metrics"][0]["value"] is None
     assert content["gates"][0]["result"] == "pass"
+    assert content["calibration"] == {
+        "temperature": 1.42,
+        "n": 700,
+        "dataset": "validation",
+        "sha256": "c" * 64,
+    }
     assert content["created_at"] == "2026-11-24T12:00:00+00:00"
     assert content["libraries"]["torch"] == metadata.version("torch")
 

@@ -192,13 +192,31 @@ def test_evaluations_are_stored_and_what_is_undefined_is_null(engine: Engine, jo
 def test_gate_outcomes_are_stored_and_what_could_not_be_measured_is_null(engine: Engine, job_id: int) -> None:
     passed = GateOutcome(gate="accuracy", dataset="test", value=0.91, threshold=0.905, result=GateResult.PASS)
     failed = GateOutcome(
-        gate="rare_class_accuracy", dataset="test", value=math.nan, threshold=0.87, result=GateResult.FAIL
+        gate="rare_class_accuracy",
+        dataset="test",
+        value=math.nan,
+        threshold=0.87,
+        result=GateResult.FAIL,
+        incumbent_value=math.nan,
+    )
+    waived = GateOutcome(
+        gate="ece",
+        dataset="test",
+        value=0.069,
+        threshold=0.05,
+        result=GateResult.WAIVED,
+        metric="ece_calibrated",
+        incumbent_value=0.074,
+        detail="calibrated; 0.081 at T = 1",
     )
     with writing(engine) as connection:
-        versions.add_gate_outcomes(connection, job_id, [passed, failed])
-    assert [
-        (row["gate"], row["value"], row["threshold"], row["result"]) for row in stored(engine, gate_outcomes)
-    ] == [("accuracy", 0.91, 0.905, "pass"), ("rare_class_accuracy", None, 0.87, "fail")]
+        versions.add_gate_outcomes(connection, job_id, [passed, failed, waived])
+    columns = ("gate", "value", "threshold", "result", "metric", "incumbent_value", "detail")
+    assert [tuple(row[name] for name in columns) for row in stored(engine, gate_outcomes)] == [
+        ("accuracy", 0.91, 0.905, "pass", None, None, None),
+        ("ece", 0.069, 0.05, "waived", "ece_calibrated", 0.074, "calibrated; 0.081 at T = 1"),
+        ("rare_class_accuracy", None, 0.87, "fail", None, None, None),
+    ]
 
 
 def test_a_job_without_measurements_stores_none(engine: Engine, job_id: int) -> None:

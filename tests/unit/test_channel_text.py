@@ -84,11 +84,15 @@ def test_what_a_candidate_reached_is_told_with_the_thresholds_of_the_gates() -> 
             "high": 0.901,
             "result": "fail",
         },
-        {"gate": "ece", "dataset": "test", "value": None, "result": "fail"},
+        {"gate": "ece", "dataset": "test", "value": None, "result": "fail", "incumbent_value": None},
+        {"gate": "f1", "dataset": "test", "value": 0.8, "result": "waived", "incumbent_value": 0.75},
+        {"gate": "recall", "dataset": "test", "value": 0.95, "result": "pass", "incumbent_value": 0.75},
     ]
     shown = text_of(gates=[{**gate, "threshold": 0.905} for gate in gates])
     assert "\ngates: accuracy (test) 0.893 [0.885, 0.901] against 0.905: fail\n" in shown
     assert "\n  ece (test) not measured against 0.905: fail\n" in shown
+    assert "\n  f1 (test) 0.8 against 0.905 (incumbent 0.75): waived\n" in shown
+    assert "\n  recall (test) 0.95 against 0.905: pass\n" in shown
 
 
 def test_a_message_without_numbers_is_whole() -> None:

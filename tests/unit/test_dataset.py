@@ -15,6 +15,7 @@ from distill.dataset import (
     DatasetRowError,
     DatasetUnreadableError,
     LabelledSet,
+    chosen,
     read_labelled,
     split_archive,
     text_hash,
@@ -179,3 +180,22 @@ def test_a_test_set_that_overlaps_the_train_set_is_refused_with_the_count_and_th
         training_set(train, [], test)
     assert caught.value.fields["n"] == 2
     assert "line 2 of the test set and line 4 of the train set" in str(caught.value)
+
+
+def test_the_chosen_rows_are_those_of_the_smallest_hashes_in_the_file_s_order(tmp_path: Path) -> None:
+    """So the same rows whatever the order in the file; and all of them where there are no more."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"request {number}", "label": NAMES[number % 2]} for number in range(40)]
+
+    def write(order: list[dict[str, str]]) -> LabelledSet:
+        path.write_bytes(lines(order))
+        return read_labelled(path, NAMES)
+
+    every = write(rows)
+    few = chosen(every, 10)
+    assert sorted(few.texts, key=text_hash) == sorted(every.texts, key=text_hash)[:10]
+    assert [every.texts.index(text) for text in few.texts] == [line - 1 for line in few.lines]
+    assert list(few.lines) == sorted(few.lines)
+    assert few.labels.tolist() == [every.labels[line - 1] for line in few.lines]
+    assert set(chosen(write(rows[::-1]), 10).texts) == set(few.texts)
+    assert chosen(every, 41).texts == every.texts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from db.labels import SHARES
-from distill.gates import judge
+from distill.gates import LATENCY_RATIOS, judge
 from distill.label_metrics import label_metrics
 from distill.settings import GatesSection
 from monitor.intervals import wilson
@@ -35,10 +35,11 @@ def table(first_column: str) -> dict[int, list[str]]:
 def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
     logits, labels = [[1.0, 0.0], [0.0, 1.0]], [0, 1]
     settings = MetricsSection(rare_labels=["faq"], misroutes=[Misroute(critical=True)], resamples=100)
-    panel = label_metrics(logits, labels, ["faq", "promotion"], settings)
+    panel = label_metrics(logits, labels, ["faq", "promotion"], settings, calibrated=logits)
     of_models = {metric.name.partition(":")[0] for metric in panel}
     gates = {outcome.gate for outcome in judge(GatesSection(), [])}
-    assert set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE)) == {*METRICS, *of_models, *gates, *SHARES}
+    sections = set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE))
+    assert sections == {*METRICS, *of_models, *gates, *SHARES, *LATENCY_RATIOS}
 
 
 def test_the_defaults_in_the_text_are_those_of_the_settings() -> None:

@@ -89,13 +89,15 @@ def test_a_gate_s_number_has_the_interval_of_what_was_measured() -> None:
         Evaluation(dataset="test", metrics=metrics),
     ]
 
-    def bounds(gate: str, value: float) -> tuple[object, object]:
-        outcome = GateOutcome(gate=gate, dataset="test", value=value, threshold=0.5, result=GateResult.FAIL)
+    def bounds(gate: str, value: float, metric: str | None = None) -> tuple[object, object]:
+        outcome = GateOutcome(
+            gate=gate, dataset="test", value=value, threshold=0.5, result=GateResult.FAIL, metric=metric
+        )
         found = gate_of(outcome, evaluations)
         assert {**found, "low": 0, "high": 0} == {**vars(outcome), "low": 0, "high": 0}
         return found.get("low"), found.get("high")
 
     assert bounds("accuracy", 0.91) == (0.9, 0.92)
     assert bounds("ece", 0.06) == (0.05, 0.07)
-    assert bounds("ece", 0.04) == (0.03, 0.05)
+    assert bounds("ece", 0.04, "ece_debiased") == (0.03, 0.05)
     assert bounds("rare_class_accuracy", float("inf")) == (None, None)

@@ -147,9 +147,10 @@ def _number(rule: Mapping[str, Any]) -> str:
 
 def _gate(gate: Mapping[str, Any]) -> str:
     value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}{_interval(gate)}"
-    return one_line(
-        f"{gate['gate']} ({gate['dataset']}) {value} against {gate['threshold']:g}: {gate['result']}"
-    )
+    before = gate.get("incumbent_value") if gate["result"] != "pass" else None
+    incumbent = "" if before is None else f" (incumbent {before:.4g})"
+    against = f"{value} against {gate['threshold']:g}{incumbent}"
+    return one_line(f"{gate['gate']} ({gate['dataset']}) {against}: {gate['result']}")
 
 
 def _label(label: Mapping[str, Any]) -> str:

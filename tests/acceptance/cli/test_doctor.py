@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -328,3 +329,86 @@ def test_a_queue_that_is_not_reached_keeps_nothing_from_being_checked(
     problems = {name: finding for name, finding in findings().items() if not finding["ok"]}
     assert list(problems) == ["sqs"]
     assert "EndpointConnectionError" in str(problems["sqs"]["found"])
+
+
+def _content(project: Path) -> None:
+    wanted = "accuracy = 0\nagreement = 0\nece = 1\nlatency_p95_ms = 1e9"
+    _replace(project, "[metrics]", f"[gates]\n{wanted}\n[metrics]")
+
+
+def gate_findings() -> dict[str, dict[str, object]]:
+    return {name: finding for name, finding in findings().items() if name.startswith("gate")}
+
+
+def test_a_student_that_meets_all_gates_is_one_good_line(sound: Path) -> None:
+    _content(sound)
+    assert gate_findings() == {
+        "gates": {
+            "check": "gates",
+            "ok": True,
+            "level": "ok",
+            "found": "the student in service meets all 4, on 8 of 8 test rows",
+            "mend": None,
+        }
+    }
+
+
+def test_gates_that_the_student_in_service_does_not_meet_are_warnings(sound: Path) -> None:
+    """With the value, its interval and the threshold; nothing else is wrong, so it exits with 0."""
+    _content(sound)
+    _replace(sound, "accuracy = 0", "accuracy = 1")
+    _replace(sound, "latency_p95_ms = 1e9", "latency_p95_ms = 1e-6")
+    found = gate_findings()
+    assert {name: each["level"] for name, each in found.items()} == {
+        "gate accuracy": "warning",
+        "gate latency_p95_ms": "warning",
+    }
+    accuracy, latency = (str(each["found"]) for each in found.values())
+    number = r"[\d.e-]+"
+    assert re.fullmatch(
+        rf"the student in service has {number} \[{number}, {number}\] on 8 of 8 test rows; "
+        r"the gate asks at least 1",
+        accuracy,
+    )
+    assert re.search(r"\(on .+, \d+ threads?\) on 8 of 8 test rows; the gate asks at most 1e-06$", latency)
+    assert "not rejected by this gate unless it is worse" in str(found["gate accuracy"]["mend"])
+    shown = run("doctor")
+    assert shown.exit_code == 0
+    assert "\ngate accuracy " in shown.stdout
+    assert shown.stdout.count(" warning ") == 2
+
+
+def test_a_gate_that_nothing_can_be_measured_for_is_told(sound: Path) -> None:
+    """No row of the rare label is in the test file."""
+    _content(sound)
+    _replace(sound, "resamples = 100", 'resamples = 100\nrare_labels = ["escalation"]')
+    rows = [json.loads(line) for line in (sound / "test.jsonl").read_text().splitlines()]
+    kept = [row for row in rows if row["label"] != "escalation"]
+    assert 0 < len(kept) < len(rows)
+    (sound / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (found,) = gate_findings().values()
+    assert found["level"] == "warning"
+    assert "every candidate fails this gate" in str(found["found"])
+    assert "add rows" in str(found["mend"])
+
+
+def test_the_gates_are_held_against_the_student_that_serves_by_the_database(
+    sound: Path, cycles: Cycles, models: Path
+) -> None:
+    """And not against the one that the configuration named first: here its teacher itself."""
+    _content(sound)
+    _replace(sound, "agreement = 0", "agreement = 1")
+    assert gate_findings()["gate agreement"]["level"] == "warning"
+    shutil.copytree(models / "teacher", "models/bbb222")
+    cycles.promote("bbb222", now=START)
+    assert gate_findings()["gates"]["level"] == "ok"
+
+
+def test_without_a_test_file_no_gate_is_looked_at(sound: Path) -> None:
+    _replace(sound, 'train = "train.jsonl"\ntest = "test.jsonl"\n', "")
+    _replace(
+        sound,
+        "[metrics]",
+        '[[rules]]\nname = "one"\nmetric = "agreement"\nbelow = 0.9\naction = "alert"\n[metrics]',
+    )
+    assert gate_findings() == {}

@@ -65,15 +65,38 @@ def test_a_job_in_json_has_the_payload_of_the_contract() -> None:
 
 def test_a_job_shows_its_gates_and_measurements(ordered: Cycles, engine: Engine) -> None:
     measured = Metric(name="accuracy", value=0.91, low=0.9, high=0.92, n=5_500)
-    gate = GateOutcome(gate="accuracy", dataset="test", value=0.91, threshold=0.905, result=GateResult.PASS)
+    gate = GateOutcome(
+        gate="accuracy",
+        dataset="test",
+        value=0.91,
+        threshold=0.905,
+        result=GateResult.PASS,
+        incumbent_value=0.92,
+    )
+    waived = GateOutcome(
+        gate="ece",
+        dataset="test",
+        value=0.069,
+        threshold=0.05,
+        result=GateResult.WAIVED,
+        metric="ece_calibrated",
+        incumbent_value=0.074,
+        detail="calibrated; 0.081 at T = 1",
+    )
     with writing(engine) as connection:
         student = versions.current(connection, MONITOR, Role.STUDENT)
         assert student is not None
         versions.add_evaluations(connection, student, 1, [Evaluation(dataset="test", metrics=(measured,))])
-        versions.add_gate_outcomes(connection, 1, [gate])
+        versions.add_gate_outcomes(connection, 1, [gate, waived])
     assert ordered.engine is engine
     shown = run("jobs", "show", "1").stdout
-    assert "accuracy  test  0.9100     0.9050  pass" in shown
+    lines = [line.split(maxsplit=6) for line in shown.splitlines()]
+    assert ["accuracy", "test", "0.9100", "0.9200", "0.9050", "pass"] in lines
+    assert ["ece", "test", "0.0690", "0.0740", "0.0500", "waived", waived.detail] in lines
+    result = run("jobs", "show", "1", "--json")
+    assert not result.exception, (result.exception, result.stderr)
+    kept = json.loads(result.stdout)["gates"]
+    assert [(each["result"], each["incumbent_value"]) for each in kept] == [("pass", 0.92), ("waived", 0.074)]
     assert "student-1 on test (job 1)" in shown
     assert "accuracy  0.9100  [0.9000, 0.9200]  5,500" in shown
 

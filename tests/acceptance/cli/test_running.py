@@ -131,6 +131,30 @@ def test_an_evaluation_has_every_metric_with_its_interval() -> None:
         assert kinds == {"recall", "precision", "accuracy", "confidence"}
 
 
+def test_an_evaluation_calibrates_the_student_on_the_validation_rows(project: Path) -> None:
+    """As a job does; by halves of the data where there are none, or where they are the data itself."""
+
+    def calibrated() -> tuple[float | None, set[str], str]:
+        found = json.loads(run("evaluate", "--data", "test.jsonl", "--json").stdout)
+        names = {each["name"] for each in found["student"]["metrics"]}
+        shown = run("evaluate", "--data", "test.jsonl").stdout
+        (line,) = [line for line in shown.splitlines() if line.startswith("ece_calibrated is ")]
+        return found["calibrated_at"], {name for name in names if "calibrated" in name}, line
+
+    both = {"ece_calibrated", "ece_calibrated_debiased"}
+    halves = "ece_calibrated is the student's with each half of the rows at the temperature of the other."
+    assert calibrated() == (None, both, halves)
+    config = project / "redistill.toml"
+    config.write_text(config.read_text().replace("[redistill]", '[redistill]\nvalidation = "more.jsonl"'))
+    shutil.copyfile("test.jsonl", "more.jsonl")
+    assert calibrated() == (None, both, halves)
+    shutil.copyfile("train.jsonl", "more.jsonl")
+    temperature, names, line = calibrated()
+    assert names == both
+    assert temperature is not None
+    assert line.endswith(f"at the temperature {temperature:.4g}, of the configured validation rows.")
+
+
 def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
     project: Path, models: Path
 ) -> None:

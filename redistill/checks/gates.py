@@ -1,0 +1,94 @@
+"""Which gates the student in service does not meet itself, before any job is judged by them."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from db.states import GateResult
+from distill.dataset import LabelledSet, chosen, read_labelled
+from distill.evaluate import evaluate, latency, refer
+from distill.gates import AT_MOST, TEST, judge
+from monitor.latency import processor
+from monitor.models import Model, load
+from monitor.stop import never_stopped
+from redistill import show
+from redistill.checks.finding import Finding, good, warn
+from redistill.comparison import temperature_by
+from redistill.database import serving_student
+from redistill.progress import ShowProgress
+from redistill.settings import Settings
+from triggers.figures import gate_of
+
+_ROWS: Final = 1_000  #: of each labelled file: enough to see it, and not minutes of the teacher's time
+
+
+def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterator[Finding]:
+    """Hold the student in service against the gates, on test rows chosen by their hash.
+
+    A warning for each gate that it does not meet. Nothing where no test file is configured.
+    """
+    section = settings.redistill
+    if section.test is None:
+        return
+    every = read_labelled(section.test, teacher.labels)
+    outcomes = _judged(settings, teacher, chosen(every, _ROWS), progress)
+    rows = f"{show.count(min(len(every.texts), _ROWS))} of {show.count(len(every.texts))} test rows"
+    unmet = [each for each in outcomes if each["result"] != GateResult.PASS]
+    for outcome in unmet:
+        yield _warning(outcome, rows)
+    if not unmet:
+        yield good("gates", f"the student in service meets all {len(outcomes)}, on {rows}")
+
+
+def _judged(
+    settings: Settings, teacher: Model, rows: LabelledSet, progress: ShowProgress
+) -> list[dict[str, Any]]:
+    """Return what each gate would say of the student if it were a candidate, each with its interval."""
+    budget, n = settings.scoring.tokens_per_batch, len(rows.texts)
+    student = load(serving_student(settings))
+    temperature = temperature_by(
+        student,
+        teacher,
+        settings.redistill.validation,
+        unlike=rows,
+        at_most=_ROWS,
+        tokens_per_batch=budget,
+        show=progress,
+    )
+    reference = refer(
+        TEST,
+        teacher,
+        rows.texts,
+        rows.labels,
+        tokens_per_batch=budget,
+        stopped=never_stopped,
+        progress=lambda done: progress("teacher on test", done, n),
+    )
+    found = evaluate(
+        student,
+        reference,
+        settings.metrics,
+        temperature=temperature,
+        tokens_per_batch=budget,
+        stopped=never_stopped,
+        progress=lambda done: progress("student on test", done, n),
+    )
+    if settings.gates.latency_p95_ms is not None:
+        found = replace(found, metrics=(*found.metrics, latency(student, rows.texts)))
+    outcomes = judge(settings.gates, [found], processor=processor())
+    return [gate_of(outcome, [found]) for outcome in outcomes]
+
+
+def _warning(outcome: Mapping[str, Any], rows: str) -> Finding:
+    gate, value = str(outcome["gate"]), outcome["value"]
+    side = "at most" if gate in AT_MOST else "at least"
+    wanted = f"the gate asks {side} {outcome['threshold']:g}"
+    if math.isnan(value):
+        found = f"{gate} cannot be measured on {rows}: every candidate fails this gate"
+        return warn(f"gate {gate}", found, "add rows to the test file on which it can be measured")
+    detail = f" ({outcome['detail']})" if outcome["detail"] else ""
+    bounds = f"[{outcome['low']:.4g}, {outcome['high']:.4g}]"
+    found = f"the student in service has {value:.4g} {bounds}{detail} on {rows}; {wanted}"
+    mend = f"nothing, or set '{gate}' in [gates]: a candidate is not rejected by this gate unless it is worse"
+    return warn(f"gate {gate}", found, mend)
