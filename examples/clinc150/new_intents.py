@@ -30,9 +30,11 @@ from db.session import connect
 from redistill import settings
 from redistill.progress import bars
 
-#: The share of the six intents on each day; the rule of three breached cycles fires on the last but two.
-SHARES: Final = (0.0, 0.0, 0.0, 0.2, 0.4, 0.6, 0.6, 0.6)
-ORDERED: Final = 5  #: the day whose cycle orders, after which the log repeats no text of the days before
+#: The share of the six intents on each day.
+SHARES: Final = (0.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+ORDERED: Final = (
+    5  #: the day of the third breached cycle; from then on the log repeats no text of the days before
+)
 REQUESTS: Final = 1_500
 _FIRST_DAY: Final = datetime(2026, 1, 5, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)

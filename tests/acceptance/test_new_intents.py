@@ -18,7 +18,7 @@ def test_intents_that_the_student_was_never_taught_end_with_a_student_that_knows
     tmp_path: Path,
     with_labels: bool,  # noqa: FBT001
 ) -> None:
-    """The third breach orders, the candidate is promoted, the next window is above 0.95, and the incident ends."""
+    """The third breach orders, the candidate is promoted, the next windows are healthy, the incident ends."""
     data = data_folder()
     sys.path.insert(0, str(EXAMPLE))
     from intents import read_intents  # noqa: PLC0415 - found from here on
