@@ -65,9 +65,6 @@ batch_size = {candidate.batch_size}
 learning_rate = {candidate.learning_rate}
 seed = {candidate.seed}
 
-[gates]
-latency_p95_ms = 300.0  # no part of this story: so the example also ends well on a busy machine
-
 {rules}
 """
 

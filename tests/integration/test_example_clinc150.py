@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("script", ["run.py", "out_of_scope.py", "watching.py"])
+@pytest.mark.parametrize("script", ["run.py", "out_of_scope.py", "watching.py", "new_intents.py"])
 def test_a_script_imports_and_says_how_it_is_used(script: str) -> None:
     """It needs neither data nor matplotlib nor the MiniLM for that."""
     ended = subprocess.run(
