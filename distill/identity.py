@@ -1,5 +1,6 @@
-"""What tells one training from another."""
+"""The identity of a training: what its weights depend on."""
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,11 +25,11 @@ _STEP: Final = (batches, descent, losses, objective, optimiser, train, first_tok
 def identity(
     job: Job, student: Model, teacher: Model, data: JobData, section: RedistillSection
 ) -> Mapping[str, str]:
-    """All that a job's training depends on, by name: trainings of one identity end with the same weights,
-    bit by bit, and with the same log.
+    """Return all that a job's training depends on, by name.
 
-    The last bits also depend on the code of a step, the libraries, the number of threads and the
-    instructions of the processor.
+    Trainings of one identity end with the same weights, bit by bit, and with the same log. The last bits also
+    depend on the code of a step (its statements, see `statements_of`), the libraries, the number of threads
+    and the instructions of the processor.
     """
     return {
         "monitor": job.monitor,
@@ -51,8 +52,33 @@ def identity(
 
 
 def _code() -> str:
-    sources = [Path(str(module.__file__)).read_bytes() for module in _STEP]
-    return hashlib.sha256(b"".join(sources)).hexdigest()
+    """The SHA-256 of the statements of all modules of a step, whatever the modules are called."""
+    statements = sorted(statements_of(Path(str(module.__file__)).read_text("utf-8")) for module in _STEP)
+    return hashlib.sha256("\n".join(statements).encode()).hexdigest()
+
+
+def statements_of(source: str) -> str:
+    """Return the syntax tree of a module as text, without what a computation does not depend on.
+
+    Left out are comments, layout, docstrings and imports: rewording or moving a module is no other step.
+    """
+    tree = _Bare().visit(ast.parse(source))
+    return ast.dump(tree)
+
+
+class _Bare(ast.NodeTransformer):
+    """Removes docstrings and imports."""
+
+    def visit_Import(self, _node: ast.Import) -> None:
+        """Drop it."""
+
+    def visit_ImportFrom(self, _node: ast.ImportFrom) -> None:
+        """Drop it."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Drop a string that stands alone: a docstring."""
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
 
 
 def _digest(data: JobData) -> str:

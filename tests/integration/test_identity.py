@@ -11,7 +11,7 @@ import torch
 from db.records import Job
 from db.states import JobStatus
 from distill.dataset import LabelledSet, TrainingSet
-from distill.identity import identity
+from distill.identity import identity, statements_of
 from distill.job_data import JobData
 from distill.settings import RedistillSection
 from monitor.models import Model, load
@@ -111,3 +111,42 @@ def test_the_number_of_threads_is_a_part_of_it(model: Model) -> None:
         torch.set_num_threads(threads)
     assert found["threads"] == str(threads + 1)
     assert found["torch"] == torch.__version__
+
+
+STEP = '''
+"""A step."""
+
+import torch
+from torch import nn
+
+
+class Step:
+    """One."""
+
+    rate = 0.1  #: of learning
+
+    def take(self, loss: torch.Tensor) -> None:
+        """Take it."""
+        loss.backward()
+        self.say("taken")
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ('"""A step."""', '"""One step of a training."""', True),
+        ('        """Take it."""\n', "", True),
+        ("  #: of learning", "  # per step", True),
+        ("from torch import nn", "from torch.nn import functional", True),
+        ("class Step:", "class Step:  # moved\n", True),
+        ("rate = 0.1", "rate = 0.2", False),
+        ("loss.backward()", "loss.detach()", False),
+        ('self.say("taken")', 'self.say("done")', False),
+        ("def take(self, loss", "def take(self, gain", False),
+    ],
+)
+def test_a_step_is_its_statements(old: str, new: str, is_same: bool) -> None:  # noqa: FBT001
+    """Another docstring, comment, layout or import restarts no open training; another statement does."""
+    assert old in STEP
+    assert (statements_of(STEP.replace(old, new)) == statements_of(STEP)) is is_same
