@@ -81,7 +81,7 @@ alpha_floor = 0.1
 cooldown = "6h"  # between two jobs
 watch_cycles = 3  # in so many cycles a promoted student must end the drift, or its job was an attempt in vain
 rollback = "off"  # or "auto": then the student before it serves again
-epochs = 5
+epochs = {epochs}  # for at least 600 steps of batch_size = 64 rows, labelled and archived
 promote = "auto"  # or "manual": `redistill models promote` is then up to you
 calibrate_every = "31d"  # how old the student's temperature may get, for its confidences; or "off"
 
@@ -159,6 +159,7 @@ class Answers:
     validation: Path | None
     test: Path | None
     rare_labels: Sequence[str]
+    epochs: int
 
 
 def render(answers: Answers) -> str:
@@ -182,6 +183,7 @@ def render(answers: Answers) -> str:
         format="" if answers.format == "jsonl" else f"format = {_quoted(answers.format)}\n",
         fields=_fields(answers.fields),
         rare=_rare(answers.rare_labels),
+        epochs=answers.epochs,
         validation=_validation(answers),
     )
     return "".join(map(_aligned, text.splitlines(keepends=True)))

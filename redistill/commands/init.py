@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from db.errors import RedistillError
 from monitor.settings import MonitorSection
+from monitor.sources.fields import read_rows
 from redistill import show
 from redistill.commands.options import command, examples
 from redistill.discover import FoundModel, look_through, rare_labels, read_model
@@ -21,11 +23,13 @@ from redistill.settings import load_rules
 from redistill.template import Answers, render
 from redistill.times import relative, utc_now
 from redistill.traffic_look import TrafficLook, look_at
+from redistill.training_length import epochs_for
 from triggers.settings import Rule
 
 app = command()
 
 _FILE: Final = "redistill.toml"
+_COUNTED_ROWS: Final = 100_000
 _FRESH: Final = timedelta(hours=2)
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -144,7 +148,15 @@ def _answers(folder: Path, choice: _Choice) -> Answers:
         validation=choice.validation,
         test=choice.test,
         rare_labels=rare_labels(choice.train) if choice.train else (),
+        epochs=_epochs(choice.train, traffic.period if traffic else None),
     )
+
+
+def _epochs(train: Path | None, period: Period | None) -> int:
+    """The epochs for the rows of a file, of which at most 100,000 are counted, and for windows of the log."""
+    n_labelled = sum(1 for _ in islice(read_rows(train), _COUNTED_ROWS)) if train else 0
+    n_window = min(period.quietest, MonitorSection().sample_size) if period else 0
+    return epochs_for(n_labelled, n_window)
 
 
 def _report(

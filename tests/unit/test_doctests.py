@@ -16,6 +16,7 @@ MODULES = [
     "triggers.wilson",
     "triggers.correctness",
     "triggers.label_evidence",
+    "redistill.training_length",
     "distill.calibrate",
     "distill.losses",
     "distill.label_metrics",

@@ -132,6 +132,14 @@ def lines_of(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
+@pytest.mark.parametrize(("rows", "epochs"), [(100, 30), (2_400, 16), (9_000, 5)])
+def test_few_rows_are_trained_on_for_more_epochs(rows: int, epochs: int, empty: Path) -> None:
+    """So that a job has 600 steps or more; the design's 44,000 rows have the design's 5 epochs."""
+    write_labelled(empty / "train.jsonl", [f"where is order {number}" for number in range(rows)])
+    assert run("init").exit_code == 0
+    assert load(empty / "redistill.toml").redistill.epochs == epochs
+
+
 @pytest.mark.parametrize("arguments", [[], ["--traffic", "logs/endpoint"]], ids=["found", "named"])
 @pytest.mark.parametrize(
     ("name", "pack", "written"),
