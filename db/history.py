@@ -123,15 +123,21 @@ def verdicts_of(connection: Connection, monitor: str, student: str, *, since: da
     return int(row[0]), int(row[1])
 
 
-def has_later_result(connection: Connection, slot: Slot, *, or_inconclusive: bool = False) -> bool:
-    """Whether a cycle of a later window has been evaluated already, or has ended inconclusive if asked."""
-    counted = (CycleStatus.EVALUATED, *((CycleStatus.INCONCLUSIVE,) if or_inconclusive else ()))
+def has_later_result(connection: Connection, slot: Slot, *, or_unjudged: bool = False) -> bool:
+    """Return whether a cycle of a later window has been evaluated already.
+
+    If asked, one counts too that waits to be judged again. A window with too few requests does not wait.
+    """
+    waits = (cycles.c.status == CycleStatus.INCONCLUSIVE) & (
+        cycles.c.verdict_reason != VerdictReason.TOO_FEW_SAMPLES
+    )
+    is_evaluated = cycles.c.status == CycleStatus.EVALUATED
     return (
         connection.scalar(
             select(cycles.c.id)
             .where(
                 cycles.c.monitor == slot.monitor,
-                cycles.c.status.in_(counted),
+                or_(is_evaluated, waits) if or_unjudged else is_evaluated,
                 cycles.c.window_end > slot.window_end,
             )
             .limit(1)

@@ -111,6 +111,7 @@ def archive_of(connection: Connection, cycle_id: int) -> str | None:
 def _earlier(connection: Connection, row: Row[tuple[object, ...]]) -> Earlier:
     return Earlier(
         archive=None if row.archive is None else Archive(uri=row.archive, sha256=row.archive_sha256),
+        n_records=(row.n_seen or 0) + (row.n_rejected or 0),
         n_erasures=_erasures(connection, row.id),
         late=labels.of_cycle(connection, row.id),
     )

@@ -185,7 +185,7 @@ class OrderReason(StrEnum):
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
     COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
     WATCHING = "watching"  #: the last candidate serves, for fewer than `watch_cycles` evaluated cycles
-    NOT_LATEST = "not_latest"  #: a later cycle is already judged, or the student has been replaced since
+    NOT_LATEST = "not_latest"  #: a later cycle is judged or awaits its verdict, or another student serves
     TEACHER_CHANGED = "teacher_changed"  #: the teacher is new, and no rule on a divergence has fired
     AT_FLOOR = "at_floor"  #: alpha cannot be lowered without passing `alpha_floor`
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"  #: `max_attempts` jobs in a row have not helped

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 import numpy as np
 import structlog
@@ -36,6 +37,11 @@ Show = Callable[[str, int, int], None]
 Archived = Callable[[Slot, str, datetime], Sequence[tuple[str, str]]]
 
 
+#: A log with a smaller share of a window's earlier records has lost them. Requests that were deleted from it
+#: one by one, as `archive erase` asks, are fewer.
+_STILL_THERE: Final = 0.9
+
+
 class RequestUnscorableError(RedistillError):
     """The {role} {version} gives logits that are not finite for the request {request_id!r}: its weights are
     damaged. Put a sound model in its place.
@@ -43,8 +49,8 @@ class RequestUnscorableError(RedistillError):
 
 
 class WindowGoneError(RedistillError):
-    """The request log holds no record of the window that ended at {end:%Y-%m-%d %H:%M} UTC, which therefore
-    stays as it was: put the log back, or check 'uri' in [traffic].
+    """The request log holds {n} of the {before} records of the window that ended at {end:%Y-%m-%d %H:%M} UTC,
+    which therefore stays as it was: put the log back, or check 'uri' in [traffic].
     """
 
 
@@ -80,8 +86,7 @@ class CycleMeasurer:
         pair = self.pairs.current(self.clock())
         with self.engaged():
             window = self._sample(claim, pair, stopped)
-            if claim.earlier and not window.traffic.n_seen and not window.traffic.n_rejected:
-                raise WindowGoneError(end=claim.slot.window_end)
+            _check_still_there(claim, window.traffic.n_seen + window.traffic.n_rejected)
             scored = self._redacted(self._score(claim, pair, window, stopped))
         late = claim.earlier.late if claim.earlier else {}
         return CycleResult(
@@ -200,6 +205,15 @@ class CycleMeasurer:
     def _oldest(self, sample: ScoredSample) -> datetime:
         """The end of the oldest window whose sample is kept."""
         return sample.slot.window_end - timedelta(days=self.monitor.archive_days)
+
+
+def _check_still_there(claim: Claim, n: int) -> None:
+    """Refuse to judge a window again by the rest of a log that has expired."""
+    if claim.earlier is None:
+        return
+    before = claim.earlier.n_records
+    if not n or n < _STILL_THERE * before:
+        raise WindowGoneError(n=n, before=before, end=claim.slot.window_end)
 
 
 def _unerased(sample: ScoredSample, earlier: Earlier) -> ScoredSample:

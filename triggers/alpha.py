@@ -17,7 +17,7 @@ _COMPLETED = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
 
 _DETAIL = {
     OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
-    OrderReason.NOT_LATEST: "a later cycle is already judged, or the student has been replaced since",
+    OrderReason.NOT_LATEST: "a later cycle is judged or awaits its verdict, or another student serves",
     OrderReason.TEACHER_CHANGED: "the teacher is new: until it is known only a rule on a divergence orders",
     OrderReason.JOB_OPEN: "a job is queued or running, or its candidate waits for `redistill models promote`",
     OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} jobs in a row have not helped "

@@ -29,14 +29,14 @@ class Ordered:
 
 
 def is_latest(connection: Connection, claim: Claim, result: CycleResult) -> bool:
-    """Whether no later cycle is judged, and the student that was measured is still the current one.
+    """Return whether no later cycle is judged, and the student that was measured is still the current one.
 
-    A window that is judged again speaks of the past, too, while a later one stands inconclusive.
+    A window that is judged again speaks of the past, too, while a later one waits for the same.
     """
     student = versions.current(connection, claim.slot.monitor, Role.STUDENT)
     is_replaced = student is not None and student.version != result.student_version
     is_again = claim.earlier is not None
-    return not is_replaced and not history.has_later_result(connection, claim.slot, or_inconclusive=is_again)
+    return not is_replaced and not history.has_later_result(connection, claim.slot, or_unjudged=is_again)
 
 
 def order_job(

@@ -19,7 +19,8 @@ from triggers.alpha import Order
 from triggers.incidents import LOUDNESS, Finding, Signal
 from triggers.rules import BLIND_AFTER
 from triggers.settings import Rule
-from triggers.teacher import TeacherJudgement, advice_on
+from triggers.teacher import TeacherJudgement
+from triggers.teacher_advice import advice_on
 from triggers.verdict import Judgement, describe, is_about_student
 from triggers.watch import Watch
 

@@ -15,25 +15,11 @@ from triggers.wilson import score_interval
 
 #: Fewer requests of a label contradict nobody.
 CONTRADICTION_SAMPLES: Final = 25
-#: An untaught label with at least this share of the window is named, and at most so many are.
+#: An untaught label with at least this share of the window is named; of any labels at most so many are.
 _COMMON: Final = 0.01
 _NAMED: Final = 3
 _SHORT: Final = 12
 _AGREEING: Final = frozenset({LabelOutcome.BOTH_RIGHT, LabelOutcome.SAME_ERROR})
-
-_REPAIR: Final = "look at the log's texts, the model's files and its tokenizer, and repair what has changed"
-_VOUCH: Final = 'for a new version that you vouch for set accept = "VERSION" in [teacher]'
-_THEN: Final = "then run `redistill cycle --rejudge FROM TO`"
-_ADVICE: Final = {
-    TeacherReason.ACCURACY_LOW: f"retrain the teacher, or correct the labels if they are wrong; {_THEN}",
-    TeacherReason.CONFIDENCE_FALLEN: f"{_REPAIR}; {_VOUCH}; {_THEN}",
-    TeacherReason.ENTROPY_RISEN: f"{_REPAIR}; {_VOUCH}; {_THEN}",
-    TeacherReason.LABELS_MOVED: (
-        f"{_REPAIR}; if the teacher is right, import true labels that show it with `redistill labels import "
-        f"FILE`, or raise label_gap or label_shift in [teacher]; {_THEN}"
-    ),
-    TeacherReason.CONTRADICTS: f"put the teacher before it back; {_VOUCH}; {_THEN}",
-}
 
 _Fault = tuple[TeacherReason, str]
 
@@ -58,11 +44,6 @@ class TeacherJudgement:
     def is_new(self) -> bool:
         """Whether its own reference is not whole yet, and another teacher was there before."""
         return self.health is TeacherHealth.CHANGED
-
-
-def advice_on(reason: TeacherReason) -> str:
-    """Return what a person does about a fault of a teacher; empty for a reason that is not a fault."""
-    return _ADVICE.get(reason, "")
 
 
 def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
@@ -111,11 +92,15 @@ def judge_teacher(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy)
     reference = known.reference
     is_new = known.predecessor is not None
     is_accepted = is_new and policy.accept is not None and known.version.startswith(policy.accept)
-    accuracy = _accuracy(now, known)
+    labelled = pooled([*known.labelled, *([now.correctness] if now.correctness else [])])
+    accuracy = accuracy_of(labelled, now.agreement.estimate)
     mix = compare_with_reference(now, reference) if reference else None
-    faults = list(_errors(accuracy, policy))
-    if mix is not None and not is_accepted:
-        faults += _faults(now, known, mix, policy)
+    is_held = mix is not None and not is_accepted
+    faults = [
+        *(_damages(now, known, mix, policy) if mix is not None and is_held else ()),
+        *_errors(accuracy, labelled, policy),
+        *(_moves(now, mix, policy) if mix is not None and is_held else ()),
+    ]
     health, reason = _health(faults, is_new=is_new, is_known=bool(reference))
     return TeacherJudgement(
         health=health,
@@ -149,19 +134,12 @@ def _health(faults: Sequence[_Fault], *, is_new: bool, is_known: bool) -> tuple[
     return TeacherHealth.UNKNOWN, TeacherReason.NO_REFERENCE
 
 
-def _accuracy(now: TeacherPoint, known: KnownTeacher) -> Interval | None:
-    labelled = [*known.labelled, *([now.correctness] if now.correctness else [])]
-    return accuracy_of(pooled(labelled), now.agreement.estimate)
-
-
-def _errors(accuracy: Interval | None, policy: TeacherPolicy) -> Iterator[_Fault]:
-    if accuracy is not None and accuracy.high < policy.min_accuracy:
-        yield TeacherReason.ACCURACY_LOW, f"accuracy {_shown(accuracy)} below {policy.min_accuracy:.4f}"
-
-
-def _faults(
+def _damages(
     now: TeacherPoint, known: KnownTeacher, mix: MixComparison, policy: TeacherPolicy
 ) -> Iterator[_Fault]:
+    """The faults that name their cause come first: it is by them that a person is told what to do."""
+    if known.predecessor is not None and (contradicted := _contradicted(now, known.reference, mix)):
+        yield TeacherReason.CONTRADICTS, f"against the student on most of {_listed(contradicted)}"
     measured, before = now.measured, [each.measured for each in known.reference]
     floor = min(each.confidence.low for each in before) - policy.confidence_fall
     if measured.confidence.high < floor:
@@ -169,10 +147,21 @@ def _faults(
     ceiling = max(each.entropy.high for each in before) + policy.entropy_rise
     if measured.entropy.low > ceiling:
         yield TeacherReason.ENTROPY_RISEN, f"entropy {_shown(measured.entropy)} above {ceiling:.4f} nats"
+
+
+def _errors(accuracy: Interval | None, labelled: Correctness, policy: TeacherPolicy) -> Iterator[_Fault]:
+    if accuracy is None or accuracy.high >= policy.min_accuracy:
+        return
+    text = f"accuracy {_shown(accuracy)} below {policy.min_accuracy:.4f}"
+    if 2 * labelled.n_out_of_scope > labelled.n_disagreements:
+        of = f"{labelled.n_out_of_scope} of {labelled.n_disagreements} labelled disagreements"
+        text += f" ({of} have a true label that the models do not know)"
+    yield TeacherReason.ACCURACY_LOW, text
+
+
+def _moves(now: TeacherPoint, mix: MixComparison, policy: TeacherPolicy) -> Iterator[_Fault]:
     if mix.is_fault(policy) and not is_cleared(now.correctness, now.agreement.estimate, policy):
         yield TeacherReason.LABELS_MOVED, _moved(mix)
-    if known.predecessor is not None and (contradicted := _contradicted(now, known.reference, mix)):
-        yield TeacherReason.CONTRADICTS, f"against the student on most of {', '.join(contradicted)}"
 
 
 def _moved(mix: MixComparison) -> str:
@@ -201,6 +190,11 @@ def _contradicted(now: TeacherPoint, reference: Sequence[TeacherPoint], mix: Mix
         for name, (before, agreement) in agreements.items()
         if agreement.high < 0.5 < min(each.estimate for each in before)  # noqa: PLR2004 - most of them
     ]
+
+
+def _listed(contradicted: Sequence[str]) -> str:
+    more = len(contradicted) - _NAMED
+    return ", ".join(contradicted[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _introduced(known: KnownTeacher, text: str) -> str:

@@ -40,6 +40,7 @@ class Earlier:
     """The part of an ended cycle that a new judgement of its window depends on."""
 
     archive: Archive | None
+    n_records: int  #: of the window, usable or not; 0 if it was never read
     n_erasures: int  #: changes of that archive by `redistill archive erase`
     late: Mapping[str, str | None]  #: imported true labels, by the hashes of their requests
 

@@ -41,8 +41,8 @@ def read_intents(folder: Path, rng: np.random.Generator) -> Corpus:
         train=_part(taught, 0, _TRAIN),
         test=_part(taught, _TRAIN, _TRAIN + _TEST),
         validation=_part(taught, _TRAIN + _TEST, after),
-        usual=_part(taught, after, None),
-        new_topics=_part({name: rows[name] for name in others}, _TRAIN, None),
+        usual=_shuffled(_part(taught, after, None), rng),
+        new_topics=_shuffled(_part({name: rows[name] for name in others}, _TRAIN, None), rng),
         out_of_scope=(),
     )
 
@@ -60,6 +60,10 @@ def _rows(data: Any, intents: Sequence[str], rng: np.random.Generator) -> Mappin
 
 def _part(rows: Mapping[str, Utterances], start: int, end: int | None) -> Utterances:
     return tuple(each for utterances in rows.values() for each in utterances[start:end])
+
+
+def _shuffled(utterances: Utterances, rng: np.random.Generator) -> Utterances:
+    return tuple(utterances[at] for at in rng.permutation(len(utterances)))
 
 
 def _json(path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -27,7 +27,7 @@ from triggers.correctness import pooled
 from triggers.label_evidence import percent
 from triggers.moved import largest_moves, what_moved
 from triggers.settings import Rule
-from triggers.teacher import advice_on
+from triggers.teacher_advice import advice_on
 
 app = command()
 

@@ -151,7 +151,8 @@ def test_a_teacher_that_is_stuck_on_a_label_is_a_fault(
     stuck = np.full((N, len(LABELS)), -5, dtype=np.float32)
     stuck[:, label] = 5
     judged = service.judge(stuck, service.answers, is_new=is_new)
-    assert (judged.health, judged.reason) == ("unhealthy", "labels_moved"), judged.detail
+    reason = "contradicts" if is_new else "labels_moved"
+    assert (judged.health, judged.reason) == ("unhealthy", reason), judged.detail
 
 
 def test_a_campaign_is_no_fault(service: Service) -> None:

@@ -104,17 +104,24 @@ def emptied(project: Path) -> None:
         path.write_bytes(gzip.compress(b""))
 
 
-@pytest.mark.parametrize("lose", [expired, emptied])
+def half_expired(project: Path) -> None:
+    for path in (project / "logs").rglob("12.jsonl.gz"):
+        lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+        path.write_bytes(gzip.compress(b"".join(lines[: len(lines) // 2])))
+
+
+@pytest.mark.parametrize(("lose", "left"), [(expired, 0), (emptied, 0), (half_expired, 50)])
 def test_a_window_that_the_log_no_longer_holds_stays_as_it_is(
-    unjudged: Path, lose: Callable[[Path], None]
+    unjudged: Path, lose: Callable[[Path], None], left: int
 ) -> None:
+    """Nor is it judged by a rest of it: its larger sample would be lost."""
     set_to(unjudged, "min_samples = 150", "min_samples = 50")
     lose(unjudged)
     before = json.loads(run("history", "--json").stdout)
     requests = archived(unjudged)
     result = run("cycle", "--rejudge", *RANGE)
     assert result.exit_code == 1
-    why = "The request log holds no record of the window that ended at 2026-03-02 13:00 UTC"
+    why = f"The request log holds {left} of the 100 records of the window that ended at 2026-03-02 13:00 UTC"
     assert f"2026-03-02 13:00: left as it was: {why}" in result.stdout
     last = result.stderr.splitlines()[-1]
     assert last.startswith("redistill: 1 of 3 windows could not be judged again and stay as they were; ")

@@ -20,7 +20,7 @@ from tests.project import LOGGED, run, write_config, write_log
 from triggers.settings import AlphaPolicy, Rule
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
-NOT_LATEST = "a later cycle is already judged, or the student has been replaced since"
+NOT_LATEST = "a later cycle is judged or awaits its verdict, or another student serves"
 BY_HAND = "`redistill jobs enqueue --reason TEXT` orders one by hand"
 
 

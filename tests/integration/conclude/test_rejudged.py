@@ -137,6 +137,15 @@ def test_a_window_before_one_without_a_verdict_speaks_of_the_past(run: Cycles) -
     assert stored(run.engine, jobs) == []
 
 
+def test_a_window_before_a_quiet_one_speaks_of_now(run: Cycles) -> None:
+    """A later window with too few requests waits for no other judgement: it holds nothing up."""
+    fixed = unjudged(run)
+    fixed.conclude(6, TOO_FEW)
+    ended = [rejudge(fixed, index, UNSURE) for index in (3, 4, 5)]
+    assert ended[-1].order.reason is OrderReason.ORDERED
+    assert incident_list(run)[0] == ("teacher-unhealthy", "critical", "resolved")
+
+
 def test_the_result_is_that_of_a_cycle_that_was_judged_once(
     run: Cycles, make_fresh: Callable[[], None]
 ) -> None:

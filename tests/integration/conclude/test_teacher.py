@@ -283,3 +283,30 @@ def test_windows_that_true_labels_clear_since_are_named_with_what_judges_them_ag
     assert advice() == (
         f"true labels clear the teacher in 1 window without a verdict: `redistill cycle --rejudge {times}`"
     )
+
+
+def test_what_names_its_cause_comes_before_what_only_shows_it(run: Cycles) -> None:
+    """A person is told what to do by the first fault: a swapped head is put back, and not retrained."""
+    wrong = split([1] * 2_000, [0] * 2_000, [0] * 1_000 + [1] * 1_000, [1.0] * 2_000)
+    assert HEALTHY.measurement is not None
+    swapped, *others = HEALTHY.measurement.per_label
+    per_label = (replace(swapped, agreement=make_interval(0.1)), *others)
+    measured = replace(HEALTHY.measurement, correctness=wrong, per_label=per_label)
+    for index, result in enumerate([*KNOWN, replace(HEALTHY, measurement=measured, teacher_version="v2")]):
+        ended = run.conclude(index, result)
+    assert ended.teacher.reason == "contradicts"
+    assert "accuracy" in ended.teacher.detail
+    (summary,) = [row["summary"] for row in stored(run.engine, incidents)]
+    assert "put the teacher before it back" in summary
+
+
+def test_labels_that_the_models_do_not_know_are_named_where_accuracy_is_low(run: Cycles) -> None:
+    unknown = split([-1] * 200, [0] * 200, [0] * 100 + [1] * 100, [1.0] * 200)
+    assert HEALTHY.measurement is not None
+    measured = replace(HEALTHY.measurement, correctness=unknown)
+    ended = run.conclude(0, replace(HEALTHY, measurement=measured))
+    assert ended.teacher.reason == "accuracy_low"
+    assert (
+        "(100 of 100 labelled disagreements have a true label that the models do not know)"
+        in ended.teacher.detail
+    )

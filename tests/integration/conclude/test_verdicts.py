@@ -186,7 +186,10 @@ def test_why_a_cycle_ordered_or_did_not_is_stored_with_it(run: Cycles) -> None:
         found = rows(connection, "cycle_history", order_by="window_end")
     assert [(row["order_reason"], row["order_detail"]) for row in found] == [
         ("not_wanted", "no rule that orders a re-distillation has fired"),
-        ("not_latest", "a later cycle is already judged, or the student has been replaced since"),
+        (
+            "not_latest",
+            "a later cycle is judged or awaits its verdict, or another student serves",
+        ),
         (None, None),
         ("ordered", "re-distillation with alpha 0.7 -> 0.6"),
         ("job_open", "a job is queued or running, or its candidate waits for `redistill models promote`"),
