@@ -13,6 +13,7 @@ from redistill.show import Row
 
 _BY_HAND: Final = "`redistill jobs enqueue --reason TEXT` orders one by hand"
 _WHAT_TO_DO: Final[Mapping[str, str]] = {
+    OrderReason.JOB_OPEN: "the next cycle decides again once it has ended",
     OrderReason.COOLDOWN: _BY_HAND,
     OrderReason.NOT_LATEST: f"the next cycle decides again, and {_BY_HAND}",
     OrderReason.TEACHER_CHANGED: _BY_HAND,

@@ -17,7 +17,7 @@ from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
 from redistill import show
-from redistill.checks.finding import Finding, bad, good
+from redistill.checks.finding import Finding, bad, good, warn
 from redistill.settings import Settings
 from redistill.times import length
 
@@ -94,6 +94,7 @@ def traffic(
         yield bad("traffic", f"{_window(slot)}: {_counts(found)}, none with the student's logits", mend)
     else:
         yield good("traffic", f"{_window(slot)}: {_counts(found)}{_true_labels(sample)}")
+        yield from _unknown_labels(sample, label_names)
 
 
 def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding]:
@@ -157,6 +158,18 @@ def _true_labels(sample: WindowSample) -> str:
     some = sample.requests[:_LOOKED_AT]
     n = sum(each.label is not None for each in some)
     return f"; {n} of {len(some)} have a true label" if n else ""
+
+
+def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterator[Finding]:
+    """A warning where most true labels are none of the models': both models count as wrong about them."""
+    given = [each.label for each in sample.requests if each.label is not None]
+    unknown = [label for label in given if label not in label_names]
+    if 2 * len(unknown) <= len(given):
+        return
+    share = f"{show.count(len(unknown))} of {show.count(len(given))} true labels of the window"
+    found = f"{share} are not labels of the models, such as {unknown[0]!r}: both models count as wrong there"
+    mend = "name the field of the true labels with 'label' in [traffic], or one that the log does not have"
+    yield warn("true labels", found, mend)
 
 
 def _worst(found: Traffic) -> str:

@@ -131,7 +131,7 @@ def _slots(
 ) -> tuple[Slot, ...]:
     trigger, name = make_trigger(monitor), monitor.name
     if backfill is not None:
-        start, end = (moment("--backfill", text, now) for text in backfill)
+        start, end = _range("--backfill", backfill, now)
         slots = slots_between(trigger, name, start, min(end, now - monitor.lateness))
         if not slots:
             raise NoWindowError(start=start, end=end)
@@ -144,10 +144,17 @@ def _slots(
     return (slot,)
 
 
+def _range(option: str, given: tuple[str, str], now: datetime) -> tuple[datetime, datetime]:
+    start, end = (moment(option, text, now) for text in given)
+    if start >= end:
+        raise typer.BadParameter(f"{option} FROM TO: FROM must be before TO")
+    return start, end
+
+
 def _without_verdict(
     engine: Engine, monitor: MonitorSection, rejudge: tuple[str, str], now: datetime
 ) -> _Again:
-    start, end = (moment("--rejudge", text, now) for text in rejudge)
+    start, end = _range("--rejudge", rejudge, now)
     with reading(engine) as connection:
         found = rejudging.windows(connection, monitor.name, start=start, end=end)
     if not found:

@@ -43,6 +43,20 @@ def test_when_nothing_is_wrong_it_says_so_and_exits_with_0() -> None:
         assert f"\n{check} " in result.stdout
 
 
+def test_true_labels_that_the_models_do_not_know_are_a_warning(sound: Path) -> None:
+    """Both models count as wrong about them, so the teacher would be unhealthy from the first cycle on."""
+    assert "true labels" not in findings()
+    for path in (sound / "logs").rglob("*.gz"):
+        rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        lines = [json.dumps({**row, "label": "intent_faq"}) + "\n" for row in rows]
+        path.write_bytes(gzip.compress("".join(lines).encode()))
+    finding = findings()["true labels"]
+    assert (finding["level"], finding["ok"]) == ("warning", True)
+    assert "100 of 100 true labels of the window are not labels of the models, such as 'intent_faq'" in str(
+        finding
+    )
+
+
 def test_it_says_how_many_requests_have_a_true_label(sound: Path) -> None:
     (finding,) = [each for name, each in findings().items() if name == "traffic"]
     assert "true label" not in str(finding)

@@ -70,6 +70,14 @@ def test_windows_without_a_verdict_are_judged_again_and_the_others_left(unjudged
     assert len(list((unjudged / "archive").rglob("*.zst"))) == 3
 
 
+@pytest.mark.parametrize("option", ["--rejudge", "--backfill"])
+def test_a_range_that_is_backwards_is_refused(unjudged: Path, option: str) -> None:
+    result = run("cycle", option, *reversed(RANGE))
+    assert result.exit_code == 2
+    assert "FROM must be before TO" in result.stderr
+    del unjudged
+
+
 def test_a_cause_that_is_still_there_is_told_again(unjudged: Path) -> None:
     result = run("cycle", "--rejudge", *RANGE)
     assert result.exit_code == 0
