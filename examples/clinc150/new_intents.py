@@ -31,7 +31,7 @@ from redistill import settings
 from redistill.progress import bars
 
 #: The share of the six intents on each day.
-SHARES: Final = (0.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SHARES: Final = (0.0, 0.0, 0.0, 0.15, 0.3, 0.45, 0.6, 0.6, 0.6)
 ORDERED: Final = (
     5  #: the day of the third breached cycle; from then on the log repeats no text of the days before
 )

@@ -57,7 +57,7 @@ def again(held: Claim) -> Claim:
     return replace(held, attempt=held.attempt + 1, earlier=NOTHING)
 
 
-NOTHING: Final = Earlier(archive=None, n_erasures=0, late={})
+NOTHING: Final = Earlier(archive=None, n_records=0, n_erasures=0, late={})
 ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
     "ledger.claim": (("claim", claim),),
     "ledger.skip": (("skip", skip),),
