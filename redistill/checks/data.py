@@ -7,7 +7,7 @@ from time import perf_counter
 
 from db.records import Slot, Traffic
 from distill.confusion import unknown_label
-from distill.dataset import LabelledSet, read_labelled, training_set
+from distill.dataset import LabelledSet, read_labelled, text_hash, training_set
 from monitor.models import Model, load, match_labels
 from monitor.schedule import make_trigger, newest_complete_slot
 from monitor.scoring import score
@@ -111,6 +111,19 @@ def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding
         return
     training_set(sets["train"], (), sets["test"])
     yield good("fence", "no training row is in the test set")
+    if "validation" in sets:
+        yield from _shared_with_test(sets["validation"], sets["test"])
+
+
+def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Finding]:
+    tested = {text_hash(text) for text in test.texts}
+    n = sum(text_hash(text) in tested for text in validation.texts)
+    if n:
+        found = f"{show.count(n)} of {show.count(len(validation.texts))} validation rows are in the test set"
+        mend = (
+            "remove them from one: the gate ece judges on test rows the temperature that validation rows gave"
+        )
+        yield warn("validation", found, mend)
 
 
 def calibration(settings: Settings) -> Iterator[Finding]:

@@ -57,6 +57,16 @@ def test_true_labels_that_the_models_do_not_know_are_a_warning(sound: Path) -> N
     )
 
 
+def test_validation_rows_that_are_in_the_test_set_are_a_warning(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temperature would be judged on the rows that it was fitted to."""
+    monkeypatch.setenv("REDISTILL__REDISTILL__VALIDATION", str(sound / "test.jsonl"))
+    found = [each for each in json.loads(run("doctor", "--json").stdout) if each["check"] == "validation"]
+    assert [each["level"] for each in found] == ["ok", "warning"]
+    assert "of 8 validation rows are in the test set" in found[1]["found"]
+
+
 def test_it_says_how_many_requests_have_a_true_label(sound: Path) -> None:
     (finding,) = [each for name, each in findings().items() if name == "traffic"]
     assert "true label" not in str(finding)
