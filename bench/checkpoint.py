@@ -25,10 +25,10 @@ from rich.table import Table
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
-from distill.checkpoint import LARGEST_SHARE, Checkpoint, Checkpoints
-from distill.descent import Descent
 from distill.losses import distillation_loss
 from distill.settings import RedistillSection
+from distill.training.adamw import Descent
+from distill.training.checkpoint import LARGEST_SHARE, Checkpoint, Checkpoints
 
 _BATCH: Final = 64
 _TOKENS: Final = 16

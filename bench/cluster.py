@@ -31,14 +31,14 @@ from db.records import Measurement
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory
 from monitor.measure import measure
-from monitor.models import Model, load
-from monitor.scoring import Answers, Progress, answers_here, score
-from monitor.scoring_ray import answers_of_cluster
+from monitor.scoring.batches import Answers, Progress, answers_here, score
+from monitor.scoring.models import Model, load
+from monitor.scoring.on_ray import answers_of_cluster
 from monitor.settings import FilesTraffic
-from monitor.sources.folder import Folder
 from monitor.sources.objects import ObjectsSource
 from monitor.sources.reading import ReadAll, read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
+from monitor.sources.stores.folder import Folder
 from monitor.stop import never_stopped
 from redistill.demo.utterances import generate
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monitor.input_drift import _gram, _left_out, _right, _shuffled, tell_apart
-from monitor.models import Model, load
-from monitor.scoring import _padded, batched
+from monitor.reference.input_drift import _gram, _left_out, _right, _shuffled, tell_apart
+from monitor.scoring.batches import _padded, batched
+from monitor.scoring.models import Model, load
 from redistill.demo.utterances import generate
 
 POOL, PAIRS, PERMUTATIONS, LEVEL = 6_000, 20, 200, 0.05

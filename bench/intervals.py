@@ -21,7 +21,7 @@ from rich.table import Table
 from scipy import stats
 from scipy.special import log_softmax, softmax
 
-from distill.label_metrics import label_metrics
+from distill.evaluation.label_metrics import label_metrics
 from monitor.divergence import kl_divergence
 from monitor.intervals import bootstrap_mean
 from monitor.settings import MetricsSection

@@ -26,13 +26,13 @@ import psycopg
 from sqlalchemy import Engine, insert
 
 from db import leases, queue
-from db.migrate import upgrade
+from db.connection.migrate import upgrade
+from db.connection.session import connect, reading, writing
 from db.records import NewJob
-from db.session import connect, reading, writing
 from db.states import JobStatus
 from db.tables import jobs
 from db.tables import leases as lease_table
-from tests.postgres import running
+from tests.support.servers.postgres import running
 
 HISTORY = (0, 1_000, 10_000, 100_000)
 ROUNDS, TURNS, MONITORS = 8, 15, 100

@@ -34,8 +34,8 @@ from transformers import (
 )
 
 from monitor.cores import keep_freed_memory, usable_cores
-from monitor.models import Model, load, quiet
-from monitor.scoring import score
+from monitor.scoring.batches import score
+from monitor.scoring.models import Model, load, quiet
 from redistill.demo.utterances import INTENTS, generate
 
 _TOKENS_PER_BATCH: Final = 1_024

@@ -39,8 +39,8 @@ _WORDS: Final = tuple(string.ascii_lowercase[at : at + 3 + at % 5] for at in ran
 def redistill(folder: Path) -> int:
     """Every record validated, ids deduplicated, an exact and repeatable sample."""
     from monitor.settings import FilesTraffic
-    from monitor.sources.folder import Folder
     from monitor.sources.objects import ObjectsSource
+    from monitor.sources.stores.folder import Folder
 
     source = ObjectsSource(Folder(uri=folder), FilesTraffic(uri=folder), ("faq", "order"))
     with _timed():

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from db import leases
+from db.connection.session import writing
 from db.errors import LeaseLostError, RedistillError
 from db.records import Lease
-from db.session import writing
 
 _log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.clock import Clock
+from db.connection.clock import Clock
 from db.errors import LeaseLostError
 from db.records import Lease
 from db.tables import leases

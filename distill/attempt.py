@@ -7,22 +7,23 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from db import queue, versions
+from db.connection.session import reading
 from db.errors import RedistillError
 from db.records import Job, ModelVersion
-from db.session import reading
 from db.states import Role
-from distill import checkpoint, registry
-from distill.checkpoint import Checkpoints
-from distill.decide import Proof
-from distill.identity import identity
+from distill import registry
 from distill.job_data import JobData, read_job_data
 from distill.judgement import Judge, Judgement
 from distill.registry import CalibratedAt, Manifest, Parents
 from distill.settings import RedistillSection
-from distill.train import TrainingLog, train
+from distill.settle import Proof
+from distill.training import checkpoint
+from distill.training.checkpoint import Checkpoints
+from distill.training.train import TrainingLog, train
+from distill.training_identity import identity
+from monitor.archive.redaction import Redact
 from monitor.cycle import Show
-from monitor.models import Model, load
-from monitor.redaction import Redact
+from monitor.scoring.models import Model, load
 from monitor.stop import Stopped
 
 

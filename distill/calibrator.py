@@ -10,21 +10,21 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from db import calibrations, leases
-from db.away import AWAY
+from db.connection.session import reading, writing
+from db.connection.unavailable import AWAY
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
 from db.records import Calibration, Lease, ModelVersion, TemperatureFit
-from db.session import reading, writing
 from db.states import CalibrationReason
-from distill.calibrate import calibrate
-from distill.dataset import LabelledSet, read_labelled
+from distill.evaluation.temperature import calibrate
 from distill.settings import RedistillSection
+from distill.training.dataset import LabelledSet, read_labelled
 from monitor.cycle import Show
-from monitor.models import Model, load
-from monitor.pair import ModelChangedError
-from monitor.scoring import Progress, score
+from monitor.scoring.batches import Progress, score
+from monitor.scoring.models import Model, load
+from monitor.scoring.pair import ModelChangedError
 from monitor.stop import Stopped
-from triggers.recalibration import is_due
+from triggers.incidents.recalibration_due import is_due
 
 LEASE_SECONDS: Final = 60.0
 

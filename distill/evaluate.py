@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Evaluation, Metric
-from distill.calibrate import calibrated_logits
-from distill.gates import LATENCY, LATENCY_RATIO, LATENCY_RATIO_MEDIAN
-from distill.label_metrics import label_metrics
+from distill.evaluation.gates import LATENCY, LATENCY_RATIO, LATENCY_RATIO_MEDIAN
+from distill.evaluation.label_metrics import label_metrics
+from distill.evaluation.temperature import calibrated_logits
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
-from monitor.latency import latency_p95_ms, latency_pair
 from monitor.measure import measure
-from monitor.models import Model, match_labels
-from monitor.scoring import Progress, score
+from monitor.scoring.batches import Progress, score
+from monitor.scoring.latency import latency_p95_ms, latency_pair
+from monitor.scoring.models import Model, match_labels
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 from monitor.strata import Strata

@@ -10,16 +10,23 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import history
+from db.connection.session import reading
+from db.cycles import history
+from db.cycles.history import PairArchive
 from db.errors import RedistillError
-from db.history import PairArchive
 from db.records import Job
-from db.session import reading
-from distill.dataset import ArchiveSplit, LabelledSet, TrainingSet, read_labelled, split_archive, training_set
 from distill.settings import RedistillSection
+from distill.training.dataset import (
+    ArchiveSplit,
+    LabelledSet,
+    TrainingSet,
+    read_labelled,
+    split_archive,
+    training_set,
+)
 from monitor.archive import files
+from monitor.archive.redaction import Redact
 from monitor.archive.sample import ScoredSample
-from monitor.redaction import Redact
 from monitor.strata import Strata
 
 #: A job trains on the archived samples of its cycle and of the cycles of the episode before it, newest first,

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Calibration, Evaluation, GateOutcome, Metric
-from distill import gates
 from distill.calibrator import Calibrator
 from distill.evaluate import Reference, evaluate, latencies, refer
+from distill.evaluation import gates
 from distill.job_data import JobData
 from distill.settings import GatesSection
 from monitor.cycle import Show
-from monitor.latency import processor
-from monitor.models import Model
+from monitor.scoring.latency import processor
+from monitor.scoring.models import Model
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 from monitor.strata import Strata

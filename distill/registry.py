@@ -3,7 +3,7 @@
 REGISTRY/versions/<version>/   save_pretrained layout and manifest.json; never changed
 REGISTRY/current               link to versions/<version>; serving code loads this
 REGISTRY/.tmp-<job>-…/         a candidate that is not proved yet, or what a killed attempt left
-REGISTRY/.checkpoint-<job>/    how far the training of an open job is: see distill/checkpoint.py
+REGISTRY/.checkpoint-<job>/    how far the training of an open job is: see distill/training/checkpoint.py
 """
 
 import errno
@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 
 from db.errors import RedistillError
 from db.records import Calibration, Evaluation, GateOutcome
-from distill.train import TrainingLog
-from monitor.disk import sync
-from monitor.models import Model, fingerprint, quiet
+from distill.training.train import TrainingLog
+from monitor.scoring.models import Model, fingerprint, quiet
+from monitor.storage.disk import sync
 
 MANIFEST: Final = "manifest.json"
 MANIFEST_SCHEMA: Final = "redistill.model/1"

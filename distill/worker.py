@@ -11,22 +11,22 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from db import leases, queue
-from db.away import AWAY
+from db.connection.outage import Outage
+from db.connection.session import writing
+from db.connection.unavailable import AWAY
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
-from db.outage import Outage
 from db.queue import JobNotWantedError
 from db.records import Job, Lease
-from db.session import writing
 from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
-from distill.decide import settle
 from distill.registry import LinkError
+from distill.settle import settle
 from monitor.archive.places import ArchiveAwayError
 from monitor.stop import Stopped, StoppedError
-from triggers.announce import Audience
-from triggers.job_end import tell_end
+from triggers.incidents.announce import Audience
+from triggers.incidents.job_outcome import tell_end
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0

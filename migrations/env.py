@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: the engine that db/migrate.py hands over, or `alembic -x url=URL`."""
+"""How Alembic reaches the database: the engine of db/connection/migrate.py, or `alembic -x url=URL`."""
 
 from typing import Literal
 
@@ -6,8 +6,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, Engine, TypeDecorator, func, select, text
 
-from db.migrate import LOCK_SECONDS
-from db.session import connect, writing
+from db.connection.migrate import LOCK_SECONDS
+from db.connection.session import connect, writing
 from db.tables import metadata
 
 #: Any number will do, as long as nothing else in the database locks the same one.

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from db.errors import RedistillError
 from db.records import Archive, Claim, CycleResult, Earlier, Measurement, Slot
 from monitor.archive import files
-from monitor.archive.known import known_logits
+from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
+from monitor.archive.teacher_cache import known_logits
 from monitor.labels.truth import Late, correctness_of, late_labels
 from monitor.measure import measure
-from monitor.models import Model, match_labels
-from monitor.pair import Pair, PairSource
-from monitor.recorded import Served, served_logits
-from monitor.redaction import Redact, redactor
-from monitor.reference import Reference
-from monitor.scoring import Scorer, ScoringError
+from monitor.reference.baseline import Reference
+from monitor.scoring.batches import Scorer, ScoringError
+from monitor.scoring.models import Model, match_labels
+from monitor.scoring.pair import Pair, PairSource
+from monitor.scoring.recorded import Served, served_logits
 from monitor.settings import MonitorSection, StudentSection, Traffic
 from monitor.sources.kinds import open_source
 from monitor.sources.objects import Consumed

@@ -12,7 +12,7 @@ from db.records import LabelMeasurement, Measurement, TeacherMeasurement
 from monitor.divergence import confidence, entropy, js_divergence, kl_divergence, top1_agreement
 from monitor.intervals import bootstrap_mean
 from monitor.strata import Strata, effective
-from triggers.teacher_mix import mix_divergence
+from triggers.teacher.mix import mix_divergence
 from triggers.wilson import score_interval
 
 

@@ -9,32 +9,32 @@ import numpy as np
 import torch
 from sqlalchemy import Engine
 
-from db import history, ledger
+from db.connection.session import reading
+from db.cycles import history, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
-from db.session import reading
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.judgement import Judge
 from distill.worker import Worker
+from monitor.archive.redaction import redactor
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import Archived, CycleMeasurer, Show
-from monitor.daemon import Daemon, SlotRunner, utc_now
-from monitor.pair import PairSource
-from monitor.redaction import redactor
-from monitor.reference import Healthy, Reference
-from monitor.scoring import answers_here, score
-from monitor.scoring_ray import answers_of_cluster
+from monitor.daemon.loop import Daemon, SlotRunner, utc_now
+from monitor.daemon.watchdog import Watchdog
+from monitor.reference.baseline import Healthy, Reference
+from monitor.scoring.batches import answers_here, score
+from monitor.scoring.on_ray import answers_of_cluster
+from monitor.scoring.pair import PairSource
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
-from monitor.watchdog import Watchdog
 from redistill.channels import channels
-from redistill.settings import Settings
-from triggers.announce import Audience
+from redistill.configuration.settings import Settings
+from triggers.channels.outbox import Outbox
 from triggers.conclude import Policy
-from triggers.job_calls import JobCalls
-from triggers.outbox import Outbox
+from triggers.incidents.announce import Audience
+from triggers.transports.calls import JobCalls
 from triggers.transports.port import JobTransport
 from triggers.transports.sql import SqlTransport
 from triggers.transports.sqs import SqsTransport

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -12,30 +11,11 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from db.errors import RedistillError
-from monitor.disk import NO_ROOM
+from monitor.storage.disk import NO_ROOM
+from redistill.commands import PANELS, module_of
 
 INTERRUPTED: Final = 130
 
-#: Where each command lives: redistill/commands/NAME.py; and what it does, in a line.
-COMMANDS: Final[Mapping[str, str]] = {
-    "init": "Write a redistill.toml for the models and the request log that are here.",
-    "doctor": "Check everything that a cycle and a re-distillation need.",
-    "db": "Make the database, or bring it to this version.",
-    "monitor": "Run cycles as they fall due, and send messages, until stopped.",
-    "cycle": "Run one cycle now, or those of a range, and exit.",
-    "worker": "Take the orders for a re-distillation and run them, until stopped.",
-    "status": "Show the present state in one screen.",
-    "history": "Show the cycles, oldest first.",
-    "jobs": "Show the orders for a re-distillation; give one, call one off, or retry it.",
-    "models": "Show the model versions, and choose the student that serves.",
-    "incidents": "Show what the on-call was told, and acknowledge it.",
-    "alerts": "Try the channels by which the on-call is told.",
-    "archive": "Take requests out of the archive, where somebody asks for that.",
-    "labels": "Bring true labels that came later, by request id.",
-    "evaluate": "Measure the student and the teacher on labelled data.",
-    "replay": "Run rules over past cycles, and write nothing.",
-    "demo": "Run the whole loop on a small simulated service, in minutes.",
-}
 
 
 class _Commands(TyperGroup):
@@ -44,7 +24,7 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401 - Typer keeps the names of these types to itself
         """The command that is asked for, in place of the line that stands for it in the help."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, get_command(import_module(f"redistill.commands.{name}").app), rest
+        return name, get_command(import_module(module_of(name)).app), rest
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - as above
         """Run the command that is asked for."""
@@ -79,8 +59,9 @@ app = typer.Typer(
     epilog="Begin with `redistill demo`; or, on models of your own, with `redistill init`, "
     "`redistill db upgrade`, `redistill doctor` and `redistill cycle`.",
 )
-for _name, _does in COMMANDS.items():
-    app.command(_name, help=_does)(lambda: None)
+for _panel, _commands in PANELS.items():
+    for _name, _line in _commands.items():
+        app.command(_name, help=_line, rich_help_panel=_panel)(lambda: None)
 
 
 @app.callback()

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from db import versions
-from db.away import AWAY
+from db.connection.outage import Outage
+from db.connection.session import connect, reading, without_password, writing
+from db.connection.unavailable import AWAY
 from db.errors import RedistillError
-from db.outage import Outage
-from db.session import connect, reading, without_password, writing
 from db.states import Role
-from redistill.settings import Settings
+from redistill.configuration.settings import Settings
 
 
 class NoDatabaseError(RedistillError):
@@ -126,6 +126,6 @@ def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:
 
 
 def _check(engine: Engine) -> None:
-    from db.migrate import check  # noqa: PLC0415 - Alembic takes long to load
+    from db.connection.migrate import check  # noqa: PLC0415 - Alembic takes long to load
 
     check(engine)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine, make_url
 
-from db.migrate import upgrade
-from db.session import connect
-from tests.disks import in_a_namespace
-from tests.postgres import Postgres, running
+from db.connection.migrate import upgrade
+from db.connection.session import connect
+from tests.support.processes.disks import in_a_namespace
+from tests.support.servers.postgres import Postgres, running
 
 # Tiny models on several threads are many times slower as soon as something else wants a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -135,7 +135,7 @@ def empty_engine(empty_database_url: str) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """The URL of an S3 server for the session."""
-    from tests.buckets import serving  # noqa: PLC0415 - its server takes seconds to import
+    from tests.support.servers.buckets import serving  # noqa: PLC0415 - its server takes seconds to import
 
     with serving() as url:
         yield url

@@ -6,24 +6,27 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import history, leases, ledger, queue, rejudging, results, teachers
+from db import leases, queue
+from db.connection.session import writing
+from db.cycles import history, ledger, rejudging, results, teachers
 from db.records import Claim, CycleResult, Job, Lease, RuleOutcome
-from db.session import writing
 from db.states import CycleStatus
-from triggers import alpha, message, rules, signals, verdict
-from triggers.alpha import Order
-from triggers.announce import Audience, Occasion, announce
-from triggers.moved import largest_moves, what_moved
-from triggers.observed import missing_of
-from triggers.ordering import is_latest, order_job
-from triggers.point import point_of, teacher_point_of
+from triggers.incidents import payload, signals
+from triggers.incidents.announce import Audience, Occasion, announce
+from triggers.incidents.label_shifts import largest_moves, what_moved
+from triggers.incidents.signals import Situation
+from triggers.orders import alpha
+from triggers.orders.after_promotion import watch
+from triggers.orders.alpha import Order
+from triggers.orders.enqueue import is_latest, order_job
+from triggers.orders.promotion_watch import Watch
+from triggers.rule_progress import evaluate_next
+from triggers.rules import evaluation, verdict
+from triggers.rules.cycle_point import point_of, teacher_point_of
+from triggers.rules.observation import missing_of
+from triggers.rules.verdict import Evidence, Judgement
 from triggers.settings import AlphaPolicy, Rule, TeacherPolicy
-from triggers.signals import Situation
-from triggers.standing import evaluate_next
-from triggers.teacher import TeacherJudgement, judge_teacher, without_evidence
-from triggers.verdict import Evidence, Judgement
-from triggers.watch import Watch
-from triggers.watching import watch
+from triggers.teacher.trust import TeacherJudgement, judge_teacher, without_evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,7 @@ def _announce(
         now=now,
         cycle_id=claim.cycle_id,
         job_id=job_id,
-        details=message.of_cycle(claim, situation, measured, job_id),
+        details=payload.of_cycle(claim, situation, measured, job_id),
     )
     announce(connection, policy.audience, signals.of_cycle(situation), occasion)
 
@@ -188,9 +191,9 @@ def _announce(
 def _unevaluated(connection: Connection, claim: Claim) -> int:
     """How many cycles in a row, this one the last, had no verdict; counted as far as it matters."""
     recent = history.newest_statuses(
-        connection, claim.slot.monitor, rules.BLIND_AFTER, until=claim.slot.window_end
+        connection, claim.slot.monitor, evaluation.BLIND_AFTER, until=claim.slot.window_end
     )
-    return rules.unevaluated_in_a_row(recent)
+    return evaluation.unevaluated_in_a_row(recent)
 
 
 def _evidence(result: CycleResult, policy: Policy) -> Evidence:

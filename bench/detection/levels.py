@@ -14,9 +14,9 @@ from streams import Bools, Ints
 from db.records import CyclePoint
 from db.states import CycleStatus
 from monitor.intervals import wilson
-from triggers import expectation
-from triggers.rules import replay
-from triggers.sequential import Stratum, add, share_boost, share_gains, statistic
+from triggers.rules import operating_characteristic
+from triggers.rules.evaluation import replay
+from triggers.rules.sequential import Stratum, add, share_boost, share_gains, statistic
 from triggers.settings import DEFAULT_RULES, Rule
 
 LEVEL: Final = 0.05  #: the rate of disagreement above which the agreement is below .95
@@ -52,7 +52,7 @@ class Runs:
 
 
 class Evidence:
-    """The sequential mode, by the functions of `triggers.sequential`."""
+    """The sequential mode, by the functions of `triggers.rules.sequential`."""
 
     def __init__(self, streams: int, n: int, *, level: float = LEVEL, reach: float) -> None:
         self._n, self._level, self._reach = n, level, reach
@@ -97,16 +97,16 @@ def first_alarms(
 
 def false_alarm(n: int, agreement: float) -> float:
     """The probability that R1 fires within 1,000 cycles, exactly."""
-    return expectation.false_alarm(_R1, _cycle(n, 0), agreement, wilson)
+    return operating_characteristic.false_alarm(_R1, _cycle(n, 0), agreement, wilson)
 
 
 def mean_delay(n: int, agreement: float) -> float:
     """The mean number of cycles to R1's first alarm, the one that raises it included, exactly."""
-    return expectation.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
+    return operating_characteristic.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
 
 
 def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: int = 40) -> None:
-    """Raise AssertionError unless the first alarms are those that `triggers.rules` has of the same counts."""
+    """Raise AssertionError unless the first alarms are those of `triggers.rules` for the same counts."""
     rng = np.random.default_rng(n)
     counts = rng.binomial(n, np.repeat([0.048, 0.07], cycles // 2)[:, None], size=(cycles, streams))
     rules = {

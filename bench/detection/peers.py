@@ -14,7 +14,7 @@ from river.drift import ADWIN, KSWIN
 from scipy.signal import lfilter
 from streams import CYCLE, Bools, Floats
 
-from triggers.sequential import Stratum, share_gains
+from triggers.rules.sequential import Stratum, share_gains
 
 _MIN_INSTANCES: Final = 30  #: the default of Page-Hinkley and CUSUM
 _SETTLED: Final = 4_000  #: requests after which the weights of a moving mean no longer change

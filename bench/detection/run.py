@@ -36,7 +36,9 @@ def main() -> None:
     console, streams = Console(width=160), round(_STREAMS * part)
     for n, reach in product(SIZES[:2], (12.0, REACH)):
         assert_as_the_product(n, reach)
-    console.print("R1 and the sequential mode alarm at the same cycles as triggers.rules, on 80 streams")
+    console.print(
+        "R1 and the sequential mode alarm at the same cycles as triggers.rules.evaluation, on 80 streams"
+    )
     with ProcessPoolExecutor(2) as pool:
         for told in (literal(), guaranteed(pool, streams), equal(pool, streams), ramps(pool, streams)):
             console.print(*told, sep="\n")

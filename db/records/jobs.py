@@ -23,7 +23,9 @@ class NewJob:
     alpha_from: Decimal
     alpha_to: Decimal
     temperature: float
-    evidence: str | None = None  #: JSON: what true labels say (see triggers/label_evidence.py); None: none
+    evidence: str | None = (
+        None  #: JSON: what true labels say (see triggers/teacher/label_evidence.py); None: none
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class Correctness:
 class LateLabel:
     """The true label of a sampled request, and what the two answered."""
 
-    request_hash: str  #: of its id (see `db.labels.request_hash`)
+    request_hash: str  #: of its id (see `db.cycles.labels.request_hash`)
     label: str | None  #: None: it is none of the models' labels
     teacher_label: str
     student_label: str
@@ -80,7 +80,7 @@ class TeacherMeasurement:
 class MixShift:
     """A cycle's mix of the teacher's labels against its reference's. Divergences are JS in nats.
 
-    A label is familiar when the student is known to give it; see `triggers.teacher_mix`.
+    A label is familiar when the student is known to give it; see `triggers.teacher.mix`.
     """
 
     label_shift: float  #: of all labels, from the reference

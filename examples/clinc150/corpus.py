@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from db.errors import RedistillError
-from distill.dataset import text_hash
+from distill.training.dataset import text_hash
 
 TOPICS_OF_STUDENT: Final = 10
 TEST_ROWS: Final = 1_500

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from corpus import Corpus, CorpusMissingError, Utterance, Utterances
 
-from distill.dataset import text_hash
+from distill.training.dataset import text_hash
 
 _UNTAUGHT: Final = 6
 #: Of each intent: rows to train on, to test and to validate; the rest is traffic.

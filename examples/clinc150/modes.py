@@ -8,11 +8,11 @@ from typing import Final
 from sqlalchemy import Engine
 from world import MONITOR, Day
 
-from db.session import reading
+from db.connection.session import reading
 from db.views import rows
-from redistill import show
-from redistill.settings import Settings
-from redistill.show import Column, Row
+from redistill.configuration.settings import Settings
+from redistill.display import show
+from redistill.display.show import Column, Row
 
 #: A rule at a day: within, breached, fired.
 SIGNS: Final = ("·", "○", "●")

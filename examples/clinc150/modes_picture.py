@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from modes import RIGHT, Watched, state
 from picture import STYLE
 
-from redistill.settings import Settings
+from redistill.configuration.settings import Settings
 
 _QUIET: Final = "#8c959f"
 _BREACH: Final = "#d55e00"

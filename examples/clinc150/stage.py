@@ -19,10 +19,10 @@ from sqlalchemy import Engine
 from traffic import RequestLog
 from world import Day, Drift, Trainings, World, prepare
 
+from db.connection.session import connect
 from db.errors import RedistillError
-from db.session import connect
-from redistill.progress import bars
-from redistill.settings import Settings
+from redistill.configuration.settings import Settings
+from redistill.display.progress import bars
 
 _SEED: Final = 2025
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024

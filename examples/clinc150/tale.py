@@ -10,15 +10,15 @@ from sqlalchemy import Connection, Engine, select
 from world import MONITOR, Day
 
 from db import queue
+from db.connection.session import reading
 from db.records import Job
-from db.session import reading
 from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
-from redistill import show
-from redistill.evidence import evidence_of_job
-from redistill.settings import Settings
-from redistill.show import Cell, Column, Row
+from redistill.configuration.settings import Settings
+from redistill.display import show
+from redistill.display.measurements import evidence_of_job
+from redistill.display.show import Cell, Column, Row
 
 _DAYS: Final = (
     Column(title="day"),

@@ -20,15 +20,16 @@ from sqlalchemy import Engine
 from traffic import RequestLog
 
 from db import incidents, queue, versions
+from db.connection.migrate import upgrade
+from db.connection.session import reading
 from db.errors import RedistillError
-from db.migrate import upgrade
 from db.records import Slot
-from db.session import reading
 from db.states import IncidentKind, Role
-from redistill import assembly, settings
-from redistill.progress import ShowProgress
-from redistill.settings import Settings
-from redistill.times import utc_now
+from redistill import assembly
+from redistill.configuration import settings
+from redistill.configuration.settings import Settings
+from redistill.display.progress import ShowProgress
+from redistill.display.times import utc_now
 
 MONITOR: Final = "clinc150"
 

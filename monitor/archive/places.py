@@ -12,8 +12,8 @@ from typing import Any, Protocol, cast
 from botocore.exceptions import ClientError
 
 from db.errors import RedistillError
-from monitor import s3
-from monitor.disk import sync
+from monitor.storage import s3
+from monitor.storage.disk import sync
 from triggers.aws import FAULTS
 
 

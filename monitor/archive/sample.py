@@ -15,10 +15,10 @@ import orjson
 from numpy.typing import NDArray
 
 from db.records import Slot
-from monitor.recorded import NONE, Served
+from monitor.scoring.recorded import NONE, Served
 from monitor.sources.request import Request
+from monitor.storage.zstandard import zstd
 from monitor.strata import Strata
-from monitor.zstandard import zstd
 
 SCHEMA = "redistill.sample/1"
 _GZIP_MAGIC = b"\x1f\x8b"  #: of archives that were written before 0.2

@@ -9,10 +9,10 @@ from typing import IO, Final
 import orjson
 
 from db.errors import RedistillError
-from monitor.sources.compression import read_chunks
-from monitor.sources.lines import LongLine, read_lines
+from monitor.sources.formats.compression import read_chunks
+from monitor.sources.formats.lines import LongLine, read_lines
 from monitor.sources.request import true_label
-from monitor.sources.store import BrokenObjectError
+from monitor.sources.stores.port import BrokenObjectError
 
 _CSV: Final = (".csv", ".csv.gz", ".csv.zst")
 _MAX_BYTES: Final = 2**40  #: decompressed

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from db.labels import request_hash
+from db.cycles.labels import request_hash
 from monitor.labels.files import GivenLabel
 
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from db import labels
+from db.connection.session import reading, writing
+from db.cycles import labels
+from db.cycles.labels import SampledCycle
 from db.errors import RedistillError
-from db.labels import SampledCycle
-from db.session import reading, writing
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample

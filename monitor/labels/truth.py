@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-from db.labels import request_hash
+from db.cycles.labels import request_hash
 from db.records import Correctness, LateLabel
 from monitor.archive.sample import ScoredSample
-from triggers.correctness import OUT_OF_SCOPE, split
+from triggers.teacher.correctness import OUT_OF_SCOPE, split
 
 #: Labels that came after the cycle, by the hashes of their requests; None: one that the models do not know.
 Late = Mapping[str, str | None]

@@ -10,12 +10,12 @@ from typing import BinaryIO, TypeVar
 import orjson
 
 from monitor.settings import Format, is_plain_name
-from monitor.sources.compression import read_chunks
-from monitor.sources.folder import Folder
-from monitor.sources.formats import parquet_reader
-from monitor.sources.lines import read_lines, split_objects
+from monitor.sources.formats.compression import read_chunks
+from monitor.sources.formats.lines import read_lines, split_objects
+from monitor.sources.formats.readers import parquet_reader
 from monitor.sources.request import parse_time
-from monitor.sources.store import BrokenObjectError
+from monitor.sources.stores.folder import Folder
+from monitor.sources.stores.port import BrokenObjectError
 
 _ROWS = 200
 _HEAD_BYTES = 2**28  #: of an object, decompressed

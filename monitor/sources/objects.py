@@ -8,13 +8,13 @@ from tempfile import TemporaryFile
 
 from db.records import ObjectVersion, Reject
 from db.states import RejectReason
-from monitor.disk import scratch
 from monitor.settings import ObjectsSection
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.reading import ObjectRead, Part, ReadAll, Task, read_all_here
-from monitor.sources.store import ObjectStore, TrafficObject
-from monitor.sources.tally import RejectCounts, Window
+from monitor.sources.stores.port import ObjectStore, TrafficObject
+from monitor.sources.stores.tally import RejectCounts, Window
 from monitor.stop import Stopped
+from monitor.storage.disk import scratch
 
 #: Which objects were read for the window that ended then; None if no cycle has read it.
 Consumed = Callable[[datetime], Collection[ObjectVersion] | None]

@@ -19,13 +19,13 @@ from db.records import Reject
 from monitor.cores import usable_cores
 from monitor.sampling import BottomK
 from monitor.settings import ObjectsSection
-from monitor.sources.formats import Decoded, Found, reader
-from monitor.sources.lines import LongLine
+from monitor.sources.formats.lines import LongLine
+from monitor.sources.formats.readers import Decoded, Found, reader
+from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata
-from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal, Request
-from monitor.sources.store import BrokenObjectError, ObjectStore, TrafficObject
-from monitor.sources.tally import ObjectTally, Window
+from monitor.sources.stores.port import BrokenObjectError, ObjectStore, TrafficObject
+from monitor.sources.stores.tally import ObjectTally, Window
 from monitor.stop import Stopped, StoppedError
 
 #: Below both, starting processes takes longer than it saves.

@@ -5,7 +5,7 @@ from typing import IO
 
 from monitor.cluster import connected, cores_of, in_order
 from monitor.sources.reading import Part, ReadAll, Task, dealt, merged
-from monitor.sources.store import TrafficObject
+from monitor.sources.stores.port import TrafficObject
 from monitor.stop import Stopped, never_stopped
 
 _PARTS_A_CORE = 4  #: so that a slow or lost node leaves little to wait for

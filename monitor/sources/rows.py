@@ -31,17 +31,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
-from db import postgres
+from db.connection import postgres
+from db.connection.session import without_password
 from db.errors import RedistillError
-from db.session import without_password
-from monitor.disk import scratch
 from monitor.settings import SqlTraffic
+from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
-from monitor.sources.records import RecordParser
 from monitor.sources.request import Refusal
-from monitor.sources.store import TrafficUnavailableError
-from monitor.sources.tally import ObjectTally, Window
+from monitor.sources.stores.port import TrafficUnavailableError
+from monitor.sources.stores.tally import ObjectTally, Window
 from monitor.stop import Stopped, StoppedError
+from monitor.storage.disk import scratch
 
 _PAGE_ROWS = 10_000
 _SILENCE_SECONDS = 600.0  #: a PostgreSQL server that sends nothing for so long is left

@@ -8,11 +8,11 @@ from itertools import chain, islice
 
 from db.states import RejectReason
 from monitor.settings import FilesTraffic
-from monitor.sources.folder import Folder
-from monitor.sources.formats import Found, reader
-from monitor.sources.records import RecordParser
+from monitor.sources.formats.readers import Found, reader
+from monitor.sources.formats.records import RecordParser
 from monitor.sources.request import Refusal
-from monitor.sources.store import BrokenObjectError, TrafficObject
+from monitor.sources.stores.folder import Folder
+from monitor.sources.stores.port import BrokenObjectError, TrafficObject
 
 _HEAD_LINES = 200
 _MAX_HEADS = 100

@@ -7,9 +7,9 @@ from pathlib import Path
 from db.errors import RedistillError
 from redistill.assembly import use_machine
 from redistill.checks import data, ecs, gates, job_queue, places, rules
-from redistill.checks.finding import Finding, attempt, bad, good
-from redistill.progress import ShowProgress
-from redistill.settings import Settings, load
+from redistill.checks.result import Finding, attempt, bad, good
+from redistill.configuration.settings import Settings, load
+from redistill.display.progress import ShowProgress
 
 
 def all_findings(config: Path, now: datetime, progress: ShowProgress) -> Iterator[Finding]:

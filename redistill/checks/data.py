@@ -6,20 +6,20 @@ from pathlib import Path
 from time import perf_counter
 
 from db.records import Slot, Traffic
-from distill.confusion import unknown_label
-from distill.dataset import LabelledSet, read_labelled, text_hash, training_set
-from monitor.models import Model, load, match_labels
-from monitor.schedule import make_trigger, newest_complete_slot
-from monitor.scoring import score
+from distill.evaluation.confusion import unknown_label
+from distill.training.dataset import LabelledSet, read_labelled, text_hash, training_set
+from monitor.daemon.schedule import make_trigger, newest_complete_slot
+from monitor.scoring.batches import score
+from monitor.scoring.models import Model, load, match_labels
 from monitor.settings import FilesTraffic
 from monitor.sources.kinds import open_source
 from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
-from redistill import show
-from redistill.checks.finding import Finding, bad, good, warn
-from redistill.settings import Settings
-from redistill.times import length
+from redistill.checks.result import Finding, bad, good, warn
+from redistill.configuration.settings import Settings
+from redistill.display import show
+from redistill.display.times import length
 
 _PROBE = "where is my order?"
 _LOOKED_AT = 100  #: requests of the window, for what they hold

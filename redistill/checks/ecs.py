@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from redistill.checks.finding import Finding, bad, good
-from redistill.settings import Settings
+from redistill.checks.result import Finding, bad, good
+from redistill.configuration.settings import Settings
 from triggers.aws import FAULTS
 from triggers.worker_tasks import ecs
 from triggers.worker_tasks.settings import EcsSection

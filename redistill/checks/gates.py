@@ -6,19 +6,19 @@ from dataclasses import replace
 from typing import Any, Final
 
 from db.states import GateResult
-from distill.dataset import LabelledSet, chosen, read_labelled
 from distill.evaluate import evaluate, latency, refer
-from distill.gates import AT_MOST, TEST, judge
-from monitor.latency import processor
-from monitor.models import Model, load
+from distill.evaluation.gates import AT_MOST, TEST, judge
+from distill.training.dataset import LabelledSet, chosen, read_labelled
+from monitor.scoring.latency import processor
+from monitor.scoring.models import Model, load
 from monitor.stop import never_stopped
-from redistill import show
-from redistill.checks.finding import Finding, good, warn
-from redistill.comparison import temperature_by
+from redistill.checks.result import Finding, good, warn
+from redistill.configuration.settings import Settings
 from redistill.database import serving_student
-from redistill.progress import ShowProgress
-from redistill.settings import Settings
-from triggers.figures import gate_of
+from redistill.display import show
+from redistill.display.comparison import temperature_by
+from redistill.display.progress import ShowProgress
+from triggers.incidents.figures import gate_of
 
 _ROWS: Final = 1_000  #: of each labelled file: enough to see it, and not minutes of the teacher's time
 

@@ -6,13 +6,13 @@ from typing import Any, Final
 import orjson
 
 from db import queue
+from db.connection.session import reading
 from db.records import Job
-from db.session import reading
 from db.states import JobStatus
-from redistill.checks.finding import Finding, bad, good
+from redistill.checks.result import Finding, bad, good
+from redistill.configuration.settings import Settings
 from redistill.database import existing, telling
-from redistill.settings import Settings
-from redistill.worker_state import worker_of
+from redistill.display.worker_state import worker_of
 from triggers.aws import FAULTS
 from triggers.transports import sqs
 

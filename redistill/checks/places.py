@@ -12,15 +12,15 @@ import boto3
 import httpx
 
 from db import versions
-from db.migrate import check
-from db.session import reading, without_password
+from db.connection.migrate import check
+from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
-from redistill import show
-from redistill.checks.finding import Finding, bad, good
+from redistill.checks.result import Finding, bad, good
+from redistill.configuration.settings import Settings
 from redistill.database import existing, telling
-from redistill.settings import Settings
+from redistill.display import show
 from triggers.alert_settings import Alert, SnsAlert
 
 _SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples and candidates

@@ -12,11 +12,11 @@ from typing import Final
 from db.errors import RedistillError
 from monitor.sources.fields import read_rows
 from monitor.sources.port import WindowSample
-from redistill import show
-from redistill.checks.finding import Finding, bad, good, warn
-from redistill.rule_words import bound, rule_in_words
-from redistill.settings import Settings
-from triggers.observed import LABEL_SAMPLES
+from redistill.checks.result import Finding, bad, good, warn
+from redistill.configuration.settings import Settings
+from redistill.display import show
+from redistill.display.rule_words import bound, rule_in_words
+from triggers.rules.observation import LABEL_SAMPLES
 from triggers.settings import NOT_OF_STUDENT, Condition, Rule
 
 _HIGH_IS_GOOD: Final = frozenset({"agreement", "class_agreement"})

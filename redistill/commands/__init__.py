@@ -1,0 +1,43 @@
+"""The catalogue of commands: panel of `redistill --help` to command to help line. A panel is a folder here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+PANELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Setup": {
+        "demo": "Run the whole loop on a small simulated service, in minutes.",
+        "init": "Write a redistill.toml for the models and the request log in this folder.",
+        "db": "Create the database, or upgrade it to this version.",
+        "doctor": "Check everything that a cycle and a re-distillation need.",
+    },
+    "Run": {
+        "monitor": "Run cycles as they fall due and send notifications, until stopped.",
+        "worker": "Run re-distillation jobs as they are queued, until stopped.",
+        "cycle": "Run one cycle now, or the cycles of a range, and exit.",
+    },
+    "Inspect": {
+        "status": "Show the current state on one screen.",
+        "history": "List the cycles, oldest first.",
+        "evaluate": "Measure the student and the teacher on labelled data.",
+        "replay": "Apply rules to past cycles without writing anything.",
+    },
+    "Manage": {
+        "jobs": "List, enqueue, cancel or retry re-distillation jobs.",
+        "models": "List model versions, and choose the student that serves.",
+        "incidents": "List incidents, or acknowledge one.",
+        "alerts": "Test the channels that notify the on-call.",
+        "labels": "Import true labels that arrived after their window, matched by request id.",
+        "archive": "Erase requests from the archive on a deletion request.",
+    },
+}
+
+#: Command to help line.
+COMMANDS: Final[Mapping[str, str]] = {
+    name: line for commands in PANELS.values() for name, line in commands.items()
+}
+
+
+def module_of(name: str) -> str:
+    """Return the name of the module that defines a command."""
+    folder = next(panel for panel, commands in PANELS.items() if name in commands)
+    return f"redistill.commands.{folder.lower()}.{name}"

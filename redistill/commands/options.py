@@ -5,7 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-from redistill.settings import Settings, load
+from redistill.commands import COMMANDS
+from redistill.configuration.settings import Settings, load
 
 #: A larger number is none that a database gives.
 LARGEST_ID: Final = 2**63 - 1
@@ -30,11 +31,20 @@ Until = Annotated[
 ]
 
 
-def command(*, help: str | None = None) -> typer.Typer:  # noqa: A002 - Typer's own word
-    """What `redistill NAME` runs: a function that is added to it, or several with names of their own."""
+def command() -> typer.Typer:
+    """Return the app of a command that is one function."""
+    return _app(help_line=None)
+
+
+def group(name: str) -> typer.Typer:
+    """Return the app of a command that has subcommands."""
+    return _app(help_line=COMMANDS[name])
+
+
+def _app(*, help_line: str | None) -> typer.Typer:
     return typer.Typer(
-        help=help,
-        no_args_is_help=help is not None,
+        help=help_line,
+        no_args_is_help=help_line is not None,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,6 +66,6 @@ def configured(ctx: typer.Context, config: Path | None) -> Settings:
     """The settings that a command runs with.
 
     Raises:
-        ConfigMissingError, ConfigError: see redistill.settings.load.
+        ConfigMissingError, ConfigError: see redistill.configuration.settings.load.
     """
     return load(config_file(ctx, config))

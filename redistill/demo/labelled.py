@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import orjson
 
-from distill.dataset import text_hash
+from distill.training.dataset import text_hash
 from redistill.demo.utterances import Utterance, generate
 
 TRAIN_ROWS: Final = 8_000

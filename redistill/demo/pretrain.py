@@ -14,14 +14,14 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from distill.dataset import LabelledSet, TrainingSet, read_labelled
-from distill.optimiser import Progress
-from distill.train import fit, train
-from monitor.models import Model, load, quiet
+from distill.training.dataset import LabelledSet, TrainingSet, read_labelled
+from distill.training.loop import Progress
+from distill.training.train import fit, train
+from monitor.scoring.models import Model, load, quiet
 from monitor.stop import never_stopped
 from redistill.demo.labelled import write_labelled
 from redistill.demo.utterances import INTENTS
-from redistill.progress import ShowProgress
+from redistill.display.progress import ShowProgress
 
 #: How the student is distilled, the first time and by each job.
 EPOCHS: Final = 5

@@ -11,21 +11,22 @@ import numpy as np
 import structlog
 from sqlalchemy import Engine
 
+from db.connection.migrate import upgrade
+from db.connection.session import connect
 from db.errors import RedistillError
-from db.migrate import upgrade
 from db.records import Slot
-from db.session import connect
-from monitor.daemon import utc_now
-from monitor.schedule import make_trigger, newest_complete_slot, slots_between
+from monitor.daemon.loop import utc_now
+from monitor.daemon.schedule import make_trigger, newest_complete_slot, slots_between
 from monitor.settings import MonitorSection
 from monitor.stop import never_stopped
-from redistill import assembly, show
-from redistill.comparison import Comparison, compare
+from redistill import assembly
+from redistill.configuration.settings import Settings, load
 from redistill.demo.pretrain import BATCH_SIZE, EPOCHS, LEARNING_RATE, build
 from redistill.demo.service import CONFIGURATION, SHIFTS, write_window
 from redistill.demo.telling import CLOSING, OPENING, SERVING, tell_cycle, tell_job, tell_models
-from redistill.progress import ShowProgress, bars
-from redistill.settings import Settings, load
+from redistill.display import show
+from redistill.display.comparison import Comparison, compare
+from redistill.display.progress import ShowProgress, bars
 
 _HOUR = timedelta(hours=1)
 

@@ -5,13 +5,13 @@ from typing import Final
 from rich.text import Text
 from sqlalchemy import Connection, Engine, or_, select
 
-from db.session import reading
+from db.connection.session import reading
 from db.states import IncidentState
 from db.tables import evaluations, gate_outcomes, incidents
 from db.views import rows
-from redistill import show
-from redistill.comparison import Comparison
 from redistill.demo.service import SHIFTS
+from redistill.display import show
+from redistill.display.comparison import Comparison
 
 OPENING: Final = """\
 A simulated MangaAssist: an intent router of 10 intents. Its teacher and its student are trained now, from

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.world import World
-from tests.worlds import built
+from tests.support.world.for_processes import built
+from tests.support.world.tiny_world import World
 
 
 @pytest.fixture(scope="session")

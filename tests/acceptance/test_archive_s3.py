@@ -7,12 +7,12 @@ from db.states import JobStatus
 from db.tables import cycles, jobs
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.buckets import empty_bucket
-from tests.cycles import stored
-from tests.reruns import rerun
-from tests.site import hours, make_site
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.servers.buckets import empty_bucket
+from tests.support.world.installation import hours, make_site
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 
 
 def test_a_worker_trains_from_an_archive_in_s3(world: World, s3_url: str, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import structlog
 from db.tables import cycles
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.reruns import rerun
-from tests.site import hours, make_site
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.world.installation import hours, make_site
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 
 
 def test_a_cycle_asks_the_teacher_about_what_it_has_not_answered(world: World, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from db.session import connect, reading
+from db.connection.session import connect, reading
 from db.tables import evaluations, jobs
-from tests.cycles import stored
-from tests.processes import run, running, spawn, wait_until
-from tests.queues import fifo_queue
-from tests.site import MONITOR, hours, make_site
-from tests.world import World
+from tests.support.processes.product import run, running, spawn, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.queues import fifo_queue
+from tests.support.world.installation import MONITOR, hours, make_site
+from tests.support.world.tiny_world import World
 
 
 def test_a_worker_is_called_to_what_a_person_orders_and_by_nobody_else(

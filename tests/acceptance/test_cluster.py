@@ -15,24 +15,24 @@ import pytest
 import torch
 
 from monitor.cluster import ClusterUnavailableError
-from monitor.models import Model, load
-from monitor.scoring import score
-from monitor.scoring_ray import answers_of_cluster
+from monitor.scoring.batches import score
+from monitor.scoring.models import Model, load
+from monitor.scoring.on_ray import answers_of_cluster
 from monitor.settings import FilesTraffic
-from monitor.sources.folder import Folder
 from monitor.sources.port import LabelStrata
 from monitor.sources.reading import Task
 from monitor.sources.reading_ray import read_all_by_cluster
-from monitor.sources.store import TrafficUnavailableError
-from monitor.sources.tally import Window
+from monitor.sources.stores.folder import Folder
+from monitor.sources.stores.port import TrafficUnavailableError
+from monitor.sources.stores.tally import Window
 from monitor.stop import StoppedError, never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.clusters import Cluster, Slow, Throttled, cluster
-from tests.models import make_model
-from tests.reruns import measured, rerun
-from tests.site import hours, make_site
-from tests.world import LABELS, World, utterances
+from redistill.display.progress import show_nothing
+from tests.support.servers.clusters import Cluster, Slow, Throttled, cluster
+from tests.support.world.installation import hours, make_site
+from tests.support.world.models import make_model
+from tests.support.world.reruns import measured, rerun
+from tests.support.world.tiny_world import LABELS, World, utterances
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
 WINDOW = Window(start=TEN, end=TEN + timedelta(hours=1))

@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import Engine
 
 from db.tables import calibrations, cycles, evaluations, gate_outcomes, jobs
-from distill import gates
+from distill.evaluation import gates
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from redistill.settings import Settings
-from tests.cycles import stored
-from tests.reruns import rerun
-from tests.site import hours, make_site
-from tests.world import World
+from redistill.configuration.settings import Settings
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.world.installation import hours, make_site
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 
 #: Below what any student of this world reaches, as 5 ms are beside a busy neighbour.
 IMPOSSIBLE = {"latency_p95_ms": 0.001, "ece": 0.0001}

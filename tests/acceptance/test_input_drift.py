@@ -5,11 +5,11 @@ from pathlib import Path
 from db.tables import input_drift
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.reruns import rerun
-from tests.site import SAMPLE, hours, make_site
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.world.installation import SAMPLE, hours, make_site
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 
 
 def test_new_requests_are_told_from_those_of_the_first_hour(world: World, tmp_path: Path) -> None:

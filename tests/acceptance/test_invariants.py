@@ -17,9 +17,10 @@ import pytest
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from db import history, leases, ledger, queue, tables, teachers
+from db import leases, queue, tables
+from db.connection.session import connect, reading, writing
+from db.cycles import history, ledger, teachers
 from db.records import Claim, CycleResult, Delivery, Evaluation, Job, Metric, NewJob, Reject, Slot
-from db.session import connect, reading, writing
 from db.states import (
     CycleStatus,
     IncidentKind,
@@ -44,38 +45,45 @@ from db.tables import (
     promotions,
     rule_outcomes,
 )
-from distill import gates
-from distill.dataset import split_archive
+from distill.evaluation import gates
 from distill.settings import GatesSection
+from distill.training.dataset import split_archive
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError
 from monitor.archive.sample import ScoredSample
-from monitor.daemon import SlotRunner
+from monitor.daemon.loop import SlotRunner
 from monitor.measure import measure
-from monitor.models import fingerprint
+from monitor.scoring.models import fingerprint
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
+from monitor.storage.zstandard import zstd
 from monitor.strata import Strata
-from monitor.zstandard import zstd
 from redistill import assembly
-from redistill.progress import show_nothing
-from redistill.settings import Settings
-from tests.conclusions import end_open_job
-from tests.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
-from tests.factories import make_input_drift, make_measurement, make_result, make_slot, make_traffic
-from tests.leaks import leaks
-from tests.processes import fork, run
-from tests.races import in_threads
-from tests.reruns import measured, rerun
-from tests.site import MONITOR, REQUESTS, Site, hours, make_site
-from tests.world import KEYWORDS, World
-from triggers import alpha, rules
+from redistill.configuration.settings import Settings
+from redistill.display.progress import show_nothing
+from tests.support.processes.product import fork, run
+from tests.support.processes.races import in_threads
+from tests.support.records.conclusions import end_open_job
+from tests.support.records.cycles import Cycles, due_at, make_audience, make_policy, stored, taken
+from tests.support.records.factories import (
+    make_input_drift,
+    make_measurement,
+    make_result,
+    make_slot,
+    make_traffic,
+)
+from tests.support.records.leaks import leaks
+from tests.support.world.installation import MONITOR, REQUESTS, Site, hours, make_site
+from tests.support.world.reruns import measured, rerun
+from tests.support.world.tiny_world import KEYWORDS, World
+from triggers.channels.outbox import HOLD, Outbox
 from triggers.channels.port import Receipt, SendResult
-from triggers.correctness import split
-from triggers.outbox import HOLD, Outbox
-from triggers.point import teacher_point_of
-from triggers.teacher import judge_teacher
-from triggers.verdict import Evidence, judge
+from triggers.orders import alpha
+from triggers.rules import evaluation
+from triggers.rules.cycle_point import teacher_point_of
+from triggers.rules.verdict import Evidence, judge
+from triggers.teacher.correctness import split
+from triggers.teacher.trust import judge_teacher
 
 HOUR = timedelta(hours=1)
 
@@ -578,7 +586,7 @@ def test_invariant_8_outcomes_and_verdicts_follow_from_the_numbers(repaired: Rep
     outcomes = {
         (outcome.window_end, outcome.rule): outcome
         for rule in repaired.settings.rules
-        for outcome in rules.replay(rule, points)
+        for outcome in evaluation.replay(rule, points)
     }
     for cycle in stored(repaired.engine, cycles):
         own = [row for row in stored(repaired.engine, rule_outcomes) if row["cycle_id"] == cycle["id"]]

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, select
 
-from db import ledger
+from db.connection.session import connect, reading
+from db.cycles import ledger
 from db.records import Slot
-from db.session import connect, reading
 from db.states import CycleStatus, DeliveryState, IncidentState
 from db.tables import cycles, deliveries, incidents, jobs, promotions, rule_outcomes
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.killer import Aim, Kill, Killer, Moment, daemon_sight, hunt_at_once, worker_sight
-from tests.processes import fork, run, wait_until
-from tests.receiver import Receiver, receiving
-from tests.reruns import measured, rerun
-from tests.site import MONITOR, Site, make_site, now, seconds, webhook
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.processes.killer import Aim, Kill, Killer, Moment, daemon_sight, hunt_at_once, worker_sight
+from tests.support.processes.product import fork, run, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.receiver import Receiver, receiving
+from tests.support.world.installation import MONITOR, Site, make_site, now, seconds, webhook
+from tests.support.world.reruns import measured, rerun
+from tests.support.world.tiny_world import World
 
 
 @pytest.mark.slow

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, select
 
-from db.session import connect, reading
+from db.connection.session import connect, reading
 from db.tables import cycles, leases
 from db.views import rows
-from tests.leaks import leaks
-from tests.processes import Process, Start, fork, run, running, spawn, wait_until
-from tests.receiver import Receiver, receiving
-from tests.site import MONITOR, Site, hours, make_site, seconds, webhook
-from tests.world import World
+from tests.support.processes.product import Process, Start, fork, run, running, spawn, wait_until
+from tests.support.records.leaks import leaks
+from tests.support.servers.receiver import Receiver, receiving
+from tests.support.world.installation import MONITOR, Site, hours, make_site, seconds, webhook
+from tests.support.world.tiny_world import World
 
 Row = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.clinc import EXAMPLE, SEED, data_folder
+from tests.support.world.clinc import EXAMPLE, SEED, data_folder
 
 pytestmark = pytest.mark.slow
 

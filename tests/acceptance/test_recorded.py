@@ -10,15 +10,15 @@ import pytest
 
 from db.tables import cycles, incidents, jobs, rule_outcomes
 from monitor.archive import files
-from monitor.models import load
-from monitor.scoring import score
+from monitor.scoring.batches import score
+from monitor.scoring.models import load
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.reruns import rerun
-from tests.site import Site, hours, make_site
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.world.installation import Site, hours, make_site
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 
 Row = dict[str, Any]
 

@@ -13,19 +13,19 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Engine
 
-import monitor.daemon
+import monitor.daemon.loop
 import triggers.conclude
-from db.session import connect
+from db.connection.session import connect
 from db.tables import cycles, incidents, jobs, rule_outcomes
 from monitor.archive import files
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.processes import fork, run
-from tests.reruns import measured, rerun
-from tests.site import Site, hours, make_site
-from tests.world import NEW, USUAL, World
+from redistill.display.progress import show_nothing
+from tests.support.processes.product import fork, run
+from tests.support.records.cycles import stored
+from tests.support.world.installation import Site, hours, make_site
+from tests.support.world.reruns import measured, rerun
+from tests.support.world.tiny_world import NEW, USUAL, World
 
 #: The teacher is right in all but the ambiguous requests, so this asks too much of it.
 TIGHT, LOOSE = "min_accuracy = 0.9999", "min_accuracy = 0.5"
@@ -109,7 +109,7 @@ def test_with_nothing_to_judge_again_all_are_left(missed: Missed) -> None:
 
 def die_before_the_second_verdict() -> None:
     """Its sample is measured and archived."""
-    conclude, calls = monitor.daemon.conclude, []
+    conclude, calls = monitor.daemon.loop.conclude, []
 
     def dying(*arguments: Any) -> Any:  # noqa: ANN401 - as `conclude`
         calls.append(1)
@@ -117,7 +117,7 @@ def die_before_the_second_verdict() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return conclude(*arguments)
 
-    monitor.daemon.conclude = dying  # type: ignore[assignment]
+    monitor.daemon.loop.conclude = dying  # type: ignore[assignment]
 
 
 def die_in_the_transaction_of_the_second_verdict() -> None:

@@ -12,16 +12,16 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from db.session import connect, reading
+from db.connection.session import connect, reading
 from db.tables import jobs, leases
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.processes import Process, fork, run, running, wait_until
-from tests.reruns import rerun
-from tests.site import Site, hours, make_site, now
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.processes.product import Process, fork, run, running, wait_until
+from tests.support.records.cycles import stored
+from tests.support.world.installation import Site, hours, make_site, now
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 
 
 @contextmanager

@@ -15,21 +15,21 @@ import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
-from db.migrate import head
-from db.session import connect, reading
+from db.connection.migrate import head
+from db.connection.session import connect, reading
 from db.states import CycleStatus, DeliveryState, IncidentState
 from db.tables import cycles, deliveries, incidents, jobs
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.daemons import has_a_cycle, hold, is_ready, monitoring, run_by, stop_in_a_cycle
-from tests.earlier import unpacked
-from tests.processes import Process, run, running, spawn, wait_until
-from tests.receiver import Receiver, receiving
-from tests.reruns import measured, rerun
-from tests.site import MONITOR, Site, drift, make_site, now, seconds, webhook
-from tests.world import World
+from redistill.display.progress import show_nothing
+from tests.support.processes.daemons import has_a_cycle, hold, is_ready, monitoring, run_by, stop_in_a_cycle
+from tests.support.processes.earlier import unpacked
+from tests.support.processes.product import Process, run, running, spawn, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.receiver import Receiver, receiving
+from tests.support.world.installation import MONITOR, Site, drift, make_site, now, seconds, webhook
+from tests.support.world.reruns import measured, rerun
+from tests.support.world.tiny_world import World
 
 #: The version that is replaced, which moves on with the releases; its schema is another than the present one.
 BEFORE: Final = "0d537d0c94cc5d4b14d5997f9efeaf411ed8b0c2"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from db.session import connect
+from db.connection.session import connect
 from db.tables import incidents, jobs, worker_tasks
-from tests.cycles import stored
-from tests.ecs import CLUSTER, DEFINITION, Answer, SmallEcs, refusal, small_ecs
-from tests.processes import Process, fork, run, running, spawn, wait_until
-from tests.site import MONITOR, Site, hours, make_site
-from tests.world import World
+from tests.support.processes.product import Process, fork, run, running, spawn, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.ecs import CLUSTER, DEFINITION, Answer, SmallEcs, refusal, small_ecs
+from tests.support.world.installation import MONITOR, Site, hours, make_site
+from tests.support.world.tiny_world import World
 from triggers.worker_tasks import steps
 
 ECS = {"cluster": CLUSTER, "task_definition": DEFINITION, "subnets": ["subnet-1"], "launch_type": "FARGATE"}

@@ -15,19 +15,19 @@ import pytest
 import structlog
 from sqlalchemy import Engine, text
 
-import monitor.scoring
-from db.migrate import upgrade
-from db.session import connect, writing
+import monitor.scoring.batches
+from db.connection.migrate import upgrade
+from db.connection.session import connect, writing
 from db.states import CycleStatus
 from db.tables import cycles
-from redistill.child import PATIENCE_SECONDS
-from tests.buckets import TestBucket, empty_bucket
-from tests.cycles import stored
-from tests.faults import faulty, stalled_after
-from tests.postgres import Postgres, Stoppable, stoppable
-from tests.processes import Process, fork, run, running, wait_until
-from tests.site import Site, hours, make_site
-from tests.world import World
+from redistill.process.child import PATIENCE_SECONDS
+from tests.support.processes.product import Process, fork, run, running, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.buckets import TestBucket, empty_bucket
+from tests.support.servers.postgres import Postgres, Stoppable, stoppable
+from tests.support.servers.s3_faults import faulty, stalled_after
+from tests.support.world.installation import Site, hours, make_site
+from tests.support.world.tiny_world import World
 
 N_SLOTS = 3
 STOP_SECONDS = 10
@@ -160,7 +160,7 @@ def answer_never() -> None:
         structlog.get_logger().info("answering")
         time.sleep(120)
 
-    monitor.scoring.answer = answer  # type: ignore[assignment]
+    monitor.scoring.batches.answer = answer  # type: ignore[assignment]
 
 
 @pytest.mark.slow

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from db.records import KnownTeacher, TeacherPoint
 from monitor.measure import measure
-from monitor.models import Model, load
-from tests.models import answers
-from tests.site import DRIFT
-from tests.world import LABELS, World, utterances
-from triggers.point import teacher_point_of
+from monitor.scoring.models import Model, load
+from tests.support.world.installation import DRIFT
+from tests.support.world.models import answers
+from tests.support.world.tiny_world import LABELS, World, utterances
+from triggers.rules.cycle_point import teacher_point_of
 from triggers.settings import TeacherPolicy
-from triggers.teacher import TeacherJudgement, judge_teacher
+from triggers.teacher.trust import TeacherJudgement, judge_teacher
 
 N = 500
 Logits = NDArray[np.float32]

@@ -5,19 +5,19 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from db.session import reading
+from db.connection.session import reading
 from db.tables import jobs
 from db.views import rows
-from monitor.models import fingerprint
+from monitor.scoring.models import fingerprint
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.commands.status import read_state
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.models import make_copy
-from tests.reruns import rerun
-from tests.site import MONITOR, hours, make_site
-from tests.world import World
+from redistill.commands.inspect.status import read_state
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.world.installation import MONITOR, hours, make_site
+from tests.support.world.models import make_copy
+from tests.support.world.reruns import rerun
+from tests.support.world.tiny_world import World
 from triggers.settings import TeacherPolicy
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from db.session import connect, reading
+from db.connection.session import connect, reading
 from db.states import CycleStatus
 from db.tables import cycles, leases
-from tests.cycles import stored
-from tests.processes import Process, fork, run, running, wait_until
-from tests.site import MONITOR, Site, hours, make_site, seconds
-from tests.world import World
+from tests.support.processes.product import Process, fork, run, running, wait_until
+from tests.support.records.cycles import stored
+from tests.support.world.installation import MONITOR, Site, hours, make_site, seconds
+from tests.support.world.tiny_world import World
 
 N_SLOTS = 30
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.killer import Aim, Mark, Moment
+from tests.support.processes.killer import Aim, Mark, Moment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-from tests.receiver import Received
+from tests.support.servers.receiver import Received
 
 REFUSALS: Final = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.TOO_MANY_REQUESTS, None)
 #: So often in a row one message is turned away at most: the waits between double.

@@ -7,14 +7,14 @@ from typing import Final
 from sqlalchemy import Connection
 
 import db.queue
-import triggers.outbox
+import triggers.channels.outbox
 from db import outbox
+from db.connection.session import writing
 from db.records import Delivery, NewJob
-from db.session import writing
 from db.states import DeliveryState
 from db.tables import deliveries
+from triggers.channels.outbox import Outbox
 from triggers.channels.port import Channel, Receipt, SendResult
-from triggers.outbox import Outbox
 
 #: A commit that takes its time, so that a death after it is sure to hit what should have been part of it.
 _SLOW_SECONDS: Final = 0.3
@@ -34,7 +34,7 @@ def marked_before_sent() -> None:
             _unmark(self, delivery, receipt, now)
         return receipt.result
 
-    triggers.outbox.Outbox._deliver_next = deliver_next  # type: ignore[method-assign]
+    triggers.channels.outbox.Outbox._deliver_next = deliver_next  # type: ignore[method-assign]
 
 
 def _unmark(self: Outbox, delivery: Delivery, receipt: Receipt, now: datetime) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
-from db.session import reading
-from tests.processes import Process
+from db.connection.session import reading
+from tests.support.processes.product import Process
 
 _WRITE_LOCK: Final = 120  #: the byte of the -shm file that SQLite's writer locks
 _NAME: Final = "chaos {pid}"

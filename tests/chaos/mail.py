@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 
 from db.states import DeliveryState
 from db.tables import deliveries
-from tests.cycles import stored
-from tests.receiver import Received, Receiver
+from tests.support.records.cycles import stored
+from tests.support.servers.receiver import Received, Receiver
 
 #: Channel, idempotency key, body.
 Letter = tuple[str, str, str]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from db.tables import cycles, jobs
 from tests.chaos.mail import accepted, outbox, turned_away
 from tests.chaos.stage import Stage
-from tests.cycles import stored
-from tests.killer import Kill
+from tests.support.processes.killer import Kill
+from tests.support.records.cycles import stored
 
 
 def report(stage: Stage, kills: Sequence[Kill], *, seed: int, seconds: float) -> str:

@@ -7,15 +7,15 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, select
 
-from db.session import reading
+from db.connection.session import reading
 from db.states import CycleStatus, DeliveryState, JobStatus
 from db.tables import cycles, deliveries, jobs, leases
 from tests.chaos.looking import is_writing, ports_of
-from tests.killer import Kill, Mark, Sight, progress
-from tests.processes import Process
-from tests.receiver import Receiver
-from tests.site import MONITOR, Site, logged, now
-from triggers.outbox import HOLD
+from tests.support.processes.killer import Kill, Mark, Sight, progress
+from tests.support.processes.product import Process
+from tests.support.servers.receiver import Receiver
+from tests.support.world.installation import MONITOR, Site, logged, now
+from triggers.channels.outbox import HOLD
 
 #: A message that was taken so long ago is under way, or its sender has died since.
 _UNDER_WAY: Final = timedelta(seconds=1)

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from sqlalchemy import Engine
 
-from db.away import DatabaseUnusableError
-from db.session import connect
+from db.connection.session import connect
+from db.connection.unavailable import DatabaseUnusableError
 from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
 from db.tables import cycles, deliveries, jobs
 from tests.chaos.aims import drawn, of_daemons, of_workers
@@ -22,12 +22,12 @@ from tests.chaos.looking import name_at_the_database
 from tests.chaos.sights import DaemonSight, WorkerSight
 from tests.chaos.story import told
 from tests.chaos.tale import Tale
-from tests.cycles import stored
-from tests.killer import Kill, Killer, hunt_at_once
-from tests.processes import Process, fork, run, running, wait_until
-from tests.receiver import Answer, Receiver, receiving
-from tests.site import Site, webhook
-from tests.world import World
+from tests.support.processes.killer import Kill, Killer, hunt_at_once
+from tests.support.processes.product import Process, fork, run, running, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.receiver import Answer, Receiver, receiving
+from tests.support.world.installation import Site, webhook
+from tests.support.world.tiny_world import World
 
 CHANNELS: Final = ("pager", "desk", "phone", "wall")
 #: Longer than a process that lives is ever away on a machine that is busy.

@@ -12,10 +12,10 @@ from db.states import CycleStatus, IncidentState, PromotionReason
 from db.tables import cycles, deliveries, incidents, jobs, promotions, rule_outcomes
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.progress import show_nothing
-from tests.cycles import stored
-from tests.reruns import measured, rerun
-from tests.site import Site
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.world.installation import Site
+from tests.support.world.reruns import measured, rerun
 
 _OF_JOBS: Final = (
     *("rule", "reason", "teacher_version", "student_version", "alpha_from", "alpha_to", "temperature"),

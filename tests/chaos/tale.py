@@ -12,8 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from tests.site import Site, Timeline, hours, make_site, now
-from tests.world import NEW, Words, World
+from tests.support.world.installation import Site, Timeline, hours, make_site, now
+from tests.support.world.tiny_world import NEW, Words, World
 
 #: With which alpha each drift's student is distilled: one step each.
 ALPHAS: Final = tuple(Decimal(alpha) for alpha in ("0.6", "0.5", "0.4", "0.3"))

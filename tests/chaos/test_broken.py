@@ -12,10 +12,10 @@ from tests.chaos.mail import assert_delivered
 from tests.chaos.stage import Stage, play, staged
 from tests.chaos.story import Story, assert_as_told, assert_the_same, undisturbed
 from tests.chaos.tale import ALPHAS, Tale
-from tests.cycles import stored
-from tests.processes import fork, running, wait_until
-from tests.receiver import welcome
-from tests.world import World
+from tests.support.processes.product import fork, running, wait_until
+from tests.support.records.cycles import stored
+from tests.support.servers.receiver import welcome
+from tests.support.world.tiny_world import World
 
 
 def killed_when(holds: Callable[[Stage], bool], stage: Stage, prepare: Callable[[], None]) -> None:

@@ -15,9 +15,9 @@ from tests.chaos.report import report
 from tests.chaos.stage import Hunt, Stage, staged
 from tests.chaos.story import Story, assert_as_told, assert_the_same, undisturbed
 from tests.chaos.tale import ALPHAS, Tale
-from tests.cycles import stored
-from tests.killer import Mark
-from tests.world import World
+from tests.support.processes.killer import Mark
+from tests.support.records.cycles import stored
+from tests.support.world.tiny_world import World
 
 SEED: Final = int(os.environ.get("REDISTILL_TEST_SEED", "2025"))
 KILLS: Final = 210

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from db.records import Interval
-from distill.label_metrics import label_metrics
+from distill.evaluation.label_metrics import label_metrics
 from monitor.intervals import binomial_bootstrap, bootstrap_mean, wilson
 from monitor.sampling import sample
 from monitor.settings import MetricsSection

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.label_metrics import label_metrics
+from distill.evaluation.label_metrics import label_metrics
 from monitor.settings import MetricsSection, Misroute
 
 _SAMPLES, _N = 2_000, 2_000

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from triggers.sequential import MEAN_BETS, add, share_boost, share_gains, statistic
-from triggers.sequential import Stratum as Part
+from triggers.rules.sequential import MEAN_BETS, add, share_boost, share_gains, statistic
+from triggers.rules.sequential import Stratum as Part
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from db.records import Interval
-from monitor.input_drift import tell_apart
-from monitor.label_mix import compare_mixes
+from monitor.reference.input_drift import tell_apart
+from monitor.reference.label_mix import compare_mixes
 from monitor.strata import Strata
 from redistill.demo.utterances import generate
 

@@ -7,13 +7,13 @@ import numpy as np
 from db.records import Evaluation
 from db.states import GateResult
 from distill.evaluate import latencies
-from distill.gates import LATENCY, TEST, judge
+from distill.evaluation.gates import LATENCY, TEST, judge
 from distill.settings import GatesSection
-from monitor.latency import compare_times
-from monitor.models import load
+from monitor.scoring.latency import compare_times
+from monitor.scoring.models import load
 from monitor.stop import never_stopped
-from tests.models import CORPUS, make_model
-from tests.neighbour import busy_neighbour
+from tests.support.processes.neighbour import busy_neighbour
+from tests.support.world.models import CORPUS, make_model
 
 TRIALS = 200
 

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from db.records import KnownTeacher, TeacherPoint
 from monitor.measure import measure
-from monitor.models import Model, load
+from monitor.scoring.models import Model, load
 from redistill.demo.pretrain import build
 from redistill.demo.utterances import INTENTS, generate
-from redistill.progress import show_nothing
-from tests.damage import disordered, exchanged, garblings, noisy, stuck
-from tests.models import answers
-from triggers.point import teacher_point_of
+from redistill.display.progress import show_nothing
+from tests.support.world.damage import disordered, exchanged, garblings, noisy, stuck
+from tests.support.world.models import answers
+from triggers.rules.cycle_point import teacher_point_of
 from triggers.settings import TeacherPolicy
-from triggers.teacher import TeacherJudgement, judge_teacher
+from triggers.teacher.trust import TeacherJudgement, judge_teacher
 
 DOC: Final = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 SEED: Final = 7

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from db.records import KnownTeacher, TeacherPoint
-from tests.clinc import SEED, Logits, Router, data_folder, read_router
-from tests.damage import exchanged, garblings, noisy, stuck
-from tests.writing import STYLES
+from tests.support.world.clinc import SEED, Logits, Router, data_folder, read_router
+from tests.support.world.damage import exchanged, garblings, noisy, stuck
+from tests.support.world.writing import STYLES
 from triggers.settings import TeacherPolicy
-from triggers.teacher import TeacherJudgement, judge_teacher
+from triggers.teacher.trust import TeacherJudgement, judge_teacher
 
 DOC: Final = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 SHARES: Final = (0.1, 0.2, 0.4, 0.6)

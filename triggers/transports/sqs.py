@@ -16,12 +16,12 @@ from botocore.config import Config
 from sqlalchemy import Engine
 
 from db import queue
+from db.connection.session import reading
 from db.queue import NoSuchJobError
 from db.records import Job
-from db.session import reading
 from db.states import MessageFate
 from triggers.aws import FAULTS
-from triggers.job_message import SETTLED, Row, judge, message_of
+from triggers.transports.job_message import SETTLED, Row, judge, message_of
 from triggers.transports.port import TransportError
 
 #: A long poll: short enough for a worker that is asked to stop.

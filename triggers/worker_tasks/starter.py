@@ -9,11 +9,11 @@ from sqlalchemy import Connection, Engine
 from structlog.typing import FilteringBoundLogger
 
 from db import leases, queue, worker_tasks
+from db.connection.session import reading, writing
 from db.records import Job, WorkerTask
-from db.session import reading, writing
 from db.states import JobStatus, TaskEnd
-from triggers.announce import Audience
-from triggers.job_end import tell_end
+from triggers.incidents.announce import Audience
+from triggers.incidents.job_outcome import tell_end
 from triggers.worker_tasks.ecs import Ecs, EcsError
 from triggers.worker_tasks.report import Started
 from triggers.worker_tasks.steps import (

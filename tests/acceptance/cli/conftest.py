@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from db.session import connect
-from tests.cycles import Cycles, taken
-from tests.models import CORPUS
-from tests.project import make_models, write_config, write_labelled, write_log
+from db.connection.session import connect
+from tests.support.records.cycles import Cycles, taken
+from tests.support.world.models import CORPUS
+from tests.support.world.project import make_models, write_config, write_labelled, write_log
 
 
 @pytest.fixture(scope="session")

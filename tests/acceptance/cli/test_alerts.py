@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.session import writing
+from db.connection.session import writing
 from db.tables import deliveries
-from redistill.times import utc_now
-from tests.channels import HOOK, KINDS, make_channel
-from tests.conclusions import FAR
-from tests.cycles import Cycles, make_audience, make_policy
-from tests.endpoint import Endpoint, Reply, answering
-from tests.processes import wait_until
-from tests.project import run, said, start, write_config
+from redistill.display.times import utc_now
+from tests.support.processes.product import wait_until
+from tests.support.records.conclusions import FAR
+from tests.support.records.cycles import Cycles, make_audience, make_policy
+from tests.support.servers.channels import HOOK, KINDS, make_channel
+from tests.support.servers.endpoint import Endpoint, Reply, answering
+from tests.support.world.project import run, said, start, write_config
 from triggers.alert_settings import LogAlert
-from triggers.outbox import Outbox
+from triggers.channels.outbox import Outbox
 
 NAMES = tuple(KINDS)
 

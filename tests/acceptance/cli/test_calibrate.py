@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import Engine
 
 from db import versions
+from db.connection.session import reading, writing
 from db.records import ModelVersion
-from db.session import reading, writing
 from db.states import PromotionReason, Role
 from db.tables import calibrations
-from distill.calibrate import calibrate
-from distill.dataset import read_labelled
-from monitor.models import load
-from tests.cycles import MONITOR, Cycles, stored
-from tests.factories import START
-from tests.models import CORPUS, answers
-from tests.project import LABELS, run, said, write_labelled
+from distill.evaluation.temperature import calibrate
+from distill.training.dataset import read_labelled
+from monitor.scoring.models import load
+from tests.support.records.cycles import MONITOR, Cycles, stored
+from tests.support.records.factories import START
+from tests.support.world.models import CORPUS, answers
+from tests.support.world.project import LABELS, run, said, write_labelled
 
 MONTH = timedelta(days=31)
 

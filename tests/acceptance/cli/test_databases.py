@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from db.session import connect
-from tests.cycles import Cycles, taken
-from tests.factories import START, make_measurement, make_result
-from tests.project import run
+from db.connection.session import connect
+from tests.support.records.cycles import Cycles, taken
+from tests.support.records.factories import START, make_measurement, make_result
+from tests.support.world.project import run
 
 COMMANDS = (
     ("history", "--json"),

@@ -15,13 +15,13 @@ import pytest
 import structlog
 from sqlalchemy import Table
 
-from db.session import connect
+from db.connection.session import connect
 from db.tables import cycles, jobs
 from monitor import distinct
-from redistill import logs
-from tests.cycles import stored
-from tests.disks import Disk, mounts, small_disk
-from tests.project import LOGGED, run, said, start
+from redistill.process import logs
+from tests.support.processes.disks import Disk, mounts, small_disk
+from tests.support.records.cycles import stored
+from tests.support.world.project import LOGGED, run, said, start
 
 pytestmark = mounts
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"

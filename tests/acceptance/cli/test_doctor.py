@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from db import queue
-from db.session import writing
-from tests.buckets import empty_bucket
-from tests.cycles import MONITOR, Cycles
-from tests.factories import START, make_measurement, make_result
-from tests.project import run, write_log
-from tests.queues import TestQueue, fifo_queue
+from db.connection.session import writing
+from tests.support.records.cycles import MONITOR, Cycles
+from tests.support.records.factories import START, make_measurement, make_result
+from tests.support.servers.buckets import empty_bucket
+from tests.support.servers.queues import TestQueue, fifo_queue
+from tests.support.world.project import run, write_log
 
 
 @pytest.fixture

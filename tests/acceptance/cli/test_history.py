@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from db.session import reading
+from db.connection.session import reading
 from db.views import VIEWS, rows
-from redistill.settings import load
-from tests.cycles import Cycles, make_policy
-from tests.factories import (
+from redistill.configuration.settings import load
+from tests.support.records.cycles import Cycles, make_policy
+from tests.support.records.factories import (
     LABELS,
     START,
     make_input_drift,
@@ -23,7 +23,7 @@ from tests.factories import (
     make_slot,
     make_teacher,
 )
-from tests.project import run, write_config
+from tests.support.world.project import run, write_config
 
 DRIFTED = make_measurement(disagreements=385, kl=0.12)
 FAR = make_measurement(disagreements=385, kl=0.21)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.cycles import Cycles
-from tests.factories import make_measurement, make_result
-from tests.project import run, said
+from tests.support.records.cycles import Cycles
+from tests.support.records.factories import make_measurement, make_result
+from tests.support.world.project import run, said
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
 LOW = make_result(measurement=make_measurement(disagreements=300))

@@ -17,9 +17,9 @@ from pyarrow import parquet
 from monitor.sources.fields import read_rows
 from monitor.sources.kinds import open_source
 from monitor.stop import never_stopped
-from redistill.settings import load
-from tests.models import CORPUS
-from tests.project import LABELS, LOGGED, run, said, write_labelled, write_log
+from redistill.configuration.settings import load
+from tests.support.world.models import CORPUS
+from tests.support.world.project import LABELS, LOGGED, run, said, write_labelled, write_log
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from db.session import connect, reading
+from db.connection.session import connect, reading
 from db.views import VIEWS, rows
-from monitor.zstandard import zstd
-from tests.cycles import Cycles
-from tests.factories import make_measurement, make_result
-from tests.project import LABELS, LOGGED, run, said
-from triggers.correctness import split
+from monitor.storage.zstandard import zstd
+from tests.support.records.cycles import Cycles
+from tests.support.records.factories import make_measurement, make_result
+from tests.support.world.project import LABELS, LOGGED, run, said
+from triggers.teacher.correctness import split
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
 

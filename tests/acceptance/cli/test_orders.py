@@ -11,19 +11,19 @@ from sqlalchemy import Engine, update
 from structlog.testing import capture_logs
 
 from db import leases, queue, tables, versions
+from db.connection.session import reading, writing
 from db.records import Archive, Evaluation, GateOutcome, Metric, ModelVersion
-from db.session import reading, writing
 from db.states import GateResult, JobStatus, PromotionReason, Role
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.commands.models import predecessor
-from redistill.progress import show_nothing
-from redistill.settings import load
-from tests.conclusions import end_open_job
-from tests.cycles import MONITOR, Cycles
-from tests.factories import START, TEACHER, make_measurement, make_result
-from tests.project import run, said
-from tests.site import now
+from redistill.commands.manage.models import predecessor
+from redistill.configuration.settings import load
+from redistill.display.progress import show_nothing
+from tests.support.records.conclusions import end_open_job
+from tests.support.records.cycles import MONITOR, Cycles
+from tests.support.records.factories import START, TEACHER, make_measurement, make_result
+from tests.support.world.installation import now
+from tests.support.world.project import run, said
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
 PAYLOAD = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.zstandard import zstd
-from tests.project import LOGGED, run
+from monitor.storage.zstandard import zstd
+from tests.support.world.project import LOGGED, run
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
 PLANTED = ("ann.lee@example.org", "+49 170 7654321", "4111 1111 1111 1111", "99887766", "CUST-abc")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from monitor.zstandard import zstd
-from tests.cycles import Cycles
-from tests.project import LABELS, run, said
+from monitor.storage.zstandard import zstd
+from tests.support.records.cycles import Cycles
+from tests.support.world.project import LABELS, run, said
 
 RANGE = ("2026-03-02 10:00", "2026-03-02 13:00")
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from db.connection.session import reading
 from db.records import Stratum
-from db.session import reading
 from db.views import rows
 from monitor.intervals import wilson
-from redistill.settings import load_rules
-from tests.cycles import Cycles
-from tests.factories import make_measurement, make_point, make_result, make_traffic
-from tests.project import run, said
-from triggers.expectation import delay, false_alarm
+from redistill.configuration.settings import load_rules
+from tests.support.records.cycles import Cycles
+from tests.support.records.factories import make_measurement, make_point, make_result, make_traffic
+from tests.support.world.project import run, said
+from triggers.rules.operating_characteristic import delay, false_alarm
 from triggers.settings import DEFAULT_RULES
 
 DRIFTED = make_measurement(disagreements=385, kl=0.12)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import LOGGED, run, write_config, write_log
+from tests.support.world.project import LOGGED, run, write_config, write_log
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
 AGREEMENT = {"name": "low", "metric": "agreement", "below": 0.95}

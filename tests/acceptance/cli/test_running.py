@@ -13,10 +13,10 @@ from time import monotonic
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.cycles import Cycles
-from tests.factories import START
-from tests.models import make_model
-from tests.project import LABELS, LOGGED, run, said, start, write_config
+from tests.support.records.cycles import Cycles
+from tests.support.records.factories import START
+from tests.support.world.models import make_model
+from tests.support.world.project import LABELS, LOGGED, run, said, start, write_config
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
 

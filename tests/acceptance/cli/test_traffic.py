@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from db.session import connect
+from db.connection.session import connect
 from db.tables import cycles
-from monitor import s3
 from monitor.sources.fields import read_rows
 from monitor.stop import never_stopped
+from monitor.storage import s3
 from redistill import assembly
-from redistill.progress import show_nothing
-from redistill.settings import load
-from tests.buckets import TestBucket, empty_bucket
-from tests.cycles import stored
-from tests.faults import Fault, faulty, refused, silent
-from tests.project import LOGGED, run
+from redistill.configuration.settings import load
+from redistill.display.progress import show_nothing
+from tests.support.records.cycles import stored
+from tests.support.servers.buckets import TestBucket, empty_bucket
+from tests.support.servers.s3_faults import Fault, faulty, refused, silent
+from tests.support.world.project import LOGGED, run
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
 NEXT = f"{LOGGED:%Y-%m-%dT}11:00:00Z"
@@ -110,7 +110,7 @@ def test_a_slot_that_s3_fails_is_tried_again_by_itself(
     """The reason stands in its row; a minute later it is measured, and nothing of the failure is left."""
     retries = {"mode": "standard", "total_max_attempts": 2}
     monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(retries=retries, read_timeout=0.5)))
-    monkeypatch.setattr("monitor.daemon.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=15))
+    monkeypatch.setattr("monitor.daemon.loop.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=15))
     with empty_bucket(s3_url) as bucket, faulty(s3_url) as proxy, engine_of(migrated) as engine:
         lies_in_s3(migrated, bucket)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -125,7 +125,7 @@ def test_a_slot_that_s3_fails_is_tried_again_by_itself(
         proxy.faults.clear()
         assert runner.run_due(never_stopped) == 0
         monkeypatch.setattr(
-            "monitor.daemon.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=16, seconds=1)
+            "monitor.daemon.loop.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=16, seconds=1)
         )
         assert runner.run_due(never_stopped) == 1
         (row,) = stored(engine, cycles)

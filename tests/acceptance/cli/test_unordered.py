@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from db.session import connect, reading
+from db.connection.session import connect, reading
 from db.views import rows
-from redistill.commands.history import COLUMNS
-from tests.cycles import Cycles, make_policy
-from tests.factories import HOUR, START, make_measurement, make_result, make_slot
-from tests.models import make_copy
-from tests.project import LOGGED, run, write_config, write_log
+from redistill.commands.inspect.history import COLUMNS
+from tests.support.records.cycles import Cycles, make_policy
+from tests.support.records.factories import HOUR, START, make_measurement, make_result, make_slot
+from tests.support.world.models import make_copy
+from tests.support.world.project import LOGGED, run, write_config, write_log
 from triggers.settings import AlphaPolicy, Rule
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
@@ -123,7 +123,7 @@ def test_json_and_csv_carry_the_decision(cycles: Cycles) -> None:
 
 def test_on_a_narrow_screen_the_reasons_stay(cycles: Cycles, monkeypatch: pytest.MonkeyPatch) -> None:
     """The column is left out there; the lines below the table are broken at blanks."""
-    monkeypatch.setattr("redistill.show._PIPE_WIDTH", 80)
+    monkeypatch.setattr("redistill.display.show._PIPE_WIDTH", 80)
     cycles.conclude(1)
     cycles.conclude(0, FAR)
     lines = run("history").stdout.splitlines()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from redistill.cli import COMMANDS
-from tests.project import ROOT, run, said, start
+from redistill.commands import COMMANDS, module_of
+from tests.support.world.project import ROOT, run, said, start
 
 SUBCOMMANDS = (
     *(
@@ -51,7 +51,7 @@ def test_a_group_of_commands_says_the_same_as_the_help_above_it(name: str) -> No
 
 
 def test_commands_that_only_look_load_no_torch() -> None:
-    modules = ", ".join(f"redistill.commands.{name}" for name in COMMANDS)
+    modules = ", ".join(module_of(name) for name in COMMANDS)
     code = f"import sys, redistill.cli, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from db import queue
-from db.session import connect, writing
-from tests.cycles import MONITOR, make_audience
-from tests.ecs import (
+from db.connection.session import connect, writing
+from tests.integration.db.test_queue import make_job
+from tests.support.records.cycles import MONITOR, make_audience
+from tests.support.servers.ecs import (
     CLUSTER,
     CONTAINER,
     DEFINITION,
@@ -22,9 +23,8 @@ from tests.ecs import (
     moto_cluster,
     small_ecs,
 )
-from tests.integration.test_queue import make_job
-from tests.project import run
-from tests.site import now
+from tests.support.world.installation import now
+from tests.support.world.project import run
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.settings import EcsSection
 from triggers.worker_tasks.starter import Starter

@@ -1,0 +1,257 @@
+"""The ledger of cycles: which slots were claimed, how they ended, and what they measured."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
+
+from db.cycles import rule_states
+from db.errors import RedistillError
+from db.records import Claim, ObjectVersion, Slot
+from db.states import CycleStatus, Verdict, VerdictReason
+from db.tables import UTCDateTime, cycles, objects
+
+UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
+
+
+class AttemptEndedError(RedistillError):
+    """Attempt {attempt} at cycle {cycle_id} has ended already: nothing more was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A slot whose last attempt failed, or whose process died with it."""
+
+    slot: Slot
+    status: CycleStatus
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None  #: None if the process died, or was asked to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A stretch of time between two windows in the ledger that no window covers."""
+
+    start: datetime
+    end: datetime
+
+
+def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
+    """The end of the newest window in the ledger that ended by `now`, whatever became of it; None if there is
+    none. Later ones were written by a clock that was ahead.
+    """
+    return connection.scalar(
+        select(cycles.c.window_end)
+        .where(cycles.c.monitor == monitor, cycles.c.window_end <= now)
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    )
+
+
+def unfinished(connection: Connection, monitor: str, *, ended_by: datetime) -> tuple[Unfinished, ...]:
+    """Slots that may be tried again, whose windows have ended by then, oldest first."""
+    rows = connection.execute(
+        select(cycles)
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.status.in_(UNFINISHED),
+            cycles.c.window_end <= ended_by,
+        )
+        .order_by(cycles.c.window_end)
+    )
+    return tuple(
+        Unfinished(
+            slot=Slot(monitor=monitor, window_start=row.window_start, window_end=row.window_end),
+            status=CycleStatus(row.status),
+            attempt=row.attempt,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+        for row in rows
+    )
+
+
+def gaps(connection: Connection, monitor: str, *, since: datetime, now: datetime) -> tuple[Gap, ...]:
+    """The gaps that end after `since`, before windows that ended by `now`, oldest first: a run by hand leaves
+    one behind the windows that are in the ledger already.
+    """
+    this_monitor = (cycles.c.monitor == monitor) & (cycles.c.window_end <= now)
+    newest_before = select(func.max(cycles.c.window_end)).where(this_monitor, cycles.c.window_end <= since)
+    previous = func.lag(cycles.c.window_end, type_=UTCDateTime()).over(order_by=cycles.c.window_end)
+    windows = (
+        select(previous.label("start"), cycles.c.window_start.label("end"))
+        .where(this_monitor, cycles.c.window_end >= func.coalesce(newest_before.scalar_subquery(), since))
+        .subquery()
+    )
+    rows = connection.execute(
+        select(windows)
+        .where(windows.c.start < windows.c.end, windows.c.end > since)
+        .order_by(windows.c.start)
+    )
+    return tuple(Gap(start=row.start, end=row.end) for row in rows)
+
+
+def consumed(connection: Connection, monitor: str, window_end: datetime) -> frozenset[ObjectVersion] | None:
+    """The objects that the cycle of that window has read; None if it has none that ended with a result."""
+    cycle_id = connection.scalar(
+        select(cycles.c.id).where(
+            cycles.c.monitor == monitor,
+            cycles.c.window_end == window_end,
+            cycles.c.status.in_((CycleStatus.EVALUATED, CycleStatus.INCONCLUSIVE)),
+        )
+    )
+    if cycle_id is None:
+        return None
+    rows = connection.execute(select(objects.c.name, objects.c.version).where(objects.c.cycle_id == cycle_id))
+    return frozenset(ObjectVersion(name=row.name, version=row.version) for row in rows)
+
+
+def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
+    """Start an attempt at the slot; None if it has ended already.
+
+    The caller holds the monitor's lease and has called `leases.guard` in this transaction.
+    """
+    this_slot = (cycles.c.monitor == slot.monitor, cycles.c.window_end == slot.window_end)
+    row = connection.execute(select(cycles).where(*this_slot)).one_or_none()
+    if row is not None and row.status not in UNFINISHED:
+        return None
+    rule_states.forget_from(connection, slot.monitor, slot.window_end)
+    if row is None:
+        new = insert(cycles).values(**asdict(slot), status=CycleStatus.RUNNING, attempt=1, started_at=now)
+        cycle_id = connection.execute(new.returning(cycles.c.id)).scalar_one()
+        return Claim(cycle_id=cycle_id, slot=slot, attempt=1, started_at=now)
+    attempt = row.attempt + 1
+    connection.execute(
+        update(cycles)
+        .where(cycles.c.id == row.id)
+        .values(
+            status=CycleStatus.RUNNING,
+            verdict=None,
+            verdict_reason=None,
+            attempt=attempt,
+            started_at=now,
+            finished_at=None,
+        )
+    )
+    return Claim(cycle_id=row.id, slot=slot, attempt=attempt, started_at=now)
+
+
+def hold(connection: Connection, claim: Claim) -> None:
+    """Let this transaction go on only while the attempt has not ended: it may have, in a commit whose answer
+    was lost on its way.
+
+    The caller holds the monitor's lease and has called `leases.guard` in this transaction.
+
+    Raises:
+        AttemptEndedError: it has.
+    """
+    row = connection.execute(
+        select(cycles.c.status, cycles.c.attempt).where(cycles.c.id == claim.cycle_id)
+    ).one_or_none()
+    if row is None or (row.status, row.attempt) != (CycleStatus.RUNNING, claim.attempt):
+        raise AttemptEndedError(attempt=claim.attempt, cycle_id=claim.cycle_id)
+
+
+def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
+    """Record slots that were too old to run, so that the ledger has no hole."""
+    slots = tuple(slots)
+    for slot in slots:
+        rule_states.forget_from(connection, slot.monitor, slot.window_end)
+    rows = [
+        {
+            **asdict(slot),
+            "status": CycleStatus.SKIPPED,
+            "verdict": Verdict.INCONCLUSIVE,
+            "verdict_reason": VerdictReason.TOO_OLD,
+            "attempt": 0,
+            "finished_at": now,
+        }
+        for slot in slots
+    ]
+    if rows:
+        connection.execute(insert(cycles), rows)
+
+
+def last_finding_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
+    """When a cycle last ended, by `now`, that found something out: about the student, or that the teacher
+    cannot be believed.
+    """
+    query = select(func.max(cycles.c.finished_at)).where(
+        cycles.c.monitor == monitor, _has_found(), cycles.c.finished_at <= now
+    )
+    at: datetime | None = connection.scalar(query)
+    return at
+
+
+def is_tried_in_vain(connection: Connection, monitor: str) -> bool:
+    """Whether a slot is tried anew, after a process died with it or an error, and no later one has been of
+    any use.
+    """
+    newest = select(func.max(cycles.c.window_end)).where(cycles.c.monitor == monitor, _has_found())
+    again = select(cycles.c.id).where(
+        cycles.c.monitor == monitor,
+        cycles.c.status == CycleStatus.RUNNING,
+        cycles.c.attempt > 1,
+        func.coalesce(cycles.c.window_end > newest.scalar_subquery(), true()),
+    )
+    return connection.scalar(again.limit(1)) is not None
+
+
+def _has_found() -> ColumnElement[bool]:
+    return (cycles.c.status == CycleStatus.EVALUATED) | (
+        cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY
+    )
+
+
+def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
+    """Record slots as skipped whose process died, and which are too old to be run again."""
+    for slot in slots:
+        rule_states.forget_from(connection, slot.monitor, slot.window_end)
+        connection.execute(
+            update(cycles)
+            .where(
+                cycles.c.monitor == slot.monitor,
+                cycles.c.window_end == slot.window_end,
+                cycles.c.status == CycleStatus.RUNNING,
+            )
+            .values(
+                status=CycleStatus.SKIPPED,
+                verdict=Verdict.INCONCLUSIVE,
+                verdict_reason=VerdictReason.TOO_OLD,
+                finished_at=now,
+            )
+        )
+
+
+def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> None:
+    """Record that this attempt ended in an error; the slot may be claimed again."""
+    connection.execute(
+        update(cycles)
+        .where(cycles.c.id == claim.cycle_id)
+        .values(
+            status=CycleStatus.FAILED,
+            verdict=Verdict.FAILED,
+            verdict_reason=VerdictReason.ERROR,
+            error=error,
+            finished_at=now,
+        )
+    )
+
+
+def give_back(connection: Connection, claim: Claim) -> None:
+    """Forget a claim that was stopped on request: the attempt does not count."""
+    if claim.attempt == 1:
+        connection.execute(cycles.delete().where(cycles.c.id == claim.cycle_id))
+    else:
+        connection.execute(
+            update(cycles)
+            .where(cycles.c.id == claim.cycle_id)
+            .values(
+                status=CycleStatus.FAILED,
+                verdict=Verdict.FAILED,
+                verdict_reason=VerdictReason.ERROR,
+                attempt=claim.attempt - 1,
+            )
+        )

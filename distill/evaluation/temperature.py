@@ -1,0 +1,130 @@
+"""The temperature at which a model is as sure as it is right.
+
+Logits are (n, classes), labels (n,) class indices. Dividing the logits by T > 0 changes no prediction, only
+how sure it is: T > 1 makes a model less sure, T < 1 more.
+
+Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+from db.records import TemperatureFit
+from distill.evaluation.label_metrics import LabelsError, checked_labels
+from distill.evaluation.reliability import Calibration
+from distill.training.dataset import text_hash
+from monitor.divergence import log_softmax
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+#: Where T is looked for.
+LOWEST: Final = 0.05
+HIGHEST: Final = 20.0
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """The T in [LOWEST, HIGHEST] with the least mean NLL of softmax(logits / T), to 10 digits.
+
+    The NLL is convex in 1/T, so there is one such T, where its slope is 0: there the mean logit of the
+    labels is what the softmax expects. It is LOWEST where the NLL falls for ever as T does, such as where
+    all rows are right; HIGHEST where it falls for ever as T grows, as the labels' logits are no larger than
+    the average; 1 where no T changes it, as all logits of a row are equal.
+
+    Raises:
+        LogitsError: logits are not (n, classes) or not finite.
+        LabelsError: no rows, not one label per row, or a label that is no class.
+
+    Example:
+        >>> sure_of_88_percent = [[2.0, 0.0]] * 4
+        >>> round(fit_temperature(sure_of_88_percent, [0, 0, 0, 1]), 4)  # 2 / ln 3: right in 75%
+        1.8205
+    """
+    truth = checked_labels(labels, log_softmax(logits).shape)
+    if not truth.size:
+        raise LabelsError(problem="there are none, so nothing says how sure the model should be")
+    given = np.asarray(logits, dtype=np.float64)
+    margins = given - np.take_along_axis(given, truth[:, None], axis=1)
+
+    def slope(inverse: float) -> float:
+        return float((softmax(inverse * margins, axis=1) * margins).sum(axis=1).mean())
+
+    least, most = 1 / HIGHEST, 1 / LOWEST
+    if slope(least) == slope(most) == 0:
+        return 1.0
+    if slope(least) >= 0:
+        return HIGHEST
+    if slope(most) <= 0:
+        return LOWEST
+    return 1 / float(brentq(slope, least, most, xtol=1e-13))
+
+
+def calibrate(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
+    """The T of `fit_temperature`, and how well calibrated the model is at T = 1 and at that T.
+
+    NLL in nats, at T never higher than at 1; the ECE and its debiased value, at least 0, of
+    `distill.evaluation.reliability`, which T need not lower. All are of the rows that T was fitted on. Errors as for
+    `fit_temperature`.
+
+    Example:
+        >>> fit = calibrate([[2.0, 0.0]] * 4, [0, 0, 0, 1])
+        >>> [round(each, 3) for each in (fit.nll_before, fit.nll_after, fit.ece_before, fit.ece_after)]
+        [0.627, 0.562, 0.131, 0.0]
+    """
+    temperature = fit_temperature(logits, labels)
+    before, after = (log_softmax(logits, each) for each in (1.0, temperature))
+    truth = checked_labels(labels, before.shape)
+    # The logits decide, not their softmax, which rounds close ones to a tie.
+    right = np.asarray(logits).argmax(axis=1) == truth
+    (ece_before, debiased_before), (ece_after, debiased_after) = (
+        _errors(each, right) for each in (before, after)
+    )
+    return TemperatureFit(
+        temperature=temperature,
+        n=truth.size,
+        nll_before=_nll(before, truth),
+        nll_after=_nll(after, truth),
+        ece_before=ece_before,
+        ece_after=ece_after,
+        ece_debiased_before=debiased_before,
+        ece_debiased_after=debiased_after,
+    )
+
+
+def calibrated_logits(
+    logits: ArrayLike, labels: ArrayLike, texts: Sequence[str], temperature: float | None
+) -> Floats:
+    """Return the logits (n, classes) divided by the temperature, one row a text.
+
+    Without one (None) the rows judge each other: they are split in two by their texts' hashes, and each
+    half is divided by the T of `fit_temperature` on the other one, so that no row is judged by a T that
+    was fitted to it. Where one half is empty T is 1. Errors as for `fit_temperature`, but no rows are none.
+
+    Example:
+        >>> calibrated_logits([[2.0, 0.0]], [0], ["where is my order?"], 1.6).tolist()
+        [[1.25, 0.0]]
+    """
+    given = np.asarray(logits, dtype=np.float64)
+    if temperature is not None:
+        return given / temperature
+    truth = np.asarray(labels)
+    second = np.array([text_hash(text)[-1] % 2 == 1 for text in texts], dtype=bool)
+    divided = given.copy()
+    if second.any() and not second.all():
+        for half in (second, ~second):
+            divided[half] /= fit_temperature(given[~half], truth[~half])
+    return divided
+
+
+def _nll(log_p: Floats, truth: Ints) -> float:
+    return float(-np.take_along_axis(log_p, truth[:, None], axis=1).mean())
+
+
+def _errors(log_p: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:
+    bins = Calibration(confidence=np.exp(log_p.max(axis=1)), right=right).bins
+    return float(bins.ece[0]), max(float(bins.ece_debiased[0]), 0.0)

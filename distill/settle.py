@@ -1,0 +1,118 @@
+"""The end of a job: candidate, measurements, gates, calibration, promotion, as one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from sqlalchemy import Engine
+
+from db import calibrations, queue, versions
+from db.connection.session import writing
+from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion
+from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason
+from distill.evaluation import gates
+from triggers.incidents.announce import Audience
+from triggers.incidents.job_outcome import tell_end
+
+_STATUS = {
+    JobDecision.PROMOTED: JobStatus.SUCCEEDED,
+    JobDecision.HELD: JobStatus.SUCCEEDED,
+    JobDecision.REJECTED: JobStatus.REJECTED,
+}
+
+_WORDS: Final = {GateResult.PASS: "passed", GateResult.WAIVED: "waived", GateResult.FAIL: "failed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """A registered candidate and what was measured on it and on the incumbent."""
+
+    candidate: ModelVersion
+    incumbent: ModelVersion
+    candidate_evaluations: tuple[Evaluation, ...]
+    incumbent_evaluations: tuple[Evaluation, ...]
+    gates: tuple[GateOutcome, ...]
+    calibration: Calibration  #: of the candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What became of the job's candidate, and why."""
+
+    decision: JobDecision
+    reason: str
+
+
+def settle(
+    engine: Engine,
+    lease: Lease,
+    job: Job,
+    proof: Proof,
+    audience: Audience,
+    *,
+    promote: Literal["auto", "manual"],
+    now: datetime,
+) -> Settled:
+    """Promote, hold or reject the candidate.
+
+    Raises:
+        LeaseLostError: another worker has the job; nothing was written.
+        JobNotWantedError: somebody has cancelled it, or it has ended; nothing was written.
+    """
+    settled = _decide(proof, promote)
+    with writing(engine) as connection:
+        queue.hold(connection, job, lease)
+        versions.record(connection, proof.candidate, now)
+        versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
+        versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
+        versions.add_gate_outcomes(connection, job.job_id, proof.gates)
+        calibrations.add(
+            connection, job.monitor, proof.calibration, CalibrationReason.JOB, now, job_id=job.job_id
+        )
+        if settled.decision is JobDecision.PROMOTED:
+            versions.promote(connection, proof.candidate, PromotionReason.GATES_PASSED, now)
+        queue.finish(
+            connection,
+            job,
+            _STATUS[settled.decision],
+            now=now,
+            candidate_version=proof.candidate.version,
+            decision=settled.decision,
+            reason=settled.reason,
+        )
+        tell_end(
+            connection,
+            job,
+            _STATUS[settled.decision],
+            settled.reason,
+            audience,
+            now,
+            gates=proof.gates,
+            evaluations=proof.candidate_evaluations,
+        )
+    return settled
+
+
+def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:
+    if not gates.passed(proof.gates):
+        return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
+    reason = _reason(proof.gates, GateResult.PASS)
+    held = promote == "manual"
+    return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
+
+
+def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
+    """Name the gates that decided, then those that were waived, with their numbers."""
+    described = (
+        (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
+        for result in (decisive, GateResult.WAIVED)
+    )
+    return "; ".join(f"{_WORDS[result]}: {', '.join(each)}" for result, each in described if each)
+
+
+def _describe(outcome: GateOutcome) -> str:
+    told = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
+    if outcome.result is GateResult.PASS or outcome.incumbent_value is None:
+        return told
+    return f"{told}, incumbent {outcome.incumbent_value:.4g}"

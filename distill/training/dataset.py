@@ -1,0 +1,242 @@
+"""What a candidate is trained on and judged on: labelled files, and texts of the archived sample.
+
+Two texts are the same when their normalised forms are (NFC, stripped, case-folded, each run of white
+space one space). A text of the labelled test set is never trained on.
+"""
+
+import codecs
+import gzip
+import hashlib
+import unicodedata
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from db.errors import RedistillError
+from monitor.archive.redaction import Redact
+
+#: The share of the distinct texts of an archived sample that is kept from training.
+HELD_OUT_SHARE: Final = 0.3
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_HASH_RANGE: Final = 2**64
+
+
+class DatasetUnreadableError(RedistillError):
+    """The labelled file {path} cannot be read: {problem}. Give a JSON Lines file, plain or .gz, of
+    rows such as {{"text": "where is my order?", "label": "order_tracking"}}.
+    """
+
+
+class DatasetRowError(RedistillError):
+    """{path}, line {line}: {problem}."""
+
+
+class DatasetEmptyError(RedistillError):
+    """The labelled file {path} has no rows."""
+
+
+class DatasetOverlapError(RedistillError):
+    """The test set {test} overlaps the train set {train}: {n} of its texts are in both, the first on
+    line {test_line} of the test set and line {train_line} of the train set. Remove them from one.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledSet:
+    """The rows of one labelled file, in its order; all sequences are (n,)."""
+
+    path: Path
+    sha256: str  #: of the file's bytes, as they lie on disk
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]  #: indices into the label names that it was read with
+    lines: tuple[int, ...]  #: 1-based line of each row (blank lines are skipped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveSplit:
+    """An archived sample in two parts without a common text, each in the sample's order."""
+
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+    rows: tuple[int, ...]  #: the indices in the sample of those that are held out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingSet:
+    """Rows with a human label, then rows without; all sequences are (n,)."""
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]  #: 0 where `labelled` is false
+    labelled: NDArray[np.bool_]
+    n_fenced: int = 0  #: archived requests left out, as their text is in the test set
+
+
+def text_hash(text: str) -> bytes:
+    """The SHA-256 digest of the normalised text: the same for texts that count as the same."""
+    normalised = " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()
+
+
+def read_labelled(path: Path, label_names: Sequence[str]) -> LabelledSet:
+    """The rows {"text", "label"} of a JSON Lines file; gzip is known by its first bytes.
+
+    Blank lines are skipped and further fields ignored.
+
+    Raises:
+        DatasetUnreadableError: no such file, not readable, or a broken or truncated gzip.
+        DatasetRowError: the first row that is no JSON object, has no usable text, or has a label
+            that is none of `label_names`.
+        DatasetEmptyError: no rows.
+    """
+    raw = _read(path)
+    index = {name: number for number, name in enumerate(label_names)}
+    rows = list(_rows(path, _plain(path, raw), index))
+    if not rows:
+        raise DatasetEmptyError(path=path)
+    lines, texts, labels = zip(*rows, strict=True)
+    return LabelledSet(
+        path=path,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        texts=texts,
+        labels=np.array(labels, dtype=np.int64),
+        lines=lines,
+    )
+
+
+def chosen(rows: LabelledSet, n: int) -> LabelledSet:
+    """Return the n rows with the smallest text hashes, or all if there are no more, in the file's order.
+
+    The same file gives the same rows each time, whatever their order in it.
+    """
+    ranked = sorted(range(len(rows.texts)), key=lambda index: text_hash(rows.texts[index]))
+    kept = sorted(ranked[:n])
+    return replace(
+        rows,
+        texts=tuple(rows.texts[index] for index in kept),
+        labels=rows.labels[kept],
+        lines=tuple(rows.lines[index] for index in kept),
+    )
+
+
+def split_archive(texts: Sequence[str], share: float = HELD_OUT_SHARE) -> ArchiveSplit:
+    """Hold out about `share` of the distinct texts, chosen by their hash alone.
+
+    The same text lies on the same side in every sample, order and attempt. An empty sample gives two
+    empty parts, and a very small one may give one.
+    """
+    held_out = [int.from_bytes(text_hash(text)[:8]) < share * _HASH_RANGE for text in texts]
+    return ArchiveSplit(
+        training=tuple(text for text, out in zip(texts, held_out, strict=True) if not out),
+        held_out=tuple(text for text, out in zip(texts, held_out, strict=True) if out),
+        rows=tuple(index for index, out in enumerate(held_out) if out),
+    )
+
+
+def training_set(
+    train: LabelledSet, archived: Sequence[str], test: LabelledSet, *, redact: Redact = str
+) -> TrainingSet:
+    """The labelled rows and then the archived texts, fenced off from the test set.
+
+    An archived request whose text is in the test set is left out and counted: production repeats
+    what the test set holds. `redact` is what was done to them before they were archived. Labelled rows
+    that are in it are a mistake in the data.
+
+    Raises:
+        DatasetOverlapError: a labelled row of `train` is in `test`.
+    """
+    _refuse_overlap(train, test)
+    fence = {text_hash(form) for text in test.texts for form in (text, redact(text))}
+    kept = tuple(text for text in archived if text_hash(text) not in fence)
+    return TrainingSet(
+        texts=train.texts + kept,
+        labels=np.concatenate([train.labels, np.zeros(len(kept), dtype=np.int64)]),
+        labelled=np.arange(len(train.texts) + len(kept)) < len(train.texts),
+        n_fenced=len(archived) - len(kept),
+    )
+
+
+def _refuse_overlap(train: LabelledSet, test: LabelledSet) -> None:
+    train_lines = {
+        text_hash(text): line for text, line in zip(train.texts[::-1], train.lines[::-1], strict=True)
+    }
+    shared = {
+        digest: line
+        for text, line in zip(test.texts[::-1], test.lines[::-1], strict=True)
+        if (digest := text_hash(text)) in train_lines
+    }
+    if shared:
+        first = min(shared, key=lambda digest: shared[digest])
+        raise DatasetOverlapError(
+            test=test.path,
+            train=train.path,
+            n=len(shared),
+            test_line=shared[first],
+            train_line=train_lines[first],
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetUnreadableError(path=path, problem=error.strerror or error) from error
+
+
+def _plain(path: Path, raw: bytes) -> bytes:
+    if not raw.startswith(_GZIP_MAGIC):
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DatasetUnreadableError(path=path, problem=error) from error
+
+
+def _lines(plain: bytes) -> Iterator[tuple[int, bytes]]:
+    lines = plain.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _rows(path: Path, plain: bytes, index: Mapping[str, int]) -> Iterator[tuple[int, str, int]]:
+    for line, content in _lines(plain):
+        try:
+            row = _object(content)
+            yield line, _text(row.get("text")), _label(row.get("label"), index)
+        except ValueError as error:
+            raise DatasetRowError(path=path, line=line, problem=error) from error
+
+
+def _object(content: bytes) -> dict[str, object]:
+    try:
+        row = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg})") from error
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the data is wrong, not the call
+    return row
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"field 'text': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
+    if not value.strip():
+        raise ValueError("field 'text': it is empty")
+    return value
+
+
+def _label(value: object, index: Mapping[str, int]) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"field 'label': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
+    if value not in index:
+        raise ValueError(f"field 'label': {value!r} is none of the models' labels ({', '.join(index)})")
+    return index[value]
+
+
+def _kind(value: object) -> str:
+    return "null or nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,93 @@
+"""What a distillation minimises, batch by batch, with a log of its parts."""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+import torch
+from torch import Tensor
+
+from distill.losses import distillation_loss, distillation_terms
+from distill.training.batches import TokenRows
+from distill.training.dataset import TrainingSet
+from monitor.scoring.models import Model, match_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLog:
+    """The parts of one batch's loss, before the step."""
+
+    loss: float  #: alpha · T² · kl + (1 - alpha) · ce
+    kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
+    ce: float  #: cross-entropy of the labelled rows, nats; 0 without any
+    kl_gradient_share: float  #: of the KL term in the two terms' gradient norms at the logits, in [0, 1]
+
+
+class Distillation:
+    """The distillation loss of batches of a training set, in the order of the teacher's labels.
+
+    The teacher gives its soft labels online; each model reads the texts through its own tokenizer.
+
+    Raises:
+        ModelError: the two models know different labels.
+    """
+
+    def __init__(
+        self, student: Model, teacher: Model, data: TrainingSet, *, alpha: float | Decimal, temperature: float
+    ) -> None:
+        self._student, self._teacher = student.network, teacher.network
+        self._columns = torch.from_numpy(match_labels(teacher, student))
+        self._student_rows = TokenRows(student, data.texts)
+        self._teacher_rows = TokenRows(teacher, data.texts)
+        self._labels = torch.from_numpy(data.labels)
+        self._labelled = torch.from_numpy(data.labelled)
+        self._alpha, self._temperature = float(alpha), temperature
+        self.logs: list[StepLog] = []  #: of each batch so far; whoever has read them may take them away
+
+    @property
+    def lengths(self) -> Tensor:
+        """(n,) tokens of the student's rows."""
+        return self._student_rows.lengths
+
+    def loss(self, rows: Tensor) -> Tensor:
+        """The loss of these rows, a scalar that carries the gradient to the student's weights.
+
+        Raises:
+            AlphaError, TemperatureError: out of range.
+        """
+        with torch.inference_mode():
+            teacher_logits = self._teacher(**self._teacher_rows.padded(rows)).logits
+        student_logits = self._student(**self._student_rows.padded(rows)).logits[:, self._columns]
+        loss = distillation_loss(
+            student_logits,
+            teacher_logits,
+            self._labels[rows],
+            alpha=self._alpha,
+            temperature=self._temperature,
+            label_mask=self._labelled[rows],
+        )
+        self.logs.append(self._log(rows, student_logits, teacher_logits, loss))
+        return loss
+
+    def _log(self, rows: Tensor, student_logits: Tensor, teacher_logits: Tensor, loss: Tensor) -> StepLog:
+        logits = student_logits.detach().requires_grad_()
+        terms = distillation_terms(
+            logits,
+            teacher_logits,
+            self._labels[rows],
+            temperature=self._temperature,
+            label_mask=self._labelled[rows],
+        )
+        kl_pull = self._alpha * self._temperature**2 * _gradient_norm(terms.kl, logits)
+        ce_pull = (1 - self._alpha) * _gradient_norm(terms.ce, logits)
+        return StepLog(
+            loss=loss.item(),
+            kl=terms.kl.item(),
+            ce=terms.ce.item(),
+            kl_gradient_share=kl_pull / max(kl_pull + ce_pull, math.ulp(0.0)),
+        )
+
+
+def _gradient_norm(term: Tensor, logits: Tensor) -> float:
+    (gradient,) = torch.autograd.grad(term, logits)
+    return float(gradient.norm())

@@ -1,0 +1,217 @@
+"""Training a student on its teacher and on labels, or a model on labels alone."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from statistics import fmean
+from typing import Final
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from distill.training.batches import TokenRows
+from distill.training.checkpoint import Checkpoints
+from distill.training.dataset import LabelledSet, TrainingSet
+from distill.training.loop import NoJournal, Progress, minimise
+from distill.training.objective import Distillation, StepLog
+from monitor.scoring.batches import score
+from monitor.scoring.models import Model, match_labels
+from monitor.stop import Stopped, StoppedError
+
+_TOKENS_PER_BATCH: Final = 4_096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How a student does, after an epoch, on rows that it is not trained on."""
+
+    accuracy: float  #: share in [0, 1] of right top-1 labels
+    agreement: float  #: share in [0, 1] with the teacher's top-1 label
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLog:
+    """One epoch: means over its steps, while the weights were moving, and the validation after it."""
+
+    loss: float  #: alpha · T² · kl + (1 - alpha) · ce
+    kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
+    ce: float  #: cross-entropy of the labelled rows, nats
+    kl_gradient_share: float  #: of the KL term in the two terms' gradient norms at the logits, in [0, 1]
+    validation: Validation | None  #: None without a validation set
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLog:
+    """How a distillation went."""
+
+    steps: int
+    epochs: tuple[EpochLog, ...]
+
+
+def train(
+    student: Model,
+    teacher: Model,
+    data: TrainingSet,
+    *,
+    alpha: float | Decimal,
+    temperature: float,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    stopped: Stopped,
+    progress: Progress,
+    validation: LabelledSet | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> TrainingLog:
+    """Minimise the `distillation_loss` of the data by changing the student's weights in place.
+
+    `labels` of data and validation are indices into the teacher's labels; the student's are matched
+    by name. What the loop does is told in `minimise`, where the soft labels come from in
+    `Distillation`. `student.version` goes on to name the weights that the training started from. It
+    goes on from the last of `checkpoints`, with the same weights and the same log in the end.
+
+    Raises:
+        ModelError: the two models know different labels.
+        AlphaError, TemperatureError: out of range.
+        StoppedError, TrainingDivergedError: as for `minimise`; the student is half-trained then.
+    """
+    objective = Distillation(student, teacher, data, alpha=alpha, temperature=temperature)
+    journal = _Journal(objective, _validator(student, teacher, validation, stopped))
+    with _interruptible(teacher, student, stopped):
+        steps = minimise(
+            student.network,
+            objective.loss,
+            objective.lengths,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            stopped=stopped,
+            progress=progress,
+            journal=journal,
+            checkpoints=checkpoints,
+        )
+    return TrainingLog(steps=steps, epochs=tuple(journal.epochs))
+
+
+def fit(
+    model: Model,
+    data: LabelledSet,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    stopped: Stopped,
+    progress: Progress,
+) -> None:
+    """Train a model on labels alone, as a teacher is, by changing its weights in place.
+
+    `data.labels` are indices into the model's own labels. Errors and all else as for `minimise`.
+    """
+    tokens = TokenRows(model, data.texts)
+    labels = torch.from_numpy(data.labels)
+
+    def loss(rows: Tensor) -> Tensor:
+        return functional.cross_entropy(model.network(**tokens.padded(rows)).logits, labels[rows])
+
+    minimise(
+        model.network,
+        loss,
+        tokens.lengths,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        stopped=stopped,
+        progress=progress,
+        journal=NoJournal(),
+        checkpoints=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    epochs: tuple[EpochLog, ...]
+    steps: tuple[StepLog, ...]  #: of the epoch that has begun
+
+
+class _Journal:
+    """A log of each epoch, from those of its steps."""
+
+    def __init__(self, objective: Distillation, validate: Callable[[], Validation | None]) -> None:
+        self._objective = objective
+        self._validate = validate
+        self.epochs: list[EpochLog] = []
+
+    def close_epoch(self) -> None:
+        validation = self._validate()
+        self.epochs.append(_epoch_log(self._objective.logs, validation))
+        self._objective.logs = []
+
+    def dump(self) -> str:
+        written = _Written(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
+        return json.dumps(asdict(written))
+
+    def restore(self, text: str) -> None:
+        written = msgspec.convert(json.loads(text), type=_Written)
+        self.epochs, self._objective.logs = [*written.epochs], [*written.steps]
+
+
+def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> EpochLog:
+    return EpochLog(
+        loss=fmean(step.loss for step in steps),
+        kl=fmean(step.kl for step in steps),
+        ce=fmean(step.ce for step in steps),
+        kl_gradient_share=fmean(step.kl_gradient_share for step in steps),
+        validation=validation,
+    )
+
+
+@contextmanager
+def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator[None]:
+    """A forward pass ends between two layers too: that of a large batch takes longer than a stop may."""
+
+    def look_up(*_: object) -> None:
+        if stopped():
+            raise StoppedError
+
+    modules = (*teacher.network.modules(), *student.network.modules())
+    hooks = [module.register_forward_pre_hook(look_up) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _validator(
+    student: Model, teacher: Model, rows: LabelledSet | None, stopped: Stopped
+) -> Callable[[], Validation | None]:
+    """Judges the student as it is at each call; the teacher, which does not change, is asked once."""
+    if rows is None:
+        return lambda: None
+    columns = match_labels(teacher, student)
+    teacher_labels = _logits(teacher, rows, stopped).argmax(axis=1)
+
+    def validate() -> Validation:
+        student_labels = _logits(student, rows, stopped)[:, columns].argmax(axis=1)
+        return Validation(
+            accuracy=float(np.mean(student_labels == rows.labels)),
+            agreement=float(np.mean(student_labels == teacher_labels)),
+        )
+
+    return validate
+
+
+def _logits(model: Model, rows: LabelledSet, stopped: Stopped) -> NDArray[np.float32]:
+    return score(
+        model, rows.texts, tokens_per_batch=_TOKENS_PER_BATCH, stopped=stopped, progress=lambda _: None
+    )

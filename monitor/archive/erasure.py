@@ -1,0 +1,159 @@
+"""Takes requests out of the archive, for those who ask for their deletion.
+
+A process that dies in between leaves an archive that is whole, the old or the new one; the next erasure that
+can read it finds out which, and sets the database right. So that it does not do so to one that lives, there
+is one at a time.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from db import leases
+from db.connection.session import reading, writing
+from db.cycles import erasures, labels
+from db.cycles.erasures import Erasure
+from db.errors import RedistillError
+from db.heartbeat import Heartbeat
+from db.records import ArchivedCycle, Lease
+from monitor.archive import files
+from monitor.archive.places import ArchiveReadError, Places
+from monitor.archive.sample import packed, without
+
+#: Hears how many of how many archives were looked at.
+Progress = Callable[[int, int], None]
+
+LEASE_SECONDS = 30.0
+
+
+class ErasureIncompleteError(RedistillError):
+    """The requests are out of all archives but {n}, which could not be read, the first because: {first}"""
+
+
+class ErasureBusyError(RedistillError):
+    """Another erasure takes requests out of the archives of {monitor!r} now, or has died within the last half
+    minute: start this one again when it has ended.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erased:
+    """What was taken out."""
+
+    n_requests: int
+    n_archives: int
+    n_labels: int = 0  #: true labels of them that were imported
+
+
+def erase(
+    engine: Engine, monitor: str, request_ids: Collection[str], now: datetime, progress: Progress
+) -> Erased:
+    """Take the requests of those ids out of every archive of the monitor, and their labels out of SQL.
+
+    The numbers of their cycles stay, and so do models that were trained with them. Archives that have
+    expired are passed over.
+
+    Raises:
+        ErasureBusyError: another erasure is at work; nothing was done.
+        ErasureIncompleteError: an archive is damaged, or was changed by others; all others are done.
+        ArchiveWriteError: an archive cannot be written; those before it are done.
+        LeaseLostError: the process was away so long that another erasure has begun; the archives before
+            are done.
+    """
+    with writing(engine) as connection:
+        lease = leases.acquire(
+            connection, f"erasure:{monitor}", owner=leases.new_owner(), seconds=LEASE_SECONDS
+        )
+    if lease is None:
+        raise ErasureBusyError(monitor=monitor)
+    try:
+        with Heartbeat(engine, lease, seconds=LEASE_SECONDS):
+            return _Eraser(engine, lease, now).erase(monitor, frozenset(request_ids), progress)
+    finally:
+        with writing(engine) as connection:
+            leases.release(connection, lease)
+
+
+class _Eraser:
+    """Who may erase: the holder of the lease."""
+
+    def __init__(self, engine: Engine, lease: Lease, now: datetime) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._now = now
+        self._places = Places()
+
+    def erase(self, monitor: str, request_ids: frozenset[str], progress: Progress) -> Erased:
+        taken_out: list[int] = []
+        unread: list[ArchiveReadError] = []
+        done: set[str] = set()
+        while archived := self._archived(monitor, done):
+            with reading(self._engine) as connection:
+                unfinished = erasures.unfinished(connection, monitor)
+            for cycle in archived:
+                try:
+                    taken_out.append(self._erase_in(cycle, unfinished, request_ids))
+                except ArchiveReadError as error:
+                    unread.append(error)
+                done.add(cycle.uri)
+                progress(len(done), len(done | {each.uri for each in archived}))
+        # in the end: an import that read an archive before may have brought one until its cycle was done
+        with self._writing() as connection:
+            n_labels = labels.forget(connection, monitor, set(map(labels.request_hash, request_ids)))
+        if unread:
+            raise ErasureIncompleteError(n=len(unread), first=unread[0]) from unread[0]
+        return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out), n_labels=n_labels)
+
+    def _archived(self, monitor: str, done: set[str]) -> Sequence[ArchivedCycle]:
+        """The archives that are left to do; a window that was judged again meanwhile has a new one."""
+        with reading(self._engine) as connection:
+            return [each for each in erasures.archived(connection, monitor) if each.uri not in done]
+
+    def _erase_in(
+        self, cycle: ArchivedCycle, unfinished: Sequence[Erasure], request_ids: frozenset[str]
+    ) -> int:
+        place = self._places.of(cycle.uri)
+        found = place.get(cycle.uri)
+        if found is None:
+            return 0
+        for begun in unfinished:
+            if begun.cycle_id == cycle.cycle_id:
+                cycle = self._settled(cycle, begun, hashlib.sha256(found).hexdigest())
+        sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
+        kept = without(sample, request_ids)
+        n = len(sample.requests) - len(kept.requests)
+        if n:
+            content = packed(kept)
+            after = hashlib.sha256(content).hexdigest()
+            with self._writing() as connection:
+                is_begun = erasures.begin(connection, cycle, sha256_after=after, n=n, now=self._now)
+            if not is_begun:  # its new archive is looked at in the next round
+                return 0
+            place.put(cycle.uri, content)
+            with self._writing() as connection:
+                erasures.finish(connection, Erasure(cycle_id=cycle.cycle_id, sha256_after=after), self._now)
+        return n
+
+    def _settled(self, cycle: ArchivedCycle, begun: Erasure, sha256: str) -> ArchivedCycle:
+        """The cycle with the archive that a dead process has left, whose bytes have that SHA-256.
+
+        Of an archive that is neither the old nor the new one nothing is known: it stays unfinished.
+        """
+        if sha256 == begun.sha256_after:
+            with self._writing() as connection:
+                erasures.finish(connection, begun, self._now)
+            return replace(cycle, sha256=sha256)
+        if sha256 == cycle.sha256:
+            with self._writing() as connection:
+                erasures.forget(connection, begun)
+        return cycle
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with writing(self._engine) as connection:
+            leases.guard(connection, self._lease)
+            yield connection

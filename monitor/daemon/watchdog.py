@@ -1,0 +1,98 @@
+"""The dead man's switch: notices that no cycle is evaluated any more, also when none comes to an end, and
+that nobody calibrates the student.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from db import calibrations, incidents
+from db.connection import clock
+from db.connection.session import writing
+from db.cycles import ledger
+from db.records import Slot
+from db.states import IncidentKind
+from monitor.daemon.schedule import make_trigger, slot_at, slots_between
+from monitor.settings import MonitorSection
+from triggers.incidents import recalibration_due, signals
+from triggers.incidents.announce import Audience, Occasion, announce
+from triggers.incidents.lifecycle import Finding, Signal
+from triggers.incidents.undelivered import tell_delivered
+from triggers.rules.evaluation import BLIND_AFTER
+
+#: So long after its start this process says nothing of a calibration: a worker that began with it has time
+#: for one.
+CALIBRATION_GRACE: Final = timedelta(hours=1)
+
+
+class Watchdog:
+    """Looks at the clock beside the cycles: one that hangs is told, and slots that nobody may take; so is a
+    student whose calibration is overdue.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        section: MonitorSection,
+        audience: Audience,
+        *,
+        calibrate_every: timedelta | None,
+        started_at: datetime,
+    ) -> None:
+        self._engine = engine
+        self._section = section
+        self._trigger = make_trigger(section)
+        self._audience = audience
+        self._calibrate_every = calibrate_every
+        self._started_at = started_at
+
+    def look(self, now: datetime) -> bool:
+        """Whether the monitor is blind by the clock: as many slots as make it so have fallen due since a
+        cycle last found something out, or since somebody began to try. Then its incident is raised.
+
+        And whether every channel accepts messages again: nothing may be sent any more that would show it.
+        """
+        with writing(self._engine) as connection:
+            now = clock.earlier(connection, now)
+            self._started_at = min(self._started_at, now)  # by a clock that has been set back since
+            tell_delivered(connection, self._audience, now)
+            self._look_at_calibration(connection, now)
+            return self._look_at_cycles(connection, now)
+
+    def _look_at_cycles(self, connection: Connection, now: datetime) -> bool:
+        since = self._nothing_since(connection, now)
+        missed = self._slots_between(since, now)
+        if len(missed) >= BLIND_AFTER:
+            signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")
+            self._announce(connection, signal, at=missed[-1].window_end, now=now)
+            return True
+        if ledger.is_tried_in_vain(connection, self._section.name):
+            self._announce(connection, signals.TRIED_IN_VAIN, at=now, now=now)
+        return False
+
+    def _nothing_since(self, connection: Connection, now: datetime) -> datetime:
+        """Since when nothing was found out. A process that dies with its cycle, again and again, does not
+        begin anew each time: a pending incident keeps when the first one did.
+        """
+        name = self._section.name
+        found = incidents.unresolved(connection, name)
+        tried = (each.opened_at for each in found if each.kind is IncidentKind.BLIND)
+        began = min([self._started_at, *tried])
+        return max(began, ledger.last_finding_at(connection, name, now=now) or began)
+
+    def _slots_between(self, since: datetime, now: datetime) -> Sequence[Slot]:
+        section = self._section
+        first = slot_at(self._trigger, section.name, since - section.lateness)
+        return slots_between(self._trigger, section.name, first.window_start, now - section.lateness)
+
+    def _look_at_calibration(self, connection: Connection, now: datetime) -> None:
+        student = calibrations.serving_student(connection, self._section.name)
+        signal = recalibration_due.overdue(student, self._calibrate_every, now)
+        if signal.finding is Finding.RAISED and now - self._started_at < CALIBRATION_GRACE:
+            return
+        self._announce(connection, signal, at=now, now=now)
+
+    def _announce(self, connection: Connection, signal: Signal, *, at: datetime, now: datetime) -> None:
+        announce(connection, self._audience, [signal], Occasion(at=at, now=now, details={}))

@@ -1,0 +1,115 @@
+"""What a window's requests are compared with: the oldest healthy window whose sample is still archived.
+
+It moves on as archives expire and with each new student, and no text of it is kept elsewhere. Texts are
+compared as they are archived, so what is redacted is no drift.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from db.records import ArchivedCycle, InputDrift, Slot
+from monitor.archive import files
+from monitor.archive.places import ArchiveReadError, Places
+from monitor.archive.sample import ScoredSample
+from monitor.reference.input_drift import Tokens, tell_apart
+from monitor.reference.label_mix import compare_mixes
+from monitor.scoring.models import Model
+
+#: With fewer texts on a side nothing is compared.
+LEAST_TEXTS = 20
+#: The healthy cycles of a (teacher, student) pair before a slot, since then, oldest first.
+Healthy = Callable[[Slot, tuple[str, str], datetime], Sequence[ArchivedCycle]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """What is compared of a sample."""
+
+    tokens: Tokens
+    label_shares: NDArray[np.float64]
+    n_effective: float
+
+
+@dataclass(kw_only=True)
+class Reference:
+    """Compares samples with their references; what it knows of the last one stays in memory."""
+
+    healthy: Healthy
+    n_texts: int  #: of each side, at most; 0: nothing is compared
+    seeds: Sequence[int]
+    _known: tuple[str, _Look] | None = field(default=None, init=False)  #: by the archive's SHA-256
+
+    def compare(self, sample: ScoredSample, teacher: Model, *, since: datetime) -> InputDrift | None:
+        """How the redacted sample differs from the oldest healthy one that ended at `since` or later.
+
+        Which one that is depends on what is stored alone. None while there is none, and with too few
+        requests (`LEAST_TEXTS`).
+
+        Raises:
+            ArchiveReadError: S3 does not answer.
+        """
+        now = self._look(sample, teacher)
+        if now is None:
+            return None
+        pair = (sample.teacher_version, sample.student_version)
+        for cycle in self.healthy(sample.slot, pair, since):
+            then = self._look_at(cycle, teacher)
+            if then is not None:
+                return self._compare(cycle, then, now)
+        return None
+
+    def _look_at(self, cycle: ArchivedCycle, teacher: Model) -> _Look | None:
+        if self._known is None or self._known[0] != cycle.sha256:
+            look = self._look_into_archive(cycle, teacher)
+            self._known = None if look is None else (cycle.sha256, look)
+        return None if self._known is None else self._known[1]
+
+    def _look_into_archive(self, cycle: ArchivedCycle, teacher: Model) -> _Look | None:
+        content = Places().of(cycle.uri).get(cycle.uri)
+        if content is None:
+            return None
+        try:
+            return self._look(files.sample_in(content, cycle.uri, sha256=cycle.sha256), teacher)
+        except ArchiveReadError as error:
+            structlog.get_logger().warning("archive passed over", error=str(error))
+            return None
+
+    def _look(self, sample: ScoredSample, teacher: Model) -> _Look | None:
+        # The first requests are those of the window with the smallest hashes, whatever their labels: the
+        # floors of a stratified sample take half of it at most.
+        n_uniform = len(sample.requests) // (1 if len(sample.strata.sizes) == 1 else 2)
+        texts = [request.text for request in sample.requests[: min(self.n_texts, n_uniform)]]
+        if len(texts) < LEAST_TEXTS:
+            return None
+        first, weights = sample.teacher_logits.argmax(axis=1), sample.strata.weights
+        return _Look(
+            tokens=_tokens(teacher, texts),
+            label_shares=np.bincount(first, weights, minlength=len(sample.labels)) / weights.sum(),
+            n_effective=sample.strata.n_effective,
+        )
+
+    def _compare(self, cycle: ArchivedCycle, then: _Look, now: _Look) -> InputDrift:
+        found = tell_apart(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))
+        mix = compare_mixes(
+            then.label_shares, now.label_shares, n_then=then.n_effective, n_now=now.n_effective
+        )
+        return InputDrift(
+            reference_cycle_id=cycle.cycle_id,
+            n=len(now.tokens),
+            n_reference=len(then.tokens),
+            accuracy=found.accuracy,
+            p_value=found.p_value,
+            psi=mix.psi,
+            js=mix.js,
+        )
+
+
+def _tokens(model: Model, texts: Sequence[str]) -> Tokens:
+    encoding = model.tokenizer(texts, truncation=True, max_length=model.max_length, add_special_tokens=False)
+    tokens: Tokens = encoding["input_ids"]
+    return tokens

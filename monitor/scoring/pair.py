@@ -1,0 +1,98 @@
+"""The two models in service: loaded once, and again when a promotion or a new teacher changes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from db import versions
+from db.connection.session import writing
+from db.errors import RedistillError
+from db.records import ModelVersion
+from db.states import PromotionReason, Role
+from monitor.scoring.models import Model, fingerprint, load, match_labels
+
+
+class ModelChangedError(RedistillError):
+    """The model in {directory} is no longer version {version}: its files were changed in place. Put
+    the old files back, or serve the new model from a directory of its own and name that in the
+    configuration.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A teacher and a student that know the same labels."""
+
+    teacher: Model
+    student: Model
+    alpha: Decimal | None  #: with which the student was distilled, if known
+
+
+class PairSource:
+    """Follows the configuration for the teacher, and the promotions in SQL for the student."""
+
+    def __init__(self, engine: Engine, monitor: str, *, teacher: Path, student: Path) -> None:
+        self._engine = engine
+        self._monitor = monitor
+        self._directories = {Role.TEACHER: teacher, Role.STUDENT: student}
+        self._loaded: dict[Role, Model] = {}
+
+    def current(self, now: datetime) -> Pair:
+        """The pair that serves now.
+
+        A teacher directory with new contents is the new teacher. A student directory that the
+        database does not know yet is a student that people have deployed: it becomes the current
+        one. After that the database says which student serves.
+
+        Raises:
+            ModelError: a directory holds no usable model, or the labels differ.
+            ModelChangedError: a registered directory was changed in place.
+        """
+        configured = {role: fingerprint(path) for role, path in self._directories.items()}
+        with writing(self._engine) as connection:
+            teacher = self._follow_teacher(connection, configured[Role.TEACHER], now)
+            student = self._follow_student(connection, configured[Role.STUDENT], now)
+        pair = Pair(
+            teacher=self._load(teacher, configured),
+            student=self._load(student, configured),
+            alpha=student.alpha,
+        )
+        match_labels(pair.teacher, pair.student)
+        return pair
+
+    def _follow_teacher(self, connection: Connection, version: str, now: datetime) -> ModelVersion:
+        current = versions.current(connection, self._monitor, Role.TEACHER)
+        if current is not None and current.version == version:
+            return current
+        return self._adopt(connection, Role.TEACHER, version, now)
+
+    def _follow_student(self, connection: Connection, version: str, now: datetime) -> ModelVersion:
+        current = versions.current(connection, self._monitor, Role.STUDENT)
+        known = versions.find(connection, self._monitor, Role.STUDENT, version)
+        if current is not None and known is not None:
+            return current
+        return self._adopt(connection, Role.STUDENT, version, now)
+
+    def _adopt(self, connection: Connection, role: Role, version: str, now: datetime) -> ModelVersion:
+        model = ModelVersion(
+            monitor=self._monitor, version=version, role=role, uri=str(self._directories[role])
+        )
+        versions.record(connection, model, now)
+        versions.promote(connection, model, PromotionReason.CONFIGURED, now)
+        return model
+
+    def _load(self, wanted: ModelVersion, configured: Mapping[Role, str]) -> Model:
+        loaded = self._loaded.get(wanted.role)
+        if loaded is not None and loaded.version == wanted.version:
+            return loaded
+        is_configured = configured[wanted.role] == wanted.version
+        directory = self._directories[wanted.role] if is_configured else Path(wanted.uri)
+        loaded = load(directory)
+        if loaded.version != wanted.version:
+            raise ModelChangedError(directory=directory, version=wanted.version[:12])
+        self._loaded[wanted.role] = loaded
+        return loaded

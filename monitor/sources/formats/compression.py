@@ -1,0 +1,90 @@
+"""An object's bytes: plain, gzip or zstandard, told apart by their first bytes."""
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Protocol, cast
+
+from isal import igzip_lib
+
+from db.states import RejectReason
+from monitor.sources.stores.port import BrokenObjectError
+from monitor.storage.zstandard import zstd
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_READ_BYTES = 2**16
+_CHUNK_BYTES = 2**18  #: the largest piece that a compressed one becomes
+_ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub says that it is an instance
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def read_chunks(file: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
+    """The contents in pieces of at most 256 KiB, decompressed, all that is whole before any damage.
+
+    Raises:
+        BrokenObjectError: the object cannot be read, ends early, is damaged, or has become larger than
+            `max_bytes`.
+    """
+    left = max_bytes
+    try:
+        for chunk in _decompress(file):
+            left -= len(chunk)
+            if left < 0:
+                reason = RejectReason.OVERSIZED_OBJECT
+                raise BrokenObjectError(problem=f"it has more than {max_bytes} bytes", reason=reason)
+            yield chunk
+    except EOFError as error:
+        reason = RejectReason.TRUNCATED_OBJECT
+        raise BrokenObjectError(problem="it ends too early", reason=reason) from error
+    except (OSError, _ISAL_ERROR, zstd.ZstdError) as error:
+        raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
+
+
+def _decompress(file: BinaryIO) -> Iterator[bytes]:
+    head = file.read(_READ_BYTES)
+    if head.startswith(_GZIP_MAGIC):
+        yield from _inflate(head, file, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
+    elif head.startswith(_ZSTD_MAGIC):
+        yield from _inflate(head, file, zstd.ZstdDecompressor)
+    else:
+        yield head
+        yield from iter(lambda: file.read(_CHUNK_BYTES), b"")
+
+
+def _inflate(data: bytes, file: BinaryIO, new_decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
+    """All members, one after the other; `data` is the start of the first.
+
+    Raises:
+        EOFError: the last member ends too early.
+    """
+    while data:
+        decompressor = new_decompressor()
+        while not decompressor.eof:
+            if not data and decompressor.needs_input:
+                data = _read_some(file)
+            yield decompressor.decompress(data, _CHUNK_BYTES)
+            data = b""
+        data = _skip_padding(decompressor.unused_data, file)
+
+
+def _read_some(file: BinaryIO) -> bytes:
+    data = file.read(_READ_BYTES)
+    if not data:
+        raise EOFError
+    return data
+
+
+def _skip_padding(data: bytes, file: BinaryIO) -> bytes:
+    """The start of the next member, past the zeros that some writers pad with; empty at the end."""
+    data = data.lstrip(b"\0")
+    while not data and (more := file.read(_READ_BYTES)):
+        data = more.lstrip(b"\0")
+    return data

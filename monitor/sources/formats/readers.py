@@ -1,0 +1,130 @@
+"""The records of an object, in each format that a request log may have."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+from db.errors import RedistillError
+from db.states import RejectReason
+from monitor.settings import ObjectsSection, is_plain_name
+from monitor.sources.formats.compression import read_chunks
+from monitor.sources.formats.lines import LineSplitter, LongLine, split_objects
+from monitor.sources.formats.records import RecordParser
+from monitor.sources.formats.schema import Row
+from monitor.sources.request import Refusal, Request
+from monitor.sources.stores.port import BrokenObjectError
+
+_ROWS_PER_BATCH = 4_096
+
+
+class ParquetMissingError(RedistillError):
+    """[traffic] format = 'parquet' needs pyarrow: `pip install 'redistill[parquet]'`."""
+
+
+class Found(NamedTuple):
+    """A record, and the bytes that it was made of."""
+
+    record: Request | Refusal
+    raw: bytes | LongLine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Records that are all usable, and the line of each."""
+
+    rows: Sequence[Row]
+    lines: Sequence[bytes]
+
+    def __iter__(self) -> Iterator[Found]:
+        for row, line in zip(self.rows, self.lines, strict=True):
+            yield Found(row.as_request(), line)
+
+
+#: Reads an object to its end; gives its records in batches.
+ReadObject = Callable[[BinaryIO], Iterator[Iterable[Found]]]
+
+
+def reader(section: ObjectsSection, parser: RecordParser) -> ReadObject:
+    """What reads objects of the section's format.
+
+    What it gives may raise BrokenObjectError after the last whole record.
+
+    Raises:
+        ParquetMissingError: the format is Parquet, and pyarrow is not installed.
+    """
+    if section.format == "parquet":
+        return _parquet(section, parser)
+    return lambda file: _json_lines(file, parser, section.max_object_bytes)
+
+
+def _json_lines(file: BinaryIO, parser: RecordParser, max_bytes: int) -> Iterator[Iterable[Found]]:
+    lines = LineSplitter()
+    try:
+        for chunk in read_chunks(file, max_bytes=max_bytes):
+            yield _batch(lines.feed(chunk), parser)
+    except BrokenObjectError as broken:
+        broken.example_hash = lines.tail_sha256
+        raise
+    if last := lines.finish():
+        yield _batch(last, parser)
+
+
+def _batch(lines: list[bytes | LongLine], parser: RecordParser) -> Iterable[Found]:
+    whole = [line for line in lines if isinstance(line, bytes)]
+    rows = parser.decode(whole) if whole and len(whole) == len(lines) else None
+    return _parsed(lines, parser) if rows is None else Decoded(rows=rows, lines=whole)
+
+
+def _parsed(lines: Iterable[bytes | LongLine], parser: RecordParser) -> Iterator[Found]:
+    for line in lines:
+        if isinstance(line, LongLine):
+            yield Found(Refusal(reason=RejectReason.TEXT_TOO_LONG), line)
+        elif line and not line.isspace():
+            record = parser.parse(line)
+            if isinstance(record, Refusal) and record.reason is RejectReason.NOT_JSON:
+                for each in split_objects(line):
+                    yield Found(parser.parse(each), each)
+            else:
+                yield Found(record, line)
+
+
+def _parquet(section: ObjectsSection, parser: RecordParser) -> ReadObject:
+    read_rows = parquet_reader(section.names if all(map(is_plain_name, section.names)) else None)
+
+    def read(file: BinaryIO) -> Iterator[Iterable[Found]]:
+        for rows in read_rows(file):
+            yield [_from_row(row, parser) for row in rows]
+
+    return read
+
+
+def parquet_reader(
+    wanted: Collection[str] | None = None,
+) -> Callable[[BinaryIO], Iterator[list[dict[str, object]]]]:
+    """What reads the rows of Parquet objects, in batches; of all columns or of those that are wanted.
+
+    What it gives may raise BrokenObjectError after the last whole batch.
+
+    Raises:
+        ParquetMissingError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise ParquetMissingError from error
+
+    def read(file: BinaryIO) -> Iterator[list[dict[str, object]]]:
+        try:
+            opened = parquet.ParquetFile(file)
+            columns = [name for name in opened.schema_arrow.names if name in wanted] if wanted else None
+            for batch in opened.iter_batches(_ROWS_PER_BATCH, columns=columns):
+                yield batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
+
+    return read
+
+
+def _from_row(row: dict[str, object], parser: RecordParser) -> Found:
+    return Found(parser.parse_row(row), repr(row).encode())

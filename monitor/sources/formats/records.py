@@ -1,0 +1,159 @@
+"""One raw record of the request log, as a usable request or a reason why it is none."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import cast
+
+import jmespath
+import orjson
+from jmespath.exceptions import JMESPathError
+
+from db.states import RejectReason
+from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
+from monitor.sources.formats import sagemaker_capture
+from monitor.sources.formats.schema import LARGEST_LOGIT, Row, RowDecoder
+from monitor.sources.request import Refusal, Request, parse_time, true_label
+
+_BOM = b"\xef\xbb\xbf"
+_NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: what some writers put where JSON has no word
+_NUMBERS = frozenset({int, float})  #: the types; a bool is not among them
+
+#: The values of a row for id, time, text, student_label, student_logits and, if it has a name, label.
+_Values = Callable[[dict[str, object]], Iterable[object]]
+
+
+class RecordParser:
+    """Reads records by the field names of `section`.
+
+    Args:
+        section: the format, the names of the fields, and the longest text that is taken.
+        labels: the models' label names, which decide on `student_label` and the length of
+            `student_logits`; None where the models are not known yet, and neither is checked.
+    """
+
+    def __init__(self, section: TrafficSection, labels: Collection[str] | None) -> None:
+        self._values = _values_by(section.names)
+        self._is_capture = isinstance(section, ObjectsSection) and section.format == "sagemaker-capture"
+        self._max_text_chars = section.max_text_chars
+        self._labels = None if labels is None else frozenset(labels)
+        self._decoder = self._row_decoder(section)
+
+    def _row_decoder(self, section: TrafficSection) -> RowDecoder | None:
+        names = section.names
+        if self._is_capture or len(set(names)) < len(names) or not all(map(is_plain_name, names)):
+            return None
+        return RowDecoder(names, self._labels, self._max_text_chars)
+
+    def parse(self, line: bytes) -> Request | Refusal:
+        """One line without its line feed. The first reason in the order of `RejectReason` is given.
+
+        The last of duplicate keys counts; an integer id becomes a string; a byte order mark and
+        white space around the object are passed over.
+        """
+        if rows := self.decode([line]):
+            return rows[0].as_request()
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return self._parse_damaged(line)
+        return self.parse_row(row)
+
+    def decode(self, lines: Sequence[bytes]) -> list[Row] | None:
+        """What `parse` says of each line, if all are usable and that is quickly told; else None."""
+        return self._decoder.decode(lines) if self._decoder else None
+
+    def _parse_damaged(self, line: bytes) -> Request | Refusal:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return Refusal(reason=RejectReason.NOT_UTF8)
+        try:
+            return self.parse_row(orjson.loads(line.removeprefix(_BOM)))
+        except orjson.JSONDecodeError:
+            return self._parse_not_finite(line)
+
+    def _parse_not_finite(self, line: bytes) -> Refusal:
+        """Never usable, but its time, and whether the logits are to blame, can be told."""
+        try:
+            found = self.parse_row(orjson.loads(_NOT_FINITE.sub(b"null", line)))
+        except orjson.JSONDecodeError:
+            return Refusal(reason=RejectReason.NOT_JSON)
+        if isinstance(found, Refusal) and found.reason is RejectReason.BAD_LOGITS:
+            return found
+        return Refusal(reason=RejectReason.NOT_JSON, time=found.time)
+
+    def parse_row(self, row: object) -> Request | Refusal:
+        """A record that is decoded already; times may be datetimes."""
+        if not isinstance(row, dict):
+            return Refusal(reason=RejectReason.NOT_JSON)
+        if self._is_capture:
+            row = sagemaker_capture.unwrap(row)
+            if isinstance(row, Refusal):
+                return row
+        raw_id, raw_time, text, label, logits, *true = self._values(row)
+        request_id = str(raw_id) if type(raw_id) is int else raw_id
+        time = parse_time(raw_time)
+        if not (isinstance(request_id, str) and request_id):
+            return Refusal(reason=RejectReason.NO_ID, time=time)
+        if time is None:
+            return Refusal(reason=RejectReason.NO_TIME if raw_time is None else RejectReason.BAD_TIME)
+        reason = self._refuse_text(text) or self._refuse_answer(label, logits)
+        if reason is not None:
+            return Refusal(reason=reason, time=time)
+        return Request(
+            id=request_id,
+            time=time,
+            text=cast("str", text),
+            student_label=cast("str | None", label),
+            student_logits=None if logits is None else tuple(cast("list[float]", logits)),
+            label=true_label(true[0]) if true else None,
+        )
+
+    def _refuse_text(self, text: object) -> RejectReason | None:
+        if text is None:
+            return RejectReason.NO_TEXT
+        if not isinstance(text, str):
+            return RejectReason.TEXT_NOT_STRING
+        if not text or text.isspace():
+            return RejectReason.TEXT_EMPTY
+        return RejectReason.TEXT_TOO_LONG if len(text) > self._max_text_chars else None
+
+    def _refuse_answer(self, label: object, logits: object) -> RejectReason | None:
+        if label is not None and not self._is_label(label):
+            return RejectReason.UNKNOWN_LABEL
+        if logits is not None and not self._are_logits(logits):
+            return RejectReason.BAD_LOGITS
+        return None
+
+    def _is_label(self, label: object) -> bool:
+        return isinstance(label, str) and (self._labels is None or label in self._labels)
+
+    def _are_logits(self, logits: object) -> bool:
+        return (
+            isinstance(logits, list)
+            and (self._labels is None or len(logits) == len(self._labels))
+            and _NUMBERS.issuperset(map(type, logits))
+            and max(map(abs, logits), default=0) <= LARGEST_LOGIT
+        )
+
+
+def _values_by(names: tuple[str, ...]) -> _Values:
+    """By key where all names are plain, which is faster; else by JMESPath."""
+    if all(map(is_plain_name, names)):
+        return lambda row: map(row.get, names)
+    searches = [_search(name) for name in names]
+    return lambda row: [search(row) for search in searches]
+
+
+def _search(name: str) -> Callable[[dict[str, object]], object]:
+    if is_plain_name(name):
+        return lambda row: row.get(name)
+    expression = jmespath.compile(name)
+
+    def search(row: dict[str, object]) -> object:
+        try:
+            return expression.search(row)
+        except JMESPathError:  # a function that does not take what is there
+            return None
+
+    return search

@@ -1,0 +1,168 @@
+"""`redistill evaluate`: what the student and the teacher are worth on labelled data."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from db.records import Metric
+from monitor.settings import MetricsSection, ScoringSection
+from redistill.commands.options import Config, Json, command, config_file, configured, examples
+from redistill.database import serving_student
+from redistill.display import show
+from redistill.display.progress import bars
+from redistill.display.show import Column
+
+if TYPE_CHECKING:
+    from redistill.display.comparison import Comparison
+
+app = command()
+
+_COLUMNS = (
+    Column(title="metric"),
+    Column(title="student", align="right"),
+    Column(title="95% interval"),
+    Column(title="teacher", align="right"),
+    Column(title="95% interval", spare=1),
+    Column(title="rows", align="right", spare=2),
+)
+_LABELS = (
+    Column(title="label"),
+    Column(title="rows", align="right", spare=1),
+    Column(title="recall", align="right"),
+    Column(title="95% interval"),
+    Column(title="precision", align="right"),
+    Column(title="95% interval", spare=2),
+    Column(title="teacher's recall", align="right"),
+    Column(title="precision", align="right", spare=3),
+)
+_BINS = (
+    Column(title="confidence"),
+    Column(title="rows", align="right"),
+    Column(title="mean", align="right"),
+    Column(title="right", align="right"),
+    Column(title="95% interval"),
+    Column(title="teacher's rows", align="right", spare=2),
+    Column(title="mean", align="right", spare=1),
+    Column(title="right", align="right", spare=1),
+)
+_Data = Annotated[Path, typer.Option("--data", metavar="FILE", help="JSON Lines with text and label.")]
+_Teacher = Annotated[
+    Path | None, typer.Option("--teacher", metavar="DIR", help="The large model.", show_default="configured")
+]
+_Student = Annotated[
+    Path | None,
+    typer.Option("--student", metavar="DIR", help="The small model.", show_default="the one that serves"),
+]
+
+
+@app.command(
+    epilog=examples(
+        "redistill evaluate --data test.jsonl",
+        "redistill evaluate --data test.jsonl --teacher models/bert --student models/tiny",
+    )
+)
+def evaluate(
+    ctx: typer.Context,
+    *,
+    data: _Data,
+    teacher: _Teacher = None,
+    student: _Student = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the student and the teacher on labelled data, each number with its 95% interval."""
+    from redistill.display.comparison import compare  # noqa: PLC0415 - torch takes seconds to load
+
+    if teacher and student and not config_file(ctx, config).exists():
+        metrics, scoring, validation = MetricsSection(), ScoringSection(), None
+    else:
+        settings = configured(ctx, config)
+        metrics, scoring = settings.metrics, settings.scoring
+        validation = settings.redistill.validation
+        teacher, student = teacher or settings.teacher.uri, student or serving_student(settings)
+    with bars() as progress:
+        found = compare(
+            data,
+            teacher,
+            student,
+            metrics=metrics,
+            scoring=scoring,
+            show=progress,
+            validation=validation,
+        )
+    if as_json:
+        show.print_json(found)
+    else:
+        _print(found)
+
+
+def _print(found: "Comparison") -> None:
+    show.facts(
+        [
+            ("data", f"{found.data}, {show.count(found.n)} rows"),
+            ("student", f"{found.student.directory} ({show.version(found.student.version)})"),
+            ("teacher", f"{found.teacher.directory} ({show.version(found.teacher.version)})"),
+        ]
+    )
+    student, teacher = _by_name(found.student.metrics), _by_name(found.teacher.metrics)
+    show.say("")
+    panel = [metric for metric in found.student.metrics if ":" not in metric.name]
+    show.listing(_COLUMNS, [_cells(metric, teacher.get(metric.name)) for metric in panel])
+    show.say(f"\nagreement, kl (nats) and js (nats) are with the teacher, at T = {found.temperature:g}.")
+    show.say(f"ece_calibrated is the student's {_calibrated(found)}.")
+    if apart := max(metric.spread for metric in panel):
+        drawn = "The bounds of macro_f1 and of the ECEs are drawn"
+        show.say(f"{drawn}; between the seeds they differ by up to {apart:.4f}.")
+    show.say("")
+    show.listing(_LABELS, [_of_label(label, student, teacher) for label in found.labels])
+    show.say("")
+    bins = sorted({name.partition(":")[2] for name in (*student, *teacher) if name.startswith("confidence:")})
+    show.listing(_BINS, [_of_bin(each, student, teacher) for each in bins])
+
+
+def _calibrated(found: "Comparison") -> str:
+    if found.calibrated_at is None:
+        return "with each half of the rows at the temperature of the other"
+    return f"at the temperature {found.calibrated_at:.4g}, of the configured validation rows"
+
+
+def _by_name(metrics: Sequence[Metric]) -> Mapping[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+def _of_label(label: str, student: Mapping[str, Metric], teacher: Mapping[str, Metric]) -> list[show.Cell]:
+    recall, precision = student.get(f"recall:{label}"), student.get(f"precision:{label}")
+    return [
+        label,
+        show.count(recall.n if recall else 0),
+        *_with_interval(recall),
+        *_with_interval(precision),
+        *(_value(teacher.get(f"{name}:{label}")) for name in ("recall", "precision")),
+    ]
+
+
+def _of_bin(name: str, student: Mapping[str, Metric], teacher: Mapping[str, Metric]) -> list[show.Cell]:
+    accuracy, of_teacher = student.get(f"accuracy:{name}"), teacher.get(f"accuracy:{name}")
+    return [
+        name,
+        show.count(accuracy.n if accuracy else 0),
+        _value(student.get(f"confidence:{name}")),
+        *_with_interval(accuracy),
+        show.count(of_teacher.n if of_teacher else 0),
+        _value(teacher.get(f"confidence:{name}")),
+        _value(of_teacher),
+    ]
+
+
+def _cells(student: Metric, teacher: Metric | None) -> list[show.Cell]:
+    return [student.name, *_with_interval(student), *_with_interval(teacher), show.count(student.n)]
+
+
+def _with_interval(metric: Metric | None) -> tuple[str, str]:
+    return (_value(metric), f"[{show.number(metric.low)}, {show.number(metric.high)}]" if metric else "")
+
+
+def _value(metric: Metric | None) -> str:
+    return show.number(metric.value) if metric else ""

@@ -1,0 +1,131 @@
+"""`redistill history`: what the cycles found."""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+from sqlalchemy import Connection, select
+
+from db.views import VIEWS, rows, view
+from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
+from redistill.database import reading_from
+from redistill.display import order_words, show
+from redistill.display.show import Column, Row
+from redistill.display.times import moment, utc_now
+
+COLUMNS = (
+    Column(title="window end (UTC)"),
+    Column(title="verdict"),
+    Column(title="why", spare=5),
+    Column(title="requests", align="right", spare=2),
+    Column(title="agreement [95%]"),
+    Column(title="streak", align="right", spare=1),
+    Column(title="KL in nats [95%]"),
+    Column(title="streak", align="right", spare=1),
+    Column(title="teacher", spare=4),
+    Column(title="student", spare=3),
+    Column(title="alpha", align="right", spare=4),
+    Column(title="took", align="right", spare=6),
+    Column(title="cycle", align="right", spare=7),
+)
+
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV for spreadsheets.")]
+
+app = command()
+
+
+@app.command(epilog=examples("redistill history --since 7d", "redistill history --csv > cycles.csv"))
+def history(
+    ctx: typer.Context,
+    *,
+    since: Since = None,
+    until: Until = None,
+    as_csv: Csv = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show the cycles, oldest first."""
+    if as_csv and as_json:
+        raise typer.BadParameter("give --csv or --json, not both")
+    settings, now = configured(ctx, config), utc_now()
+    with reading_from(settings) as connection:
+        cycles = rows(
+            connection,
+            "cycle_history",
+            monitor=settings.monitor.name,
+            order_by="window_end",
+            since=moment("--since", since, now) if since else None,
+            until=moment("--until", until, now) if until else None,
+        )
+        health = teachers_health(connection, cycles)
+    if as_json:
+        show.print_json(cycles)
+    elif as_csv:
+        _print_csv(cycles)
+    elif cycles:
+        print_table(cycles, health)
+    else:
+        show.say(_nothing(narrowed=bool(since or until)))
+
+
+def teachers_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, object]:
+    """What the cycles, which are of one monitor and oldest first, say of their teachers, by their numbers."""
+    if not cycles:
+        return {}
+    source = view("teacher_history")
+    ends = source.c.window_end.between(cycles[0]["window_end"], cycles[-1]["window_end"])
+    query = select(source.c.cycle_id, source.c.health).where(source.c.monitor == cycles[0]["monitor"], ends)
+    return {row.cycle_id: row.health for row in connection.execute(query)}
+
+
+def print_table(cycles: Sequence[Row], health: Mapping[object, object]) -> None:
+    """Print a line a cycle, and below them why a rule that fired ordered nothing."""
+    show.listing(COLUMNS, [cells(cycle, health) for cycle in cycles])
+    order_words.print_unordered(cycles)
+
+
+def cells(cycle: Row, health: Mapping[object, object]) -> list[show.Cell]:
+    """One line of the table; the numbers that breach a rule stand out."""
+    return [
+        show.time(cycle["window_end"]),
+        show.verdict(cycle["verdict"] or cycle["status"]),
+        order_words.why(cycle),
+        show.count(cycle["n_scored"]),
+        _measured(cycle, "agreement"),
+        show.word(cycle["agreement_streak"]),
+        _measured(cycle, "kl"),
+        show.word(cycle["kl_streak"]),
+        show.health(health.get(cycle["cycle_id"])),
+        show.version(cycle["student_version"]),
+        show.decimal(cycle["alpha"]),
+        f"{show.number(cycle['seconds'], decimals=1)} s" if cycle["seconds"] is not None else "-",
+        show.word(cycle["cycle_id"]),
+    ]
+
+
+def _measured(cycle: Row, metric: str) -> Text:
+    breached = cycle["verdict"] == "breached" and bool(cycle[f"{metric}_streak"])
+    return Text(show.estimate(cycle, metric), style=show.BAD if breached else "")
+
+
+def _print_csv(cycles: Sequence[Row]) -> None:
+    table = csv.DictWriter(sys.stdout, VIEWS["cycle_history"].split(), lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: _csv(value) for name, value in cycle.items()} for cycle in cycles)
+
+
+def _csv(value: object) -> object:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
+def _nothing(*, narrowed: bool) -> str:
+    if narrowed:
+        return "No cycle in this time. `redistill history` shows all."
+    return (
+        "No cycles yet. `redistill cycle` runs the newest complete window now; `redistill monitor` runs each "
+        "as it falls due."
+    )

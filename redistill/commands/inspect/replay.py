@@ -1,0 +1,246 @@
+"""`redistill replay`: what rules say, or would have said, of a history; and what they are going to do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from db.cycles import history
+from db.records import CyclePoint, RuleOutcome
+from db.states import OutcomeReason
+from monitor.intervals import wilson
+from redistill.commands.inspect.replay_file import read_history
+from redistill.commands.options import Config, Json, Since, command, config_file, configured, examples
+from redistill.configuration.settings import Settings, load_rules
+from redistill.database import reading_from
+from redistill.display import show
+from redistill.display.forecast import Assumption, assume, documents, look_ahead, mode_of, print_outlooks
+from redistill.display.rule_words import wanted
+from redistill.display.show import Column
+from redistill.display.times import moment, utc_now
+from triggers.rules import evaluation as rule_engine
+from triggers.rules.observation import details_for
+from triggers.settings import DEFAULT_RULES, Rule
+
+_RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="A TOML file with the rules to try, written as in the configuration.",
+        show_default="those of the configuration",
+    ),
+]
+_HistoryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--history",
+        metavar="FILE",
+        help="Cycles to run them over: JSON Lines.",
+        show_default="those in the database",
+    ),
+]
+_Healthy = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="AGREEMENT",
+        help="At which no rule should fire.",
+        show_default="the median of the cycles that no rule calls breached",
+    ),
+]
+_Drifts = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--drift",
+        min=0,
+        max=1,
+        metavar="AGREEMENT",
+        help="At which a rule should fire; can be given several times.",
+        show_default="0.01, 0.02 and 0.05 below the highest threshold",
+    ),
+]
+_Expect = Annotated[bool, typer.Option("--expect", help="Show only what is ahead, as a table or as JSON.")]
+_COLUMNS = (
+    Column(title="window end (UTC)"),
+    Column(title="rule"),
+    Column(title="metric", spare=2),
+    Column(title="value", align="right"),
+    Column(title="threshold", align="right", spare=1),
+    Column(title="streak", align="right"),
+    Column(title="outcome"),
+)
+_SUMMARY = (
+    Column(title="rule"),
+    Column(title="mode", spare=1),
+    Column(title="condition", spare=2),
+    Column(title="cycles", align="right"),
+    Column(title="judged", align="right"),
+    Column(title="breached", align="right"),
+    Column(title="fired", align="right"),
+    Column(title="alarms", align="right"),
+    Column(title="first at (UTC)"),
+    Column(title="last at (UTC)"),
+)
+_QUIET = (OutcomeReason.WITHIN, OutcomeReason.NOT_EVALUATED)
+
+app = command()
+
+
+@app.command(
+    epilog=examples(
+        "redistill replay --rules stricter.toml --since 30d",
+        "redistill replay --rules stricter.toml --expect --healthy 0.96 --drift 0.945 --drift 0.93",
+        "redistill replay --history series.jsonl --json",
+    )
+)
+def replay(
+    ctx: typer.Context,
+    *,
+    rules_file: _RulesFile = None,
+    history_file: _HistoryFile = None,
+    since: Since = None,
+    expect: _Expect = False,
+    healthy: _Healthy = None,
+    drifts: _Drifts = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Run rules over past cycles, with the functions that the monitor uses; nothing is written.
+
+    Then say how often the rules on agreement are going to be wrong, and how late, with samples of that size.
+    """
+    if as_json and not expect and (healthy is not None or drifts):
+        raise typer.BadParameter("with --json, --healthy and --drift go with --expect")
+    rules = _rules(ctx, config, rules_file, history_file)
+    start = moment("--since", since, utc_now()) if since else datetime.min.replace(tzinfo=UTC)
+    points = _read(history_file) if history_file else _stored(configured(ctx, config), rules)
+    outcomes = [each for each in _outcomes(rules, points) if each.window_end >= start]
+    if not outcomes and not as_json:
+        show.say("No cycle to run the rules over.")
+        return
+    if not expect:
+        _show(rules, outcomes, as_json=as_json)
+    if expect or not as_json:
+        shown = [point for point in points if point.window_end >= start]
+        breached = {outcome.window_end for outcome in outcomes if outcome.breached}
+        assumed = assume(rules, shown, breached, healthy=healthy, drifts=drifts or ())
+        _show_ahead(rules, assumed, as_json=as_json)
+
+
+def _rules(
+    ctx: typer.Context, config: Path | None, rules_file: Path | None, history_file: Path | None
+) -> tuple[Rule, ...]:
+    """The rules of the file, else of the configuration; for a file of cycles these may be the defaults."""
+    if rules_file is not None:
+        return load_rules(rules_file)
+    if history_file is not None and not config_file(ctx, config).exists():
+        typer.echo(f"There is no {config_file(ctx, config)}: the default rules are run.", err=True)
+        return DEFAULT_RULES
+    return configured(ctx, config).rules
+
+
+def _stored(settings: Settings, rules: Sequence[Rule]) -> tuple[CyclePoint, ...]:
+    details = replace(details_for(rules), strata=True)
+    with reading_from(settings) as connection:
+        return history.points(connection, settings.monitor.name, details=details)
+
+
+def _read(history_file: Path) -> tuple[CyclePoint, ...]:
+    """The cycles of a file; those with counts have the interval that the monitor gives a uniform sample."""
+    return tuple(
+        replace(point, intervals={"agreement": wilson(point.n - point.disagreements, point.n)})
+        if point.n and point.disagreements is not None and point.agreement is None
+        else point
+        for point in read_history(history_file)
+    )
+
+
+def _outcomes(rules: Sequence[Rule], points: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
+    """Every rule's outcome at every cycle, the cycles in the order of their windows."""
+    for at_one_cycle in zip(*(rule_engine.replay(rule, points) for rule in rules), strict=True):
+        yield from at_one_cycle
+
+
+def _document(outcome: RuleOutcome) -> Mapping[str, object]:
+    return {
+        "window_end": outcome.window_end,
+        "rule": outcome.rule,
+        "metric": outcome.metric,
+        "value": outcome.value,
+        "threshold": outcome.threshold,
+        "breached": outcome.breached,
+        "streak": outcome.streak,
+        "statistic": outcome.statistic,
+        "fired": outcome.fired,
+        "reason": outcome.reason,
+    }
+
+
+def _show(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome], *, as_json: bool) -> None:
+    if as_json:
+        for outcome in outcomes:
+            show.print_json(_document(outcome))
+        return
+    remarkable = [outcome for outcome in outcomes if outcome.reason not in _QUIET]
+    if remarkable:
+        show.listing(_COLUMNS, [_cells(outcome) for outcome in remarkable])
+        show.say("")
+    show.listing(_SUMMARY, [_summary(rule, outcomes) for rule in rules])
+    show.say("")
+
+
+def _show_ahead(rules: Sequence[Rule], assumed: Assumption | None, *, as_json: bool) -> None:
+    if assumed is None:
+        if not as_json:
+            show.say("Nothing is known ahead: no cycle says how many requests it had.")
+        return
+    outlooks = [look_ahead(rule, assumed) for rule in rules]
+    if not as_json:
+        print_outlooks(outlooks, assumed)
+        return
+    for document in documents(outlooks, assumed):
+        show.print_json(document)
+
+
+def _cells(outcome: RuleOutcome) -> list[show.Cell]:
+    return [
+        show.time(outcome.window_end),
+        outcome.rule,
+        outcome.metric,
+        Text(show.number(outcome.value), style=show.BAD if outcome.breached else ""),
+        show.decimal(outcome.threshold),
+        show.word(outcome.streak),
+        Text(outcome.reason, style=show.BAD if outcome.fired else ""),
+    ]
+
+
+def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
+    own = [outcome for outcome in outcomes if outcome.rule == rule.name]
+    fired = [outcome.window_end for outcome in own if outcome.fired]
+    return [
+        rule.name,
+        mode_of(rule),
+        wanted(rule),
+        show.count(len(own)),
+        show.count(sum(outcome.value is not None for outcome in own)),
+        show.count(sum(outcome.breached for outcome in own)),
+        Text(show.count(len(fired)), style=show.BAD if fired else ""),
+        show.count(_alarms(own)),
+        show.time(min(fired, default=None)),
+        show.time(max(fired, default=None)),
+    ]
+
+
+def _alarms(outcomes: Sequence[RuleOutcome]) -> int:
+    """How often the rule began to fire; a cycle without evidence does not end it."""
+    told = [outcome for outcome in outcomes if outcome.reason is not OutcomeReason.NOT_EVALUATED]
+    return sum(
+        now.fired and (before is None or not before.fired)
+        for before, now in zip([None, *told], told, strict=False)
+    )

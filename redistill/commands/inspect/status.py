@@ -1,0 +1,271 @@
+"""`redistill status`: the present state in one screen."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.text import Text
+from sqlalchemy import Connection, select
+
+from db import incidents, outbox, queue, versions
+from db.cycles import history, labels, ledger
+from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
+from db.states import Role, TeacherHealth, TeacherReason, VerdictReason
+from db.views import rows, view
+from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
+from monitor.settings import MonitorSection
+from redistill.commands.options import Config, Json, command, configured, examples
+from redistill.database import reading_from
+from redistill.display import order_words, show
+from redistill.display.cleared_windows import advice_on_cleared
+from redistill.display.show import Row
+from redistill.display.times import length, relative, utc_now
+from redistill.display.worker_state import SAID, worker_of
+from triggers.incidents.label_shifts import largest_moves, what_moved
+from triggers.settings import Rule
+from triggers.teacher.advice import advice_on
+from triggers.teacher.correctness import pooled
+from triggers.teacher.label_evidence import percent
+
+app = command()
+
+_LABELLED_CYCLES = 24
+_HINTS = {VerdictReason.NO_RULE_EVALUATED.value: ": `redistill doctor` names the rules"}
+_NOBODY_SENDS = "nobody sends it: does `redistill monitor` run, and is the channel in [[alerts]] still"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the database holds about a monitor now."""
+
+    monitor: str
+    last_cycle: Row | None
+    rules: tuple[Row, ...]  #: what each rule said at the last cycle
+    input_drift: InputDrift | None  #: of its requests
+    moves: tuple[Move, ...]  #: the labels whose shares changed most
+    order: Row | None  #: the newest cycle whose rule fired, with its decision; None once a healthy one came
+    open_job: Job | None
+    worker: str | None  #: of the open job (see redistill/display/worker_state.py)
+    worker_is_gone: bool  #: the same as `worker` being "gone"; older than that
+    incidents: tuple[Incident, ...]
+    undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, or that nobody sends
+    teacher: ModelVersion | None
+    teacher_health: Row | None  #: what the last cycle with scores said of its teacher
+    student: ModelVersion | None
+    student_since: datetime | None
+    n_labelled_cycles: int  #: the newest that have true labels, at most 24
+    correctness: Correctness  #: who is right in all of these
+    next_slot: Slot
+    next_due_at: datetime
+
+
+@app.command(epilog=examples("redistill status", "redistill status --json"))
+def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
+    """Show the last cycle, the streaks, the open job and incidents, both models and the next slot."""
+    settings, now = configured(ctx, config), utc_now()
+    with reading_from(settings) as connection:
+        state = read_state(connection, settings.monitor, now)
+        cleared = advice_on_cleared(connection, settings.monitor.name, settings.teacher)
+    if as_json:
+        show.print_json(state)
+    else:
+        show.facts([*_facts(state, settings.rules, now), *([("to do", cleared)] if cleared else [])])
+
+
+def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:
+    """The state in one view of the database."""
+    cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
+    labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
+    health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
+    job = queue.open_job(connection, monitor.name)
+    worker = worker_of(connection, job.job_id, job.status) if job else None
+    drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
+    next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name, now=now), now)
+    return State(
+        monitor=monitor.name,
+        last_cycle=cycles[0] if cycles else None,
+        rules=_rules_of(connection, cycles[0]) if cycles else (),
+        input_drift=drift,
+        moves=moves,
+        order=order_words.standing_order(connection, monitor.name),
+        open_job=job,
+        worker_is_gone=worker == "gone",
+        worker=worker,
+        incidents=incidents.firing(connection, monitor.name),
+        undelivered=outbox.undelivered(connection, monitor.name, now),
+        teacher=versions.current(connection, monitor.name, Role.TEACHER),
+        teacher_health=health[0] if health else None,
+        student=versions.current(connection, monitor.name, Role.STUDENT),
+        student_since=versions.current_since(connection, monitor.name, Role.STUDENT),
+        n_labelled_cycles=len(labelled),
+        correctness=pooled(each.correctness for each in labelled),
+        next_slot=next_slot,
+        next_due_at=next_slot.window_end + monitor.lateness,
+    )
+
+
+def _rules_of(connection: Connection, cycle: Row) -> tuple[Row, ...]:
+    source = view("rule_history")
+    query = select(source).where(source.c.cycle_id == cycle["cycle_id"]).order_by(source.c.rule)
+    found = connection.execute(query).mappings()
+    # SQLite has no booleans
+    return tuple({**row, "breached": bool(row["breached"]), "fired": bool(row["fired"])} for row in found)
+
+
+def _drift_of(connection: Connection, cycle_id: Any) -> tuple[InputDrift | None, tuple[Move, ...]]:  # noqa: ANN401 - as the view gives it
+    drift = history.input_drift_of(connection, cycle_id)
+    if drift is None:
+        return None, ()
+    then, now = (history.label_shares(connection, each) for each in (drift.reference_cycle_id, cycle_id))
+    return drift, largest_moves(then, now)
+
+
+def _next_slot(monitor: MonitorSection, last_end: datetime | None, now: datetime) -> Slot:
+    trigger = make_trigger(monitor)
+    if last_end is None:
+        return newest_complete_slot(trigger, monitor.name, now=now, lateness=monitor.lateness)
+    return slot_at(trigger, monitor.name, last_end)
+
+
+def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, show.Cell]]:
+    yield "monitor", state.monitor
+    if state.last_cycle is None:
+        yield "last cycle", "none yet; `redistill cycle` runs one now, `redistill monitor` runs each when due"
+    else:
+        yield from _cycle(state.last_cycle, now)
+    if state.input_drift is not None:
+        yield "what moved", what_moved(state.input_drift, state.moves)
+    configured_rules = {rule.name: rule for rule in rules}
+    for outcome in state.rules:
+        name = str(outcome["rule"])
+        yield f"rule {name}", _rule(outcome, configured_rules.get(name))
+    yield "who is right", _who_is_right(state)
+    if state.order is not None:
+        yield "order", _order(state.order, state.last_cycle)
+    yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
+    yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
+    if state.undelivered:
+        yield "messages", _messages(state.undelivered)
+    if state.teacher_health is not None:
+        yield "teacher", _teacher(state.teacher_health)
+        if state.teacher_health["health"] == TeacherHealth.UNHEALTHY:
+            yield "what to do", advice_on(TeacherReason(str(state.teacher_health["reason"])))
+    yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
+    yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
+
+
+def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+    verdict = show.verdict(cycle["verdict"] or cycle["status"])
+    hint = _HINTS.get(str(cycle["verdict_reason"]), "")
+    reason = f" ({cycle['verdict_reason']}{hint})" if cycle["verdict_reason"] else ""
+    finished = cycle["finished_at"]
+    when = f", {relative(finished, now)}" if isinstance(finished, datetime) else ""
+    yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")
+    if cycle["n_scored"] is not None:
+        seen, rejected = show.count(cycle["n_seen"]), show.count(cycle["n_rejected"])
+        yield "requests", f"{show.count(cycle['n_scored'])} scored of {seen}, {rejected} records unusable"
+    if cycle["agreement"] is not None:
+        yield "agreement", show.estimate(cycle, "agreement")
+        yield "KL", f"{show.estimate(cycle, 'kl')} nats"
+
+
+def _rule(outcome: Row, rule: Rule | None) -> Text:
+    value = show.number(outcome["value"])
+    line = f"{outcome['reason']}: {value} against {show.decimal(outcome['threshold'])}, "
+    if rule and outcome["statistic"] is not None:
+        needed = show.number(math.log(rule.reach), decimals=2)
+        line += f"log of the evidence {show.number(outcome['statistic'], decimals=2)} of {needed}"
+    else:
+        line += f"streak {outcome['streak']}" + (f" of {rule.for_cycles}" if rule else "")
+    return Text(line, style=show.BAD if outcome["breached"] else "")
+
+
+def _who_is_right(state: State) -> str:
+    found = state.correctness
+    if not state.n_labelled_cycles:
+        return "not known; `redistill labels import FILE` brings true labels"
+    of_cycles = f"({show.counted(state.n_labelled_cycles, 'cycle')} with labels)"
+    if not found.n_disagreements:
+        return f"the two agree on all {show.counted(found.n_labelled, 'labelled request')} {of_cycles}"
+    return (
+        f"of {show.counted(found.n_disagreements, 'labelled disagreement')} {of_cycles} the teacher is right "
+        f"in {percent(found.teacher_right)}, the student in {percent(found.student_right)}, neither in "
+        f"{percent(found.both_wrong)}"
+    )
+
+
+def _order(cycle: Row, last: Row | None) -> str:
+    is_last = last is not None and cycle["cycle_id"] == last["cycle_id"]
+    return order_words.decision(cycle) + ("" if is_last else f" (window {_window_of(cycle)})")
+
+
+def _job(job: Job, state: State, now: datetime) -> str:
+    said = SAID.get(state.worker or "")
+    more = f" ({said})" if said else ""
+    last = f"; last error: {job.error}" if job.error and said else ""
+    return (
+        f"job {job.job_id}: {job.status}{more}, {_since(job.started_at or job.enqueued_at, now)}, "
+        f"alpha {job.alpha_from} -> {job.alpha_to}, ordered by {job.rule or 'a person'}: {job.reason}{last}"
+    )
+
+
+def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
+    lines = (
+        f"{incident.incident_id} {incident.kind} ({incident.severity}), "
+        f"{relative(incident.opened_at, now)}{_taken(incident)}: {incident.summary}"
+        for incident in incidents
+    )
+    return Text("\n".join(lines), style=show.BAD)
+
+
+def _taken(incident: Incident) -> str:
+    return f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
+
+
+def _messages(undelivered: Sequence[Undelivered]) -> Text:
+    lines = (
+        f"{each.channel}: {each.n_dead} given up, {each.n_waiting} to be sent; the last: "
+        f"{each.last_error or _NOBODY_SENDS}; `redistill alerts test` tries the channel"
+        for each in undelivered
+    )
+    return Text("\n".join(lines), style=show.BAD)
+
+
+def _teacher(health: Row) -> Text:
+    accuracy = ""
+    if health["teacher_accuracy"] is not None:
+        accuracy = f"; accuracy by true labels {show.estimate(health, 'teacher_accuracy')}"
+    return Text.assemble(
+        f"{show.version(health['teacher_version'])}, ",
+        show.health(health["health"]),
+        f" ({health['reason']}): {health['detail']}{accuracy}",
+    )
+
+
+def _student(state: State, now: datetime) -> str:
+    student = state.student
+    if student is None or state.student_since is None:
+        return "-"
+    alpha = "unknown" if student.alpha is None else student.alpha
+    return f"{show.version(student.version)}, alpha {alpha}, in service {_since(state.student_since, now)}"
+
+
+def _due(state: State, now: datetime) -> str:
+    if state.next_due_at > now:
+        return f"due {relative(state.next_due_at, now)}"
+    return f"overdue for {length(now - state.next_due_at)}" if state.last_cycle else "due now"
+
+
+def _since(then: datetime, now: datetime) -> str:
+    return f"for {length(now - then)}"
+
+
+def _window(slot: Slot) -> str:
+    return f"{show.time(slot.window_start)} to {show.time(slot.window_end)}"
+
+
+def _window_of(cycle: Row) -> str:
+    return f"{show.time(cycle['window_start'])} to {show.time(cycle['window_end'])}"

@@ -1,0 +1,253 @@
+"""`redistill jobs`: the orders for a re-distillation."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.text import Text
+from sqlalchemy import Connection, select
+
+from db import queue, worker_tasks
+from db.errors import RedistillError
+from db.records import Job
+from db.tables import jobs
+from db.views import rows, view
+from redistill.commands.options import LARGEST_ID, Config, Json, group, configured, examples
+from redistill.configuration.settings import Settings
+from redistill.database import reading_from, writing_to
+from redistill.display import show
+from redistill.display.measurements import evidence_of_job, print_evidence
+from redistill.display.show import Column, Row
+from redistill.display.times import utc_now
+from redistill.display.worker_state import SAID, task_in_words, worker_of
+from triggers.orders.manual import order_by_hand
+from triggers.settings import Alpha
+from triggers.transports.job_message import message_of
+
+JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.", min=1, max=LARGEST_ID)]
+
+_COLUMNS = (
+    Column(title="job", align="right"),
+    Column(title="status"),
+    Column(title="decision"),
+    Column(title="alpha"),
+    Column(title="rule"),
+    Column(title="enqueued (UTC)"),
+    Column(title="finished (UTC)", spare=2),
+    Column(title="candidate", spare=1),
+    Column(title="promoted (UTC)", spare=4),
+    Column(title="attempt", align="right", spare=3),
+)
+_COLOURS = {
+    "queued": "yellow",
+    "running": "yellow",
+    "succeeded": show.GOOD,
+    "rejected": show.BAD,
+    "failed": show.BAD,
+}
+
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for later readers.")]
+_Alpha = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha",
+        metavar="A",
+        help="Weight of the KL term in the loss, 0 to 1; the lower, the less the teacher counts.",
+        show_default="one alpha_step lower than now",
+    ),
+]
+
+
+class BadAlphaError(RedistillError):
+    """--alpha: {text!r} is no alpha; expected a number from 0 to 1 with at most three decimals."""
+
+    exit_code = 2
+
+
+class NoReasonError(RedistillError):
+    """--reason is empty: say in a line why the student is re-distilled; it is kept with the job."""
+
+    exit_code = 2
+
+
+app = group("jobs")
+
+
+@app.command("list", epilog=examples("redistill jobs list --json"))
+def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
+    """Show the jobs, oldest first."""
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        history = rows(connection, "job_history", monitor=settings.monitor.name, order_by="job_id")
+        found = [{**job, "worker": _worker(connection, job)} for job in history]
+    if as_json:
+        show.print_json(found)
+    elif found:
+        show.listing(_COLUMNS, [_cells(job) for job in found])
+    else:
+        show.say(
+            "No jobs yet. A rule with the action 'redistill' orders one when it fires, and "
+            "`redistill jobs enqueue` does by hand."
+        )
+
+
+@app.command("show", epilog=examples("redistill jobs show 7"))
+def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_json: Json = False) -> None:
+    """Show why a job was ordered, what was measured and what was decided."""
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        found_job = _own(connection, settings, job_id)
+        payload = message_of(found_job, queue.archive_of(connection, found_job))
+        job = _row(connection, job_id)
+        evidence = evidence_of_job(connection, job_id)
+        task = worker_tasks.newest(connection, job_id)
+        tasks = _tasks(connection, job_id)
+    if as_json:
+        found = {"gates": evidence.gates, "evaluations": evidence.evaluations, "tasks": tasks}
+        labels = json.loads(str(job["evidence"])) if job["evidence"] else None
+        show.print_json({**job, "evidence": labels, **found, "payload": payload})
+        return
+    show.facts(_facts(job) + ([("task", task_in_words(task, utc_now()))] if task else []))
+    print_evidence(evidence)
+
+
+@app.command("enqueue", epilog=examples('redistill jobs enqueue --reason "new labels" --alpha 0.5'))
+def enqueue_job(
+    ctx: typer.Context, *, reason: _Reason, alpha: _Alpha = None, config: Config = None, as_json: Json = False
+) -> None:
+    """Order a re-distillation by hand, also when the rules order none any more.
+
+    Neither `max_attempts` nor `alpha_floor` nor `cooldown` is in its way, only a job that is queued or runs.
+    """
+    why, alpha_to = " ".join(reason.split()), _parsed(alpha)
+    if not why:
+        raise NoReasonError
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        job_id = order_by_hand(
+            connection,
+            settings.monitor.name,
+            settings.redistill,
+            reason=why,
+            alpha_to=alpha_to,
+            kept=timedelta(days=settings.monitor.archive_days),
+            now=utc_now(),
+        )
+        job = queue.get(connection, job_id)
+        message = message_of(job, queue.archive_of(connection, job))
+    if as_json:
+        show.print_json(message)
+        return
+    show.say(f"Job {job_id} is queued, with alpha {job.alpha_from} -> {job.alpha_to}.")
+    if job.cycle_id is None:
+        show.say("It trains on the labelled files alone: no sample of the two models in service is archived.")
+    else:
+        show.say(f"It trains on the labelled files and on the samples up to that of cycle {job.cycle_id}.")
+
+
+@app.command("cancel", epilog=examples("redistill jobs cancel 7"))
+def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
+    """Call off a queued or running job: nothing of it will serve."""
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        queue.cancel(connection, _own(connection, settings, job_id).job_id, utc_now())
+    show.say(f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and drops its candidate.")
+
+
+@app.command("retry", epilog=examples("redistill jobs retry 7"))
+def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
+    """Queue a failed or cancelled job again, with all its attempts; mend first what it failed by."""
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        queue.retry(connection, _own(connection, settings, job_id).job_id)
+    show.say(f"Job {job_id} is queued again.")
+
+
+def _own(connection: Connection, settings: Settings, job_id: int) -> Job:
+    """The job, if it is one of this configuration's monitor."""
+    job = queue.get(connection, job_id)
+    if job.monitor != settings.monitor.name:
+        raise queue.NoSuchJobError(job_id=job_id)
+    return job
+
+
+def alphas(job: Row) -> str:
+    """How the job changes alpha: '0.7 -> 0.6'."""
+    return f"{show.decimal(job['alpha_from'])} -> {show.decimal(job['alpha_to'])}"
+
+
+def _row(connection: Connection, job_id: int) -> dict[str, object]:
+    source = view("job_history")
+    found = connection.execute(select(source).where(source.c.job_id == job_id)).mappings().one()
+    error = connection.scalar(select(jobs.c.error).where(jobs.c.id == job_id))
+    return {**found, "error": error, "worker": _worker(connection, dict(found))}
+
+
+def _tasks(connection: Connection, job_id: int) -> list[Row]:
+    source = view("worker_task_history")
+    query = select(source).where(source.c.job_id == job_id).order_by(source.c.task_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _worker(connection: Connection, job: Row) -> str | None:
+    return worker_of(connection, int(str(job["job_id"])), job["status"])
+
+
+def _parsed(alpha: str | None) -> Decimal | None:
+    try:
+        return None if alpha is None else TypeAdapter(Alpha).validate_python(alpha)
+    except ValidationError as error:
+        raise BadAlphaError(text=alpha) from error
+
+
+def _cells(job: Row) -> list[show.Cell]:
+    return [
+        show.word(job["job_id"]),
+        _status(job),
+        show.word(job["decision"]),
+        alphas(job),
+        show.word(job["rule"]),
+        show.time(job["enqueued_at"]),
+        show.time(job["finished_at"]),
+        show.version(job["candidate_version"]),
+        show.time(job["promoted_at"]),
+        show.word(job["attempt"]),
+    ]
+
+
+def _facts(job: Row) -> list[tuple[str, show.Cell]]:
+    optional = (
+        ("decision", job["decision"]),
+        ("because", job["decision_reason"]),
+        ("last error", job["error"]),
+        ("candidate", job["candidate_version"] and show.version(job["candidate_version"])),
+        ("promoted", job["promoted_at"] and show.time(job["promoted_at"])),
+    )
+    return [
+        ("job", show.word(job["job_id"])),
+        ("status", _status(job)),
+        ("ordered by", f"{job['rule'] or 'a person'}, cycle {show.word(job['cycle_id'])}: {job['reason']}"),
+        ("alpha", f"{alphas(job)} (temperature {show.decimal(job['temperature'])})"),
+        ("attempt", show.word(job["attempt"])),
+        ("labels", _labels(job)),
+        ("enqueued", show.time(job["enqueued_at"])),
+        ("started", show.time(job["started_at"])),
+        ("finished", show.time(job["finished_at"])),
+        *((name, str(value)) for name, value in optional if value),
+    ]
+
+
+def _labels(job: Row) -> str:
+    """What true labels said about the job when it was ordered."""
+    if job["evidence"] is None:
+        return "none spoke for or against it; `redistill labels import FILE` brings some for the next job"
+    return str(json.loads(str(job["evidence"]))["says"])
+
+
+def _status(job: Row) -> Text:
+    said = SAID.get(str(job["worker"]))
+    more = f", {said}" if said else ""
+    return Text(f"{job['status']}{more}", style=_COLOURS.get(str(job["status"]), show.QUIET))

@@ -1,0 +1,280 @@
+"""`redistill models`: the versions, which of them serves, and how sure they should be."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+from sqlalchemy import Connection, select
+
+from db import calibrations, versions
+from db.connection.session import reading, writing
+from db.errors import RedistillError
+from db.records import ModelVersion
+from db.states import CalibrationReason, PromotionReason, Role
+from db.tables import models, promotions
+from db.views import view
+from monitor.stop import never_stopped
+from redistill.commands.options import Config, Json, group, configured, examples
+from redistill.configuration.settings import Settings
+from redistill.database import migrated, reading_from, telling, writing_to
+from redistill.display import show
+from redistill.display.measurements import (
+    calibrations_of,
+    evidence_of_version,
+    print_calibrations,
+    print_evidence,
+)
+from redistill.display.progress import bars
+from redistill.display.show import Column, Row
+from redistill.display.times import utc_now
+from triggers.orders.manual import NothingInServiceError
+
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version, or how it begins.")]
+
+_COLUMNS = (
+    Column(title="version"),
+    Column(title="role"),
+    Column(title="alpha", align="right"),
+    Column(title="state"),
+    Column(title="accuracy", align="right", spare=1),
+    Column(title="95% interval", spare=5),
+    Column(title="agreement", align="right", spare=2),
+    Column(title="KL (nats)", align="right", spare=3),
+    Column(title="P95 (ms)", align="right", spare=6),
+    Column(title="since (UTC)", spare=4),
+    Column(title="job", align="right", spare=7),
+)
+
+
+_Calibrated = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="VERSION",
+        help="The student, or how it begins.",
+        show_default="the one that serves",
+    ),
+]
+
+app = group("models")
+
+
+class AlreadyServesError(RedistillError):
+    """The student {version} serves already: nothing is to be done."""
+
+
+class LinkBehindError(RedistillError):
+    """The student {version} serves, by the database. But {problem} Whoever loads {link} has another one until
+    then: a worker sets it at its next turn, and so does `redistill models promote {version}`.
+    """
+
+
+class ModelGoneError(RedistillError):
+    """The student {version} is not in {directory} any more, so it cannot serve: put it back."""
+
+
+class NothingBeforeError(RedistillError):
+    """No student served before the present one: there is nothing to go back to."""
+
+
+@app.command("list", epilog=examples("redistill models list"))
+def list_models(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
+    """Show the versions, oldest first; scores are those on the labelled test set."""
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        found = _rows(connection, settings.monitor.name)
+    if as_json:
+        show.print_json(found)
+    elif found:
+        show.listing(_COLUMNS, [_cells(model) for model in found])
+    else:
+        show.say("No models yet. The first cycle records the two that the configuration names.")
+
+
+@app.command("show", epilog=examples("redistill models show 3f9c"))
+def show_model(ctx: typer.Context, version: Version, *, config: Config = None, as_json: Json = False) -> None:
+    """Show where a version comes from and what was measured on it."""
+    settings = configured(ctx, config)
+    monitor = settings.monitor.name
+    with reading_from(settings) as connection:
+        found = [row for row in _rows(connection, monitor) if str(row["version"]).startswith(version)]
+        if not found or len({row["version"] for row in found}) > 1:
+            raise versions.NoSuchModelError(version=version)
+        whole = str(found[-1]["version"])
+        evidence = evidence_of_version(connection, monitor, whole)
+        calibrated = calibrations_of(connection, monitor, whole)
+    if as_json:
+        show.print_json({**found[-1], "evaluations": evidence.evaluations, "calibrations": calibrated})
+        return
+    show.facts(_facts(found[-1]))
+    print_calibrations(calibrated)
+    print_evidence(evidence)
+
+
+@app.command(epilog=examples("redistill models promote 3f9c"))
+def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
+    """Let a known student serve from now on; of the one that serves, mend the registry's link."""
+    settings = configured(ctx, config)
+    with writing_to(settings) as connection:
+        model = versions.by_prefix(connection, settings.monitor.name, version)
+        serves = _serves(connection, model)
+        if not serves:
+            _make_current(connection, model, PromotionReason.MANUAL)
+    if not _point(settings, model) and serves:
+        raise AlreadyServesError(version=show.version(model.version))
+    _say_who_serves(settings, model)
+
+
+@app.command(epilog=examples("redistill models rollback"))
+def rollback(ctx: typer.Context, *, config: Config = None) -> None:
+    """Let the student serve again that served before the present one."""
+    settings = configured(ctx, config)
+    monitor = settings.monitor.name
+    with writing_to(settings) as connection:
+        before = predecessor(_promotions(connection, monitor))
+        model = versions.find(connection, monitor, Role.STUDENT, before) if before else None
+        if model is None:
+            raise NothingBeforeError
+        _make_current(connection, model, PromotionReason.ROLLBACK)
+    _point(settings, model)
+    _say_who_serves(settings, model)
+
+
+@app.command(epilog=examples("redistill models calibrate", "redistill models calibrate 3f9c"))
+def calibrate(
+    ctx: typer.Context, version: _Calibrated = None, *, config: Config = None, as_json: Json = False
+) -> None:
+    """Fit the temperature at which a student is as sure as it is right, on the labelled validation file."""
+    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+    settings = configured(ctx, config)
+    monitor = settings.monitor.name
+    assembly.use_machine(settings)
+    with migrated(settings) as engine, telling(engine), bars() as progress:
+        with reading(engine) as connection:
+            student = _student(connection, monitor, version)
+        found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped)
+        with writing(engine) as connection:
+            calibrations.add(connection, monitor, found, CalibrationReason.MANUAL, utc_now())
+            row = calibrations_of(connection, monitor, found.version)[-1]
+    if as_json:
+        show.print_json(row)
+        return
+    show.say(
+        f"The student {show.version(found.version)} has the temperature {found.fit.temperature:.4g}: whoever "
+        "serves its confidences divides the logits by it."
+    )
+    print_calibrations([row])
+
+
+def _student(connection: Connection, monitor: str, prefix: str | None) -> ModelVersion:
+    if prefix is not None:
+        return versions.by_prefix(connection, monitor, prefix)
+    current = versions.current(connection, monitor, Role.STUDENT)
+    if current is None:
+        raise NothingInServiceError(role=Role.STUDENT, monitor=monitor)
+    return current
+
+
+_BACK = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
+
+
+def predecessor(history: Sequence[tuple[str, PromotionReason]]) -> str | None:
+    """The version that a rollback goes to, from the (version, reason) of all promotions, oldest first.
+
+    A rollback undoes the promotion that it went back behind, so that the next one goes back further:
+    after A, B, C and a rollback to B the predecessor is A. None where there is none.
+    """
+    served: list[str] = []
+    for version, reason in history:
+        if reason in _BACK and version in served:
+            while served[-1] != version:
+                served.pop()
+        elif not served or served[-1] != version:
+            served.append(version)
+    return served[-2] if len(served) > 1 else None
+
+
+def _promotions(connection: Connection, monitor: str) -> list[tuple[str, PromotionReason]]:
+    rows = connection.execute(
+        select(promotions.c.version, promotions.c.reason)
+        .where(promotions.c.monitor == monitor, promotions.c.role == Role.STUDENT)
+        .order_by(promotions.c.id)
+    )
+    return [(row.version, PromotionReason(row.reason)) for row in rows]
+
+
+def _serves(connection: Connection, model: ModelVersion) -> bool:
+    current = versions.current(connection, model.monitor, Role.STUDENT)
+    return current is not None and current.version == model.version
+
+
+def _make_current(connection: Connection, model: ModelVersion, reason: PromotionReason) -> None:
+    if not (Path(model.uri) / "config.json").is_file():
+        raise ModelGoneError(version=show.version(model.version), directory=model.uri)
+    versions.promote(connection, model, reason, utc_now())
+
+
+def _point(settings: Settings, model: ModelVersion) -> bool:
+    """Let the registry's link follow; whether it was moved."""
+    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
+
+    folder = settings.redistill.registry
+    try:
+        return registry.point_current(folder, Path(model.uri))
+    except registry.LinkError as error:
+        version = show.version(model.version)
+        raise LinkBehindError(version=version, problem=error, link=folder / "current") from error
+
+
+def _say_who_serves(settings: Settings, model: ModelVersion) -> None:
+    show.say(f"The student {show.version(model.version)} serves from now on.")
+    show.say(f"{settings.redistill.registry / 'current'} leads to it, in {model.uri}.")
+
+
+def _rows(connection: Connection, monitor: str) -> list[Mapping[str, object]]:
+    source = view("model_history")
+    own = select(models.c.version).where(models.c.monitor == monitor)
+    query = select(source).where(source.c.version.in_(own)).order_by(source.c.created_at, source.c.role)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _cells(model: Row) -> list[show.Cell]:
+    return [
+        show.version(model["version"]),
+        show.word(model["role"]),
+        show.decimal(model["alpha"]),
+        _state(model),
+        show.number(model["accuracy"]),
+        show.interval(model, "accuracy"),
+        show.number(model["agreement"]),
+        show.number(model["kl"]),
+        show.number(model["latency_p95_ms"], decimals=2),
+        show.time(model["promoted_at"]),
+        show.word(model["job_id"]),
+    ]
+
+
+def _state(model: Row) -> Text:
+    if model["promoted_at"] is None:
+        return Text("candidate", style="yellow")
+    return Text("retired", style=show.QUIET) if model["retired_at"] else Text("serves", style=show.GOOD)
+
+
+def _facts(model: Row) -> list[tuple[str, show.Cell]]:
+    optional = (
+        ("made by", model["job_id"] and f"job {model['job_id']}"),
+        ("from", model["parent_version"]),
+        ("alpha", model["alpha"] is not None and show.decimal(model["alpha"])),
+        ("temperature", model["temperature"] is not None and show.decimal(model["temperature"])),
+        ("served from", model["promoted_at"] and show.time(model["promoted_at"])),
+        ("until", model["retired_at"] and show.time(model["retired_at"])),
+    )
+    return [
+        ("version", show.word(model["version"])),
+        ("role", show.word(model["role"])),
+        ("state", _state(model)),
+        ("recorded", show.time(model["created_at"])),
+        *((name, str(value)) for name, value in optional if value),
+    ]

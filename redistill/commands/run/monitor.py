@@ -1,0 +1,98 @@
+"""`redistill monitor`: the daemon."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Final
+
+import structlog
+import typer
+from sqlalchemy import Engine
+
+from monitor.daemon.loop import Daemon
+from monitor.daemon.probes import Check, Server
+from monitor.daemon.probes import app as probes
+from redistill.commands.options import Config, command, config_file, configured, examples
+from redistill.configuration.settings import Settings
+from redistill.database import existing, wait_until_migrated
+from redistill.display.progress import show_nothing
+from redistill.display.times import utc_now
+from redistill.process import logs, readiness
+from redistill.process.child import PATIENCE_SECONDS, Child
+from redistill.process.stop_signals import leave, stop_on_signals
+
+app = command()
+
+_LOOK_SECONDS: Final = 1.0
+#: From SIGTERM to the end, whatever hangs; a worker of its own has some more, to save its training.
+_STOP_SECONDS: Final = 9.0
+_STOP_WITH_WORKER_SECONDS: Final = PATIENCE_SECONDS + 4
+
+_WithWorker = Annotated[
+    bool, typer.Option("--with-worker", help="Also run a worker, as a process of its own.")
+]
+
+
+@app.command(epilog=examples("redistill monitor", "redistill monitor --with-worker"))
+def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Config = None) -> None:
+    """Run cycles as they fall due, and send messages, until stopped by SIGTERM or Ctrl-C."""
+    settings = configured(ctx, config)
+    logs.configure()
+    within = _STOP_WITH_WORKER_SECONDS if with_worker else _STOP_SECONDS
+    with existing(settings) as engine, stop_on_signals(within_seconds=within) as stop:
+        worker = _worker(config_file(ctx, config)) if with_worker else None
+        _Monitor(settings, engine, stop, worker).run()
+    leave()
+
+
+class _Monitor:
+    """The probes from the first moment on, and the rest once the database is there."""
+
+    def __init__(self, settings: Settings, engine: Engine, stop: Event, worker: Child | None) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._stop = stop
+        self._worker = worker
+        self._daemon: Daemon | None = None
+
+    def run(self) -> None:
+        web = self._settings.web
+        server = Server(probes(self._checks), host=web.host, port=web.port)
+        server.start()
+        try:
+            if wait_until_migrated(self._engine, self._stop.is_set):
+                self._work(server.port)
+        finally:
+            server.stop()
+
+    def _work(self, port: int) -> None:
+        from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+        self._daemon = daemon = assembly.daemon(self._settings, self._engine, show_nothing)
+        with self._worker or nullcontext():
+            daemon.start()
+            try:
+                self._look_after(daemon, port)
+            finally:
+                daemon.stop()
+
+    def _look_after(self, daemon: Daemon, port: int) -> None:
+        log = structlog.get_logger().bind(monitor=self._settings.monitor.name)
+        log.info("monitor started", web=f"http://{self._settings.web.host}:{port}")
+        while not self._stop.wait(_LOOK_SECONDS):
+            daemon.keep_time()
+            if self._worker is not None:
+                self._worker.look_after()
+        log.info("monitor stops")
+        if self._worker is not None:
+            self._worker.ask_to_stop()
+
+    def _checks(self) -> tuple[Check, ...]:
+        return readiness.checks(self._engine, self._settings.monitor, self._is_running, utc_now())
+
+    def _is_running(self) -> bool:
+        return self._daemon is not None and self._daemon.is_running
+
+
+def _worker(config: Path) -> Child:
+    return Child(("--config", str(config.resolve()), "worker"))

@@ -1,0 +1,40 @@
+"""`redistill worker`: takes the orders for a re-distillation and runs them."""
+
+from typing import Annotated, Final
+
+import typer
+
+from redistill.commands.options import Config, command, configured, examples
+from redistill.database import existing, migrated, wait_until_migrated
+from redistill.display import show
+from redistill.display.progress import bars
+from redistill.process import logs
+from redistill.process.stop_signals import leave, stop_on_signals
+
+app = command()
+
+#: From SIGTERM to the end, whatever hangs: what a training needs to be saved.
+_STOP_SECONDS: Final = 20.0
+
+_Once = Annotated[bool, typer.Option("--once", help="Run the job that waits, if one does, and exit.")]
+
+
+@app.command(epilog=examples("redistill worker", "redistill worker --once"))
+def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) -> None:
+    """Take the orders for a re-distillation and run them, until stopped by SIGTERM or Ctrl-C."""
+    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+
+    settings = configured(ctx, config)
+    logs.configure()
+    database = migrated(settings) if once else existing(settings)
+    within = stop_on_signals(within_seconds=_STOP_SECONDS)
+    with database as engine, within as stop, bars() as progress:
+        if not once and not wait_until_migrated(engine, stop.is_set):
+            return
+        runner = assembly.worker(settings, engine, progress)
+        if once:
+            if not runner.run_once(stop.is_set):
+                show.say("No job waits.")
+            return
+        runner.serve(assembly.job_transport(settings, engine), stop)
+    leave()

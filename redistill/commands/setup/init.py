@@ -1,0 +1,243 @@
+"""`redistill init`: a configuration for what is here."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.text import Text
+
+from db.errors import RedistillError
+from monitor.settings import MonitorSection
+from monitor.sources.fields import read_rows
+from redistill.commands.options import command, examples
+from redistill.configuration.discover import FoundModel, look_through, rare_labels, read_model
+from redistill.configuration.period import Period
+from redistill.configuration.settings import load_rules
+from redistill.configuration.template import Answers, render
+from redistill.configuration.traffic_profile import TrafficLook, look_at
+from redistill.configuration.training_length import epochs_for
+from redistill.display import show
+from redistill.display.rule_words import rule_in_words
+from redistill.display.times import relative, utc_now
+from triggers.settings import Rule
+
+app = command()
+
+_FILE: Final = "redistill.toml"
+_COUNTED_ROWS: Final = 100_000
+_FRESH: Final = timedelta(hours=2)
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class ConfigExistsError(RedistillError):
+    """There is a {path} already: edit it, or move it away and run `redistill init` again."""
+
+
+class NoClassifierError(RedistillError):
+    """{option}: {path} holds no classifier: expected a config.json with id2label, and safetensors weights."""
+
+    exit_code = 2
+
+
+class NoSuchPathError(RedistillError):
+    """{option}: there is no {path}."""
+
+    exit_code = 2
+
+
+class NotAPathError(RedistillError):
+    """--traffic takes a path: run `redistill init` without it, and then name the bucket or the table in
+    [traffic], as docs/traffic.md shows.
+    """
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """What the configuration will name; None is what there is not."""
+
+    teacher: FoundModel | None
+    student: FoundModel | None
+    traffic: TrafficLook | None
+    train: Path | None
+    validation: Path | None
+    test: Path | None
+
+
+def _option(name: str, metavar: str, meaning: str) -> object:
+    return typer.Option(name, metavar=metavar, help=meaning, show_default="what is found")
+
+
+@app.command(
+    epilog=examples("redistill init", "redistill init . --teacher models/bert --student models/tiny")
+)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, and to write to.")] = Path(),
+    *,
+    teacher: Annotated[Path | None, _option("--teacher", "DIR", "The large model.")] = None,
+    student: Annotated[Path | None, _option("--student", "DIR", "The small model that serves.")] = None,
+    traffic: Annotated[str | None, _option("--traffic", "PATH", "The request log.")] = None,
+    train: Annotated[Path | None, _option("--train", "FILE", "Labelled rows to train on.")] = None,
+    test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to judge with.")] = None,
+) -> None:
+    """Write a redistill.toml for the models, the request log and the labelled files that are here."""
+    target = folder.resolve() / _FILE
+    if target.exists():
+        raise ConfigExistsError(path=folder / _FILE)
+    found = look_through(target.parent)
+    teacher_found, student_found = found.teacher_and_student()
+    chosen = _model("--student", student) or student_found
+    choice = _Choice(
+        teacher=_model("--teacher", teacher) or teacher_found,
+        student=chosen,
+        traffic=_look(_log(traffic) or found.log(), chosen),
+        train=_existing("--train", train) or found.labelled_as("train"),
+        validation=found.labelled_as("validation"),
+        test=_existing("--test", test) or found.labelled_as("test"),
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(render(_answers(target.parent, choice)), encoding="utf-8")
+    show.facts(list(_report(choice, target, load_rules(target), utc_now())))
+
+
+def _model(option: str, path: Path | None) -> FoundModel | None:
+    if path is None:
+        return None
+    model = read_model(path.resolve())
+    if model is None:
+        raise NoClassifierError(option=option, path=path)
+    return model
+
+
+def _existing(option: str, path: Path | None) -> Path | None:
+    if path is not None and not path.exists():
+        raise NoSuchPathError(option=option, path=path)
+    return path and path.resolve()
+
+
+def _log(traffic: str | None) -> Path | None:
+    if traffic is None:
+        return None
+    if "://" in traffic:
+        raise NotAPathError  # without the URL, in which a password may stand
+    return _existing("--traffic", Path(traffic))
+
+
+def _look(log: Path | None, student: FoundModel | None) -> TrafficLook | None:
+    return look_at(log, student.labels if student else ()) if log else None
+
+
+def _answers(folder: Path, choice: _Choice) -> Answers:
+    traffic = choice.traffic
+    return Answers(
+        folder=folder,
+        name=re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "default",
+        every=traffic.every if traffic else "1h",
+        traffic=traffic.uri if traffic else None,
+        format=traffic.format if traffic else "jsonl",
+        fields=traffic.fields if traffic else None,
+        teacher=choice.teacher.path if choice.teacher else None,
+        student=choice.student.path if choice.student else None,
+        train=choice.train,
+        validation=choice.validation,
+        test=choice.test,
+        rare_labels=rare_labels(choice.train) if choice.train else (),
+        epochs=_epochs(choice.train, traffic.period if traffic else None),
+    )
+
+
+def _epochs(train: Path | None, period: Period | None) -> int:
+    """The epochs for the rows of a file, of which at most 100,000 are counted, and for windows of the log."""
+    n_labelled = sum(1 for _ in islice(read_rows(train), _COUNTED_ROWS)) if train else 0
+    n_window = min(period.quietest, MonitorSection().sample_size) if period else 0
+    return epochs_for(n_labelled, n_window)
+
+
+def _report(
+    choice: _Choice, target: Path, rules: Sequence[Rule], now: datetime
+) -> Iterator[tuple[str, show.Cell]]:
+    yield "teacher", _described(choice.teacher, "the large model: a save_pretrained directory")
+    yield "student", _described(choice.student, "the small model that serves: a save_pretrained directory")
+    yield "traffic", _traffic(choice.traffic, now)
+    if choice.traffic and choice.traffic.period:
+        yield "window", _window(choice.traffic.period)
+    yield "train", _file(choice.train)
+    yield "test", _file(choice.test)
+    for rule in rules:
+        yield f"rule {rule.name}", rule_in_words(rule)
+    yield "written", str(target)
+    yield "next", "`redistill db upgrade`, `redistill doctor`, " + _cycle(choice, now)
+
+
+def _described(model: FoundModel | None, wanted: str) -> Text:
+    if model is None:
+        return _missing(wanted)
+    return Text(f"{model.path} ({model.n_bytes / 1e6:,.1f} MB of weights, {len(model.labels)} labels)")
+
+
+def _file(path: Path | None) -> Text:
+    return (
+        Text(str(path)) if path else _missing('rows such as {"text": "where is my order?", "label": "faq"}')
+    )
+
+
+def _missing(wanted: str) -> Text:
+    return Text(f"not found; name {wanted}", style="yellow")
+
+
+def _traffic(look: TrafficLook | None, now: datetime) -> Text:
+    if look is None:
+        lines = '{"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "hello"}'
+        return _missing(
+            f"JSON Lines such as {lines}, SageMaker captures, or Parquet (with redistill[parquet])"
+        )
+    first, last = look.survey.first_time, look.survey.last_time
+    if first is None or last is None:
+        return Text(f"{look.uri}: no usable request in it yet{_problem(look)}", style="yellow")
+    span = f"from {show.time(first)} to {show.time(last)} ({relative(last, now)})"
+    line = f"{look.uri}: {span}; {look.per_day:,} requests in its last day"
+    problem = _problem(look)
+    return Text(f"{line}; not all is usable{problem}", style="yellow") if problem else Text(line)
+
+
+def _window(period: Period) -> Text:
+    needed = MonitorSection().min_samples
+    if period.n_windows:
+        found = f"the quietest window of {period.every} has {show.counted(period.quietest, 'request')}"
+    else:
+        found = (
+            f"{show.counted(period.quietest, 'request')} are expected, at the rate of a log that is shorter"
+        )
+    line = f"every = {period.every!r}: {found}"
+    if period.quietest >= needed:
+        return Text(f"{line}, and a verdict needs {needed:,}")
+    return Text(f"{line}, too few for min_samples = {needed:,}: lower that in [monitor]", style=show.WARNING)
+
+
+def _problem(look: TrafficLook) -> str:
+    problem = look.survey.problem
+    if problem is None:
+        return ""
+    place = problem.object_name + (f", line {problem.line}" if problem.line else "")
+    return f": {place} is {problem.reason}"
+
+
+def _cycle(choice: _Choice, now: datetime) -> str:
+    """Return the commands for the windows that the log has; where it ends long ago it has no others."""
+    windows = choice.traffic.windows(now) if choice.traffic else ()
+    if len(windows) > 1:
+        start, end = windows[0].window_start, windows[-1].window_end
+        return (
+            f"`redistill cycle --backfill {start:{_TIME}} {end:{_TIME}}` (older windows first: one that is "
+            "judged after a later one can order nothing), then `redistill monitor --with-worker`"
+        )
+    last = choice.traffic.survey.last_time if choice.traffic else None
+    if last is None or now - last < _FRESH:
+        return "then `redistill cycle`"
+    return f"then `redistill cycle --at {last:{_TIME}}` (the log is not from today)"

@@ -1,0 +1,242 @@
+"""The whole configuration: one frozen tree, read once, from a TOML file and the environment."""
+
+import os
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from db.errors import RedistillError
+from distill.settings import GatesSection, RedistillSection
+from monitor.settings import (
+    MetricsSection,
+    MonitorSection,
+    ScoringSection,
+    StudentSection,
+    TeacherSection,
+    Traffic,
+    WebSection,
+)
+from redistill.configuration.errors import explained, fields_at, place, unknown
+from triggers.alert_settings import Alert, LogAlert
+from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
+from triggers.worker_tasks.settings import EcsSection
+
+ENVIRONMENT_PREFIX = "REDISTILL__"
+
+
+class ConfigMissingError(RedistillError):
+    """There is no {path}: `redistill init` writes one, `redistill --config FILE` names another."""
+
+    exit_code = 2
+
+
+class ConfigError(RedistillError):
+    """{path}: {problem}"""
+
+    exit_code = 2
+
+
+class DatabaseSection(Section):
+    """Where everything is remembered."""
+
+    url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
+
+
+class Settings(BaseSettings):
+    """The file's sections; `REDISTILL__SECTION__KEY` in the environment wins over the file."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    monitor: MonitorSection = MonitorSection()
+    traffic: Traffic
+    teacher: TeacherSection
+    student: StudentSection
+    metrics: MetricsSection = MetricsSection()
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+    redistill: RedistillSection = RedistillSection()
+    scoring: ScoringSection = ScoringSection()
+    gates: GatesSection = GatesSection()
+    database: DatabaseSection = DatabaseSection()
+    queue: QueueSection = QueueSection()
+    ecs: EcsSection | None = None
+    alerts: tuple[Alert, ...] = (LogAlert(),)
+    incidents: IncidentPolicy = IncidentPolicy()
+    web: WebSection = WebSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor a secrets folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then the file."""
+        return env_settings, init_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recorded_answers_are_watched(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
+        student = given.get("student")
+        if "rules" not in given and isinstance(student, dict) and student.get("scores") == "recorded":
+            return {**given, "rules": (*DEFAULT_RULES, SERVING_RULE)}
+        return given
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        _refuse_twins("rules", [rule.name for rule in self.rules])
+        _refuse_twins("alerts", [alert.name for alert in self.alerts])
+        return self
+
+    @model_validator(mode="after")
+    def _what_orders_can_train(self) -> Self:
+        orders = any(rule.action == "redistill" for rule in self.rules)
+        if orders and (self.redistill.train is None or self.redistill.test is None):
+            raise ValueError(
+                "[redistill] needs 'train' and 'test' (labelled JSONL files), since a rule has the action "
+                "'redistill'; or give every rule the action 'alert'"
+            )
+        return self
+
+
+class _RulesFile(Section):
+    """A file of rules to try."""
+
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        _refuse_twins("rules", [rule.name for rule in self.rules])
+        return self
+
+
+def _refuse_twins(kind: str, names: list[str]) -> None:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"[[{kind}]]: two have the name {min(twice)!r}; names must be unique")
+
+
+def load(path: Path) -> Settings:
+    """Read and check the configuration; relative paths are taken from the file's folder.
+
+    Raises:
+        ConfigMissingError: there is no such file.
+        ConfigError: it is not TOML, a key is unknown, or a value is not what is expected; in the file
+            or in the environment.
+    """
+    document = _expanded(_read(path), path)
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**document)
+    except ValidationError as error:
+        raise ConfigError(path=_sources(error, path), problem=explained(error, Settings)) from error
+    except SettingsError as error:
+        problem = f"the {ENVIRONMENT_PREFIX}… variables: {error}: {error.__cause__}"
+        raise ConfigError(path=path, problem=problem) from error
+    _refuse_remote_paths(settings, path)
+    return _anchored(settings, path.resolve().parent)
+
+
+def load_rules(path: Path) -> tuple[Rule, ...]:
+    """Read the [[rules]] of a file; its other sections, if it is a whole configuration, are passed over.
+
+    Raises:
+        ConfigMissingError, ConfigError: as for `load`.
+    """
+    document = _read(path)
+    try:
+        rules = {
+            key: value
+            for key, value in document.items()
+            if key not in Settings.model_fields or key == "rules"
+        }
+        return _RulesFile(**rules).rules
+    except ValidationError as error:
+        raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
+    except FileNotFoundError as error:
+        raise ConfigMissingError(path=path) from error
+    except OSError as error:
+        raise ConfigError(path=path, problem=f"it cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(path=path, problem=f"it is not TOML: {error}") from error
+
+
+def _expanded(value: Any, path: Path) -> Any:  # noqa: ANN401 - any TOML value
+    """Replace each string of the form '$NAME' by that environment variable."""
+    if isinstance(value, dict):
+        return {key: _expanded(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(item, path) for item in value]
+    if isinstance(value, str) and value.startswith("$"):
+        if value[1:] not in os.environ:
+            raise ConfigError(path=path, problem=f"the environment variable {value[1:]} is not set")
+        return os.environ[value[1:]]
+    return value
+
+
+def _refuse_unknown_variables() -> None:
+    for name in os.environ:
+        if not name.upper().startswith(ENVIRONMENT_PREFIX):
+            continue
+        section, *keys = name[len(ENVIRONMENT_PREFIX) :].lower().split("__")
+        known = fields_at([section], Settings)
+        if section not in Settings.model_fields:
+            problem = unknown("section", section, Settings.model_fields)
+        elif keys and "__".join(keys) not in known:
+            problem = place([section]) + unknown("key", "__".join(keys), known)
+        else:
+            continue
+        raise ConfigError(path=f"the environment variable {name}", problem=problem)
+
+
+def _sources(error: ValidationError, path: Path) -> str:
+    """Where the refused values come from: the variables of the environment, else the file."""
+    names = {"__".join(map(str, problem["loc"])).upper() for problem in error.errors()}
+    variables = {name for name in os.environ if name.upper().removeprefix(ENVIRONMENT_PREFIX) in names}
+    return f"the environment variable {', '.join(sorted(variables))}" if variables else str(path)
+
+
+def _refuse_remote_paths(settings: Settings, path: Path) -> None:
+    for name, section in settings:
+        for key, value in section if isinstance(section, Section) else ():
+            if isinstance(value, Path) and value.parts and value.parts[0].endswith(":"):
+                problem = (
+                    f"{place([name, key])}expected a path on this machine, not a URL of {value.parts[0]}//"
+                )
+                if (name, key) == ("traffic", "uri"):
+                    problem += "; set kind = 's3' or kind = 'sql' if that is where the log lies"
+                raise ConfigError(path=path, problem=problem)
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    sections: dict[str, Section] = {}
+    for name, section in settings:
+        if isinstance(section, Section):
+            paths = {key: folder / value.expanduser() for key, value in section if isinstance(value, Path)}
+            sections[name] = section.model_copy(update=paths)
+    url = settings.database.url
+    scheme, slashes, file = url.partition(":///")
+    if scheme.startswith("sqlite") and slashes and file not in {"", ":memory:"}:
+        sections["database"] = DatabaseSection(url=f"{scheme}:///{folder / file}")
+    return settings.model_copy(update=sections)

@@ -1,0 +1,60 @@
+"""What /readyz asks: is the monitor doing its work."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from db.connection import clock, migrate
+from db.connection.session import reading
+from db.cycles import ledger
+from db.errors import RedistillError
+from monitor.daemon.probes import Check
+from monitor.daemon.schedule import make_trigger, slot_at
+from monitor.settings import MonitorSection
+
+#: A cycle that has not begun so long after it fell due is overdue.
+_GRACE: Final = timedelta(minutes=5)
+
+
+def checks(
+    engine: Engine, monitor: MonitorSection, is_running: Callable[[], bool], now: datetime
+) -> tuple[Check, ...]:
+    """The database answers and is migrated, the scheduler runs, and no slot is overdue.
+
+    A database that is newer than this version is good, even where this one could not start any more: the
+    next one is being rolled out, and what it takes away is nothing that this one uses.
+    """
+    running = is_running()
+    return (
+        _database(engine),
+        Check(name="scheduler", ok=running, detail="running" if running else "stopped"),
+        _slots(engine, monitor, now),
+    )
+
+
+def _database(engine: Engine) -> Check:
+    try:
+        level = migrate.check(engine)
+    except migrate.NewerDatabaseError as error:
+        return Check(name="database", ok=True, detail=str(error))
+    except (RedistillError, DBAPIError) as error:
+        return Check(name="database", ok=False, detail=" ".join(str(error).split()))
+    return Check(name="database", ok=True, detail=f"reachable, {level}")
+
+
+def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
+    try:
+        with reading(engine) as connection:
+            now = clock.earlier(connection, now)
+            last = ledger.last_end(connection, monitor.name, now=now)
+    except (RedistillError, DBAPIError) as error:
+        return Check(name="slots", ok=False, detail=" ".join(str(error).split()))
+    if last is None:
+        return Check(name="slots", ok=True, detail="the first cycle has not begun")
+    due_at = slot_at(make_trigger(monitor), monitor.name, last).window_end + monitor.lateness
+    ok = now <= due_at + _GRACE
+    detail = f"the next cycle is due at {due_at.isoformat()}"
+    return Check(name="slots", ok=ok, detail=detail if ok else f"overdue: {detail}")

@@ -1,0 +1,152 @@
+"""What the on-call is told of a job's end, in the transaction of that end."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from db import queue
+from db.connection.session import writing
+from db.errors import RedistillError
+from db.records import Evaluation, Job, Metric
+from db.states import GateResult
+from db.tables import deliveries, gate_outcomes, incidents, jobs
+from distill.settle import Proof
+from distill.worker import Worker
+from monitor.stop import Stopped, never_stopped
+from tests.integration.db.test_queue import make_job
+from tests.support.processes.workers import FakeAttempt, rejected, without_labels
+from tests.support.records.cycles import make_audience, stored
+from tests.support.world.installation import now
+
+MEASURED = Metric(name="accuracy", value=0.5, low=0.47, high=0.53, n=1_000)
+
+
+class NoLabelsError(RedistillError):
+    """train.jsonl has no labels."""
+
+
+def fails_its_gate(job: Job, stopped: Stopped) -> Proof:
+    evaluation = Evaluation(dataset="test", metrics=(MEASURED,))
+    proof = rejected(job, stopped)
+    gates = tuple(replace(gate, incumbent_value=0.7) for gate in proof.gates)
+    return replace(proof, candidate_evaluations=(evaluation,), gates=gates)
+
+
+def is_waived(job: Job, stopped: Stopped) -> Proof:
+    """One gate is met, one that is not is waived, and the last one decides."""
+    proof = rejected(job, stopped)
+    (gate,) = proof.gates
+    met = replace(gate, gate="agreement", value=0.96, result=GateResult.PASS)
+    waived = replace(gate, gate="ece", value=0.069, threshold=0.05, incumbent_value=0.074)
+    return replace(proof, gates=(met, replace(waived, result=GateResult.WAIVED), gate))
+
+
+def is_waived_and_passes(job: Job, stopped: Stopped) -> Proof:
+    """The same without the gate that failed."""
+    proof = is_waived(job, stopped)
+    return replace(proof, gates=proof.gates[:2])
+
+
+def passes(job: Job, stopped: Stopped) -> Proof:
+    proof = rejected(job, stopped)
+    return replace(proof, gates=tuple(replace(gate, result=GateResult.PASS) for gate in proof.gates))
+
+
+def comes_to_nothing(_job: Job, _stopped: Stopped) -> Proof:
+    raise NoLabelsError
+
+
+def end(engine: Engine, work: Any) -> dict[str, Any]:  # noqa: ANN401 - what an attempt does
+    """The job that such an attempt leaves, of a worker with one channel."""
+    with writing(engine) as connection:
+        queue.enqueue(connection, make_job(), now())
+    audience = make_audience()
+    worker = Worker(engine, audience, FakeAttempt(work=work), without_labels(engine, audience.monitor))
+    assert worker.run_once(never_stopped)
+    return stored(engine, jobs)[-1]
+
+
+def told(engine: Engine) -> list[tuple[str, str, str]]:
+    return [(row["kind"], row["severity"], row["state"]) for row in stored(engine, incidents)]
+
+
+def messages(engine: Engine) -> list[dict[str, Any]]:
+    return [json.loads(row["payload"]) for row in stored(engine, deliveries)]
+
+
+def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) -> None:
+    """With intervals, against the thresholds; and the next candidate that passes is its end."""
+    job = end(engine, fails_its_gate)
+    assert told(engine) == [("candidate-rejected", "warning", "firing")]
+    (message,) = messages(engine)
+    assert message["summary"] == (
+        f"job {job['id']}, alpha 0.7 -> 0.6: failed: accuracy (test) 0.5 against 0.9, incumbent 0.7"
+    )
+    assert message["gates"] == [
+        {
+            "gate": "accuracy",
+            "dataset": "test",
+            "value": 0.5,
+            "threshold": 0.9,
+            "result": "fail",
+            "metric": None,
+            "incumbent_value": 0.7,
+            "detail": None,
+            "low": 0.47,
+            "high": 0.53,
+        }
+    ]
+    assert (message["job"]["job_id"], message["job"]["alpha_to"]) == (job["id"], "0.6")
+    end(engine, passes)
+    assert told(engine) == [("candidate-rejected", "warning", "resolved")]
+    assert [each["event"] for each in messages(engine)] == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize(
+    ("work", "decision", "decisive"),
+    [
+        (is_waived, "rejected", "failed: accuracy (test) 0.5 against 0.9"),
+        (is_waived_and_passes, "promoted", "passed: agreement (test) 0.96 against 0.9"),
+    ],
+    ids=["rejected by another gate", "promoted"],
+)
+def test_a_waived_gate_stands_in_the_reason_and_decides_nothing(
+    engine: Engine,
+    work: Any,  # noqa: ANN401 - as above
+    decision: str,
+    decisive: str,
+) -> None:
+    job = end(engine, work)
+    reason = f"{decisive}; waived: ece (test) 0.069 against 0.05, incumbent 0.074"
+    assert (job["decision"], job["decision_reason"]) == (decision, reason)
+    kept = [(row["gate"], row["result"], row["incumbent_value"]) for row in stored(engine, gate_outcomes)]
+    assert ("ece", "waived", 0.074) in kept
+
+
+@pytest.mark.parametrize("work", [passes, fails_its_gate])
+def test_a_job_that_fails_is_told_until_another_makes_a_candidate(
+    engine: Engine,
+    work: Any,  # noqa: ANN401 - as above
+) -> None:
+    assert end(engine, comes_to_nothing)["status"] == "failed"
+    assert told(engine) == [("job-failed", "error", "firing")]
+    (message,) = messages(engine)
+    assert message["summary"].endswith("alpha 0.7 -> 0.6: train.jsonl has no labels.")
+    assert message["gates"] == []
+    end(engine, work)
+    assert told(engine)[0] == ("job-failed", "error", "resolved")
+
+
+def test_nobody_is_told_of_the_end_of_a_job_that_was_called_off(engine: Engine) -> None:
+    """Its worker finds out as it writes the end: nothing of the attempt is written."""
+
+    def called_off(job: Job, stopped: Stopped) -> Proof:
+        with writing(engine) as connection:
+            queue.cancel(connection, job.job_id, now())
+        return fails_its_gate(job, stopped)
+
+    assert end(engine, called_off)["status"] == "cancelled"
+    assert told(engine) == messages(engine) == []

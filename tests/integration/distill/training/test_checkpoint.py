@@ -1,0 +1,263 @@
+import hashlib
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from structlog.testing import capture_logs
+
+from distill.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, Checkpoints, folder, folders
+
+IDENTITY = {"job": "3", "seed": "2025"}
+FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.listdir", "os.scandir"}
+FIRST = Checkpoint(
+    step=9,
+    steps=30,
+    epochs=0,
+    tensors={
+        "weight": torch.tensor([[0.1, -0.0], [float("nan"), 1e-42]]),
+        "step": torch.tensor(9.0),
+        "generator": torch.arange(5, dtype=torch.uint8),
+    },
+    journal='{"epochs": [], "loss": 0.1}',
+)
+SECOND = replace(FIRST, step=12, epochs=1, tensors={**FIRST.tensors, "step": torch.tensor(12.0)})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return folder(tmp_path, 3)
+
+
+def make_checkpoints(home: Path, *, identity: dict[str, str] | None = None) -> Checkpoints:
+    return Checkpoints(home, identity=identity or IDENTITY, every_seconds=60, job_id=3)
+
+
+def same(one: Checkpoint | None, other: Checkpoint) -> bool:
+    """To the last bit."""
+    return one is not None and (
+        replace(one, tensors={}) == replace(other, tensors={})
+        and one.tensors.keys() == other.tensors.keys()
+        and all(
+            one.tensors[name].dtype == tensor.dtype
+            and one.tensors[name].shape == tensor.shape
+            and one.tensors[name].numpy().tobytes() == tensor.numpy().tobytes()
+            for name, tensor in other.tensors.items()
+        )
+    )
+
+
+def reasons(home: Path) -> list[str]:
+    """Why nothing in the folder is used."""
+    with capture_logs() as said:
+        assert make_checkpoints(home).load() is None
+    assert {line["event"] for line in said} <= {"checkpoint not used"}
+    return [line["reason"] for line in said]
+
+
+def named(home: Path, content: bytes, *, step: int = 9) -> Path:
+    """A file under the name that its bytes should have."""
+    home.mkdir(exist_ok=True)
+    path = home / f"{step:09}-{hashlib.sha256(content).hexdigest()}.safetensors"
+    path.write_bytes(content)
+    return path
+
+
+def test_what_was_saved_is_found_by_another_process(home: Path) -> None:
+    make_checkpoints(home).save(FIRST)
+    with capture_logs() as said:
+        assert same(make_checkpoints(home).load(), FIRST)
+    assert [(line["event"], line["job_id"], line["step"], line["steps"]) for line in said] == [
+        ("training resumed", 3, 9, 30)
+    ]
+
+
+def test_a_checkpoint_takes_the_place_of_the_last_and_of_what_killed_writers_left(home: Path) -> None:
+    checkpoints = make_checkpoints(home)
+    checkpoints.save(FIRST)
+    (home / ".tmp-left").write_bytes(b"half")
+    with capture_logs() as said:
+        checkpoints.save(SECOND)
+    (path,) = home.iterdir()
+    assert [(line["event"], line["step"], line["n_bytes"]) for line in said] == [
+        ("checkpoint written", 12, path.stat().st_size)
+    ]
+    assert same(make_checkpoints(home).load(), SECOND)
+
+
+def test_a_worker_that_comes_late_does_not_take_away_what_another_has_brought_further(home: Path) -> None:
+    make_checkpoints(home).save(SECOND)
+    make_checkpoints(home).save(FIRST)
+    assert same(make_checkpoints(home).load(), SECOND)
+
+
+def test_without_a_folder_there_is_nothing_to_say(home: Path) -> None:
+    assert reasons(home) == []
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "one bit"])
+def test_a_damaged_one_is_not_used_and_goes(home: Path, damage: str) -> None:
+    make_checkpoints(home).save(FIRST)
+    (path,) = home.iterdir()
+    content = path.read_bytes()
+    flipped = bytes([*content[:-1], content[-1] ^ 1])
+    path.write_bytes({"cut off": content[:-1], "empty": b"", "one bit": flipped}[damage])
+    (reason,) = reasons(home)
+    assert "SHA-256" in reason
+    assert list(home.iterdir()) == []
+
+
+def test_one_of_another_training_is_not_used_and_says_what_differs(home: Path) -> None:
+    make_checkpoints(home, identity={"job": "3", "seed": "7", "threads": "2"}).save(FIRST)
+    assert reasons(home) == ["it is of another training: seed, threads differ"]
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"training": "{}"}, {"training": "no JSON"}, {"format": "pt"}]
+)
+def test_a_model_or_other_tensors_under_such_a_name_are_not_used(
+    home: Path, tmp_path: Path, metadata: dict[str, str] | None
+) -> None:
+    save_file({"weight": torch.ones(2)}, tmp_path / "other", metadata=metadata)
+    named(home, (tmp_path / "other").read_bytes())
+    (reason,) = reasons(home)
+    assert "no checkpoint of a training" in reason
+
+
+def test_a_file_that_would_run_code_is_not_even_opened_as_such(home: Path, tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "pickle")
+    named(home, (tmp_path / "pickle").read_bytes())
+    (reason,) = reasons(home)
+    assert "no safetensors file" in reason
+
+
+def test_one_of_another_version_of_the_format_is_not_used(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.training.checkpoint.CHECKPOINT_SCHEMA", "redistill.checkpoint/0")
+        make_checkpoints(home).save(FIRST)
+    assert reasons(home) == [f"it is redistill.checkpoint/0, and this version knows {CHECKPOINT_SCHEMA}"]
+
+
+def test_behind_a_damaged_one_an_earlier_is_found(home: Path) -> None:
+    make_checkpoints(home).save(FIRST)
+    broken = named(home, b"whole, but nonsense", step=12)
+    assert same(make_checkpoints(home).load(), FIRST)
+    assert not broken.exists()
+
+
+def test_one_that_cannot_be_read_now_stays(home: Path) -> None:
+    """The disk may do better for the next worker."""
+    path = home / f"{9:09}-{'0' * 64}.safetensors"
+    path.mkdir(parents=True)
+    (reason,) = reasons(home)
+    assert "directory" in reason
+    assert path.exists()
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_one(home: Path) -> None:
+    checkpoints = make_checkpoints(home)
+    checkpoints.save(FIRST)
+    with _largest_file(100), capture_logs() as said:
+        checkpoints.save(SECOND)
+    assert [(line["event"], line["log_level"], line["step"]) for line in said] == [
+        ("checkpoint not written", "warning", 12)
+    ]
+    assert len(list(home.iterdir())) == 1
+    assert same(make_checkpoints(home).load(), FIRST)
+
+
+def test_a_registry_that_takes_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "registry").write_text("a file")
+    with capture_logs() as said:
+        make_checkpoints(folder(tmp_path / "registry", 3)).save(FIRST)
+    assert [line["event"] for line in said] == ["checkpoint not written"]
+
+
+def test_killed_at_any_file_operation_there_is_the_last_one_or_the_new_one(tmp_path: Path) -> None:
+    """One child is killed before its first file operation, one before its second, … until one ends."""
+    found = set[int]()
+    for operation in count():
+        home = folder(tmp_path / str(operation), 3)
+        make_checkpoints(home).save(FIRST)
+        killed = _killed_at(operation, home)
+        kept = make_checkpoints(home).load()
+        assert same(kept, FIRST) or same(kept, SECOND)
+        assert kept is not None
+        found.add(kept.step)
+        make_checkpoints(home).save(SECOND)
+        assert [path.name.partition("-")[0] for path in home.iterdir()] == ["000000012"]
+        if not killed:
+            break
+    assert operation > 5
+    assert found == {9, 12}
+
+
+def test_saving_takes_at_most_a_fiftieth_of_the_time(home: Path) -> None:
+    readings = iter(
+        [
+            *(0.0, 9.9, 10.0),  # 10 s after the beginning it is time
+            *(10.0, 12.0, 109.9, 110.0),  # after 2 s of saving, 98 s later
+            *(110.0, 110.1, 120.0, 120.1),  # after a tenth of a second, 10 s later
+        ]
+    )
+    checkpoints = Checkpoints(
+        home, identity=IDENTITY, every_seconds=10, job_id=3, clock=lambda: next(readings)
+    )
+    assert [checkpoints.due(), checkpoints.due()] == [False, True]
+    for checkpoint in (FIRST, SECOND):
+        checkpoints.save(checkpoint)
+        assert [checkpoints.due(), checkpoints.due()] == [False, True]
+
+
+def test_the_folders_of_a_registry_are_told_by_job(tmp_path: Path) -> None:
+    for name in (".checkpoint-3", ".checkpoint-14", ".checkpoint-x", ".tmp-3-early", "versions"):
+        (tmp_path / name).mkdir()
+    assert dict(folders(tmp_path)) == {3: folder(tmp_path, 3), 14: folder(tmp_path, 14)}
+
+
+def _killed_at(operation: int, home: Path) -> bool:
+    child = os.fork()
+    if child == 0:
+        _die_at(operation, home)
+        make_checkpoints(home).save(SECOND)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.waitstatus_to_exitcode(status) == 0
+    return False
+
+
+def _die_at(operation: int, home: Path) -> None:
+    left = operation
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in FILE_EVENTS and any(str(home) in str(argument) for argument in arguments[:2]):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+@contextmanager
+def _largest_file(size: int) -> Iterator[None]:
+    """Stands for a full disk: from `size` bytes on, every write to a file fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

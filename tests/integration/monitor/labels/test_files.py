@@ -1,0 +1,137 @@
+"""Files of true labels, as people and tools write them."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monitor.labels.files import GivenLabel, LabelsFileError, Malformed, read_labels
+from monitor.storage.zstandard import zstd
+
+ROWS = (("r-1", "faq"), ("17", "promotion"), ('où, "☕"', "faq"))
+GIVEN = [GivenLabel(request_id=request_id, label=label) for request_id, label in ROWS]
+
+
+def read(path: Path, *, id_name: str = "id", label_name: str = "label") -> list[GivenLabel | Malformed]:
+    return list(
+        read_labels(path, id_name=id_name, label_name=label_name, progress=lambda _done, _total: None)
+    )
+
+
+def read_content(folder: Path, content: bytes, name: str = "labels.jsonl") -> list[GivenLabel | Malformed]:
+    (folder / name).write_bytes(content)
+    return read(folder / name)
+
+
+def json_lines() -> bytes:
+    return b"".join(json.dumps({"id": one, "label": two, "by": "ann"}).encode() + b"\n" for one, two in ROWS)
+
+
+def csv_lines() -> bytes:
+    quoted = (f'"{one.replace(chr(34), chr(34) * 2)}",ann,{two}\r\n' for one, two in ROWS)
+    return ("id,by,label\r\n" + "".join(quoted)).encode()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress], ids=["plain", "gzip", "zstandard"])
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
+def test_a_file_may_be_json_lines_or_csv_and_compressed(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    content = csv_lines() if name.endswith(".csv") else json_lines()
+    name += {gzip.compress: ".gz", zstd.compress: ".zst"}.get(pack, "")
+    assert read_content(tmp_path, pack(content), name) == GIVEN
+
+
+def test_a_byte_order_mark_and_line_feeds_in_a_cell_are_no_hindrance(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbfid,note,label\nr-1,"two\nlines",faq\nr-2,x,\n'
+    assert read_content(tmp_path, content, "labels.csv") == [
+        GivenLabel(request_id="r-1", label="faq"),
+        Malformed(line=4, problem="no label"),
+    ]
+
+
+def test_the_fields_may_have_other_names(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"rid": 7, "intent": "faq", "id": "no", "label": "no"}\n')
+    assert read(tmp_path / "a.jsonl", id_name="rid", label_name="intent") == [
+        GivenLabel(request_id="7", label="faq")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"r-1,faq", "no JSON object"),
+        (b'["r-1", "faq"]', "no JSON object"),
+        (b'{"id": "r-1", "label": "caf\xe9"}', "no JSON object"),
+        (b'{"id": "r-1"', "no JSON object"),
+        (b'{"label": "faq"}', "no id"),
+        (b'{"id": "", "label": "faq"}', "no id"),
+        (b'{"id": true, "label": "faq"}', "no id"),
+        (b'{"id": 1.5, "label": "faq"}', "no id"),
+        (b'{"id": "r-1"}', "no label"),
+        (b'{"id": "r-1", "label": null}', "no label"),
+        (b'{"id": "r-1", "label": 3}', "no label"),
+        (b'{"id": "r-1", "label": " "}', "no label"),
+    ],
+)
+def test_a_row_without_an_id_or_a_label_is_malformed_with_its_line(
+    tmp_path: Path, line: bytes, problem: str
+) -> None:
+    assert read_content(tmp_path, b"\n" + line + b'\n{"id": "r-2", "label": "faq"}') == [
+        Malformed(line=2, problem=problem),
+        GivenLabel(request_id="r-2", label="faq"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [(b"r-1", "no label"), (b",faq", "no id"), (b"r-\xe9,faq", "not UTF-8")],
+    ids=["short", "no id", "not UTF-8"],
+)
+def test_a_malformed_row_of_a_csv_is_told_with_its_line(tmp_path: Path, row: bytes, problem: str) -> None:
+    assert read_content(tmp_path, b"id,label\n" + row + b"\nr-2,faq", "a.csv") == [
+        Malformed(line=2, problem=problem),
+        GivenLabel(request_id="r-2", label="faq"),
+    ]
+
+
+def test_a_csv_without_the_column_says_which_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        LabelsFileError, match=r"no column 'id'; name it with --id .* there are rid, label\.$"
+    ):
+        read_content(tmp_path, b"rid,label\n1,faq\n", "a.csv")
+
+
+def test_a_field_that_is_too_long_for_a_csv_is_one_malformed_row(tmp_path: Path) -> None:
+    first, second = read_content(tmp_path, b"id,label\nr," + b"x" * 200_000 + b"\nr-2,faq\n", "a.csv")
+    assert isinstance(first, Malformed)
+    assert (first.line, second) == (2, GivenLabel(request_id="r-2", label="faq"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_an_empty_file_has_no_labels_and_is_no_error(tmp_path: Path, name: str, content: bytes) -> None:
+    assert read_content(tmp_path, content, name) == []
+
+
+def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LabelsFileError, match=r"The labels .*none\.jsonl cannot be read: No such file"):
+        read(tmp_path / "none.jsonl")
+    with pytest.raises(LabelsFileError, match="ends too early"):
+        read_content(tmp_path, gzip.compress(json_lines())[:-9], "a.jsonl.gz")
+
+
+def test_it_says_how_far_it_has_come(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(json_lines())
+    told: list[tuple[int, int]] = []
+    list(
+        read_labels(
+            tmp_path / "a.jsonl",
+            id_name="id",
+            label_name="label",
+            progress=lambda done, total: told.append((done, total)),
+        )
+    )
+    assert told[-1] == (len(json_lines()), len(json_lines()))

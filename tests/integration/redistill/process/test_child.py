@@ -1,0 +1,43 @@
+"""A process that is kept running."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from redistill.process.child import Child
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_child_that_dies_is_started_again_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    starts: list[float] = []
+
+    def looked_after(child: Child) -> int:
+        child.look_after()
+        process = child._process
+        if process is not None and process.pid not in starts:
+            starts.append(process.pid)
+        return len(starts)
+
+    with Child(("no-such-command",)) as child:
+        begin = time.monotonic()
+        wait_until(lambda: looked_after(child) == 2)
+        assert time.monotonic() - begin >= 1
+
+
+def test_a_child_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Child(("--help",)) as child:
+        process = child._process
+    assert process is not None
+    assert process.returncode is not None

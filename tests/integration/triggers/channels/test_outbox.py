@@ -1,0 +1,384 @@
+"""The outbox: every message arrives, in its incident's order, and nobody's silence keeps it from others."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Connection, Engine, select, update
+
+from db import outbox
+from db.connection.session import connect, writing
+from db.states import DeliveryState
+from db.tables import deliveries
+from tests.support.processes.races import in_threads
+from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
+from tests.support.records.factories import make_measurement, make_result
+from triggers.alert_settings import LogAlert, WebhookAlert
+from triggers.backoff import MAX_ATTEMPTS
+from triggers.channels.outbox import HOLD, Outbox
+from triggers.channels.webhook import WebhookChannel
+from triggers.settings import DEFAULT_RULES
+
+NOW = due_at(20)
+FAR = make_result(measurement=make_measurement(kl=0.2))
+SECOND = timedelta(seconds=1)
+
+
+class Receiver(ThreadingHTTPServer):
+    """Accepts what it gets, unless told to answer otherwise; keeps what came in."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.keys: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.answers: list[int] = []
+        self.headers: dict[str, str] = {}
+        self.before_answer: Callable[[], object] = lambda: None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.keys.append(self.headers["Idempotency-Key"])
+        self.server.bodies.append(json.loads(body))
+        self.server.before_answer()
+        self.send_response(self.server.answers.pop(0) if self.server.answers else 202)
+        for header in self.server.headers.items():
+            self.send_header(*header)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def make_channel(url: str, *, timeout_seconds: float = 5) -> WebhookChannel:
+    return WebhookChannel(
+        settings=WebhookAlert(
+            kind="webhook", url=url, secret=SecretStr("s3cret"), timeout_seconds=timeout_seconds
+        )
+    )
+
+
+def make_outbox(engine: Engine, **urls: str) -> Outbox:
+    channels = {name: make_channel(url) for name, url in urls.items()}
+    return Outbox(
+        engine=engine, channels=channels, audience=make_audience(alerts=()), rng=np.random.default_rng(2025)
+    )
+
+
+def drift(engine: Engine, *channels: str, incidents: int = 1, resolved: bool = True) -> None:
+    """Incidents that open and, all of them unless told otherwise, end; with a message to each channel."""
+    alerts = tuple(LogAlert(name=channel) for channel in channels)
+    run = Cycles(
+        engine=engine, lease=taken(engine), policy=make_policy(alerts=alerts, rules=DEFAULT_RULES[1:])
+    )
+    for index in range(incidents):
+        run.conclude(2 * index, FAR)
+        if resolved or index < incidents - 1:
+            run.conclude(2 * index + 1)
+
+
+def key(incident: int, event: str) -> str:
+    return f"redistill:mangaassist:{incident}:{event}:error"
+
+
+def states(engine: Engine) -> list[tuple[str, str, str, int]]:
+    return [
+        (row["channel"], row["event"], row["state"], row["attempts"]) for row in stored(engine, deliveries)
+    ]
+
+
+def test_a_message_is_marked_after_its_channel_has_accepted_it(engine: Engine, receiver: Receiver) -> None:
+    """While it is being sent it is pending still, and hidden from others."""
+    drift(engine, "pager", resolved=False)
+    seen: list[dict[str, Any]] = []
+    receiver.before_answer = lambda: seen.extend(stored(engine, deliveries))
+    assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
+    (before,) = seen
+    (after,) = stored(engine, deliveries)
+    assert (before["state"], before["attempts"], before["next_attempt_at"]) == ("pending", 1, NOW + HOLD)
+    assert (after["state"], after["attempts"], after["delivered_at"]) == ("delivered", 1, NOW)
+    assert receiver.keys == [key(1, "firing")]
+    assert receiver.bodies == [json.loads(after["payload"])]
+
+
+def test_nothing_is_sent_before_it_is_due(engine: Engine, receiver: Receiver) -> None:
+    drift(engine, "pager", resolved=False)
+    sender = make_outbox(engine, pager=receiver.url)
+    assert sender.deliver_due(due_at(0) - SECOND) == 0
+    assert receiver.keys == []
+    assert sender.deliver_due(due_at(0)) == 1
+
+
+def test_a_delivered_message_is_never_sent_again(engine: Engine, receiver: Receiver) -> None:
+    drift(engine, "pager")
+    sender = make_outbox(engine, pager=receiver.url)
+    assert sender.deliver_due(NOW) == 2
+    assert sender.deliver_due(NOW + timedelta(days=365)) == 0
+    assert receiver.keys == [key(1, "firing"), key(1, "resolved")]
+
+
+def test_an_incident_ends_only_after_it_has_begun(engine: Engine, receiver: Receiver) -> None:
+    """A message that waits for its next attempt holds back the later ones of its incident, and no other's."""
+    drift(engine, "pager", incidents=2)
+    receiver.answers = [503]
+    sender = make_outbox(engine, pager=receiver.url)
+    assert [sender.deliver_due(NOW) for _ in range(3)] == [0, 2, 0]
+    assert sender.deliver_due(NOW + timedelta(hours=1)) == 2
+    assert receiver.keys == [
+        key(1, "firing"),
+        key(2, "firing"),
+        key(2, "resolved"),
+        key(1, "firing"),
+        key(1, "resolved"),
+    ]
+
+
+def test_a_message_that_failed_waits_at_least_as_long_as_the_receiver_asks(
+    engine: Engine, receiver: Receiver
+) -> None:
+    drift(engine, "pager", resolved=False)
+    receiver.answers, receiver.headers = [429], {"Retry-After": "300"}
+    sender = make_outbox(engine, pager=receiver.url)
+    sender.deliver_due(NOW)
+    (row,) = stored(engine, deliveries)
+    assert (row["state"], row["attempts"], row["last_error"]) == ("pending", 1, "HTTP 429 Too Many Requests")
+    assert row["next_attempt_at"] == NOW + timedelta(seconds=300)
+    assert sender.deliver_due(NOW + timedelta(seconds=299)) == 0
+    assert len(receiver.keys) == 1
+    assert sender.deliver_due(NOW + timedelta(seconds=300)) == 1
+    (row,) = stored(engine, deliveries)
+    assert (row["state"], row["attempts"], row["last_error"]) == ("delivered", 2, None)
+
+
+def test_a_receiver_that_asks_for_time_is_left_in_peace(engine: Engine, receiver: Receiver) -> None:
+    """Not only with the message that it turned away. Another channel's go out."""
+    drift(engine, "pager", "chat", incidents=3)
+    receiver.answers, receiver.headers = [429], {"Retry-After": "300"}
+    sender = make_outbox(engine, pager=receiver.url)
+    sender.deliver_due(NOW)
+    assert sender.deliver_due(NOW) == sender.deliver_due(NOW + timedelta(seconds=299)) == 0
+    assert len(receiver.keys) == 1
+    assert make_outbox(engine, chat=receiver.url).deliver_due(NOW) == 6
+    assert sender.deliver_due(NOW + timedelta(seconds=300)) == 6
+
+
+def test_the_waits_grow_up_to_a_quarter_of_an_hour(sqlite_engine: Engine, receiver: Receiver) -> None:
+    drift(sqlite_engine, "pager", resolved=False)
+    receiver.answers = [503] * 10
+    sender = make_outbox(sqlite_engine, pager=receiver.url)
+    now, waits = NOW, []
+    for _ in range(10):
+        sender.deliver_due(now)
+        (row,) = stored(sqlite_engine, deliveries)
+        waits.append((row["next_attempt_at"] - now).total_seconds())
+        now = row["next_attempt_at"]
+    ceilings = [min(900, 5 * 2**attempt) for attempt in range(10)]
+    assert all(0 <= wait <= ceiling for wait, ceiling in zip(waits, ceilings, strict=True))
+    assert max(waits) > 100
+
+
+def test_a_message_that_is_refused_is_dead(engine: Engine, receiver: Receiver) -> None:
+    """And its incident's next one is sent: the on-call may see an end without a beginning."""
+    drift(engine, "pager")
+    receiver.answers = [400]
+    assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
+    assert states(engine) == [("pager", "firing", "dead", 1), ("pager", "resolved", "delivered", 1)]
+    assert stored(engine, deliveries)[0]["last_error"] == "HTTP 400 Bad Request"
+
+
+def test_a_message_is_given_up_after_so_many_attempts(engine: Engine, receiver: Receiver) -> None:
+    drift(engine, "pager", resolved=False)
+    with writing(engine) as connection:
+        connection.execute(update(deliveries).values(attempts=MAX_ATTEMPTS - 2))
+    receiver.answers = [503, 503, 202]
+    sender = make_outbox(engine, pager=receiver.url)
+    for days in range(3):
+        sender.deliver_due(NOW + timedelta(days=days))
+    assert states(engine) == [("pager", "firing", "dead", MAX_ATTEMPTS)]
+    assert len(receiver.keys) == 2
+
+
+def test_a_dead_channel_blocks_no_other(engine: Engine, receiver: Receiver) -> None:
+    drift(engine, "gone", "pager")
+    sender = make_outbox(engine, gone="http://127.0.0.1:1/", pager=receiver.url)
+    assert sender.deliver_due(NOW) == 2
+    assert receiver.keys == [key(1, "firing"), key(1, "resolved")]
+    assert states(engine) == [
+        ("gone", "firing", "pending", 1),
+        ("pager", "firing", "delivered", 1),
+        ("gone", "resolved", "pending", 0),
+        ("pager", "resolved", "delivered", 1),
+    ]
+
+
+def test_a_channel_that_hangs_delays_no_other(sqlite_engine: Engine, receiver: Receiver) -> None:
+    """Even if it has many that wait: it is left after the first timeout, and its own are sent later."""
+    drift(sqlite_engine, "slow", "pager", incidents=4)
+    released = threading.Event()
+    with Receiver() as slow:
+        slow.before_answer = lambda: released.wait(10)
+        thread = threading.Thread(target=slow.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        channels = {"slow": make_channel(slow.url, timeout_seconds=0.3), "pager": make_channel(receiver.url)}
+        sender = Outbox(
+            engine=sqlite_engine,
+            channels=channels,
+            audience=make_audience(alerts=()),
+            rng=np.random.default_rng(2025),
+        )
+        assert sender.deliver_due(NOW) == 8
+        released.set()
+        slow.shutdown()
+        thread.join()
+    assert len(receiver.keys) == 8
+    assert slow.keys == [key(1, "firing")]
+
+
+def test_senders_do_not_send_the_same_message(engine: Engine, receiver: Receiver) -> None:
+    """Two daemons during a rolling deploy: each message arrives once, and in order."""
+    drift(engine, "pager", incidents=6)
+    receiver.before_answer = lambda: time.sleep(0.01)
+
+    def send(_number: int) -> int:
+        sender, sent = make_outbox(engine, pager=receiver.url), 0
+        until = time.monotonic() + 10
+        while time.monotonic() < until and any(state == "pending" for _, _, state, _ in states(engine)):
+            sent += sender.deliver_due(NOW)
+        return sent
+
+    assert sum(in_threads(3, send)) == 12
+    assert sorted(receiver.keys) == sorted(
+        key(incident, event) for incident in range(1, 7) for event in ("firing", "resolved")
+    )
+    for incident in range(1, 7):
+        positions = [receiver.keys.index(key(incident, event)) for event in ("firing", "resolved")]
+        assert positions == sorted(positions)
+
+
+def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
+    engine: Engine, database_url: str, receiver: Receiver
+) -> None:
+    """Killed between the receiver's acceptance and the mark: at least once, and the receiver can tell."""
+    drift(engine, "pager", resolved=False)
+
+    def send() -> None:
+        make_outbox(connect(database_url), pager=receiver.url).deliver_due(NOW)
+
+    process = get_context("fork").Process(target=send)
+
+    def kill() -> None:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+
+    receiver.before_answer = kill
+    process.start()
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
+    receiver.before_answer = lambda: None
+    assert states(engine) == [("pager", "firing", "pending", 1)]
+    sender = make_outbox(engine, pager=receiver.url)
+    assert sender.deliver_due(NOW + HOLD - SECOND) == 0
+    assert sender.deliver_due(NOW + HOLD) == 1
+    assert receiver.keys == [key(1, "firing")] * 2
+    assert states(engine) == [("pager", "firing", "delivered", 2)]
+
+
+def test_a_message_that_another_sender_is_taking_holds_up_no_other(postgres_engine: Engine) -> None:
+    """It is passed over, not waited for. On SQLite no one else writes meanwhile."""
+    drift(postgres_engine, "pager", incidents=2)
+    with writing(postgres_engine) as one:
+        first = outbox.take_due(one, MONITOR, "pager", NOW, hold=HOLD)
+        began = time.monotonic()
+        with writing(postgres_engine) as other:
+            second = outbox.take_due(other, MONITOR, "pager", NOW, hold=HOLD)
+        assert time.monotonic() - began < 2
+    assert first is not None
+    assert second is not None
+    assert (first.incident_id, second.incident_id) == (1, 2)
+
+
+def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, receiver: Receiver) -> None:
+    """Channels of the same name are usual, such as pagerduty, and lead to different people."""
+    drift(engine, "pager", resolved=False)
+    others = replace(
+        make_outbox(engine, pager=receiver.url), audience=make_audience(alerts=(), monitor="other")
+    )
+    assert others.deliver_due(NOW) == 0
+    assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
+    assert receiver.keys == [key(1, "firing")]
+
+
+@pytest.mark.parametrize("start", list(DeliveryState))
+@pytest.mark.parametrize("end", list(DeliveryState))
+def test_each_pair_of_states_is_as_the_table_says(
+    engine: Engine, start: DeliveryState, end: DeliveryState
+) -> None:
+    """A sender that hung for longer than its message was hidden does not undo what another has done."""
+    drift(engine, "pager", resolved=False)
+    with writing(engine) as connection:
+        connection.execute(update(deliveries).values(state=start, receipt="the first's"))
+    (before,) = stored(engine, deliveries)
+    moves: dict[str, Callable[[Connection], None]] = {
+        "mark_delivered": lambda connection: outbox.mark_delivered(connection, 1, NOW, receipt="late"),
+        "mark_retry": lambda connection: outbox.mark_retry(connection, 1, "late", at=NOW),
+        "mark_dead": lambda connection: outbox.mark_dead(connection, 1, "late"),
+    }
+    for by, move in moves.items():
+        with writing(engine) as connection, connection.begin_nested() as savepoint:
+            move(connection)
+            (after,) = connection.execute(select(deliveries)).mappings()
+            savepoint.rollback()
+        is_allowed = outbox.TRANSITIONS.get((start, end)) == by
+        assert (dict(after) != before and after["state"] == end) == is_allowed, by
+
+
+def test_a_message_that_was_given_up_and_arrived_after_all_is_delivered(engine: Engine) -> None:
+    drift(engine, "pager", resolved=False)
+    (row,) = stored(engine, deliveries)
+    with writing(engine) as connection:
+        outbox.mark_dead(connection, row["id"], "too late")
+        outbox.mark_delivered(connection, row["id"], NOW)
+    assert states(engine) == [("pager", "firing", "delivered", 0)]
+
+
+def test_the_table_is_all_that_can_happen_to_a_message() -> None:
+    """Whoever adds a move thinks of who is late."""
+    pending, delivered, dead = DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DEAD
+    assert set(outbox.TRANSITIONS) == {
+        (None, pending),
+        (pending, pending),
+        (pending, delivered),
+        (pending, dead),
+        (dead, delivered),
+    }

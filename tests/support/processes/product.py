@@ -1,0 +1,173 @@
+"""Starts the product as processes: as its users do, and, where a test needs many, forked from one.
+
+A start takes seconds, most of which torch takes to load. `fork` therefore starts a process from a server
+that has loaded the code and done nothing else: what runs is the same command line. The server is
+`multiprocessing`'s own.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import distill.calibrator
+import distill.worker
+import monitor.daemon.loop
+import redistill.assembly
+import redistill.commands.run.cycle
+import redistill.commands.run.monitor
+import redistill.commands.run.worker
+import triggers.transports.sql
+from redistill.cli import main
+from tests.support.world.installation import Site
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_NUMBERS: Final = count(1)
+_LOOK_SECONDS: Final = 0.25
+
+
+def preload() -> None:
+    """Let the server load the code before the first `fork`; the tests' folder must be on PYTHONPATH."""
+    _CONTEXT.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One command that was started."""
+
+    log: Path  #: its standard error; its standard output lies beside it
+    pid: int
+    _exit_code: Callable[[], int | None]
+    _join: Callable[[float], object]
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._exit_code()
+
+    @property
+    def said(self) -> str:
+        return self.log.with_suffix(".out").read_text(encoding="utf-8")
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 120) -> int:
+        """Its exit code, once it has ended."""
+        self._join(timeout)
+        code = self.exit_code
+        assert code is not None, f"it still runs after {timeout:.0f} s:\n{self.log.read_text()}"
+        return code
+
+    def kill(self) -> None:
+        if self.exit_code is None:
+            self.signal(signal.SIGKILL)
+            self.wait()
+
+
+#: Starts a command: `spawn` or `fork`.
+Start = Callable[..., Process]
+
+
+def spawn(site: Site, *arguments: str, tree: Path = ROOT) -> Process:
+    """`python -m redistill`, as its users start it, from that source tree."""
+    log = _log(site, arguments)
+    command = [sys.executable, "-m", "redistill", "--config", str(site.config), *arguments]
+    env = {**os.environ, "PYTHONPATH": str(tree)}
+    with log.with_suffix(".out").open("wb") as out, log.open("wb") as err:
+        popen = subprocess.Popen(command, cwd=site.folder, env=env, stdout=out, stderr=err)
+    return Process(log=log, pid=popen.pid, _exit_code=popen.poll, _join=partial(_wait, popen))
+
+
+def fork(
+    site: Site, *arguments: str, lease_seconds: float = 1.0, prepare: Callable[[], None] | None = None
+) -> Process:
+    """The same, from loaded code and in a hurry: it looks for work all the time, and its leases are short, so
+    that who follows a killed process need not wait for long. `prepare` is called in the process, first.
+    """
+    log = _log(site, arguments)
+    forked = _CONTEXT.Process(
+        target=_main, args=(site.folder, site.config, arguments, log, lease_seconds, prepare)
+    )
+    forked.start()
+    assert forked.pid is not None
+    return Process(log=log, pid=forked.pid, _exit_code=lambda: forked.exitcode, _join=forked.join)
+
+
+def in_a_process(work: Callable[..., None], *arguments: object) -> int | None:
+    """Do a piece of work in a process that has loaded the code and done nothing else; its exit code."""
+    forked = _CONTEXT.Process(target=work, args=arguments)
+    forked.start()
+    forked.join()
+    return forked.exitcode
+
+
+@contextmanager
+def running(start: Start, site: Site, *arguments: str, **options: Any) -> Iterator[Process]:  # noqa: ANN401 - as `start`
+    """A process for the length of the block; killed at its end if it still runs."""
+    process = start(site, *arguments, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def run(start: Start, site: Site, *arguments: str, **options: Any) -> str:  # noqa: ANN401 - as `start`
+    """Run one command to its good end; returns its standard output."""
+    process = start(site, *arguments, **options)
+    code = process.wait()
+    assert code == 0, f"{arguments}: {code}\n{process.log.read_text()}"
+    return process.said
+
+
+def wait_until(holds: Callable[[], object], what: str, *, timeout: float = 120, every: float = 0.05) -> None:
+    """Look again and again; fails when it does not come about."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"after {timeout:.0f} s: not {what}"
+        time.sleep(every)
+
+
+def _wait(popen: "subprocess.Popen[bytes]", timeout: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        popen.wait(timeout)
+
+
+def _log(site: Site, arguments: tuple[str, ...]) -> Path:
+    log = site.logs / f"{next(_NUMBERS):04}-{arguments[0]}.err"
+    log.touch()
+    return log
+
+
+def _main(
+    folder: Path,
+    config: Path,
+    arguments: tuple[str, ...],
+    log: Path,
+    lease_seconds: float,
+    prepare: Callable[[], None] | None,
+) -> None:
+    if prepare is not None:
+        prepare()
+    monitor.daemon.loop.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
+    distill.calibrator.LEASE_SECONDS = lease_seconds
+    redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
+    triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS
+    os.chdir(folder)
+    for number, path in ((1, log.with_suffix(".out")), (2, log)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.argv = ["redistill", "--config", str(config), *arguments]
+    main()

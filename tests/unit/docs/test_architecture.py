@@ -1,0 +1,52 @@
+"""docs/architecture.md lists the pure modules that the import contracts hold, and all the invariants."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from db.heartbeat import Heartbeat
+from db.queue import MAX_ATTEMPTS
+from distill import calibrator, worker
+from monitor.archive import erasure
+from monitor.daemon import loop
+
+ROOT = Path(__file__).parents[3]
+DOC = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def section(heading: str) -> str:
+    return DOC.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_pure_modules_are_those_of_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {each["name"]: each for each in project["tool"]["importlinter"]["contracts"]}
+    listed, _, _ = section("What is pure").partition("\n\n`distill.losses`")
+    assert set(re.findall(r"`(\w+\.[\w.]+)`", listed)) == set(
+        contracts["Pure modules do no I/O"]["source_modules"]
+    )
+
+
+def test_the_order_of_the_rooms_is_that_of_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = next(each["layers"] for each in project["tool"]["importlinter"]["contracts"] if "layers" in each)
+    assert f"`{' > '.join(layers)}`" in section("The rooms")
+
+
+def test_the_lengths_of_the_leases_are_those_of_the_code() -> None:
+    text = " ".join(section("Leases and fencing").split())
+    assert f"`monitor:NAME` for {loop.LEASE_SECONDS:g} s" in text
+    assert f"`job:ID` for {worker.LEASE_SECONDS:g} s" in text
+    assert f"`calibration:NAME` for {calibrator.LEASE_SECONDS:g} s" in text
+    assert f"`erasure:NAME` for {erasure.LEASE_SECONDS:g} s" in text
+    assert "three times per length" in text
+    assert "three times per" in (Heartbeat.__doc__ or "")
+
+
+def test_the_attempts_at_a_job_are_those_of_the_code() -> None:
+    assert MAX_ATTEMPTS == 5
+    assert "begun five times without an end is `failed` at the sixth" in " ".join(DOC.split())
+
+
+def test_there_are_eight_invariants() -> None:
+    assert re.findall(r"^\| (\d) \|", section("Invariants"), re.MULTILINE) == [*"12345678"]

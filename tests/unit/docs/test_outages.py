@@ -1,0 +1,62 @@
+"""docs/outages.md: every row names the test that shows it, and its times are those of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from db import leases, outbox
+from db.connection import outage, postgres, session
+from monitor.daemon import delivery_threads, loop
+from monitor.storage import s3
+from redistill.commands.run import monitor, worker
+from redistill.process import child
+from triggers.transports import sqs
+
+DOC = (Path(__file__).parents[3] / "docs" / "outages.md").read_text(encoding="utf-8")
+#: The rows of all tables, less those of their heads.
+ROWS = [line for line in DOC.splitlines() if line.startswith("| ") and not line.endswith("shown by |")]
+
+
+def test_every_row_names_a_test() -> None:
+    assert len(ROWS) > 30
+    assert [row for row in ROWS if not re.search(r"`tests/[\w/]+\.py(::\w+)?`.* \|$", row)] == []
+
+
+def seconds_of(option: str) -> int:
+    (found,) = re.findall(rf"{option}=(\d+)s", postgres.OPTIONS)
+    return int(found)
+
+
+STATEMENT, SILENCE = seconds_of("statement_timeout"), postgres.SILENCE_SECONDS
+CONNECT, KEEPALIVES = postgres.NETWORK["connect_timeout"], postgres.NETWORK["keepalives_idle"]
+TIMES = [
+    f"{CONNECT} s for a connection; 1, 2, 4, … {outage.LONGEST_WAIT_SECONDS:.0f} s in between",
+    f"silent for {STATEMENT + SILENCE:.0f} s",
+    f"its own `statement_timeout` ({STATEMENT} s) and {SILENCE:.0f} s",
+    f"that thread asks again, the others go on | {session.BUSY_SECONDS} s |",
+    f"keepalives after {KEEPALIVES} s, every {postgres.NETWORK['keepalives_interval']} s",
+    f"{s3._CONFIG.read_timeout} s without a byte, {s3._CONFIG.connect_timeout} s for a connection",
+    f"{sqs._CONFIG.connect_timeout} s for a connection, {sqs._CONFIG.read_timeout} s for an answer",
+    f"a lease that runs for more than {leases.LONGEST_SECONDS / 60:.0f} minutes",
+    f"the lease has run out, {loop.LEASE_SECONDS:.0f} s at most",
+    f"a channel | after {delivery_threads.PATIENCE_SECONDS:.0f} s",
+    f"takes minutes | after {loop.PATIENCE_SECONDS:.0f} s",
+    f"at the start | after {monitor._STOP_SECONDS:.0f} s",
+    f"a worker | after {worker._STOP_SECONDS:.0f} s",
+    f"ends after {monitor._STOP_WITH_WORKER_SECONDS:.0f} s",
+]
+
+
+@pytest.mark.parametrize("words", TIMES)
+def test_its_times_are_those_of_the_code(words: str) -> None:
+    assert words in DOC
+
+
+def test_a_lock_is_waited_for_as_long_as_a_file() -> None:
+    assert seconds_of("lock_timeout") == session.BUSY_SECONDS
+    assert child.PATIENCE_SECONDS == worker._STOP_SECONDS
+    assert outbox.LONGEST_WAIT.total_seconds() == 3_600
+    attempts = s3._CONFIG.retries["total_max_attempts"]
+    assert attempts == 5
+    assert attempts * s3._CONFIG.read_timeout + sum(2**wait for wait in range(attempts - 1)) < 120

@@ -1,0 +1,453 @@
+"""The configuration: what it says by default, what the environment changes, and how it refuses."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from monitor.settings import S3Traffic
+from redistill.configuration.settings import ConfigError, ConfigMissingError, Settings, load, load_rules
+
+SMALLEST = """
+[traffic]
+uri = "logs"
+[teacher]
+uri = "models/teacher"
+[student]
+uri = "models/student"
+[redistill]
+train = "data/train.jsonl"
+test = "data/test.jsonl"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "redistill.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def loaded(folder: Path, text: str = "") -> Settings:
+    return load(written(folder, SMALLEST + text))
+
+
+def test_the_defaults_are_the_rules_of_the_design(tmp_path: Path) -> None:
+    settings = loaded(tmp_path)
+    agreement, kl = settings.rules
+    assert (agreement.metric, agreement.below, agreement.for_cycles) == ("agreement", Decimal("0.95"), 3)
+    assert (kl.metric, kl.above, kl.for_cycles) == ("kl", Decimal("0.15"), 1)
+    assert {agreement.action, kl.action} == {"redistill"}
+    assert (settings.redistill.alpha, settings.redistill.alpha_step) == (Decimal("0.7"), Decimal("0.1"))
+    assert (settings.metrics.temperature, settings.monitor.sample_size) == (3.0, 10_000)
+
+
+def test_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    settings = loaded(tmp_path)
+    assert settings.traffic.uri == tmp_path / "logs"
+    assert settings.redistill.train == tmp_path / "data/train.jsonl"
+    assert settings.redistill.registry == tmp_path / "registry"
+    assert settings.database.url == f"sqlite:///{tmp_path}/redistill.db"
+
+
+def test_an_absolute_path_and_a_server_stay_as_they_are(tmp_path: Path) -> None:
+    settings = load(
+        written(
+            tmp_path,
+            SMALLEST.replace('"logs"', '"/var/log/requests"')
+            + '[database]\nurl = "postgresql://user@host/name"\n',
+        )
+    )
+    assert settings.traffic.uri == Path("/var/log/requests")
+    assert settings.database.url == "postgresql://user@host/name"
+
+
+def test_a_decimal_of_the_file_stays_exact(tmp_path: Path) -> None:
+    text = '[[rules]]\nname = "r"\nmetric = "kl"\nabove = 0.1500000000000000001\n'
+    assert loaded(tmp_path, text).rules[0].threshold == Decimal("0.1500000000000000001")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISTILL__MONITOR__EVERY", "15m")
+    monkeypatch.setenv("REDISTILL__TEACHER__URI", "other")
+    monkeypatch.setenv("REDISTILL__METRICS__SEEDS", "[1, 2]")
+    settings = loaded(tmp_path, '[monitor]\nevery = "1h"\nsample_size = 500\n')
+    assert settings.monitor.every == timedelta(minutes=15)
+    assert settings.monitor.sample_size == 500
+    assert settings.teacher.uri == tmp_path / "other"
+    assert settings.metrics.seeds == (1, 2)
+
+
+def test_a_teacher_is_vouched_for_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISTILL__TEACHER__ACCEPT", "0123456789ab")
+    assert loaded(tmp_path).teacher.accept == "0123456789ab"
+    monkeypatch.setenv("REDISTILL__TEACHER__ACCEPT", "latest")
+    with pytest.raises(ConfigError, match=r"accept: expected the first 12 digits, or more, .*, not 'latest'"):
+        loaded(tmp_path)
+
+
+def test_workers_are_started_in_ecs_where_the_file_or_the_environment_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded(tmp_path).ecs is None
+    for name, value in (("CLUSTER", "redistill"), ("TASK_DEFINITION", "worker"), ("SUBNETS", '["subnet-1"]')):
+        monkeypatch.setenv(f"REDISTILL__ECS__{name}", value)
+    found = loaded(tmp_path).ecs
+    assert found is not None
+    assert (found.cluster, found.task_definition, found.subnets) == ("redistill", "worker", ("subnet-1",))
+    assert found.command == ("redistill", "worker", "--once")
+
+
+def test_a_string_with_a_dollar_is_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER_SECRET", "s3cret")
+    settings = loaded(
+        tmp_path, '[[alerts]]\nkind = "webhook"\nurl = "https://pager"\nsecret = "$PAGER_SECRET"\n'
+    )
+    assert settings.alerts[0].kind == "webhook"
+    assert settings.alerts[0].secret.get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(settings)
+
+
+def rule(**keys: object) -> str:
+    lines = [f"{key} = {value!r}" for key, value in {"name": "r", "metric": "kl", **keys}.items()]
+    return "\n".join(["[[rules]]", *lines, ""])
+
+
+REFUSED = {
+    "an unknown key close to a known one": (
+        "[monitor]\nsample_siz = 500",
+        "[monitor]: unknown key 'sample_siz'; did you mean 'sample_size'?",
+    ),
+    "an unknown key like none": (
+        "[web]\nlevel = 5",
+        "[web]: unknown key 'level'; there are host, port",
+    ),
+    "an unknown section": (
+        '[monitr]\nname = "a"',
+        "unknown section 'monitr'; did you mean 'monitor'?",
+    ),
+    "an unknown key in a list of tables": (
+        rule(above=0.1, for_cycle=2),
+        "[[rules]] number 1: unknown key 'for_cycle'; did you mean 'for_cycles'?",
+    ),
+    "an unknown key of one kind of alert": (
+        '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = "y"\nurls = "z"',
+        "[[alerts]] number 1, webhook: unknown key 'urls'; did you mean 'url'?",
+    ),
+    "a word for a whole number": (
+        '[monitor]\nsample_size = "many"',
+        "[monitor] sample_size: expected a whole number, not 'many'",
+    ),
+    "a fraction for a whole number": (
+        "[monitor]\nsample_size = 1.5",
+        "[monitor] sample_size: expected a whole number, not 1.5",
+    ),
+    "a share above one": (
+        "[monitor]\nmax_reject_share = 1.5",
+        "[monitor] max_reject_share: expected a value of at most 1.0, not 1.5",
+    ),
+    "no duration": (
+        '[monitor]\nevery = "soon"',
+        "[monitor] every: not a duration: 'soon'; expected one such as '10m', '1h30m' or '7d'",
+    ),
+    "too short a duration": (
+        '[monitor]\nevery = "0s"',
+        "[monitor] every: expected a value of at least 1s, not '0s'",
+    ),
+    "both a period and a cron line": (
+        '[monitor]\nevery = "1h"\ncron = "0 * * * *"',
+        "[monitor]: give 'every' or 'cron', not both",
+    ),
+    "a name with a space": (
+        '[monitor]\nname = "manga assist"',
+        "[monitor] name: expected letters, digits, '.', '_' and '-', not 'manga assist'",
+    ),
+    "two rules of one name": (
+        rule(above=0.1) + rule(above=0.2),
+        "[[rules]]: two have the name 'r'; names must be unique",
+    ),
+    "a rule without a bound": (
+        rule(),
+        "[[rules]] number 1: rule 'r' needs exactly one of 'below' and 'above'",
+    ),
+    "a rule with both bounds": (
+        rule(above=0.1, below=0.2),
+        "[[rules]] number 1: rule 'r' needs exactly one of 'below' and 'above'",
+    ),
+    "a negative threshold": (
+        rule(above=-0.1),
+        "[[rules]] number 1, above: expected a value of at least 0, not -0.1",
+    ),
+    "an agreement above one": (
+        rule(metric="agreement", below=95),
+        "[[rules]] number 1: rule 'r': a share is in [0, 1], not 95",
+    ),
+    "an unknown metric": (
+        rule(metric="accuracy", below=0.9),
+        "[[rules]] number 1: rule 'r': 'metric' must be one of agreement, kl, kl_t1, js, serving_skew, ",
+    ),
+    "rules in single brackets": (
+        '[rules]\nname = "r"',
+        "[rules]: expected a list of tables: write [[rules]], in double brackets",
+    ),
+    "an unknown kind of alert": (
+        '[[alerts]]\nkind = "pager"',
+        "[[alerts]] number 1: expected one of 'log', 'webhook', 'pagerduty', 'slack', 'sns', not 'pager'",
+    ),
+    "a queue without a URL": (
+        '[queue]\nkind = "sqs"',
+        "[queue]: it needs 'url' with kind = 'sqs', and with that only",
+    ),
+    "a URL without a queue": (
+        '[queue]\nurl = "https://sqs/1/jobs.fifo"',
+        "[queue]: it needs 'url' with kind = 'sqs', and with that only",
+    ),
+    "a queue that is not FIFO": (
+        '[queue]\nkind = "sqs"\nurl = "https://sqs/1/jobs"',
+        "[queue] url: expected the URL of a FIFO queue, 'https://….fifo', not 'https://sqs/1/jobs'",
+    ),
+    "tasks without a cluster": (
+        '[ecs]\ntask_definition = "worker"',
+        "[ecs] cluster: missing",
+    ),
+    "tasks of an unknown launch type": (
+        '[ecs]\ncluster = "c"\ntask_definition = "worker"\nlaunch_type = "fargate"',
+        "[ecs] launch_type: expected 'FARGATE', 'EC2' or 'EXTERNAL', not 'fargate'",
+    ),
+    "tasks of two kinds of capacity": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nlaunch_type = "EC2"\ncapacity_provider = "SPOT"',
+        "[ecs]: it takes 'launch_type' or 'capacity_provider', not both",
+    ),
+    "security groups of no network": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nsecurity_groups = ["sg-1"]',
+        "[ecs]: 'security_groups' and 'assign_public_ip' need 'subnets'",
+    ),
+    "subnets that are no list": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nsubnets = "subnet-1"',
+        "[ecs] subnets: expected a list, not 'subnet-1'",
+    ),
+    "a command of no container": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\ncommand = ["worker", "--once"]',
+        "[ecs]: 'command' needs 'container': the name of the one that runs it",
+    ),
+    "an empty command": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\ncontainer = "w"\ncommand = []',
+        "[ecs] command: expected a list of at least 1, not []",
+    ),
+    "a misspelt key of the tasks": (
+        '[ecs]\ncluster = "c"\ntask_definition = "w"\nsubnet = ["subnet-1"]',
+        "[ecs]: unknown key 'subnet'; did you mean 'subnets'?",
+    ),
+    "an alert without a kind": ('[[alerts]]\nname = "a"', "[[alerts]] number 1: it needs a 'kind'"),
+    "an address without a scheme": (
+        '[[alerts]]\nkind = "webhook"\nurl = "pager"\nsecret = "x"',
+        "[[alerts]] number 1, url: expected 'https://…' or 'http://…'",
+    ),
+    "a secret of the wrong type is not shown": (
+        '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = 12345',
+        "[[alerts]] number 1, secret: expected a string",
+    ),
+    "a database that is not known is not shown, for its password": (
+        '[database]\nurl = "mysql://user:password@host/name"',
+        "[database] url: expected 'sqlite:///redistill.db' or 'postgresql://user@host/name'",
+    ),
+    "a bucket where a folder is wanted": (
+        '[monitor]\narchive = "gs://bucket/archive"',
+        "[monitor] archive: expected a path on this machine, not a URL of gs://",
+    ),
+    "a variable that is not set": (
+        '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = "$NOT_SET_ANYWHERE"',
+        "the environment variable NOT_SET_ANYWHERE is not set",
+    ),
+    "an alpha that is too fine": (
+        "alpha = 0.70001",
+        "[redistill] alpha: expected at most 3 decimals, not 0.70001",
+    ),
+    "an alpha above one": ("alpha = 1.1", "[redistill] alpha: expected a value of at most 1, not 1.1"),
+    "no TOML": ("[monitor", "it is not TOML: "),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_file_is_refused_with_the_key_and_what_is_expected(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        loaded(tmp_path, text)
+    assert str(refusal.value).startswith(f"{tmp_path / 'redistill.toml'}: {message}")
+    assert "\n" not in str(refusal.value)
+    assert refusal.value.exit_code == 2
+
+
+def test_sections_that_are_missing_are_named_with_what_they_need(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[teacher\]: missing; it needs 'uri'"):
+        load(written(tmp_path, '[traffic]\nuri = "logs"\n'))
+
+
+def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[teacher\] uri: missing"):
+        load(written(tmp_path, SMALLEST.replace('uri = "models/teacher"', "")))
+
+
+def test_a_value_that_is_no_section_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[web\]: expected a table, so a line \[web\] and keys below it"):
+        load(written(tmp_path, f"web = 8080\n{SMALLEST}"))
+
+
+def test_a_rule_that_orders_needs_something_to_train_and_to_judge_with(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs 'train' and 'test'"):
+        load(written(tmp_path, SMALLEST.partition("[redistill]")[0]))
+
+
+def test_rules_that_only_alert_need_no_training_data(tmp_path: Path) -> None:
+    text = SMALLEST.partition("[redistill]")[0] + rule(above=0.15, action="alert")
+    assert load(written(tmp_path, text)).redistill.train is None
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[monitor\] sample_size: .*; \[web\] port: "):
+        loaded(tmp_path, "[monitor]\nsample_size = 0\n[web]\nport = 70000\n")
+
+
+def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigMissingError, match="`redistill init` writes one") as refusal:
+        load(tmp_path / "redistill.toml")
+    assert refusal.value.exit_code == 2
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="it cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+VARIABLES = {
+    "an unknown section": (
+        "REDISTILL__MONITR__NAME",
+        "a",
+        "unknown section 'monitr'; did you mean 'monitor'?",
+    ),
+    "an unknown key": (
+        "REDISTILL__MONITOR__SAMPLE_SIZ",
+        "1",
+        "[monitor]: unknown key 'sample_siz'; did you mean 'sample_size'?",
+    ),
+    "a wrong type": (
+        "REDISTILL__MONITOR__SAMPLE_SIZE",
+        "many",
+        "[monitor] sample_size: expected a whole number, not 'many'",
+    ),
+    "an entry of a list": ("REDISTILL__RULES__0__NAME", "a", "[rules]: unknown key '0__name'"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "message"), VARIABLES.values(), ids=VARIABLES)
+def test_a_bad_variable_is_named(
+    name: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refusal:
+        loaded(tmp_path)
+    assert str(refusal.value).startswith(f"the environment variable {name}: {message}")
+
+
+def test_a_variable_that_should_hold_json_and_does_not_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDISTILL__METRICS__SEEDS", "1, 2")
+    with pytest.raises(
+        ConfigError, match='the REDISTILL__… variables: error parsing value for field "metrics"'
+    ):
+        loaded(tmp_path)
+
+
+def with_traffic(folder: Path, text: str) -> Path:
+    return written(folder, SMALLEST.replace('uri = "logs"\n', text))
+
+
+def test_a_bucket_has_its_hours_below_its_prefix(tmp_path: Path) -> None:
+    traffic = load(with_traffic(tmp_path, 'kind = "s3"\nuri = "s3://log-1/app/"\n')).traffic
+    assert isinstance(traffic, S3Traffic)
+    assert (traffic.bucket, traffic.hour_prefix) == ("log-1", "app/%Y/%m/%d/%H/")
+    for uri, prefix in {"s3://log-1": "%Y/%m/%d/%H/", "s3://log-1/d=%Y-%m-%d/": "d=%Y-%m-%d/"}.items():
+        traffic = load(with_traffic(tmp_path, f'kind = "s3"\nuri = "{uri}"\n')).traffic
+        assert isinstance(traffic, S3Traffic)
+        assert traffic.hour_prefix == prefix
+
+
+def test_captured_requests_have_names_of_their_own_that_can_be_changed(tmp_path: Path) -> None:
+    text = 'uri = "logs"\nformat = "sagemaker-capture"\nstudent_label = "output[1]"\n'
+    traffic = load(with_traffic(tmp_path, text)).traffic
+    assert (traffic.text, traffic.student_label) == ("input.inputs || input.text || input[0]", "output[1]")
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"redact_patterns.*'\(' is no regular expression"):
+        loaded(tmp_path, '[monitor]\nredact_patterns = ["("]\n')
+
+
+@pytest.mark.parametrize(
+    ("traffic", "says"),
+    [
+        (
+            'uri = "s3://log/app"',
+            "[traffic] uri: expected a path on this machine, not a URL of s3://; set kind",
+        ),
+        ('kind = "s3"\nuri = "log/app"', "[traffic] uri: expected 's3://bucket/prefix', not 'log/app'"),
+        ('kind = "s3"\nuri = "s3://log/a"\nlat = "1h"', "[traffic]: unknown key 'lat'; did you mean 'late'?"),
+        ('kind = "s4"\nuri = "x"', "[traffic]: expected one of 'files', 's3', 'sql', not 's4'"),
+        ('kind = "sql"\nuri = "sqlite:///x"', "[traffic] table: missing"),
+        (
+            'uri = "logs"\nformat = "csv"',
+            "[traffic] format: expected 'jsonl', 'parquet' or 'sagemaker-capture'",
+        ),
+        ('uri = "logs"\ntext = "a["', "'a[' is neither a field's name nor JMESPath"),
+        ('format = "jsonl"', "[traffic] uri: missing"),
+    ],
+)
+def test_a_log_that_is_not_well_described_is_refused(tmp_path: Path, traffic: str, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(with_traffic(tmp_path, traffic + "\n"))
+    assert says in str(refused.value)
+
+
+def test_the_url_of_a_logs_database_is_never_shown(tmp_path: Path) -> None:
+    settings = load(with_traffic(tmp_path, 'kind = "sql"\nuri = "postgresql://u:s3cret@h/d"\ntable = "t"\n'))
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(ConfigError) as refused:
+        load(with_traffic(tmp_path, 'kind = "sql"\nuri = ["postgresql://u:s3cret@h/d"]\ntable = "t"\n'))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_an_archive_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
+    assert loaded(tmp_path).monitor.archive == tmp_path / "archive"
+    bucket = loaded(tmp_path, '[monitor]\narchive = "s3://my-bucket/samples"\n')
+    assert bucket.monitor.archive == "s3://my-bucket/samples"
+
+
+def test_recorded_answers_are_watched_unless_the_rules_are_given(tmp_path: Path) -> None:
+    recorded = SMALLEST.replace('"models/student"', '"models/student"\nscores = "recorded"')
+    assert [rule.name for rule in load(written(tmp_path, recorded)).rules] == [
+        "low-agreement",
+        "high-kl",
+        "serving-skew",
+    ]
+    own = '[[rules]]\nname = "mine"\nmetric = "agreement"\nbelow = 0.9\n'
+    assert [rule.name for rule in load(written(tmp_path, recorded + own)).rules] == ["mine"]
+
+
+def test_skew_orders_no_student(tmp_path: Path) -> None:
+    rule = '[[rules]]\nname = "skewed"\nmetric = "serving_skew"\nabove = 0.01\n'
+    with pytest.raises(ConfigError, match=r"set action = 'alert'"):
+        loaded(tmp_path, rule)
+
+
+def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rules]]\nname = 'x'\nmetric = 'agreement'\n")
+    with pytest.raises(ConfigError, match=r"needs exactly one of 'below' and 'above'$"):
+        load_rules(path)
+    path.write_text("rules = []\n")
+    with pytest.raises(ConfigError, match="expected a list of at least 1"):
+        load_rules(path)

@@ -1,0 +1,247 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from db.records import Incident
+from db.states import IncidentKind, IncidentState, Severity
+from triggers.incidents.lifecycle import (
+    LOUDNESS,
+    TRANSITIONS,
+    Finding,
+    IncidentStateError,
+    Signal,
+    Transition,
+    TransitionRefusedError,
+    acknowledge,
+    step,
+)
+
+DRIFT = IncidentKind.DRIFT
+PENDING, FIRING = IncidentState.PENDING, IncidentState.FIRING
+TAKEN, RESOLVED = IncidentState.ACKNOWLEDGED, IncidentState.RESOLVED
+NOON, HOUR = datetime(2026, 11, 24, 12, tzinfo=UTC), timedelta(hours=1)
+
+
+def make_incident(state: IncidentState, *, clearing_since: datetime | None = None) -> Incident:
+    return Incident(
+        incident_id=7,
+        monitor="mangaassist",
+        kind=DRIFT,
+        severity=Severity.ERROR,
+        state=state,
+        summary="it drifts",
+        opened_at=NOON - HOUR,
+        resolved_at=None,
+        cycle_id=1,
+        job_id=None,
+        since=NOON - 2 * HOUR,
+        clearing_since=clearing_since,
+        acknowledged_at=NOON if state is TAKEN else None,
+    )
+
+
+def moved(
+    state: IncidentState | None, finding: str, severity: Severity = Severity.ERROR, keep: timedelta = HOUR * 0
+) -> Transition | None:
+    incident = None if state is None else make_incident(state)
+    signal = Signal(kind=DRIFT, finding=Finding(finding), severity=severity, summary="now")
+    return step(incident, signal, at=NOON, keep_firing_for=keep)
+
+
+@pytest.mark.parametrize(
+    ("state", "finding", "to_state", "event", "sentence"),
+    [
+        (None, "unknown", "stays", None, "nothing is known"),
+        (None, "cleared", "stays", None, "nothing is wrong"),
+        (None, "pending", PENDING, None, "it begins, and nobody is told"),
+        (None, "raised", FIRING, FIRING, "it is told"),
+        (PENDING, "unknown", "stays", None, "missing data is no end"),
+        (PENDING, "pending", "stays", None, "not for long enough yet"),
+        (PENDING, "cleared", None, None, "it came to nothing, and nobody is told"),
+        (PENDING, "raised", FIRING, FIRING, "it has lasted"),
+        (FIRING, "unknown", "stays", None, "missing data is no end"),
+        (FIRING, "pending", "stays", None, "nor is less of it"),
+        (FIRING, "raised", "stays", None, "it is told once"),
+        (FIRING, "cleared", RESOLVED, RESOLVED, "it is over"),
+        (TAKEN, "unknown", "stays", None, "missing data is no end"),
+        (TAKEN, "raised", "stays", None, "somebody is at it"),
+        (TAKEN, "cleared", RESOLVED, RESOLVED, "it is over"),
+    ],
+)
+def test_what_follows_from_a_finding(
+    state: IncidentState | None,
+    finding: str,
+    to_state: IncidentState | str | None,
+    event: IncidentState | None,
+    sentence: str,
+) -> None:
+    found = moved(state, finding)
+    if to_state == "stays":
+        assert found is None, sentence
+    else:
+        assert found is not None, sentence
+        assert (found.from_state, found.to_state, found.event) == (state, to_state, event), sentence
+
+
+@pytest.mark.parametrize("state", [FIRING, TAKEN])
+def test_what_gets_louder_is_told_again(state: IncidentState) -> None:
+    """Also to who has taken it: a warning that somebody looks at tomorrow has become something else."""
+    found = moved(state, "raised", Severity.CRITICAL)
+    assert found is not None
+    assert (found.to_state, found.event, found.severity) == (FIRING, FIRING, Severity.CRITICAL)
+    assert found.summary == "now"
+    assert moved(state, "raised", Severity.WARNING) is None
+
+
+def test_an_incident_is_told_as_loud_as_it_fires_and_since_when_it_is_so() -> None:
+    """A pending one may have been quieter."""
+    found = moved(PENDING, "raised", Severity.CRITICAL)
+    assert found is not None
+    assert (found.severity, found.since, found.is_louder) == (Severity.CRITICAL, NOON - 2 * HOUR, False)
+    new = moved(None, "raised")
+    assert new is not None
+    assert new.since == NOON
+
+
+def test_an_end_must_last_as_long_as_it_is_damped_for() -> None:
+    """What flaps fires on: it is over when it was over for `keep_firing_for` without a break."""
+    cleared = Signal(kind=DRIFT, finding=Finding.CLEARED, summary="well")
+    begun = step(make_incident(FIRING), cleared, at=NOON, keep_firing_for=2 * HOUR)
+    assert begun is not None
+    assert (begun.to_state, begun.event, begun.clearing_since) == (FIRING, None, NOON)
+    clearing = make_incident(FIRING, clearing_since=NOON)
+    assert step(clearing, cleared, at=NOON + HOUR, keep_firing_for=2 * HOUR) is None
+    over = step(clearing, cleared, at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR)
+    assert over is not None
+    assert (over.event, over.summary) == (RESOLVED, "well")
+    for finding in (Finding.PENDING, Finding.RAISED):
+        again = step(
+            clearing, Signal(kind=DRIFT, finding=finding), at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR
+        )
+        assert again is not None
+        assert (again.to_state, again.event, again.clearing_since) == (FIRING, None, None)
+    unknown = Signal(kind=DRIFT, finding=Finding.UNKNOWN)
+    assert step(clearing, unknown, at=NOON + 5 * HOUR, keep_firing_for=2 * HOUR) is None
+
+
+@pytest.mark.parametrize("state", list(IncidentState))
+def test_only_a_firing_incident_can_be_taken(state: IncidentState) -> None:
+    if state is FIRING:
+        taken = acknowledge(make_incident(FIRING, clearing_since=NOON), "ada")
+        assert (taken.event, taken.by, taken.clearing_since) == (TAKEN, "ada", NOON)
+    else:
+        with pytest.raises(IncidentStateError, match=f"Incident 7 is {state}"):
+            acknowledge(make_incident(state), "ada")
+
+
+def test_every_transition_that_the_table_does_not_allow_is_refused() -> None:
+    allowed = {
+        (None, PENDING),
+        (None, FIRING),
+        (PENDING, None),
+        (PENDING, FIRING),
+        (FIRING, FIRING),
+        (FIRING, TAKEN),
+        (FIRING, RESOLVED),
+        (TAKEN, TAKEN),
+        (TAKEN, FIRING),
+        (TAKEN, RESOLVED),
+    }
+    for from_state, to_state in product([None, *IncidentState], [None, *IncidentState]):
+        assert (to_state in TRANSITIONS[from_state]) == ((from_state, to_state) in allowed)
+        if (from_state, to_state) in allowed:
+            make_transition(from_state, to_state)
+        else:
+            with pytest.raises(TransitionRefusedError, match="drift cannot go from"):
+                make_transition(from_state, to_state)
+
+
+def make_transition(from_state: IncidentState | None, to_state: IncidentState | None) -> Transition:
+    return Transition(
+        kind=DRIFT,
+        from_state=from_state,
+        to_state=to_state,
+        severity=Severity.ERROR,
+        summary="",
+        incident=None,
+    )
+
+
+class Life(RuleBasedStateMachine):
+    """One kind of incident under any findings, against what the on-call would say of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOON
+        self.keep = timedelta(0)
+        self.incident: Incident | None = None
+        self.told: list[tuple[IncidentState, Severity]] = []  #: of the present incident
+        self.cleared_since: datetime | None = None
+
+    @rule(hours=st.integers(0, 3))
+    def damp(self, hours: int) -> None:
+        self.keep = hours * HOUR
+
+    @rule(finding=st.sampled_from(Finding), severity=st.sampled_from(Severity))
+    def find(self, finding: Finding, severity: Severity) -> None:
+        self.now += HOUR
+        if finding is Finding.CLEARED:
+            self.cleared_since = self.cleared_since or self.now
+        elif finding is not Finding.UNKNOWN:
+            self.cleared_since = None
+        before, n_told = self.incident, len(self.told)
+        signal = Signal(kind=DRIFT, finding=finding, severity=severity)
+        self.apply(step(self.incident, signal, at=self.now, keep_firing_for=self.keep))
+        is_open = self.incident is not None and self.incident.state in {FIRING, TAKEN}
+        if finding is Finding.RAISED:
+            assert is_open
+        if finding is Finding.UNKNOWN:
+            assert (self.incident, len(self.told)) == (before, n_told)
+        if finding is Finding.CLEARED and is_open:
+            assert self.cleared_since is not None
+            assert self.now - self.cleared_since < self.keep
+
+    @precondition(lambda self: self.incident is not None and self.incident.state is FIRING)
+    @rule()
+    def take(self) -> None:
+        assert self.incident is not None
+        self.apply(acknowledge(self.incident, "ada"))
+
+    def apply(self, transition: Transition | None) -> None:
+        if transition is None:
+            return
+        before = self.incident or make_incident(PENDING)
+        if self.incident is None:
+            self.told = []
+        if transition.event is not None:
+            self.told.append((transition.event, transition.severity))
+        if transition.to_state in {None, RESOLVED}:
+            self.incident = None
+            self.cleared_since = None
+            return
+        assert transition.to_state is not None
+        self.incident = replace(
+            before,
+            state=transition.to_state,
+            severity=transition.severity,
+            clearing_since=transition.clearing_since,
+        )
+
+    @invariant()
+    def is_told_in_order(self) -> None:
+        """First that it fires; again only when louder; the end last and once; each event once a severity."""
+        events = [event for event, _ in self.told]
+        assert events[:1] in ([], [FIRING])
+        assert RESOLVED not in events[:-1]
+        assert len(set(self.told)) == len(self.told)
+        loudness = [LOUDNESS.index(severity) for event, severity in self.told if event is FIRING]
+        assert loudness == sorted(set(loudness))
+
+
+Life.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestLife = Life.TestCase

@@ -1,0 +1,91 @@
+"""Sends what waits in the outbox. A message is marked after its channel has accepted it."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import structlog
+from sqlalchemy import Connection, Engine
+
+from db import outbox
+from db.connection.session import writing
+from db.records import Delivery
+from triggers.backoff import MAX_ATTEMPTS, next_delay
+from triggers.channels.port import Channel, Receipt, SendResult
+from triggers.incidents.announce import Audience
+from triggers.incidents.undelivered import tell_delivered, tell_undelivered
+
+#: How long a message that is being sent is hidden from other senders; longer than any timeout.
+HOLD = timedelta(minutes=2)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox:
+    """The configured channels, by name."""
+
+    engine: Engine
+    channels: Mapping[str, Channel]
+    audience: Audience  #: who is told when a channel gives up a message
+    rng: np.random.Generator
+
+    def deliver_due(self, now: datetime) -> int:
+        """Send every message that is due at `now`, the channels beside each other; returns how many were
+        accepted.
+        """
+        stop = threading.Event()
+        with ThreadPoolExecutor(max(1, len(self.channels))) as threads:
+            return sum(threads.map(lambda name: self.deliver(name, lambda: now, stop), self.channels))
+
+    def deliver(self, name: str, clock: Callable[[], datetime], stop: threading.Event) -> int:
+        """Send what is due for one channel, until it cannot deliver or `stop` is set; returns how many
+        messages were accepted.
+        """
+        channel, accepted = self.channels[name], 0
+        while not stop.is_set():
+            result = self._deliver_next(name, channel, clock())
+            accepted += result is SendResult.DELIVERED
+            if result in {None, SendResult.RETRY}:
+                break
+            stop.wait(channel.pause_seconds)
+        return accepted
+
+    def _deliver_next(self, name: str, channel: Channel, now: datetime) -> SendResult | None:
+        delivery = self._take(name, now)
+        if delivery is None:
+            return None
+        receipt = channel.send(delivery, now=now)
+        self._settle(delivery, receipt, now)
+        return receipt.result
+
+    def _take(self, channel: str, now: datetime) -> Delivery | None:
+        with writing(self.engine) as connection:
+            return outbox.take_due(connection, self.audience.monitor, channel, now, hold=HOLD)
+
+    def _settle(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
+        log = _log.bind(channel=delivery.channel, incident_id=delivery.incident_id, attempt=delivery.attempts)
+        with writing(self.engine) as connection:
+            if receipt.result is SendResult.DELIVERED:
+                outbox.mark_delivered(connection, delivery.delivery_id, now, receipt=receipt.reference)
+                tell_delivered(connection, self.audience, now)
+                log.info("message delivered", message_event=delivery.event.value)
+            elif receipt.result is SendResult.REFUSED or delivery.attempts >= MAX_ATTEMPTS:
+                outbox.mark_dead(connection, delivery.delivery_id, receipt.error or "")
+                tell_undelivered(connection, self.audience, delivery, receipt.error or "", now)
+                log.error("message given up", error=receipt.error)
+            else:
+                delay = next_delay(
+                    delivery.attempts, self.rng, retry_after_seconds=receipt.retry_after_seconds
+                )
+                outbox.mark_retry(connection, delivery.delivery_id, receipt.error or "", at=now + delay)
+                self._hold_back(connection, delivery.channel, receipt, now)
+                log.warning("message waits", error=receipt.error, seconds=delay.total_seconds())
+
+    def _hold_back(self, connection: Connection, channel: str, receipt: Receipt, now: datetime) -> None:
+        if receipt.retry_after_seconds is not None:
+            until = now + timedelta(seconds=receipt.retry_after_seconds)
+            outbox.hold_back(connection, self.audience.monitor, channel, until=until)

@@ -1,0 +1,139 @@
+"""Writes what signals change about the incidents, and a message to those who hear of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from db import incidents, outbox
+from db.records import Incident
+from db.states import IncidentState
+from triggers.alert_settings import Alert
+from triggers.incidents.lifecycle import Signal, Transition, step
+from triggers.incidents.payload import message
+from triggers.settings import IncidentPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audience:
+    """Who hears of a monitor's incidents, and when one is over."""
+
+    monitor: str
+    alerts: Sequence[Alert]
+    policy: IncidentPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """What the signals come from."""
+
+    at: datetime  #: the time that they speak of
+    now: datetime
+    cycle_id: int | None = None
+    job_id: int | None = None
+    details: Mapping[str, object]  #: for the message, as JSON has it
+
+
+def announce(
+    connection: Connection, audience: Audience, signals: Iterable[Signal], occasion: Occasion
+) -> None:
+    """Bring the incidents to where the signals say, and write the messages, in this transaction.
+
+    When another process opens an incident of the same kind first, it is the one that tells.
+    """
+    unresolved = incidents.hold_unresolved(connection, audience.monitor)
+    for signal in signals:
+        transition = step(
+            _of_kind(unresolved, signal),
+            signal,
+            at=occasion.at,
+            keep_firing_for=audience.policy.keep_firing_for,
+        )
+        if transition is not None:
+            carry_out(connection, audience, transition, occasion)
+
+
+def carry_out(connection: Connection, audience: Audience, transition: Transition, occasion: Occasion) -> bool:
+    """Write one transition and its messages; False if another process was faster, which then has told."""
+    incident_id = _write(connection, audience.monitor, transition, occasion)
+    if incident_id is None:
+        return False
+    event = transition.event
+    if event is None:
+        return True
+    dedup_key = f"redistill:{audience.monitor}:{incident_id}"
+    payload = message(
+        transition,
+        event,
+        monitor=audience.monitor,
+        incident_id=incident_id,
+        dedup_key=dedup_key,
+        policy=audience.policy,
+        at=occasion.now,
+        details=occasion.details,
+    )
+    heard = outbox.channels_of(connection, incident_id)
+    for alert in audience.alerts:
+        is_new = event is IncidentState.FIRING and alert.hears(transition.kind, transition.severity)
+        if is_new or alert.name in heard:
+            outbox.add(
+                connection,
+                incident_id=incident_id,
+                channel=alert.name,
+                event=event,
+                severity=transition.severity,
+                dedup_key=dedup_key,
+                payload=payload,
+                now=occasion.now,
+            )
+    return True
+
+
+def _of_kind(unresolved: Sequence[Incident], signal: Signal) -> Incident | None:
+    """The open one; one that is pending beside it was written by an older version of this program."""
+    found = [each for each in unresolved if each.kind is signal.kind]
+    return min(found, key=lambda each: each.state is IncidentState.PENDING, default=None)
+
+
+def _write(connection: Connection, monitor: str, transition: Transition, occasion: Occasion) -> int | None:
+    incident, now = transition.incident, occasion.now
+    if incident is None and transition.to_state is not None:
+        return incidents.add(
+            connection,
+            monitor=monitor,
+            kind=transition.kind,
+            severity=transition.severity,
+            state=transition.to_state,
+            summary=transition.summary,
+            cycle_id=occasion.cycle_id,
+            job_id=occasion.job_id,
+            since=transition.since,
+            now=now,
+        )
+    if incident is None:
+        return None
+    if transition.to_state is None:
+        incidents.forget(connection, incident)
+        return incident.incident_id
+    changed = incidents.change(connection, incident, _values(transition, incident, occasion))
+    return incident.incident_id if changed else None
+
+
+def _values(transition: Transition, incident: Incident, occasion: Occasion) -> dict[str, object]:
+    now = occasion.now
+    values: dict[str, object] = {
+        "severity": transition.severity,
+        "clearing_since": transition.clearing_since,
+    }
+    match transition.to_state:
+        case IncidentState.FIRING:
+            values |= {"state": IncidentState.FIRING, "summary": transition.summary}
+            values |= {"acknowledged_at": None, "acknowledged_by": None}
+            if incident.state is IncidentState.PENDING:
+                values |= {"opened_at": now, "cycle_id": occasion.cycle_id, "job_id": occasion.job_id}
+        case IncidentState.ACKNOWLEDGED if transition.event is not None:
+            values |= {"acknowledged_at": now, "acknowledged_by": transition.by}
+        case IncidentState.RESOLVED:
+            values |= {"state": IncidentState.RESOLVED, "resolved_at": now}
+    return values

@@ -1,0 +1,97 @@
+"""What the on-call reads: one JSON document for every channel, schema `redistill.incident/1`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+from db.records import Claim, Evaluation, GateOutcome, Job, Measurement
+from db.states import IncidentState
+from triggers.incidents.figures import differing, gate_of, number_of
+from triggers.incidents.lifecycle import Transition
+from triggers.incidents.signals import Situation
+from triggers.settings import IncidentPolicy
+
+SCHEMA: Final = "redistill.incident/1"
+
+
+def message(
+    transition: Transition,
+    event: IncidentState,
+    *,
+    monitor: str,
+    incident_id: int,
+    dedup_key: str,
+    policy: IncidentPolicy,
+    at: datetime,
+    details: Mapping[str, object],
+) -> str:
+    """What happened, since when, how loud, where to read on; and what the occasion adds to it."""
+    document = {
+        "schema": SCHEMA,
+        "dedup_key": dedup_key,
+        "event": event,
+        "kind": transition.kind,
+        "severity": transition.severity,
+        "summary": transition.summary,
+        "monitor": monitor,
+        "incident_id": incident_id,
+        "at": at,
+        "opened_at": _opened_at(transition, at),
+        "since": transition.since,
+        "by": transition.by,
+        "links": _links(transition, policy),
+        **details,
+    }
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z).decode()
+
+
+def _opened_at(transition: Transition, at: datetime) -> datetime:
+    """When it fired: what was pending until now has opened now."""
+    incident = transition.incident
+    return at if incident is None or incident.state is IncidentState.PENDING else incident.opened_at
+
+
+def _links(transition: Transition, policy: IncidentPolicy) -> dict[str, str]:
+    runbook = {"runbook": f"{policy.runbook}#{transition.kind}"} if policy.runbook else {}
+    return runbook | ({"page": policy.page} if policy.page else {})
+
+
+def of_cycle(
+    claim: Claim, situation: Situation, measured: Measurement | None, job_id: int | None
+) -> dict[str, object]:
+    """The numbers against the thresholds, with intervals; which labels; what moved; what was ordered."""
+    order = situation.order
+    return {
+        "cycle_id": claim.cycle_id,
+        "window_start": claim.slot.window_start,
+        "window_end": claim.slot.window_end,
+        "verdict": situation.judgement.verdict,
+        "moved": situation.moved,
+        "rules": [number_of(outcome, measured) for outcome in situation.outcomes],
+        "labels": differing(measured),
+        "order": {
+            "reason": order.reason,
+            "job_id": job_id,
+            "alpha_from": str(order.alpha_from),
+            "alpha_to": str(order.alpha_to),
+            "evidence": order.evidence.says if order.evidence else None,
+        },
+    }
+
+
+def of_job(
+    job: Job, gates: Sequence[GateOutcome] = (), evaluations: Sequence[Evaluation] = ()
+) -> dict[str, object]:
+    """Which job it was, how it changes alpha, and what its candidate reached, if it made one."""
+    return {
+        "gates": [gate_of(gate, evaluations) for gate in gates],
+        "job": {
+            "job_id": job.job_id,
+            "reason": job.reason,
+            "alpha_from": str(job.alpha_from),
+            "alpha_to": str(job.alpha_to),
+            "attempt": job.attempt,
+        },
+    }

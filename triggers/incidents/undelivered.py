@@ -1,0 +1,40 @@
+"""A channel that has given up a message is told through the others."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection
+
+from db import incidents, outbox
+from db.records import Delivery
+from db.states import IncidentKind, Severity
+from triggers.incidents.announce import Audience, Occasion, announce
+from triggers.incidents.lifecycle import Finding, Signal
+
+_KIND: Final = IncidentKind.ALERTS_UNDELIVERED
+
+
+def tell_undelivered(
+    connection: Connection, audience: Audience, delivery: Delivery, error: str, now: datetime
+) -> None:
+    """Raise the incident, in the transaction that gives the message up; the channel itself hears nothing."""
+    deaf = outbox.deaf_channels(connection, audience.monitor, [alert.name for alert in audience.alerts])
+    others = tuple(alert for alert in audience.alerts if alert.name not in deaf)
+    summary = (
+        f"the channel {delivery.channel} has given up a message of incident {delivery.incident_id} "
+        f"({delivery.event}) after {delivery.attempts} attempts: {error}; mend it and try "
+        f"`redistill alerts test`"
+    )
+    signal = Signal(kind=_KIND, finding=Finding.RAISED, severity=Severity.ERROR, summary=summary)
+    occasion = Occasion(at=now, now=now, details={"channel": delivery.channel})
+    announce(connection, replace(audience, alerts=others), [signal], occasion)
+
+
+def tell_delivered(connection: Connection, audience: Audience, now: datetime) -> None:
+    """Clear the incident, if it is open and no channel's newest settled message is a dead one."""
+    if all(each.kind is not _KIND for each in incidents.firing(connection, audience.monitor)):
+        return
+    if not outbox.deaf_channels(connection, audience.monitor, [alert.name for alert in audience.alerts]):
+        signal = Signal(kind=_KIND, finding=Finding.CLEARED, summary="every channel accepts messages again")
+        announce(connection, audience, [signal], Occasion(at=now, now=now, details={}))

@@ -1,0 +1,62 @@
+"""Watches the student that a job has promoted, and goes back to the one before it where that is wished."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from db import queue, versions
+from db.cycles import history
+from db.records import Claim, CycleResult, Job
+from db.states import JobDecision, JobRecovery, PromotionReason
+from triggers.orders.promotion_watch import Watch
+from triggers.settings import AlphaPolicy
+
+
+def watch(
+    connection: Connection,
+    claim: Claim,
+    result: CycleResult,
+    jobs: Sequence[Job],
+    policy: AlphaPolicy,
+    now: datetime,
+) -> Watch | None:
+    """How the student that serves does, with this cycle, which is the latest; None if nothing is on trial.
+
+    When it becomes known whether it has recovered, that is written to its job; and with
+    `rollback = "auto"` one that has not makes way for the student before it.
+    """
+    monitor = claim.slot.monitor
+    job = _on_trial(jobs, result)
+    since = versions.on_trial_since(connection, monitor)
+    if job is None or since is None:
+        return None
+    n_evaluated, n_healthy = history.verdicts_of(connection, monitor, result.student_version, since=since)
+    found = Watch(job=job, n_evaluated=n_evaluated, n_healthy=n_healthy, watch_cycles=policy.watch_cycles)
+    if found.recovery is None:
+        return found
+    queue.set_recovery(connection, job.job_id, found.recovery)
+    if found.recovery is JobRecovery.RECOVERED or policy.rollback == "off":
+        return found
+    return replace(found, rolled_back_to=_roll_back(connection, job, now))
+
+
+def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
+    own = (
+        job
+        for job in reversed(jobs)
+        if job.candidate_version == result.student_version and job.decision is JobDecision.PROMOTED
+    )
+    job = next(own, None)
+    is_on_trial = job is not None and job.recovery is None and job.teacher_version == result.teacher_version
+    return job if is_on_trial else None
+
+
+def _roll_back(connection: Connection, job: Job, now: datetime) -> str | None:
+    before = versions.served_before(connection, job.monitor)
+    if before is None or not (Path(before.uri) / "config.json").is_file():
+        return None  # its files are gone: a student that helps too little is better than none
+    versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)
+    return before.version

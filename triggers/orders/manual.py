@@ -1,0 +1,82 @@
+"""A re-distillation that a person orders. The job is of the same kind as a cycle's, without a rule."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from db import queue, versions
+from db.cycles import history
+from db.errors import RedistillError
+from db.records import ModelVersion, NewJob
+from db.states import Role
+from triggers.orders import alpha
+from triggers.settings import AlphaPolicy
+
+
+class NothingInServiceError(RedistillError):
+    """No {role} is in service for the monitor {monitor!r} yet: the first cycle (`redistill cycle`) records
+    both models.
+    """
+
+
+def order_by_hand(
+    connection: Connection,
+    monitor: str,
+    policy: AlphaPolicy,
+    *,
+    reason: str,
+    alpha_to: Decimal | None,
+    kept: timedelta,
+    now: datetime,
+) -> int:
+    """Queue a job for the teacher and the student in service; returns its number.
+
+    Neither attempts nor floor nor cooldown hold a person up. `alpha_to` is one step below the ladder's alpha
+    unless it is given, and at the floor the floor once more. The job looks back from the newest cycle of the
+    two models whose sample is still kept, whatever its verdict.
+
+    Raises:
+        NothingInServiceError: no cycle has recorded a teacher and a student.
+        OpenJobError: the monitor has a queued or running job.
+    """
+    teacher, student = (_serving(connection, monitor, role) for role in (Role.TEACHER, Role.STUDENT))
+    alpha_from = _alpha_now(connection, teacher, student, policy, now)
+    lower = min(alpha_from, max(alpha_from - policy.alpha_step, policy.alpha_floor))
+    job = NewJob(
+        monitor=monitor,
+        cycle_id=history.newest_archived(
+            connection, monitor, (teacher.version, student.version), since=now - kept
+        ),
+        rule=None,
+        reason=reason,
+        teacher_version=teacher.version,
+        student_version=student.version,
+        alpha_from=alpha_from,
+        alpha_to=lower if alpha_to is None else alpha_to,
+        temperature=policy.temperature,
+    )
+    with queue.one_open(connection, monitor):
+        return queue.enqueue(connection, job, now)
+
+
+def _serving(connection: Connection, monitor: str, role: Role) -> ModelVersion:
+    model = versions.current(connection, monitor, role)
+    if model is None:
+        raise NothingInServiceError(role=role, monitor=monitor)
+    return model
+
+
+def _alpha_now(
+    connection: Connection, teacher: ModelVersion, student: ModelVersion, policy: AlphaPolicy, now: datetime
+) -> Decimal:
+    """Where the ladder stands, as a cycle would find it."""
+    jobs = queue.of_monitor(connection, student.monitor)
+    ladder = alpha.ladder_of(
+        [job for job in jobs if job.teacher_version == teacher.version],
+        began_at=versions.ladder_since(connection, student.monitor),
+        student_alpha=alpha.alpha_from_teacher(student.alpha, student.version, teacher.version, jobs),
+        wanted=True,
+        is_latest=True,
+    )
+    return alpha.decide(policy, ladder, now).alpha_from

@@ -1,0 +1,181 @@
+"""What one cycle shows of the metric that a condition watches."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from db.cycles.history import Details
+from db.records import CyclePoint, Interval, Measurement
+from db.states import CycleStatus
+from triggers.rules import sequential
+from triggers.rules.sequential import Floats, Stratum
+from triggers.settings import Condition, Rule
+
+#: Fewer requests of a label tell nothing of it.
+LABEL_SAMPLES = 100
+#: The boost takes requests as drawn one by one: no more than one in so many of the window may be drawn.
+_BOOSTED_PART = 10
+
+Value = Fraction | float
+
+
+def value_of(metric: str, point: CyclePoint) -> Value | None:
+    """Agreement as a rational, all else as a double; None when the cycle says nothing of it."""
+    if point.status is not CycleStatus.EVALUATED:
+        return None
+    kind, _, label = metric.partition(":")
+    if label:
+        return _of_label(kind, label, point)
+    if kind == "agreement":
+        return _agreement(point)
+    value: float | None = getattr(point, kind)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def missing_of(rule: Rule, point: CyclePoint) -> str:
+    """Return what a cycle lacks for the conditions of a rule that it says nothing of, in one line."""
+    found = (_missing(each, point) for each in rule.conditions or (rule,))
+    return ", ".join(dict.fromkeys(each for each in found if each))
+
+
+def is_beyond(condition: Condition, value: Value, bound: Decimal) -> bool:
+    """Strictly on the wrong side. A rational is compared with the decimal as written, a double with the
+    double nearest to it.
+    """
+    exact: Value = Fraction(bound) if isinstance(value, Fraction) else float(bound)
+    return value < exact if condition.below is not None else value > exact
+
+
+def interval_is_beyond(condition: Condition, point: CyclePoint, bound: Decimal) -> bool | None:
+    """The whole 95% interval is strictly on the wrong side; None without one."""
+    interval = _interval(condition.metric or "", point)
+    if interval is None or not math.isfinite(interval.low) or not math.isfinite(interval.high):
+        return None
+    return interval.high < float(bound) if condition.below is not None else interval.low > float(bound)
+
+
+def gains_key(condition: Condition) -> str:
+    """Names what `mean_gains` were computed of: the metric and the level."""
+    return f"{condition.metric}>{condition.threshold.normalize():f}"
+
+
+def gains_of(rules: Sequence[Rule], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
+    """What the requests of a cycle say against each level of KL that a sequential condition watches."""
+    return {
+        gains_key(each): tuple(
+            sequential.mean_gains(measurement.kl_values, float(each.threshold), measurement.weights).tolist()
+        )
+        for each in _all_conditions(rules)
+        if each.mode == "sequential" and each.metric == "kl"
+    }
+
+
+def details_for(rules: Sequence[Rule]) -> Details:
+    """What of past cycles the rules need besides their metrics."""
+    conditions = list(_all_conditions(rules))
+    watched = {each.metric for each in conditions if each.mode == "sequential"}
+    return Details(
+        labels=any((each.metric or "").startswith("class_") for each in conditions),
+        strata="agreement" in watched,
+        gains="kl" in watched,
+        input_drift=any(each.metric == "input_drift" for each in conditions),
+    )
+
+
+def evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Floats | None:
+    """What a sequential condition has won after this cycle, or None if the cycle tells nothing.
+
+    `wins` are what it had won before; None at the start.
+    """
+    if condition.metric == "agreement":
+        return _share_evidence(condition, point, wins)
+    gains = point.gains.get(gains_key(condition))
+    if gains is not None:
+        return _add(wins, np.array(gains))
+    if point.kl_values:
+        return _add(wins, sequential.mean_gains(point.kl_values, float(condition.threshold)))
+    return None
+
+
+def strata_of(point: CyclePoint) -> Sequence[Stratum]:
+    """The strata of the cycle's sample that have requests; none where its counts are not known."""
+    # in an order of their own, so that the last bits do not depend on where they come from
+    there = sorted(
+        (each for each in point.strata if each.n), key=lambda each: (each.n_seen, each.n, each.disagreements)
+    )
+    if there:
+        seen, n = sum(each.n_seen for each in there), sum(each.n for each in there)
+        return [
+            Stratum(weight=each.n_seen / seen * n / each.n, n=each.n, errors=each.disagreements)
+            for each in there
+        ]
+    is_counted = point.agreement is None
+    if not point.n or point.disagreements is None or not is_counted:
+        return ()
+    return [Stratum(weight=1.0, n=point.n, errors=point.disagreements)]
+
+
+def is_small_part(point: CyclePoint) -> bool:
+    """The sample may be taken as drawn one by one; so may that of a window of unknown size."""
+    return all(_BOOSTED_PART * each.n <= each.n_seen for each in point.strata)
+
+
+def _all_conditions(rules: Sequence[Rule]) -> Iterator[Condition]:
+    for rule in rules:
+        yield from rule.conditions or (rule,)
+
+
+def _share_evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Floats | None:
+    strata = strata_of(point)
+    if not strata:
+        return None
+    level = float(1 - condition.threshold)
+    gains = sequential.share_gains(strata, level)
+    before = sequential.start(gains) if wins is None else wins
+    if len(strata) == 1 and is_small_part(point):
+        gains = gains + sequential.share_boost(before, strata[0].n, level, condition.reach)
+    return sequential.add(before, gains)
+
+
+def _add(wins: Floats | None, gains: Floats) -> Floats:
+    return sequential.add(sequential.start(gains) if wins is None else wins, gains)
+
+
+def _missing(condition: Condition, point: CyclePoint) -> str | None:
+    metric = condition.metric or ""
+    if value_of(metric, point) is None:
+        label = metric.partition(":")[2]
+        if not label:
+            return f"{metric} was not measured"
+        found = point.labels.get(label)
+        n = found.n if found else 0
+        return f"{metric}: {n} requests of that label, {LABEL_SAMPLES} are needed"
+    if condition.mode == "interval" and interval_is_beyond(condition, point, condition.threshold) is None:
+        return f"{metric} has no interval"
+    return None
+
+
+def _of_label(kind: str, label: str, point: CyclePoint) -> float | None:
+    found = point.labels.get(label)
+    if found is None or found.n < LABEL_SAMPLES:
+        return None
+    return found.agreement.estimate if kind == "class_agreement" else found.kl
+
+
+def _interval(metric: str, point: CyclePoint) -> Interval | None:
+    kind, _, label = metric.partition(":")
+    if kind != "class_agreement":
+        return point.intervals.get(metric)
+    found = point.labels.get(label)
+    return found.agreement if found is not None else None
+
+
+def _agreement(point: CyclePoint) -> Fraction | None:
+    if point.agreement is not None:
+        return point.agreement
+    if not point.n or point.disagreements is None:
+        return None
+    return Fraction(point.n - point.disagreements, point.n)

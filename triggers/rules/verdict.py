@@ -1,0 +1,151 @@
+"""From a cycle's evidence and its rules' outcomes to one verdict. There is none without evidence, nor
+without a rule about the student that could be evaluated.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from db.records import RuleOutcome
+from db.states import CycleStatus, Verdict, VerdictReason
+from triggers.settings import NOT_OF_STUDENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """How much a cycle has to go on, and how much it needs."""
+
+    n_scored: int  #: sampled requests that both models scored
+    n_seen: int  #: distinct usable requests of the window
+    n_rejected: int  #: unusable records of the window
+    min_samples: int  #: a verdict needs at least so many scored requests
+    max_reject_share: float  #: and at most this share of unusable records; a tie is enough
+    teacher_fault: str | None = None  #: what is wrong with the teacher, in one line
+
+    @property
+    def status(self) -> CycleStatus:
+        """EVALUATED when the rules may look at the cycle, otherwise INCONCLUSIVE."""
+        return CycleStatus.INCONCLUSIVE if self.shortfall else CycleStatus.EVALUATED
+
+    @property
+    def shortfall(self) -> VerdictReason | None:
+        """What is missing, or None. Rejects come first: they may be why there are few samples."""
+        if self._too_many_rejects:
+            return VerdictReason.TOO_MANY_REJECTS
+        if self.n_scored < self.min_samples:
+            return VerdictReason.TOO_FEW_SAMPLES
+        return None if self.teacher_fault is None else VerdictReason.TEACHER_UNHEALTHY
+
+    @property
+    def _too_many_rejects(self) -> bool:
+        records = self.n_seen + self.n_rejected
+        allowed = Fraction(str(self.max_reject_share))  # the decimal as written, not its nearest double
+        return self.n_rejected > allowed * records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a cycle says about the student, and why, in one line."""
+
+    status: CycleStatus
+    verdict: Verdict
+    reason: VerdictReason
+    detail: str
+
+
+def judge(
+    evidence: Evidence, outcomes: Sequence[RuleOutcome], missing: Mapping[str, str] | None = None
+) -> Judgement:
+    """Return the verdict of a cycle that ran to its end.
+
+    `outcomes` are its rules' (`triggers.rules.evaluate`, for a point of status `evidence.status`); without
+    enough evidence they are not looked at. Those that are not about the student have no part in it. Where
+    none of the others has a value there is no verdict. `missing` says of rules, by name, what the cycle
+    lacks for them.
+    """
+    if evidence.shortfall is not None:
+        return Judgement(
+            status=CycleStatus.INCONCLUSIVE,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=evidence.shortfall,
+            detail=_shortage(evidence, evidence.shortfall),
+        )
+    outcomes = [outcome for outcome in outcomes if is_about_student(outcome)]
+    if all(outcome.value is None for outcome in outcomes):
+        return Judgement(
+            status=CycleStatus.INCONCLUSIVE,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=VerdictReason.NO_RULE_EVALUATED,
+            detail=_unevaluated(outcomes, missing or {}),
+        )
+    reason = _reason(outcomes)
+    healthy = reason is VerdictReason.WITHIN_RULES
+    return Judgement(
+        status=CycleStatus.EVALUATED,
+        verdict=Verdict.HEALTHY if healthy else Verdict.BREACHED,
+        reason=reason,
+        detail=describe(outcomes if healthy else [outcome for outcome in outcomes if outcome.breached]),
+    )
+
+
+def failed(error: str) -> Judgement:
+    """The verdict of a cycle that an error, told in one line, has ended."""
+    return Judgement(
+        status=CycleStatus.FAILED, verdict=Verdict.FAILED, reason=VerdictReason.ERROR, detail=error
+    )
+
+
+def is_about_student(outcome: RuleOutcome) -> bool:
+    """Whether it says something of the student; `serving_skew` is about the service, `input_drift` about
+    what users write.
+    """
+    return outcome.metric not in NOT_OF_STUDENT
+
+
+def describe(outcomes: Sequence[RuleOutcome]) -> str:
+    """Each outcome's number against its threshold, in one line."""
+    return "; ".join(_describe(outcome) for outcome in outcomes) or "no rules"
+
+
+def _reason(outcomes: Sequence[RuleOutcome]) -> VerdictReason:
+    if any(outcome.fired for outcome in outcomes):
+        return VerdictReason.RULE_FIRED
+    if any(outcome.breached for outcome in outcomes):
+        return VerdictReason.RULE_BREACHED
+    return VerdictReason.WITHIN_RULES
+
+
+def _unevaluated(outcomes: Sequence[RuleOutcome], missing: Mapping[str, str]) -> str:
+    if not outcomes:
+        return "no rule is about the student: add one to [[rules]], such as the defaults of docs/rules.md"
+    return "no rule could be evaluated: " + "; ".join(
+        f"{outcome.rule} ({missing.get(outcome.rule) or 'no evidence yet'})" for outcome in outcomes
+    )
+
+
+def _shortage(evidence: Evidence, reason: VerdictReason) -> str:
+    if reason is VerdictReason.TEACHER_UNHEALTHY:
+        return f"the teacher is unhealthy: {evidence.teacher_fault}"
+    records = evidence.n_seen + evidence.n_rejected
+    return (
+        f"{evidence.n_scored} requests scored (min_samples {evidence.min_samples}), {evidence.n_rejected} "
+        f"of {records} records unusable (max_reject_share {evidence.max_reject_share})"
+    )
+
+
+def _describe(outcome: RuleOutcome) -> str:
+    if outcome.value is None:
+        return f"{outcome.metric} not evaluated"
+    if not outcome.side:
+        conditions = "condition holds" if outcome.value == 1 else "conditions hold"
+        return f"{outcome.rule}: {outcome.value:.0f} {conditions}"
+    found = f"{outcome.metric} {outcome.value:.6g}"
+    if outcome.statistic is not None:
+        verb = "is" if outcome.breached else "may be"
+        return f"{found} {verb} {outcome.side} {outcome.threshold:.6g} by evidence e^{outcome.statistic:.1f}"
+    if not outcome.breached:
+        return f"{found} within {outcome.threshold:.6g}"
+    cycles = "cycle" if outcome.streak == 1 else "cycles"
+    beyond = (outcome.value < outcome.threshold) is (outcome.side == "below")
+    how = outcome.side if beyond else f"not cleared of {outcome.side}"
+    return f"{found} {how} {outcome.threshold:.6g} for {outcome.streak} {cycles}"
