@@ -15,7 +15,7 @@ from db.records import Job
 from distill import losses
 from distill.job_data import JobData
 from distill.settings import RedistillSection
-from distill.training import batches, objective, train
+from distill.training import adamw, batches, loop, objective, train
 from monitor.scoring import first_token, models
 from monitor.scoring.models import Model
 

@@ -17,14 +17,13 @@ from redistill.commands import PANELS, module_of
 INTERRUPTED: Final = 130
 
 
-
 class _Commands(TyperGroup):
     """Loads a command when it is asked for, and tells its expected failures in one line."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401 - Typer keeps the names of these types to itself
         """The command that is asked for, in place of the line that stands for it in the help."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, get_command(import_module(module_of(name)).app), rest
+        return name, get_command(import_module(module_of(str(name))).app), rest
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - as above
         """Run the command that is asked for."""

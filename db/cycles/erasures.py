@@ -1,21 +1,12 @@
 """Requests that were taken out of archives: what was meant to change is written before it does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from db.records import ArchivedCycle
+from db.records import ArchivedCycle, Erasure
 from db.tables import cycles, erasures
-
-
-@dataclass(frozen=True, kw_only=True)
-class Erasure:
-    """A change of an archive that was begun."""
-
-    cycle_id: int
-    sha256_after: str
 
 
 def archived(connection: Connection, monitor: str) -> Sequence[ArchivedCycle]:

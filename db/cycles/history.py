@@ -9,20 +9,18 @@ from fractions import Fraction
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
 
-from db.records import ArchivedCycle, CyclePoint, InputDrift, Interval, LabelMeasurement, Slot, StratumCount
+from db.records import (
+    ArchivedCycle,
+    CyclePoint,
+    Details,
+    InputDrift,
+    Interval,
+    LabelMeasurement,
+    Slot,
+    StratumCount,
+)
 from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, evidence, input_drift, strata, teacher_metrics
-
-
-@dataclass(frozen=True, kw_only=True)
-class Details:
-    """What is read of each cycle besides its own row."""
-
-    labels: bool = False
-    strata: bool = False
-    gains: bool = False
-    input_drift: bool = False
-
 
 _NO_DETAILS = Details()
 

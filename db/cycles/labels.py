@@ -9,22 +9,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from db.records import Correctness, Interval, LateLabel, OutcomeTally, Slot
+from db.records import Correctness, Interval, LateLabel, OutcomeTally, SampledCycle, Slot
 from db.states import CycleStatus, LabelOutcome, TeacherReason, VerdictReason
 from db.tables import correctness, cycles, labels, teacher_metrics
 
 #: What is told of who is right, each with its interval.
 SHARES = ("teacher_right", "student_right", "both_wrong", "teacher_accuracy", "student_accuracy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampledCycle:
-    """An ended cycle whose sample was archived; the file may be gone."""
-
-    cycle_id: int
-    window_end: datetime
-    uri: str
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

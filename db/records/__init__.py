@@ -1,7 +1,17 @@
 """What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
 from db.records.calibrations import Calibration, ServingStudent, TemperatureFit
-from db.records.cycles import Archive, ArchivedCycle, Claim, CycleResult, Earlier, Lease, Slot
+from db.records.cycles import (
+    Archive,
+    ArchivedCycle,
+    Claim,
+    CycleResult,
+    Earlier,
+    Erasure,
+    Lease,
+    SampledCycle,
+    Slot,
+)
 from db.records.incidents import Delivery, Incident, Undelivered
 from db.records.intervals import Interval
 from db.records.jobs import Evaluation, GateOutcome, Job, Metric, ModelVersion, NewJob, WorkerTask
@@ -17,7 +27,7 @@ from db.records.measurements import (
     Serving,
     TeacherMeasurement,
 )
-from db.records.points import CyclePoint, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
+from db.records.points import CyclePoint, Details, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
 from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
 
 __all__ = [
@@ -29,7 +39,9 @@ __all__ = [
     "CyclePoint",
     "CycleResult",
     "Delivery",
+    "Details",
     "Earlier",
+    "Erasure",
     "Evaluation",
     "GateOutcome",
     "Incident",
@@ -50,6 +62,7 @@ __all__ = [
     "OutcomeTally",
     "Reject",
     "RuleOutcome",
+    "SampledCycle",
     "Serving",
     "ServingStudent",
     "Slot",

@@ -77,3 +77,21 @@ class CycleResult:
     alpha: Decimal | None  #: the alpha that the student was distilled with, if known
     temperature: float
     late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, where a window is judged again
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledCycle:
+    """An ended cycle whose sample was archived; the file may be gone."""
+
+    cycle_id: int
+    window_end: datetime
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """A change of an archive that was begun."""
+
+    cycle_id: int
+    sha256_after: str

@@ -79,3 +79,13 @@ class RuleOutcome:
     statistic: float | None = None  #: of a sequential rule: the log of its evidence
     rule_version: str = ""  #: SHA-256 of the rule's text
     side: str = field(default="", compare=False)  #: below or above; empty of a group; not stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What is read of each cycle besides its own row."""
+
+    labels: bool = False
+    strata: bool = False
+    gains: bool = False
+    input_drift: bool = False

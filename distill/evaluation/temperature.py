@@ -68,8 +68,8 @@ def calibrate(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
     """The T of `fit_temperature`, and how well calibrated the model is at T = 1 and at that T.
 
     NLL in nats, at T never higher than at 1; the ECE and its debiased value, at least 0, of
-    `distill.evaluation.reliability`, which T need not lower. All are of the rows that T was fitted on. Errors as for
-    `fit_temperature`.
+    `distill.evaluation.reliability`, which T need not lower. All are of the rows that T was fitted on. Errors
+    as for `fit_temperature`.
 
     Example:
         >>> fit = calibrate([[2.0, 0.0]] * 4, [0, 0, 0, 1])

@@ -16,10 +16,9 @@ from sqlalchemy import Connection, Engine
 from db import leases
 from db.connection.session import reading, writing
 from db.cycles import erasures, labels
-from db.cycles.erasures import Erasure
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
-from db.records import ArchivedCycle, Lease
+from db.records import ArchivedCycle, Erasure, Lease
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import packed, without

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from db.connection.session import reading, writing
 from db.cycles import labels
-from db.cycles.labels import SampledCycle
 from db.errors import RedistillError
+from db.records import SampledCycle
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample

@@ -1,4 +1,4 @@
-"""The catalogue of commands: panel of `redistill --help` to command to help line. A panel is a folder here."""
+"""The catalogue of commands, by the panel of `redistill --help`. Each panel is a folder here."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -7,8 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from db.cycles.history import Details
-from db.records import CyclePoint, Interval, Measurement
+from db.records import CyclePoint, Details, Interval, Measurement
 from db.states import CycleStatus
 from triggers.rules import sequential
 from triggers.rules.sequential import Floats, Stratum

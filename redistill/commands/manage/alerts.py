@@ -10,7 +10,7 @@ from rich.text import Text
 
 from db.errors import RedistillError
 from redistill.channels import channels
-from redistill.commands.options import Config, Json, group, configured, examples
+from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.display import show
 from redistill.display.times import utc_now
 from redistill.process import logs

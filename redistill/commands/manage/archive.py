@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from monitor.archive.erasure import erase as erase_requests
-from redistill.commands.options import Config, Json, group, configured, examples
+from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.database import migrated, telling
 from redistill.display import show
 from redistill.display.progress import bars

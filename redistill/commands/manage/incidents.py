@@ -11,7 +11,7 @@ from db import incidents as stored
 from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
-from redistill.commands.options import LARGEST_ID, Config, Json, group, configured, examples
+from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.database import reading_from, writing_to
 from redistill.display import show
 from redistill.display.show import Column, Row

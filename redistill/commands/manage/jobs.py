@@ -15,7 +15,7 @@ from db.errors import RedistillError
 from db.records import Job
 from db.tables import jobs
 from db.views import rows, view
-from redistill.commands.options import LARGEST_ID, Config, Json, group, configured, examples
+from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
 from redistill.database import reading_from, writing_to
 from redistill.display import show

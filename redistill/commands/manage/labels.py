@@ -11,7 +11,7 @@ import typer
 from db.connection.session import reading
 from monitor.labels.files import read_labels
 from monitor.labels.join import Imported, import_labels
-from redistill.commands.options import Config, Json, group, configured, examples
+from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.database import migrated, telling
 from redistill.display import show
 from redistill.display.cleared_windows import advice_on_cleared

@@ -16,7 +16,7 @@ from db.states import CalibrationReason, PromotionReason, Role
 from db.tables import models, promotions
 from db.views import view
 from monitor.stop import never_stopped
-from redistill.commands.options import Config, Json, group, configured, examples
+from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
 from redistill.database import migrated, reading_from, telling, writing_to
 from redistill.display import show

@@ -7,7 +7,7 @@ import typer
 from db.connection import migrate
 from db.connection.migrate import Level
 from db.errors import RedistillError
-from redistill.commands.options import Config, group, configured, examples
+from redistill.commands.options import Config, configured, examples, group
 from redistill.database import existing, opened, telling
 from redistill.display import show
 

@@ -17,6 +17,7 @@ from db.cycles import ledger
 from db.errors import LeaseLostError, RedistillError
 from db.records import Claim, CycleResult, Lease, Slot
 from db.tables import cycles, leases
+from monitor.daemon import loop
 from monitor.daemon.delivery_threads import Clock, Deliver
 from monitor.daemon.loop import Daemon, MonitorBusyError, SlotRunner, utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at

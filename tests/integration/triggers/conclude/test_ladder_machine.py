@@ -1,7 +1,7 @@
 """The ladder in alpha, whatever happens in whichever order: cycles, workers, and people who act.
 
-What must be ordered is told by `tests.support.records.ladder`, from what has happened, event by event; the product reads its
-tables anew each time.
+`tests.support.records.ladder` says what must be ordered, from what has happened, event by event; the product
+reads its tables each time.
 """
 
 import uuid
