@@ -77,7 +77,7 @@ class Redistill:
             if claimed is None:
                 raise RuntimeError("the job was not claimed")
             with writing(self.engine) as connection:
-                queue.hold(connection, *claimed)
+                queue.lock_for_write(connection, *claimed)
                 queue.finish(connection, claimed[0], JobStatus.REJECTED, now=NOW)
             with writing(self.engine) as connection:
                 leases.release(connection, claimed[1])

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def one_line(text: object) -> str:
+    """Return the text on one line: every run of white space becomes a single blank."""
+    return " ".join(str(text).split())
+
+
 class RedistillError(Exception):
     """An expected failure; subclasses state their message, with {fields}, as their docstring."""
 
@@ -16,7 +21,7 @@ class RedistillError(Exception):
 
     def __init__(self, **fields: object) -> None:
         self.fields = fields
-        super().__init__(" ".join((self.__doc__ or "").split()).format(**fields))
+        super().__init__(one_line(self.__doc__ or "").format(**fields))
 
     def __reduce__(self) -> tuple[Callable[[], RedistillError], tuple[()]]:
         """So that it comes out of another process as it went in."""

@@ -38,7 +38,7 @@ def unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
     return tuple(_incident(row) for row in connection.execute(_unresolved(monitor)))
 
 
-def hold_unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
+def lock_unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
     """The same; nobody changes them until this transaction ends. So none is found to be open, and what it is
     about not told again, that another process is just about to resolve.
     """

@@ -116,8 +116,8 @@ def claim(
     """Take the open job of the monitor, be it new or left behind by a dead worker; None if there
     is none, or another worker holds it or is about to write to it.
     """
-    # The row is locked before the lease, here and in `hold` and `cancel`: the other way round two of them
-    # would wait for each other. Who finds it locked goes away rather than wait.
+    # The row is locked before the lease, here and in `lock_for_write` and `cancel`: the other way round, two
+    # processes could wait for each other. A process that finds the row locked gives up instead of waiting.
     row = connection.execute(
         select(jobs).where(jobs.c.monitor == monitor, _is_open()).with_for_update(skip_locked=True)
     ).one_or_none()
@@ -131,7 +131,7 @@ def claim(
     return get(connection, row.id), lease
 
 
-def hold(connection: Connection, job: Job, lease: Lease) -> None:
+def lock_for_write(connection: Connection, job: Job, lease: Lease) -> None:
     """Let this transaction write what becomes of the running job; nobody else can until it ends.
 
     Raises:

@@ -71,7 +71,7 @@ class Judge:
         return Judgement(
             candidate=measured,
             incumbent=measured_before,
-            gates=gates.judge(self.gates, measured, measured_before, processor=processor()),
+            gates=gates.check(self.gates, measured, measured_before, processor=processor()),
             calibration=calibration,
         )
 

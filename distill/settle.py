@@ -13,7 +13,7 @@ from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVe
 from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason
 from distill.evaluation import gates
 from triggers.incidents.announce import Audience
-from triggers.incidents.job_outcome import tell_end
+from triggers.incidents.job_outcome import report_job_end
 
 _STATUS = {
     JobDecision.PROMOTED: JobStatus.SUCCEEDED,
@@ -62,7 +62,7 @@ def settle(
     """
     settled = _decide(proof, promote)
     with writing(engine) as connection:
-        queue.hold(connection, job, lease)
+        queue.lock_for_write(connection, job, lease)
         versions.record(connection, proof.candidate, now)
         versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
         versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
@@ -81,7 +81,7 @@ def settle(
             decision=settled.decision,
             reason=settled.reason,
         )
-        tell_end(
+        report_job_end(
             connection,
             job,
             _STATUS[settled.decision],

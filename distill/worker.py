@@ -2,7 +2,6 @@
 job waits it calibrates the student that serves, when that is due.
 """
 
-from datetime import UTC, datetime
 from threading import Event
 from time import monotonic
 
@@ -24,9 +23,10 @@ from distill.calibrator import Calibrator
 from distill.registry import LinkError
 from distill.settle import settle
 from monitor.archive.places import ArchiveAwayError
+from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
 from triggers.incidents.announce import Audience
-from triggers.incidents.job_outcome import tell_end
+from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
@@ -34,11 +34,6 @@ LEASE_SECONDS = 60.0
 _LEAST_WAIT_SECONDS = 0.2
 #: After a calibration that failed, as the next would do at once.
 _CALIBRATION_PAUSE_SECONDS = 3_600.0
-
-
-def utc_now() -> datetime:
-    """The present, aware."""
-    return datetime.now(UTC)  # noqa: TID251 - the worker is one of the rooms that read the clock
 
 
 class Worker:
@@ -173,12 +168,12 @@ class Worker:
 
     def _give_back(self, job: Job, lease: Lease, error: str | None) -> None:
         with writing(self._engine) as connection:
-            queue.hold(connection, job, lease)
+            queue.lock_for_write(connection, job, lease)
             queue.requeue(connection, job, error=error)
 
     def _fail(self, job: Job, lease: Lease, error: str) -> None:
         with writing(self._engine) as connection:
-            queue.hold(connection, job, lease)
+            queue.lock_for_write(connection, job, lease)
             now = utc_now()
             queue.finish(connection, job, JobStatus.FAILED, now=now, error=error)
-            tell_end(connection, job, JobStatus.FAILED, error, self._audience, now)
+            report_job_end(connection, job, JobStatus.FAILED, error, self._audience, now)

@@ -12,7 +12,7 @@ from db import versions
 from db.connection.outage import Outage
 from db.connection.session import connect, reading, without_password, writing
 from db.connection.unavailable import AWAY
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 from db.states import Role
 from redistill.configuration.settings import Settings
 
@@ -121,7 +121,7 @@ def telling(engine: Engine) -> Iterator[None]:
 
 def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:
     """The driver's own words, in one line, and whose they are."""
-    cause = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+    cause = one_line(error.orig if isinstance(error, DBAPIError) else error)
     return DatabaseRefusesError(url=without_password(engine.url), cause=cause)
 
 

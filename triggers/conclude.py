@@ -24,7 +24,7 @@ from triggers.rule_progress import evaluate_next
 from triggers.rules import evaluation, verdict
 from triggers.rules.cycle_point import point_of, teacher_point_of
 from triggers.rules.observation import missing_of
-from triggers.rules.verdict import Evidence, Judgement
+from triggers.rules.verdict import Judgement, SampleQuality
 from triggers.settings import AlphaPolicy, Rule, TeacherPolicy
 from triggers.teacher.trust import TeacherJudgement, judge_teacher, without_evidence
 
@@ -66,13 +66,13 @@ def conclude(
     with writing(engine) as connection:
         leases.guard(connection, lease)
         _hold(connection, claim)
-        evidence = _evidence(result, policy)
-        teacher = _teacher(connection, claim, result, evidence, policy)
-        evidence = replace(evidence, teacher_fault=teacher.detail if teacher.is_fault else None)
-        point = point_of(claim, result, evidence.status, policy.rules)
+        quality = _quality(result, policy)
+        teacher = _teacher(connection, claim, result, quality, policy)
+        quality = replace(quality, teacher_fault=teacher.detail if teacher.is_fault else None)
+        point = point_of(claim, result, quality.status, policy.rules)
         outcomes = evaluate_next(connection, claim, point, policy.rules)
         missing = {rule.name: missing_of(rule, point) for rule in policy.rules}
-        judgement = verdict.judge(evidence, outcomes, missing)
+        judgement = verdict.judge(quality, outcomes, missing)
         results.finish(
             connection,
             claim,
@@ -85,7 +85,7 @@ def conclude(
         if result.measurement is not None:
             results.add_teacher(connection, claim, result.measurement.teacher, **vars(teacher))
         results.add_outcomes(connection, claim, outcomes)
-        results.add_evidence(connection, claim, point.gains)
+        results.add_log_increments(connection, claim, point.log_increments)
         results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
         # The jobs are read before the student: one that ends in between with a promotion must not look as
         # if it had never been, and its student as if nobody had replaced it.
@@ -141,7 +141,7 @@ def conclude_failure(
     """
     with writing(engine) as connection:
         leases.guard(connection, lease)
-        ledger.hold(connection, claim)
+        ledger.lock_for_write(connection, claim)
         ledger.fail(connection, claim, error, now)
         nothing_wanted = alpha.ladder_of((), began_at=None, student_alpha=None, wanted=False, is_latest=True)
         situation = Situation(
@@ -158,7 +158,7 @@ def conclude_failure(
 
 def _hold(connection: Connection, claim: Claim) -> None:
     if claim.earlier is None:
-        ledger.hold(connection, claim)
+        ledger.lock_for_write(connection, claim)
     else:
         rejudging.replace(connection, claim)
 
@@ -196,8 +196,8 @@ def _unevaluated(connection: Connection, claim: Claim) -> int:
     return evaluation.unevaluated_in_a_row(recent)
 
 
-def _evidence(result: CycleResult, policy: Policy) -> Evidence:
-    return Evidence(
+def _quality(result: CycleResult, policy: Policy) -> SampleQuality:
+    return SampleQuality(
         n_scored=result.measurement.n if result.measurement else 0,
         n_seen=result.traffic.n_seen,
         n_rejected=result.traffic.n_rejected,
@@ -207,10 +207,10 @@ def _evidence(result: CycleResult, policy: Policy) -> Evidence:
 
 
 def _teacher(
-    connection: Connection, claim: Claim, result: CycleResult, evidence: Evidence, policy: Policy
+    connection: Connection, claim: Claim, result: CycleResult, quality: SampleQuality, policy: Policy
 ) -> TeacherJudgement:
     measured = result.measurement
-    if measured is None or evidence.shortfall is not None:
+    if measured is None or quality.shortfall is not None:
         return without_evidence()
     known = teachers.known_teacher(
         connection,

@@ -86,7 +86,7 @@ class Condition(Section):
         return self.of_cycles or self.for_cycles
 
     @property
-    def reach(self) -> float:
+    def alarm_threshold(self) -> float:
         """The evidence from which a sequential condition holds: the mean cycles to a false alarm."""
         return 1_000 / self.false_alarm_rate
 

@@ -36,12 +36,12 @@ def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Inter
     if n == 0:
         return NOTHING
     centre = share + z * z / (2 * n)
-    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    half_width = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     shrink = 1 + z * z / n
     return Interval(
         estimate=share,
-        low=(centre - reach) / shrink if share > 0 else 0.0,
-        high=(centre + reach) / shrink if share < 1 else 1.0,
+        low=(centre - half_width) / shrink if share > 0 else 0.0,
+        high=(centre + half_width) / shrink if share < 1 else 1.0,
     )
 
 

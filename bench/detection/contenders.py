@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from frouros.detectors.concept_drift import CUSUM, CUSUMConfig
-from levels import REACH, Evidence, Runs
+from levels import ALARM_THRESHOLD, Evidence, Runs
 from peers import (
     DDM_WARM_START,
     Adwin,
@@ -62,9 +62,13 @@ def _hddm_w(weight: float, loudest: float) -> Contender:
 
 CONTENDERS: Final[Mapping[str, Contender]] = {
     "R1, .95": Contender(build=lambda streams, _: EachCycle(Runs(streams, CYCLE))),
-    "sequential, .95": Contender(build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, reach=REACH))),
+    "sequential, .95": Contender(
+        build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, alarm_threshold=ALARM_THRESHOLD))
+    ),
     "sequential, .972": Contender(
-        build=lambda streams, _: EachCycle(Evidence(streams, CYCLE, level=WARNING, reach=REACH))
+        build=lambda streams, _: EachCycle(
+            Evidence(streams, CYCLE, level=WARNING, alarm_threshold=ALARM_THRESHOLD)
+        )
     ),
     "sequential, .972, each request": Contender(
         build=lambda streams, _: EachRequest(streams, WARNING), setting="log A"

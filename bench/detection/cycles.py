@@ -8,7 +8,17 @@ from itertools import product
 from typing import Final
 
 import numpy as np
-from levels import BUDGET, LEVEL, REACH, Detector, Evidence, Runs, false_alarm, first_alarms, mean_delay
+from levels import (
+    ALARM_THRESHOLD,
+    BUDGET,
+    LEVEL,
+    Detector,
+    Evidence,
+    Runs,
+    false_alarm,
+    first_alarms,
+    mean_delay,
+)
 from rich.table import Table
 from streams import HEALTHY, Ints
 
@@ -89,9 +99,13 @@ def literal() -> Iterator[Table | str]:
     yield found
 
 
-def alarms_of(reach: float | None, n: int, rate: Callable[[int], float], streams: int, cycles: int) -> Ints:
+def alarms_of(
+    alarm_threshold: float | None, n: int, rate: Callable[[int], float], streams: int, cycles: int
+) -> Ints:
     """First alarms of the sequential mode, or of R1 where no reach is given, on the same streams."""
-    detector: Detector = Runs(streams, n) if reach is None else Evidence(streams, n, reach=reach)
+    detector: Detector = (
+        Runs(streams, n) if alarm_threshold is None else Evidence(streams, n, alarm_threshold=alarm_threshold)
+    )
     return first_alarms(detector, n, rate, streams=streams, seed=2025, cycles=cycles)
 
 
@@ -99,11 +113,11 @@ def guaranteed(pool: Executor, streams: int) -> Iterator[Table | str]:
     """The sequential mode with its default budget: how soon, and how often for nothing."""
     agreements = (0.945, *_DRIFTED)
     delays = [
-        pool.submit(alarms_of, REACH, n, Steady(rate=1 - a), streams, 2_000)
+        pool.submit(alarms_of, ALARM_THRESHOLD, n, Steady(rate=1 - a), streams, 2_000)
         for n, a in product(SIZES, agreements)
     ]
     false = [
-        pool.submit(alarms_of, REACH, n, rate, streams, 1_000)
+        pool.submit(alarms_of, ALARM_THRESHOLD, n, rate, streams, 1_000)
         for n, rate in product(SIZES, HEALTHY_RATES.values())
     ]
     found = table("n", *(f"at {a}" for a in agreements))
@@ -129,9 +143,9 @@ def matched(n: int, streams: int) -> tuple[float, list[float]]:
     """The reach with R1's mean time to an alarm at .951, and the mean delays with it, by `_DRIFTED`."""
     wanted, low, high = mean_delay(n, _CLOSE), 2.0, 200.0
     for _ in range(_HALVINGS):
-        reach = float(np.sqrt(low * high))
-        time = alarms_of(reach, n, Steady(rate=1 - _CLOSE), streams, 20_000).mean()
-        low, high = (reach, high) if time < wanted else (low, reach)
+        alarm_threshold = float(np.sqrt(low * high))
+        time = alarms_of(alarm_threshold, n, Steady(rate=1 - _CLOSE), streams, 20_000).mean()
+        low, high = (alarm_threshold, high) if time < wanted else (low, alarm_threshold)
     return high, [float(alarms_of(high, n, Steady(rate=1 - a), streams, 2_000).mean()) for a in _DRIFTED]
 
 
@@ -139,10 +153,15 @@ def equal(pool: Executor, streams: int) -> Iterator[Table | str]:
     """Both modes with R1's own false alarms."""
     found = table("n", "R1's time, cycles", "A for it", *(f"at {a:.2f}" for a in _DRIFTED))
     ratios = {}
-    for n, (reach, delays) in zip(SIZES, pool.map(partial(matched, streams=streams), SIZES), strict=True):
+    for n, (alarm_threshold, delays) in zip(
+        SIZES, pool.map(partial(matched, streams=streams), SIZES), strict=True
+    ):
         ratios[n] = [mine / mean_delay(n, a) for mine, a in zip(delays, _DRIFTED, strict=True)]
         found.add_row(
-            f"{n:,}", f"{mean_delay(n, _CLOSE):.1f}", f"{reach:.1f}", *(f"{each:.2f}" for each in ratios[n])
+            f"{n:,}",
+            f"{mean_delay(n, _CLOSE):.1f}",
+            f"{alarm_threshold:.1f}",
+            *(f"{each:.2f}" for each in ratios[n]),
         )
     yield f"delay / R1's, where both have R1's mean time to an alarm at {_CLOSE}; {streams:,} streams"
     yield found
@@ -155,7 +174,10 @@ def ramps(pool: Executor, streams: int) -> Iterator[Table | str]:
     """The weak side: agreement that falls slowly from .974."""
     found = table("n", *(f"{slope} a cycle" for slope in _RAMPS))
     cells = [
-        [pool.submit(alarms_of, reach, n, Ramp(slope=slope), streams, 2_000) for reach in (None, REACH)]
+        [
+            pool.submit(alarms_of, alarm_threshold, n, Ramp(slope=slope), streams, 2_000)
+            for alarm_threshold in (None, ALARM_THRESHOLD)
+        ]
         for n, slope in product(SIZES[:2], _RAMPS)
     ]
     for at, n in enumerate(SIZES[:2]):

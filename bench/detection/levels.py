@@ -16,13 +16,13 @@ from db.states import CycleStatus
 from monitor.intervals import wilson
 from triggers.rules import operating_characteristic
 from triggers.rules.evaluation import replay
-from triggers.rules.sequential import Stratum, add, share_boost, share_gains, statistic
+from triggers.rules.sequential import Stratum, add, share_boost, share_log_increments, statistic
 from triggers.settings import DEFAULT_RULES, Rule
 
 LEVEL: Final = 0.05  #: the rate of disagreement above which the agreement is below .95
 _R1: Final = DEFAULT_RULES[0]
 BUDGET: Final = 0.05  #: of false alarms in 1,000 cycles
-REACH: Final = 1_000 / BUDGET
+ALARM_THRESHOLD: Final = 1_000 / BUDGET
 _LONGEST = 20_000  #: cycles after which a stream without an alarm is given up
 
 
@@ -54,20 +54,20 @@ class Runs:
 class Evidence:
     """The sequential mode, by the functions of `triggers.rules.sequential`."""
 
-    def __init__(self, streams: int, n: int, *, level: float = LEVEL, reach: float) -> None:
-        self._n, self._level, self._reach = n, level, reach
-        self._gains = np.array(
-            [share_gains([Stratum(weight=1.0, n=n, errors=k)], level) for k in range(n + 1)]
+    def __init__(self, streams: int, n: int, *, level: float = LEVEL, alarm_threshold: float) -> None:
+        self._n, self._level, self._alarm_threshold = n, level, alarm_threshold
+        self._log_increments = np.array(
+            [share_log_increments([Stratum(weight=1.0, n=n, errors=k)], level) for k in range(n + 1)]
         )
-        self.wins = np.full((streams, self._gains.shape[1]), -np.inf)
+        self.log_wealth = np.full((streams, self._log_increments.shape[1]), -np.inf)
 
     def look(self, counts: Ints) -> Bools:
-        boost = share_boost(self.wins, self._n, self._level, self._reach)
-        self.wins = add(self.wins, self._gains[counts] + boost[:, None])
-        return statistic(self.wins) >= np.log(self._reach)
+        boost = share_boost(self.log_wealth, self._n, self._level, self._alarm_threshold)
+        self.log_wealth = add(self.log_wealth, self._log_increments[counts] + boost[:, None])
+        return statistic(self.log_wealth) >= np.log(self._alarm_threshold)
 
     def keep(self, chosen: Bools) -> None:
-        self.wins = self.wins[chosen]
+        self.log_wealth = self.log_wealth[chosen]
 
 
 def first_alarms(
@@ -105,7 +105,7 @@ def mean_delay(n: int, agreement: float) -> float:
     return operating_characteristic.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
 
 
-def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: int = 40) -> None:
+def assert_as_the_product(n: int, alarm_threshold: float, *, streams: int = 20, cycles: int = 40) -> None:
     """Raise AssertionError unless the first alarms are those of `triggers.rules` for the same counts."""
     rng = np.random.default_rng(n)
     counts = rng.binomial(n, np.repeat([0.048, 0.07], cycles // 2)[:, None], size=(cycles, streams))
@@ -116,11 +116,14 @@ def assert_as_the_product(n: int, reach: float, *, streams: int = 20, cycles: in
             metric="agreement",
             below=Decimal("0.95"),
             mode="sequential",
-            false_alarm_rate=1_000 / reach,
+            false_alarm_rate=1_000 / alarm_threshold,
         ),
     }
     points = [[_cycle(n, int(k), hour) for hour, k in enumerate(each)] for each in counts.T]
-    detectors: dict[str, Detector] = {"R1": Runs(streams, n), "sequential": Evidence(streams, n, reach=reach)}
+    detectors: dict[str, Detector] = {
+        "R1": Runs(streams, n),
+        "sequential": Evidence(streams, n, alarm_threshold=alarm_threshold),
+    }
     for name, detector in detectors.items():
         ours = np.array([detector.look(row) for row in counts]).T
         for stream, alarms in enumerate(ours):

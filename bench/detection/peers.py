@@ -14,7 +14,7 @@ from river.drift import ADWIN, KSWIN
 from scipy.signal import lfilter
 from streams import CYCLE, Bools, Floats
 
-from triggers.rules.sequential import Stratum, share_gains
+from triggers.rules.sequential import Stratum, share_log_increments
 
 _MIN_INSTANCES: Final = 30  #: the default of Page-Hinkley and CUSUM
 _SETTLED: Final = 4_000  #: requests after which the weights of a moving mean no longer change
@@ -139,15 +139,15 @@ class EachRequest:
     """The log of the sequential mode's evidence after each request; the product looks after each cycle."""
 
     def __init__(self, streams: int, level: float) -> None:
-        right, wrong = (share_gains([Stratum(weight=1.0, n=1, errors=k)], level) for k in (0, 1))
-        self._gains = np.exp([right, wrong])[:, :, None]
+        right, wrong = (share_log_increments([Stratum(weight=1.0, n=1, errors=k)], level) for k in (0, 1))
+        self._log_increments = np.exp([right, wrong])[:, :, None]
         self._wins = np.zeros((right.size, streams))
 
     def statistic(self, errors: Bools) -> Floats:
         won = np.empty(errors.shape)
         for row, error in enumerate(errors):
             self._wins += 1
-            self._wins *= np.where(error, self._gains[1], self._gains[0])
+            self._wins *= np.where(error, self._log_increments[1], self._log_increments[0])
             won[row] = self._wins.mean(axis=0)
         return np.log(won)
 

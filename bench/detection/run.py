@@ -17,7 +17,7 @@ from typing import Final
 
 from contenders import CONTENDERS
 from cycles import SIZES, equal, guaranteed, literal, mean, ramps, share, table
-from levels import REACH, assert_as_the_product
+from levels import ALARM_THRESHOLD, assert_as_the_product
 from pictures import draw_alarms, draw_delays
 from race import OTHERS, Result, assert_as_the_library, race
 from rich.console import Console
@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the streams, and no pictures")
     part = 0.2 if parser.parse_args().quick else 1.0
     console, streams = Console(width=160), round(_STREAMS * part)
-    for n, reach in product(SIZES[:2], (12.0, REACH)):
-        assert_as_the_product(n, reach)
+    for n, alarm_threshold in product(SIZES[:2], (12.0, ALARM_THRESHOLD)):
+        assert_as_the_product(n, alarm_threshold)
     console.print(
         "R1 and the sequential mode alarm at the same cycles as triggers.rules.evaluation, on 80 streams"
     )

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from db.connection import postgres
 from db.connection.unavailable import DatabaseUnreachableError, away
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 
 BUSY_SECONDS = 10
 _SQLITE = {"sqlite", "sqlite+pysqlite"}
@@ -118,7 +118,7 @@ def _opened(engine: Engine) -> Connection:
     try:
         return engine.connect()
     except OperationalError as error:
-        url, cause = without_password(engine.url), " ".join(str(error.orig).split())
+        url, cause = without_password(engine.url), one_line(error.orig)
         told = away(error, url) if engine.dialect.name == "sqlite" else None
         raise told or DatabaseUnreachableError(url=url, cause=cause) from error
 

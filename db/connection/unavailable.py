@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 
 
 class DatabaseUnreachableError(RedistillError):
@@ -55,7 +55,7 @@ def away(error: DBAPIError | sqlite3.Error, url: str) -> RedistillError | None:
     """The error in one line, with what to do, if it is one that passes; None for all others."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     diagnosis = getattr(cause, "diag", None)  # psycopg's; the whole error has the context in further lines
-    told = " ".join(str((diagnosis and diagnosis.message_primary) or cause).split())
+    told = one_line((diagnosis and diagnosis.message_primary) or cause)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return DatabaseUnreachableError(url=url, cause=told)
     if isinstance(cause, sqlite3.Error):

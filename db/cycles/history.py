@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
 
+from db.cycles.rows import known_interval_of
 from db.records import (
     ArchivedCycle,
     CyclePoint,
@@ -49,11 +50,15 @@ def points(
         chosen.append(cycles.c.window_end < until)
     labels = _by_cycle(connection, class_metrics, chosen) if details.labels else {}
     drawn = _by_cycle(connection, strata, chosen) if details.strata else {}
-    gains = _by_cycle(connection, evidence, chosen) if details.gains else {}
+    log_increments = _by_cycle(connection, evidence, chosen) if details.log_increments else {}
     inputs = _by_cycle(connection, input_drift, chosen) if details.input_drift else {}
     return tuple(
         _point(
-            row, labels.get(row.id, ()), drawn.get(row.id, ()), gains.get(row.id, ()), inputs.get(row.id, ())
+            row,
+            labels.get(row.id, ()),
+            drawn.get(row.id, ()),
+            log_increments.get(row.id, ()),
+            inputs.get(row.id, ()),
         )
         for row in connection.execute(select(cycles).where(*chosen).order_by(cycles.c.window_end))
     )
@@ -290,7 +295,11 @@ def _by_cycle(
 
 
 def _point(
-    row: Row[tuple[object, ...]], labels: Rows = (), drawn: Rows = (), gains: Rows = (), inputs: Rows = ()
+    row: Row[tuple[object, ...]],
+    labels: Rows = (),
+    drawn: Rows = (),
+    log_increments: Rows = (),
+    inputs: Rows = (),
 ) -> CyclePoint:
     return CyclePoint(
         window_end=row.window_end,
@@ -308,13 +317,13 @@ def _point(
         intervals={
             metric: interval
             for metric in ("agreement", "kl", "serving_skew")
-            if (interval := _interval(row, metric)) is not None
+            if (interval := known_interval_of(row, metric)) is not None
         },
         labels={each.label: label_of(each) for each in labels},
         strata=tuple(
             StratumCount(n_seen=each.n_seen, n=each.n, disagreements=each.n_disagreements) for each in drawn
         ),
-        gains={each.key: tuple(json.loads(each.gains)) for each in gains},
+        log_increments={each.key: tuple(json.loads(each.gains)) for each in log_increments},
     )
 
 
@@ -325,11 +334,6 @@ def _seen_as(row: Row[tuple[object, ...]]) -> CycleStatus:
     if row.verdict_reason == VerdictReason.NO_RULE_EVALUATED:
         return CycleStatus.EVALUATED
     return CycleStatus(row.status)
-
-
-def _interval(row: Row[tuple[object, ...]], metric: str) -> Interval | None:
-    estimate, low, high = (getattr(row, metric + end) for end in ("", "_low", "_high"))
-    return None if estimate is None else Interval(estimate=estimate, low=low, high=high)
 
 
 def label_of(row: Row[tuple[object, ...]]) -> LabelMeasurement:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
+from db.cycles.rows import interval_of
 from db.records import Correctness, Interval, LateLabel, OutcomeTally, SampledCycle, Slot
 from db.states import CycleStatus, LabelOutcome, TeacherReason, VerdictReason
 from db.tables import correctness, cycles, labels, teacher_metrics
@@ -203,7 +204,7 @@ def _correctness(row: Row[tuple[object, ...]]) -> Correctness:
         n_disagreements=row.n_disagreements,
         n_out_of_scope=row.n_out_of_scope,
         tallies=tuple(_tallies(json.loads(row.tallies))),
-        **{name: _interval(row, name) for name in SHARES},
+        **{name: interval_of(row, name) for name in SHARES},
     )
 
 
@@ -211,9 +212,3 @@ def _tallies(stored: Mapping[str, tuple[int, float, float]]) -> Iterable[Outcome
     for outcome in LabelOutcome:
         n, weight, squares = stored[outcome]
         yield OutcomeTally(outcome=outcome, n=n, weight=weight, squares=squares)
-
-
-def _interval(row: Row[tuple[object, ...]], name: str) -> Interval:
-    estimate, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
-    bounds = (math.nan if each is None else each for each in (estimate, low, high))
-    return Interval(**dict(zip(("estimate", "low", "high"), bounds, strict=True)))

@@ -138,7 +138,7 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
     return Claim(cycle_id=row.id, slot=slot, attempt=attempt, started_at=now)
 
 
-def hold(connection: Connection, claim: Claim) -> None:
+def lock_for_write(connection: Connection, claim: Claim) -> None:
     """Let this transaction go on only while the attempt has not ended: it may have, in a commit whose answer
     was lost on its way.
 
@@ -185,7 +185,7 @@ def last_finding_at(connection: Connection, monitor: str, *, now: datetime) -> d
     return at
 
 
-def is_tried_in_vain(connection: Connection, monitor: str) -> bool:
+def is_retrying_without_result(connection: Connection, monitor: str) -> bool:
     """Whether a slot is tried anew, after a process died with it or an error, and no later one has been of
     any use.
     """

@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from db.cycles import labels
+from db.cycles.rows import columns_of
 from db.records import (
     Claim,
     CycleResult,
@@ -221,10 +222,10 @@ def add_teacher(
     connection.execute(
         insert(teacher_metrics).values(
             cycle_id=claim.cycle_id,
-            **_interval("confidence", measured.confidence),
-            **_interval("entropy", measured.entropy),
+            **columns_of("confidence", measured.confidence),
+            **columns_of("entropy", measured.entropy),
             n_effective=measured.n_effective,
-            **(_interval("accuracy", accuracy) if accuracy else {}),
+            **(columns_of("accuracy", accuracy) if accuracy else {}),
             label_gap=measured.label_gap,
             **(asdict(mix) if mix else {}),
             reference_version=reference_version,
@@ -235,14 +236,13 @@ def add_teacher(
     )
 
 
-def _interval(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def add_evidence(connection: Connection, claim: Claim, gains: Mapping[str, tuple[float, ...]]) -> None:
+def add_log_increments(
+    connection: Connection, claim: Claim, log_increments: Mapping[str, tuple[float, ...]]
+) -> None:
     """Store what the cycle says against each level that a sequential rule watches."""
     rows = [
-        {"cycle_id": claim.cycle_id, "key": key, "gains": json.dumps(values)} for key, values in gains.items()
+        {"cycle_id": claim.cycle_id, "key": key, "gains": json.dumps(values)}
+        for key, values in log_increments.items()
     ]
     if rows:
         connection.execute(insert(evidence), rows)

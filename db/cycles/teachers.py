@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from db.cycles.history import label_of
 from db.cycles.labels import correctness_of
+from db.cycles.rows import interval_of
 from db.records import (
     Correctness,
-    Interval,
     KnownTeacher,
     LabelMeasurement,
     Slot,
@@ -109,16 +109,11 @@ def _labels(connection: Connection, cycle_ids: list[int]) -> Mapping[int, Mappin
 def _point(row: Row[tuple[object, ...]], labels: Mapping[str, LabelMeasurement]) -> TeacherPoint:
     return TeacherPoint(
         measured=TeacherMeasurement(
-            confidence=_interval(row, "confidence"),
-            entropy=_interval(row, "entropy"),
+            confidence=interval_of(row, "confidence"),
+            entropy=interval_of(row, "entropy"),
             n_effective=row.n_effective,
             label_gap=row.label_gap,
         ),
-        agreement=_interval(row, "agreement"),
+        agreement=interval_of(row, "agreement"),
         labels=labels,
     )
-
-
-def _interval(row: Row[tuple[object, ...]], metric: str) -> Interval:
-    estimate, low, high = (getattr(row, metric + end) for end in ("", "_low", "_high"))
-    return Interval(estimate=estimate, low=low, high=high)

@@ -38,7 +38,9 @@ class CyclePoint:
     intervals: Mapping[str, Interval] = field(default_factory=dict)  #: by metric, of those that have one
     labels: Mapping[str, LabelMeasurement] = field(default_factory=dict)  #: by the teacher's label
     strata: tuple[StratumCount, ...] = ()  #: none: the sample is uniform, of a window of unknown size
-    gains: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  #: on each level of kl, in logs
+    log_increments: Mapping[str, tuple[float, ...]] = field(
+        default_factory=dict
+    )  #: on each level of kl, in logs
     kl_values: tuple[float, ...] = ()  #: of each request of a uniform sample, where they are at hand
 
 
@@ -87,5 +89,5 @@ class Details:
 
     labels: bool = False
     strata: bool = False
-    gains: bool = False
+    log_increments: bool = False
     input_drift: bool = False

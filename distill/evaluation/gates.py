@@ -47,7 +47,7 @@ class _Gate:
         return value <= other if self.name in AT_MOST else value >= other
 
 
-def judge(
+def check(
     gates: GatesSection,
     candidate: Sequence[Evaluation],
     incumbent: Sequence[Evaluation] = (),

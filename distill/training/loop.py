@@ -85,7 +85,7 @@ def minimise(
                     continue
                 with _training(network):
                     for rows in batches[descent.done - epoch * per_epoch :]:
-                        course.look_up(stopped)
+                        course.poll(stopped)
                         value = descent.step(loss(rows))
                         progress(descent.done, descent.steps, value)
                 course.close_epoch()
@@ -107,7 +107,7 @@ class _Course:
     def _place(self) -> tuple[int, int]:
         return self._descent.done, self.epochs
 
-    def look_up(self, stopped: Stopped) -> None:
+    def poll(self, stopped: Stopped) -> None:
         """From the work, before a step."""
         if stopped():
             raise StoppedError

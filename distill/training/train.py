@@ -179,12 +179,12 @@ def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> Epoch
 def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator[None]:
     """A forward pass ends between two layers too: that of a large batch takes longer than a stop may."""
 
-    def look_up(*_: object) -> None:
+    def poll(*_: object) -> None:
         if stopped():
             raise StoppedError
 
     modules = (*teacher.network.modules(), *student.network.modules())
-    hooks = [module.register_forward_pre_hook(look_up) for module in modules]
+    hooks = [module.register_forward_pre_hook(poll) for module in modules]
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from tale import Told
+from tale import DayRecord
 
 from db.records import Job
 from db.states import JobDecision, VerdictReason
@@ -33,7 +33,7 @@ STYLE: Final = {
 _METRICS: Final = {"agreement": "agreement", "kl": "KL at T = 3, nats"}
 
 
-def draw(path: Path, days: Sequence[Told], settings: Settings, title: str) -> None:
+def draw(path: Path, days: Sequence[DayRecord], settings: Settings, title: str) -> None:
     """Save the picture of at least one day, in the format that the path's suffix names."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 6.4), layout="constrained")
@@ -48,7 +48,7 @@ def draw(path: Path, days: Sequence[Told], settings: Settings, title: str) -> No
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _draw_metric(panel: Axes, days: Sequence[Told], metric: str) -> None:
+def _draw_metric(panel: Axes, days: Sequence[DayRecord], metric: str) -> None:
     panel.set_ylabel(_METRICS[metric])
     for number, student in enumerate(_students(days)):
         places = [at for at, day in enumerate(days) if day.cycle["student_version"] == student]
@@ -99,7 +99,7 @@ def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
             )
 
 
-def _draw_jobs(panel: Axes, days: Sequence[Told], *, named: bool) -> None:
+def _draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
     """A line between the day that ordered a job and the next, as the worker ran then."""
     for at, day in enumerate(days):
         if day.job is None:
@@ -118,17 +118,17 @@ def _draw_jobs(panel: Axes, days: Sequence[Told], *, named: bool) -> None:
             )
 
 
-def _draw_share(panel: Axes, days: Sequence[Told]) -> None:
+def _draw_share(panel: Axes, days: Sequence[DayRecord]) -> None:
     panel.bar(range(len(days)), [100 * day.day.share for day in days], color=_QUIET, width=0.6)
     panel.set_ylabel("strange, %")
     panel.set_xticks(range(len(days)), [f"{day.day.slot.window_start:%d %b}" for day in days])
 
 
-def _students(days: Sequence[Told]) -> list[str]:
+def _students(days: Sequence[DayRecord]) -> list[str]:
     return list(dict.fromkeys(str(day.cycle["student_version"]) for day in days))
 
 
-def _number(day: Told, name: str) -> float:
+def _number(day: DayRecord, name: str) -> float:
     value = day.cycle[name]
     return float(value) if isinstance(value, int | float) else float("nan")
 

@@ -17,7 +17,7 @@ from db.tables import incidents
 from db.views import rows
 from redistill.configuration.settings import Settings
 from redistill.display import show
-from redistill.display.measurements import evidence_of_job
+from redistill.display.measurements import measured_by_job
 from redistill.display.show import Cell, Column, Row
 
 _DAYS: Final = (
@@ -45,7 +45,7 @@ _METRICS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class DayRecord:
     """One day, what its cycle found, and the job that it ordered."""
 
     day: Day
@@ -53,26 +53,26 @@ class Told:
     job: Job | None
 
 
-def told(engine: Engine, days: Sequence[Day]) -> tuple[Told, ...]:
+def days_of(engine: Engine, days: Sequence[Day]) -> tuple[DayRecord, ...]:
     """The days with what the database holds of them."""
     with reading(engine) as connection:
         cycles = rows(connection, "cycle_history", monitor=MONITOR, order_by="window_end")
         jobs = {job.cycle_id: job for job in queue.of_monitor(connection, MONITOR)}
     by_end = {cycle["window_end"]: cycle for cycle in cycles}
     found = ((day, by_end[day.slot.window_end]) for day in days)
-    return tuple(Told(day=day, cycle=cycle, job=jobs.get(_id(cycle))) for day, cycle in found)
+    return tuple(DayRecord(day=day, cycle=cycle, job=jobs.get(_id(cycle))) for day, cycle in found)
 
 
 def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
     """Print the tables, and draw the picture."""
     from picture import draw  # noqa: PLC0415 - matplotlib is an extra, and --help needs none
 
-    found = told(engine, days)
+    found = days_of(engine, days)
     _tell(engine, found)
     draw(picture, found, settings, title)
 
 
-def _tell(engine: Engine, days: Sequence[Told]) -> None:
+def _tell(engine: Engine, days: Sequence[DayRecord]) -> None:
     show.listing(_DAYS, [_day(each) for each in days])
     with reading(engine) as connection:
         for job in sorted((each.job for each in days if each.job), key=lambda job: job.job_id):
@@ -87,7 +87,7 @@ def _id(cycle: Row) -> int:
     return identity
 
 
-def _day(each: Told) -> list[Cell]:
+def _day(each: DayRecord) -> list[Cell]:
     cycle = each.cycle
     return [
         f"{each.day.slot.window_start:%d %b}",
@@ -112,7 +112,7 @@ def _outcome(job: Job) -> Text:
 def _tell_job(connection: Connection, job: Job) -> None:
     found = {
         (_MODELS[row["version"] == job.student_version], row["dataset"], row["metric"]): row
-        for row in evidence_of_job(connection, job.job_id).evaluations
+        for row in measured_by_job(connection, job.job_id).evaluations
     }
     show.say("")
     show.say(Text(f"Job {job.job_id}: {job.reason}", style="bold"))
@@ -137,8 +137,8 @@ def _metric(row: Row | None) -> str:
 
 def _tell_incidents(connection: Connection) -> None:
     show.say("")
-    told = (incidents.c.monitor == MONITOR, incidents.c.state != IncidentState.PENDING)
-    query = select(incidents).where(*told).order_by(incidents.c.opened_at, incidents.c.id)
+    open_or_past = (incidents.c.monitor == MONITOR, incidents.c.state != IncidentState.PENDING)
+    query = select(incidents).where(*open_or_past).order_by(incidents.c.opened_at, incidents.c.id)
     for incident in connection.execute(query).mappings():
         kind, severity, state = incident["kind"], incident["severity"], incident["state"]
         show.say(f"Incident {kind} ({severity}), {state}: {incident['summary']}")

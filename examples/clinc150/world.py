@@ -25,11 +25,11 @@ from db.connection.session import reading
 from db.errors import RedistillError
 from db.records import Slot
 from db.states import IncidentKind, Role
+from monitor.clock import utc_now
 from redistill import assembly
 from redistill.configuration import settings
 from redistill.configuration.settings import Settings
 from redistill.display.progress import ShowProgress
-from redistill.display.times import utc_now
 
 MONITOR: Final = "clinc150"
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from botocore.exceptions import ClientError
 
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 from monitor.storage import s3
 from monitor.storage.disk import sync
 from triggers.aws import FAULTS
@@ -113,7 +113,7 @@ class _S3:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             kind = ArchiveAwayError if s3.passes(error) else ArchiveReadError
-            raise kind(path=uri, problem=" ".join(str(error).split())) from error
+            raise kind(path=uri, problem=one_line(error)) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")
@@ -136,7 +136,7 @@ def _telling(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterat
     try:
         yield
     except FAULTS as error:
-        problem = getattr(error, "strerror", None) or " ".join(str(error).split())
+        problem = getattr(error, "strerror", None) or one_line(error)
         raise kind(path=uri, problem=problem) from error
 
 

@@ -22,11 +22,12 @@ from db.connection.session import writing
 from db.connection.unavailable import AWAY
 from db.cycles import ledger, rejudging
 from db.cycles.ledger import AttemptEndedError, Gap
-from db.errors import LeaseLostError, RedistillError
+from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
 from db.records import Claim, CycleResult, Earlier, Lease, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
+from monitor.clock import utc_now
 from monitor.daemon.delivery_threads import Couriers, Deliver
 from monitor.daemon.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_between
 from monitor.daemon.watchdog import Watchdog
@@ -53,11 +54,6 @@ _ClaimSlot = Callable[[Connection, Slot, datetime], Claim | None]
 
 class MonitorBusyError(RedistillError):
     """Another process runs the monitor {monitor!r} now: stop it first, or let it do the work."""
-
-
-def utc_now() -> datetime:
-    """The present, aware."""
-    return datetime.now(UTC)  # noqa: TID251 - the daemon is one of the rooms that read the clock
 
 
 class SlotRunner:
@@ -222,7 +218,7 @@ class SlotRunner:
             return  # its cycle is as it was
         with suppress(AttemptEndedError), writing(self._engine) as connection:
             leases.guard(connection, lease)
-            ledger.hold(connection, claim)
+            ledger.lock_for_write(connection, claim)
             ledger.give_back(connection, claim)
 
     def _sweep(self, lease: Lease, claim: Claim, earlier: Earlier) -> None:
@@ -250,7 +246,7 @@ def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
 
 def _one_line(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error  # without the statement and its values
-    text = " ".join(str(cause).split())
+    text = one_line(cause)
     return text if isinstance(error, RedistillError) else f"{type(error).__name__}: {text}"
 
 

@@ -18,8 +18,8 @@ from monitor.daemon.schedule import make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
 from triggers.incidents import recalibration_due, signals
 from triggers.incidents.announce import Audience, Occasion, announce
-from triggers.incidents.lifecycle import Finding, Signal
-from triggers.incidents.undelivered import tell_delivered
+from triggers.incidents.lifecycle import Signal, SignalState
+from triggers.incidents.undelivered import report_delivered
 from triggers.rules.evaluation import BLIND_AFTER
 
 #: So long after its start this process says nothing of a calibration: a worker that began with it has time
@@ -57,7 +57,7 @@ class Watchdog:
         with writing(self._engine) as connection:
             now = clock.earlier(connection, now)
             self._started_at = min(self._started_at, now)  # by a clock that has been set back since
-            tell_delivered(connection, self._audience, now)
+            report_delivered(connection, self._audience, now)
             self._look_at_calibration(connection, now)
             return self._look_at_cycles(connection, now)
 
@@ -68,7 +68,7 @@ class Watchdog:
             signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")
             self._announce(connection, signal, at=missed[-1].window_end, now=now)
             return True
-        if ledger.is_tried_in_vain(connection, self._section.name):
+        if ledger.is_retrying_without_result(connection, self._section.name):
             self._announce(connection, signals.TRIED_IN_VAIN, at=now, now=now)
         return False
 
@@ -90,7 +90,7 @@ class Watchdog:
     def _look_at_calibration(self, connection: Connection, now: datetime) -> None:
         student = calibrations.serving_student(connection, self._section.name)
         signal = recalibration_due.overdue(student, self._calibrate_every, now)
-        if signal.finding is Finding.RAISED and now - self._started_at < CALIBRATION_GRACE:
+        if signal.state is SignalState.RAISED and now - self._started_at < CALIBRATION_GRACE:
             return
         self._announce(connection, signal, at=now, now=now)
 

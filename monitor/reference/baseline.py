@@ -27,7 +27,7 @@ Healthy = Callable[[Slot, tuple[str, str], datetime], Sequence[ArchivedCycle]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Look:
+class _Requests:
     """What is compared of a sample."""
 
     tokens: Tokens
@@ -42,7 +42,7 @@ class Reference:
     healthy: Healthy
     n_texts: int  #: of each side, at most; 0: nothing is compared
     seeds: Sequence[int]
-    _known: tuple[str, _Look] | None = field(default=None, init=False)  #: by the archive's SHA-256
+    _known: tuple[str, _Requests] | None = field(default=None, init=False)  #: by the archive's SHA-256
 
     def compare(self, sample: ScoredSample, teacher: Model, *, since: datetime) -> InputDrift | None:
         """How the redacted sample differs from the oldest healthy one that ended at `since` or later.
@@ -53,33 +53,33 @@ class Reference:
         Raises:
             ArchiveReadError: S3 does not answer.
         """
-        now = self._look(sample, teacher)
+        now = self._requests_of(sample, teacher)
         if now is None:
             return None
         pair = (sample.teacher_version, sample.student_version)
         for cycle in self.healthy(sample.slot, pair, since):
-            then = self._look_at(cycle, teacher)
+            then = self._requests_at(cycle, teacher)
             if then is not None:
                 return self._compare(cycle, then, now)
         return None
 
-    def _look_at(self, cycle: ArchivedCycle, teacher: Model) -> _Look | None:
+    def _requests_at(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
         if self._known is None or self._known[0] != cycle.sha256:
-            look = self._look_into_archive(cycle, teacher)
+            look = self._read_archive(cycle, teacher)
             self._known = None if look is None else (cycle.sha256, look)
         return None if self._known is None else self._known[1]
 
-    def _look_into_archive(self, cycle: ArchivedCycle, teacher: Model) -> _Look | None:
+    def _read_archive(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
         content = Places().of(cycle.uri).get(cycle.uri)
         if content is None:
             return None
         try:
-            return self._look(files.sample_in(content, cycle.uri, sha256=cycle.sha256), teacher)
+            return self._requests_of(files.sample_in(content, cycle.uri, sha256=cycle.sha256), teacher)
         except ArchiveReadError as error:
             structlog.get_logger().warning("archive passed over", error=str(error))
             return None
 
-    def _look(self, sample: ScoredSample, teacher: Model) -> _Look | None:
+    def _requests_of(self, sample: ScoredSample, teacher: Model) -> _Requests | None:
         # The first requests are those of the window with the smallest hashes, whatever their labels: the
         # floors of a stratified sample take half of it at most.
         n_uniform = len(sample.requests) // (1 if len(sample.strata.sizes) == 1 else 2)
@@ -87,13 +87,13 @@ class Reference:
         if len(texts) < LEAST_TEXTS:
             return None
         first, weights = sample.teacher_logits.argmax(axis=1), sample.strata.weights
-        return _Look(
+        return _Requests(
             tokens=_tokens(teacher, texts),
             label_shares=np.bincount(first, weights, minlength=len(sample.labels)) / weights.sum(),
             n_effective=sample.strata.n_effective,
         )
 
-    def _compare(self, cycle: ArchivedCycle, then: _Look, now: _Look) -> InputDrift:
+    def _compare(self, cycle: ArchivedCycle, then: _Requests, now: _Requests) -> InputDrift:
         found = tell_apart(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))
         mix = compare_mixes(
             then.label_shares, now.label_shares, n_then=then.n_effective, n_now=now.n_effective

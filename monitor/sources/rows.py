@@ -33,7 +33,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, S
 
 from db.connection import postgres
 from db.connection.session import without_password
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 from monitor.settings import SqlTraffic
 from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
@@ -170,7 +170,7 @@ class TableSource:
         try:
             yield
         except SQLAlchemyError as error:
-            cause = " ".join(str(getattr(error, "orig", None) or error).split())
+            cause = one_line(getattr(error, "orig", None) or error)
             raise TrafficUnavailableError(uri=without_password(self._engine.url), problem=cause) from error
 
 

@@ -52,7 +52,7 @@ def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Surv
     step = max(1, math.ceil(len(objects) / _MAX_HEADS))
     looked_at = objects[::-step][::-1]  # the last one is among them
     newest = max(looked_at, key=lambda each: _first_time(each, section, labels), default=None)
-    look = _Look(section, labels)
+    look = _Survey(section, labels)
     for each in looked_at:
         look.at(each, None if each is newest else _HEAD_LINES)
     return Survey(
@@ -65,7 +65,7 @@ def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Surv
     )
 
 
-class _Look:
+class _Survey:
     def __init__(self, section: FilesTraffic, labels: Collection[str] | None) -> None:
         self.n_lines = 0
         self.n_usable = 0
@@ -101,6 +101,6 @@ class _Look:
 
 
 def _first_time(each: TrafficObject, section: FilesTraffic, labels: Collection[str] | None) -> datetime:
-    head = _Look(section, labels)
+    head = _Survey(section, labels)
     head.at(each, _HEAD_LINES)
     return head.first_time or datetime.min.replace(tzinfo=UTC)

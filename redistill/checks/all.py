@@ -7,12 +7,12 @@ from pathlib import Path
 from db.errors import RedistillError
 from redistill.assembly import use_machine
 from redistill.checks import data, ecs, gates, job_queue, places, rules
-from redistill.checks.result import Finding, attempt, bad, good
+from redistill.checks.result import CheckResult, attempt, bad, good
 from redistill.configuration.settings import Settings, load
 from redistill.display.progress import ShowProgress
 
 
-def all_findings(config: Path, now: datetime, progress: ShowProgress) -> Iterator[Finding]:
+def all_results(config: Path, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
     """Yield what a cycle and a re-distillation need, in the order in which one repairs it."""
     try:
         settings = load(config)
@@ -29,21 +29,21 @@ def all_findings(config: Path, now: datetime, progress: ShowProgress) -> Iterato
     yield from attempt("web", lambda: places.web(settings))
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _database(settings: Settings) -> Iterator[CheckResult]:
     found = list(attempt("database", lambda: places.database(settings)))
     yield from found
-    if all(finding.ok for finding in found):
+    if all(result.ok for result in found):
         yield from attempt("queue", lambda: job_queue.open_job(settings))
         yield from attempt("current", lambda: places.link(settings))
     yield from attempt("sqs", lambda: job_queue.sqs_queue(settings))
     yield from attempt("ecs", lambda: ecs.worker_tasks(settings))
 
 
-def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) -> Iterator[Finding]:
+def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
     teachers, students = data.Loaded(), data.Loaded()
     yield from attempt("teacher", lambda: data.model("teacher", settings.teacher.uri, teachers))
     yield from attempt("student", lambda: data.model("student", settings.student.uri, students))
-    matched: list[Finding] = []
+    matched: list[CheckResult] = []
     if teachers and students:
         matched += attempt("labels", lambda: data.labels(settings, teachers[0], students[0]))
     yield from matched
@@ -58,5 +58,5 @@ def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) 
     labelled = list(attempt("labelled data", lambda: data.labelled(settings, names)))
     yield from labelled
     yield from attempt("calibration", lambda: data.calibration(settings))
-    if matched and all(finding.ok for finding in (*matched, *labelled)):
+    if matched and all(result.ok for result in (*matched, *labelled)):
         yield from attempt("gates", lambda: gates.gates(settings, teachers[0], progress))

@@ -16,7 +16,7 @@ from monitor.sources.kinds import open_source
 from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
-from redistill.checks.result import Finding, bad, good, warn
+from redistill.checks.result import CheckResult, bad, good, warn
 from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.times import length
@@ -33,7 +33,7 @@ class Looked(list[WindowSample]):
     """The sample of the newest complete window, as a cycle draws it, if it could be read."""
 
 
-def model(role: str, directory: Path, loaded: Loaded) -> Iterator[Finding]:
+def model(role: str, directory: Path, loaded: Loaded) -> Iterator[CheckResult]:
     """It loads and answers; it is added to `loaded`."""
     found = load(directory)
     start = perf_counter()
@@ -50,7 +50,7 @@ def model(role: str, directory: Path, loaded: Loaded) -> Iterator[Finding]:
     yield good(role, f"{directory}: {about}")
 
 
-def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Finding]:
+def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[CheckResult]:
     """The two know the same labels, and the rare ones and those of misroutes are among them."""
     match_labels(teacher, student)
     unknown = [label for label in settings.metrics.rare_labels if label not in teacher.labels]
@@ -67,7 +67,7 @@ def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Findi
 
 def traffic(
     settings: Settings, label_names: Sequence[str], now: datetime, looked: Looked
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """The newest complete window, added to `looked`, has enough requests and few that cannot be used."""
     monitor = settings.monitor
     slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
@@ -97,7 +97,7 @@ def traffic(
         yield from _unknown_labels(sample, label_names)
 
 
-def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding]:
+def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[CheckResult]:
     """The rows can be read, and none that is trained on is in the test set."""
     section = settings.redistill
     named = {"train": section.train, "test": section.test, "validation": section.validation}
@@ -115,7 +115,7 @@ def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[Finding
         yield from _shared_with_test(sets["validation"], sets["test"])
 
 
-def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Finding]:
+def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[CheckResult]:
     tested = {text_hash(text) for text in test.texts}
     n = sum(text_hash(text) in tested for text in validation.texts)
     if n:
@@ -126,7 +126,7 @@ def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Fi
         yield warn("validation", found, mend)
 
 
-def calibration(settings: Settings) -> Iterator[Finding]:
+def calibration(settings: Settings) -> Iterator[CheckResult]:
     """Whether the student is calibrated, how often and on what; the file itself is read by `labelled`."""
     section = settings.redistill
     if section.calibration_file is None:
@@ -137,7 +137,7 @@ def calibration(settings: Settings) -> Iterator[Finding]:
         yield good("calibration", f"every {length(section.calibrate_every)}, on {section.calibration_file}")
 
 
-def _no_traffic(settings: Settings, slot: Slot) -> Finding:
+def _no_traffic(settings: Settings, slot: Slot) -> CheckResult:
     if not isinstance(settings.traffic, FilesTraffic):
         return bad(
             "traffic", f"{_window(slot)}: none", "mend [traffic], or look whether the service writes its log"
@@ -173,7 +173,7 @@ def _true_labels(sample: WindowSample) -> str:
     return f"; {n} of {len(some)} have a true label" if n else ""
 
 
-def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterator[Finding]:
+def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterator[CheckResult]:
     """A warning where most true labels are none of the models': both models count as wrong about them."""
     given = [each.label for each in sample.requests if each.label is not None]
     unknown = [label for label in given if label not in label_names]

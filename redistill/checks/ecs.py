@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from redistill.checks.result import Finding, bad, good
+from redistill.checks.result import CheckResult, bad, good
 from redistill.configuration.settings import Settings
 from triggers.aws import FAULTS
 from triggers.worker_tasks import ecs
@@ -14,7 +14,7 @@ _RIGHTS: Final = "mend [ecs], or the region, the credentials or the rights of th
 _LEAST_STOP_SECONDS: Final = 20
 
 
-def worker_tasks(settings: Settings) -> Iterator[Finding]:
+def worker_tasks(settings: Settings) -> Iterator[CheckResult]:
     """Where `[ecs]` says so: the cluster takes tasks, and the definition runs one worker and fits to it."""
     section = settings.ecs
     if section is None:
@@ -25,19 +25,19 @@ def worker_tasks(settings: Settings) -> Iterator[Finding]:
         yield _cluster(section, clusters)
         found = client.describe_task_definition(taskDefinition=section.task_definition)["taskDefinition"]
     except FAULTS as error:
-        yield bad("ecs", ecs.told(error), _RIGHTS)
+        yield bad("ecs", ecs.cause_of(error), _RIGHTS)
         return
     yield from _definition(section, found)
 
 
-def _cluster(section: EcsSection, found: list[Mapping[str, Any]]) -> Finding:
+def _cluster(section: EcsSection, found: list[Mapping[str, Any]]) -> CheckResult:
     status = next((each["status"] for each in found), "MISSING")
     if status != "ACTIVE":
         return bad("ecs cluster", f"{section.cluster} is {status}", "name an ACTIVE one in [ecs] cluster")
     return good("ecs cluster", f"{section.cluster} is ACTIVE")
 
 
-def _definition(section: EcsSection, found: Mapping[str, Any]) -> Iterator[Finding]:
+def _definition(section: EcsSection, found: Mapping[str, Any]) -> Iterator[CheckResult]:
     name = f"{found['family']}:{found['revision']}"
     faults = list(_faults(section, found))
     for said, mend in faults:

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from db.states import GateResult
 from distill.evaluate import evaluate, latency, refer
-from distill.evaluation.gates import AT_MOST, TEST, judge
+from distill.evaluation.gates import AT_MOST, TEST, check
 from distill.training.dataset import LabelledSet, chosen, read_labelled
 from monitor.scoring.latency import processor
 from monitor.scoring.models import Model, load
 from monitor.stop import never_stopped
-from redistill.checks.result import Finding, good, warn
+from redistill.checks.result import CheckResult, good, warn
 from redistill.configuration.settings import Settings
 from redistill.database import serving_student
 from redistill.display import show
@@ -23,7 +23,7 @@ from triggers.incidents.figures import gate_of
 _ROWS: Final = 1_000  #: of each labelled file: enough to see it, and not minutes of the teacher's time
 
 
-def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterator[Finding]:
+def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterator[CheckResult]:
     """Hold the student in service against the gates, on test rows chosen by their hash.
 
     A warning for each gate that it does not meet. Nothing where no test file is configured.
@@ -76,11 +76,11 @@ def _judged(
     )
     if settings.gates.latency_p95_ms is not None:
         found = replace(found, metrics=(*found.metrics, latency(student, rows.texts)))
-    outcomes = judge(settings.gates, [found], processor=processor())
+    outcomes = check(settings.gates, [found], processor=processor())
     return [gate_of(outcome, [found]) for outcome in outcomes]
 
 
-def _warning(outcome: Mapping[str, Any], rows: str) -> Finding:
+def _warning(outcome: Mapping[str, Any], rows: str) -> CheckResult:
     gate, value = str(outcome["gate"]), outcome["value"]
     side = "at most" if gate in AT_MOST else "at least"
     wanted = f"the gate asks {side} {outcome['threshold']:g}"

@@ -9,7 +9,7 @@ from db import queue
 from db.connection.session import reading
 from db.records import Job
 from db.states import JobStatus
-from redistill.checks.result import Finding, bad, good
+from redistill.checks.result import CheckResult, bad, good
 from redistill.configuration.settings import Settings
 from redistill.database import existing, telling
 from redistill.display.worker_state import worker_of
@@ -22,7 +22,7 @@ _SHORTEST, _LONGEST = 10, 900
 _MOST_RECEIVES: Final = 20
 
 
-def open_job(settings: Settings) -> Iterator[Finding]:
+def open_job(settings: Settings) -> Iterator[CheckResult]:
     """The order that waits or runs; one that nobody takes is a problem."""
     with existing(settings) as engine, telling(engine), reading(engine) as connection:
         job = queue.open_job(connection, settings.monitor.name)
@@ -30,7 +30,7 @@ def open_job(settings: Settings) -> Iterator[Finding]:
     yield _job(job, worker, starts=settings.ecs is not None)
 
 
-def _job(job: Job | None, worker: str | None, *, starts: bool) -> Finding:
+def _job(job: Job | None, worker: str | None, *, starts: bool) -> CheckResult:
     if job is None:
         return good("queue", "no open job")
     mend = "see that `redistill monitor` runs" if starts else "start `redistill worker`, if none runs"
@@ -45,7 +45,7 @@ def _job(job: Job | None, worker: str | None, *, starts: bool) -> Finding:
     return good("queue", f"job {job.job_id} is {job.status}")
 
 
-def sqs_queue(settings: Settings) -> Iterator[Finding]:
+def sqs_queue(settings: Settings) -> Iterator[CheckResult]:
     """Where `[queue]` names one: it can be reached, is FIFO, and puts aside what nobody can use."""
     url = settings.queue.url
     if url is None:
@@ -62,14 +62,14 @@ def sqs_queue(settings: Settings) -> Iterator[Finding]:
     yield _dead_letters(client, found)
 
 
-def _fifo(url: str, found: Mapping[str, str]) -> Finding:
+def _fifo(url: str, found: Mapping[str, str]) -> CheckResult:
     if found.get("FifoQueue") != "true":
         return bad("sqs", f"{url} is no FIFO queue", "make one: its name ends in .fifo")
     waiting = int(found["ApproximateNumberOfMessages"])
     return good("sqs", f"{url}: FIFO, {waiting} {'message waits' if waiting == 1 else 'messages wait'}")
 
 
-def _visibility(found: Mapping[str, str]) -> Finding:
+def _visibility(found: Mapping[str, str]) -> CheckResult:
     seconds = int(found["VisibilityTimeout"])
     if not _SHORTEST <= seconds <= _LONGEST:
         mend = f"set VisibilityTimeout from {_SHORTEST} to {_LONGEST}, for example 30"
@@ -77,7 +77,7 @@ def _visibility(found: Mapping[str, str]) -> Finding:
     return good("sqs visibility", f"{seconds} s")
 
 
-def _dead_letters(client: Any, found: Mapping[str, str]) -> Finding:  # noqa: ANN401 - boto3's own
+def _dead_letters(client: Any, found: Mapping[str, str]) -> CheckResult:  # noqa: ANN401 - boto3's own
     """The queue that takes what came too often can be looked into, and is empty."""
     policy = orjson.loads(found.get("RedrivePolicy", "{}"))
     arn, most = policy.get("deadLetterTargetArn"), int(policy.get("maxReceiveCount", 0))

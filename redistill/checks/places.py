@@ -17,7 +17,7 @@ from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
-from redistill.checks.result import Finding, bad, good
+from redistill.checks.result import CheckResult, bad, good
 from redistill.configuration.settings import Settings
 from redistill.database import existing, telling
 from redistill.display import show
@@ -27,13 +27,13 @@ _SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples
 _PATIENCE_SECONDS: Final = 2.0
 
 
-def database(settings: Settings) -> Iterator[Finding]:
+def database(settings: Settings) -> Iterator[CheckResult]:
     """Reachable, and of a schema that this version works on."""
     with existing(settings) as engine, telling(engine):
         yield good("database", f"{without_password(engine.url)}, {check(engine)}")
 
 
-def cluster(settings: Settings) -> Iterator[Finding]:
+def cluster(settings: Settings) -> Iterator[CheckResult]:
     """Where work is to be done by one: it can be connected to, and has cores for work."""
     if settings.scoring.engine == "ray":
         with connected(settings.scoring.address) as ray:
@@ -41,14 +41,14 @@ def cluster(settings: Settings) -> Iterator[Finding]:
         yield good("cluster", f"{nodes} nodes with {cores} cores for work")
 
 
-def folders(settings: Settings) -> Iterator[Finding]:
+def folders(settings: Settings) -> Iterator[CheckResult]:
     """Writable, and on a disk with room."""
     yield _folder("registry", settings.redistill.registry)
     archive = settings.monitor.archive
     yield _folder("archive", archive) if isinstance(archive, Path) else _bucket("archive", archive)
 
 
-def link(settings: Settings) -> Iterator[Finding]:
+def link(settings: Settings) -> Iterator[CheckResult]:
     """The registry's `current`, once there is one, leads to the student that serves."""
     current = settings.redistill.registry / "current"
     with existing(settings) as engine, telling(engine), reading(engine) as connection:
@@ -63,7 +63,7 @@ def link(settings: Settings) -> Iterator[Finding]:
         yield bad("current", f"{current} does not lead to the student that serves, {version}", mend)
 
 
-def _folder(check_name: str, folder: Path) -> Finding:
+def _folder(check_name: str, folder: Path) -> CheckResult:
     standing = next(path for path in (folder, *folder.parents) if path.exists())
     if not standing.is_dir():
         return bad(check_name, f"{standing} is a file", "name a folder in the configuration")
@@ -76,7 +76,7 @@ def _folder(check_name: str, folder: Path) -> Finding:
     return good(check_name, f"{folder}{made}; {free / 2**30:,.0f} GiB are free")
 
 
-def _bucket(check_name: str, uri: str) -> Finding:
+def _bucket(check_name: str, uri: str) -> CheckResult:
     try:
         n = len(Places().of(uri).names(uri))
     except ArchiveReadError as error:
@@ -84,7 +84,7 @@ def _bucket(check_name: str, uri: str) -> Finding:
     return good(check_name, f"{uri} can be listed" + (f"; {n} objects lie there" if n else ""))
 
 
-def channels(settings: Settings) -> Iterator[Finding]:
+def channels(settings: Settings) -> Iterator[CheckResult]:
     """By the configuration alone: nothing is sent."""
     for alert in settings.alerts:
         yield _channel(alert)
@@ -99,7 +99,7 @@ def channels(settings: Settings) -> Iterator[Finding]:
     yield good("channels", f"not tried: `redistill alerts test` sends to each{silence}")
 
 
-def _channel(alert: Alert) -> Finding:
+def _channel(alert: Alert) -> CheckResult:
     kinds = [kind for kind in IncidentKind if _heard([alert], [kind], Severity)]
     if not kinds:
         mend = "mend its severities, kinds and except_kinds"
@@ -117,7 +117,7 @@ def _heard(alerts: Iterable[Alert], kinds: Iterable[IncidentKind], severities: I
     return any(alert.hears(kind, severity) for alert, kind, severity in cases)
 
 
-def web(settings: Settings) -> Iterator[Finding]:
+def web(settings: Settings) -> Iterator[CheckResult]:
     """The port is free, or a monitor answers on it."""
     host, port = settings.web.host, settings.web.port
     try:

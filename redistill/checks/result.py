@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One thing that a cycle or a re-distillation needs: its state, and what to do about it."""
 
     check: str
@@ -26,22 +26,22 @@ class Finding:
     mend: str | None = None  #: None where all is well, or where `found` says it
 
 
-def good(check: str, found: str) -> Finding:
+def good(check: str, found: str) -> CheckResult:
     """Return a finding that needs nothing to be done."""
-    return Finding(check=check, ok=True, level=Level.OK, found=found)
+    return CheckResult(check=check, ok=True, level=Level.OK, found=found)
 
 
-def warn(check: str, found: str, mend: str | None = None) -> Finding:
+def warn(check: str, found: str, mend: str | None = None) -> CheckResult:
     """Return a finding that stops nothing, but that somebody should know before it matters."""
-    return Finding(check=check, ok=True, level=Level.WARNING, found=found, mend=mend)
+    return CheckResult(check=check, ok=True, level=Level.WARNING, found=found, mend=mend)
 
 
-def bad(check: str, found: str, mend: str | None = None) -> Finding:
+def bad(check: str, found: str, mend: str | None = None) -> CheckResult:
     """Return a finding by which a cycle or a re-distillation would fail."""
-    return Finding(check=check, ok=False, level=Level.PROBLEM, found=found, mend=mend)
+    return CheckResult(check=check, ok=False, level=Level.PROBLEM, found=found, mend=mend)
 
 
-def attempt(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def attempt(check: str, look: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
     """What `look` finds; a failure, expected or not, ends it with one more finding."""
     try:
         yield from look()

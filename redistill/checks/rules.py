@@ -12,7 +12,7 @@ from typing import Final
 from db.errors import RedistillError
 from monitor.sources.fields import read_rows
 from monitor.sources.port import WindowSample
-from redistill.checks.result import Finding, bad, good, warn
+from redistill.checks.result import CheckResult, bad, good, warn
 from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.rule_words import bound, rule_in_words
@@ -39,17 +39,19 @@ class _Fault:
     is_certain: bool = True  #: a problem; else a warning
 
 
-def in_force(settings: Settings, labels: Sequence[str], looked: Sequence[WindowSample]) -> Iterator[Finding]:
+def in_force(
+    settings: Settings, labels: Sequence[str], looked: Sequence[WindowSample]
+) -> Iterator[CheckResult]:
     """Each rule in a line, with what is wrong with it; then what is wrong with all of them together.
 
     `labels` are the models', empty where no model could be loaded; `looked` holds the newest window.
     """
     for rule in settings.rules:
-        yield _finding(rule, list(_faults(rule, settings, labels, looked)))
+        yield _result(rule, list(_faults(rule, settings, labels, looked)))
     yield from _together(settings)
 
 
-def _finding(rule: Rule, faults: Sequence[_Fault]) -> Finding:
+def _result(rule: Rule, faults: Sequence[_Fault]) -> CheckResult:
     check, words = f"rule {rule.name}", rule_in_words(rule)
     if not faults:
         return good(check, words)
@@ -58,7 +60,7 @@ def _finding(rule: Rule, faults: Sequence[_Fault]) -> Finding:
     return tell(check, found, "; ".join(dict.fromkeys(fault.mend for fault in faults)))
 
 
-def _together(settings: Settings) -> Iterator[Finding]:
+def _together(settings: Settings) -> Iterator[CheckResult]:
     rules, section, monitor = settings.rules, settings.redistill, settings.monitor
     ordering = [rule for rule in rules if rule.action == "redistill"]
     watched = {each.metric for rule in ordering for each in rule.conditions or (rule,)}

@@ -15,7 +15,7 @@ from db.connection.migrate import upgrade
 from db.connection.session import connect
 from db.errors import RedistillError
 from db.records import Slot
-from monitor.daemon.loop import utc_now
+from monitor.clock import utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slots_between
 from monitor.settings import MonitorSection
 from monitor.stop import never_stopped

@@ -41,25 +41,25 @@ _CALIBRATIONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Measured:
     """Rows of `gate_outcomes` and of `evaluations`, those of one model and data set together."""
 
     gates: tuple[Row, ...]
     evaluations: tuple[Row, ...]
 
 
-def evidence_of_job(connection: Connection, job_id: int) -> Evidence:
+def measured_by_job(connection: Connection, job_id: int) -> Measured:
     """What a job measured on its incumbent and its candidate, and what the gates said."""
-    return Evidence(
+    return Measured(
         gates=_rows(connection, select(gate_outcomes).where(gate_outcomes.c.job_id == job_id)),
         evaluations=_rows(connection, select(evaluations).where(evaluations.c.job_id == job_id)),
     )
 
 
-def evidence_of_version(connection: Connection, monitor: str, version: str) -> Evidence:
+def measured_of_version(connection: Connection, monitor: str, version: str) -> Measured:
     """What every job measured on one model."""
     query = select(evaluations).where(evaluations.c.monitor == monitor, evaluations.c.version == version)
-    return Evidence(gates=(), evaluations=_rows(connection, query))
+    return Measured(gates=(), evaluations=_rows(connection, query))
 
 
 def calibrations_of(connection: Connection, monitor: str, version: str) -> tuple[Row, ...]:
@@ -77,15 +77,15 @@ def print_calibrations(calibrations: Sequence[Row]) -> None:
         show.listing(_CALIBRATIONS, [_calibration(each) for each in calibrations])
 
 
-def print_evidence(evidence: Evidence) -> None:
+def print_measured(measured: Measured) -> None:
     """The gates, and a table for each model, job and data set; nothing where nothing was measured.
 
     What is of one label or one bin of confidence is left to --json.
     """
-    if evidence.gates:
+    if measured.gates:
         show.say("")
-        show.listing(_GATES, [_gate(outcome) for outcome in evidence.gates])
-    for title, metrics in groupby(sorted(evidence.evaluations, key=_order), key=_title):
+        show.listing(_GATES, [_gate(outcome) for outcome in measured.gates])
+    for title, metrics in groupby(sorted(measured.evaluations, key=_order), key=_title):
         print_metrics(title, [metric for metric in metrics if ":" not in str(metric["metric"])])
 
 

@@ -17,11 +17,6 @@ class BadTimeError(RedistillError):
     exit_code = 2
 
 
-def utc_now() -> datetime:
-    """The present, aware."""
-    return datetime.now(UTC)  # noqa: TID251 - the command line is one of the rooms that read the clock
-
-
 def moment(option: str, text: str, now: datetime) -> datetime:
     """The aware UTC time that `text` names: a time, a day (its first instant) or a duration back from `now`.
 

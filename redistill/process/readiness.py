@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from db.connection import clock, migrate
 from db.connection.session import reading
 from db.cycles import ledger
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
@@ -41,7 +41,7 @@ def _database(engine: Engine) -> Check:
     except migrate.NewerDatabaseError as error:
         return Check(name="database", ok=True, detail=str(error))
     except (RedistillError, DBAPIError) as error:
-        return Check(name="database", ok=False, detail=" ".join(str(error).split()))
+        return Check(name="database", ok=False, detail=one_line(error))
     return Check(name="database", ok=True, detail=f"reachable, {level}")
 
 
@@ -51,7 +51,7 @@ def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
             now = clock.earlier(connection, now)
             last = ledger.last_end(connection, monitor.name, now=now)
     except (RedistillError, DBAPIError) as error:
-        return Check(name="slots", ok=False, detail=" ".join(str(error).split()))
+        return Check(name="slots", ok=False, detail=one_line(error))
     if last is None:
         return Check(name="slots", ok=True, detail="the first cycle has not begun")
     due_at = slot_at(make_trigger(monitor), monitor.name, last).window_end + monitor.lateness

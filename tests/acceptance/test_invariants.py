@@ -81,7 +81,7 @@ from triggers.channels.port import Receipt, SendResult
 from triggers.orders import alpha
 from triggers.rules import evaluation
 from triggers.rules.cycle_point import teacher_point_of
-from triggers.rules.verdict import Evidence, judge
+from triggers.rules.verdict import SampleQuality, judge
 from triggers.teacher.correctness import split
 from triggers.teacher.trust import judge_teacher
 
@@ -597,7 +597,7 @@ def test_invariant_8_outcomes_and_verdicts_follow_from_the_numbers(repaired: Rep
                 name: value for name, value in row.items() if name != "cycle_id"
             }
         judgement = judge(
-            Evidence(
+            SampleQuality(
                 n_scored=cycle["n_scored"],
                 n_seen=cycle["n_seen"],
                 n_rejected=cycle["n_rejected"],
@@ -697,7 +697,7 @@ def test_invariant_8_a_promotion_follows_from_what_was_measured(repaired: Repair
         ]
         for role in ("candidate_version", "student_version")
     )
-    judged = gates.judge(thresholds, candidate, incumbent)
+    judged = gates.check(thresholds, candidate, incumbent)
     names = ("gate", "dataset", "metric", "value", "incumbent_value", "result")
     assert {tuple(getattr(each, name) for name in names) for each in judged} == {
         tuple(row[name] for name in names) for row in outcomes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from triggers.rules.sequential import MEAN_BETS, add, share_boost, share_gains, statistic
+from triggers.rules.sequential import MEAN_BETS, add, share_boost, share_log_increments, statistic
 from triggers.rules.sequential import Stratum as Part
 
 Floats = NDArray[np.float64]
@@ -20,14 +20,14 @@ LEVEL = 0.05
 pytestmark = pytest.mark.slow
 
 
-def alarmed(gains: Iterator[Floats], reach: float, *, n: int | None) -> float:
+def alarmed(log_increments: Iterator[Floats], alarm_threshold: float, *, n: int | None) -> float:
     """The share of streams with an alarm, given the (streams, bets) gains of each cycle."""
-    wins, alarms = np.full((STREAMS, 7), -np.inf), np.zeros(STREAMS, dtype=bool)
-    for each in gains:
-        boost = 0.0 if n is None else share_boost(wins, n, LEVEL, reach)[:, None]
-        wins = add(wins, each + boost)
-        alarms |= statistic(wins) >= np.log(reach)
-        wins[alarms] = -np.inf  # what comes after an alarm plays no part
+    log_wealth, alarms = np.full((STREAMS, 7), -np.inf), np.zeros(STREAMS, dtype=bool)
+    for each in log_increments:
+        boost = 0.0 if n is None else share_boost(log_wealth, n, LEVEL, alarm_threshold)[:, None]
+        log_wealth = add(log_wealth, each + boost)
+        alarms |= statistic(log_wealth) >= np.log(alarm_threshold)
+        log_wealth[alarms] = -np.inf  # what comes after an alarm plays no part
     return float(alarms.mean())
 
 
@@ -48,7 +48,9 @@ RATES = {
 def test_agreement(path: str, n: int) -> None:
     """1,000 cycles at A = 4,000: at most 25% alarm."""
     rng = np.random.default_rng(2025)
-    by_count = np.array([share_gains([Part(weight=1.0, n=n, errors=k)], LEVEL) for k in range(n + 1)])
+    by_count = np.array(
+        [share_log_increments([Part(weight=1.0, n=n, errors=k)], LEVEL) for k in range(n + 1)]
+    )
     rates = RATES[path](rng, 1_000)
     counts = (rng.binomial(n, rate, size=STREAMS) for rate in rates)
     share = alarmed((by_count[each] for each in counts), 4_000, n=n)
@@ -65,16 +67,16 @@ def test_a_stratified_sample() -> None:
     rates = np.array([(LEVEL - 0.02 * 0.4) / 0.98, 0.4])
     weights = shares * sizes.sum() / sizes
     one = [
-        np.array([share_gains([Part(weight=w, n=int(n), errors=k)], LEVEL) for k in range(n + 1)])
+        np.array([share_log_increments([Part(weight=w, n=int(n), errors=k)], LEVEL) for k in range(n + 1)])
         for w, n in zip(weights, sizes, strict=True)
     ]
 
-    def gains() -> Iterator[Floats]:
+    def log_increments() -> Iterator[Floats]:
         for _ in range(200):
             counts = [rng.binomial(n, p, size=STREAMS) for n, p in zip(sizes, rates, strict=True)]
             yield one[0][counts[0]] + one[1][counts[1]]
 
-    assert alarmed(gains(), 800, n=None) <= 0.25
+    assert alarmed(log_increments(), 800, n=None) <= 0.25
 
 
 LAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Floats]] = {
@@ -88,9 +90,9 @@ def test_a_mean(law: str) -> None:
     """Values whose mean is the level, 200 a cycle: A = 400, 100 cycles, at most 25% alarm."""
     rng = np.random.default_rng(2027)
 
-    def gains() -> Iterator[Floats]:
+    def log_increments() -> Iterator[Floats]:
         for _ in range(100):
             excess = LAWS[law](rng, (STREAMS, 200)) / 0.15 - 1
             yield np.stack([np.log1p(bet * excess).sum(axis=1) for bet in MEAN_BETS], axis=1)
 
-    assert_within(alarmed(gains(), 400, n=None), 0.25)
+    assert_within(alarmed(log_increments(), 400, n=None), 0.25)

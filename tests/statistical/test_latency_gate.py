@@ -7,7 +7,7 @@ import numpy as np
 from db.records import Evaluation
 from db.states import GateResult
 from distill.evaluate import latencies
-from distill.evaluation.gates import LATENCY, TEST, judge
+from distill.evaluation.gates import LATENCY, TEST, check
 from distill.settings import GatesSection
 from monitor.scoring.latency import compare_times
 from monitor.scoring.models import load
@@ -49,7 +49,7 @@ def test_the_gate_never_separates_a_candidate_from_an_incumbent_of_its_architect
             own = [Evaluation(dataset=TEST, metrics=found.candidate)]
             other = [Evaluation(dataset=TEST, metrics=found.incumbent)]
             for threshold in (1e-6, found.incumbent[0].value):
-                judged = judge(GatesSection(latency_p95_ms=threshold), own, other)
+                judged = check(GatesSection(latency_p95_ms=threshold), own, other)
                 results += [outcome.result for outcome in judged if outcome.gate == LATENCY]
             measured.append(found.candidate)
     for each in zip(*measured, strict=True):

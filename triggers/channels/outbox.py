@@ -16,7 +16,7 @@ from db.records import Delivery
 from triggers.backoff import MAX_ATTEMPTS, next_delay
 from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.incidents.announce import Audience
-from triggers.incidents.undelivered import tell_delivered, tell_undelivered
+from triggers.incidents.undelivered import report_delivered, report_undelivered
 
 #: How long a message that is being sent is hidden from other senders; longer than any timeout.
 HOLD = timedelta(minutes=2)
@@ -71,11 +71,11 @@ class Outbox:
         with writing(self.engine) as connection:
             if receipt.result is SendResult.DELIVERED:
                 outbox.mark_delivered(connection, delivery.delivery_id, now, receipt=receipt.reference)
-                tell_delivered(connection, self.audience, now)
+                report_delivered(connection, self.audience, now)
                 log.info("message delivered", message_event=delivery.event.value)
             elif receipt.result is SendResult.REFUSED or delivery.attempts >= MAX_ATTEMPTS:
                 outbox.mark_dead(connection, delivery.delivery_id, receipt.error or "")
-                tell_undelivered(connection, self.audience, delivery, receipt.error or "", now)
+                report_undelivered(connection, self.audience, delivery, receipt.error or "", now)
                 log.error("message given up", error=receipt.error)
             else:
                 delay = next_delay(

@@ -14,7 +14,7 @@ from triggers.alert_settings import PagerDutyAlert
 from triggers.channels.keys import fitting
 from triggers.channels.port import Receipt
 from triggers.channels.posting import Post, post
-from triggers.channels.text import Told, one_line, shortened, told
+from triggers.channels.text import IncidentView, printable, shortened, view_of
 
 _KEY_LENGTH: Final = 255
 _SUMMARY_LENGTH: Final = 1024
@@ -35,7 +35,7 @@ class PagerDutyChannel:
         key = self.settings.routing_key.get_secret_value()
         message = Post(
             url=f"{self.settings.endpoint.rstrip('/')}/v2/enqueue",
-            content=orjson.dumps({"routing_key": key, **event(told(delivery.payload))}),
+            content=orjson.dumps({"routing_key": key, **event(view_of(delivery.payload))}),
             headers={"Content-Type": "application/json"},
             timeout_seconds=self.settings.timeout_seconds,
             secrets=(key,),
@@ -43,7 +43,7 @@ class PagerDutyChannel:
         return post(message, now=now, reason=_errors).receipt
 
 
-def event(message: Told) -> dict[str, Any]:
+def event(message: IncidentView) -> dict[str, Any]:
     """The message as an event, without the key that says whose it is.
 
     What acknowledges or resolves an alert names it, and says no more: PagerDuty would not show it.
@@ -77,6 +77,6 @@ def _errors(body: str) -> str:
     """What PagerDuty refuses of an event: `{"status", "message", "errors": ["…"]}`."""
     try:
         answer = orjson.loads(body)
-        return "; ".join(map(one_line, answer.get("errors") or [answer["message"]]))
+        return "; ".join(map(printable, answer.get("errors") or [answer["message"]]))
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         return ""

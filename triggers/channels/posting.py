@@ -12,7 +12,7 @@ import httpx
 
 from db.outbox import LONGEST_WAIT
 from triggers.channels.port import Receipt, SendResult
-from triggers.channels.text import one_line, shortened
+from triggers.channels.text import printable, shortened
 
 #: A receiver that asks for a longer wait is asked again after an hour.
 _LONGEST_WAIT_SECONDS: Final = LONGEST_WAIT.total_seconds()
@@ -84,7 +84,7 @@ def masked(text: str, hidden: tuple[str, ...]) -> str:
     """One short line without what is hidden."""
     for secret in hidden:
         text = text.replace(secret, "***")
-    return shortened(one_line(text), _ERROR_LENGTH)
+    return shortened(printable(text), _ERROR_LENGTH)
 
 
 def _beginning(response: httpx.Response) -> str:

@@ -17,7 +17,7 @@ from db.records import Delivery
 from triggers.alert_settings import SlackAlert
 from triggers.channels.port import Receipt, SendResult
 from triggers.channels.posting import Post, post
-from triggers.channels.text import Told, shortened, told, units, written
+from triggers.channels.text import IncidentView, shortened, units, view_of, written
 
 _HEADER_LENGTH: Final = 150
 _SECTION_LENGTH: Final = 3_000
@@ -45,14 +45,14 @@ class SlackChannel:
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
         """Send the message; see `posting.post` for what is tried again."""
-        message = told(delivery.payload)
+        message = view_of(delivery.payload)
         if self.settings.url is not None:
             to_webhook = self._to_webhook(self.settings.url.get_secret_value(), message)
             return post(to_webhook, now=now, reason=_code).receipt
         answer = post(self._to_api(message, delivery.thread), now=now, reason=_code, reads=True)
         return _of_api(answer.body) if answer.receipt.result is SendResult.DELIVERED else answer.receipt
 
-    def _to_webhook(self, url: str, message: Told) -> Post:
+    def _to_webhook(self, url: str, message: IncidentView) -> Post:
         return Post(
             url=url,
             content=orjson.dumps(content(message)),
@@ -61,7 +61,7 @@ class SlackChannel:
             is_url_secret=True,
         )
 
-    def _to_api(self, message: Told, thread: str | None) -> Post:
+    def _to_api(self, message: IncidentView, thread: str | None) -> Post:
         token = self.settings.token.get_secret_value() if self.settings.token else ""
         where = {"channel": self.settings.channel, **({"thread_ts": thread} if thread else {})}
         return Post(
@@ -73,7 +73,7 @@ class SlackChannel:
         )
 
 
-def content(message: Told) -> dict[str, Any]:
+def content(message: IncidentView) -> dict[str, Any]:
     """The message in Block Kit, and as text where blocks cannot be shown, as in a notification."""
     return {"text": escaped(written(message), _TEXT_LENGTH), "blocks": list(_blocks(message))}
 
@@ -88,7 +88,7 @@ def escaped(text: str, limit: int) -> str:
     return shortened([_ESCAPED.get(each, each) for each in text], limit)
 
 
-def _blocks(message: Told) -> Iterator[dict[str, Any]]:
+def _blocks(message: IncidentView) -> Iterator[dict[str, Any]]:
     title = {"type": "plain_text", "text": shortened(message.title, _HEADER_LENGTH), "emoji": False}
     yield {"type": "header", "text": title}
     yield _section(escaped(message.summary, _SECTION_LENGTH) or "-")

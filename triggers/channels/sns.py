@@ -17,7 +17,7 @@ from db.records import Delivery
 from triggers.alert_settings import SnsAlert
 from triggers.channels.keys import fitting
 from triggers.channels.port import Receipt, SendResult
-from triggers.channels.text import Told, one_line, shortened, told, written
+from triggers.channels.text import IncidentView, printable, shortened, view_of, written
 
 _SUBJECT_LENGTH: Final = 99  #: "less than 100"
 _MESSAGE_LENGTH: Final = 60_000  #: so that it has less than 256 KiB, whatever its characters
@@ -51,7 +51,7 @@ class SnsChannel:
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
         """Publish the message: throttling, 5xx and network faults may be tried again, all else is refused."""
         del now
-        message = told(delivery.payload)
+        message = view_of(delivery.payload)
         keys = fifo_keys(delivery) if self.settings.is_fifo else {}
         try:
             self._client.publish(TopicArn=self.settings.topic, **publication(message), **keys)
@@ -75,7 +75,7 @@ class SnsChannel:
         return boto3.Session().client("sns", region_name=self.settings.region, config=config)
 
 
-def publication(message: Told) -> dict[str, Any]:
+def publication(message: IncidentView) -> dict[str, Any]:
     """The message as a subject, a body, and attributes by which subscriptions can filter."""
     attributes = {
         "kind": message.kind,
@@ -92,7 +92,7 @@ def publication(message: Told) -> dict[str, Any]:
     }
 
 
-def subject(message: Told) -> str:
+def subject(message: IncidentView) -> str:
     """The title in ASCII, beginning with a letter or a sign, in at most 99 characters."""
     plain = message.title.encode("ascii", errors="replace").decode()
     return shortened(plain, _SUBJECT_LENGTH).replace("…", "~")
@@ -118,4 +118,4 @@ def _refusal(error: ClientError) -> Receipt:
 
 
 def _line(error: Exception) -> str:
-    return shortened(one_line(f"{type(error).__name__}: {error}"), _ERROR_LENGTH)
+    return shortened(printable(f"{type(error).__name__}: {error}"), _ERROR_LENGTH)

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from db.errors import one_line
+
 #: The kind of a message that only tries a channel.
 TEST: Final = "test"
 
@@ -24,7 +26,7 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class IncidentView:
     """What a message says; every text is one line of it."""
 
     dedup_key: str
@@ -45,23 +47,23 @@ class Told:
         return f"{self.event.upper()}: {self.kind} ({self.severity}), {self.monitor}"
 
 
-def told(payload: str) -> Told:
+def view_of(payload: str) -> IncidentView:
     """What a payload of the schema `redistill.incident/1` says."""
     found = orjson.loads(payload)
-    return Told(
+    return IncidentView(
         dedup_key=found["dedup_key"],
-        event=one_line(found["event"]),
-        kind=one_line(found["kind"]),
+        event=printable(found["event"]),
+        kind=printable(found["kind"]),
         severity=found["severity"],
-        monitor=one_line(found["monitor"]),
-        summary=one_line(found["summary"]),
+        monitor=printable(found["monitor"]),
+        summary=printable(found["summary"]),
         at=found["at"],
         facts=tuple(_facts(found)),
         links={name: str(url) for name, url in (found.get("links") or {}).items() if url},
     )
 
 
-def written(message: Told) -> str:
+def written(message: IncidentView) -> str:
     """All of it as plain text."""
     lines = [message.title, message.summary, ""]
     for fact in message.facts:
@@ -71,10 +73,10 @@ def written(message: Told) -> str:
     return "\n".join(lines)
 
 
-def one_line(text: object) -> str:
+def printable(text: object) -> str:
     """Without line breaks and other control characters, and with single blanks."""
     seen = (" " if unicodedata.category(each) in _UNSEEN else each for each in str(text))
-    return " ".join("".join(seen).split())
+    return one_line("".join(seen))
 
 
 def shortened(signs: Sequence[str], limit: int) -> str:
@@ -107,7 +109,7 @@ def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
     if since:
         yield Fact(name="since", lines=(_minute(since),))
     if found.get("by"):
-        yield Fact(name="taken by", lines=(one_line(found["by"]),))
+        yield Fact(name="taken by", lines=(printable(found["by"]),))
     if found.get("window_start") and found.get("window_end"):
         window = f"{_minute(found['window_start'])} to {_minute(found['window_end'])}"
         yield Fact(name="window", lines=(f"{window}, cycle {found.get('cycle_id')}",))
@@ -119,10 +121,10 @@ def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
     if found.get("labels"):
         yield Fact(name="intents that differ most", lines=tuple(map(_label, found["labels"])))
     if found.get("moved"):
-        yield Fact(name="what moved", lines=(one_line(found["moved"]),))
+        yield Fact(name="what moved", lines=(printable(found["moved"]),))
     yield from _order(found)
     if found["kind"] != TEST and not (found.get("links") or {}).get("runbook"):
-        yield Fact(name="runbook", lines=(one_line(f"docs/runbook.md#{found['kind']}"),))
+        yield Fact(name="runbook", lines=(printable(f"docs/runbook.md#{found['kind']}"),))
 
 
 def _order(found: Mapping[str, Any]) -> Iterator[Fact]:
@@ -133,14 +135,14 @@ def _order(found: Mapping[str, Any]) -> Iterator[Fact]:
     elif order.get("reason") not in {None, "not_wanted"} and found["event"] == "firing":
         yield Fact(name="ordered", lines=(f"nothing: {order['reason'].replace('_', ' ')}",))
     if order.get("evidence"):
-        yield Fact(name="by true labels", lines=(one_line(order["evidence"]),))
+        yield Fact(name="by true labels", lines=(printable(order["evidence"]),))
 
 
 def _number(rule: Mapping[str, Any]) -> str:
     value, side = f"{rule['value']:.4g}{_interval(rule)}", rule.get("side") or "against"
     state = "fired" if rule["fired"] else "breached" if rule["breached"] else "within"
     count = f", {rule['streak']} in a row" if rule["streak"] > 1 else ""
-    return one_line(
+    return printable(
         f"{rule['metric']} {value}, wrong {side} {rule['threshold']:g}: {state}{count} ({rule['rule']})"
     )
 
@@ -150,12 +152,12 @@ def _gate(gate: Mapping[str, Any]) -> str:
     before = gate.get("incumbent_value") if gate["result"] != "pass" else None
     incumbent = "" if before is None else f" (incumbent {before:.4g})"
     against = f"{value} against {gate['threshold']:g}{incumbent}"
-    return one_line(f"{gate['gate']} ({gate['dataset']}) {against}: {gate['result']}")
+    return printable(f"{gate['gate']} ({gate['dataset']}) {against}: {gate['result']}")
 
 
 def _label(label: Mapping[str, Any]) -> str:
     agreement = f"{label['agreement']:.4g}{_interval(label)}"
-    return one_line(f"{label['label']}: agreement {agreement} on {label['share']:.1%} of the requests")
+    return printable(f"{label['label']}: agreement {agreement} on {label['share']:.1%} of the requests")
 
 
 def _interval(number: Mapping[str, Any]) -> str:

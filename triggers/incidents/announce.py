@@ -42,7 +42,7 @@ def announce(
 
     When another process opens an incident of the same kind first, it is the one that tells.
     """
-    unresolved = incidents.hold_unresolved(connection, audience.monitor)
+    unresolved = incidents.lock_unresolved(connection, audience.monitor)
     for signal in signals:
         transition = step(
             _of_kind(unresolved, signal),

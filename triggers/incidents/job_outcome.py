@@ -11,7 +11,7 @@ from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
 
 
-def tell_end(
+def report_job_end(
     connection: Connection,
     job: Job,
     status: JobStatus,

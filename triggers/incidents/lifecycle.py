@@ -37,7 +37,7 @@ class IncidentStateError(RedistillError):
     """Incident {incident_id} is {state}: only a firing incident can be acknowledged."""
 
 
-class Finding(StrEnum):
+class SignalState(StrEnum):
     """What is found of the thing that a kind of incident is about."""
 
     UNKNOWN = "unknown"  #: nothing; missing data neither opens nor resolves
@@ -51,7 +51,7 @@ class Signal:
     """What was found of one kind."""
 
     kind: IncidentKind
-    finding: Finding
+    state: SignalState
     severity: Severity = Severity.WARNING  #: of an incident that it opens
     summary: str = ""  #: one line, with the numbers against the thresholds
 
@@ -94,13 +94,13 @@ def step(
     """
     if incident is None or incident.state is IncidentState.PENDING:
         return _not_open(incident, signal, at)
-    if signal.finding is Finding.CLEARED:
+    if signal.state is SignalState.CLEARED:
         return _clearing(incident, signal, at, keep_firing_for)
-    if signal.finding is Finding.RAISED and _is_louder(signal.severity, incident.severity):
+    if signal.state is SignalState.RAISED and _is_louder(signal.severity, incident.severity):
         return _moved(
             incident, IncidentState.FIRING, severity=signal.severity, summary=signal.summary, is_louder=True
         )
-    if signal.finding is not Finding.UNKNOWN and incident.clearing_since is not None:
+    if signal.state is not SignalState.UNKNOWN and incident.clearing_since is not None:
         return _moved(incident, incident.state)
     return None
 
@@ -117,12 +117,12 @@ def acknowledge(incident: Incident, by: str) -> Transition:
 
 
 def _not_open(incident: Incident | None, signal: Signal, at: datetime) -> Transition | None:
-    match signal.finding, incident:
-        case (Finding.RAISED, _):
+    match signal.state, incident:
+        case (SignalState.RAISED, _):
             to_state: IncidentState | None = IncidentState.FIRING
-        case (Finding.PENDING, None):
+        case (SignalState.PENDING, None):
             to_state = IncidentState.PENDING
-        case (Finding.CLEARED, Incident()):
+        case (SignalState.CLEARED, Incident()):
             to_state = None
         case _:
             return None

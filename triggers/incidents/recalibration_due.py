@@ -5,7 +5,7 @@ from typing import Final
 
 from db.records import ServingStudent
 from db.states import IncidentKind, Severity
-from triggers.incidents.lifecycle import Finding, Signal
+from triggers.incidents.lifecycle import Signal, SignalState
 
 #: Of `calibrate_every`, after which a worker calibrates: the rest is its time to do so.
 DUE_AFTER: Final = 0.9
@@ -27,18 +27,18 @@ def overdue(student: ServingStudent | None, every: timedelta | None, now: dateti
     may have been before, says nothing: it ends no incident of the one before it.
     """
     if every is None:
-        return Signal(kind=_KIND, finding=Finding.CLEARED, summary="calibration is off")
+        return Signal(kind=_KIND, state=SignalState.CLEARED, summary="calibration is off")
     if student is None:
-        return Signal(kind=_KIND, finding=Finding.UNKNOWN)
+        return Signal(kind=_KIND, state=SignalState.UNKNOWN)
     calibrated_at = student.calibrated_at
     if calibrated_at is not None and now - calibrated_at <= every:
         told = f"the student {_version(student)} was calibrated at {_time(calibrated_at)}"
-        return Signal(kind=_KIND, finding=Finding.CLEARED, summary=told)
+        return Signal(kind=_KIND, state=SignalState.CLEARED, summary=told)
     if now - max(student.since, calibrated_at or student.since) <= every:
-        return Signal(kind=_KIND, finding=Finding.UNKNOWN)
+        return Signal(kind=_KIND, state=SignalState.UNKNOWN)
     return Signal(
         kind=_KIND,
-        finding=Finding.RAISED,
+        state=SignalState.RAISED,
         severity=Severity.WARNING,
         summary=f"{_last(student, now)}; it should be every {_length(every)} (calibrate_every): look at the "
         "worker's log, or do it now with `redistill models calibrate`",

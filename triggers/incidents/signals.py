@@ -15,7 +15,7 @@ from db.states import (
     Verdict,
     VerdictReason,
 )
-from triggers.incidents.lifecycle import LOUDNESS, Finding, Signal
+from triggers.incidents.lifecycle import LOUDNESS, Signal, SignalState
 from triggers.orders.alpha import Order
 from triggers.orders.promotion_watch import Watch
 from triggers.rules.evaluation import BLIND_AFTER
@@ -34,7 +34,7 @@ _LOOK_AT_REQUESTS = (
 #: Of a process that dies with each cycle nothing else is left that could be told.
 TRIED_IN_VAIN = Signal(
     kind=IncidentKind.BLIND,
-    finding=Finding.PENDING,
+    state=SignalState.PENDING,
     severity=Severity.ERROR,
     summary="a slot is tried anew: the last attempt at it came to nothing",
 )
@@ -113,13 +113,13 @@ def of_job(status: JobStatus, told: str) -> tuple[Signal, ...]:
     rejected, failed = IncidentKind.CANDIDATE_REJECTED, IncidentKind.JOB_FAILED
     match status:
         case JobStatus.REJECTED:
-            first = Signal(kind=rejected, finding=Finding.RAISED, summary=told)
-            return (first, Signal(kind=failed, finding=Finding.CLEARED, summary=told))
+            first = Signal(kind=rejected, state=SignalState.RAISED, summary=told)
+            return (first, Signal(kind=failed, state=SignalState.CLEARED, summary=told))
         case JobStatus.FAILED:
-            return (Signal(kind=failed, finding=Finding.RAISED, severity=Severity.ERROR, summary=told),)
+            return (Signal(kind=failed, state=SignalState.RAISED, severity=Severity.ERROR, summary=told),)
         case JobStatus.SUCCEEDED:
             return tuple(
-                Signal(kind=kind, finding=Finding.CLEARED, summary=told) for kind in (rejected, failed)
+                Signal(kind=kind, state=SignalState.CLEARED, summary=told) for kind in (rejected, failed)
             )
         case _:
             return ()
@@ -131,7 +131,7 @@ def blind_by_the_clock(slots: int, since: str) -> Signal:
         f"no cycle was evaluated for {slots} slots, since {since}: see in the daemon's log whether it hangs "
         "or dies, and whether another process holds the monitor"
     )
-    return Signal(kind=IncidentKind.BLIND, finding=Finding.RAISED, severity=Severity.ERROR, summary=summary)
+    return Signal(kind=IncidentKind.BLIND, state=SignalState.RAISED, severity=Severity.ERROR, summary=summary)
 
 
 def _drift(now: Situation) -> Signal:
@@ -145,7 +145,7 @@ def _drift(now: Situation) -> Signal:
     if now.is_evaluated and breached:
         return Signal(
             kind=kind,
-            finding=Finding.PENDING,
+            state=SignalState.PENDING,
             severity=_loudest(now, breached),
             summary=describe(breached),
         )
@@ -169,7 +169,7 @@ def _blind(now: Situation) -> Signal:
     cycles = "cycle" if now.unevaluated == 1 else "cycles"
     summary = f"{now.unevaluated} {cycles} in a row without a verdict; the last: {now.judgement.detail}"
     if now.unevaluated < BLIND_AFTER:
-        return Signal(kind=kind, finding=Finding.PENDING, severity=Severity.ERROR, summary=summary)
+        return Signal(kind=kind, state=SignalState.PENDING, severity=Severity.ERROR, summary=summary)
     return _raised(kind, Severity.ERROR, summary)
 
 
@@ -182,7 +182,7 @@ def _not_of_student(now: Situation, kind: IncidentKind, metric: str, advice: str
     if breached:
         return Signal(
             kind=kind,
-            finding=Finding.PENDING,
+            state=SignalState.PENDING,
             severity=_loudest(now, breached),
             summary=describe(breached),
         )
@@ -236,12 +236,12 @@ def _loudest(now: Situation, outcomes: Sequence[RuleOutcome]) -> Severity:
 
 
 def _raised(kind: IncidentKind, severity: Severity, summary: str) -> Signal:
-    return Signal(kind=kind, finding=Finding.RAISED, severity=severity, summary=summary)
+    return Signal(kind=kind, state=SignalState.RAISED, severity=severity, summary=summary)
 
 
 def _cleared(kind: IncidentKind, summary: str) -> Signal:
-    return Signal(kind=kind, finding=Finding.CLEARED, summary=summary)
+    return Signal(kind=kind, state=SignalState.CLEARED, summary=summary)
 
 
 def _unknown(kind: IncidentKind) -> Signal:
-    return Signal(kind=kind, finding=Finding.UNKNOWN)
+    return Signal(kind=kind, state=SignalState.UNKNOWN)

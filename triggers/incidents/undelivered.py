@@ -10,12 +10,12 @@ from db import incidents, outbox
 from db.records import Delivery
 from db.states import IncidentKind, Severity
 from triggers.incidents.announce import Audience, Occasion, announce
-from triggers.incidents.lifecycle import Finding, Signal
+from triggers.incidents.lifecycle import Signal, SignalState
 
 _KIND: Final = IncidentKind.ALERTS_UNDELIVERED
 
 
-def tell_undelivered(
+def report_undelivered(
     connection: Connection, audience: Audience, delivery: Delivery, error: str, now: datetime
 ) -> None:
     """Raise the incident, in the transaction that gives the message up; the channel itself hears nothing."""
@@ -26,15 +26,15 @@ def tell_undelivered(
         f"({delivery.event}) after {delivery.attempts} attempts: {error}; mend it and try "
         f"`redistill alerts test`"
     )
-    signal = Signal(kind=_KIND, finding=Finding.RAISED, severity=Severity.ERROR, summary=summary)
+    signal = Signal(kind=_KIND, state=SignalState.RAISED, severity=Severity.ERROR, summary=summary)
     occasion = Occasion(at=now, now=now, details={"channel": delivery.channel})
     announce(connection, replace(audience, alerts=others), [signal], occasion)
 
 
-def tell_delivered(connection: Connection, audience: Audience, now: datetime) -> None:
+def report_delivered(connection: Connection, audience: Audience, now: datetime) -> None:
     """Clear the incident, if it is open and no channel's newest settled message is a dead one."""
     if all(each.kind is not _KIND for each in incidents.firing(connection, audience.monitor)):
         return
     if not outbox.deaf_channels(connection, audience.monitor, [alert.name for alert in audience.alerts]):
-        signal = Signal(kind=_KIND, finding=Finding.CLEARED, summary="every channel accepts messages again")
+        signal = Signal(kind=_KIND, state=SignalState.CLEARED, summary="every channel accepts messages again")
         announce(connection, audience, [signal], Occasion(at=now, now=now, details={}))

@@ -13,7 +13,7 @@ from db.records import (
     Traffic,
 )
 from db.states import CycleStatus
-from triggers.rules.observation import gains_of
+from triggers.rules.observation import log_increments_of
 from triggers.settings import Rule
 
 
@@ -37,7 +37,7 @@ def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequ
         intervals={} if measured is None else _intervals(measured, skew),
         labels={} if measured is None else {each.label: each for each in measured.per_label},
         strata=() if measured is None else _strata(result.traffic, measured),
-        gains={} if measured is None else gains_of(rules, measured),
+        log_increments={} if measured is None else log_increments_of(rules, measured),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from db.records import CyclePoint, RuleOutcome
 from db.states import CycleStatus, OutcomeReason
-from triggers.rules.observation import Value, evidence, interval_is_beyond, is_beyond, value_of
+from triggers.rules.observation import Value, interval_is_beyond, is_beyond, log_wealth_after, value_of
 from triggers.rules.sequential import Floats, statistic
 from triggers.rules.state import Fold, RuleFold
 from triggers.settings import Condition, Rule
@@ -22,13 +22,13 @@ _by_window = attrgetter("window_end")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class _Step:
     """What a cycle shows of a condition."""
 
     value: Value
     breached: bool
     statistic: float | None = None
-    wins: Floats | None = None
+    log_wealth: Floats | None = None
 
 
 def evaluate(rule: Rule, history: Sequence[CyclePoint]) -> RuleOutcome:
@@ -128,7 +128,7 @@ def _pair(point: CyclePoint) -> tuple[str | None, str | None]:
     return point.teacher_version, point.student_version
 
 
-def _next(condition: Condition, before: Fold, look: _Look | None, point: CyclePoint) -> Fold:
+def _next(condition: Condition, before: Fold, look: _Step | None, point: CyclePoint) -> Fold:
     if look is None:
         gap = before.gap + 1
         kept = before if gap < BLIND_AFTER else replace(before, streak=0, recent=(), is_open=False)
@@ -142,12 +142,12 @@ def _next(condition: Condition, before: Fold, look: _Look | None, point: CyclePo
         streak=carried.streak + 1 if look.breached else 0,
         recent=recent,
         is_open=look.breached and (carried.is_open or sum(recent) >= condition.for_cycles),
-        wins=look.wins,
+        log_wealth=look.log_wealth,
         pair=_pair(point),
     )
 
 
-def _look(condition: Condition, carried: Fold, point: CyclePoint) -> _Look | None:
+def _look(condition: Condition, carried: Fold, point: CyclePoint) -> _Step | None:
     value = value_of(condition.metric or "", point)
     if value is None:
         return None
@@ -155,37 +155,42 @@ def _look(condition: Condition, carried: Fold, point: CyclePoint) -> _Look | Non
         return _look_at_evidence(condition, carried, point, value)
     bound = condition.cleared_at if carried.is_open else condition.threshold
     if condition.mode == "point" or carried.is_open:
-        return _Look(value=value, breached=is_beyond(condition, value, bound))
+        return _Step(value=value, breached=is_beyond(condition, value, bound))
     breached = interval_is_beyond(condition, point, bound)
-    return None if breached is None else _Look(value=value, breached=breached)
+    return None if breached is None else _Step(value=value, breached=breached)
 
 
-def _look_at_evidence(condition: Condition, carried: Fold, point: CyclePoint, value: Value) -> _Look | None:
+def _look_at_evidence(condition: Condition, carried: Fold, point: CyclePoint, value: Value) -> _Step | None:
     """After an alarm the value itself decides when it is over; then the evidence starts anew."""
     if carried.is_open:
-        return _Look(value=value, breached=is_beyond(condition, value, condition.cleared_at))
-    wins = evidence(condition, point, carried.wins)
-    if wins is None:
+        return _Step(value=value, breached=is_beyond(condition, value, condition.cleared_at))
+    log_wealth = log_wealth_after(condition, point, carried.log_wealth)
+    if log_wealth is None:
         return None
-    found = float(statistic(wins))
-    return _Look(value=value, breached=found >= math.log(condition.reach), statistic=found, wins=wins)
+    found = float(statistic(log_wealth))
+    return _Step(
+        value=value,
+        breached=found >= math.log(condition.alarm_threshold),
+        statistic=found,
+        log_wealth=log_wealth,
+    )
 
 
 def _look_at_group(
     rule: Rule, conditions: Sequence[Condition], carried: Fold, members: Sequence[Fold]
-) -> _Look | None:
+) -> _Step | None:
     if rule.mode == "sequential":
         return _look_at_joint_evidence(rule, conditions, carried, members)
     holds = [each.holds for each in members]
     decided = any(holds) if rule.any else all(each is not False for each in holds)
     if None in holds and decided is not bool(rule.any):
         return None
-    return _Look(value=float(sum(each is True for each in holds)), breached=decided)
+    return _Step(value=float(sum(each is True for each in holds)), breached=decided)
 
 
 def _look_at_joint_evidence(
     rule: Rule, conditions: Sequence[Condition], carried: Fold, members: Sequence[Fold]
-) -> _Look | None:
+) -> _Step | None:
     seen = [
         (condition, each.value)
         for condition, each in zip(conditions, members, strict=True)
@@ -196,11 +201,11 @@ def _look_at_joint_evidence(
     beyond = [is_beyond(condition, value, condition.cleared_at) for condition, value in seen]
     value = float(sum(beyond))
     if carried.is_open:
-        return _Look(value=value, breached=any(beyond))
+        return _Step(value=value, breached=any(beyond))
     # A bet that has no evidence yet has won nothing, and counts.
-    won = [-math.inf if each.wins is None else float(statistic(each.wins)) for each in members]
+    won = [-math.inf if each.log_wealth is None else float(statistic(each.log_wealth)) for each in members]
     found = float(statistic(np.array(won)))
-    return _Look(value=value, breached=found >= math.log(rule.reach), statistic=found)
+    return _Step(value=value, breached=found >= math.log(rule.alarm_threshold), statistic=found)
 
 
 def _outcome(rule: Rule, version: str, fold: RuleFold, point: CyclePoint) -> RuleOutcome:

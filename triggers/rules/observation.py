@@ -56,16 +56,18 @@ def interval_is_beyond(condition: Condition, point: CyclePoint, bound: Decimal) 
     return interval.high < float(bound) if condition.below is not None else interval.low > float(bound)
 
 
-def gains_key(condition: Condition) -> str:
-    """Names what `mean_gains` were computed of: the metric and the level."""
+def increments_key(condition: Condition) -> str:
+    """Names what `mean_log_increments` were computed of: the metric and the level."""
     return f"{condition.metric}>{condition.threshold.normalize():f}"
 
 
-def gains_of(rules: Sequence[Rule], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
+def log_increments_of(rules: Sequence[Rule], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
     """What the requests of a cycle say against each level of KL that a sequential condition watches."""
     return {
-        gains_key(each): tuple(
-            sequential.mean_gains(measurement.kl_values, float(each.threshold), measurement.weights).tolist()
+        increments_key(each): tuple(
+            sequential.mean_log_increments(
+                measurement.kl_values, float(each.threshold), measurement.weights
+            ).tolist()
         )
         for each in _all_conditions(rules)
         if each.mode == "sequential" and each.metric == "kl"
@@ -79,23 +81,23 @@ def details_for(rules: Sequence[Rule]) -> Details:
     return Details(
         labels=any((each.metric or "").startswith("class_") for each in conditions),
         strata="agreement" in watched,
-        gains="kl" in watched,
+        log_increments="kl" in watched,
         input_drift=any(each.metric == "input_drift" for each in conditions),
     )
 
 
-def evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Floats | None:
+def log_wealth_after(condition: Condition, point: CyclePoint, log_wealth: Floats | None) -> Floats | None:
     """What a sequential condition has won after this cycle, or None if the cycle tells nothing.
 
-    `wins` are what it had won before; None at the start.
+    `log_wealth` are what it had won before; None at the start.
     """
     if condition.metric == "agreement":
-        return _share_evidence(condition, point, wins)
-    gains = point.gains.get(gains_key(condition))
-    if gains is not None:
-        return _add(wins, np.array(gains))
+        return _share_log_wealth(condition, point, log_wealth)
+    log_increments = point.log_increments.get(increments_key(condition))
+    if log_increments is not None:
+        return _add(log_wealth, np.array(log_increments))
     if point.kl_values:
-        return _add(wins, sequential.mean_gains(point.kl_values, float(condition.threshold)))
+        return _add(log_wealth, sequential.mean_log_increments(point.kl_values, float(condition.threshold)))
     return None
 
 
@@ -127,20 +129,24 @@ def _all_conditions(rules: Sequence[Rule]) -> Iterator[Condition]:
         yield from rule.conditions or (rule,)
 
 
-def _share_evidence(condition: Condition, point: CyclePoint, wins: Floats | None) -> Floats | None:
+def _share_log_wealth(condition: Condition, point: CyclePoint, log_wealth: Floats | None) -> Floats | None:
     strata = strata_of(point)
     if not strata:
         return None
     level = float(1 - condition.threshold)
-    gains = sequential.share_gains(strata, level)
-    before = sequential.start(gains) if wins is None else wins
+    log_increments = sequential.share_log_increments(strata, level)
+    before = sequential.start(log_increments) if log_wealth is None else log_wealth
     if len(strata) == 1 and is_small_part(point):
-        gains = gains + sequential.share_boost(before, strata[0].n, level, condition.reach)
-    return sequential.add(before, gains)
+        log_increments = log_increments + sequential.share_boost(
+            before, strata[0].n, level, condition.alarm_threshold
+        )
+    return sequential.add(before, log_increments)
 
 
-def _add(wins: Floats | None, gains: Floats) -> Floats:
-    return sequential.add(sequential.start(gains) if wins is None else wins, gains)
+def _add(log_wealth: Floats | None, log_increments: Floats) -> Floats:
+    return sequential.add(
+        sequential.start(log_increments) if log_wealth is None else log_wealth, log_increments
+    )
 
 
 def _missing(condition: Condition, point: CyclePoint) -> str | None:

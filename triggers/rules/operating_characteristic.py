@@ -26,7 +26,15 @@ from db.records import CyclePoint, Interval
 from db.states import CycleStatus
 from triggers.rules.evaluation import evaluate
 from triggers.rules.observation import is_small_part, strata_of
-from triggers.rules.sequential import Floats, Stratum, add, share_boost, share_gains, start, statistic
+from triggers.rules.sequential import (
+    Floats,
+    Stratum,
+    add,
+    share_boost,
+    share_log_increments,
+    start,
+    statistic,
+)
 from triggers.settings import Rule
 
 #: The time for which false alarms are told, and the longest delay that is simulated.
@@ -117,7 +125,7 @@ def false_alarm(rule: Rule, typical: CyclePoint, agreement: float, interval: Int
         0.106
     """
     if rule.mode == "sequential":
-        return min(1.0, CYCLES / rule.reach) if agreement >= float(rule.threshold) else 1.0
+        return min(1.0, CYCLES / rule.alarm_threshold) if agreement >= float(rule.threshold) else 1.0
     n = round(effective_size(strata_of(typical)))
     return alarm_within(rule, breach_probability(rule, n, agreement, interval))
 
@@ -139,7 +147,7 @@ def delay(
     """
     if rule.mode == "sequential":
         if agreement >= float(rule.threshold):
-            return Delay(mean=rule.reach, is_least=True)
+            return Delay(mean=rule.alarm_threshold, is_least=True)
         return _simulated(rule, typical, agreement, rng)
     n = round(effective_size(strata_of(typical)))
     return Delay(mean=mean_delay(rule, breach_probability(rule, n, agreement, interval)))
@@ -257,27 +265,32 @@ def _that_count(recent: int, wanted: int, window: int) -> int:
 def _simulated(rule: Rule, typical: CyclePoint, agreement: float, rng: np.random.Generator) -> Delay:
     strata, level = strata_of(typical), float(1 - rule.threshold)
     is_boosted = len(strata) == 1 and is_small_part(typical)
-    wins = np.tile(start(share_gains(strata, level)), (_STREAMS, 1))
+    log_wealth = np.tile(start(share_log_increments(strata, level)), (_STREAMS, 1))
     delays: list[int] = []
     for cycle in range(1, CYCLES + 1):
-        gains = np.zeros_like(wins)
+        log_increments = np.zeros_like(log_wealth)
         for each in strata:
-            gains += _gains(each, level, rng.binomial(each.n, 1 - agreement, size=len(wins)))
+            log_increments += _log_increments(
+                each, level, rng.binomial(each.n, 1 - agreement, size=len(log_wealth))
+            )
         if is_boosted:
-            gains += share_boost(wins, strata[0].n, level, rule.reach)[:, None]
-        wins = add(wins, gains)
-        fired = statistic(wins) >= math.log(rule.reach)
+            log_increments += share_boost(log_wealth, strata[0].n, level, rule.alarm_threshold)[:, None]
+        log_wealth = add(log_wealth, log_increments)
+        fired = statistic(log_wealth) >= math.log(rule.alarm_threshold)
         delays += [cycle] * int(fired.sum())
-        wins = wins[~fired]
-        if not wins.size:
+        log_wealth = log_wealth[~fired]
+        if not log_wealth.size:
             break
-    all_delays = np.array(delays + [CYCLES] * len(wins))
+    all_delays = np.array(delays + [CYCLES] * len(log_wealth))
     error = float(all_delays.std(ddof=1)) / math.sqrt(_STREAMS)
-    return Delay(mean=float(all_delays.mean()), error=error, is_least=bool(wins.size))
+    return Delay(mean=float(all_delays.mean()), error=error, is_least=bool(log_wealth.size))
 
 
-def _gains(stratum: Stratum, level: float, errors: NDArray[np.int64]) -> Floats:
+def _log_increments(stratum: Stratum, level: float, errors: NDArray[np.int64]) -> Floats:
     """(streams, bets) of a stratum's sample with so many errors in each stream."""
     counts, of = np.unique(errors, return_inverse=True)
-    table = [share_gains([Stratum(weight=stratum.weight, n=stratum.n, errors=int(k))], level) for k in counts]
+    table = [
+        share_log_increments([Stratum(weight=stratum.weight, n=stratum.n, errors=int(k))], level)
+        for k in counts
+    ]
     return np.array(table)[of]

@@ -2,7 +2,7 @@
 
 However often one looks, an alarm comes within t cycles with probability t / A at most, as long as the level
 holds in each of them, whatever path it takes below; and the mean time to a false alarm is A cycles at least.
-A is `reach`, 1,000 / false_alarm_rate.
+A is `alarm_threshold`, 1,000 / false_alarm_rate.
 
 A detector remembers one number a bet: the log of what it has won so far, -inf at the start. Arrays of wins
 and gains are (..., bets), in the order of `SHARE_BETS` or `MEAN_BETS`; leading axes are other detectors.
@@ -41,12 +41,12 @@ class Stratum:
     errors: int  #: of the n
 
 
-def statistic(wins: Floats) -> Floats:
-    """The log of what all bets have won in the mean; an alarm is due from log(reach) on."""
-    return np.asarray(np.logaddexp.reduce(wins, axis=-1) - np.log(wins.shape[-1]))
+def statistic(log_wealth: Floats) -> Floats:
+    """The log of what all bets have won in the mean; an alarm is due from log A on."""
+    return np.asarray(np.logaddexp.reduce(log_wealth, axis=-1) - np.log(log_wealth.shape[-1]))
 
 
-def share_gains(strata: Sequence[Stratum], level: float) -> Floats:
+def share_log_increments(strata: Sequence[Stratum], level: float) -> Floats:
     """(bets,) log-gains of one cycle's sample on an error rate above `level`, which is in (0, 1).
 
     Of one stratum with weight 1 they are the log-likelihood ratios of the rates bet on. Otherwise a gain
@@ -54,14 +54,14 @@ def share_gains(strata: Sequence[Stratum], level: float) -> Floats:
     whatever the strata's own rates: by the inequality of the means.
     """
     stakes = (_rates(level) - level) / (1 - level)
-    gains = np.zeros(stakes.size)
+    log_increments = np.zeros(stakes.size)
     for each in strata:
-        gains += each.errors * np.log1p(stakes * (each.weight / level - 1))
-        gains += (each.n - each.errors) * np.log1p(-stakes)
-    return gains
+        log_increments += each.errors * np.log1p(stakes * (each.weight / level - 1))
+        log_increments += (each.n - each.errors) * np.log1p(-stakes)
+    return log_increments
 
 
-def mean_gains(values: ArrayLike, level: float, weights: ArrayLike = 1.0) -> Floats:
+def mean_log_increments(values: ArrayLike, level: float, weights: ArrayLike = 1.0) -> Floats:
     """(bets,) log-gains of one cycle's sample on a mean of values >= 0 above `level` > 0.
 
     Args:
@@ -73,29 +73,31 @@ def mean_gains(values: ArrayLike, level: float, weights: ArrayLike = 1.0) -> Flo
     return np.asarray(np.log1p(np.array(MEAN_BETS)[:, None] * excess).sum(axis=1))
 
 
-def start(gains: Floats) -> Floats:
+def start(log_increments: Floats) -> Floats:
     """What the bets have won before the first cycle."""
-    return np.full_like(gains, -np.inf)
+    return np.full_like(log_increments, -np.inf)
 
 
-def add(wins: Floats, gains: Floats) -> Floats:
+def add(log_wealth: Floats, log_increments: Floats) -> Floats:
     """What the bets have won after one cycle more: (1 + M) · gain, in logs."""
-    return np.logaddexp(0.0, wins) + gains
+    return np.logaddexp(0.0, log_wealth) + log_increments
 
 
-def share_boost(wins: Floats, n: int, level: float, reach: float) -> Floats:
+def share_boost(log_wealth: Floats, n: int, level: float, alarm_threshold: float) -> Floats:
     """The log of b >= 1 by which the gains of a uniform sample of n may be multiplied, for nothing.
 
-    What a bet wins beyond `reach` is of no use; b gives it back before: E min(reach, b · S) = 1 + Σ M / bets
+    Wealth beyond A, the `alarm_threshold`, is of no use; b returns it early: E min(A, b · S) = 1 + Σ M / bets
     over samples with the error rate `level`, where S is what the next statistic would be. As S grows with
     the errors, the mean is no larger at any smaller rate. Valid while a small part of the window is sampled.
     """
     law = _sample_law(n, level)
-    stakes = (1 + np.exp(np.minimum(wins, _LARGEST_EXPONENT))) / (wins.shape[-1] * reach)
+    stakes = (1 + np.exp(np.minimum(log_wealth, _LARGEST_EXPONENT))) / (
+        log_wealth.shape[-1] * alarm_threshold
+    )
     part = np.minimum(stakes @ law.ratios.T, 1.0)
     fair = stakes.sum(axis=-1)
     boost = np.ones(fair.shape)
-    # E min(reach, b · S) is concave in b: from below, Newton's steps never pass the fair b.
+    # E min(A, b · S) is concave in b: from below, Newton's steps never pass the fair b.
     for _ in range(_NEWTON_STEPS):
         below = boost[..., None] * part < 1
         slope = np.where(below, law.mass * part, 0.0).sum(axis=-1)

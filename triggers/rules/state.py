@@ -1,7 +1,7 @@
 """What a rule remembers from cycle to cycle, and the text in which it is stored with the newest one."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ class Fold:
     streak: int = 0
     recent: tuple[bool, ...] = ()  #: whether breached, of the evaluated cycles that count
     is_open: bool = False  #: it held at the last evaluated cycle
-    wins: Floats | None = None
+    log_wealth: Floats | None = None
     gap: int = 0
     pair: tuple[str | None, str | None] | None = None
 
@@ -71,16 +71,18 @@ def _packed(fold: Fold) -> dict[str, Any]:
         "streak": fold.streak,
         "recent": fold.recent,
         "is_open": fold.is_open,
-        "wins": None if fold.wins is None else fold.wins.tolist(),
+        "wins": None if fold.log_wealth is None else fold.log_wealth.tolist(),
         "gap": fold.gap,
         "pair": fold.pair,
     }
 
 
 def _unpacked(found: dict[str, Any]) -> Fold:
-    return replace(
-        Fold(**found),
+    return Fold(
+        streak=found["streak"],
         recent=tuple(found["recent"]),
-        wins=None if found["wins"] is None else np.array(found["wins"]),
+        is_open=found["is_open"],
+        log_wealth=None if found["wins"] is None else np.array(found["wins"]),
+        gap=found["gap"],
         pair=found["pair"] and tuple(found["pair"]),
     )

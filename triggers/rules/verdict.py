@@ -12,7 +12,7 @@ from triggers.settings import NOT_OF_STUDENT
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class SampleQuality:
     """How much a cycle has to go on, and how much it needs."""
 
     n_scored: int  #: sampled requests that both models scored
@@ -54,21 +54,21 @@ class Judgement:
 
 
 def judge(
-    evidence: Evidence, outcomes: Sequence[RuleOutcome], missing: Mapping[str, str] | None = None
+    quality: SampleQuality, outcomes: Sequence[RuleOutcome], missing: Mapping[str, str] | None = None
 ) -> Judgement:
     """Return the verdict of a cycle that ran to its end.
 
-    `outcomes` are its rules' (`triggers.rules.evaluate`, for a point of status `evidence.status`); without
+    `outcomes` are its rules' (`triggers.rules.evaluate`, for a point of status `quality.status`); without
     enough evidence they are not looked at. Those that are not about the student have no part in it. Where
     none of the others has a value there is no verdict. `missing` says of rules, by name, what the cycle
     lacks for them.
     """
-    if evidence.shortfall is not None:
+    if quality.shortfall is not None:
         return Judgement(
             status=CycleStatus.INCONCLUSIVE,
             verdict=Verdict.INCONCLUSIVE,
-            reason=evidence.shortfall,
-            detail=_shortage(evidence, evidence.shortfall),
+            reason=quality.shortfall,
+            detail=_shortage(quality, quality.shortfall),
         )
     outcomes = [outcome for outcome in outcomes if is_about_student(outcome)]
     if all(outcome.value is None for outcome in outcomes):
@@ -119,17 +119,17 @@ def _unevaluated(outcomes: Sequence[RuleOutcome], missing: Mapping[str, str]) ->
     if not outcomes:
         return "no rule is about the student: add one to [[rules]], such as the defaults of docs/rules.md"
     return "no rule could be evaluated: " + "; ".join(
-        f"{outcome.rule} ({missing.get(outcome.rule) or 'no evidence yet'})" for outcome in outcomes
+        f"{outcome.rule} ({missing.get(outcome.rule) or 'no quality yet'})" for outcome in outcomes
     )
 
 
-def _shortage(evidence: Evidence, reason: VerdictReason) -> str:
+def _shortage(quality: SampleQuality, reason: VerdictReason) -> str:
     if reason is VerdictReason.TEACHER_UNHEALTHY:
-        return f"the teacher is unhealthy: {evidence.teacher_fault}"
-    records = evidence.n_seen + evidence.n_rejected
+        return f"the teacher is unhealthy: {quality.teacher_fault}"
+    records = quality.n_seen + quality.n_rejected
     return (
-        f"{evidence.n_scored} requests scored (min_samples {evidence.min_samples}), {evidence.n_rejected} "
-        f"of {records} records unusable (max_reject_share {evidence.max_reject_share})"
+        f"{quality.n_scored} requests scored (min_samples {quality.min_samples}), {quality.n_rejected} "
+        f"of {records} records unusable (max_reject_share {quality.max_reject_share})"
     )
 
 

@@ -71,7 +71,7 @@ def message_of(job: Job, archive: str | None) -> JobMessage:
     )
 
 
-def judge(body: str, *, monitor: str, find: Callable[[int], Row | None]) -> MessageFate:
+def classify(body: str, *, monitor: str, find: Callable[[int], Row | None]) -> MessageFate:
     """What a worker of `monitor` makes of a message; `find` gives the row of a job's number, if there is one.
 
     Only what the row says counts: a message that says anything else is none of ours.

@@ -17,11 +17,12 @@ from sqlalchemy import Engine
 
 from db import queue
 from db.connection.session import reading
+from db.errors import one_line
 from db.queue import NoSuchJobError
 from db.records import Job
 from db.states import MessageFate
 from triggers.aws import FAULTS
-from triggers.transports.job_message import SETTLED, Row, judge, message_of
+from triggers.transports.job_message import SETTLED, Row, classify, message_of
 from triggers.transports.port import TransportError
 
 #: A long poll: short enough for a worker that is asked to stop.
@@ -94,7 +95,7 @@ class SqsTransport:
 
     def _settle(self, message: Any) -> MessageFate:  # noqa: ANN401 - boto3 does not say
         """Say what the message is about, and delete it if that is settled."""
-        fate = judge(message["Body"], monitor=self.monitor, find=self._find)
+        fate = classify(message["Body"], monitor=self.monitor, find=self._find)
         log = _log.bind(
             monitor=self.monitor,
             message_id=message["MessageId"],
@@ -131,4 +132,4 @@ class SqsTransport:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return one_line(f"{type(error).__name__}: {error}")

@@ -22,10 +22,10 @@ from triggers.worker_tasks.report import (
     NotStarted,
     Started,
     TaskReport,
+    detail_of,
     lacks_room,
     of_describe_tasks,
     of_run_task,
-    one_line,
 )
 from triggers.worker_tasks.settings import EcsSection
 
@@ -70,7 +70,7 @@ class Ecs:
             return of_run_task(self._client.run_task(**self._request(job, token)))
         except FAULTS as error:
             known = _known_task(error)
-            return known or NotStarted(reason=_reason(error), detail=told(error))
+            return known or NotStarted(reason=_reason(error), detail=cause_of(error))
 
     def look(self, task: WorkerTask) -> TaskReport | None:
         """How it does; None: ECS does not know it.
@@ -83,7 +83,7 @@ class Ecs:
                 self._client.describe_tasks(tasks=[task.arn], cluster=self._cluster_of(task))
             )
         except FAULTS as error:
-            raise EcsError(arn=task.arn, cause=told(error), right="ecs:DescribeTasks") from error
+            raise EcsError(arn=task.arn, cause=cause_of(error), right="ecs:DescribeTasks") from error
 
     def stop(self, task: WorkerTask, reason: str) -> None:
         """Ask it to stop: a worker that runs saves its training and gives its job back.
@@ -94,7 +94,7 @@ class Ecs:
         try:
             self._client.stop_task(task=task.arn, reason=reason[:255], cluster=self._cluster_of(task))
         except FAULTS as error:
-            raise EcsError(arn=task.arn, cause=told(error), right="ecs:StopTask") from error
+            raise EcsError(arn=task.arn, cause=cause_of(error), right="ecs:StopTask") from error
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - as boto3 makes it
@@ -134,12 +134,12 @@ def started_by(job: Job) -> str:
     return f"redistill/{re.sub('[^A-Za-z0-9_-]', '-', job.monitor)}"[: _LONGEST_NAME - len(end)] + end
 
 
-def told(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """The error in one line."""
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
-        return one_line(f"{answer.get('Code', 'no code')}: {answer.get('Message', '')}")
-    return one_line(f"{type(error).__name__}: {error}")
+        return detail_of(f"{answer.get('Code', 'no code')}: {answer.get('Message', '')}")
+    return detail_of(f"{type(error).__name__}: {error}")
 
 
 def _network(section: EcsSection) -> dict[str, Any]:
@@ -183,5 +183,5 @@ def _reason_of_answer(error: ClientError) -> TaskEnd:
         return TaskEnd.UNANSWERED
     if _FORBIDDEN.search(code):
         return TaskEnd.FORBIDDEN
-    is_full = "LimitExceeded" in code or lacks_room(told(error))
+    is_full = "LimitExceeded" in code or lacks_room(cause_of(error))
     return TaskEnd.NO_CAPACITY if is_full else TaskEnd.REFUSED

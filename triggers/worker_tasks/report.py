@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from db.errors import one_line
 from db.states import TaskEnd
 
 #: Reasons of RunTask's `failures`, and of tasks that failed to start, which pass when there is room again:
@@ -70,7 +71,7 @@ def of_run_task(answer: Mapping[str, Any]) -> Started | NotStarted:
         )
     failures = answer.get("failures", ())
     told = dict.fromkeys(_joined(": ", each.get("reason"), each.get("detail")) for each in failures)
-    detail = one_line("; ".join(told) or "ECS has started nothing and does not say why")
+    detail = detail_of("; ".join(told) or "ECS has started nothing and does not say why")
     return NotStarted(reason=TaskEnd.NO_CAPACITY if lacks_room(detail) else TaskEnd.REFUSED, detail=detail)
 
 
@@ -111,7 +112,7 @@ def in_words(report: TaskReport) -> str:
     """What it says about its end, in one line."""
     containers = (_container(each) for each in report.containers)
     told = _joined("; ", _joined(": ", report.stop_code, report.stopped_reason), *containers)
-    return one_line(told or f"ECS says {report.status} and no more")
+    return detail_of(told or f"ECS says {report.status} and no more")
 
 
 def lacks_room(text: str) -> bool:
@@ -119,9 +120,9 @@ def lacks_room(text: str) -> bool:
     return _NO_ROOM.search(text) is not None
 
 
-def one_line(text: str) -> str:
-    """Fit for a row and a log."""
-    line = " ".join(text.split())
+def detail_of(text: str) -> str:
+    """Return the text on one line, short enough for a row and a log."""
+    line = one_line(text)
     return line if len(line) <= _LONGEST_DETAIL else f"{line[: _LONGEST_DETAIL - 1]}…"
 
 

@@ -13,17 +13,17 @@ from db.connection.session import reading, writing
 from db.records import Job, WorkerTask
 from db.states import JobStatus, TaskEnd
 from triggers.incidents.announce import Audience
-from triggers.incidents.job_outcome import tell_end
+from triggers.incidents.job_outcome import report_job_end
 from triggers.worker_tasks.ecs import Ecs, EcsError
 from triggers.worker_tasks.report import Started
 from triggers.worker_tasks.steps import (
     Act,
     Ended,
-    Standing,
     Step,
+    TaskSituation,
+    decide,
+    decide_unseen,
     given_up,
-    judge,
-    judge_unseen,
     next_step,
     refused,
 )
@@ -44,12 +44,12 @@ class Starter:
         """Make one step, with at most one call to ECS, or two if a task is to be stopped."""
         with reading(self.engine) as connection:
             job = queue.open_job(connection, self.audience.monitor)
-            standing = _standing(connection, job.job_id) if job else None
+            situation = _situation(connection, job.job_id) if job else None
             left = worker_tasks.left_over(connection, self.audience.monitor, [job.job_id] if job else [])
         self._let_go(left, now)
-        if job is None or standing is None:
+        if job is None or situation is None:
             return Act.NONE_WANTED
-        step = next_step(standing, now)
+        step = next_step(situation, now)
         log = _log.bind(monitor=job.monitor, job_id=job.job_id)
         match step:
             case Step(act=Act.ASK):
@@ -57,7 +57,7 @@ class Starter:
             case Step(act=Act.LOOK, task=WorkerTask() as task):
                 self._look(task, now, log.bind(task=task.arn))
             case Step(act=Act.WRITE_OFF, task=WorkerTask() as task):
-                ended = refused(TaskEnd.UNANSWERED, "whoever asked ECS for it is gone", standing)
+                ended = refused(TaskEnd.UNANSWERED, "whoever asked ECS for it is gone", situation)
                 self._end(task.task_id, job.job_id, ended, now, log)
             case Step(act=Act.GIVE_UP):
                 self._give_up(job, now, log)
@@ -65,7 +65,7 @@ class Starter:
 
     def _ask(self, job: Job, now: datetime, log: FilteringBoundLogger) -> None:
         with writing(self.engine) as connection:
-            before = _standing(connection, job.job_id)
+            before = _situation(connection, job.job_id)
             step = next_step(before, now)
             if step.act is not Act.ASK:  # somebody has taken the job, or asks for a task
                 return
@@ -89,10 +89,10 @@ class Starter:
             report = self.ecs.look(task)
         except EcsError as error:
             log.warning("worker task not seen", error=str(error))
-            standing = self._standing_now(task)  # the job may have been taken while ECS was asked
-            ended = judge_unseen(task, standing, now, status=task.last_status)
+            situation = self._situation_now(task)  # the job may have been taken while ECS was asked
+            ended = decide_unseen(task, situation, now, status=task.last_status)
         else:
-            ended = judge(task, report, self._standing_now(task), now, self.ecs.container)
+            ended = decide(task, report, self._situation_now(task), now, self.ecs.container)
         if ended is None:
             status = report.status if report else None
             with writing(self.engine) as connection:
@@ -118,13 +118,13 @@ class Starter:
 
     def _give_up(self, job: Job, now: datetime, log: FilteringBoundLogger) -> None:
         with writing(self.engine) as connection:
-            standing = _standing(connection, job.job_id)
-            if next_step(standing, now).act is not Act.GIVE_UP:
+            situation = _situation(connection, job.job_id)
+            if next_step(situation, now).act is not Act.GIVE_UP:
                 return
-            error = given_up(standing.failed)
+            error = given_up(situation.failed)
             if not queue.give_up(connection, job, owner=self._owner, error=error, now=now):
                 return
-            tell_end(connection, job, JobStatus.FAILED, error, self.audience, now)
+            report_job_end(connection, job, JobStatus.FAILED, error, self.audience, now)
         log.error("job given up", error=error)
 
     def _let_go(self, tasks: tuple[WorkerTask, ...], now: datetime) -> None:
@@ -135,14 +135,14 @@ class Starter:
             for task in tasks:
                 worker_tasks.end(connection, task.task_id, TaskEnd.JOB_ENDED, "the job has ended", now)
 
-    def _standing_now(self, task: WorkerTask) -> Standing:
+    def _situation_now(self, task: WorkerTask) -> TaskSituation:
         with reading(self.engine) as connection:
-            return _standing(connection, task.job_id)
+            return _situation(connection, task.job_id)
 
 
-def _standing(connection: Connection, job_id: int) -> Standing:
+def _situation(connection: Connection, job_id: int) -> TaskSituation:
     job = queue.get(connection, job_id)
-    return Standing(
+    return TaskSituation(
         status=job.status,
         is_abandoned=queue.is_abandoned(connection, job),
         turn=leases.token_of(connection, queue.lease_of(job_id)),

@@ -40,7 +40,7 @@ _PASSING: Final = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class TaskSituation:
     """The monitor's open job, and the tasks that were asked for to run its worker."""
 
     status: JobStatus
@@ -90,7 +90,7 @@ class Ended:
     told: str | None = None  #: on the job: what keeps it from being done
 
 
-def next_step(now: Standing, at: datetime) -> Step:
+def next_step(now: TaskSituation, at: datetime) -> Step:
     """What to do about the job at that time."""
     task = next((each for each in now.tasks if each.state is not TaskState.ENDED), None)
     if task is not None:
@@ -106,8 +106,8 @@ def next_step(now: Standing, at: datetime) -> Step:
     return Step(act=Act.ASK, token=failed[-1].token if is_unanswered else None)
 
 
-def judge(
-    task: WorkerTask, report: TaskReport | None, now: Standing, at: datetime, container: str | None
+def decide(
+    task: WorkerTask, report: TaskReport | None, now: TaskSituation, at: datetime, container: str | None
 ) -> Ended | None:
     """Whether a started task is at its end by what ECS says of it; `report` is None if it knows of none."""
     if report is None:
@@ -118,10 +118,10 @@ def judge(
         return _ended(why_stopped(report, container), in_words(report), task, now)
     if now.wants_worker and task.turn < now.turn:
         return _left_behind(task, now, report.status)
-    return judge_unseen(task, now, at, status=report.status)
+    return decide_unseen(task, now, at, status=report.status)
 
 
-def judge_unseen(task: WorkerTask, now: Standing, at: datetime, *, status: str | None) -> Ended | None:
+def decide_unseen(task: WorkerTask, now: TaskSituation, at: datetime, *, status: str | None) -> Ended | None:
     """The same by the clock alone, where ECS does not answer; `status` is what it last said."""
     if not now.wants_worker or at - task.asked_at < PATIENCE:
         return None
@@ -132,7 +132,7 @@ def judge_unseen(task: WorkerTask, now: Standing, at: datetime, *, status: str |
     return _ended(TaskEnd.OVERDUE, detail, task, now, stop=True)
 
 
-def refused(reason: TaskEnd, detail: str, now: Standing) -> Ended:
+def refused(reason: TaskEnd, detail: str, now: TaskSituation) -> Ended:
     """ECS has not taken on the task that the job wants, or did not say."""
     return Ended(reason=reason, detail=detail, told=_not_started(reason, detail, len(now.failed) + 1))
 
@@ -155,7 +155,7 @@ def again_at(failed: tuple[WorkerTask, ...]) -> datetime:
     return (failed[-1].ended_at or failed[-1].asked_at) + wait
 
 
-def _about(task: WorkerTask, now: Standing, at: datetime) -> Step:
+def _about(task: WorkerTask, now: TaskSituation, at: datetime) -> Step:
     if task.state is TaskState.ASKED:
         return Step(act=Act.WRITE_OFF if at - task.asked_at >= ANSWER else Act.AWAITED, task=task)
     pause = LOOK if now.wants_worker else LOOK_AT_WORK
@@ -163,16 +163,18 @@ def _about(task: WorkerTask, now: Standing, at: datetime) -> Step:
     return Step(act=Act.LOOK if is_due else Act.AWAITED, task=task)
 
 
-def _left_behind(task: WorkerTask, now: Standing, status: str | None) -> Ended:
+def _left_behind(task: WorkerTask, now: TaskSituation, status: str | None) -> Ended:
     detail = f"a worker had the job and is gone, while ECS says {status}"
     return _ended(TaskEnd.WORKER_GONE, detail, task, now, stop=True)
 
 
-def _ended(reason: TaskEnd, detail: str, task: WorkerTask, now: Standing, *, stop: bool = False) -> Ended:
+def _ended(
+    reason: TaskEnd, detail: str, task: WorkerTask, now: TaskSituation, *, stop: bool = False
+) -> Ended:
     return Ended(reason=reason, detail=detail, stop=stop, told=_told(reason, detail, task, now))
 
 
-def _told(reason: TaskEnd, detail: str, task: WorkerTask, now: Standing) -> str | None:
+def _told(reason: TaskEnd, detail: str, task: WorkerTask, now: TaskSituation) -> str | None:
     """Of a job that waits for this task: that it does not come. Of one that a worker has had since: why the
     worker may be gone; what it gave back itself has its error already.
     """

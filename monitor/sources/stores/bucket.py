@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, cast
 
+from db.errors import one_line
 from monitor.settings import S3Traffic
 from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError, is_left_out
 from monitor.sources.stores.tally import Window
@@ -88,7 +89,7 @@ class Bucket:
             yield
         except (*FAULTS, s3.BrokenBodyError) as error:
             uri = f"s3://{self.section.bucket}/{name or self.section.hour_prefix}"
-            problem = " ".join(str(error).split())
+            problem = one_line(error)
             raise TrafficUnavailableError(uri=uri, problem=problem) from error
 
     @property

@@ -11,11 +11,12 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db.views import VIEWS, rows, view
+from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
 from redistill.database import reading_from
 from redistill.display import order_words, show
 from redistill.display.show import Column, Row
-from redistill.display.times import moment, utc_now
+from redistill.display.times import moment
 
 COLUMNS = (
     Column(title="window end (UTC)"),

@@ -12,6 +12,7 @@ from rich.text import Text
 from db.cycles import history
 from db.records import CyclePoint, RuleOutcome
 from db.states import OutcomeReason
+from monitor.clock import utc_now
 from monitor.intervals import wilson
 from redistill.commands.inspect.replay_file import read_history
 from redistill.commands.options import Config, Json, Since, command, config_file, configured, examples
@@ -21,7 +22,7 @@ from redistill.display import show
 from redistill.display.forecast import Assumption, assume, documents, look_ahead, mode_of, print_outlooks
 from redistill.display.rule_words import wanted
 from redistill.display.show import Column
-from redistill.display.times import moment, utc_now
+from redistill.display.times import moment
 from triggers.rules import evaluation as rule_engine
 from triggers.rules.observation import details_for
 from triggers.settings import DEFAULT_RULES, Rule

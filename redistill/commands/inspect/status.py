@@ -15,6 +15,7 @@ from db.cycles import history, labels, ledger
 from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
 from db.states import Role, TeacherHealth, TeacherReason, VerdictReason
 from db.views import rows, view
+from monitor.clock import utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
 from redistill.commands.options import Config, Json, command, configured, examples
@@ -22,7 +23,7 @@ from redistill.database import reading_from
 from redistill.display import order_words, show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.show import Row
-from redistill.display.times import length, relative, utc_now
+from redistill.display.times import length, relative
 from redistill.display.worker_state import SAID, worker_of
 from triggers.incidents.label_shifts import largest_moves, what_moved
 from triggers.settings import Rule
@@ -176,7 +177,7 @@ def _rule(outcome: Row, rule: Rule | None) -> Text:
     value = show.number(outcome["value"])
     line = f"{outcome['reason']}: {value} against {show.decimal(outcome['threshold'])}, "
     if rule and outcome["statistic"] is not None:
-        needed = show.number(math.log(rule.reach), decimals=2)
+        needed = show.number(math.log(rule.alarm_threshold), decimals=2)
         line += f"log of the evidence {show.number(outcome['statistic'], decimals=2)} of {needed}"
     else:
         line += f"streak {outcome['streak']}" + (f" of {rule.for_cycles}" if rule else "")

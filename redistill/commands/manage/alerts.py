@@ -9,10 +9,10 @@ import typer
 from rich.text import Text
 
 from db.errors import RedistillError
+from monitor.clock import utc_now
 from redistill.channels import channels
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.display import show
-from redistill.display.times import utc_now
 from redistill.process import logs
 from triggers.alert_settings import Alert
 from triggers.channels.port import Channel, Receipt, SendResult

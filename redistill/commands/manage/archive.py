@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from monitor.archive.erasure import erase as erase_requests
+from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.database import migrated, telling
 from redistill.display import show
 from redistill.display.progress import bars
-from redistill.display.times import utc_now
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Request ids, as they are in the log.")]
 

@@ -11,11 +11,11 @@ from db import incidents as stored
 from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
+from monitor.clock import utc_now
 from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.database import reading_from, writing_to
 from redistill.display import show
 from redistill.display.show import Column, Row
-from redistill.display.times import utc_now
 from triggers.incidents.announce import Audience, Occasion, carry_out
 from triggers.incidents.lifecycle import acknowledge
 

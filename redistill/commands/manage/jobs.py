@@ -11,17 +11,17 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db import queue, worker_tasks
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 from db.records import Job
 from db.tables import jobs
 from db.views import rows, view
+from monitor.clock import utc_now
 from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
 from redistill.database import reading_from, writing_to
 from redistill.display import show
-from redistill.display.measurements import evidence_of_job, print_evidence
+from redistill.display.measurements import measured_by_job, print_measured
 from redistill.display.show import Column, Row
-from redistill.display.times import utc_now
 from redistill.display.worker_state import SAID, task_in_words, worker_of
 from triggers.orders.manual import order_by_hand
 from triggers.settings import Alpha
@@ -102,7 +102,7 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
         found_job = _own(connection, settings, job_id)
         payload = message_of(found_job, queue.archive_of(connection, found_job))
         job = _row(connection, job_id)
-        evidence = evidence_of_job(connection, job_id)
+        evidence = measured_by_job(connection, job_id)
         task = worker_tasks.newest(connection, job_id)
         tasks = _tasks(connection, job_id)
     if as_json:
@@ -111,7 +111,7 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
         show.print_json({**job, "evidence": labels, **found, "payload": payload})
         return
     show.facts(_facts(job) + ([("task", task_in_words(task, utc_now()))] if task else []))
-    print_evidence(evidence)
+    print_measured(evidence)
 
 
 @app.command("enqueue", epilog=examples('redistill jobs enqueue --reason "new labels" --alpha 0.5'))
@@ -122,7 +122,7 @@ def enqueue_job(
 
     Neither `max_attempts` nor `alpha_floor` nor `cooldown` is in its way, only a job that is queued or runs.
     """
-    why, alpha_to = " ".join(reason.split()), _parsed(alpha)
+    why, alpha_to = one_line(reason), _parsed(alpha)
     if not why:
         raise NoReasonError
     settings = configured(ctx, config)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from db.connection.session import reading
+from monitor.clock import utc_now
 from monitor.labels.files import read_labels
 from monitor.labels.join import Imported, import_labels
 from redistill.commands.options import Config, Json, configured, examples, group
@@ -16,7 +17,6 @@ from redistill.database import migrated, telling
 from redistill.display import show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.progress import bars
-from redistill.display.times import utc_now
 
 _File = Annotated[
     Path,

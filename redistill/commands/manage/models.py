@@ -15,6 +15,7 @@ from db.records import ModelVersion
 from db.states import CalibrationReason, PromotionReason, Role
 from db.tables import models, promotions
 from db.views import view
+from monitor.clock import utc_now
 from monitor.stop import never_stopped
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
@@ -22,13 +23,12 @@ from redistill.database import migrated, reading_from, telling, writing_to
 from redistill.display import show
 from redistill.display.measurements import (
     calibrations_of,
-    evidence_of_version,
+    measured_of_version,
     print_calibrations,
-    print_evidence,
+    print_measured,
 )
 from redistill.display.progress import bars
 from redistill.display.show import Column, Row
-from redistill.display.times import utc_now
 from triggers.orders.manual import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version, or how it begins.")]
@@ -102,14 +102,14 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
         if not found or len({row["version"] for row in found}) > 1:
             raise versions.NoSuchModelError(version=version)
         whole = str(found[-1]["version"])
-        evidence = evidence_of_version(connection, monitor, whole)
+        evidence = measured_of_version(connection, monitor, whole)
         calibrated = calibrations_of(connection, monitor, whole)
     if as_json:
         show.print_json({**found[-1], "evaluations": evidence.evaluations, "calibrations": calibrated})
         return
     show.facts(_facts(found[-1]))
     print_calibrations(calibrated)
-    print_evidence(evidence)
+    print_measured(evidence)
 
 
 @app.command(epilog=examples("redistill models promote 3f9c"))

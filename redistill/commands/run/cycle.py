@@ -15,6 +15,7 @@ from db.records import Slot
 from db.states import CycleStatus
 from db.tables import cycles
 from db.views import rows
+from monitor.clock import utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at, slots_between
 from monitor.settings import MonitorSection
 from redistill.commands.inspect.history import print_table, teachers_health
@@ -22,7 +23,7 @@ from redistill.commands.options import Config, Json, command, configured, exampl
 from redistill.database import migrated, telling
 from redistill.display import show
 from redistill.display.progress import bars
-from redistill.display.times import moment, utc_now
+from redistill.display.times import moment
 from redistill.process import logs
 from redistill.process.stop_signals import stop_on_signals
 

@@ -9,6 +9,7 @@ import structlog
 import typer
 from sqlalchemy import Engine
 
+from monitor.clock import utc_now
 from monitor.daemon.loop import Daemon
 from monitor.daemon.probes import Check, Server
 from monitor.daemon.probes import app as probes
@@ -16,7 +17,6 @@ from redistill.commands.options import Config, command, config_file, configured,
 from redistill.configuration.settings import Settings
 from redistill.database import existing, wait_until_migrated
 from redistill.display.progress import show_nothing
-from redistill.display.times import utc_now
 from redistill.process import logs, readiness
 from redistill.process.child import PATIENCE_SECONDS, Child
 from redistill.process.stop_signals import leave, stop_on_signals

@@ -3,11 +3,11 @@
 import typer
 from rich.text import Text
 
-from redistill.checks.result import Finding, Level
+from monitor.clock import utc_now
+from redistill.checks.result import CheckResult, Level
 from redistill.commands.options import Config, Json, command, config_file, examples
 from redistill.display import show
 from redistill.display.progress import bars
-from redistill.display.times import utc_now
 
 _COLOURS = {Level.OK: show.GOOD, Level.WARNING: show.WARNING, Level.PROBLEM: show.BAD}
 
@@ -20,19 +20,19 @@ def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
 
     A warning is not a problem: everything runs, but not as its owner may think.
     """
-    from redistill.checks.all import all_findings  # noqa: PLC0415 - torch takes seconds to load
+    from redistill.checks.all import all_results  # noqa: PLC0415 - torch takes seconds to load
 
     with bars() as progress:
-        findings = list(all_findings(config_file(ctx, config), utc_now(), progress))
+        results = list(all_results(config_file(ctx, config), utc_now(), progress))
     if as_json:
-        show.print_json(findings)
+        show.print_json(results)
     else:
-        show.facts([_cells(finding) for finding in findings])
-    if not all(finding.ok for finding in findings):
+        show.facts([_cells(result) for result in results])
+    if not all(result.ok for result in results):
         raise typer.Exit(1)
 
 
-def _cells(finding: Finding) -> list[show.Cell]:
-    state = Text(finding.level, style=_COLOURS[finding.level])
-    mend = f"\nto do: {finding.mend}" if finding.mend else ""
-    return [finding.check, state, f"{finding.found}{mend}"]
+def _cells(result: CheckResult) -> list[show.Cell]:
+    state = Text(result.level, style=_COLOURS[result.level])
+    mend = f"\nto do: {result.mend}" if result.mend else ""
+    return [result.check, state, f"{result.found}{mend}"]

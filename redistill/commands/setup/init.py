@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from db.errors import RedistillError
+from monitor.clock import utc_now
 from monitor.settings import MonitorSection
 from monitor.sources.fields import read_rows
 from redistill.commands.options import command, examples
@@ -23,7 +24,7 @@ from redistill.configuration.traffic_profile import TrafficLook, look_at
 from redistill.configuration.training_length import epochs_for
 from redistill.display import show
 from redistill.display.rule_words import rule_in_words
-from redistill.display.times import relative, utc_now
+from redistill.display.times import relative
 from triggers.settings import Rule
 
 app = command()

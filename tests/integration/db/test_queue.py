@@ -241,7 +241,7 @@ def test_the_worker_of_a_cancelled_job_loses_its_lease_and_writes_nothing(engine
             queue.JobNotWantedError, match=rf"^Job {job.job_id} is cancelled: nothing of this attempt"
         ),
     ):
-        queue.hold(connection, job, lease)
+        queue.lock_for_write(connection, job, lease)
 
 
 def test_a_job_that_was_cancelled_and_retried_is_not_held_by_the_worker_of_before(engine: Engine) -> None:
@@ -249,7 +249,7 @@ def test_a_job_that_was_cancelled_and_retried_is_not_held_by_the_worker_of_befor
     cancel(engine, job.job_id)
     retry(engine, job.job_id)
     with writing(engine) as connection, pytest.raises(LeaseLostError):
-        queue.hold(connection, job, lease)
+        queue.lock_for_write(connection, job, lease)
     again, _ = claimed(engine)
     assert (again.job_id, again.attempt) == (job.job_id, 1)
 
@@ -261,7 +261,7 @@ def test_a_worker_that_is_not_sure_whether_its_last_write_came_through_writes_no
     job, lease = claimed_after_enqueue(engine)
     finish(engine, job)
     with writing(engine) as connection, pytest.raises(queue.JobNotWantedError, match="is succeeded"):
-        queue.hold(connection, job, lease)
+        queue.lock_for_write(connection, job, lease)
 
 
 def test_an_ended_job_cannot_be_cancelled(engine: Engine) -> None:
@@ -396,7 +396,7 @@ def test_who_finds_the_job_being_written_to_goes_away_at_once(postgres_engine: E
     """
     job, lease = claimed_after_enqueue(postgres_engine)
     with writing(postgres_engine) as connection:
-        queue.hold(connection, job, lease)
+        queue.lock_for_write(connection, job, lease)
         began = time.monotonic()
         assert claim(postgres_engine, owner="other") is None
         assert time.monotonic() - began < 2
@@ -421,7 +421,7 @@ def test_whose_lease_has_expired_while_another_takes_the_job_writes_nothing(post
 
 def hold(engine: Engine, job: Job, lease: Lease) -> None:
     with writing(engine) as connection:
-        queue.hold(connection, job, lease)
+        queue.lock_for_write(connection, job, lease)
 
 
 def test_the_row_alone_does_not_tell_a_late_worker_that_another_has_the_job(engine: Engine) -> None:

@@ -221,10 +221,10 @@ class Moves(RuleBasedStateMachine):
         with writing(self.engine) as connection:
             job = queue.get(connection, number)
             if known.status is JobStatus.RUNNING and lease is known.held[-1]:
-                queue.hold(connection, job, lease)
+                queue.lock_for_write(connection, job, lease)
                 return
             with pytest.raises((queue.JobNotWantedError, LeaseLostError)):
-                queue.hold(connection, job, lease)
+                queue.lock_for_write(connection, job, lease)
 
     @invariant()
     def what_is_stored_is_what_is_known(self) -> None:

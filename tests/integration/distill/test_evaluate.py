@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from db.records import Evaluation, Metric
 from distill.evaluate import Reference, evaluate, latencies, latency, refer
-from distill.evaluation.gates import CONDEMNED, TEST, judge
+from distill.evaluation.gates import CONDEMNED, TEST, check
 from distill.evaluation.label_metrics import LabelsError, label_metrics
 from distill.settings import GatesSection
 from monitor.measure import measure
@@ -268,7 +268,7 @@ def test_a_teacher_held_against_itself_agrees_with_no_distance(teacher: Model) -
 def test_an_empty_sample_is_nan_and_passes_no_gate(student: Model, teacher: Model) -> None:
     evaluation = run(student, condemned(teacher, ()))
     assert all(math.isnan(metric.value) and metric.n == 0 for metric in evaluation.metrics)
-    (outcome,) = (one for one in judge(GatesSection(), [evaluation]) if one.dataset == CONDEMNED)
+    (outcome,) = (one for one in check(GatesSection(), [evaluation]) if one.dataset == CONDEMNED)
     assert outcome.result == "fail"
 
 

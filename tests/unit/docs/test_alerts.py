@@ -27,7 +27,7 @@ from triggers.backoff import MAX_ATTEMPTS
 from triggers.channels.pagerduty import event
 from triggers.channels.slack import content
 from triggers.channels.sns import fifo_keys, publication
-from triggers.channels.text import told
+from triggers.channels.text import view_of
 from triggers.settings import IncidentPolicy
 
 DOC = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ SECRETS = {
     "$SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T/B/X",
     "$REDISTILL_WEBHOOK_SECRET": "secret",
 }
-TOLD = told(json.dumps(make_document()))
+TOLD = view_of(json.dumps(make_document()))
 
 
 def section(heading: str) -> str:

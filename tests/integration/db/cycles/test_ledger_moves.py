@@ -45,7 +45,7 @@ def abandon(run: Cycles, _held: Claim) -> None:
 def give_back(run: Cycles, held: Claim) -> None:
     with writing(run.engine) as connection:
         leases.guard(connection, run.lease)
-        ledger.hold(connection, held)
+        ledger.lock_for_write(connection, held)
         ledger.give_back(connection, held)
 
 
@@ -68,7 +68,7 @@ ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
         ("give back", give_back),
         ("give back, again", lambda run, held: give_back(run, again(held))),
     ),
-    "ahead.reopen": (("reopen", reopen),),
+    "clock_skew.reopen": (("reopen", reopen),),
     "conclude.conclude": (
         ("healthy", lambda run, held: conclude(run.engine, run.lease, held, HEALTHY, run.policy, due_at(0))),
         ("too few", lambda run, held: conclude(run.engine, run.lease, held, TOO_FEW, run.policy, due_at(0))),
@@ -134,7 +134,7 @@ def test_a_cycle_moves_as_it_is_drawn_and_not_otherwise(
             found.add(after[0]["status"] if after else NEVER)
     if act == "ledger.give_back" and start == CycleStatus.RUNNING:
         assert found == {NEVER if attempt == 1 else "failed"} <= drawn
-    elif act == "ahead.reopen" and start == CycleStatus.SKIPPED:
+    elif act == "clock_skew.reopen" and start == CycleStatus.SKIPPED:
         assert found == {"failed"} <= drawn  # one without an attempt goes
     else:
         assert found == drawn

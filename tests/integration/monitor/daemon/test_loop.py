@@ -17,9 +17,10 @@ from db.cycles import ledger
 from db.errors import LeaseLostError, RedistillError
 from db.records import Claim, CycleResult, Lease, Slot
 from db.tables import cycles, leases
+from monitor.clock import utc_now
 from monitor.daemon import loop
 from monitor.daemon.delivery_threads import Clock, Deliver
-from monitor.daemon.loop import Daemon, MonitorBusyError, SlotRunner, utc_now
+from monitor.daemon.loop import Daemon, MonitorBusyError, SlotRunner
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection

@@ -16,7 +16,7 @@ from tests.support.records.conclusions import FAR, TOO_FEW
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
 from tests.support.records.factories import START, make_measurement, make_result, make_slot, make_teacher
 from triggers.alert_settings import LogAlert
-from triggers.incidents.undelivered import tell_undelivered
+from triggers.incidents.undelivered import report_undelivered
 from triggers.settings import DEFAULT_RULES, IncidentPolicy
 
 MINUTE = timedelta(minutes=1)
@@ -123,7 +123,7 @@ def test_a_channel_that_works_again_ends_its_incident_also_when_nothing_more_is_
     with writing(run.engine) as connection:
         first, second = settle(connection, "pager"), settle(connection, "pager", accepts=True)
         assert (first.event, second.event) == ("firing", "resolved")
-        tell_undelivered(connection, audience, first, "HTTP 401", due_at(1))
+        report_undelivered(connection, audience, first, "HTTP 401", due_at(1))
     dog.look(due_at(4))
     dog.look(due_at(6) - MINUTE)
     assert ("alerts-undelivered", "firing") in told(run)

@@ -17,7 +17,7 @@ from tests.support.servers.channels import make_alert
 from tests.support.servers.endpoint import Reply, answering
 from triggers.channels.port import Channel, SendResult
 from triggers.channels.sns import publication
-from triggers.channels.text import TEST, told
+from triggers.channels.text import TEST, view_of
 from triggers.channels.trial_message import trial
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -104,7 +104,7 @@ def test_long_and_odd_texts_arrive(topic: Topic) -> None:
 def test_a_message_is_no_longer_than_sns_takes() -> None:
     """256 KiB, in UTF-8."""
     rules = [{**rule, "rule": "€" * 50} for rule in make_document()["rules"] * 3_000]
-    message = publication(told(json.dumps(make_document(rules=rules))))["Message"]
+    message = publication(view_of(json.dumps(make_document(rules=rules))))["Message"]
     assert 100_000 < len(message.encode()) < 256 * 1024
 
 

@@ -28,7 +28,7 @@ from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience,
 from tests.support.records.factories import make_measurement, make_result, make_slot
 from triggers.alert_settings import LogAlert
 from triggers.incidents.announce import Occasion, announce, carry_out
-from triggers.incidents.lifecycle import Finding, Signal, acknowledge
+from triggers.incidents.lifecycle import Signal, SignalState, acknowledge
 from triggers.settings import DEFAULT_RULES, IncidentPolicy, Rule
 
 
@@ -176,7 +176,8 @@ def test_what_is_raised_while_another_process_resolves_it_opens_anew(postgres_en
     """
     audience = make_audience()
     raised, cleared = (
-        Signal(kind=IncidentKind.JOB_FAILED, finding=finding) for finding in (Finding.RAISED, Finding.CLEARED)
+        Signal(kind=IncidentKind.JOB_FAILED, state=state)
+        for state in (SignalState.RAISED, SignalState.CLEARED)
     )
 
     def write(signal: Signal) -> None:

@@ -40,7 +40,7 @@ from db.states import (
     Role,
 )
 from db.tables import incidents, jobs
-from distill.settle import Proof, settle, tell_end
+from distill.settle import Proof, report_job_end, settle
 from tests.support.processes.workers import calibration_of
 from tests.support.records.conclusions import FAR, HEALTHY, TOO_FEW
 from tests.support.records.cycles import LATENESS, make_policy
@@ -260,9 +260,9 @@ class Ladder(RuleBasedStateMachine):
         assert self.held is not None
         (job, lease), self.held = self.held, None
         with writing(self.engine) as connection:
-            queue.hold(connection, job, lease)
+            queue.lock_for_write(connection, job, lease)
             queue.finish(connection, job, JobStatus.FAILED, now=self.tick(), error="no disk")
-            tell_end(connection, job, JobStatus.FAILED, "no disk", self.policy.audience, self.now)
+            report_job_end(connection, job, JobStatus.FAILED, "no disk", self.policy.audience, self.now)
             leases.release(connection, lease)
         work = self.known.works[job.job_id]
         work.status, work.ended_at = JobStatus.FAILED, self.now

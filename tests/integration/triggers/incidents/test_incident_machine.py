@@ -32,9 +32,9 @@ from triggers.incidents.announce import Audience, Occasion, announce, carry_out
 from triggers.incidents.lifecycle import (
     LOUDNESS,
     TRANSITIONS,
-    Finding,
     IncidentStateError,
     Signal,
+    SignalState,
     Transition,
     acknowledge,
     step,
@@ -44,7 +44,9 @@ from triggers.settings import IncidentPolicy
 KINDS: Final = (IncidentKind.DRIFT, IncidentKind.BLIND)
 #: What says something is found more often than what does not, and mostly of one kind: so more follows.
 OF_KINDS: Final = st.sampled_from((IncidentKind.DRIFT, IncidentKind.DRIFT, IncidentKind.BLIND))
-FINDINGS: Final = st.sampled_from((*Finding, Finding.PENDING, Finding.RAISED, Finding.RAISED))
+SIGNAL_STATES: Final = st.sampled_from(
+    (*SignalState, SignalState.PENDING, SignalState.RAISED, SignalState.RAISED)
+)
 FIRING: Final = IncidentState.FIRING
 ALERTS: Final = (
     LogAlert(name="all"),
@@ -97,26 +99,29 @@ class Lives(RuleBasedStateMachine):
     def occasion(self) -> Occasion:
         return Occasion(at=self.at, now=self.at, details={})
 
-    @rule(kind=OF_KINDS, finding=FINDINGS, severity=st.sampled_from(Severity))
-    def think(self, kind: IncidentKind, finding: Finding, severity: Severity) -> None:
+    @rule(kind=OF_KINDS, state=SIGNAL_STATES, severity=st.sampled_from(Severity))
+    def think(self, kind: IncidentKind, state: SignalState, severity: Severity) -> None:
         """A process decides by what it sees now."""
-        signal = Signal(kind=kind, finding=finding, severity=severity, summary="thought")
+        signal = Signal(kind=kind, state=state, severity=severity, summary="thought")
         found = step(self.seen(kind), signal, at=self.at, keep_firing_for=HOUR)
         if found is not None:
             self.thought.append(found)
 
     @rule(
         kind=OF_KINDS,
-        findings=st.tuples(FINDINGS, FINDINGS),
+        states=st.tuples(SIGNAL_STATES, SIGNAL_STATES),
         severities=st.tuples(st.sampled_from(Severity), st.sampled_from(Severity)),
     )
     def race(
-        self, kind: IncidentKind, findings: tuple[Finding, Finding], severities: tuple[Severity, Severity]
+        self,
+        kind: IncidentKind,
+        states: tuple[SignalState, SignalState],
+        severities: tuple[Severity, Severity],
     ) -> None:
         """Two see the same, find two things, and write one after the other."""
         before = len(self.thought)
-        for finding, severity in zip(findings, severities, strict=True):
-            self.think(kind, finding, severity)
+        for state, severity in zip(states, severities, strict=True):
+            self.think(kind, state, severity)
         for _ in self.thought[before:]:
             self.write(before, 0)
 
@@ -141,14 +146,14 @@ class Lives(RuleBasedStateMachine):
 
     @rule(
         kind=OF_KINDS,
-        finding=FINDINGS,
+        state=SIGNAL_STATES,
         severity=st.sampled_from(Severity),
         hours=st.integers(0, 2),
     )
-    def find(self, kind: IncidentKind, finding: Finding, severity: Severity, hours: int) -> None:
+    def find(self, kind: IncidentKind, state: SignalState, severity: Severity, hours: int) -> None:
         """A process that is quick."""
         self.at += hours * HOUR
-        signal = Signal(kind=kind, finding=finding, severity=severity, summary="found")
+        signal = Signal(kind=kind, state=state, severity=severity, summary="found")
         expected = step(self.seen(kind), signal, at=self.at, keep_firing_for=HOUR)
         if expected is not None:
             self.check(expected, signal)
@@ -162,7 +167,7 @@ class Lives(RuleBasedStateMachine):
     def end(self, kind: IncidentKind) -> None:
         """It is over, and for long enough."""
         for _ in range(2):
-            self.find(kind, Finding.CLEARED, Severity.INFO, 1)
+            self.find(kind, SignalState.CLEARED, Severity.INFO, 1)
         assert self.seen(kind) is None or self.seen(kind).state is IncidentState.PENDING
 
     def check(self, transition: Transition, signal: Signal | None = None) -> None:
@@ -291,7 +296,7 @@ def test_what_was_changed_meanwhile_is_refused(
     audience = Audience(monitor="mangaassist", alerts=ALERTS, policy=IncidentPolicy())
     occasion = Occasion(at=START, now=START, details={})
     signal = Signal(
-        kind=IncidentKind.DRIFT, finding=Finding.RAISED, severity=Severity.ERROR, summary="the same"
+        kind=IncidentKind.DRIFT, state=SignalState.RAISED, severity=Severity.ERROR, summary="the same"
     )
     with writing(engine) as connection:
         announce(connection, audience, [signal], occasion)

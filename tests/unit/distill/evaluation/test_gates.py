@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from db.records import Evaluation, Metric
 from db.states import GateResult
-from distill.evaluation.gates import CONDEMNED, LATENCY_RATIOS, TEST, judge, passed
+from distill.evaluation.gates import CONDEMNED, LATENCY_RATIOS, TEST, check, passed
 from distill.settings import GatesSection
 
 GATES = GatesSection()
@@ -39,13 +39,13 @@ def evaluation(dataset: str = TEST, n: int = 5_500, **values: float) -> Evaluati
 def failing(*evaluations: Evaluation) -> list[tuple[str, str]]:
     return [
         (outcome.dataset, outcome.gate)
-        for outcome in judge(GATES, evaluations, evaluations)
+        for outcome in check(GATES, evaluations, evaluations)
         if outcome.result is GateResult.FAIL
     ]
 
 
 def test_a_candidate_on_the_right_side_of_every_gate_passes_all_six() -> None:
-    outcomes = judge(GATES, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=0.96)])
+    outcomes = check(GATES, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=0.96)])
     assert [(outcome.dataset, outcome.gate, outcome.threshold) for outcome in outcomes] == [
         (TEST, "accuracy", 0.905),
         (TEST, "rare_class_accuracy", 0.870),
@@ -71,7 +71,7 @@ def test_a_candidate_on_the_wrong_side_of_one_gate_fails_that_gate_alone(gate: s
     worse = {**GOOD, METRICS.get(gate, gate): bad}
     slower = dict.fromkeys(LATENCY_RATIOS, 2.0)
     candidate = [evaluation(**worse, **slower), evaluation(CONDEMNED, agreement=0.96)]
-    outcomes = judge(GATES, candidate, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=0.90)])
+    outcomes = check(GATES, candidate, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=0.90)])
     assert [outcome.gate for outcome in outcomes if outcome.result is GateResult.FAIL] == [gate]
     assert [outcome.value for outcome in outcomes if outcome.result is GateResult.FAIL] == [bad]
     assert not passed(outcomes)
@@ -84,7 +84,7 @@ def test_agreement_on_the_condemned_sample_is_a_gate_of_its_own() -> None:
 @pytest.mark.parametrize("gate", ["accuracy", "rare_class_accuracy", "ece", "latency_p95_ms", "agreement"])
 def test_a_tie_passes(gate: str) -> None:
     tie = {**GOOD, METRICS.get(gate, gate): float(getattr(GATES, gate))}
-    outcomes = judge(GATES, [evaluation(**tie), evaluation(CONDEMNED, agreement=0.95)])
+    outcomes = check(GATES, [evaluation(**tie), evaluation(CONDEMNED, agreement=0.95)])
     assert {outcome.result for outcome in outcomes} == {GateResult.PASS}
 
 
@@ -99,7 +99,7 @@ def test_a_nan_is_not_reached_even_if_the_incumbent_has_none_either(gate: str) -
 @pytest.mark.parametrize("gate", ["accuracy", "ece", "latency_p95_ms", "agreement"])
 def test_a_metric_that_was_not_measured_fails_its_gate_with_nan(gate: str) -> None:
     values = {name: value for name, value in GOOD.items() if not name.startswith(gate)}
-    outcomes = {outcome.gate: outcome for outcome in judge(GATES, [evaluation(**values)])}
+    outcomes = {outcome.gate: outcome for outcome in check(GATES, [evaluation(**values)])}
     assert outcomes[gate].result is GateResult.FAIL
     assert math.isnan(outcomes[gate].value)
 
@@ -111,13 +111,13 @@ def test_an_empty_condemned_sample_is_no_evidence_and_fails() -> None:
 
 def test_without_rare_labels_their_gate_does_not_apply() -> None:
     values = {name: value for name, value in GOOD.items() if name != "rare_class_accuracy"}
-    outcomes = judge(GATES, [evaluation(**values)])
+    outcomes = check(GATES, [evaluation(**values)])
     assert "rare_class_accuracy" not in [outcome.gate for outcome in outcomes]
     assert passed(outcomes)
 
 
 def test_a_candidate_without_any_evaluation_fails() -> None:
-    outcomes = judge(GATES, [])
+    outcomes = check(GATES, [])
     assert {outcome.result for outcome in outcomes} == {GateResult.FAIL}
     assert not passed(outcomes)
     assert not passed([])
@@ -139,7 +139,7 @@ def test_the_ece_is_calibrated_unless_raw_and_debiased_where_its_bias_would_deci
     eces = dict.fromkeys(["ece", "ece_debiased", "ece_calibrated", "ece_calibrated_debiased"], 0.06)
     measured = evaluation(n=n, **{**GOOD, **eces, metric: 0.04})
     gates = GATES.model_copy(update={"ece_of": ece_of})
-    (outcome,) = [each for each in judge(gates, [measured]) if each.gate == "ece"]
+    (outcome,) = [each for each in check(gates, [measured]) if each.gate == "ece"]
     assert (outcome.metric, outcome.value, outcome.result) == (metric, 0.04, GateResult.PASS)
     raw = "at T = 1" if ece_of == "raw" else "calibrated; 0.06 at T = 1"
     assert outcome.detail == raw
@@ -177,7 +177,7 @@ ACCURACIES: Final = {
 def test_a_gate_that_is_not_met_is_waived_where_the_candidate_is_no_worse(
     value: float, within: float, before: float, result: str
 ) -> None:
-    found = judge(GATES, [measured(value, within=within)], [measured(before)])
+    found = check(GATES, [measured(value, within=within)], [measured(before)])
     (outcome,) = [each for each in found if each.gate == "accuracy"]
     assert outcome.result == result
     assert outcome.incumbent_value == pytest.approx(before, nan_ok=True)
@@ -198,7 +198,7 @@ def test_at_most_gates_are_waived_the_other_way_round(
     value: float, within: float, before: float, result: str
 ) -> None:
     name = METRICS["ece"]
-    found = judge(GATES, [measured(value, within=within, metric=name)], [measured(before, metric=name)])
+    found = check(GATES, [measured(value, within=within, metric=name)], [measured(before, metric=name)])
     assert [each.result for each in found if each.gate == "ece"] == [result]
 
 
@@ -226,7 +226,7 @@ def test_only_a_candidate_that_is_surely_slower_is_held_against_the_milliseconds
         Metric(name=name, value=low + 0.2, low=low, high=low + 0.4, n=300)
         for name, low in zip(LATENCY_RATIOS, (ratio, median), strict=True)
     ]
-    found = judge(
+    found = check(
         GATES,
         [Evaluation(dataset=TEST, metrics=(*own.metrics, *ratios))],
         [evaluation(**{**GOOD, "latency_p95_ms": before})],
@@ -240,7 +240,7 @@ def test_only_a_candidate_that_is_surely_slower_is_held_against_the_milliseconds
 
 def test_latency_that_is_off_is_no_gate() -> None:
     gates = GatesSection.model_validate({"latency_p95_ms": "off"})
-    found = judge(gates, [evaluation(**{**GOOD, "latency_p95_ms": 1e6})])
+    found = check(gates, [evaluation(**{**GOOD, "latency_p95_ms": 1e6})])
     assert "latency_p95_ms" not in [outcome.gate for outcome in found]
     assert passed(found)
 
@@ -248,7 +248,7 @@ def test_latency_that_is_off_is_no_gate() -> None:
 @pytest.mark.parametrize(("value", "before"), [(0.90, 0.70), (0.90, 0.90), (0.949, 0.10)])
 def test_the_gate_of_the_condemned_sample_is_never_waived(value: float, before: float) -> None:
     """However much better the candidate is: a drift that goes on is not repaired."""
-    outcomes = judge(
+    outcomes = check(
         GATES,
         [evaluation(**GOOD), evaluation(CONDEMNED, agreement=value)],
         [evaluation(**GOOD), evaluation(CONDEMNED, agreement=before)],
@@ -279,7 +279,7 @@ def test_a_candidate_that_is_its_incumbent_is_never_rejected_by_the_test_set(
     """The interval of a ratio of its holds 1, or is below it: nobody is surely slower than itself."""
     limits = dict.fromkeys(["accuracy", "rare_class_accuracy", "ece", "agreement"], threshold)
     gates = GatesSection.model_validate({**limits, "ece_of": ece_of})
-    outcomes = judge(gates, [same], [same])
+    outcomes = check(gates, [same], [same])
     assert len(outcomes) == 5
     assert passed(outcomes)
 
@@ -291,7 +291,7 @@ def test_shares_are_judged_as_if_by_exact_fractions(n: int, thousandths: int, da
     k = data.draw(st.integers(max(0, near - 1), min(n, near + 1)))
     (outcome,) = (
         outcome
-        for outcome in judge(gates, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=k / n)])
+        for outcome in check(gates, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=k / n)])
         if outcome.dataset == CONDEMNED
     )
     assert (outcome.result is GateResult.PASS) == (Fraction(k, n) >= Fraction(thousandths, 1_000))

@@ -12,12 +12,12 @@ from db.states import IncidentKind
 from tests.support.records.messages import make_document, make_odd_document
 from triggers.channels.keys import fitting
 from triggers.channels.slack import escaped
-from triggers.channels.text import one_line, shortened, told, units, written
+from triggers.channels.text import printable, shortened, units, view_of, written
 from triggers.channels.trial_message import trial
 
 
 def text_of(**changes: Any) -> str:  # noqa: ANN401 - any JSON value
-    return written(told(json.dumps(make_document(**changes))))
+    return written(view_of(json.dumps(make_document(**changes))))
 
 
 def test_a_message_in_plain_text() -> None:
@@ -56,7 +56,7 @@ def test_what_was_not_ordered_is_told_with_its_reason(reason: str, event: str, l
 
 def test_a_message_of_an_earlier_version_says_when_it_opened() -> None:
     found = {key: value for key, value in make_document().items() if key != "since"}
-    assert "\nsince: 2026-11-24 11:10 UTC\n" in written(told(json.dumps(found)))
+    assert "\nsince: 2026-11-24 11:10 UTC\n" in written(view_of(json.dumps(found)))
 
 
 def test_every_message_leads_to_its_section_of_the_runbook() -> None:
@@ -65,7 +65,7 @@ def test_every_message_leads_to_its_section_of_the_runbook() -> None:
         assert f"runbook: docs/runbook.md#{kind}" in text_of(kind=kind, links={"page": "https://p.example"})
         assert "docs/runbook.md" not in text_of(kind=kind, links={"runbook": f"https://r.example#{kind}"})
     assert "runbook" not in written(
-        told(trial("a", "mangaassist", datetime(2026, 11, 24, tzinfo=UTC)).payload)
+        view_of(trial("a", "mangaassist", datetime(2026, 11, 24, tzinfo=UTC)).payload)
     )
 
 
@@ -108,9 +108,9 @@ def test_a_message_without_numbers_is_whole() -> None:
 
 
 def test_every_fact_is_lines_without_breaks_of_their_own() -> None:
-    found = told(json.dumps(make_odd_document()))
+    found = view_of(json.dumps(make_odd_document()))
     texts = [found.title, found.summary, *(line for fact in found.facts for line in fact.lines)]
-    assert all(text == one_line(text) for text in texts)
+    assert all(text == printable(text) for text in texts)
     assert all(each.isprintable() or each == "\u200d" for text in texts for each in text)
 
 

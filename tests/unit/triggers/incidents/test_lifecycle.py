@@ -12,9 +12,9 @@ from db.states import IncidentKind, IncidentState, Severity
 from triggers.incidents.lifecycle import (
     LOUDNESS,
     TRANSITIONS,
-    Finding,
     IncidentStateError,
     Signal,
+    SignalState,
     Transition,
     TransitionRefusedError,
     acknowledge,
@@ -49,7 +49,7 @@ def moved(
     state: IncidentState | None, finding: str, severity: Severity = Severity.ERROR, keep: timedelta = HOUR * 0
 ) -> Transition | None:
     incident = None if state is None else make_incident(state)
-    signal = Signal(kind=DRIFT, finding=Finding(finding), severity=severity, summary="now")
+    signal = Signal(kind=DRIFT, state=SignalState(finding), severity=severity, summary="now")
     return step(incident, signal, at=NOON, keep_firing_for=keep)
 
 
@@ -110,7 +110,7 @@ def test_an_incident_is_told_as_loud_as_it_fires_and_since_when_it_is_so() -> No
 
 def test_an_end_must_last_as_long_as_it_is_damped_for() -> None:
     """What flaps fires on: it is over when it was over for `keep_firing_for` without a break."""
-    cleared = Signal(kind=DRIFT, finding=Finding.CLEARED, summary="well")
+    cleared = Signal(kind=DRIFT, state=SignalState.CLEARED, summary="well")
     begun = step(make_incident(FIRING), cleared, at=NOON, keep_firing_for=2 * HOUR)
     assert begun is not None
     assert (begun.to_state, begun.event, begun.clearing_since) == (FIRING, None, NOON)
@@ -119,13 +119,13 @@ def test_an_end_must_last_as_long_as_it_is_damped_for() -> None:
     over = step(clearing, cleared, at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR)
     assert over is not None
     assert (over.event, over.summary) == (RESOLVED, "well")
-    for finding in (Finding.PENDING, Finding.RAISED):
+    for finding in (SignalState.PENDING, SignalState.RAISED):
         again = step(
-            clearing, Signal(kind=DRIFT, finding=finding), at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR
+            clearing, Signal(kind=DRIFT, state=finding), at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR
         )
         assert again is not None
         assert (again.to_state, again.event, again.clearing_since) == (FIRING, None, None)
-    unknown = Signal(kind=DRIFT, finding=Finding.UNKNOWN)
+    unknown = Signal(kind=DRIFT, state=SignalState.UNKNOWN)
     assert step(clearing, unknown, at=NOON + 5 * HOUR, keep_firing_for=2 * HOUR) is None
 
 
@@ -187,22 +187,22 @@ class Life(RuleBasedStateMachine):
     def damp(self, hours: int) -> None:
         self.keep = hours * HOUR
 
-    @rule(finding=st.sampled_from(Finding), severity=st.sampled_from(Severity))
-    def find(self, finding: Finding, severity: Severity) -> None:
+    @rule(finding=st.sampled_from(SignalState), severity=st.sampled_from(Severity))
+    def find(self, finding: SignalState, severity: Severity) -> None:
         self.now += HOUR
-        if finding is Finding.CLEARED:
+        if finding is SignalState.CLEARED:
             self.cleared_since = self.cleared_since or self.now
-        elif finding is not Finding.UNKNOWN:
+        elif finding is not SignalState.UNKNOWN:
             self.cleared_since = None
         before, n_told = self.incident, len(self.told)
-        signal = Signal(kind=DRIFT, finding=finding, severity=severity)
+        signal = Signal(kind=DRIFT, state=finding, severity=severity)
         self.apply(step(self.incident, signal, at=self.now, keep_firing_for=self.keep))
         is_open = self.incident is not None and self.incident.state in {FIRING, TAKEN}
-        if finding is Finding.RAISED:
+        if finding is SignalState.RAISED:
             assert is_open
-        if finding is Finding.UNKNOWN:
+        if finding is SignalState.UNKNOWN:
             assert (self.incident, len(self.told)) == (before, n_told)
-        if finding is Finding.CLEARED and is_open:
+        if finding is SignalState.CLEARED and is_open:
             assert self.cleared_since is not None
             assert self.now - self.cleared_since < self.keep
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from db.records import ModelVersion, ServingStudent
 from db.states import IncidentKind, Role, Severity
 from tests.support.records.factories import START
-from triggers.incidents.lifecycle import Finding
+from triggers.incidents.lifecycle import SignalState
 from triggers.incidents.recalibration_due import is_due, overdue
 
 DAY = timedelta(days=1)
@@ -30,7 +30,7 @@ def student(*, served: float, calibrated: float | None = None) -> ServingStudent
 
 
 @pytest.mark.parametrize(
-    ("served", "calibrated", "due", "finding", "sentence"),
+    ("served", "calibrated", "due", "state", "sentence"),
     [
         (0, None, True, "unknown", "a new one is calibrated at once"),
         (31, None, True, "unknown", "a month is not yet more than a month"),
@@ -46,22 +46,22 @@ def student(*, served: float, calibrated: float | None = None) -> ServingStudent
     ],
 )
 def test_what_is_found(
-    served: float, calibrated: float | None, *, due: bool, finding: str, sentence: str
+    served: float, calibrated: float | None, *, due: bool, state: str, sentence: str
 ) -> None:
     serving = student(served=served, calibrated=calibrated)
     assert is_due(serving, MONTH, START) is due, sentence
     signal = overdue(serving, MONTH, START)
-    assert (signal.kind, signal.finding) == (IncidentKind.CALIBRATION_OVERDUE, finding), sentence
+    assert (signal.kind, signal.state) == (IncidentKind.CALIBRATION_OVERDUE, state), sentence
 
 
 def test_nothing_is_found_where_nobody_serves() -> None:
-    assert overdue(None, MONTH, START).finding is Finding.UNKNOWN
+    assert overdue(None, MONTH, START).state is SignalState.UNKNOWN
 
 
 @pytest.mark.parametrize("serving", [None, student(served=400), student(served=400, calibrated=300)])
 def test_where_calibration_is_off_it_is_not_overdue(serving: ServingStudent | None) -> None:
     signal = overdue(serving, None, START)
-    assert (signal.finding, signal.summary) == (Finding.CLEARED, "calibration is off")
+    assert (signal.state, signal.summary) == (SignalState.CLEARED, "calibration is off")
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_a_worker_is_always_asked_before_the_on_call(
 ) -> None:
     serving = replace(student(served=0), since=since, calibrated_at=calibrated_at, temperature=1.0)
     signal = overdue(serving, every, now)
-    if signal.finding is Finding.RAISED:
+    if signal.state is SignalState.RAISED:
         assert is_due(serving, every, now)
         assert is_due(serving, every, now - 0.09 * every)
         assert now - since > every
     if not is_due(serving, every, now):
-        assert signal.finding is Finding.CLEARED
+        assert signal.state is SignalState.CLEARED

@@ -20,12 +20,12 @@ from db.states import (
     Verdict,
 )
 from tests.support.records.factories import make_blind_point, make_job, make_point
-from triggers.incidents.lifecycle import Finding, Signal, Transition, step
+from triggers.incidents.lifecycle import Signal, SignalState, Transition, step
 from triggers.incidents.signals import Situation, of_cycle, of_job
 from triggers.orders.alpha import Order
 from triggers.orders.promotion_watch import Watch
 from triggers.rules.evaluation import evaluate, unevaluated_in_a_row
-from triggers.rules.verdict import Evidence, failed, judge
+from triggers.rules.verdict import SampleQuality, failed, judge
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, Rule
 from triggers.teacher.trust import TeacherJudgement
 
@@ -103,7 +103,7 @@ def make_situation(
     """What is seen at the last cycle of the pattern."""
     history = make_history(pattern)
     outcomes = [evaluate(rule, history) for rule in rules]
-    evidence = Evidence(
+    evidence = SampleQuality(
         n_scored=0 if pattern.endswith("?") and teacher is TeacherHealth.UNKNOWN else 5_500,
         n_seen=5_500,
         n_rejected=0,
@@ -141,8 +141,8 @@ def changes(seen: Seen) -> list[tuple[IncidentKind, IncidentState | None]]:
     return [(transition.kind, transition.to_state) for transition in plan(seen)]
 
 
-def findings(seen: Seen) -> dict[IncidentKind, Finding]:
-    return {signal.kind: signal.finding for signal in of_cycle(seen.situation)}
+def states(seen: Seen) -> dict[IncidentKind, SignalState]:
+    return {signal.kind: signal.state for signal in of_cycle(seen.situation)}
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_no_kind_is_ever_open_twice(
 
 
 @pytest.mark.parametrize(
-    ("pattern", "kind", "finding", "sentence"),
+    ("pattern", "kind", "state", "sentence"),
     [
         ("b", DRIFT, "pending", "a breached rule that has not fired yet"),
         ("bb", DRIFT, "pending", "nor at the second"),
@@ -376,8 +376,8 @@ def test_no_kind_is_ever_open_twice(
         ("g", SKEW, "unknown", "nothing was recorded"),
     ],
 )
-def test_what_a_cycle_finds(pattern: str, kind: IncidentKind, finding: str, sentence: str) -> None:
-    assert findings(make_situation(pattern))[kind] == finding, sentence
+def test_what_a_cycle_finds(pattern: str, kind: IncidentKind, state: str, sentence: str) -> None:
+    assert states(make_situation(pattern))[kind] == state, sentence
 
 
 def test_every_kind_is_spoken_of_once_by_a_cycle_but_channels_and_calibration() -> None:
@@ -389,7 +389,7 @@ def test_every_kind_is_spoken_of_once_by_a_cycle_but_channels_and_calibration() 
 
 def test_too_many_unusable_records_are_told_at_once() -> None:
     """Three such cycles make the monitor blind besides."""
-    evidence = Evidence(
+    evidence = SampleQuality(
         n_scored=5_500, n_seen=5_500, n_rejected=5_500, min_samples=1_000, max_reject_share=0.05
     )
     seen = make_situation("g?")
@@ -397,7 +397,7 @@ def test_too_many_unusable_records_are_told_at_once() -> None:
     (told,) = plan(seen)
     assert (told.kind, told.severity) == (QUALITY, Severity.ERROR)
     assert told.summary.startswith("5500 requests scored (min_samples 1000), 5500 of 11000 records unusable")
-    assert findings(make_situation("g"))[QUALITY] is Finding.CLEARED
+    assert states(make_situation("g"))[QUALITY] is SignalState.CLEARED
 
 
 @pytest.mark.parametrize(("n_evaluated", "n_healthy", "told"), [(2, 0, False), (3, 0, True), (3, 1, False)])
@@ -420,5 +420,5 @@ def test_a_promotion_that_did_not_help_is_told(n_evaluated: int, n_healthy: int,
 )
 def test_what_the_end_of_a_job_says(status: JobStatus, expected: dict[IncidentKind, str]) -> None:
     signals = of_job(status, "job 7: because")
-    assert {signal.kind: signal.finding for signal in signals} == expected
+    assert {signal.kind: signal.state for signal in signals} == expected
     assert all(isinstance(signal, Signal) and signal.summary == "job 7: because" for signal in signals)

@@ -17,7 +17,7 @@ from db.records import CyclePoint, Interval, LabelMeasurement, RuleOutcome, Stra
 from db.states import CycleStatus
 from tests.support.records.factories import make_blind_point, make_interval, make_point
 from triggers.rules.evaluation import evaluate, replay
-from triggers.rules.sequential import SHARE_BETS, mean_gains
+from triggers.rules.sequential import SHARE_BETS, mean_log_increments
 from triggers.settings import Rule
 
 HISTORIES = 2_000
@@ -167,11 +167,13 @@ def test_after_an_alarm_the_value_says_when_it_is_over_and_the_evidence_starts_a
 
 def test_evidence_of_a_mean_comes_with_the_cycle() -> None:
     values = np.random.default_rng(1).gamma(0.16, 0.25 / 0.16, 5_500)
-    point = replace(make_point(), kl=0.25, gains={"kl>0.15": tuple(mean_gains(values, 0.15))})
+    point = replace(
+        make_point(), kl=0.25, log_increments={"kl>0.15": tuple(mean_log_increments(values, 0.15))}
+    )
     kl = rule(metric="kl", above="0.15", mode="sequential")
     assert reasons(kl, [point, replace(point, window_end=point.window_end + timedelta(hours=1))])[-1] == "f"
-    assert reasons(kl, [replace(point, gains={"kl>0.2": point.gains["kl>0.15"]})]) == "n"
-    at_hand = replace(point, gains={}, kl_values=tuple(values))
+    assert reasons(kl, [replace(point, log_increments={"kl>0.2": point.log_increments["kl>0.15"]})]) == "n"
+    at_hand = replace(point, log_increments={}, kl_values=tuple(values))
     assert evaluate(kl, [at_hand]) == evaluate(kl, [point])
 
 
@@ -183,7 +185,11 @@ def test_an_agreement_that_is_no_count_is_no_evidence() -> None:
 def test_joined_evidence_is_the_mean_of_both() -> None:
     values = np.full(5_500, 0.16)
     points = [
-        replace(make_point(i, disagreements=290), kl=0.16, gains={"kl>0.15": tuple(mean_gains(values, 0.15))})
+        replace(
+            make_point(i, disagreements=290),
+            kl=0.16,
+            log_increments={"kl>0.15": tuple(mean_log_increments(values, 0.15))},
+        )
         for i in range(3)
     ]
     parts = [{**AGREEMENT, "mode": "sequential"}, {**KL, "mode": "sequential"}]
@@ -284,7 +290,7 @@ def test_a_restart_changes_no_answer_of_any_mode() -> None:
         replace(
             make_point(i, disagreements=int(stats.binom.rvs(5_500, 0.052, random_state=i))),
             kl=float(values[i].mean()),
-            gains={"kl>0.15": tuple(mean_gains(values[i], 0.15))},
+            log_increments={"kl>0.15": tuple(mean_log_increments(values[i], 0.15))},
         )
         for i in range(12)
     ]

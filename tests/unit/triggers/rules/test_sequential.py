@@ -13,15 +13,15 @@ from triggers.rules.sequential import (
     SHARE_BETS,
     Stratum,
     add,
-    mean_gains,
+    mean_log_increments,
     share_boost,
-    share_gains,
+    share_log_increments,
     start,
     statistic,
 )
 
 LEVELS = st.floats(0.01, 0.3)
-REACH = 20_000.0
+ALARM_THRESHOLD = 20_000.0
 WINS = st.lists(st.floats(-20, 9), min_size=7, max_size=7).map(np.array)
 
 
@@ -30,7 +30,7 @@ def uniform(n: int, errors: int) -> list[Stratum]:
 
 
 def per_count(n: int, level: float) -> np.ndarray:
-    return np.array([share_gains(uniform(n, k), level) for k in range(n + 1)])
+    return np.array([share_log_increments(uniform(n, k), level) for k in range(n + 1)])
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), LEVELS)
@@ -38,7 +38,7 @@ def test_gains_of_a_uniform_sample_are_likelihood_ratios(count: tuple[int, int],
     k, n = count
     rates = [level * ratio for ratio in SHARE_BETS if level * ratio < 1]
     expected = [stats.binom.logpmf(k, n, rate) - stats.binom.logpmf(k, n, level) for rate in rates]
-    np.testing.assert_allclose(share_gains(uniform(n, k), level), expected, atol=1e-9)
+    np.testing.assert_allclose(share_log_increments(uniform(n, k), level), expected, atol=1e-9)
 
 
 @given(st.integers(1, 100), LEVELS)
@@ -63,7 +63,7 @@ def test_a_stratified_sample_wins_nothing_in_the_mean_while_the_window_keeps_the
     for counts in product(*(range(n + 1) for n in sizes)):
         law = np.prod([stats.binom.pmf(k, n, p) for k, n, p in zip(counts, sizes, rates, strict=True)])
         strata = [Stratum(weight=w, n=n, errors=k) for w, n, k in zip(weights, sizes, counts, strict=True)]
-        total = total + law * np.exp(share_gains(strata, level))
+        total = total + law * np.exp(share_log_increments(strata, level))
     assert (total <= 1 + 1e-9).all()
 
 
@@ -80,7 +80,7 @@ def test_gains_of_a_mean_are_the_product_written_out(
         np.prod([1 + bet * (w * x / level - 1) for x, w in zip(values, weights, strict=True)])
         for bet in MEAN_BETS
     ]
-    np.testing.assert_allclose(np.exp(mean_gains(values, level, weights)), expected, rtol=1e-9)
+    np.testing.assert_allclose(np.exp(mean_log_increments(values, level, weights)), expected, rtol=1e-9)
 
 
 @given(st.floats(1e-6, 1), st.floats(0, 1), st.integers(1, 6), st.floats(0.01, 0.5))
@@ -92,17 +92,21 @@ def test_whoever_bets_on_a_mean_that_holds_wins_nothing(
     total = 0.0
     for ones in range(n + 1):
         values = [high] * ones + [0.0] * (n - ones)
-        total = total + stats.binom.pmf(ones, n, chance) * np.exp(mean_gains(values, level))
+        total = total + stats.binom.pmf(ones, n, chance) * np.exp(mean_log_increments(values, level))
     assert (total <= 1 + 1e-9).all()
 
 
 @given(WINS, st.integers(5, 400), st.sampled_from([0.03, 0.05, 0.1]))
-def test_the_boost_gives_back_what_lies_beyond_the_reach(wins: np.ndarray, n: int, level: float) -> None:
+def test_the_boost_gives_back_what_lies_beyond_the_reach(
+    log_wealth: np.ndarray, n: int, level: float
+) -> None:
     """E min(reach, b S) is 1 + M at the level, and no more at any smaller rate; b is never below 1."""
-    log_b = float(share_boost(wins, n, level, REACH))
+    log_b = float(share_boost(log_wealth, n, level, ALARM_THRESHOLD))
     assert log_b >= 0
-    after = np.exp(np.minimum(statistic(add(wins, per_count(n, level))) + log_b, np.log(REACH)))
-    fair = float(np.mean(1 + np.exp(wins)))
+    after = np.exp(
+        np.minimum(statistic(add(log_wealth, per_count(n, level))) + log_b, np.log(ALARM_THRESHOLD))
+    )
+    fair = float(np.mean(1 + np.exp(log_wealth)))
     counts = np.arange(n + 1)
     mean = stats.binom.pmf(counts, n, level) @ after
     assert mean == pytest.approx(fair, rel=1e-9) or (log_b == 0 and mean <= fair)
@@ -111,34 +115,38 @@ def test_the_boost_gives_back_what_lies_beyond_the_reach(wins: np.ndarray, n: in
 
 
 def test_the_boost_of_many_detectors_is_that_of_each() -> None:
-    wins = np.random.default_rng(1).normal(3, 4, size=(20, 7))
-    together = share_boost(wins, 5_500, 0.05, REACH)
-    np.testing.assert_allclose(together, [share_boost(one, 5_500, 0.05, REACH) for one in wins], rtol=1e-9)
+    log_wealth = np.random.default_rng(1).normal(3, 4, size=(20, 7))
+    together = share_boost(log_wealth, 5_500, 0.05, ALARM_THRESHOLD)
+    np.testing.assert_allclose(
+        together, [share_boost(one, 5_500, 0.05, ALARM_THRESHOLD) for one in log_wealth], rtol=1e-9
+    )
 
 
 def test_evidence_grows_with_the_errors_and_starts_at_nothing() -> None:
-    gains = per_count(1_000, 0.05)
-    wins = add(start(gains), gains)
-    np.testing.assert_allclose(wins, gains)
-    assert (np.diff(statistic(wins)) > 0).all()
-    assert statistic(start(gains[0])) == -np.inf
+    log_increments = per_count(1_000, 0.05)
+    log_wealth = add(start(log_increments), log_increments)
+    np.testing.assert_allclose(log_wealth, log_increments)
+    assert (np.diff(statistic(log_wealth)) > 0).all()
+    assert statistic(start(log_increments[0])) == -np.inf
 
 
 def test_rates_of_one_and_more_are_not_bet_on() -> None:
-    assert share_gains(uniform(10, 5), 0.3).size == sum(0.3 * ratio < 1 for ratio in SHARE_BETS) == 6
-    assert np.isfinite(share_gains(uniform(10, 10), 0.5)).all()
+    assert share_log_increments(uniform(10, 5), 0.3).size == sum(0.3 * ratio < 1 for ratio in SHARE_BETS) == 6
+    assert np.isfinite(share_log_increments(uniform(10, 10), 0.5)).all()
 
 
 def test_a_drift_to_94_percent_is_found_as_fast_as_the_design_says() -> None:
     """Mean delays over 400 streams at n = 5,500: 2.4 cycles at .94, 1.04 at .93 (statistics.md, 4)."""
     rng = np.random.default_rng(2025)
     for agreement, expected in ((0.94, 2.4), (0.93, 1.04)):
-        wins = np.full((400, 7), -np.inf)
+        log_wealth = np.full((400, 7), -np.inf)
         delay = np.zeros(400)
         for cycle in range(1, 15):
             errors = rng.binomial(5_500, 1 - agreement, size=400)
-            gains = np.array([share_gains(uniform(5_500, int(k)), 0.05) for k in errors])
-            wins = add(wins, gains + share_boost(wins, 5_500, 0.05, REACH)[:, None])
-            delay[(delay == 0) & (statistic(wins) >= np.log(REACH))] = cycle
+            log_increments = np.array([share_log_increments(uniform(5_500, int(k)), 0.05) for k in errors])
+            log_wealth = add(
+                log_wealth, log_increments + share_boost(log_wealth, 5_500, 0.05, ALARM_THRESHOLD)[:, None]
+            )
+            delay[(delay == 0) & (statistic(log_wealth) >= np.log(ALARM_THRESHOLD))] = cycle
         assert (delay > 0).all()
         assert delay.mean() == pytest.approx(expected, abs=0.2)

@@ -9,10 +9,10 @@ from db.states import CycleStatus, Verdict, VerdictReason
 from tests.support.records.factories import make_interval, make_point
 from triggers.rules.evaluation import evaluate
 from triggers.rules.observation import missing_of
-from triggers.rules.verdict import Evidence, describe, failed, judge
+from triggers.rules.verdict import SampleQuality, describe, failed, judge
 from triggers.settings import DEFAULT_RULES, Rule
 
-ENOUGH = Evidence(n_scored=5_500, n_seen=50_000, n_rejected=0, min_samples=1_000, max_reject_share=0.05)
+ENOUGH = SampleQuality(n_scored=5_500, n_seen=50_000, n_rejected=0, min_samples=1_000, max_reject_share=0.05)
 
 
 def outcomes_of(*history: CyclePoint) -> list[RuleOutcome]:

@@ -9,7 +9,7 @@ import pytest
 from db.records import Job
 from db.states import JobStatus, MessageFate
 from tests.support.records.factories import START
-from triggers.transports.job_message import SETTLED, JobMessage, Row, judge, message_of
+from triggers.transports.job_message import SETTLED, JobMessage, Row, classify, message_of
 
 JOB = Job(
     job_id=7,
@@ -38,7 +38,7 @@ BODY = message_of(JOB, ARCHIVE).body
 def fate(
     body: str, job: Job = JOB, archive: str | None = ARCHIVE, *, is_abandoned: bool = False
 ) -> MessageFate:
-    return judge(
+    return classify(
         body,
         monitor="mangaassist",
         find=lambda number: (

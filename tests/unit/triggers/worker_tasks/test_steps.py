@@ -14,12 +14,12 @@ from triggers.worker_tasks.steps import (
     MAX_FRUITLESS,
     MAX_TRIES,
     Act,
-    Standing,
+    TaskSituation,
     again_at,
+    decide,
+    decide_unseen,
     given_up,
     is_given_up,
-    judge,
-    judge_unseen,
     next_step,
     refused,
 )
@@ -55,27 +55,27 @@ def failed(*reasons: TaskEnd, **fields: Any) -> tuple[WorkerTask, ...]:  # noqa:
     )
 
 
-def queued(*tasks: WorkerTask, turn: int = 0) -> Standing:
-    return Standing(status=JobStatus.QUEUED, is_abandoned=False, turn=turn, tasks=tasks)
+def queued(*tasks: WorkerTask, turn: int = 0) -> TaskSituation:
+    return TaskSituation(status=JobStatus.QUEUED, is_abandoned=False, turn=turn, tasks=tasks)
 
 
-def held(*tasks: WorkerTask) -> Standing:
+def held(*tasks: WorkerTask) -> TaskSituation:
     """A worker has taken it."""
-    return Standing(status=JobStatus.RUNNING, is_abandoned=False, turn=1, tasks=tasks)
+    return TaskSituation(status=JobStatus.RUNNING, is_abandoned=False, turn=1, tasks=tasks)
 
 
-def abandoned(*tasks: WorkerTask) -> Standing:
-    return Standing(status=JobStatus.RUNNING, is_abandoned=True, turn=1, tasks=tasks)
+def abandoned(*tasks: WorkerTask) -> TaskSituation:
+    return TaskSituation(status=JobStatus.RUNNING, is_abandoned=True, turn=1, tasks=tasks)
 
 
-def cancelled(*tasks: WorkerTask) -> Standing:
-    return Standing(status=JobStatus.CANCELLED, is_abandoned=False, turn=0, tasks=tasks)
+def cancelled(*tasks: WorkerTask) -> TaskSituation:
+    return TaskSituation(status=JobStatus.CANCELLED, is_abandoned=False, turn=0, tasks=tasks)
 
 
 ASKED, STARTED = make_task(TaskState.ASKED), make_task()
 LAST_TRY = (TaskEnd.REFUSED,) * (MAX_FRUITLESS - 1)
 
-STEPS: dict[str, tuple[Standing, timedelta, Act]] = {
+STEPS: dict[str, tuple[TaskSituation, timedelta, Act]] = {
     "a job waits": (queued(), 0 * SECOND, Act.ASK),
     "a job whose worker is gone": (abandoned(), 0 * SECOND, Act.ASK),
     "a worker has it": (held(), 0 * SECOND, Act.NONE_WANTED),
@@ -110,10 +110,10 @@ STEPS: dict[str, tuple[Standing, timedelta, Act]] = {
 }
 
 
-@pytest.mark.parametrize(("standing", "later", "act"), STEPS.values(), ids=STEPS)
-def test_the_next_step(standing: Standing, later: timedelta, act: Act) -> None:
+@pytest.mark.parametrize(("situation", "later", "act"), STEPS.values(), ids=STEPS)
+def test_the_next_step(situation: TaskSituation, later: timedelta, act: Act) -> None:
     """Asked twice, it is the same."""
-    assert [next_step(standing, START + later).act for _ in range(2)] == [act, act]
+    assert [next_step(situation, START + later).act for _ in range(2)] == [act, act]
 
 
 def test_a_call_without_an_answer_is_made_again_under_its_token_and_any_other_under_a_new_one() -> None:
@@ -149,7 +149,7 @@ GAVE_BACK = queued(STARTED, turn=1)
 
 GONE = "a worker had the job and is gone, while ECS says RUNNING"
 
-JUDGED: dict[str, tuple[TaskReport | None, Standing, timedelta, TaskEnd | None, bool, str | None]] = {
+JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | None, bool, str | None]] = {
     # what ECS says, the job, how long ago it was asked for; why it ended, if it is stopped, what the job says
     "on its way": (PENDS, queued(STARTED), 29 * MINUTE, None, False, None),
     "starting for too long": (
@@ -248,16 +248,16 @@ JUDGED: dict[str, tuple[TaskReport | None, Standing, timedelta, TaskEnd | None, 
 }
 
 
-@pytest.mark.parametrize(("said", "standing", "later", "end", "stop", "told"), JUDGED.values(), ids=JUDGED)
+@pytest.mark.parametrize(("said", "situation", "later", "end", "stop", "told"), JUDGED.values(), ids=JUDGED)
 def test_what_a_look_at_a_task_means(
     said: TaskReport | None,
-    standing: Standing,
+    situation: TaskSituation,
     later: timedelta,
     end: TaskEnd | None,
     stop: bool,  # noqa: FBT001 - a column of the table
     told: str | None,
 ) -> None:
-    found = judge(STARTED, said, standing, START + later, "worker")
+    found = decide(STARTED, said, situation, START + later, "worker")
     if end is None:
         assert found is None
         return
@@ -266,7 +266,7 @@ def test_what_a_look_at_a_task_means(
 
 
 @pytest.mark.parametrize(
-    ("standing", "later", "end"),
+    ("situation", "later", "end"),
     [
         (queued(STARTED), 29 * MINUTE, None),
         (queued(STARTED), 30 * MINUTE, TaskEnd.OVERDUE),
@@ -276,9 +276,9 @@ def test_what_a_look_at_a_task_means(
     ],
 )
 def test_where_ecs_does_not_answer_the_clock_decides(
-    standing: Standing, later: timedelta, end: TaskEnd | None
+    situation: TaskSituation, later: timedelta, end: TaskEnd | None
 ) -> None:
-    found = judge_unseen(STARTED, standing, START + later, status="RUNNING")
+    found = decide_unseen(STARTED, situation, START + later, status="RUNNING")
     assert (found.reason if found else None) is end
 
 
