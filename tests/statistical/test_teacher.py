@@ -29,8 +29,8 @@ Logits = NDArray[np.float32]
 
 
 def documented() -> dict[str, list[str]]:
-    """What happens → the table's cells."""
-    _, _, after = DOC.partition("| what happens |")
+    """Scenario → the table's cells."""
+    _, _, after = DOC.partition("| scenario |")
     lines = after.partition("\n\n")[0].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {name: rest for name, *rest in cells}
@@ -108,7 +108,7 @@ def found(service: Service) -> Mapping[str, list[str]]:
         share: [each.text for each in generate(N, shift=share, rng=rng)] for share in (0.0, 0.1, 0.35, 1.0)
     }
     usual = traffic[0.0]
-    garbled = {"words in disorder": disordered(str.split, " ", seed=SEED), **garblings(SEED)}
+    garbled = {"words shuffled": disordered(str.split, " ", seed=SEED), **garblings(SEED)}
     right, student = answers(service.teacher, usual), answers(service.student, usual)
     weights = {
         "noise of 0.1 standard deviations on all weights": noisy(service.teacher, 0.1, usual, seed=SEED),
@@ -117,10 +117,10 @@ def found(service: Service) -> Mapping[str, list[str]]:
         "noise of 2": noisy(service.teacher, 2.0, usual, seed=SEED),
         "logits halved": right / 2,
         "labels permuted by one": np.roll(right, 1, axis=1),
-        "two rare labels exchanged": exchanged(
+        "two rare labels swapped": exchanged(
             right, INTENTS.index("escalation"), INTENTS.index("checkout_help")
         ),
-        "one label for all": stuck(right, 0),
+        "one label for every request": stuck(right, 0),
     }
     return {
         "usual traffic": on_traffic(service, usual),

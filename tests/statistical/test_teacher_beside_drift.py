@@ -77,10 +77,10 @@ def damages(router: Router) -> dict[str, tuple[tuple[Logits, Logits], bool]]:
         **{f"noise of {noise:g}": noisy(router.teacher, noise, router.texts, seed=SEED) for noise in (1, 2)},
         "logits halved": right / 2,
         "labels permuted by one": np.roll(right, 1, axis=1),
-        "two labels exchanged": exchanged(right, taught[0], taught[1]),
-        "one label for all": stuck(right, taught[3]),
-        "one label for all that the student never gave": stuck(right, untaught[0]),
-        "that label for 40%": np.where(is_hit[:, None], stuck(right, untaught[0]), right),
+        "two labels swapped": exchanged(right, taught[0], taught[1]),
+        "one label for every request": stuck(right, taught[3]),
+        "one label that the student never gave, for every request": stuck(right, untaught[0]),
+        "that label for 40% of the requests": np.where(is_hit[:, None], stuck(right, untaught[0]), right),
     }
     garbled = {name: (router.answers(name, change), False) for name, change in garblings(SEED).items()}
     return garbled | {name: ((logits, student), True) for name, logits in weights.items()}

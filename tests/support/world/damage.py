@@ -17,10 +17,10 @@ def garblings(seed: int) -> Mapping[str, Change]:
     """Changes of a text that leave nothing to read."""
     return {
         "texts cut to 8 characters": lambda text: text[:8],
-        "letters in disorder": disordered(list, "", seed=seed),
+        "letters shuffled": disordered(list, "", seed=seed),
         "texts in hexadecimal": lambda text: text.encode().hex(),
         "letters of another script": lambda text: "".join(chr(0x4E00 + ord(each)) for each in text),
-        "one text for all": lambda _: "x",
+        "one text for every request": lambda _: "x",
     }
 
 
