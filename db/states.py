@@ -51,7 +51,7 @@ class TeacherReason(StrEnum):
     WITHIN = "within"  #: every number is within its bound
     NO_EVIDENCE = "no_evidence"  #: too few scored requests, or too many rejects
     NO_REFERENCE = "no_reference"  #: the first teacher, in its first `reference_cycles` evaluated cycles
-    NEW_VERSION = "new_version"  #: a different teacher than before, in its first `reference_cycles`
+    NEW_VERSION = "new_version"  #: a new teacher, in its first `reference_cycles`
     ACCURACY_LOW = "accuracy_low"  #: its accuracy by true labels is below `min_accuracy`
     CONFIDENCE_FALLEN = "confidence_fallen"  #: its mean confidence is lower by more than `confidence_fall`
     ENTROPY_RISEN = "entropy_risen"  #: its mean entropy is higher by more than `entropy_rise`
@@ -264,5 +264,5 @@ class GateResult(StrEnum):
     """What a gate says about a candidate."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side of the threshold, or a tie
-    WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it rejects nobody
+    WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it does not reject
     FAIL = "fail"  #: on the wrong side, and worse than the incumbent or the incumbent is on the right side
