@@ -66,7 +66,7 @@ def usual(section_class: type[AlertSection], name: str) -> str:
     """As the tables have it."""
     field = section_class.model_fields[name]
     if field.is_required():
-        return "needed"
+        return "required"
     return "none" if field.default is None else str(field.default)
 
 
@@ -78,7 +78,7 @@ def test_every_key_of_a_channel_is_told_with_its_default(heading: str) -> None:
 
 
 def test_the_keys_of_all_channels_are_told() -> None:
-    assert keys(section("Who hears of what")).keys() == AlertSection.model_fields.keys()
+    assert keys(section("Routing")).keys() == AlertSection.model_fields.keys()
 
 
 @pytest.mark.parametrize("text", blocks("toml", DOC))

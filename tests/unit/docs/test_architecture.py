@@ -61,7 +61,7 @@ def test_the_lengths_of_the_leases_are_those_of_the_code() -> None:
 
 def test_the_attempts_at_a_job_are_those_of_the_code() -> None:
     assert MAX_ATTEMPTS == 5
-    assert "begun five times without an end is `failed` at the sixth" in " ".join(DOC.split())
+    assert "started five times without ending is `failed` at the sixth" in " ".join(DOC.split())
 
 
 def test_there_are_eight_invariants() -> None:

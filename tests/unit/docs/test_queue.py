@@ -18,17 +18,17 @@ from triggers.worker_tasks.settings import EcsSection
 
 DOCS = Path(__file__).parents[3] / "docs"
 DOC = (DOCS / "queue.md").read_text(encoding="utf-8")
-SECTION = DOC.partition("\n## A worker for each job: ECS\n")[2].partition("\n## ")[0]
+SECTION = DOC.partition("\n## Starting a worker per job in ECS\n")[2].partition("\n## ")[0]
 WORDS = " ".join(SECTION.split())
 
 
 def test_the_keys_are_those_of_the_section_with_its_defaults() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", SECTION, re.MULTILINE))
     defaults = {
-        name: "needed" if field.is_required() else field.default
+        name: "required" if field.is_required() else field.default
         for name, field in EcsSection.model_fields.items()
     }
-    said = {"needed": "needed", "none": None, "false": False}
+    said = {"required": "required", "none": None, "false": False}
     command = json.loads(rows.pop("command").strip("`"))
     assert tuple(command) == defaults.pop("command")
     assert {name: said[told] for name, told in rows.items()} == {
@@ -57,16 +57,16 @@ def test_the_policy_has_the_calls_that_are_made_and_no_other() -> None:
 
 
 def test_its_numbers_are_those_of_the_code() -> None:
-    assert f"every {steps.LOOK.total_seconds():.0f} seconds until the job is taken" in WORDS
+    assert f"every {steps.LOOK.total_seconds():.0f} seconds until the job is claimed" in WORDS
     assert steps.LOOK_AT_WORK.total_seconds() == 60
     assert "and every minute afterwards" in WORDS
     longest = ecs._CONFIG.connect_timeout + ecs._CONFIG.read_timeout
-    assert f"Each call ends after {longest} seconds at most" in WORDS
-    assert "tried again after 30 s, then 1, 2, 4, 8, 15, 15, … minutes" in WORDS  # tests of the steps
+    assert f"Each call ends after at most {longest} seconds" in WORDS
+    assert "retried after 30 s, then 1, 2, 4, 8, 15, 15, … minutes" in WORDS  # tests of the steps
     assert f"within {steps.PATIENCE.total_seconds() / 60:.0f} minutes (`overdue`)" in WORDS
-    assert f"for {steps.SETTLED.total_seconds() / 60:.0f} minutes that means nothing" in WORDS
-    assert f"fail {steps.MAX_FRUITLESS} times for a reason that somebody must mend" in WORDS
-    assert f"or {steps.MAX_TRIES} times in all" in WORDS
+    assert f"In the first {steps.SETTLED.total_seconds() / 60:.0f} minutes this is ignored" in WORDS
+    assert f"fail {steps.MAX_FRUITLESS} times for a reason that a person must fix" in WORDS
+    assert f"or {steps.MAX_TRIES} times in total" in WORDS
     assert MAX_ATTEMPTS == 5
     assert "The sixth gives the job up" in WORDS
 
@@ -74,10 +74,10 @@ def test_its_numbers_are_those_of_the_code() -> None:
 def test_the_states_name_what_may_pass_and_how_often_it_is_tried() -> None:
     states = (DOCS / "states.md").read_text(encoding="utf-8")
     section = " ".join(states.partition("\n## Worker task\n")[2].partition("\n## ")[0].split())
-    told = section.rpartition(" | ")[2].partition(" may pass: ")[0]
+    told = section.rpartition(" | ")[2].partition(" may be transient: ")[0]
     assert {TaskEnd(name) for name in re.findall(r"`(\w+)`", told)} == steps._PASSING
     assert f"after {steps.MAX_TRIES} tries in a row" in section
-    assert f"Of the others {steps.MAX_FRUITLESS} are enough" in section
+    assert f"For the other reasons, {steps.MAX_FRUITLESS} tries are enough" in section
 
 
 def test_the_runbook_says_what_to_do_about_each_reason_that_a_job_can_fail_with() -> None:

@@ -20,7 +20,7 @@ def test_each_kind_of_incident_and_each_end_of_a_job_has_a_section_and_nothing_e
 
 @pytest.mark.parametrize("kind", list(IncidentKind))
 def test_a_section_says_what_it_means_where_to_look_and_what_to_do(kind: IncidentKind) -> None:
-    for words in ("**It means:**", "**Look:**", "**Do:**"):
+    for words in ("**Meaning:**", "**Diagnosis:**", "**Action:**"):
         assert words in SECTIONS[kind], words
 
 
