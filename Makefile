@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture monitor worker clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ example: $(READY) ## the loop on real utterances: make example DATA=/path/to/cli
 example-s3: $(READY) ## the demo's traffic in a local S3 bucket, as Firehose and SageMaker write it
 	@test -d demo/models/student || $(VENV)/bin/redistill demo
 	$(PY) examples/s3/run.py
+
+demo-picture: $(READY) ## draw the README's picture again from docs/demo.json
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt matplotlib
+	$(PY) examples/demo/picture.py
 
 monitor: $(READY) ## the daemon, with ./redistill.toml
 	$(VENV)/bin/redistill monitor
