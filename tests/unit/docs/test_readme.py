@@ -74,8 +74,8 @@ def test_a_picture_shows_the_recorded_numbers(picture: str) -> None:
 
 
 def test_every_command_that_it_names_exists() -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(re.findall(r"`make ([a-z-]+)`|^    make ([a-z-]+)", README, re.MULTILINE)) <= {
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"`make ([a-z0-9-]+)`|^    make ([a-z0-9-]+)", README, re.MULTILINE)) <= {
         pair for target in targets for pair in ((target, ""), ("", target))
     }
     assert set(re.findall(r"(?:`|^    )redistill ([a-z]+)", README, re.MULTILINE)) <= set(COMMANDS)
