@@ -1,99 +1,103 @@
-# Every target makes its own .venv. `make` lists them.
+# Each target creates .venv if it is missing. `make` lists the targets.
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture monitor worker clean
 
-help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV) || (python3 -m venv --without-pip $(VENV) && python3 -m pip --python $(PY) install pip)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## the whole loop on a simulated MangaAssist, in minutes
+demo: $(READY) ## run the whole loop on a simulated service, in minutes
 	$(VENV)/bin/redistill demo
 
-# Three at a time, also on two cores: many tests wait for processes that they have started.
-test: $(READY) ## the test suite, on SQLite and PostgreSQL
+# Three processes even on two cores: many tests wait for processes that they started.
+test: $(READY) ## run the test suite, on SQLite and PostgreSQL
 	$(PY) -m pytest -m "not slow and not chaos" --numprocesses 3 --dist loadfile
 
-check: lint types arch test ## all that CI runs
+check: lint types arch test ## run everything that CI runs
 
-lint: $(READY) ## ruff: rules and format
+lint: $(READY) ## check rules and format with ruff
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
 
-types: $(READY) ## mypy, strict
+types: $(READY) ## check types with mypy, strict
 	$(VENV)/bin/mypy
 
-arch: $(READY) ## the import contracts
+arch: $(READY) ## check the import contracts
 	$(VENV)/bin/lint-imports
 
-fix: $(READY) ## ruff: mend what can be mended
+fix: $(READY) ## repair what ruff can repair, and format
 	$(VENV)/bin/ruff check --fix $(CODE)
 	$(VENV)/bin/ruff format $(CODE)
 
-unit: $(READY) ## the tests of pure code
+unit: $(READY) ## run the tests of pure code
 	$(PY) -m pytest -m "unit and not slow"
 
-integration: $(READY) ## the tests with real databases, models, files and servers
+integration: $(READY) ## run the tests with real databases, models, files and servers
 	$(PY) -m pytest -m "integration and not slow"
 
-acceptance: $(READY) ## the tests of the product as its users run it
+acceptance: $(READY) ## run the tests of the product as its users run it
 	$(PY) -m pytest -m "acceptance and not slow"
 
-slow: $(READY) ## the long proofs: statistics, kills at random moments, a rolling deploy
+slow: $(READY) ## run the long tests: statistics, kills at random moments, a rolling deploy
 	$(PY) -m pytest -m slow
 
-# The same moments again: REDISTILL_TEST_SEED=N make chaos
-chaos: $(READY) ## hundreds of kills over two daemons and two workers, on both databases; 20 minutes
+# To repeat a run, or to draw other moments: REDISTILL_TEST_SEED=N make chaos
+chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases; 20 minutes
 	$(PY) -m pytest -m chaos -s
 
-bench-traffic: $(READY) ## a window of a million records, against Polars, DuckDB and the standard library
+bench-traffic: $(READY) ## compare sampling a million records with Polars, DuckDB and the standard library
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(PY) bench/traffic.py
 
-bench-cluster: $(READY) ## a cycle on a Ray cluster of two nodes, against one
+bench-cluster: $(READY) ## compare a cycle on a Ray cluster of two nodes with a cluster of one
 	$(PY) bench/cluster.py
 
-bench-intervals: $(READY) ## intervals of five metrics, against scipy.stats.bootstrap
+bench-intervals: $(READY) ## compare the intervals of five metrics with scipy.stats.bootstrap
 	$(PY) bench/intervals.py
 
-# frouros' metadata asks for older versions of numpy and scipy; its CUSUM runs on ours.
-bench-detection: $(READY) ## how soon drift is found, and how often for nothing, against river and frouros
+# The metadata of frouros requires older versions of numpy and scipy; its CUSUM also works with these.
+bench-detection: $(READY) ## compare detection delay and false alarms with river and frouros
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]' tqdm requests
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps frouros
 	$(PY) bench/detection/run.py
 
-bench-queue: $(READY) ## a job's way through the queue, against procrastinate, huey and bare SQL
+bench-queue: $(READY) ## compare the job queue with procrastinate, huey and bare SQL
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	PYTHONPATH=. $(PY) bench/job_queue.py
 
-bench-scoring: $(READY) ## 10,000 requests through two models, against transformers.pipeline and the machine's limit
+bench-scoring: $(READY) ## compare scoring 10,000 requests with transformers.pipeline and the hardware limit
 	$(PY) bench/scoring.py
 
-bench-checkpoint: $(READY) ## what it costs to save a training, against a step of it
+bench-checkpoint: $(READY) ## compare the cost of a checkpoint with a training step
 	$(PY) bench/checkpoint.py
 
-example: $(READY) ## the loop on real utterances: make example DATA=/path/to/clinc150
-	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: name the folder that holds CLINC150's data_full.json and domains.json"; exit 2; }
+example: $(READY) ## run the loop on real utterances: make example DATA=/path/to/clinc150
+	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: give the folder of CLINC150's data_full.json and domains.json"; exit 2; }
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[example]'
 	$(PY) examples/clinc150/run.py --data "$(DATA)"
 
-example-s3: $(READY) ## the demo's traffic in a local S3 bucket, as Firehose and SageMaker write it
+example-s3: $(READY) ## read the demo's traffic from a local S3 bucket, as Firehose and SageMaker write it
 	@test -d demo/models/student || $(VENV)/bin/redistill demo
 	$(PY) examples/s3/run.py
 
-monitor: $(READY) ## the daemon, with ./redistill.toml
+demo-picture: $(READY) ## draw the README's picture again from docs/demo.json
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt matplotlib
+	$(PY) examples/demo/picture.py
+
+monitor: $(READY) ## run the daemon with ./redistill.toml
 	$(VENV)/bin/redistill monitor
 
-worker: $(READY) ## the worker, with ./redistill.toml
+worker: $(READY) ## run the worker with ./redistill.toml
 	$(VENV)/bin/redistill worker
 
-clean: ## remove what was made
+clean: ## remove .venv, demo/ and build files
 	rm -rf $(VENV) demo build .mypy_cache .ruff_cache .pytest_cache *.egg-info

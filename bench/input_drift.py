@@ -1,10 +1,11 @@
-"""How often a drift of the demo's traffic is found, by what the test looks at.
+"""The detection rate of drifts in the demo's traffic, by the features that the test uses.
 
-    python bench/input_drift.py FOLDER    # of `redistill demo`
+    python bench/input_drift.py FOLDER    # the folder of a finished demo
 
-Pairs of samples of 500 and 1,000 texts, one of them with a share of the new kind; a drift is found where
-p <= 0.05. Contenders: `tell_apart` on tokens, the same ridge regression on what the teacher makes of the
-texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median distance.
+Each pair has two samples of 500 or 1,000 texts, one of which contains a share of new requests; p <= 0.05 is a
+detection. Contenders: `tell_apart` on tokens, the same ridge regression on the teacher's representations of
+the texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median
+distance.
 """
 
 import sys
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def _seen(model: Model, texts: list[str]) -> dict[str, object]:
-    """Tokens, means of token embeddings, and the first token's last state, of each text."""
+    """Return tokens, mean token embedding, and last state of the first token, of each text."""
     tokens = model.tokenizer(texts, truncation=True, add_special_tokens=False)["input_ids"]
     words = model.network.get_input_embeddings().weight.detach().numpy()
     states = np.empty((len(texts), model.network.config.hidden_size))

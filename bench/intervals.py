@@ -1,8 +1,9 @@
-"""95% intervals of five metrics of a labelled evaluation: against scipy.stats.bootstrap, on the same rows.
+"""95% intervals of five metrics of a labelled evaluation, compared with scipy.stats.bootstrap.
 
-The metrics are accuracy, macro-F1, rare-class accuracy, ECE and the mean KL; each gets 10,000 resamples from
-both. scipy's statistics are vectorised: rows are counted by cell for macro-F1 and ECE. Ours has the debiased
-ECE, Brier score, NLL, recall and precision by label and the calibration curve in the same call.
+The metrics are accuracy, macro-F1, rare-class accuracy, ECE and the mean KL; both use the same rows and
+10,000 resamples. The statistics for scipy are vectorised: rows are counted by cell for macro-F1 and ECE.
+Redistill computes the debiased ECE, Brier score, NLL, recall and precision by label and the calibration curve
+in the same call.
 
     make bench-intervals
     python bench/intervals.py --rows 1000 --rounds 1
@@ -49,7 +50,7 @@ class Rows:
 
 
 def rows(n: int, rng: np.random.Generator) -> Rows:
-    """Ten labels, three of them rare; the student is right in about nine of ten."""
+    """Return rows of ten labels, three of them rare; the student is right on about nine of ten rows."""
     shares = np.array([0.2, 0.18, 0.16, 0.14, 0.12, 0.1, 0.055, 0.02, 0.015, 0.01])
     truth = rng.choice(len(shares), size=n, p=shares)
     teacher = rng.normal(size=(n, len(shares)))
@@ -67,7 +68,7 @@ def ours(data: Rows, seed: int) -> Intervals:
 
 
 def scipys(data: Rows, seed: int) -> Intervals:
-    """As its documentation has it: a statistic of resampled rows, several resamples at a time."""
+    """Return the intervals of scipy, with statistics of several resamples at a time, as it documents."""
     predicted = data.student.argmax(axis=1)
     right = (predicted == data.truth).astype(np.float64)
     rare = np.isin(data.truth, [_LABELS.index(label) for label in _RARE])
@@ -127,7 +128,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def compare(data: Rows, rounds: int) -> Table:
-    """Both in each round, each with a seed of its own; the bounds over the seeds."""
+    """Run both in each round, with a seed for each round, and compare the bounds over the seeds."""
     seconds, mine, others = [], [], []
     ours(data, _SEEDS[0])
     for number in range(rounds):
@@ -143,7 +144,7 @@ def compare(data: Rows, rounds: int) -> Table:
         title=f"{data.truth.size:,} rows, {_RESAMPLES:,} resamples: {one:.3f} s against {other:.2f} s, "
         f"{np.median(ratios):.1f} times as fast ({min(ratios):.1f} to {max(ratios):.1f})"
     )
-    for heading in ("metric", "redistill", "scipy", "apart", "scipy's own spread"):
+    for heading in ("metric", "redistill", "scipy", "difference", "spread of scipy"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name in mine[0]:
         ends = np.array([[each[name] for each in side] for side in (mine, others)])
@@ -158,7 +159,7 @@ def compare(data: Rows, rounds: int) -> Table:
 
 
 def growth(rng: np.random.Generator) -> Table:
-    table = Table(title="seconds of the five metrics, one seed")
+    table = Table(title="seconds for the five metrics, one seed")
     for heading in ("rows", "redistill"):
         table.add_column(heading, justify="right")
     for n in _GROWTH:
@@ -175,7 +176,7 @@ def main() -> None:
     rng = np.random.default_rng(2025)
     console = Console(width=120)
     console.print(compare(rows(wanted.rows, rng), wanted.rounds))
-    console.print("apart: of the bounds, in widths of the interval; means over the rounds")
+    console.print("difference: between the bounds, in widths of the interval, averaged over the rounds")
     console.print(growth(rng))
 
 

@@ -1,12 +1,12 @@
-"""How fast a job is queued, claimed and ended, and how that grows with the history, against other queues.
+"""The time to enqueue, claim and finish a job, and its growth with the history, compared with other queues.
 
     python bench/job_queue.py
 
-A turn is a job's way through the queue by one process: queued, claimed, ended, each in the transactions that
-the queue makes of it. On PostgreSQL against procrastinate, and the floor: INSERT, SELECT … FOR UPDATE SKIP
-LOCKED with UPDATE, UPDATE, in SQL on a bare connection. On SQLite against huey, which keeps no history, and
-the same floor. The contenders take turns in short rounds. Of redistill also: what a cycle reads to decide on
-a job, for a monitor that has had a hundredth of all jobs.
+A turn takes one job through the queue in one process: enqueued, claimed, finished, each in the transactions
+that the queue uses. PostgreSQL: compared with procrastinate and with the floor, which is INSERT, SELECT … FOR
+UPDATE SKIP LOCKED with UPDATE, and UPDATE on a bare connection. SQLite: compared with huey, which keeps no
+history, and with the same floor. The contenders alternate in short rounds. For redistill the time that a
+cycle needs to read the jobs of its monitor is measured too; the monitor has one hundredth of all jobs.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 class Contender(Protocol):
-    """A queue that is full of ended jobs, and through which a job goes."""
+    """A queue with a history of finished jobs, through which a job passes."""
 
     name: str
 
@@ -50,7 +50,7 @@ class Contender(Protocol):
 
 
 class Redistill:
-    """As the product does it, with lease and fencing token."""
+    """The queue of the product, with lease and fencing token."""
 
     name = "redistill"
 
@@ -91,13 +91,13 @@ class Redistill:
 
 
 class Floor:
-    """One table and an index on what is open; no lease, no reason, no numbers."""
+    """One table with an index on the open jobs; no lease, no reason, no numbers."""
 
     name = "bare SQL"
     _TABLE = "CREATE TABLE floor (id {id} PRIMARY KEY, status TEXT NOT NULL, body TEXT NOT NULL)"
     _INDEX = "CREATE INDEX ix_floor ON floor (id) WHERE status = 'queued'"
 
-    def __init__(self, connection: Any, mark: str, row_id: str, lock: str) -> None:  # noqa: ANN401 - of either driver
+    def __init__(self, connection: Any, mark: str, row_id: str, lock: str) -> None:  # noqa: ANN401 - a connection of either driver
         self.connection, self.mark, self.lock = connection, mark, lock
         connection.execute(self._TABLE.format(id=row_id))
         connection.execute(self._INDEX)
@@ -128,7 +128,7 @@ class Floor:
 
 
 class Huey:
-    """Its storage, without pickling: a task is deleted when it is taken."""
+    """The storage of huey, without pickling: a task is deleted when it is claimed."""
 
     name = "huey"
 
@@ -149,7 +149,7 @@ class Huey:
 
 
 class Procrastinate:
-    """Its job manager: what its workers call."""
+    """The job manager of procrastinate, which its workers call."""
 
     name = "procrastinate"
 
@@ -225,7 +225,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _compare(title: str, contenders: Sequence[Contender], redistill: Redistill) -> None:
-    print(f"\n{title}: ms a turn, and redistill's in multiples of each other's (best of {ROUNDS} rounds)")
+    print(f"\n{title}: ms per turn, and the ratio of redistill's time to each (best of {ROUNDS} rounds)")
     first: dict[str, float] = {}
     done = 0
     for n in HISTORY:
@@ -246,8 +246,11 @@ def _compare(title: str, contenders: Sequence[Contender], redistill: Redistill) 
             for name, ms in found.items()
         )
         growth = ", ".join(f"{name} {ms / first[name]:.2f}" for name, ms in found.items())
-        print(f"{n:>7,} rows: {'; '.join(told)}; since the first row: {growth}", flush=True)
-        print(f"              a cycle reads its monitor's jobs in {redistill.ladder_ms():.1f} ms", flush=True)
+        print(f"{n:>7,} rows: {'; '.join(told)}; growth since the first line: {growth}", flush=True)
+        print(
+            f"              a cycle reads the jobs of its monitor in {redistill.ladder_ms():.1f} ms",
+            flush=True,
+        )
 
 
 def main() -> None:

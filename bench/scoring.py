@@ -1,9 +1,10 @@
-"""10,000 requests through a teacher and a student: against transformers.pipeline and the machine's own limit.
+"""The time to score 10,000 requests, compared with transformers.pipeline and with the hardware limit.
 
-The limit is the time that the multiplications of a whole forward pass alone would take at the rate of one
-large float32 product on this machine, right before and after, for the tokens of the requests without
-padding; Redistill leaves some of them out, which nobody reads. Ratios are medians of the rounds' ratios.
-The models have random weights: the time is the same.
+A teacher and a student score the requests. The limit is the time that the multiplications of a full forward
+pass would take alone, for the tokens of the requests without padding, at the rate of one large float32
+product that is measured directly before and after. Redistill skips some of these multiplications, whose
+results are not used. Ratios are medians of the ratios of the rounds. The models have random weights, which
+does not change the time.
 
     make bench-scoring
     python bench/scoring.py --requests 2000 --rounds 3
@@ -42,14 +43,14 @@ _TOKENS_PER_BATCH: Final = 1_024
 _PIPELINE_BATCH: Final = 64
 _VOCABULARY: Final = 30_522
 _SPECIAL: Final = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-_ZIPF: Final = 1.1  #: exponent of the law by which texts repeat
+_ZIPF: Final = 1.1  #: exponent of the distribution of repeated texts
 _COMPARED: Final = 200  #: texts whose logits are compared with a plain forward pass
 _PEAK_SIZE: Final = 2_048
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A BERT's measures."""
+    """The dimensions of a BERT."""
 
     name: str
     hidden: int
@@ -100,21 +101,21 @@ def ours(model: Model, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def plain(network: PreTrainedModel, model: Model, text: str) -> NDArray[np.float32]:
-    """One text at a time, as the library's page shows it."""
+    """Score one text, as the documentation of the library does."""
     inputs = model.tokenizer(text, return_tensors="pt", truncation=True)
     with torch.inference_mode():
         return network(**inputs).logits[0].numpy()
 
 
 def operations(shape: Shape, lengths: NDArray[np.int64]) -> float:
-    """Floating-point operations of all products of a forward pass, without padding and the head's few."""
+    """Count the floating-point operations of the products of a forward pass, without padding and the head."""
     per_token = 2 * (4 * shape.hidden**2 + 2 * shape.hidden * shape.inner)
     attention = 4 * shape.hidden * np.square(lengths).sum()
     return float(shape.layers * (per_token * lengths.sum() + attention))
 
 
 def peak(seconds: float = 2.0) -> float:
-    """Operations a second of one large product, in the median of those that take so long together."""
+    """Return the median rate of one large product, in operations per second, over that many seconds."""
     left, right = torch.rand(_PEAK_SIZE, _PEAK_SIZE), torch.rand(_PEAK_SIZE, _PEAK_SIZE)
     times, began = [], perf_counter()
     while perf_counter() - began < seconds:
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     wanted = parser.parse_args()
-    warnings.simplefilter("ignore")  # the pipeline's advice to use a data set
+    warnings.simplefilter("ignore")  # the pipeline advises to use a data set
     torch.set_num_threads(usable_cores())
     keep_freed_memory()
     rng = np.random.default_rng(2025)
@@ -176,8 +177,8 @@ def main() -> None:
     words = sorted({word for text in texts for word in text.lower().split()})
     table = Table(title=f"{len(texts):,} different requests, {torch.get_num_threads()} threads, float32")
     headings = (
-        "model", "redistill", "pipeline", "times as fast", "of the limit", "on repeats, times as fast",
-        "largest difference of logits",
+        "model", "redistill", "pipeline", "times as fast", "share of the limit", "times as fast on repeats",
+        "largest difference in logits",
     )  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "model" else "right")

@@ -1,8 +1,8 @@
-"""A window's sample from a million records: how long, with how much memory, and against what one might use.
+"""The time and memory to sample a window of a million records, compared with common alternatives.
 
-Every contender runs in a process of its own, in turn, so that load on the machine meets all alike. Times are
-without imports. Memory is the highest resident size over that of an interpreter that does nothing; where a
-contender has several processes, that of all together.
+Each contender runs in its own process, and they alternate, so that load on the machine affects all alike.
+Times exclude imports. Memory is the peak resident size minus that of an idle interpreter, summed over the
+processes of a contender.
 
     make bench-traffic                    # 1,000,000 records, 5 rounds
     python bench/traffic.py --records 100000 --rounds 3
@@ -13,7 +13,7 @@ import argparse
 import gzip
 import json
 import os
-import random  # noqa: TID251 - also what one would write
+import random  # noqa: TID251 - the obvious choice for a contender
 import statistics
 import string
 import subprocess
@@ -37,7 +37,7 @@ _WORDS: Final = tuple(string.ascii_lowercase[at : at + 3 + at % 5] for at in ran
 
 
 def redistill(folder: Path) -> int:
-    """Every record validated, ids deduplicated, an exact and repeatable sample."""
+    """Validate every record, deduplicate ids, and draw an exact and repeatable sample."""
     from monitor.settings import FilesTraffic
     from monitor.sources.objects import ObjectsSource
     from monitor.sources.stores.folder import Folder
@@ -48,7 +48,7 @@ def redistill(folder: Path) -> int:
 
 
 def polars(folder: Path) -> int:
-    """Read all, then sample."""
+    """Read all records, then sample."""
     import polars as pl
 
     with _timed():
@@ -57,17 +57,17 @@ def polars(folder: Path) -> int:
 
 
 def duckdb(folder: Path) -> int:
-    """A reservoir while it reads."""
+    """Fill a reservoir while reading."""
     import duckdb as db
 
     with _timed():
         log = f"read_json('{folder}/*', format='newline_delimited')"
-        columns = "* REPLACE (time::VARCHAR AS time)"  # Python's form of it would need pytz
+        columns = "* REPLACE (time::VARCHAR AS time)"  # as a Python value it would need pytz
         return len(db.sql(f"SELECT {columns} FROM {log} USING SAMPLE {_K} (reservoir, 1)").fetchall())  # noqa: S608
 
 
 def standard_library(folder: Path) -> int:
-    """gzip, json, a list, random.sample."""
+    """Read with gzip and json into a list, then call random.sample."""
     with _timed():
         rows: list[object] = []
         for path in sorted(folder.iterdir()):
@@ -90,7 +90,7 @@ def _timed() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One turn of a contender."""
+    """One run of a contender."""
 
     seconds: float
     mebibytes: float
@@ -108,7 +108,7 @@ def run(name: str, folder: Path) -> Run:
 
 
 class _Peak:
-    """Looks at the resident size of a process and its children while it runs."""
+    """The peak resident size of a process and its children, sampled while the process runs."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._kibibytes, self._over = pid, 0, False
@@ -145,14 +145,14 @@ def _resident(pid: int) -> int:
 
 
 def _interpreter() -> float:
-    """MiB of one that does nothing."""
+    """Return the MiB of an idle interpreter."""
     code = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(answer.stdout) / 1024
 
 
 def write_log(folder: Path, *, records: int, objects: int) -> Path:
-    """A day of requests in gzip objects, in the order of time; what follows id and time comes again."""
+    """Write a day of requests in gzip objects, in order of time; the fields after id and time repeat."""
     folder.mkdir(parents=True)
     rng = random.Random(2025)
     tails = [json.dumps(_tail(rng))[1:] for _ in range(_TAILS)]
@@ -178,16 +178,16 @@ def _tail(rng: random.Random) -> dict[str, object]:
 
 
 def grow(temporary: Path, records: int) -> None:
-    """Redistill alone, on a tenth of the records, on all, and on ten times as many."""
+    """Run redistill alone on a tenth of the records, on all, and on ten times as many."""
     print("\nredistill, one object:")
     for n in (records // 10, records, records * 10):
         done = run("redistill", write_log(temporary / f"grow-{n}", records=n, objects=1))
         over = done.mebibytes - _interpreter()
-        print(f"  {n:>10,} records: {done.seconds:6.2f} s, {over:.0f} MiB over the interpreter")
+        print(f"  {n:>10,} records: {done.seconds:6.2f} s, {over:.0f} MiB above the interpreter")
 
 
 def compare(folder: Path, title: str, rounds: int) -> None:
-    from rich.console import Console  # not by the contenders
+    from rich.console import Console  # the contenders do not import it
     from rich.table import Table
 
     runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS}
@@ -200,9 +200,9 @@ def compare(folder: Path, title: str, rounds: int) -> None:
     for heading in (
         "contender",
         "seconds (median)",
-        "least to most",
-        "redistill's time / its",
-        "MiB over the interpreter",
+        "range",
+        "redistill / contender",
+        "MiB above the interpreter",
     ):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
     for name, done in runs.items():
@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--grow", action="store_true", help="instead: redistill alone on three sizes")
+    parser.add_argument("--grow", action="store_true", help="run redistill alone on three sizes instead")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Who is compared: our modes, and the detectors of river and frouros."""
+"""The contenders: the modes of Redistill, and the detectors of river and frouros."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ from river.drift import PageHinkley
 from river.drift.binary import DDM, HDDMW
 from streams import BLOCK, CYCLE
 
-WARNING: Final = 0.028  #: the level of an early warning at an agreement of .972
-_CUSUM_DELTA: Final = 0.005  #: frouros' default
+WARNING: Final = 0.028  #: the level of an early warning: an agreement of .972
+_CUSUM_DELTA: Final = 0.005  #: the default of frouros
 
 Build = Callable[[int, float], Watcher]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A detector, and how its setting is found."""
+    """A detector, and the way its setting is found."""
 
-    build: Build  #: for so many streams, at a setting
-    setting: str = ""  #: what is tuned; nothing where the guarantee sets it
-    ladder: tuple[float, float] | None = None  #: the loudest setting to try, and the ratio of each next
-    streams: int = BLOCK  #: of a block; fewer of those that take long
-    library: Callable[[float], Any] | None = None  #: what the recursion stands for, at a setting
+    build: Build  #: from the number of streams and a setting
+    setting: str = ""  #: the parameter that is tuned; empty where the guarantee sets it
+    ladder: tuple[float, float] | None = None  #: the most sensitive setting, and the ratio to the next
+    streams: int = BLOCK  #: streams of a block; fewer for slow detectors
+    library: Callable[[float], Any] | None = None  #: the detector that the recursion reproduces, at a setting
 
     def bound(self, setting: float) -> float:
-        """An alarm is a statistic above this."""
+        """Return the value above which a statistic is an alarm."""
         return setting if self.setting and self.ladder is None else 0.5
 
 

@@ -1,4 +1,4 @@
-"""Day by day: agreement, KL, what each rule says, and who is right; as a table and as a picture."""
+"""A table and a picture of each day: agreement, KL, the outcome of each rule, and which model is right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.show import Column, Row
 
-#: A rule at a day: within, breached, fired.
+#: The outcome of a rule on a day: within, breached, fired.
 SIGNS: Final = ("·", "○", "●")
 RIGHT: Final = ("teacher_right", "student_right", "both_wrong")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """One day as the database has it."""
+    """One day, as stored in the database."""
 
     day: Day
     cycle: Row
-    said: Mapping[str, Row]  #: of each rule
-    right: Row  #: of the disagreements
-    drift: Row | None  #: of the requests, from the first day's; None on that day
+    said: Mapping[str, Row]  #: the outcome of each rule
+    right: Row  #: which model is right where the two disagree
+    drift: Row | None  #: input drift against the first day; None on that day
 
 
 def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
@@ -50,7 +50,8 @@ def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Se
     )
     show.listing(columns, [_cells(each, names) for each in watched])
     show.say(
-        f"\n{SIGNS[1]} on the wrong side, {SIGNS[2]} the rule fires; who is right, of those that disagree."
+        f"\n{SIGNS[1]} breached, {SIGNS[2]} fired; teacher right, student right, both wrong: shares of the "
+        "disagreements."
     )
     draw(picture, watched, settings, title)
 
@@ -76,7 +77,7 @@ def _watched(engine: Engine, days: Sequence[Day]) -> list[Watched]:
 
 
 def state(outcome: Row) -> int:
-    """The place of its sign in SIGNS."""
+    """Return the position of the outcome's sign in SIGNS."""
     return 2 if outcome["fired"] else 1 if outcome["breached"] else 0
 
 

@@ -1,4 +1,4 @@
-"""Agreement and KL by day with their intervals, what each rule says, and who is right."""
+"""The picture of agreement and KL by day, the outcome of each rule, and which model is right."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def draw(path: Path, days: Sequence[Watched], settings: Settings, title: str) ->
         _draw_rules(rules, days, [rule.name for rule in settings.rules])
         _draw_right(right, days)
         right.set_xticks(range(len(days)), [f"{day.day.share:.0%}" for day in days])
-        right.set_xlabel("share of requests on topics that the student was never taught; a day each")
+        right.set_xlabel("one day each: share of requests on topics that the student was never taught")
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -75,7 +75,7 @@ def _draw_rules(panel: Axes, days: Sequence[Watched], names: Sequence[str]) -> N
     for place, name in enumerate(reversed(names)):
         states = [state(day.said[name]) for day in days]
         panel.plot(range(len(days)), [place] * len(days), color=_QUIET, linewidth=0.5, zorder=0)
-        for wanted, filling, label in ((1, "white", "on the wrong side"), (2, _BREACH, "fires")):
+        for wanted, filling, label in ((1, "white", "breached"), (2, _BREACH, "fired")):
             where = [at for at, each in enumerate(states) if each == wanted]
             panel.plot(
                 where,
@@ -103,5 +103,5 @@ def _draw_right(panel: Axes, days: Sequence[Watched]) -> None:
     for at, day in enumerate(days):
         panel.annotate(str(day.right["n_disagreements"]), (at, 0.03), ha="center", color="white", fontsize=7)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-    panel.set_ylabel("of those that\ndisagree (number)")
+    panel.set_ylabel("share of the\ndisagreements (n)")
     panel.legend(loc="lower left", frameon=False, ncols=3, bbox_to_anchor=(0, 1.0))

@@ -1,8 +1,8 @@
-"""The loop with the configuration that `redistill init` writes, on intents that the student was never taught.
+"""The loop on intents that the student was never taught, with the configuration that `redistill init` writes.
 
 Teacher and student have the names of sixteen intents. The student was distilled on ten of them; the share of
 the other six grows from day to day to 60% of the requests. Everything is done through the command line, in a
-folder that holds what a user would have: two models, a request log and labelled files.
+folder with the files of a user: two models, a request log and labelled files.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from redistill.display.progress import bars
 #: The share of the six intents on each day.
 SHARES: Final = (0.0, 0.0, 0.0, 0.15, 0.3, 0.45, 0.6, 0.6, 0.6)
 ORDERED: Final = (
-    5  #: the day of the third breached cycle; from then on the log repeats no text of the days before
+    5  #: the day of the third breached cycle; the log of later days repeats no text of earlier days
 )
 REQUESTS: Final = 1_500
 _FIRST_DAY: Final = datetime(2026, 1, 5, tzinfo=UTC)
@@ -48,10 +48,10 @@ class Installation:
     folder: Path
 
     def run(self, *arguments: str, may_fail: bool = False) -> str:
-        """Run a command of the product as its user would, and return what it prints.
+        """Run a command of the product as its user would, and return its output.
 
         Raises:
-            CommandFailedError: it exits with another code than 0, and may not.
+            CommandFailedError: the command exits with a code other than 0, and `may_fail` is false.
         """
         ended = subprocess.run(  # noqa: S603 - the product's own command
             [sys.executable, "-m", "redistill", *arguments],
@@ -73,7 +73,7 @@ class CommandFailedError(RedistillError):
 
 
 def models(corpus: Corpus, folder: Path, seed: int) -> tuple[Path, Path]:
-    """Train teacher and student, or find them in the cache, and return their folders."""
+    """Train teacher and student, or take them from the cache, and return their folders."""
     files = LabelledFiles(
         labels=corpus.labels,
         teacher=write_labelled(folder / "teacher.jsonl", corpus.teacher),
@@ -94,7 +94,7 @@ def models(corpus: Corpus, folder: Path, seed: int) -> tuple[Path, Path]:
 
 
 def install(folder: Path, corpus: Corpus, seed: int) -> Installation:
-    """Lay out the folder of a user: models/, data/, and an empty logs/."""
+    """Create the folder of a user: models/, data/, and an empty logs/."""
     kept = folder.parent / "training"
     kept.mkdir(parents=True, exist_ok=True)
     teacher, student = models(corpus, kept, seed)
@@ -135,12 +135,12 @@ def _draw(texts: Utterances, n: int, is_fresh: bool, rng: np.random.Generator) -
 def live(
     installed: Installation, corpus: Corpus, rng: np.random.Generator, *, with_labels: bool
 ) -> list[Day]:
-    """Let the days go by: each with its log, its cycle, and the worker's turn."""
+    """Simulate the days: the log of each day, its cycle, and a run of the worker."""
     logs = installed.folder / "logs"
     days = [write_day(logs, number, corpus, rng, with_labels=with_labels) for number in range(3)]
     print(installed.run("init", "."))
     installed.run("db", "upgrade")
-    print(installed.run("doctor", may_fail=True))  # the log is not from today, which is a problem to it
+    print(installed.run("doctor", may_fail=True))  # it reports as a problem that the log is not from today
     first, last = days[0].slot.window_start, days[-1].slot.window_end
     installed.run("cycle", "--backfill", first.isoformat(), last.isoformat())
     for number in range(3, len(SHARES)):
@@ -151,14 +151,16 @@ def live(
 
 
 def main() -> None:
-    """Run the story as the command line asks."""
+    """Run the example with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of CLINC150's two files")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the folder of CLINC150's data_full.json and domains.json"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("build", "new-intents"), help="a new folder (%(default)s)"
     )
     parser.add_argument("--without-labels", action="store_true", help="the log carries no true labels")
-    parser.add_argument("--seed", type=int, default=2025, help="of all that is random (%(default)s)")
+    parser.add_argument("--seed", type=int, default=2025, help="the random seed (%(default)s)")
     wanted = parser.parse_args()
     try:
         _play(wanted.data, wanted.out, seed=wanted.seed, with_labels=not wanted.without_labels)

@@ -1,4 +1,4 @@
-"""Agreement and KL of each day with their intervals, what fired, and what came of it."""
+"""The picture of agreement and KL by day with their intervals, the rules that fired, and the jobs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _QUIET: Final = "#8c959f"
 _BREACH: Final = "#d55e00"
 _FIRED: Final = "#f3c19d"
 _STUDENTS: Final = ("#0072b2", "#009e73", "#cc79a7")
-#: Of all pictures.
+#: The style of all pictures.
 STYLE: Final = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -34,7 +34,7 @@ _METRICS: Final = {"agreement": "agreement", "kl": "KL at T = 3, nats"}
 
 
 def draw(path: Path, days: Sequence[DayRecord], settings: Settings, title: str) -> None:
-    """Save the picture of at least one day, in the format that the path's suffix names."""
+    """Save the picture of at least one day, in the format that the suffix of the path names."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 6.4), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", weight="bold")
@@ -67,7 +67,7 @@ def _draw_metric(panel: Axes, days: Sequence[DayRecord], metric: str) -> None:
         )
     breached = [at for at, day in enumerate(days) if day.cycle[f"{metric}_streak"]]
     fired = [at for at in breached if days[at].cycle["verdict_reason"] == VerdictReason.RULE_FIRED]
-    for places, filling, label in ((breached, "none", "breaches the rule"), (fired, _FIRED, "fires it")):
+    for places, filling, label in ((breached, "none", "breached"), (fired, _FIRED, "fired")):
         panel.plot(
             places,
             [_number(days[at], metric) for at in places],
@@ -100,7 +100,7 @@ def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
 
 
 def _draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
-    """A line between the day that ordered a job and the next, as the worker ran then."""
+    """Draw a line between the day that ordered a job and the next day, when the worker ran."""
     for at, day in enumerate(days):
         if day.job is None:
             continue

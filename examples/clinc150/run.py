@@ -1,7 +1,7 @@
-"""The loop on real utterances: questions come up that the student was never taught, and the teacher was.
+"""The loop on real utterances: users ask about topics that the teacher was taught and the student was not.
 
 The student is distilled on 10 of the 15 topics of each domain. The share of the other five rises from day to
-day until the rules fire; the worker re-distils on the labelled rows and the archived requests.
+day until the rules fire; the worker re-distills on the labelled rows and the archived requests.
 """
 
 from functools import partial

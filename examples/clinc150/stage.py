@@ -1,4 +1,4 @@
-"""From the command line to a finished example: what both scripts do, but for the drift that they show."""
+"""The steps that the examples share, from the command line to the finished picture."""
 
 import argparse
 import resource
@@ -28,24 +28,24 @@ _SEED: Final = 2025
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024
 
 
-#: Prints what happened on the days, and draws it into a file; from the database.
+#: Prints what happened on the days, and draws it to a file, from the database.
 Tell = Callable[[Path, Settings, Engine, list[Day]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What one script shows."""
+    """The settings of one example."""
 
     name: str
     strange: Callable[[Corpus], Utterances]
     drift: Drift
     tell: Tell
-    rules: str = ""  #: as they stand in redistill.toml; empty: the product's own
+    rules: str = ""  #: as TOML for redistill.toml; empty: the default rules
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     data: Path
     out: Path
@@ -54,7 +54,7 @@ class Wanted:
 
 
 def play(example: Example, summary: str) -> None:
-    """Run the example as the command line asks; an expected failure is one line and exit 1."""
+    """Run the example with the options of the command line; exit with one line on an expected failure."""
     wanted = _wanted(example, summary)
     try:
         _play(example, wanted)
@@ -71,7 +71,7 @@ def _wanted(example: Example, summary: str) -> Wanted:
         "--out", type=Path, default=Path("build", example.name), help="a new folder (%(default)s)"
     )
     parser.add_argument("--full", action="store_true", help="train for longer")
-    parser.add_argument("--seed", type=int, default=_SEED, help="of all that is random (%(default)s)")
+    parser.add_argument("--seed", type=int, default=_SEED, help="the random seed (%(default)s)")
     return Wanted(**vars(parser.parse_args()))
 
 
@@ -134,7 +134,7 @@ def _tell(example: Example, wanted: Wanted, settings: Settings, engine: Engine, 
     picture = wanted.out / f"{example.name}.svg"
     example.tell(picture, settings, engine, days)
     engine.dispose()
-    print(f"\nThe picture is {picture}, the product's own log {wanted.out / 'log.jsonl'}. To look around:")
+    print(f"\nThe picture is in {picture}, the log of Redistill in {wanted.out / 'log.jsonl'}. Next, try:")
     for command in ("history", "status", "jobs list", "models list"):
         print(f"  redistill --config {wanted.out / 'redistill.toml'} {command}")
 
@@ -143,8 +143,8 @@ def _tell_cost(preparing: float, loop: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = used.ru_utime + used.ru_stime
     print(
-        f"\nTeacher and first student (or finding them in the cache) took {_span(preparing)}, the loop "
-        f"{_span(loop)}; {_span(cpu)} of processor time and {used.ru_maxrss * _KIB / 2**30:.2f} GiB at most."
+        f"\nTeacher and first student (trained, or taken from the cache) took {_span(preparing)}, the loop "
+        f"{_span(loop)}; {_span(cpu)} of CPU time, at most {used.ru_maxrss * _KIB / 2**30:.2f} GiB of memory."
     )
 
 

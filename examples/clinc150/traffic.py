@@ -1,4 +1,4 @@
-"""The request log: a file a day, in which the share of strange requests is as asked."""
+"""The request log: one file a day, with a given share of strange requests."""
 
 import gzip
 import json
@@ -14,18 +14,18 @@ from corpus import Utterance, Utterances
 from db.errors import RedistillError
 from db.records import Slot
 
-#: The share of the utterances that is kept for the days after a promotion: nothing has been trained on them.
+#: The share of the utterances that is reserved for the days after a promotion; no model is trained on them.
 _FRESH_SHARE: Final = 0.4
 
 
 class DeckTooSmallError(RedistillError):
-    """A day asks for {wanted} utterances of one kind, and there are {held}: lower the share or the number of
+    """A day needs {wanted} utterances of one kind, but there are {held}: lower the share or the number of
     requests.
     """
 
 
 class Deck:
-    """Utterances that are dealt in a random order; all are taken up and shuffled when too few are left."""
+    """Utterances that are dealt in a random order, and shuffled again when too few are left."""
 
     def __init__(self, utterances: Iterable[Utterance], rng: np.random.Generator) -> None:
         self._utterances = list(utterances)
@@ -33,10 +33,10 @@ class Deck:
         self._left: list[int] = []
 
     def deal(self, n: int) -> list[Utterance]:
-        """`n` utterances, no two of them the same.
+        """Return `n` distinct utterances.
 
         Raises:
-            DeckTooSmallError: there are not so many.
+            DeckTooSmallError: there are fewer than `n`.
         """
         if n > len(self._utterances):
             raise DeckTooSmallError(wanted=n, held=len(self._utterances))
@@ -48,17 +48,17 @@ class Deck:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """What a stretch of days draws from."""
+    """The utterances for the days before a promotion, or for those after it."""
 
     usual: Deck
     strange: Deck
 
 
 class RequestLog:
-    """Writes days of traffic into a folder; a text comes once a day at most.
+    """A folder of traffic, one file a day; a text occurs at most once a day.
 
-    Days before and after a promotion draw from texts of their own, so that the recovery is measured on
-    requests that the new student was not trained on.
+    Days before and after a promotion draw from separate texts, so that the recovery is measured on requests
+    that the new student was not trained on.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RequestLog:
     def write(self, slot: Slot, n: int, *, share: float, fresh: bool) -> None:
         """Write a window of `n` requests, of which the rounded `share` in [0, 1] is strange.
 
-        `fresh`: from the texts that are kept for the days after a promotion.
+        With `fresh`, draw from the texts that are reserved for the days after a promotion.
         """
         stage = self._stages[fresh]
         n_strange = round(n * share)
@@ -91,7 +91,7 @@ class RequestLog:
 
 
 def _line(request_id: str, time: datetime, asked: Utterance) -> str:
-    """With its domain as the true label; that of a question that belongs to none is one the models lack."""
+    """Return a record with its domain as the true label; out of scope, a label that no model has."""
     label = asked.label or "out_of_scope"
     row = {"id": request_id, "time": time.isoformat(), "text": asked.text, "label": label}
     return json.dumps(row) + "\n"

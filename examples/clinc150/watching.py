@@ -1,6 +1,7 @@
-"""What each mode of a rule says of a drift that comes slowly, and who is right where the two disagree.
+"""A slow drift: the outcome of each mode of a rule, and which model is right where the two disagree.
 
-The topics come up that the student was never taught, as in run.py, but slowly, and nothing is ordered.
+As in run.py, users ask about topics that the student was never taught, but their share grows slowly, and no
+re-distillation is ordered.
 """
 
 from functools import partial
@@ -57,7 +58,7 @@ severity = "warning"
 EXAMPLE = Example(
     name="clinc150-watching",
     strange=lambda corpus: corpus.new_topics,
-    tell=partial(tell, "Topics that the student was never taught, and nothing is done"),
+    tell=partial(tell, "Topics that the student was never taught, without re-distillation"),
     drift=Drift(usual_days=2, step=0.02, days_after=0, most_days=18),
     rules=RULES,
 )

@@ -1,8 +1,8 @@
-"""What both examples share: labelled files, models, configuration and database, and the days as they go by.
+"""The simulated service: labelled files, models, configuration and database, and the sequence of days.
 
-All that happens, happens in the product: its cycles read the request log, its rules order, its worker
-distils, its gates decide and its registry promotes. Here is only who writes the log, and in which order the
-daemon's and the worker's turns come.
+The product does the work: its cycles read the request log, its rules order, its worker distills, its gates
+decide and its registry promotes. This module only writes the log and runs the daemon's and the worker's steps
+in turn.
 """
 
 import json
@@ -60,7 +60,7 @@ train = "labelled/train.jsonl"
 validation = "labelled/validation.jsonl"
 test = "labelled/test.jsonl"
 registry = "registry"
-cooldown = "0s"  # it is counted in real time, and a day takes seconds here
+cooldown = "0s"  # a cooldown is counted in real time, and a day takes seconds here
 epochs = {candidate.epochs}
 batch_size = {candidate.batch_size}
 learning_rate = {candidate.learning_rate}
@@ -71,12 +71,12 @@ seed = {candidate.seed}
 
 
 class FolderTakenError(RedistillError):
-    """{folder} holds something else: name a new folder with --out."""
+    """{folder} contains other files: give a new folder with --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainings:
-    """How long each of the three models learns."""
+    """The schedules of the three trainings."""
 
     teacher: Training
     student: Training
@@ -85,29 +85,29 @@ class Trainings:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How the share of strange requests goes from day to day."""
+    """The share of strange requests from day to day."""
 
-    usual_days: int  #: without any
-    step: float  #: by which the share rises each day, until a re-distillation is ordered
-    days_after: int  #: that are looked at after the end, be it a promotion or a call to retrain the teacher
-    most_days: int  #: in all
+    usual_days: int  #: days without strange requests
+    step: float  #: daily increase of the share, until a re-distillation is ordered
+    days_after: int  #: days after the end: a promotion, or the incident retrain-teacher
+    most_days: int  #: days in total, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """A day that went by."""
+    """A simulated day."""
 
     slot: Slot
     share: float  #: of strange requests, in [0, 1]
 
 
 def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: ShowProgress) -> Settings:
-    """Make the folder: labelled files, redistill.toml and the database; and the models, elsewhere.
+    """Create the folder with labelled files, redistill.toml and the database, and the models in the cache.
 
-    `rules` are those of the configuration, as they stand there; empty: the product's own.
+    `rules` is the TOML of the rules; empty: the default rules.
 
     Raises:
-        FolderTakenError: it is not empty, and not of an earlier run.
+        FolderTakenError: the folder is not empty, and not from an earlier run.
     """
     _clear(out)
     files = _labelled_files(out / "labelled", corpus)
@@ -132,7 +132,7 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: S
 
 @dataclass(kw_only=True)
 class World:
-    """Lets days go by: the log of a day, its cycle, the messages, and the worker's turn."""
+    """The simulation: on each day the log, the cycle, the notifications, and a run of the worker."""
 
     settings: Settings
     engine: Engine
@@ -142,7 +142,7 @@ class World:
     _first_student: str | None = field(default=None, init=False)
 
     def days(self) -> Iterator[Day]:
-        """Each day when it is over, until `days_after` the end or after `most_days`."""
+        """Yield each day when it is over, until `days_after` days after the end or `most_days` in total."""
         runner = assembly.slot_runner(self.settings, self.engine, self.show)
         worker = assembly.worker(self.settings, self.engine, self.show)
         messages = assembly.outbox(self.settings, self.engine)
