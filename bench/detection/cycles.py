@@ -102,7 +102,7 @@ def literal() -> Iterator[Table | str]:
 def alarms_of(
     alarm_threshold: float | None, n: int, rate: Callable[[int], float], streams: int, cycles: int
 ) -> Ints:
-    """Return first alarms on the same streams: of the sequential mode, or of R1 without an alarm threshold."""
+    """Return first alarms on the same streams: of the sequential mode, or of R1 if there is no threshold."""
     detector: Detector = (
         Runs(streams, n) if alarm_threshold is None else Evidence(streams, n, alarm_threshold=alarm_threshold)
     )
