@@ -64,7 +64,7 @@ class Redistill:
                 insert(jobs).returning(jobs.c.id),
                 [{**vars(_order(number)), **ended, "finished_at": NOW} for number in range(n)],
             ).all()
-            held = [{"name": queue.lease_of(number), "owner": "w", "token": 1} for number in numbers]
+            held = [{"name": queue.lease_name(number), "owner": "w", "token": 1} for number in numbers]
             connection.execute(insert(lease_table), [{**each, "expires_at": NOW} for each in held])
         _tidy(self.engine)
 

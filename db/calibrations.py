@@ -1,4 +1,4 @@
-"""How sure students should be: the temperatures that were fitted, and that of the one in service."""
+"""Calibrations: the temperatures fitted to students, and the student in service with its temperature."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -20,7 +20,7 @@ def add(
     *,
     job_id: int | None = None,
 ) -> None:
-    """Store what was fitted: the version's temperature from now on."""
+    """Store a fit, which is the version's temperature until a newer one."""
     connection.execute(
         insert(calibrations).values(
             monitor=monitor,
@@ -36,7 +36,7 @@ def add(
 
 
 def serving_student(connection: Connection, monitor: str) -> ServingStudent | None:
-    """The student in service, or None before the first."""
+    """Return the student in service with its newest calibration, or None before the first student."""
     model = versions.current(connection, monitor, Role.STUDENT)
     since = versions.current_since(connection, monitor, Role.STUDENT)
     if model is None or since is None:

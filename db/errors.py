@@ -1,4 +1,4 @@
-"""The one base of every error that a person can mend."""
+"""The base class of every error that a user can fix."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class RedistillError(Exception):
         super().__init__(one_line(self.__doc__ or "").format(**fields))
 
     def __reduce__(self) -> tuple[Callable[[], RedistillError], tuple[()]]:
-        """So that it comes out of another process as it went in."""
+        """Let pickle rebuild the error unchanged in another process."""
         return partial(type(self), **self.fields), ()
 
 
 class LeaseLostError(RedistillError):
-    """The lease {name!r} (fencing token {token}) is held by another process now: nothing of this
-    attempt was written; the other process goes on.
+    """The lease {name!r} (fencing token {token}) is now held by another process: nothing of this
+    attempt was written, and the other process continues.
     """

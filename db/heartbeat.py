@@ -1,4 +1,4 @@
-"""Keeps a lease while its holder works."""
+"""The heartbeat, which keeps a lease while its holder works."""
 
 import threading
 from contextlib import AbstractContextManager
@@ -18,10 +18,10 @@ _log = structlog.get_logger()
 
 
 class Heartbeat(AbstractContextManager["Heartbeat"]):
-    """Renews the lease three times per `seconds`, in a thread, for the length of the block.
+    """A thread that renews the lease three times per `seconds`, as long as the block runs.
 
-    A database that is away is asked again; only another holder makes the lease `lost`. The block
-    looks at `lost` between its steps, and its writes are guarded by the token anyway.
+    While the database is unavailable the renewal is retried; only another holder makes the lease `lost`. The
+    block checks `lost` between its steps, and its writes are guarded by the token anyway.
     """
 
     def __init__(self, engine: Engine, lease: Lease, *, seconds: float) -> None:
@@ -34,7 +34,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
 
     @property
     def lost(self) -> bool:
-        """Whether somebody else holds the lease now."""
+        """True once another process holds the lease."""
         return self._lost.is_set()
 
     def __enter__(self) -> Self:
@@ -48,16 +48,16 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         self._thread.join()
 
     def _beat(self) -> None:
-        is_away = False
+        is_unavailable = False
         while not self._ended.wait(self._seconds / 3):
             try:
                 with writing(self._engine) as connection:
                     leases.renew(connection, self._lease, seconds=self._seconds)
-                is_away = False
+                is_unavailable = False
             except LeaseLostError:
                 self._lost.set()
                 return
             except (SQLAlchemyError, RedistillError) as error:
-                if not is_away:  # told once; an outage may be long
-                    is_away = True
+                if not is_unavailable:  # logged once: an outage may be long
+                    is_unavailable = True
                     _log.warning("could not renew the lease", lease=self._lease.name, error=str(error))

@@ -1,4 +1,4 @@
-"""Incidents: at most one a monitor and kind is open, and at most one is pending."""
+"""Incidents: per monitor and kind at most one is open, and at most one is pending."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -12,35 +12,36 @@ from db.records import Incident
 from db.states import IncidentKind, IncidentState, Severity
 from db.tables import incidents
 
-#: As stored. One that a person has taken is firing, with the time when they did: code that knows nothing of
-#: it sees an open incident.
+#: As stored. An acknowledged incident is stored as firing, with the time of the acknowledgement: code that
+#: does not know acknowledgements sees an open incident.
 _UNRESOLVED = (IncidentState.PENDING, IncidentState.FIRING)
-#: What tells an incident from what has become of it, or from another one under its number: SQLite gives the
-#: number of a pending one that was forgotten again.
-_SEEN = ("kind", "opened_at", "severity", "acknowledged_at", "clearing_since")
+#: The columns that show whether a row is still the incident that was read: it may have changed, and SQLite
+#: gives the number of a deleted pending incident to a new one.
+_IDENTITY = ("kind", "opened_at", "severity", "acknowledged_at", "clearing_since")
 
 
 class NoSuchIncidentError(RedistillError):
-    """There is no incident {incident_id}: `redistill incidents list` shows those there are."""
+    """There is no incident {incident_id}: choose one from `redistill incidents list`."""
 
 
 class LaterIncidentError(RedistillError):
-    """Incident {incident_id} is of the kind {kind!r}, which a later version of redistill has opened: take it
-    with that one.
+    """Incident {incident_id} is of the kind {kind!r}, which only a later version of redistill knows:
+    acknowledge it with that version.
     """
 
 
 def unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
-    """Those that are pending, firing or acknowledged, oldest first.
+    """Return the pending, firing and acknowledged incidents, oldest first.
 
-    Kinds that only a later version knows, which works or has worked beside this one, are left to it.
+    Kinds that only a later version knows are left to that version, which runs or has run beside this one.
     """
     return tuple(_incident(row) for row in connection.execute(_unresolved(monitor)))
 
 
 def lock_unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...]:
-    """The same; nobody changes them until this transaction ends. So none is found to be open, and what it is
-    about not told again, that another process is just about to resolve.
+    """Return what `unresolved` returns, locked until this transaction ends.
+
+    So no incident is taken for open, and a new one not raised, while another process is about to resolve it.
     """
     found = connection.execute(_unresolved(monitor).with_for_update(key_share=True))
     return tuple(_incident(row) for row in found)
@@ -59,12 +60,12 @@ def _unresolved(monitor: str) -> Select[tuple[object, ...]]:
 
 
 def firing(connection: Connection, monitor: str) -> tuple[Incident, ...]:
-    """Those of which the on-call was told and that are not over, oldest first."""
+    """Return the incidents of which the on-call was notified and that are not resolved, oldest first."""
     return tuple(each for each in unresolved(connection, monitor) if each.state is not IncidentState.PENDING)
 
 
 def get(connection: Connection, monitor: str, incident_id: int) -> Incident:
-    """The monitor's incident as it stands; nobody changes it until this transaction ends."""
+    """Return the monitor's incident, locked until this transaction ends."""
     row = connection.execute(
         select(incidents)
         .where(incidents.c.id == incident_id, incidents.c.monitor == monitor)
@@ -90,8 +91,9 @@ def add(
     since: datetime | None,
     now: datetime,
 ) -> int | None:
-    """A new incident, pending or firing; returns its number, or None if one of its kind is in that state (a
-    unique index sees to it).
+    """Add an incident, pending or firing, and return its number.
+
+    Return None if an incident of its kind is already in that state, which a unique index ensures.
     """
     insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
     statement = (
@@ -115,8 +117,9 @@ def add(
 
 
 def change(connection: Connection, incident: Incident, values: Mapping[str, object]) -> bool:
-    """Change columns of an incident that still is as it was seen; False if somebody else changed it, or has
-    opened another one that it would stand beside.
+    """Change columns of an incident that is still as it was read.
+
+    Return False if another process has changed it, or has opened another one that excludes the change.
     """
     statement = update(incidents).where(*_as_seen(incident)).values(values)
     try:
@@ -127,7 +130,7 @@ def change(connection: Connection, incident: Incident, values: Mapping[str, obje
 
 
 def forget(connection: Connection, incident: Incident) -> None:
-    """Remove one that is pending, if it still is: nobody was told of it."""
+    """Delete an incident that is still pending: nobody was notified of it."""
     is_pending = incidents.c.state == IncidentState.PENDING
     connection.execute(delete(incidents).where(is_pending, *_as_seen(incident)))
 
@@ -135,7 +138,7 @@ def forget(connection: Connection, incident: Incident) -> None:
 def _as_seen(incident: Incident) -> Iterator[ColumnElement[bool]]:
     yield incidents.c.id == incident.incident_id
     yield incidents.c.state == _stored(incident.state)
-    for name in _SEEN:
+    for name in _IDENTITY:
         yield incidents.c[name].is_not_distinct_from(getattr(incident, name))
 
 

@@ -1,6 +1,6 @@
-"""Who may write. A lease is a row with a fencing token; time is the database's own clock.
+"""Leases: the right to write. A lease is a row with a fencing token; its time is the database's clock.
 
-A holder that was away too long finds a higher token at its next `guard` and writes nothing
+A holder that was suspended for too long finds a higher token at its next `guard` and writes nothing
 (Kleppmann, "How to do distributed locking", 2016).
 """
 
@@ -17,18 +17,18 @@ from db.errors import LeaseLostError
 from db.records import Lease
 from db.tables import leases
 
-#: No lease is longer. One that is was written before the database's clock was set back, by a holder that is
-#: dead: another would have renewed it since.
+#: No lease is longer. A longer one was written before the database's clock was set back, and its holder is
+#: dead: a live holder would have renewed the lease since.
 LONGEST_SECONDS: Final = 900.0
 
 
 def new_owner() -> str:
-    """A name for this start of this process: no other start ever has the same."""
+    """Return a name for this start of this process, which no other start ever has."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def acquire(connection: Connection, name: str, *, owner: str, seconds: float) -> Lease | None:
-    """Take the lease if nobody holds it, else None."""
+    """Take the lease and return it, or return None if another process holds it."""
     insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
     statement = insert(leases).values(name=name, owner=owner, token=1, expires_at=Clock(seconds))
     token = connection.scalar(
@@ -39,17 +39,17 @@ def acquire(connection: Connection, name: str, *, owner: str, seconds: float) ->
                 "token": leases.c.token + 1,
                 "expires_at": statement.excluded.expires_at,
             },
-            where=~_runs(),
+            where=~_is_current(),
         ).returning(leases.c.token)
     )
     return None if token is None else Lease(name=name, owner=owner, token=token)
 
 
 def renew(connection: Connection, lease: Lease, *, seconds: float) -> None:
-    """Hold it for `seconds` more from now.
+    """Extend the lease to `seconds` from now.
 
     Raises:
-        LeaseLostError: somebody else has taken it since.
+        LeaseLostError: another process has taken the lease since.
     """
     changed = connection.execute(
         update(leases)
@@ -61,7 +61,7 @@ def renew(connection: Connection, lease: Lease, *, seconds: float) -> None:
 
 
 def release(connection: Connection, lease: Lease) -> None:
-    """Give it back, so that the next process need not wait; harmless if it is lost already."""
+    """Release the lease, so that the next process need not wait; do nothing if it is lost already."""
     connection.execute(
         update(leases)
         .where(leases.c.name == lease.name, leases.c.token == lease.token)
@@ -70,32 +70,32 @@ def release(connection: Connection, lease: Lease) -> None:
 
 
 def revoke(connection: Connection, name: str) -> None:
-    """Take it from whoever holds it: the holder's next `renew` or `guard` fails, and anybody may take it."""
+    """Take the lease from its holder, whose next `renew` or `guard` fails; it is free for others."""
     connection.execute(
         update(leases).where(leases.c.name == name).values(token=leases.c.token + 1, expires_at=Clock())
     )
 
 
 def is_held(connection: Connection, name: str) -> bool:
-    """Whether somebody has it now, by the database's clock."""
-    return bool(connection.scalar(select(_runs()).where(leases.c.name == name)))
+    """Return whether a process holds the lease now, by the database's clock."""
+    return bool(connection.scalar(select(_is_current()).where(leases.c.name == name)))
 
 
 def token_of(connection: Connection, name: str) -> int:
-    """Its fencing token, which grows with each holder; 0 if nobody ever had it."""
+    """Return the lease's fencing token, which grows with each holder; 0 if there never was one."""
     return connection.scalar(select(leases.c.token).where(leases.c.name == name)) or 0
 
 
 def guard(connection: Connection, lease: Lease) -> None:
-    """Let this transaction go on only while the lease is ours; nobody can take it until it ends.
+    """Check that the lease is still held, and lock it until this transaction ends.
 
     Raises:
-        LeaseLostError: somebody else has taken it since.
+        LeaseLostError: another process has taken the lease since.
     """
     token = connection.scalar(select(leases.c.token).where(leases.c.name == lease.name).with_for_update())
     if token != lease.token:
         raise LeaseLostError(name=lease.name, token=lease.token)
 
 
-def _runs() -> ColumnElement[bool]:
+def _is_current() -> ColumnElement[bool]:
     return (leases.c.expires_at > Clock()) & (leases.c.expires_at <= Clock(LONGEST_SECONDS))

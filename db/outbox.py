@@ -1,4 +1,4 @@
-"""The messages about incidents that wait to be sent."""
+"""The outbox: messages about incidents, each for one channel, until they are delivered or given up."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -12,13 +12,13 @@ from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries, incidents
 
-#: So long a message that was given up is told of.
-_TOLD: Final = timedelta(days=7)
-#: A message that has been due for longer is one that nobody sends.
+#: A message that was given up is reported for this long.
+_REPORTED: Final = timedelta(days=7)
+#: A message that has been due for longer than this is not being sent by any process.
 _LONG_DUE: Final = timedelta(minutes=10)
 
-#: Every move that there is, and the function that makes it; None: before there is a row. A message that was
-#: given up may have arrived after all, by another sender that hung for long.
+#: Every move, and the function that makes it; None: before there is a row. A message that was given up may
+#: have arrived after all, by another sender that hung for a long time.
 TRANSITIONS: Final[Mapping[tuple[DeliveryState | None, DeliveryState], str]] = {
     (None, DeliveryState.PENDING): "add",
     (DeliveryState.PENDING, DeliveryState.PENDING): "mark_retry",
@@ -26,12 +26,12 @@ TRANSITIONS: Final[Mapping[tuple[DeliveryState | None, DeliveryState], str]] = {
     (DeliveryState.PENDING, DeliveryState.DEAD): "mark_dead",
     (DeliveryState.DEAD, DeliveryState.DELIVERED): "mark_delivered",
 }
-#: No message waits longer for its next attempt. One that does was written before the clock was set back.
+#: No message waits longer for its next attempt. A longer wait was written before the clock was set back.
 LONGEST_WAIT: Final = timedelta(hours=1)
 
 
-def deaf_channels(connection: Connection, monitor: str, channels: Iterable[str]) -> frozenset[str]:
-    """Those of the monitor whose newest message that is settled was given up."""
+def failing_channels(connection: Connection, monitor: str, channels: Iterable[str]) -> frozenset[str]:
+    """Return the monitor's channels whose newest settled message was given up."""
     return frozenset(
         name for name in channels if _newest_settled(connection, monitor, name) == DeliveryState.DEAD
     )
@@ -54,7 +54,7 @@ def _newest_settled(connection: Connection, monitor: str, channel: str) -> str |
 
 
 def channels_of(connection: Connection, incident_id: int) -> frozenset[str]:
-    """The channels that have had, or will have, a message about the incident."""
+    """Return the channels that have had, or will have, a message about the incident."""
     query = select(deliveries.c.channel).where(deliveries.c.incident_id == incident_id).distinct()
     return frozenset(connection.scalars(query))
 
@@ -89,12 +89,11 @@ def add(
 def take_due(
     connection: Connection, monitor: str, channel: str, now: datetime, *, hold: timedelta
 ) -> Delivery | None:
-    """The next message that is due for the monitor's channel, hidden from others for `hold`; None if there
-    is none. Another monitor's channel of the same name leads elsewhere.
+    """Take the next message that is due for the monitor's channel, or return None if there is none.
 
-    A channel's messages go out in the order in which they were written: one that waits for its
-    next attempt holds back the later ones of the same incident, so that no incident is resolved
-    before it has fired.
+    The message is hidden from other senders for `hold`. Another monitor's channel of the same name is another
+    channel. A channel's messages are sent in the order in which they were written: a message that waits for
+    its next attempt delays the later ones of the same incident, so that no incident resolves before it fires.
     """
     earlier = deliveries.alias()
     waits = (
@@ -142,7 +141,7 @@ def take_due(
 
 
 def _thread(connection: Connection, incident_id: int, channel: str) -> str | None:
-    """What the channel calls its first message about the incident; None if it has none, or no name for it."""
+    """Return the receipt of the channel's first message about the incident that has one, or None."""
     receipts = select(deliveries.c.receipt).where(
         deliveries.c.incident_id == incident_id,
         deliveries.c.channel == channel,
@@ -152,8 +151,10 @@ def _thread(connection: Connection, incident_id: int, channel: str) -> str | Non
 
 
 def undelivered(connection: Connection, monitor: str, now: datetime) -> tuple[Undelivered, ...]:
-    """The channels that have not accepted a message that was sent to them, by name: what was given up in the
-    last 7 days, what is to be sent again, and what nobody sends, though it has been due for some minutes.
+    """Return the channels that have not accepted a message, by name.
+
+    A message counts if it was given up in the last 7 days, if it failed and is to be sent again, or if it has
+    been due for more than 10 minutes without being sent.
     """
     is_dead = deliveries.c.state == DeliveryState.DEAD
     is_waiting = (deliveries.c.state == DeliveryState.PENDING) & (
@@ -164,7 +165,7 @@ def undelivered(connection: Connection, monitor: str, now: datetime) -> tuple[Un
         .join(incidents)
         .where(
             incidents.c.monitor == monitor,
-            (is_dead & (deliveries.c.next_attempt_at >= now - _TOLD)) | is_waiting,
+            (is_dead & (deliveries.c.next_attempt_at >= now - _REPORTED)) | is_waiting,
         )
         .order_by(deliveries.c.channel, deliveries.c.next_attempt_at)
     )
@@ -182,7 +183,7 @@ def undelivered(connection: Connection, monitor: str, now: datetime) -> tuple[Un
 def mark_delivered(
     connection: Connection, delivery_id: int, now: datetime, *, receipt: str | None = None
 ) -> None:
-    """The channel has accepted the message, and may have given it a name; the first time counts."""
+    """Record that the channel has accepted the message, with its receipt if any; the first time counts."""
     _move(
         connection,
         delivery_id,
@@ -195,12 +196,12 @@ def mark_delivered(
 
 
 def mark_retry(connection: Connection, delivery_id: int, error: str, *, at: datetime) -> None:
-    """Send it again at `at`, unless another sender has brought it to an end meanwhile."""
+    """Schedule the next attempt for `at`, unless another sender has settled the message meanwhile."""
     _move(connection, delivery_id, DeliveryState.PENDING, "mark_retry", next_attempt_at=at, last_error=error)
 
 
-def hold_back(connection: Connection, monitor: str, channel: str, *, until: datetime) -> None:
-    """Send nothing that waits now to the monitor's channel before then: its receiver has asked for that."""
+def postpone(connection: Connection, monitor: str, channel: str, *, until: datetime) -> None:
+    """Postpone the waiting messages of the monitor's channel to `until`, as its receiver has asked."""
     own = select(incidents.c.id).where(incidents.c.monitor == monitor)
     connection.execute(
         update(deliveries)
@@ -215,12 +216,12 @@ def hold_back(connection: Connection, monitor: str, channel: str, *, until: date
 
 
 def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:
-    """Give it up, unless another sender has delivered it meanwhile."""
+    """Give up the message, unless another sender has delivered it meanwhile."""
     _move(connection, delivery_id, DeliveryState.DEAD, "mark_dead", last_error=error)
 
 
 def _move(connection: Connection, delivery_id: int, to: DeliveryState, by: str, **values: object) -> None:
-    """Make a move of TRANSITIONS, if the message is where it begins; a late sender changes nothing."""
+    """Make a move of TRANSITIONS if the message is where the move starts; a late sender changes nothing."""
     starts = [start for (start, end), name in TRANSITIONS.items() if (name, end) == (by, to) and start]
     connection.execute(
         update(deliveries)

@@ -1,4 +1,4 @@
-"""The job queue. The row is the truth: what a worker does shows in it, or did not happen."""
+"""The job queue. A job's row is the truth: what a worker did is in the row, or did not happen."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +16,10 @@ from db.states import JobDecision, JobRecovery, JobStatus
 from db.tables import cycles, jobs
 
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
-#: How often a job is begun before it is given up: a worker that dies counts as an attempt.
+#: A job is started at most this often before it is given up; an attempt whose worker died counts.
 MAX_ATTEMPTS = 5
 
-#: Every move that there is, and the function that makes it; None: before there is a row. Whatever is not
-#: here is refused.
+#: Every move, and the function that makes it; None: before there is a row. Any other move is refused.
 TRANSITIONS: Final[Mapping[tuple[JobStatus | None, JobStatus], str]] = {
     (None, JobStatus.QUEUED): "enqueue",
     (JobStatus.QUEUED, JobStatus.RUNNING): "claim",
@@ -36,9 +35,9 @@ TRANSITIONS: Final[Mapping[tuple[JobStatus | None, JobStatus], str]] = {
     (JobStatus.CANCELLED, JobStatus.QUEUED): "retry",
 }
 _DONE: Final = {
-    "claim": "taken",
-    "requeue": "given back",
-    "finish": "ended",
+    "claim": "claimed",
+    "requeue": "requeued",
+    "finish": "finished",
     "give_up": "given up",
     "cancel": "cancelled",
     "retry": "retried",
@@ -46,7 +45,7 @@ _DONE: Final = {
 
 
 class NoSuchJobError(RedistillError):
-    """There is no job {job_id}: `redistill jobs list` shows those there are."""
+    """There is no job {job_id}: choose one from `redistill jobs list`."""
 
 
 class JobStateError(RedistillError):
@@ -54,7 +53,7 @@ class JobStateError(RedistillError):
 
 
 class OpenJobError(RedistillError):
-    """Job {job_id} is {status}, and a monitor has one open job at a time: let it end, or cancel it."""
+    """Job {job_id} is {status}, and a monitor has one open job at a time: wait for its end, or cancel it."""
 
 
 class JobNotWantedError(RedistillError):
@@ -65,7 +64,7 @@ def enqueue(connection: Connection, job: NewJob, now: datetime) -> int:
     """Queue the job and return its number.
 
     Raises:
-        IntegrityError: the monitor has an open job (a unique index sees to it).
+        IntegrityError: the monitor has an open job already, which a unique index ensures.
     """
     statement = (
         insert(jobs)
@@ -76,7 +75,11 @@ def enqueue(connection: Connection, job: NewJob, now: datetime) -> int:
 
 
 def get(connection: Connection, job_id: int) -> Job:
-    """The job as it stands."""
+    """Return the job.
+
+    Raises:
+        NoSuchJobError: there is no such job.
+    """
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
     if row is None:
         raise NoSuchJobError(job_id=job_id)
@@ -84,46 +87,47 @@ def get(connection: Connection, job_id: int) -> Job:
 
 
 def open_job(connection: Connection, monitor: str) -> Job | None:
-    """The monitor's queued or running job."""
+    """Return the monitor's queued or running job, or None."""
     row = connection.execute(select(jobs).where(jobs.c.monitor == monitor, _is_open())).one_or_none()
     return _job(row) if row else None
 
 
 def of_monitor(connection: Connection, monitor: str) -> tuple[Job, ...]:
-    """All jobs that the monitor ever had, oldest first."""
+    """Return all jobs that the monitor ever had, oldest first."""
     rows = connection.execute(select(jobs).where(jobs.c.monitor == monitor).order_by(jobs.c.id))
     return tuple(_job(row) for row in rows)
 
 
 def archive_of(connection: Connection, job: Job) -> str | None:
-    """Where the sample of the cycle that the job looks back from lies."""
+    """Return the location of the archived sample of the job's cycle, or None."""
     return connection.scalar(select(cycles.c.archive).where(cycles.c.id == job.cycle_id))
 
 
-def lease_of(job_id: int) -> str:
-    """The name of the lease that the job's worker holds."""
+def lease_name(job_id: int) -> str:
+    """Return the name of the lease that the job's worker holds."""
     return f"job:{job_id}"
 
 
 def is_abandoned(connection: Connection, job: Job) -> bool:
-    """Whether it is running and nobody holds it: its worker died, or was away for too long."""
-    return job.status is JobStatus.RUNNING and not leases.is_held(connection, lease_of(job.job_id))
+    """Return whether the job is running but has no worker: it died, or was suspended for too long."""
+    return job.status is JobStatus.RUNNING and not leases.is_held(connection, lease_name(job.job_id))
 
 
 def claim(
     connection: Connection, monitor: str, *, owner: str, lease_seconds: float, now: datetime
 ) -> tuple[Job, Lease] | None:
-    """Take the open job of the monitor, be it new or left behind by a dead worker; None if there
-    is none, or another worker holds it or is about to write to it.
+    """Claim the monitor's open job, either new or left behind by a dead worker.
+
+    Return None if there is none, or if another worker holds the job or is about to write to it.
     """
-    # The row is locked before the lease, here and in `lock_for_write` and `cancel`: the other way round, two
+    # The row is locked before the lease, here and in `lock_for_write` and `cancel`: in the other order two
     # processes could wait for each other. A process that finds the row locked gives up instead of waiting.
     row = connection.execute(
         select(jobs).where(jobs.c.monitor == monitor, _is_open()).with_for_update(skip_locked=True)
     ).one_or_none()
     if row is None:
         return None
-    lease = leases.acquire(connection, lease_of(row.id), owner=owner, seconds=lease_seconds)
+    lease = leases.acquire(connection, lease_name(row.id), owner=owner, seconds=lease_seconds)
     if lease is None:
         return None
     attempt = jobs.c.attempt + 1
@@ -132,11 +136,11 @@ def claim(
 
 
 def lock_for_write(connection: Connection, job: Job, lease: Lease) -> None:
-    """Let this transaction write what becomes of the running job; nobody else can until it ends.
+    """Lock the running job: until this transaction ends, only this one can write the job's outcome.
 
     Raises:
-        JobNotWantedError: it has been cancelled, or has ended in another way.
-        LeaseLostError: another worker has it.
+        JobNotWantedError: the job was cancelled, or has ended in another way.
+        LeaseLostError: another worker has the job.
     """
     status = connection.scalar(select(jobs.c.status).where(jobs.c.id == job.job_id).with_for_update())
     if status in OPEN:
@@ -146,10 +150,12 @@ def lock_for_write(connection: Connection, job: Job, lease: Lease) -> None:
 
 
 def requeue(connection: Connection, job: Job, *, error: str | None) -> None:
-    """Give a job back; without an error (stopped on request) the attempt does not count.
+    """Put a running job back into the queue.
+
+    Without an error, when it was stopped on request, the attempt does not count.
 
     Raises:
-        JobStateError: it does not run.
+        JobStateError: the job is not running.
     """
     attempt = job.attempt if error else job.attempt - 1
     _move(
@@ -168,10 +174,10 @@ def finish(
     reason: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Bring the job to its end: succeeded, rejected or failed.
+    """End a running job as succeeded, rejected or failed.
 
     Raises:
-        JobStateError: it does not run.
+        JobStateError: the job is not running.
     """
     _move(
         connection,
@@ -187,17 +193,19 @@ def finish(
 
 
 def give_up(connection: Connection, job: Job, *, owner: str, error: str, now: datetime) -> bool:
-    """Fail a job that no worker can be brought to; False if one has it, or is about to write to it.
+    """Fail a job for which no worker can be started.
+
+    Return False if a worker has the job or is about to write to it.
 
     Raises:
-        JobStateError: it has ended.
+        JobStateError: the job has ended.
     """
     status = connection.scalar(
         select(jobs.c.status).where(jobs.c.id == job.job_id).with_for_update(skip_locked=True)
     )
     if status is None:
         return False
-    if status in OPEN and not leases.acquire(connection, lease_of(job.job_id), owner=owner, seconds=0):
+    if status in OPEN and not leases.acquire(connection, lease_name(job.job_id), owner=owner, seconds=0):
         return False
     if status == JobStatus.RUNNING:
         finish(connection, job, JobStatus.FAILED, now=now, error=error)
@@ -207,19 +215,19 @@ def give_up(connection: Connection, job: Job, *, owner: str, error: str, now: da
 
 
 def note_error(connection: Connection, job_id: int, error: str) -> None:
-    """Write down what keeps an open job from being done; nothing happens to one that has ended."""
+    """Record what keeps an open job from being done; leave a job that has ended as it is."""
     connection.execute(update(jobs).where(jobs.c.id == job_id, _is_open()).values(error=error))
 
 
 def cancel(connection: Connection, job_id: int, now: datetime) -> None:
-    """Call off a job. A worker that runs it loses its lease, and stops when it next renews it.
+    """Cancel a job. A worker that runs the job loses its lease, and stops when it next renews the lease.
 
     Raises:
         NoSuchJobError: there is no such job.
-        JobStateError: it has ended.
+        JobStateError: the job has ended.
     """
     _move(connection, job_id, JobStatus.CANCELLED, "cancel", finished_at=now)
-    leases.revoke(connection, lease_of(job_id))
+    leases.revoke(connection, lease_name(job_id))
 
 
 def retry(connection: Connection, job_id: int) -> None:
@@ -227,30 +235,30 @@ def retry(connection: Connection, job_id: int) -> None:
 
     Raises:
         NoSuchJobError: there is no such job.
-        JobStateError: it has not failed, nor was it cancelled.
+        JobStateError: the job neither failed nor was cancelled.
         OpenJobError: the monitor has an open job.
     """
-    with one_open(connection, get(connection, job_id).monitor):
+    with one_open_job(connection, get(connection, job_id).monitor):
         _move(connection, job_id, JobStatus.QUEUED, "retry", attempt=0, finished_at=None, announced_at=None)
-    # The fencing token grows: workers that could not be started for it before do not count any more.
-    leases.acquire(connection, lease_of(job_id), owner="retry", seconds=0)
+    # The fencing token grows, so that earlier failures to start a worker for the job no longer count.
+    leases.acquire(connection, lease_name(job_id), owner="retry", seconds=0)
 
 
 @contextmanager
-def one_open(connection: Connection, monitor: str) -> Iterator[None]:
-    """Turns what the unique index refuses in the block into an OpenJobError; the transaction can go on."""
+def one_open_job(connection: Connection, monitor: str) -> Iterator[None]:
+    """Raise OpenJobError if the block violates the unique index; the transaction can still continue."""
     try:
         with connection.begin_nested():
             yield
     except IntegrityError as error:
         job = open_job(connection, monitor)
-        if job is None:  # it has ended since, or something else was refused
+        if job is None:  # the job has ended since, or the error has another cause
             raise
         raise OpenJobError(job_id=job.job_id, status=job.status) from error
 
 
 def unannounced(connection: Connection, monitor: str) -> Job | None:
-    """The monitor's job that wants a worker, queued or abandoned by one, if nobody was called to it yet."""
+    """Return the monitor's job that needs a worker, queued or abandoned, if it has not been announced yet."""
     row = connection.execute(
         select(jobs).where(jobs.c.monitor == monitor, _is_open(), jobs.c.announced_at.is_(None))
     ).one_or_none()
@@ -261,8 +269,9 @@ def unannounced(connection: Connection, monitor: str) -> Job | None:
 
 
 def mark_announced(connection: Connection, job: Job, now: datetime) -> None:
-    """Workers were called to it; to be written after that has happened. One who has taken it since was
-    called by it: then there is nothing to mark.
+    """Record that the job was announced to workers, after this has happened.
+
+    If a worker has claimed the job since, the announcement has had its effect and nothing is recorded.
     """
     connection.execute(
         update(jobs).where(jobs.c.id == job.job_id, jobs.c.attempt == job.attempt).values(announced_at=now)
@@ -270,17 +279,17 @@ def mark_announced(connection: Connection, job: Job, now: datetime) -> None:
 
 
 def set_recovery(connection: Connection, job_id: int, recovery: JobRecovery | None) -> None:
-    """Write down whether its candidate, once it served, has ended the drift."""
+    """Record whether the job's candidate ended the drift once it served."""
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(recovery=recovery))
 
 
 def _is_open() -> ColumnElement[bool]:
-    # In the words of the unique index, not as parameters: with those SQLite does not see that it can use it.
+    # Literal values, as in the unique index: with parameters SQLite does not see that it can use the index.
     return jobs.c.status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True))
 
 
 def _move(connection: Connection, job_id: int, to: JobStatus, by: str, **values: object) -> None:
-    """Make a move of TRANSITIONS, if the job is where it begins."""
+    """Make a move of TRANSITIONS if the job is where the move starts."""
     moves = [(start, end) for (start, end), name in TRANSITIONS.items() if name == by and start]
     starts = [start for start, end in moves if end is to]
     changed = connection.execute(

@@ -1,4 +1,4 @@
-"""Model versions: which were seen, which was the current one when, what was measured on them."""
+"""Model versions: their records, their times as the current version, and their evaluations."""
 
 import math
 from collections.abc import Iterable
@@ -14,13 +14,11 @@ from db.tables import evaluations, gate_outcomes, jobs, models, promotions
 
 
 class NoSuchModelError(RedistillError):
-    """There is no one student version that begins with {version!r}: `redistill models list` shows
-    those there are.
-    """
+    """No single student version begins with {version!r}: choose one from `redistill models list`."""
 
 
 def find(connection: Connection, monitor: str, role: Role, version: str) -> ModelVersion | None:
-    """The recorded version, or None."""
+    """Return the recorded version, or None."""
     row = connection.execute(
         select(models).where(models.c.monitor == monitor, models.c.role == role, models.c.version == version)
     ).one_or_none()
@@ -28,10 +26,10 @@ def find(connection: Connection, monitor: str, role: Role, version: str) -> Mode
 
 
 def by_prefix(connection: Connection, monitor: str, prefix: str) -> ModelVersion:
-    """The one student whose version begins with `prefix`.
+    """Return the only student whose version begins with `prefix`.
 
     Raises:
-        NoSuchModelError: none does, or several do.
+        NoSuchModelError: no student version begins with it, or several do.
     """
     rows = connection.execute(
         select(models).where(
@@ -46,13 +44,13 @@ def by_prefix(connection: Connection, monitor: str, prefix: str) -> ModelVersion
 
 
 def record(connection: Connection, model: ModelVersion, now: datetime) -> None:
-    """Record a version; one that is known already stays as it is."""
+    """Record a version; leave a version that is known already as it is."""
     if find(connection, model.monitor, model.role, model.version) is None:
         connection.execute(insert(models).values(**asdict(model), created_at=now))
 
 
 def current(connection: Connection, monitor: str, role: Role) -> ModelVersion | None:
-    """The version in service, or None before the first."""
+    """Return the version in service, or None before the first one."""
     row = connection.execute(
         select(models)
         .join(
@@ -71,7 +69,7 @@ def current(connection: Connection, monitor: str, role: Role) -> ModelVersion | 
 
 
 def current_since(connection: Connection, monitor: str, role: Role) -> datetime | None:
-    """When the version in service became the current one."""
+    """Return when the version in service became the current one, or None before the first one."""
     return connection.scalar(
         select(promotions.c.promoted_at).where(
             promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
@@ -79,8 +77,8 @@ def current_since(connection: Connection, monitor: str, role: Role) -> datetime 
     )
 
 
-def served_before(connection: Connection, monitor: str) -> ModelVersion | None:
-    """The student that the one in service has replaced, or None."""
+def previous_student(connection: Connection, monitor: str) -> ModelVersion | None:
+    """Return the student that the one in service has replaced, or None."""
     version = connection.scalar(
         select(promotions.c.version)
         .where(
@@ -94,8 +92,8 @@ def served_before(connection: Connection, monitor: str) -> ModelVersion | None:
     return None if version is None else find(connection, monitor, Role.STUDENT, version)
 
 
-def on_trial_since(connection: Connection, monitor: str) -> datetime | None:
-    """When the student in service became the current one, if gates alone have chosen it; else None."""
+def promoted_by_gates_at(connection: Connection, monitor: str) -> datetime | None:
+    """Return when the gates made the student in service the current one, or None if they did not do so."""
     return connection.scalar(
         select(promotions.c.promoted_at).where(
             promotions.c.monitor == monitor,
@@ -107,10 +105,10 @@ def on_trial_since(connection: Connection, monitor: str) -> datetime | None:
 
 
 def ladder_since(connection: Connection, monitor: str) -> datetime | None:
-    """When the last student became the current one whose ladder is not that of the one before it.
+    """Return when the last student that has its own ladder became the current one.
 
-    A candidate that has not shown yet that it helps, or has not helped, goes on with its predecessor's
-    ladder, and so does the student that serves again after it.
+    A candidate that has not helped, or has not shown yet whether it helps, continues the ladder of its
+    predecessor, and so does the student that serves again after the candidate.
     """
     did_not_help = (
         select(jobs.c.id)
@@ -136,7 +134,7 @@ def ladder_since(connection: Connection, monitor: str) -> datetime | None:
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
     """Make a recorded version the current one and retire the one before it."""
     rivals = select(models.c.version).where(models.c.monitor == model.monitor, models.c.role == model.role)
-    connection.execute(rivals.order_by(models.c.version).with_for_update())  # one promotion after the other
+    connection.execute(rivals.order_by(models.c.version).with_for_update())  # one promotion at a time
     connection.execute(
         update(promotions)
         .where(
@@ -182,7 +180,7 @@ def add_evaluations(
 
 
 def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[GateOutcome]) -> None:
-    """Store what the gates said of a job's candidate."""
+    """Store the gates' results for a job's candidate."""
     rows = [
         {
             "job_id": job_id,

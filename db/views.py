@@ -1,4 +1,4 @@
-"""The public views of docs/sql-cookbook.md, for the command line as for analysts."""
+"""The public views of docs/sql-cookbook.md, which the command line reads as analysts do."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -55,7 +55,7 @@ def _type(field: str) -> TypeEngine[Any] | None:
 
 
 def view(name: str) -> TableClause:
-    """The view as something to select from, with its times typed as UTC."""
+    """Return the view as a table to select from, with its times typed as UTC."""
     return table(
         name,
         *(column(field, _type(field)) for field in VIEWS[name].split()),
@@ -72,7 +72,7 @@ def rows(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Mapping[str, object]]:
-    """Rows of a view, ascending by `order_by`, which since <= … < until and `newest` refer to."""
+    """Return the view's rows with since <= `order_by` < until, or their `newest`, in ascending order."""
     source = view(name)
     key = source.c[order_by]
     query = select(source).order_by(key.desc())

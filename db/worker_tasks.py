@@ -1,7 +1,7 @@
-"""The tasks that the daemon starts in ECS for a job's worker: asked for, watched, ended.
+"""The tasks that the daemon starts in ECS to run a job's worker: requested, polled and ended.
 
-A task is written down before ECS is asked for it, under the token with which it is asked. So a daemon that
-dies meanwhile, or a second one, asks for the same task and not for another.
+A task is recorded, with the token of the request, before ECS is asked for it. So a daemon that dies
+meanwhile, or a second daemon, asks for the same task instead of another one.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ OPEN: Final = (TaskState.ASKED, TaskState.STARTED)
 
 
 def ask(connection: Connection, job_id: int, *, token: str, turn: int, now: datetime) -> int | None:
-    """Write down that ECS is about to be asked for a task; None if the job has one, asked for or started."""
+    """Record that ECS is about to be asked for a task; return None if the job has an open one already."""
     statement = (
         insert(worker_tasks)
         .values(job_id=job_id, token=token, turn=turn, state=TaskState.ASKED, asked_at=now)
@@ -35,7 +35,7 @@ def ask(connection: Connection, job_id: int, *, token: str, turn: int, now: date
 def accept(
     connection: Connection, task_id: int, *, arn: str, cluster: str | None, status: str, now: datetime
 ) -> bool:
-    """ECS has taken it on; False if somebody has ended it meanwhile."""
+    """Record that ECS has accepted the task; return False if the task was ended meanwhile."""
     return _change(
         connection,
         task_id,
@@ -49,27 +49,27 @@ def accept(
     )
 
 
-def note_look(connection: Connection, task: WorkerTask, *, status: str | None, now: datetime) -> None:
-    """ECS was asked how it does; None: there was no answer."""
+def record_poll(connection: Connection, task: WorkerTask, *, status: str | None, now: datetime) -> None:
+    """Record that ECS was asked for the task's status; None: there was no answer."""
     last = task.last_status if status is None else status
     _change(connection, task.task_id, (TaskState.STARTED,), last_status=last, looked_at=now)
 
 
 def end(connection: Connection, task_id: int, reason: TaskEnd, detail: str, now: datetime) -> bool:
-    """Expect nothing of it any more; False if somebody has ended it already."""
+    """Record that nothing more is expected of the task; return False if it has ended already."""
     return _change(
         connection, task_id, OPEN, state=TaskState.ENDED, reason=reason, detail=detail, ended_at=now
     )
 
 
 def of_job(connection: Connection, job_id: int) -> tuple[WorkerTask, ...]:
-    """All that were ever asked for, oldest first."""
+    """Return all tasks that were ever requested for the job, oldest first."""
     query = select(worker_tasks).where(worker_tasks.c.job_id == job_id).order_by(worker_tasks.c.id)
     return tuple(map(_task, connection.execute(query)))
 
 
 def newest(connection: Connection, job_id: int) -> WorkerTask | None:
-    """The one that was asked for last."""
+    """Return the task that was requested last for the job, or None."""
     query = (
         select(worker_tasks)
         .where(worker_tasks.c.job_id == job_id)
@@ -80,9 +80,9 @@ def newest(connection: Connection, job_id: int) -> WorkerTask | None:
     return _task(row) if row else None
 
 
-def left_over(connection: Connection, monitor: str, open_jobs: Iterable[int]) -> tuple[WorkerTask, ...]:
-    """Those that wait for a job of the monitor which is none of the open ones any more."""
-    # Asked so that it begins at the few open tasks: a join begins at all jobs of the monitor, on SQLite.
+def of_closed_jobs(connection: Connection, monitor: str, open_jobs: Iterable[int]) -> tuple[WorkerTask, ...]:
+    """Return the open tasks of the monitor's jobs that are not among the open jobs any more."""
+    # A subquery starts at the few open tasks; on SQLite, a join would start at all jobs of the monitor.
     its_monitor = select(jobs.c.monitor).where(jobs.c.id == worker_tasks.c.job_id).scalar_subquery()
     query = select(worker_tasks).where(
         _is_open(), its_monitor == monitor, worker_tasks.c.job_id.not_in(list(open_jobs))
@@ -91,7 +91,7 @@ def left_over(connection: Connection, monitor: str, open_jobs: Iterable[int]) ->
 
 
 def _is_open() -> ColumnElement[bool]:
-    # In the words of the unique index, as in db/queue.py.
+    # Literal values, as in the unique index: see db/queue.py.
     return worker_tasks.c.state.in_(bindparam("open_tasks", OPEN, expanding=True, literal_execute=True))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from db import calibrations, leases
 from db.connection.session import reading, writing
-from db.connection.unavailable import AWAY
+from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
 from db.records import Calibration, Lease, ModelVersion, TemperatureFit
@@ -120,7 +120,7 @@ class Calibrator:
         try:
             return None if student is None else self._under(lease, student, stopped, now)
         finally:
-            with suppress(*AWAY), writing(self.engine) as connection:  # then it runs out by itself
+            with suppress(*UNAVAILABLE), writing(self.engine) as connection:  # then it runs out by itself
                 leases.release(connection, lease)
 
     def _due(self, connection: Connection, now: datetime) -> ModelVersion | None:

@@ -11,8 +11,8 @@ import structlog
 from sqlalchemy import Engine
 
 from db.connection.session import reading
-from db.cycles import history
-from db.cycles.history import PairArchive
+from db.cycles import cycle_archives
+from db.cycles.cycle_archives import PairArchive
 from db.errors import RedistillError
 from db.records import Job
 from distill.settings import RedistillSection
@@ -67,7 +67,7 @@ def read_job_data(
     kept: timedelta,
 ) -> JobData:
     """Read the labelled files and the archived samples, kept for so long, of the job's cycle and of the
-    cycles of its episode up to it (see `history.archives_of_pair`), within `MAX_ARCHIVED_REQUESTS`.
+    cycles of its episode up to it (see `cycle_archives.of_pair`), within `MAX_ARCHIVED_REQUESTS`.
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
@@ -131,4 +131,4 @@ def _archives(engine: Engine, job: Job, kept: timedelta) -> tuple[PairArchive, .
     if job.cycle_id is None:
         return ()
     with reading(engine) as connection:
-        return history.archives_of_pair(connection, job.cycle_id, kept=kept)
+        return cycle_archives.of_pair(connection, job.cycle_id, kept=kept)

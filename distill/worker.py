@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from db import leases, queue
 from db.connection.outage import Outage
 from db.connection.session import writing
-from db.connection.unavailable import AWAY
+from db.connection.unavailable import UNAVAILABLE
 from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
 from db.queue import JobNotWantedError
@@ -78,8 +78,8 @@ class Worker:
         """
         outage = Outage()
         while not stop.is_set():
-            if not outage.turn("jobs", lambda: self._turn(stop.is_set)):
-                outage.turn("calls", lambda: transport.wait(stop))
+            if not outage.attempt("jobs", lambda: self._turn(stop.is_set)):
+                outage.attempt("calls", lambda: transport.wait(stop))
                 stop.wait(_LEAST_WAIT_SECONDS)
 
     def _turn(self, stopped: Stopped) -> bool:
@@ -94,7 +94,7 @@ class Worker:
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
         try:
             done = self._calibrator.calibrate_due(self._owner, stopped, utc_now())
-        except AWAY:
+        except UNAVAILABLE:
             raise
         except (StoppedError, LeaseLostError) as error:
             log.info("calibration left", reason=str(error))
@@ -149,8 +149,8 @@ class Worker:
         except StoppedError:
             self._give_back(job, lease, None)
             log.info("job given back")
-        except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
-            Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
+        except UNAVAILABLE as error:  # no fault of the job: it is not failed, and the attempt does not count
+            Outage().retry("job", lambda: self._give_back(job, lease, None), stopped)
             log.warning("job given back", reason=str(error))
         except ArchiveAwayError as error:  # nor is this
             self._give_back(job, lease, None)

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: the engine of db/connection/migrate.py, or `alembic -x url=URL`."""
+"""Alembic's connection to the database: the engine of db/connection/migrate.py, or `alembic -x url=URL`."""
 
 from typing import Literal
 
@@ -10,12 +10,12 @@ from db.connection.migrate import LOCK_SECONDS
 from db.connection.session import connect, writing
 from db.tables import metadata
 
-#: Any number will do, as long as nothing else in the database locks the same one.
+#: An arbitrary number that no other program may lock in the same database.
 ADVISORY_LOCK = 5_265_646_973
 
 
 def _take_turns(connection: Connection) -> None:
-    # Freed with the transaction: a session's lock would outlive the block in a pooled connection.
+    # Released with the transaction: in a pooled connection a session's lock would outlive the block.
     connection.execute(text("SET LOCAL lock_timeout = '60s'"))
     connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS * 1000:.0f}ms'"))
@@ -23,7 +23,7 @@ def _take_turns(connection: Connection) -> None:
 
 
 def _plain_type(kind: str, value: object, _context: AutogenContext) -> str | Literal[False]:
-    """Write db/tables' own types as what they are in SQL: a migration must not change with them."""
+    """Render the types of db/tables as plain SQL types, so that a migration does not change with them."""
     return f"sa.{value.impl!r}" if kind == "type" and isinstance(value, TypeDecorator) else False
 
 

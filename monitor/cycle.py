@@ -11,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
-from db.records import Archive, Claim, CycleResult, Earlier, Measurement, Slot
+from db.records import Archive, Claim, CycleResult, EarlierResult, Measurement, Slot
 from monitor.archive import files
 from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
@@ -195,7 +195,7 @@ class CycleMeasurer:
             input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample)),
         )
 
-    def _archive(self, sample: ScoredSample, earlier: Earlier | None) -> Archive:
+    def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:
         if earlier is not None and earlier.n_erasures:
             sample = _unerased(sample, earlier)
         written = files.write(self.monitor.archive, sample, beside=earlier is not None)
@@ -216,7 +216,7 @@ def _check_still_there(claim: Claim, n: int) -> None:
         raise WindowGoneError(n=n, before=before, end=claim.slot.window_end)
 
 
-def _unerased(sample: ScoredSample, earlier: Earlier) -> ScoredSample:
+def _unerased(sample: ScoredSample, earlier: EarlierResult) -> ScoredSample:
     """The sample without what was erased from its archive: the requests that this still has.
 
     Which requests were erased is stored nowhere.

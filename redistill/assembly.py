@@ -10,7 +10,7 @@ import torch
 from sqlalchemy import Engine
 
 from db.connection.session import reading
-from db.cycles import history, ledger
+from db.cycles import cycle_archives, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
@@ -194,7 +194,7 @@ def _consumed(settings: Settings, engine: Engine) -> Consumed:
 def _archived(engine: Engine) -> Archived:
     def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
         with reading(engine) as connection:
-            return history.archives_before(connection, slot, teacher_version, since=since)
+            return cycle_archives.scored_before(connection, slot, teacher_version, since=since)
 
     return ask
 
@@ -202,7 +202,7 @@ def _archived(engine: Engine) -> Archived:
 def _healthy(engine: Engine) -> Healthy:
     def ask(slot: Slot, pair: tuple[str, str], since: datetime) -> Sequence[ArchivedCycle]:
         with reading(engine) as connection:
-            return history.healthy_archives(connection, slot, pair, since=since)
+            return cycle_archives.healthy_before(connection, slot, pair, since=since)
 
     return ask
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from db import versions
 from db.connection.outage import Outage
 from db.connection.session import connect, reading, without_password, writing
-from db.connection.unavailable import AWAY
+from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
 from redistill.configuration.settings import Settings
@@ -67,8 +67,8 @@ def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
     """
     try:
         with telling(engine):
-            Outage().insist("start", lambda: _check(engine), stopped)
-    except AWAY:
+            Outage().retry("start", lambda: _check(engine), stopped)
+    except UNAVAILABLE:
         return False
     return True
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from db.cycles import history, rule_states
+from db.cycles import cycle_points, rule_states
 from db.records import Claim, CyclePoint, RuleOutcome
 from db.states import CycleStatus
 from triggers.rules import evaluation
@@ -23,7 +23,7 @@ def evaluate_next(
     details = details_for(configured)
     states = rule_states.read(connection, claim.slot, [rule.version for rule in configured])
     if states is not None:
-        before = history.points(
+        before = cycle_points.read(
             connection,
             claim.slot.monitor,
             after=states.window_end,
@@ -33,7 +33,7 @@ def evaluate_next(
     else:
         is_evaluated = point.status is CycleStatus.EVALUATED
         pair = (point.teacher_version or "", point.student_version or "") if is_evaluated else None
-        before = history.points_of_pair(connection, claim.slot, pair, details=details)
+        before = cycle_points.of_pair(connection, claim.slot, pair, details=details)
     folds = [None if states is None else from_text(states.texts[rule.version]) for rule in configured]
     found = [
         evaluation.resume(rule, fold, (*before, point)) for rule, fold in zip(configured, folds, strict=True)

@@ -1,4 +1,4 @@
-"""The database's clock: the one that all processes of a monitor share."""
+"""The database's clock, which all processes of a monitor share."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from db.tables import UTCDateTime
 
 
 class Clock(FunctionElement[datetime]):
-    """Its time, plus a number of seconds."""
+    """The SQL expression for the database's current time plus a number of seconds."""
 
     type = UTCDateTime()
     inherit_cache = False
@@ -23,7 +23,7 @@ class Clock(FunctionElement[datetime]):
 
 @compiles(Clock, "sqlite")
 def _sqlite_clock(element: Clock, _compiler: SQLCompiler, **_: object) -> str:
-    # six digits of the second, so that times compare as text with those SQLAlchemy stores
+    # Six digits of the second, so that times compare as text with the times that SQLAlchemy stores.
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+.3f} seconds') || '000')"
 
 
@@ -33,11 +33,11 @@ def _postgresql_clock(element: Clock, _compiler: SQLCompiler, **_: object) -> st
 
 
 def read(connection: Connection) -> datetime:
-    """Its time."""
+    """Return the database's current time."""
     found: datetime = connection.execute(select(Clock())).scalar_one()
     return found
 
 
-def earlier(connection: Connection, now: datetime) -> datetime:
-    """Its time, or `now` where that is earlier: by a clock that is ahead nothing falls due."""
+def capped_by_database(connection: Connection, now: datetime) -> datetime:
+    """Return the earlier of `now` and the database's time: a clock that is ahead makes nothing due."""
     return min(now, read(connection))

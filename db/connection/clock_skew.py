@@ -1,4 +1,4 @@
-"""What was written by a clock that was ahead, and has been set back since: its times are still to come."""
+"""Cycles that were ended by a clock that was ahead, and whose ends are in the future once it is set back."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,19 +9,19 @@ from db.cycles import results, rule_states
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import cycles, erasures, labels
 
-#: Clocks of several machines differ by less.
+#: The clocks of several machines differ by less than this.
 SKEW: Final = timedelta(minutes=1)
 
-#: What hangs on a cycle, but for erasures: such a cycle is left as it is.
+#: The tables that refer to a cycle, without `erasures`: a cycle with an erasure is left as it is.
 _PARTS: Final = (*results.PARTS, labels)
 
 
 def reopen(connection: Connection, monitor: str, *, now: datetime, since: datetime) -> int:
-    """Take back the ends without a verdict that were written at a time after `now`, which is the database's,
-    of windows that ended at `since` or later; how many.
+    """Reopen cycles that ended without a verdict at a time later than `now`; return their number.
 
-    Such a slot was skipped, or nothing of its window was there, or not all of it. If it was skipped without
-    an attempt its row goes; else it is to be tried again. What was evaluated stays.
+    `now` is the database's time; only windows that ended at `since` or later count. Such a slot was skipped,
+    its window was empty, or its window was not over. A slot that was skipped without an attempt loses its
+    row; any other is to be retried. Evaluated cycles stay as they are.
     """
     nothing_seen = (cycles.c.n_seen == 0) & (cycles.c.n_rejected == 0)
     too_soon = cycles.c.window_end > now
@@ -53,7 +53,7 @@ def reopen(connection: Connection, monitor: str, *, now: datetime, since: dateti
                 "verdict": Verdict.FAILED,
                 "verdict_reason": VerdictReason.ERROR,
                 "attempt": cycles.c.attempt - 1,
-                "error": "it was ended by a clock that was ahead",
+                "error": "the attempt was ended by a clock that was ahead",
             }
         )
     )

@@ -1,7 +1,8 @@
-"""The database's schema: taking it up or down, and saying when it is not one that this code works on.
+"""Migrations of the database's schema, and the check that this code works on it.
 
-Revisions are four digits. The first one names a series, within which each revision only adds to what was
-there: code of an earlier one works on it too. What takes away begins a new series. See docs/deploying.md.
+A revision is four digits, of which the first names a series. Within a series each revision only adds to the
+schema, so the code of an earlier revision works on it too. A revision that removes something begins a new
+series. See docs/deploying.md.
 """
 
 import time
@@ -19,73 +20,73 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from db.connection.session import connect, reading
-from db.connection.unavailable import DatabaseUnusableError, is_held
+from db.connection.unavailable import DatabaseUnusableError, is_lock_conflict
 from db.errors import RedistillError
 from db.tables import metadata
 
-#: How long a migration waits for a table: everyone who comes later waits behind it.
+#: A migration waits this long for a table; every later query on that table waits behind the migration.
 LOCK_SECONDS: Final = 5.0
-#: How long it tries again, with time in between for those who have waited behind it.
+#: A migration is retried for this long, with pauses for the queries that have waited behind it.
 PATIENCE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 2.0
 
 
 class Level(StrEnum):
-    """How far the schema of a database has come, for this code."""
+    """The state of a database's schema, as seen by this code."""
 
-    CURRENT = "migrated"  #: at the revision that it was written for
-    AHEAD = "migrated by a later version"  #: which has only added to it, so this code works on
+    CURRENT = "migrated"  #: at the revision that this code was written for
+    AHEAD = "migrated by a later version"  #: by revisions that only add to it, so this code works on it
 
 
 class NotMigratedError(RedistillError):
-    """The database is at revision {found}, this version of redistill needs {wanted}: run
+    """The database is at revision {found}, but this version of redistill needs {wanted}: run
     `redistill db upgrade`.
     """
 
 
 class NewerDatabaseError(RedistillError):
-    """The database is at revision {found}, on which this version of redistill (of revision {wanted}) cannot
-    work: install the version that migrated it, or a later one.
+    """The database is at revision {found}, which this version of redistill (revision {wanted}) cannot use:
+    install the version that migrated the database, or a later one.
     """
 
 
 def upgrade(database: Engine | str, revision: str = "head") -> Level:
-    """Bring an engine's or a URL's database up to `revision`, whole or not at all.
+    """Migrate the database of an engine or a URL up to `revision`, completely or not at all.
 
-    Processes that upgrade at once take turns; whoever comes late finds nothing to do, as does an earlier
-    version of this code. Others may work meanwhile.
+    Processes that upgrade at the same time take turns; the later ones find nothing to do, as does an earlier
+    version of this code. Other processes may work meanwhile.
 
     Raises:
-        NewerDatabaseError: a later version of redistill has migrated it, and this one cannot work on it.
-        DatabaseUnusableError: others hold a table for too long; nothing was changed.
+        NewerDatabaseError: a later version of redistill has migrated the database; this one cannot use it.
+        DatabaseUnusableError: another process held a table for too long; nothing was changed.
     """
     with _opened(database) as engine:
         if _level(_found(engine)) is Level.AHEAD:
             return Level.AHEAD
-        _patiently(lambda: command.upgrade(_config(engine), revision))
+        _with_retries(lambda: command.upgrade(_config(engine), revision))
         return Level.CURRENT
 
 
 def downgrade(database: Engine | str, revision: str = "base") -> None:
-    """Take the database down to `revision`; what later revisions added is lost, rows included.
+    """Migrate the database down to `revision`; what later revisions added is lost, including rows.
 
     Raises:
-        NewerDatabaseError: a later version of redistill has migrated it, which knows the way.
-        DatabaseUnusableError: others hold a table for too long; nothing was changed.
+        NewerDatabaseError: a later version of redistill has migrated the database; only that one can undo it.
+        DatabaseUnusableError: another process held a table for too long; nothing was changed.
     """
     with _opened(database) as engine:
         found = _found(engine)
         if _level(found) is Level.AHEAD:
             raise NewerDatabaseError(found=found, wanted=head())
-        _patiently(lambda: command.downgrade(_config(engine), revision))
+        _with_retries(lambda: command.downgrade(_config(engine), revision))
 
 
 def check(engine: Engine) -> Level:
-    """Pass if this code works on the database.
+    """Return the level of a database on which this code works.
 
     Raises:
-        NotMigratedError: it is behind, or empty.
-        NewerDatabaseError: it is so far ahead that it lacks what this code needs.
+        NotMigratedError: the schema is behind this code, or the database is empty.
+        NewerDatabaseError: the schema is of a later series, which may lack something that this code needs.
     """
     found = _found(engine)
     level = _level(found)
@@ -95,18 +96,18 @@ def check(engine: Engine) -> Level:
 
 
 def diff(engine: Engine) -> tuple[str, ...]:
-    """Each difference between the database's tables and db/tables.py, views left out; () if none."""
+    """Return each difference between the database's tables and `db.tables`, without views; () if none."""
     with reading(engine) as connection:
         return tuple(map(str, compare_metadata(MigrationContext.configure(connection), metadata)))
 
 
 def head() -> str:
-    """The revision that this code was written for."""
+    """Return the revision that this code was written for."""
     return str(_script().get_current_head())
 
 
 def _level(found: str | None) -> Level | None:
-    """None: it is behind."""
+    """Return the level of the revision `found`, or None if it is behind this code."""
     if found == head():
         return Level.CURRENT
     if found is None or found in {known.revision for known in _script().walk_revisions()}:
@@ -117,17 +118,17 @@ def _level(found: str | None) -> Level | None:
 
 
 def is_later_in_series(revision: str, than: str) -> bool:
-    """Whether it only adds to what the other one has."""
+    """Return whether `revision` only adds to the schema of the revision `than`."""
     return revision.isdigit() and len(revision) == len(than) and revision[0] == than[0] and revision > than
 
 
-def _patiently(migrate: Callable[[], None]) -> None:
+def _with_retries(migrate: Callable[[], None]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             migrate()
         except DatabaseUnusableError as error:
-            if not is_held(error) or time.monotonic() > deadline:
+            if not is_lock_conflict(error) or time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_SECONDS)
         else:

@@ -1,4 +1,4 @@
-"""How PostgreSQL is spoken to, and for how long it may be silent."""
+"""PostgreSQL connections: their options, and the limit on how long a server may be silent."""
 
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -11,7 +11,7 @@ RV = TypeVar("RV")
 
 DRIVERS: Final = {"postgresql", "postgresql+psycopg"}
 OPTIONS: Final = "-c lock_timeout=10s -c statement_timeout=60s -c timezone=UTC"
-#: A host that is gone without a word is noticed within 25 s, and within 20 s where something was sent.
+#: A host that vanishes without closing its connections is noticed within 25 s, or 20 s if data was sent.
 NETWORK: Final = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -19,23 +19,24 @@ NETWORK: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # ms
 }
-#: How much longer than a statement may take, by the server's own `statement_timeout`, its answer may.
+#: The answer to a statement may arrive this long after the server's own `statement_timeout`.
 SILENCE_SECONDS: Final = 15.0
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Leaves a server that keeps its connections and says nothing: a process that was stopped, a disk that
-    does not answer. Its kernel goes on to answer keepalives, and over a Unix socket there are none; libpq
-    would wait for ever. (pgjdbc has `socketTimeout` for this.)
+    """A connection that gives up on a server that stays connected but does not answer.
+
+    The server's process may be stopped, or its disk may hang. Its kernel still answers keepalives, and a Unix
+    socket has none, so libpq would wait forever. (pgjdbc has `socketTimeout` for this.)
     """
 
-    silence_seconds: float | None = SILENCE_SECONDS  #: None: for ever
+    silence_seconds: float | None = SILENCE_SECONDS  #: None: no limit
 
     def wait(self, gen: PQGen[RV], *rest: Any, **more: Any) -> RV:  # noqa: ANN401 - psycopg's own
-        """As psycopg's, for all that is asked of the server.
+        """Wait for the server's answer to any request, as psycopg's own method does.
 
         Raises:
-            OperationalError: it is silent for too long; the connection is closed.
+            OperationalError: the server was silent for too long; the connection is closed.
         """
         return super().wait(self._listening(gen), *rest, **more)
 
@@ -57,25 +58,28 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def network(url: URL) -> dict[str, Any]:
-    """NETWORK, but for what the URL itself asks for."""
+    """Return NETWORK, with the values that the URL itself sets."""
     return {name: url.query.get(name, usual) for name, usual in NETWORK.items()}
 
 
-def bound(engine: Engine, *, silence_seconds: float | None = None) -> None:
-    """Let the engine's connections be bounded: each by its own `statement_timeout`, if nothing is given."""
+def limit_silence(engine: Engine, *, silence_seconds: float | None = None) -> None:
+    """Limit how long the engine's connections wait for a silent server.
+
+    Without `silence_seconds` each connection's limit follows from its own `statement_timeout`.
+    """
 
     def connect(_dialect: object, _record: object, words: Any, named: Any) -> BoundedConnection:  # noqa: ANN401 - SQLAlchemy's own
         return BoundedConnection.connect(*words, **named)
 
-    def set_bound(connection: BoundedConnection, _record: object) -> None:
+    def set_limit(connection: BoundedConnection, _record: object) -> None:
         connection.silence_seconds = silence_seconds or _longest_answer(connection)
 
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "connect", set_bound)
+    event.listen(engine, "connect", set_limit)
 
 
 def _longest_answer(connection: BoundedConnection) -> float | None:
-    connection.autocommit = True  # asked outside of any transaction
+    connection.autocommit = True  # the query runs outside any transaction
     ask = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
     ((milliseconds,),) = connection.execute(ask).fetchall()
     connection.autocommit = False

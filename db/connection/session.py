@@ -1,4 +1,4 @@
-"""Connections. Every write is one `writing` block: it commits whole or not at all."""
+"""Database connections. Every write is one `writing` block, which commits completely or not at all."""
 
 import sqlite3
 import time
@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from db.connection import postgres
-from db.connection.unavailable import DatabaseUnreachableError, away
+from db.connection.unavailable import DatabaseUnreachableError, unavailable_error
 from db.errors import RedistillError, one_line
 
 BUSY_SECONDS = 10
@@ -19,7 +19,7 @@ _SQLITE = {"sqlite", "sqlite+pysqlite"}
 
 
 class DatabaseUrlError(RedistillError):
-    """[database] url: {url!r} is no database that redistill knows; expected
+    """[database] url: {url!r} is not a database URL that redistill knows: write
     'sqlite:///redistill.db' or 'postgresql://user@host/name'.
     """
 
@@ -27,10 +27,10 @@ class DatabaseUrlError(RedistillError):
 
 
 def connect(url: str) -> Engine:
-    """An engine for `url`; nothing is opened yet.
+    """Return an engine for `url`; nothing is opened yet.
 
     Raises:
-        DatabaseUrlError: the URL names neither a SQLite file nor PostgreSQL by psycopg.
+        DatabaseUrlError: the URL names neither a SQLite file nor PostgreSQL with the psycopg driver.
     """
     parsed = _parsed(url)
     if parsed.drivername in _SQLITE and parsed.database not in {None, "", ":memory:"}:
@@ -39,16 +39,16 @@ def connect(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.drivername in postgres.DRIVERS:
-        options = f"{postgres.OPTIONS} {parsed.query.get('options', '')}"  # what the URL asks for wins
+        options = f"{postgres.OPTIONS} {parsed.query.get('options', '')}"  # the URL's own options win
         arguments = {**postgres.network(parsed), "options": options}
         engine = create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
-        postgres.bound(engine)
+        postgres.limit_silence(engine)
         return engine
     raise DatabaseUrlError(url=without_password(parsed))
 
 
 def without_password(url: URL) -> str:
-    """The URL as it may be shown and logged."""
+    """Return the URL without its password, to be shown or logged."""
     secrets = [key for key in url.query if "password" in key]
     return url.difference_update_query(secrets).render_as_string(hide_password=True)
 
@@ -56,8 +56,8 @@ def without_password(url: URL) -> str:
 def _parsed(url: str) -> URL:
     try:
         return make_url(url)
-    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
-        raise DatabaseUrlError(url=url.rpartition("@")[2]) from error  # before the @ stands the password
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is not a number
+        raise DatabaseUrlError(url=url.rpartition("@")[2]) from error  # the password is before the @
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
@@ -69,7 +69,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:  # no
 
 
 def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
-    # Only a new file has to be switched, but then SQLite does not wait for others by itself.
+    # Only a new file has to be switched, but for that SQLite does not wait for other processes by itself.
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -83,31 +83,31 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer that begins as a reader cannot be upgraded once another has written.
+    # A transaction that began by reading cannot write any more once another one has written.
     read_only = connection.get_execution_options().get("redistill_read_only", False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes; commits at the end of the block, or leaves no trace.
+    """Open a transaction that writes; it commits at the end of the block, or leaves no trace.
 
     Raises:
-        DatabaseUnreachableError, DatabaseUnusableError: it is away. If that comes of the commit, it may
-            have been done all the same.
+        DatabaseUnreachableError, DatabaseUnusableError: the database is unavailable. If the commit raised
+            this, the transaction may have been committed all the same.
     """
-    with _opened(engine) as connection, _telling(connection), connection.begin():
+    with _opened(engine) as connection, _translating_errors(connection), connection.begin():
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One consistent view of the database, from the first query on; blocks no writer.
+    """Open one consistent view of the database, as of the first query; it blocks no writer.
 
     Raises:
-        DatabaseUnreachableError, DatabaseUnusableError: it is away.
+        DatabaseUnreachableError, DatabaseUnusableError: the database is unavailable.
     """
-    with _opened(engine) as connection, _telling(connection):
+    with _opened(engine) as connection, _translating_errors(connection):
         connection.execution_options(redistill_read_only=True)
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
@@ -119,17 +119,17 @@ def _opened(engine: Engine) -> Connection:
         return engine.connect()
     except OperationalError as error:
         url, cause = without_password(engine.url), one_line(error.orig)
-        told = away(error, url) if engine.dialect.name == "sqlite" else None
-        raise told or DatabaseUnreachableError(url=url, cause=cause) from error
+        translated = unavailable_error(error, url) if engine.dialect.name == "sqlite" else None
+        raise translated or DatabaseUnreachableError(url=url, cause=cause) from error
 
 
 @contextmanager
-def _telling(connection: Connection) -> Iterator[None]:
+def _translating_errors(connection: Connection) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        told = away(error, without_password(connection.engine.url))
-        if told is None:
+        translated = unavailable_error(error, without_password(connection.engine.url))
+        if translated is None:
             raise
-        connection.invalidate()  # not to be used again: it may lead to a server that is the primary no more
-        raise told from error
+        connection.invalidate()  # it is not used again: its server may no longer be the primary
+        raise translated from error

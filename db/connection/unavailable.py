@@ -1,4 +1,4 @@
-"""A database that cannot be used now: how the drivers say so, and what to do about it."""
+"""Errors of a database that cannot be used now: how the drivers report them, and the fix of each."""
 
 import sqlite3
 from typing import Final
@@ -9,58 +9,58 @@ from db.errors import RedistillError, one_line
 
 
 class DatabaseUnreachableError(RedistillError):
-    """The database {url} cannot be reached ({cause}): check [database] url and that it is up."""
+    """The database {url} cannot be reached ({cause}): check [database] url, and that the database is up."""
 
 
 class DatabaseUnusableError(RedistillError):
-    """The database {url} cannot be used now ({cause}): {mend}."""
+    """The database {url} cannot be used now ({cause}): {fix}."""
 
 
-#: What passes: the same work, done again later, may well succeed.
-AWAY: Final = (DatabaseUnreachableError, DatabaseUnusableError)
+#: The errors that may pass: the same work may succeed later.
+UNAVAILABLE: Final = (DatabaseUnreachableError, DatabaseUnusableError)
 
-_HELD = "another process holds what is needed; try again when it is done"
+_RETRY = "retry when the process that holds the lock is done"
 #: By SQLite's primary result code: https://www.sqlite.org/rescode.html
 _SQLITE: Final = {
-    sqlite3.SQLITE_BUSY: _HELD,
-    sqlite3.SQLITE_LOCKED: _HELD,
-    sqlite3.SQLITE_PROTOCOL: _HELD,
-    sqlite3.SQLITE_FULL: "make room on its disk",
-    sqlite3.SQLITE_READONLY: "mend the rights of the file and its folder, or the mount",
-    sqlite3.SQLITE_PERM: "mend the rights of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "see that its folder is there and may be written, as is needed to read it, too",
-    sqlite3.SQLITE_IOERR: "see that its disk is mounted, sound and not full",
+    sqlite3.SQLITE_BUSY: _RETRY,
+    sqlite3.SQLITE_LOCKED: _RETRY,
+    sqlite3.SQLITE_PROTOCOL: _RETRY,
+    sqlite3.SQLITE_FULL: "free space on its disk",
+    sqlite3.SQLITE_READONLY: "fix the permissions of the file and its folder, or the mount",
+    sqlite3.SQLITE_PERM: "fix the permissions of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "check that its folder exists and is writable, which reading needs too",
+    sqlite3.SQLITE_IOERR: "check that its disk is mounted, healthy and not full",
 }
-_UP = "see that the server is up"
-_ROOM = "make room on the server: of its disk, its memory or its connections"
+_START = "check that the server is up"
+_FREE = "free disk space, memory or connections on the server"
 #: By PostgreSQL's SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES: Final = {
-    "08": _UP,
-    "57P": _UP,  # it stops, starts, or dropped the connection; 57014 is a statement that took too long
-    "53": _ROOM,
-    "58": "see that the server's disk is sound",
-    "25006": "it is read-only: let [database] url lead to the primary",
-    "40001": _HELD,
-    "40P01": _HELD,
-    "55P03": _HELD,
+    "08": _START,
+    "57P": _START,  # the server stops, starts or closed the connection; excludes 57014, a slow statement
+    "53": _FREE,
+    "58": "check that the server's disk is healthy",
+    "25006": "set [database] url to the primary",
+    "40001": _RETRY,
+    "40P01": _RETRY,
+    "55P03": _RETRY,
 }
 
 
-def is_held(error: DatabaseUnusableError) -> bool:
-    """Whether all that is wrong is that somebody else holds it now."""
-    return error.fields["mend"] == _HELD
+def is_lock_conflict(error: DatabaseUnusableError) -> bool:
+    """Return whether the only problem is that another process holds a lock."""
+    return error.fields["fix"] == _RETRY
 
 
-def away(error: DBAPIError | sqlite3.Error, url: str) -> RedistillError | None:
-    """The error in one line, with what to do, if it is one that passes; None for all others."""
+def unavailable_error(error: DBAPIError | sqlite3.Error, url: str) -> RedistillError | None:
+    """Return a one-line error with its fix for a driver's error that may pass, or None for any other."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    diagnosis = getattr(cause, "diag", None)  # psycopg's; the whole error has the context in further lines
-    told = one_line((diagnosis and diagnosis.message_primary) or cause)
+    diagnosis = getattr(cause, "diag", None)  # psycopg's; the whole error adds the context in further lines
+    message = one_line((diagnosis and diagnosis.message_primary) or cause)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return DatabaseUnreachableError(url=url, cause=told)
+        return DatabaseUnreachableError(url=url, cause=message)
     if isinstance(cause, sqlite3.Error):
-        mend = _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
+        fix = _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
     else:
         state = getattr(cause, "sqlstate", None) or ""
-        mend = next((_POSTGRES[key] for key in (state, state[:3], state[:2]) if key in _POSTGRES), None)
-    return None if mend is None else DatabaseUnusableError(url=url, cause=told, mend=mend)
+        fix = next((_POSTGRES[key] for key in (state, state[:3], state[:2]) if key in _POSTGRES), None)
+    return None if fix is None else DatabaseUnusableError(url=url, cause=message, fix=fix)

@@ -1,4 +1,4 @@
-"""Requests that were taken out of archives: what was meant to change is written before it does."""
+"""Erasures of requests from archives: each intended change is recorded before it is made."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from db.tables import cycles, erasures
 
 
 def archived(connection: Connection, monitor: str) -> Sequence[ArchivedCycle]:
-    """All of the monitor, oldest first."""
+    """Return the monitor's archived cycles, oldest first."""
     rows = connection.execute(
         select(cycles.c.id, cycles.c.archive, cycles.c.archive_sha256)
         .where(cycles.c.monitor == monitor, cycles.c.archive.is_not(None))
@@ -20,7 +20,7 @@ def archived(connection: Connection, monitor: str) -> Sequence[ArchivedCycle]:
 
 
 def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n: int, now: datetime) -> bool:
-    """Say that n requests are about to be taken out; False if the cycle has another archive by now."""
+    """Record that n requests are about to be erased; return False if the cycle has another archive by now."""
     stored = select(cycles.c.archive, cycles.c.archive_sha256).where(cycles.c.id == cycle.cycle_id)
     if connection.execute(stored.with_for_update()).one() != (cycle.uri, cycle.sha256):
         return False
@@ -37,7 +37,7 @@ def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n:
 
 
 def unfinished(connection: Connection, monitor: str) -> Sequence[Erasure]:
-    """Those that a dead process has left behind."""
+    """Return the monitor's erasures that a dead process has left unfinished."""
     rows = connection.execute(
         select(erasures.c.cycle_id, erasures.c.sha256_after)
         .join(cycles, cycles.c.id == erasures.c.cycle_id)
@@ -47,7 +47,7 @@ def unfinished(connection: Connection, monitor: str) -> Sequence[Erasure]:
 
 
 def finish(connection: Connection, erasure: Erasure, now: datetime) -> None:
-    """The new file is in its place: from here on the cycle's archive is that one."""
+    """Record that the new file is in place, which makes it the cycle's archive."""
     connection.execute(
         update(cycles).where(cycles.c.id == erasure.cycle_id).values(archive_sha256=erasure.sha256_after)
     )
@@ -55,7 +55,7 @@ def finish(connection: Connection, erasure: Erasure, now: datetime) -> None:
 
 
 def forget(connection: Connection, erasure: Erasure) -> None:
-    """The old file is still in its place: nothing was taken out."""
+    """Delete an erasure whose old file is still in place: nothing was erased."""
     connection.execute(delete(erasures).where(*_this(erasure)))
 
 

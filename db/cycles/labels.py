@@ -1,4 +1,4 @@
-"""True labels of sampled requests, and who is right by them."""
+"""True labels of sampled requests, and the correctness of the two models by these labels."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ from db.records import Correctness, Interval, LateLabel, OutcomeTally, SampledCy
 from db.states import CycleStatus, LabelOutcome, TeacherReason, VerdictReason
 from db.tables import correctness, cycles, labels, teacher_metrics
 
-#: What is told of who is right, each with its interval.
+#: The shares of a `Correctness`, each of which has an interval.
 SHARES = ("teacher_right", "student_right", "both_wrong", "teacher_accuracy", "student_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSlot:
-    """A window with true labels, the agreement of the two models in it, and who is right."""
+    """A window with true labels: the agreement of the two models in it, and their correctness."""
 
     slot: Slot
     agreement: float
@@ -29,7 +29,7 @@ class LabelledSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class CycleCorrectness:
-    """Who is right in one cycle."""
+    """The correctness of the two models in one cycle."""
 
     cycle_id: int
     window_end: datetime
@@ -39,12 +39,12 @@ class CycleCorrectness:
 
 
 def request_hash(request_id: str) -> str:
-    """By what a request is known in SQL: the SHA-256 of its id."""
+    """Return the SHA-256 of a request's id, which identifies the request in SQL."""
     return hashlib.sha256(request_id.encode(errors="surrogatepass")).hexdigest()
 
 
-def sampled(connection: Connection, monitor: str) -> Sequence[SampledCycle]:
-    """The ended cycles of the monitor whose samples were archived, newest first."""
+def sampled_cycles(connection: Connection, monitor: str) -> Sequence[SampledCycle]:
+    """Return the monitor's ended cycles whose samples were archived, newest first."""
     rows = connection.execute(
         select(cycles.c.id, cycles.c.window_end, cycles.c.archive, cycles.c.archive_sha256)
         .where(
@@ -61,19 +61,19 @@ def sampled(connection: Connection, monitor: str) -> Sequence[SampledCycle]:
 
 
 def is_unchanged(connection: Connection, cycle: SampledCycle) -> bool:
-    """Whether the cycle's archive is still the one that was read; so it stays until the transaction ends."""
+    """Lock the cycle until the transaction ends; return whether its archive is the one that was read."""
     query = select(cycles.c.archive_sha256).where(cycles.c.id == cycle.cycle_id).with_for_update()
     return connection.scalar(query) == cycle.sha256
 
 
 def of_cycle(connection: Connection, cycle_id: int) -> Mapping[str, str | None]:
-    """The labels that were imported for a cycle, by the hash of the request."""
+    """Return the labels that were imported for a cycle, by the hash of the request."""
     query = select(labels.c.request_hash, labels.c.label).where(labels.c.cycle_id == cycle_id)
     return {row.request_hash: row.label for row in connection.execute(query)}
 
 
 def put(connection: Connection, cycle_id: int, late: Sequence[LateLabel], now: datetime) -> None:
-    """Store labels, in place of earlier ones of the same requests."""
+    """Store labels, replacing earlier ones of the same requests."""
     if not late:
         return
     earlier = (labels.c.cycle_id == cycle_id, labels.c.request_hash == bindparam("earlier"))
@@ -83,7 +83,7 @@ def put(connection: Connection, cycle_id: int, late: Sequence[LateLabel], now: d
 
 
 def set_answers(connection: Connection, cycle_id: int, late: Sequence[LateLabel]) -> None:
-    """Store the models' new answers beside the labels of a cycle that was judged again; labels stay."""
+    """Store the models' new answers for the labelled requests of a cycle that was judged again."""
     if not late:
         return
     this = (labels.c.cycle_id == cycle_id, labels.c.request_hash == bindparam("labelled"))
@@ -98,7 +98,7 @@ def set_answers(connection: Connection, cycle_id: int, late: Sequence[LateLabel]
 
 
 def forget(connection: Connection, monitor: str, request_hashes: Collection[str]) -> int:
-    """Delete the labels of these requests in all cycles of the monitor; returns how many there were."""
+    """Delete the labels of these requests in all cycles of the monitor; return how many there were."""
     own = select(cycles.c.id).where(cycles.c.monitor == monitor)
     return sum(
         connection.execute(
@@ -109,7 +109,7 @@ def forget(connection: Connection, monitor: str, request_hashes: Collection[str]
 
 
 def set_correctness(connection: Connection, cycle_id: int, found: Correctness) -> None:
-    """Store who is right in a cycle, in place of what was known before."""
+    """Store the correctness of the two models in a cycle, replacing what was stored before."""
     connection.execute(delete(correctness).where(correctness.c.cycle_id == cycle_id))
     connection.execute(
         insert(correctness).values(
@@ -132,10 +132,10 @@ def correctness_of(
     teacher_version: str | None = None,
     newest: int | None = None,
 ) -> tuple[CycleCorrectness, ...]:
-    """Who is right in the cycles that have labels, newest first.
+    """Return the correctness of the two models in the cycles that have labels, newest first.
 
-    Of windows that ended at `until` or before, of one (teacher, student) version pair or of one teacher, and
-    no more than `newest`, where these are given.
+    The arguments, where given, keep only windows that ended at `until` or before, one (teacher, student)
+    version pair or one teacher, and at most `newest` cycles.
     """
     query = (
         select(correctness, cycles.c.window_end, cycles.c.teacher_version, cycles.c.student_version)
@@ -163,9 +163,9 @@ def correctness_of(
 
 
 def of_moved_labels(connection: Connection, monitor: str) -> tuple[LabelledSlot, ...]:
-    """Return the labelled windows without a verdict whose teacher was not believed for its mix of labels.
+    """Return the labelled windows that have no verdict because the teacher's mix of labels moved.
 
-    Oldest first, with who is right by the labels so far.
+    They come oldest first, with the correctness by the labels so far.
     """
     query = (
         select(correctness, cycles.c.window_start, cycles.c.window_end, cycles.c.agreement)
@@ -189,7 +189,7 @@ def of_moved_labels(connection: Connection, monitor: str) -> tuple[LabelledSlot,
 
 
 def _bounds(found: Correctness) -> dict[str, float | None]:
-    """Three columns a share; NULL where it is NaN, which PostgreSQL would keep."""
+    """Return three columns for each share, with NULL in place of NaN, which PostgreSQL would store."""
     columns: dict[str, float | None] = {}
     for name in SHARES:
         share: Interval = getattr(found, name)

@@ -1,4 +1,4 @@
-"""The ledger of cycles: which slots were claimed, how they ended, and what they measured."""
+"""The ledger of cycles, which records the claims of slots and their ends."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ class AttemptEndedError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """A slot whose last attempt failed, or whose process died with it."""
+    """A slot whose last attempt failed, or died with its process."""
 
     slot: Slot
     status: CycleStatus
@@ -39,8 +39,9 @@ class Gap:
 
 
 def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
-    """The end of the newest window in the ledger that ended by `now`, whatever became of it; None if there is
-    none. Later ones were written by a clock that was ahead.
+    """Return the end of the newest window in the ledger that ended by `now`, or None if there is none.
+
+    The status of the window's cycle does not matter. Later windows were written by a clock that was ahead.
     """
     return connection.scalar(
         select(cycles.c.window_end)
@@ -51,7 +52,7 @@ def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime
 
 
 def unfinished(connection: Connection, monitor: str, *, ended_by: datetime) -> tuple[Unfinished, ...]:
-    """Slots that may be tried again, whose windows have ended by then, oldest first."""
+    """Return the slots that may be retried and whose windows ended by `ended_by`, oldest first."""
     rows = connection.execute(
         select(cycles)
         .where(
@@ -74,8 +75,9 @@ def unfinished(connection: Connection, monitor: str, *, ended_by: datetime) -> t
 
 
 def gaps(connection: Connection, monitor: str, *, since: datetime, now: datetime) -> tuple[Gap, ...]:
-    """The gaps that end after `since`, before windows that ended by `now`, oldest first: a run by hand leaves
-    one behind the windows that are in the ledger already.
+    """Return the gaps that end after `since` and before a window that ended by `now`, oldest first.
+
+    A manual run leaves a gap after the windows that are in the ledger already.
     """
     this_monitor = (cycles.c.monitor == monitor) & (cycles.c.window_end <= now)
     newest_before = select(func.max(cycles.c.window_end)).where(this_monitor, cycles.c.window_end <= since)
@@ -94,7 +96,7 @@ def gaps(connection: Connection, monitor: str, *, since: datetime, now: datetime
 
 
 def consumed(connection: Connection, monitor: str, window_end: datetime) -> frozenset[ObjectVersion] | None:
-    """The objects that the cycle of that window has read; None if it has none that ended with a result."""
+    """Return the objects that the window's cycle has read, or None if no such cycle ended with a result."""
     cycle_id = connection.scalar(
         select(cycles.c.id).where(
             cycles.c.monitor == monitor,
@@ -109,7 +111,7 @@ def consumed(connection: Connection, monitor: str, window_end: datetime) -> froz
 
 
 def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
-    """Start an attempt at the slot; None if it has ended already.
+    """Start an attempt at the slot, or return None if its cycle has ended already.
 
     The caller holds the monitor's lease and has called `leases.guard` in this transaction.
     """
@@ -139,13 +141,12 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
 
 
 def lock_for_write(connection: Connection, claim: Claim) -> None:
-    """Let this transaction go on only while the attempt has not ended: it may have, in a commit whose answer
-    was lost on its way.
+    """Check that the attempt has not ended: it may have, in a commit whose answer was lost.
 
     The caller holds the monitor's lease and has called `leases.guard` in this transaction.
 
     Raises:
-        AttemptEndedError: it has.
+        AttemptEndedError: the attempt has ended.
     """
     row = connection.execute(
         select(cycles.c.status, cycles.c.attempt).where(cycles.c.id == claim.cycle_id)
@@ -155,7 +156,7 @@ def lock_for_write(connection: Connection, claim: Claim) -> None:
 
 
 def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
-    """Record slots that were too old to run, so that the ledger has no hole."""
+    """Record slots that were too old to run, so that the ledger has no gap."""
     slots = tuple(slots)
     for slot in slots:
         rule_states.forget_from(connection, slot.monitor, slot.window_end)
@@ -174,22 +175,21 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
         connection.execute(insert(cycles), rows)
 
 
-def last_finding_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
-    """When a cycle last ended, by `now`, that found something out: about the student, or that the teacher
-    cannot be believed.
-    """
+def last_conclusive_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
+    """Return the last time, by `now`, at which a cycle judged the student or found the teacher unhealthy."""
     query = select(func.max(cycles.c.finished_at)).where(
-        cycles.c.monitor == monitor, _has_found(), cycles.c.finished_at <= now
+        cycles.c.monitor == monitor, _is_conclusive(), cycles.c.finished_at <= now
     )
     at: datetime | None = connection.scalar(query)
     return at
 
 
 def is_retrying_without_result(connection: Connection, monitor: str) -> bool:
-    """Whether a slot is tried anew, after a process died with it or an error, and no later one has been of
-    any use.
+    """Return whether a slot is being retried and no later cycle was conclusive.
+
+    A slot is retried after an error, or after its process died.
     """
-    newest = select(func.max(cycles.c.window_end)).where(cycles.c.monitor == monitor, _has_found())
+    newest = select(func.max(cycles.c.window_end)).where(cycles.c.monitor == monitor, _is_conclusive())
     again = select(cycles.c.id).where(
         cycles.c.monitor == monitor,
         cycles.c.status == CycleStatus.RUNNING,
@@ -199,14 +199,14 @@ def is_retrying_without_result(connection: Connection, monitor: str) -> bool:
     return connection.scalar(again.limit(1)) is not None
 
 
-def _has_found() -> ColumnElement[bool]:
+def _is_conclusive() -> ColumnElement[bool]:
     return (cycles.c.status == CycleStatus.EVALUATED) | (
         cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY
     )
 
 
 def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
-    """Record slots as skipped whose process died, and which are too old to be run again."""
+    """Record as skipped the slots whose process died and that are too old to be retried."""
     for slot in slots:
         rule_states.forget_from(connection, slot.monitor, slot.window_end)
         connection.execute(
@@ -241,7 +241,7 @@ def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> Non
 
 
 def give_back(connection: Connection, claim: Claim) -> None:
-    """Forget a claim that was stopped on request: the attempt does not count."""
+    """Undo a claim whose attempt was stopped on request: the attempt does not count."""
     if claim.attempt == 1:
         connection.execute(cycles.delete().where(cycles.c.id == claim.cycle_id))
     else:

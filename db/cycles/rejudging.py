@@ -1,7 +1,7 @@
-"""Windows without a verdict that are judged again.
+"""Rejudging: new attempts at windows that ended without a verdict.
 
-The row of such a cycle and all that hangs on it stay as they are until the transaction of the new conclusion:
-an attempt that fails, is stopped or dies with its process leaves no trace in SQL.
+The row of such a cycle, and all rows that refer to it, stay as they are until the transaction of the new
+conclusion: an attempt that fails, is stopped or dies with its process leaves no trace in SQL.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from sqlalchemy import Connection, Row, func, select
 from db.cycles import labels, ledger, results, rule_states
 from db.cycles.ledger import AttemptEndedError
 from db.errors import RedistillError
-from db.records import Archive, Claim, Earlier, Slot
+from db.records import Archive, Claim, EarlierResult, Slot
 from db.states import CycleStatus
 from db.tables import cycles, erasures
 
-#: The ends without a verdict. A failed cycle is claimed again as a running one.
+#: The statuses of cycles that ended without a verdict. A failed cycle is claimed again, as a running one is.
 WITHOUT_VERDICT: Final = (CycleStatus.INCONCLUSIVE, CycleStatus.SKIPPED)
 
 
 class CycleChangedError(RedistillError):
-    """Labels or the archive of cycle {cycle_id} were changed while its window was judged again: run the
+    """The labels or the archive of cycle {cycle_id} changed while its window was judged again: run the
     command again.
     """
 
 
 class ErasureUnfinishedError(RedistillError):
-    """An erasure from the archive of cycle {cycle_id} has not ended: run `redistill archive erase` again,
+    """An erasure from the archive of cycle {cycle_id} is unfinished: run `redistill archive erase` again,
     then this command.
     """
 
@@ -44,7 +44,7 @@ class KnownWindow:
 def windows(
     connection: Connection, monitor: str, *, start: datetime, end: datetime
 ) -> tuple[KnownWindow, ...]:
-    """Return the windows in the ledger that lie wholly within [start, end], oldest first."""
+    """Return the windows in the ledger that are completely within [start, end], oldest first."""
     rows = connection.execute(
         select(cycles.c.window_start, cycles.c.window_end, cycles.c.status)
         .where(cycles.c.monitor == monitor, cycles.c.window_start >= start, cycles.c.window_end <= end)
@@ -60,7 +60,9 @@ def windows(
 
 
 def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
-    """Start another attempt at a slot without a verdict; None if it has one, or is not in the ledger.
+    """Start another attempt at a slot without a verdict.
+
+    Return None if the slot has a verdict or is not in the ledger.
 
     The caller holds the monitor's lease and has called `leases.guard` in this transaction.
     """
@@ -82,13 +84,13 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
 def replace(connection: Connection, claim: Claim) -> None:
     """Delete the earlier result of the cycle: the new one is written in this transaction.
 
-    Imported labels and the record of erasures stay. The row is locked first, so that neither an import of
-    labels nor an erasure changes them in between.
+    Imported labels and the records of erasures stay. The cycle's row is locked first, so that neither an
+    import of labels nor an erasure changes them meanwhile.
 
     Raises:
-        AttemptEndedError: the attempt has concluded, in a commit whose answer was lost.
+        AttemptEndedError: the attempt has ended, in a commit whose answer was lost.
         CycleChangedError: labels were imported or requests erased since the claim.
-        ErasureUnfinishedError: an erasure is under way, or its process died.
+        ErasureUnfinishedError: an erasure is running, or its process died.
     """
     query = select(cycles).where(cycles.c.id == claim.cycle_id).with_for_update()
     row = connection.execute(query).one_or_none()
@@ -103,13 +105,13 @@ def replace(connection: Connection, claim: Claim) -> None:
 
 
 def archive_of(connection: Connection, cycle_id: int) -> str | None:
-    """Return the uri of the cycle's archive, as it stands in SQL."""
+    """Return the URI of the cycle's archive as stored in SQL, or None."""
     uri: str | None = connection.scalar(select(cycles.c.archive).where(cycles.c.id == cycle_id))
     return uri
 
 
-def _earlier(connection: Connection, row: Row[tuple[object, ...]]) -> Earlier:
-    return Earlier(
+def _earlier(connection: Connection, row: Row[tuple[object, ...]]) -> EarlierResult:
+    return EarlierResult(
         archive=None if row.archive is None else Archive(uri=row.archive, sha256=row.archive_sha256),
         n_records=(row.n_seen or 0) + (row.n_rejected or 0),
         n_erasures=_erasures(connection, row.id),

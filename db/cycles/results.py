@@ -1,4 +1,4 @@
-"""What a cycle measured and what the rules said, written in the transaction of its verdict."""
+"""The results of a cycle, measurements and rule outcomes, written in the transaction of its verdict."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -38,13 +38,13 @@ from db.tables import (
 )
 
 _OBJECTS_KEPT = timedelta(days=30)
-#: The tables of what a conclusion writes about a cycle besides the cycle's own row.
+#: The tables to which a conclusion writes besides the cycle's own row.
 PARTS: Final = tuple(
     table
     for table in metadata.sorted_tables
     if "cycle_id" in table.primary_key.columns and table.name not in {"erasures", "labels"}
 )
-#: The columns of that row that a conclusion fills.
+#: The columns of the cycle's row that a conclusion fills.
 CONCLUDED: Final = tuple(each.name for each in cycles.c if each.nullable and each.name != "started_at")
 
 
@@ -58,7 +58,7 @@ def finish(
     reason: VerdictReason,
     now: datetime,
 ) -> None:
-    """Write what the cycle measured and what it means."""
+    """Store what the cycle measured, with its status and verdict."""
     traffic, measurement, archive = result.traffic, result.measurement, result.archive
     connection.execute(
         update(cycles)
@@ -121,7 +121,7 @@ def finish(
 
 
 def discard(connection: Connection, claim: Claim) -> None:
-    """Delete the result of an earlier attempt at the cycle; its row becomes that of the new attempt."""
+    """Delete the result of an earlier attempt at the cycle, and make its row that of the new attempt."""
     for part in PARTS:
         connection.execute(delete(part).where(part.c.cycle_id == claim.cycle_id))
     connection.execute(
@@ -198,7 +198,7 @@ def add_order(connection: Connection, claim: Claim, reason: OrderReason, detail:
 
 
 def add_outcomes(connection: Connection, claim: Claim, outcomes: Iterable[RuleOutcome]) -> None:
-    """Store what each rule said at this cycle."""
+    """Store the outcome of each rule at this cycle."""
     rows = [{"cycle_id": claim.cycle_id, **asdict(outcome)} for outcome in outcomes]
     for row in rows:
         del row["window_end"], row["side"]
@@ -218,7 +218,7 @@ def add_teacher(
     mix: MixShift | None,
     reference_version: str | None,
 ) -> None:
-    """Store what the cycle says about the teacher by itself."""
+    """Store the cycle's measurement of the teacher by itself, and the teacher's health."""
     connection.execute(
         insert(teacher_metrics).values(
             cycle_id=claim.cycle_id,
@@ -239,7 +239,7 @@ def add_teacher(
 def add_log_increments(
     connection: Connection, claim: Claim, log_increments: Mapping[str, tuple[float, ...]]
 ) -> None:
-    """Store what the cycle says against each level that a sequential rule watches."""
+    """Store the cycle's log increments for each level that a sequential rule watches."""
     rows = [
         {"cycle_id": claim.cycle_id, "key": key, "gains": json.dumps(values)}
         for key, values in log_increments.items()
@@ -249,7 +249,7 @@ def add_log_increments(
 
 
 def keep_rule_texts(connection: Connection, texts: Mapping[str, str], now: datetime) -> None:
-    """Store the rules that judge, by their versions, unless they are known."""
+    """Store the texts of the rules that judge, by version, unless they are stored already."""
     known = set(connection.scalars(select(rule_texts.c.version).where(rule_texts.c.version.in_(texts))))
     rows = [
         {"version": version, "text": text, "first_used_at": now}

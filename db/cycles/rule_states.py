@@ -1,4 +1,4 @@
-"""What each rule remembers after the last judged cycle, so that the next one need not read all others."""
+"""The state of each rule after the last judged cycle, so that the next one need not read all others."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from db.tables import cycles, rule_states
 
 @dataclass(frozen=True, kw_only=True)
 class RuleStates:
-    """What the rules remember after one cycle."""
+    """The states of the rules after one cycle."""
 
-    window_end: datetime  #: that cycle's
-    texts: Mapping[str, str]  #: by the rule's version
+    window_end: datetime  #: of that cycle
+    texts: Mapping[str, str]  #: the states as text, by the rule's version
 
 
 def read(connection: Connection, slot: Slot, versions: Collection[str]) -> RuleStates | None:
-    """What these rules remember after the last cycle that was judged, before the slot; None unless all do."""
+    """Return these rules' states after the last judged cycle before the slot, or None unless all have one."""
     rows = connection.execute(
         select(rule_states, cycles.c.window_end)
         .join(cycles, cycles.c.id == rule_states.c.cycle_id)
@@ -36,7 +36,7 @@ def read(connection: Connection, slot: Slot, versions: Collection[str]) -> RuleS
 
 
 def write(connection: Connection, claim: Claim, texts: Mapping[str, str]) -> None:
-    """Store what the rules, by their versions, remember after this cycle, in place of what they did."""
+    """Store the states of the rules after this cycle, by rule version, replacing all earlier states."""
     monitor = claim.slot.monitor
     connection.execute(delete(rule_states).where(rule_states.c.monitor == monitor))
     rows = [
@@ -48,7 +48,7 @@ def write(connection: Connection, claim: Claim, texts: Mapping[str, str]) -> Non
 
 
 def forget_from(connection: Connection, monitor: str, window_end: datetime) -> None:
-    """Drop what is remembered after cycles of that window or later: one that they looked back at changes."""
+    """Delete the states after cycles of that window or later: a cycle that they depend on is changing."""
     later = select(cycles.c.id).where(cycles.c.monitor == monitor, cycles.c.window_end >= window_end)
     connection.execute(
         delete(rule_states).where(rule_states.c.monitor == monitor, rule_states.c.cycle_id.in_(later))

@@ -1,11 +1,11 @@
-"""What earlier cycles say of a teacher: its reference cycles, and whom it follows."""
+"""A teacher's earlier cycles: its reference cycles, its predecessor and its newest labelled cycles."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from db.cycles.history import label_of
+from db.cycles.cycle_points import label_of
 from db.cycles.labels import correctness_of
 from db.cycles.rows import interval_of
 from db.records import (
@@ -23,12 +23,13 @@ _Conditions = Iterable[ColumnElement[bool]]
 
 
 def known_teacher(connection: Connection, slot: Slot, version: str, *, reference_cycles: int) -> KnownTeacher:
-    """What the monitor's evaluated cycles before the slot tell of this teacher.
+    """Return what the monitor's cycles before the slot show about this teacher.
 
-    Its reference is its first `reference_cycles`. As long as there are fewer, it is that of the last other
-    teacher that had so many; and `predecessor` is the teacher of the last cycle of another one, if there is
-    any. Cycles from before revision 0010 have no numbers of the teacher: they are no reference, but make it
-    known. `labelled` are as many of its newest cycles that have true labels, whatever their verdict.
+    The teacher's reference is its first `reference_cycles` evaluated cycles. While it has fewer, the
+    reference is that of the last other teacher that had enough, and `predecessor` is the last other teacher,
+    if any. Cycles from before revision 0010 have no teacher metrics: they make the teacher known, but cannot
+    be its reference. `labelled` holds its newest `reference_cycles` cycles with true labels, whatever their
+    verdict.
     """
     earlier = (
         cycles.c.monitor == slot.monitor,

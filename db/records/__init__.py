@@ -1,4 +1,4 @@
-"""What is remembered, as frozen values. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
+"""Frozen values that cross package boundaries. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
 from db.records.calibrations import Calibration, ServingStudent, TemperatureFit
 from db.records.cycles import (
@@ -6,7 +6,7 @@ from db.records.cycles import (
     ArchivedCycle,
     Claim,
     CycleResult,
-    Earlier,
+    EarlierResult,
     Erasure,
     Lease,
     SampledCycle,
@@ -22,9 +22,9 @@ from db.records.measurements import (
     LateLabel,
     Measurement,
     MixShift,
-    Move,
     OutcomeTally,
     Serving,
+    ShareChange,
     TeacherMeasurement,
 )
 from db.records.points import CyclePoint, Details, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
@@ -40,7 +40,7 @@ __all__ = [
     "CycleResult",
     "Delivery",
     "Details",
-    "Earlier",
+    "EarlierResult",
     "Erasure",
     "Evaluation",
     "GateOutcome",
@@ -56,7 +56,6 @@ __all__ = [
     "Metric",
     "MixShift",
     "ModelVersion",
-    "Move",
     "NewJob",
     "ObjectVersion",
     "OutcomeTally",
@@ -65,6 +64,7 @@ __all__ = [
     "SampledCycle",
     "Serving",
     "ServingStudent",
+    "ShareChange",
     "Slot",
     "Stratum",
     "StratumCount",

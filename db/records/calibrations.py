@@ -1,4 +1,4 @@
-"""How sure a student should be, and since when that is known."""
+"""Calibrations of students, and the calibrated student in service."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,10 +8,10 @@ from db.records.jobs import ModelVersion
 
 @dataclass(frozen=True, kw_only=True)
 class TemperatureFit:
-    """By what a model's logits are divided for it to be as sure as it is right, and what that changes."""
+    """The temperature by which a model's logits are divided so that its confidence matches its accuracy."""
 
     temperature: float
-    n: int  #: labelled rows that it was fitted on, and that all else here is of
+    n: int  #: labelled rows on which it was fitted and the other numbers were measured
     nll_before: float  #: nats
     nll_after: float
     ece_before: float
@@ -25,7 +25,7 @@ class Calibration:
     """The fit of one student on one labelled file."""
 
     version: str
-    dataset: str  #: "validation" or "test": which of the configured files
+    dataset: str  #: the configured file: "validation" or "test"
     sha256: str  #: of that file
     fit: TemperatureFit
 

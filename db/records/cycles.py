@@ -1,4 +1,4 @@
-"""A slot, who may work on it, and what its cycle found. Times are aware UTC."""
+"""Slots, the right to work on them, and the results of their cycles. Times are aware UTC."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from db.records.traffic import Traffic
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write for `name`, good while no one has a higher `token`."""
+    """The right to write for `name`, valid as long as no process has a higher `token`."""
 
     name: str
     owner: str
@@ -29,19 +29,19 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """Where a cycle's sample lies."""
+    """The location of a cycle's archived sample."""
 
     uri: str
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """The part of an ended cycle that a new judgement of its window depends on."""
+class EarlierResult:
+    """The part of an ended cycle on which a new judgement of its window depends."""
 
     archive: Archive | None
-    n_records: int  #: of the window, usable or not; 0 if it was never read
-    n_erasures: int  #: changes of that archive by `redistill archive erase`
+    n_records: int  #: records of the window, usable or not; 0 if it was never read
+    n_erasures: int  #: changes to the archive by `redistill archive erase`
     late: Mapping[str, str | None]  #: imported true labels, by the hashes of their requests
 
 
@@ -53,7 +53,8 @@ class Claim:
     slot: Slot
     attempt: int
     started_at: datetime
-    earlier: Earlier | None = None  #: of a window that is judged again; its result stands until the new one
+    #: The result of a window that is judged again, which stays in force until the new one.
+    earlier: EarlierResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,21 +68,21 @@ class ArchivedCycle:
 
 @dataclass(frozen=True, kw_only=True)
 class CycleResult:
-    """Everything a cycle measured; what it means is decided in `triggers`."""
+    """Everything that a cycle measured; `triggers` decides what it means."""
 
     traffic: Traffic
-    measurement: Measurement | None  #: None when nothing was sampled
+    measurement: Measurement | None  #: None if nothing was sampled
     archive: Archive | None
     teacher_version: str
     student_version: str
-    alpha: Decimal | None  #: the alpha that the student was distilled with, if known
+    alpha: Decimal | None  #: the alpha with which the student was distilled, if known
     temperature: float
-    late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, where a window is judged again
+    late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, if a window is judged again
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampledCycle:
-    """An ended cycle whose sample was archived; the file may be gone."""
+    """An ended cycle whose sample was archived; the file may have expired."""
 
     cycle_id: int
     window_end: datetime
@@ -91,7 +92,7 @@ class SampledCycle:
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """A change of an archive that was begun."""
+    """A change to an archive that was begun."""
 
     cycle_id: int
     sha256_after: str

@@ -1,4 +1,4 @@
-"""What the on-call is told, and how it reaches them."""
+"""Incidents, and the delivery of messages about them to the on-call."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from db.states import IncidentKind, IncidentState, Severity
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """Something that a person is told about until it is over."""
+    """A problem of which the on-call is notified until it is resolved."""
 
     incident_id: int
     monitor: str
@@ -20,20 +20,20 @@ class Incident:
     resolved_at: datetime | None
     cycle_id: int | None
     job_id: int | None
-    since: datetime | None = None  #: since when what it is about is so; None: since `opened_at`
-    clearing_since: datetime | None = None  #: since when that is over, while it keeps firing
+    since: datetime | None = None  #: start of the problem; None: `opened_at`
+    clearing_since: datetime | None = None  #: end of the problem, while the incident still fires
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Undelivered:
-    """What one channel has not accepted."""
+    """The messages that one channel has not accepted."""
 
     channel: str
-    n_waiting: int  #: sent in vain so far, or by nobody, and to be sent
+    n_waiting: int  #: still to be sent, after failed attempts or none
     n_dead: int  #: given up
-    last_error: str | None  #: None: nobody has tried to send the last one
+    last_error: str | None  #: None: the last message has not been sent yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,13 @@ class Delivery:
     payload: str  #: JSON text, schema `redistill.incident/1`
     attempts: int
     severity: Severity | None = None  #: the incident's at that event
-    thread: str | None = None  #: what the channel calls its first message about the incident, if it has one
+    thread: str | None = None  #: the channel's receipt for its first message about the incident, if any
 
     @property
     def key(self) -> str:
-        """By which a receiver drops what it has seen: the same for every sending of one message, and of no
-        other, since an incident fires once a severity.
+        """The key by which a receiver drops repeated messages.
+
+        It is the same for every attempt to send one message, and of no other message, since an incident fires
+        once per severity.
         """
         return ":".join((self.dedup_key, self.event, *filter(None, [self.severity])))

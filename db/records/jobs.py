@@ -1,4 +1,4 @@
-"""An order for a re-distillation, what its models measured, and what was decided."""
+"""Re-distillation jobs, the evaluations of their models, and the gates' results."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from db.states import GateResult, JobDecision, JobRecovery, JobStatus, Role, Tas
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """An order for a re-distillation."""
+    """A re-distillation job that is about to be queued."""
 
     monitor: str
-    cycle_id: int | None  #: None when a person ordered it
+    cycle_id: int | None  #: None if a person ordered it
     rule: str | None
     reason: str
     teacher_version: str
@@ -23,14 +23,13 @@ class NewJob:
     alpha_from: Decimal
     alpha_to: Decimal
     temperature: float
-    evidence: str | None = (
-        None  #: JSON: what true labels say (see triggers/teacher/label_evidence.py); None: none
-    )
+    #: JSON: the evidence from true labels (see triggers/teacher/label_evidence.py); None: there is none.
+    evidence: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A re-distillation job as it stands."""
+    """A re-distillation job as stored in its row."""
 
     job_id: int
     monitor: str
@@ -50,22 +49,22 @@ class Job:
     candidate_version: str | None
     decision: JobDecision | None
     decision_reason: str | None
-    recovery: JobRecovery | None = None  #: None: not known yet, or nothing of it serves
+    recovery: JobRecovery | None = None  #: None: not known yet, or its candidate never served
     error: str | None = None  #: what ended the last failed attempt, or keeps a worker from starting
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTask:
-    """A task in ECS that was started, or was to be, to run a job's worker."""
+    """An ECS task that was started, or requested, to run a job's worker."""
 
     task_id: int
     job_id: int
     token: str
-    turn: int  #: the fencing token of the job's lease when it was asked for
+    turn: int  #: the fencing token of the job's lease at the time of the request
     state: TaskState
-    arn: str | None  #: None: ECS has not named it
+    arn: str | None  #: None: not reported by ECS
     cluster: str | None
-    last_status: str | None  #: in the words of ECS
+    last_status: str | None  #: as reported by ECS
     asked_at: datetime
     started_at: datetime | None
     looked_at: datetime | None
@@ -83,16 +82,16 @@ class Metric:
     low: float
     high: float
     n: int
-    spread: float = 0.0  #: how far apart a bound lies by different seeds; 0 of bounds that are not drawn
+    spread: float = 0.0  #: the range of a bound over seeds; 0 if no seed is used
 
     @classmethod
     def of(cls, name: str, interval: Interval, n: int) -> "Metric":
-        """The metric with that estimate and those bounds."""
+        """Return a metric with the interval's estimate and bounds."""
         return cls(name=name, value=interval.estimate, low=interval.low, high=interval.high, n=n)
 
     @classmethod
     def over_seeds(cls, name: str, intervals: Sequence[Interval], n: int) -> "Metric":
-        """The metric whose bounds are the means of those that each seed gave."""
+        """Return a metric whose bounds are the means over the seeds' intervals."""
         ends = [[each.low for each in intervals], [each.high for each in intervals]]
         low, high = (math.fsum(each) / len(intervals) for each in ends)
         spread = max(max(each) - min(each) for each in ends)
@@ -109,16 +108,16 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class GateOutcome:
-    """What one gate says about a candidate."""
+    """The result of one gate for a candidate."""
 
     gate: str
     dataset: str
     value: float
     threshold: float
     result: GateResult
-    metric: str | None = None  #: the name of the value in the evaluations; None: as the gate
+    metric: str | None = None  #: the value's name in the evaluations; None: the gate's name
     incumbent_value: float | None = None  #: of the same metric; None: not measured
-    detail: str | None = None  #: how the value was measured, where that matters
+    detail: str | None = None  #: how the value was measured, if relevant
 
 
 @dataclass(frozen=True, kw_only=True)

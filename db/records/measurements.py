@@ -1,4 +1,4 @@
-"""What a sample says. Shares are in [0, 1]; KL is in nats."""
+"""Measurements on a sample. Shares are in [0, 1]; KL is in nats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,44 +21,44 @@ class LabelMeasurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Whether the answers that a log recorded are those that the student gives."""
+    """A comparison of the answers recorded in the log with those of the student."""
 
-    n_recorded: int  #: sampled requests whose logits the log has
-    n_rescored: int  #: of them scored by the student too
-    skew: Interval | None  #: the share with another first label; None if none was scored again
+    n_recorded: int  #: sampled requests whose logits are in the log
+    n_rescored: int  #: those of them that the student scored too
+    skew: Interval | None  #: the share whose first label differs; None if none was scored again
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeTally:
-    """The labelled requests about which the same one is right."""
+    """The labelled requests with one outcome."""
 
     outcome: LabelOutcome
     n: int
-    weight: float  #: the sum of what they stand for
-    squares: float  #: the sum of the squares of that
+    weight: float  #: the sum of their weights
+    squares: float  #: the sum of their squared weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correctness:
-    """Who is right, of the requests whose true label is known; each counts as what it stands for."""
+    """The correctness of both models on the requests whose true label is known, counted by their weights."""
 
     n_labelled: int
-    n_disagreements: int  #: of them with different top-1 labels
-    n_out_of_scope: int  #: of the disagreements, those whose true label the models do not know
-    teacher_right: Interval  #: shares of the disagreements; the three add up to 1
+    n_disagreements: int  #: those of them with different top-1 labels
+    n_out_of_scope: int  #: disagreements whose true label the models do not know
+    teacher_right: Interval  #: a share of the disagreements; the three add up to 1
     student_right: Interval
-    both_wrong: Interval  #: those out of scope among them
-    teacher_accuracy: Interval  #: shares of all labelled requests
+    both_wrong: Interval  #: includes those out of scope
+    teacher_accuracy: Interval  #: a share of all labelled requests
     student_accuracy: Interval
-    tallies: tuple[OutcomeTally, ...]  #: what all of it was computed from; one for each outcome, in order
+    tallies: tuple[OutcomeTally, ...]  #: the source of all these numbers; one for each outcome, in order
 
 
 @dataclass(frozen=True, kw_only=True)
 class LateLabel:
-    """The true label of a sampled request, and what the two answered."""
+    """The true label of a sampled request, with the answers of both models."""
 
-    request_hash: str  #: of its id (see `db.cycles.labels.request_hash`)
-    label: str | None  #: None: it is none of the models' labels
+    request_hash: str  #: the hash of its id (see `db.cycles.labels.request_hash`)
+    label: str | None  #: None: not one of the models' labels
     teacher_label: str
     student_label: str
     weight: float
@@ -66,59 +66,59 @@ class LateLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherMeasurement:
-    """What one sample says about the teacher by itself, in the whole window, at T = 1."""
+    """Measurements of the teacher by itself, for the whole window, at T = 1."""
 
     confidence: Interval  #: mean probability of its first label
     entropy: Interval  #: mean entropy over the labels, in nats
-    n_effective: float  #: requests of a uniform sample that would be as sure of a share
+    n_effective: float  #: size of a uniform sample with the same precision of a share
     label_gap: float  #: Jensen-Shannon divergence of its mix of labels from the student's, in nats
-    #: The share of each pair of first labels, the teacher's and the student's; not stored.
+    #: The share of each pair of first labels (the teacher's, the student's); not stored.
     confusion: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixShift:
-    """A cycle's mix of the teacher's labels against its reference's. Divergences are JS in nats.
+    """The shift of the teacher's mix of labels from that of its reference. Divergences are JS in nats.
 
-    A label is familiar when the student is known to give it; see `triggers.teacher.mix`.
+    A label is familiar if the student is known to give it; see `triggers.teacher.mix`.
     """
 
-    label_shift: float  #: of all labels, from the reference
-    familiar_share: float  #: of the window's requests, with a familiar label
-    familiar_shift: float | None  #: of the familiar labels, from the reference; None where no request has one
-    familiar_gap: float | None  #: of the familiar labels, from the student's labels of the same requests
+    label_shift: float  #: the shift of all labels
+    familiar_share: float  #: the share of the window's requests with a familiar label
+    familiar_shift: float | None  #: the shift of the familiar labels; None if no request has one
+    familiar_gap: float | None  #: their divergence from the student's labels of the same requests
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputDrift:
-    """How the requests of a window differ from those of its reference: an earlier, healthy window."""
+    """The difference between a window's requests and those of its reference, an earlier, healthy window."""
 
     reference_cycle_id: int
     n: int  #: texts of the window that were compared
     n_reference: int  #: texts of the reference
-    accuracy: float  #: of a classifier that tells the two apart, in [0, 1]; 0.5: not at all
-    p_value: float  #: how often as much comes of chance
-    psi: Interval  #: of the teacher's labels: their population stability index, nats
-    js: Interval  #: their Jensen-Shannon divergence, nats
+    accuracy: float  #: of a classifier that distinguishes the two, in [0, 1]; 0.5: chance
+    p_value: float  #: the probability of at least this accuracy by chance
+    psi: Interval  #: the population stability index of the teacher's labels, nats
+    js: Interval  #: the Jensen-Shannon divergence of the teacher's labels, nats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Move:
-    """A label whose share of the requests has changed."""
+class ShareChange:
+    """The change of one label's share of the requests."""
 
-    label: str  #: the teacher's
-    then: float  #: its share of the reference
-    now: float  #: its share of the window
+    label: str  #: the teacher's label
+    then: float  #: the share in the reference
+    now: float  #: the share in the window
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one sample says about the distance between teacher and student, in the whole window."""
+    """The measured distance between teacher and student, for the whole window."""
 
     n: int
     disagreements: int
     agreement: Interval
-    exact_agreement: Fraction | None  #: the same; None of no requests
+    exact_agreement: Fraction | None  #: as an exact fraction; None without requests
     kl: Interval
     kl_p50: float
     kl_p95: float
@@ -128,8 +128,8 @@ class Measurement:
     per_label: tuple[LabelMeasurement, ...]
     by_stratum: tuple[int, ...]  #: disagreements in each stratum
     teacher: TeacherMeasurement
-    kl_values: tuple[float, ...] = ()  #: of each request; not stored
-    weights: tuple[float, ...] = ()  #: how much of the window each stands for; 1 in the mean
-    serving: Serving | None = None  #: None where recorded answers are not used
-    correctness: Correctness | None = None  #: None where the log has no true labels
+    kl_values: tuple[float, ...] = ()  #: one for each request; not stored
+    weights: tuple[float, ...] = ()  #: the weight of each request in the window; 1 on average
+    serving: Serving | None = None  #: None if recorded answers are not used
+    correctness: Correctness | None = None  #: None if the log has no true labels
     input_drift: InputDrift | None = None  #: None without a reference

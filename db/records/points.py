@@ -1,4 +1,4 @@
-"""A cycle as the rules and the teacher's health see it, and what they say of it."""
+"""A cycle as the rules and the teacher's health see it, and the outcomes of the rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,62 +12,61 @@ from db.states import CycleStatus, OutcomeReason
 
 @dataclass(frozen=True, kw_only=True)
 class StratumCount:
-    """How many requests of a stratum were scored, and what came of them."""
+    """The counts of a stratum's requests: in the window, in the sample, and with disagreement."""
 
     n_seen: int  #: distinct usable requests of the window
-    n: int  #: of them in the sample
+    n: int  #: those of them in the sample
     disagreements: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class CyclePoint:
-    """One cycle as the rules see it. Values are None unless the cycle was evaluated."""
+    """One cycle as the rules see it. The values are None unless the cycle was evaluated."""
 
     window_end: datetime
-    status: CycleStatus  #: EVALUATED: there is enough evidence for the rules to look at it
+    status: CycleStatus  #: EVALUATED: there is enough evidence for the rules
     teacher_version: str | None = None
     student_version: str | None = None
     n: int | None = None
     disagreements: int | None = None
-    agreement: Fraction | None = None  #: where requests of one sample stand for more and for fewer
+    agreement: Fraction | None = None  #: weighted, if the sample's requests have different weights
     kl: float | None = None
     kl_t1: float | None = None
     js: float | None = None
     serving_skew: float | None = None
     input_drift: float | None = None  #: the classifier's accuracy
-    intervals: Mapping[str, Interval] = field(default_factory=dict)  #: by metric, of those that have one
+    intervals: Mapping[str, Interval] = field(default_factory=dict)  #: by metric, if it has one
     labels: Mapping[str, LabelMeasurement] = field(default_factory=dict)  #: by the teacher's label
-    strata: tuple[StratumCount, ...] = ()  #: none: the sample is uniform, of a window of unknown size
-    log_increments: Mapping[str, tuple[float, ...]] = field(
-        default_factory=dict
-    )  #: on each level of kl, in logs
-    kl_values: tuple[float, ...] = ()  #: of each request of a uniform sample, where they are at hand
+    strata: tuple[StratumCount, ...] = ()  #: empty: a uniform sample of a window of unknown size
+    #: By metric and level: the log increment of each bet at this cycle.
+    log_increments: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    kl_values: tuple[float, ...] = ()  #: of each request of a uniform sample, if available
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherPoint:
-    """One cycle as the teacher's health is judged by it."""
+    """One cycle as used to judge the teacher's health."""
 
     measured: TeacherMeasurement
     agreement: Interval  #: with the student
     labels: Mapping[str, LabelMeasurement]  #: by the teacher's label
-    correctness: Correctness | None = None  #: by the true labels that the log had
+    correctness: Correctness | None = None  #: by the true labels in the log
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownTeacher:
-    """What is known of a teacher before a cycle of its own."""
+    """The facts known about a teacher before one of its cycles."""
 
     version: str
-    predecessor: str | None  #: whom it follows, as long as its own reference is not whole
-    reference: tuple[TeacherPoint, ...]  #: its first cycles; as long as they are too few, another's
-    reference_version: str | None  #: whose cycles those are; None: there are none
-    labelled: tuple[Correctness, ...] = ()  #: who was right in its newest cycles with true labels
+    predecessor: str | None  #: the teacher before it, until its own reference is complete
+    reference: tuple[TeacherPoint, ...]  #: its first cycles, or another teacher's while they are too few
+    reference_version: str | None  #: the teacher of the reference; None: there is none
+    labelled: tuple[Correctness, ...] = ()  #: the correctness in its newest cycles with true labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOutcome:
-    """What one rule says at one cycle (the words are defined in docs/metrics.md)."""
+    """The outcome of one rule at one cycle (the terms are defined in docs/metrics.md)."""
 
     window_end: datetime
     rule: str
@@ -78,14 +77,14 @@ class RuleOutcome:
     streak: int
     fired: bool
     reason: OutcomeReason
-    statistic: float | None = None  #: of a sequential rule: the log of its evidence
+    statistic: float | None = None  #: of a sequential rule: the log of the mean wealth of its bets
     rule_version: str = ""  #: SHA-256 of the rule's text
-    side: str = field(default="", compare=False)  #: below or above; empty of a group; not stored
+    side: str = field(default="", compare=False)  #: below or above; empty for a group; not stored
 
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """What is read of each cycle besides its own row."""
+    """The parts of each cycle that are read besides its own row."""
 
     labels: bool = False
     strata: bool = False

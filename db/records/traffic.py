@@ -1,4 +1,4 @@
-"""What a window of the log holds, before anything is scored."""
+"""The records of a window of the log, before scoring."""
 
 from dataclasses import dataclass
 
@@ -7,38 +7,38 @@ from db.states import RejectReason
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """How many records of one window were refused for one reason."""
+    """The number of a window's records that were refused for one reason."""
 
     reason: RejectReason
     n: int
     example_hash: str  #: SHA-256 of the first example's bytes; the text itself is never kept
-    example_object: str  #: the object (file) that it came from
+    example_object: str  #: the object (file) that holds it
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectVersion:
-    """An object of the request log as it was read: with other contents it is another version."""
+    """An object of the request log as it was read: different contents are a different version."""
 
     name: str
-    version: str  #: the ETag, in S3
+    version: str  #: in S3, the ETag
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stratum:
-    """The requests of a window to which the student gave one label, as its log recorded it."""
+    """The requests of a window to which the student gave one label, as recorded in the log."""
 
     label: str | None  #: None: no label was recorded
     n_seen: int  #: distinct usable requests of the window
-    n: int  #: of them in the sample
+    n: int  #: those of them in the sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """What was found in a window before scoring."""
+    """The traffic of one window, before scoring."""
 
     n_seen: int  #: distinct usable requests of the window
     n_sampled: int
     n_rejected: int  #: unusable records of the window (`outside_window` and `late_object` are not counted)
     rejects: tuple[Reject, ...]
-    objects: tuple[ObjectVersion, ...] = ()  #: that were read for it, where their versions are kept
-    strata: tuple[Stratum, ...] = ()  #: those that have requests
+    objects: tuple[ObjectVersion, ...] = ()  #: the objects that were read, if their versions are kept
+    strata: tuple[Stratum, ...] = ()  #: only those that have requests

@@ -1,4 +1,4 @@
-"""The tables. Every one, and every column, has a comment that says what it holds and its unit."""
+"""The tables. Each table and each column has a comment that states its content and unit."""
 
 from db.tables.columns import ExactAlpha, UTCDateTime, metadata
 from db.tables.cycles import class_metrics, cycles, erasures, input_drift, leases, objects, rejects, strata

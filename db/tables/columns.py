@@ -1,4 +1,4 @@
-"""Columns and types that the tables share."""
+"""Columns and column types that the tables share."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ class UTCDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time rather than guess its zone."""
+        """Convert a time to UTC; refuse a naive time instead of guessing its zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -32,7 +32,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the zone back."""
+        """Return the stored time as aware UTC."""
         del dialect
         if value is None:
             return None
@@ -46,12 +46,12 @@ class ExactAlpha(TypeDecorator[Decimal]):
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> float | None:
-        """Both drivers take the nearest double, which three decimals survive."""
+        """Return the nearest double, which both drivers accept and which preserves three decimals."""
         del dialect
         return None if value is None else float(value)
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> Decimal | None:
-        """0.6 comes back as Decimal('0.6'), never as 0.6000000000000001."""
+        """Return exactly three decimals: Decimal('0.6'), never 0.6000000000000001."""
         del dialect
         if value is None:
             return None
@@ -62,10 +62,10 @@ BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
 def row_id(comment: str) -> Column[int]:
-    """A primary key that the database gives: 64 bits, also on SQLite."""
+    """Return a primary key that the database generates: 64 bits, also on SQLite."""
     return Column("id", BigId, primary_key=True, comment=comment)
 
 
 def version_column(name: str, comment: str, *, nullable: bool = True) -> Column[str]:
-    """The fingerprint of a model."""
+    """Return a column for the fingerprint of a model."""
     return Column(name, Text, nullable=nullable, comment=f"{comment}; SHA-256 of its files")

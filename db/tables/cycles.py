@@ -1,4 +1,4 @@
-"""A slot, what was measured in it, and what of the log it read."""
+"""Leases, cycles, and the tables of what a cycle measured and read."""
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, Table, Text, UniqueConstraint
 
@@ -7,16 +7,16 @@ from db.tables.columns import BigId, ExactAlpha, UTCDateTime, metadata, row_id, 
 leases = Table(
     "leases",
     metadata,
-    Column("name", Text, primary_key=True, comment="What is leased: monitor:NAME, job:ID or erasure:NAME"),
+    Column("name", Text, primary_key=True, comment="The lease's name: monitor:NAME, job:ID or erasure:NAME"),
     Column("owner", Text, nullable=False, comment="Host, process and start of the holder"),
-    Column("token", BigInteger, nullable=False, comment="Fencing token; grows at each new holder"),
+    Column("token", BigInteger, nullable=False, comment="Fencing token; it grows with each new holder"),
     Column(
         "expires_at",
         UTCDateTime,
         nullable=False,
-        comment="UTC, by the database's clock; after it anyone may take the lease",
+        comment="UTC, by the database's clock; after it any process may take the lease",
     ),
-    comment="Who may write for a monitor or a job",
+    comment="The right to write for a monitor or a job",
 )
 
 
@@ -34,9 +34,14 @@ cycles = Table(
         comment="running, evaluated, inconclusive, failed or skipped",
     ),
     Column("verdict", Text, comment="healthy, breached, inconclusive or failed; NULL while running"),
-    Column("verdict_reason", Text, comment="Why the verdict is what it is"),
-    Column("attempt", Integer, nullable=False, comment="1 for the first try of the slot"),
-    Column("error", Text, comment="What ended a failed attempt, in one line"),
+    Column("verdict_reason", Text, comment="Reason for the verdict (see docs/states.md)"),
+    Column(
+        "attempt",
+        Integer,
+        nullable=False,
+        comment="Number of the last attempt at the slot, from 1; 0 without an attempt",
+    ),
+    Column("error", Text, comment="Error that ended a failed attempt, in one line"),
     Column("started_at", UTCDateTime, comment="UTC; start of the last attempt"),
     Column("finished_at", UTCDateTime, comment="UTC; when the result was committed"),
     Column("n_seen", BigInteger, comment="Distinct usable requests in the window"),
@@ -45,7 +50,7 @@ cycles = Table(
     Column("n_rejected", BigInteger, comment="Unusable records of the window"),
     Column("n_disagreements", Integer, comment="Scored requests with different top-1 labels"),
     Column("agreement", Float, comment="Share in [0, 1] with the same top-1 label"),
-    Column("agreement_exact", Text, comment="The same as a fraction of whole numbers"),
+    Column("agreement_exact", Text, comment="The agreement as a fraction of integers"),
     Column("agreement_low", Float, comment="Lower end of its 95% Wilson interval"),
     Column("agreement_high", Float, comment="Upper end of its 95% Wilson interval"),
     Column(
@@ -60,9 +65,13 @@ cycles = Table(
     Column("kl_p99", Float, comment="99th percentile of KL over requests, nats"),
     Column("kl_t1", Float, comment="Mean KL(teacher || student) at temperature 1, nats"),
     Column("js", Float, comment="Mean Jensen-Shannon divergence at `temperature`, nats"),
-    Column("n_recorded", Integer, comment="Scored requests whose student logits the log has"),
-    Column("n_rescored", Integer, comment="Of them scored by the student too"),
-    Column("serving_skew", Float, comment="Share in [0, 1] to which it gives another label than was served"),
+    Column("n_recorded", Integer, comment="Scored requests whose student logits are in the log"),
+    Column("n_rescored", Integer, comment="Those of them that the student scored too"),
+    Column(
+        "serving_skew",
+        Float,
+        comment="Share in [0, 1] of requests for which the student's label differs from the one served",
+    ),
     Column("serving_skew_low", Float, comment="Lower end of its 95% Wilson interval"),
     Column("serving_skew_high", Float, comment="Upper end of its 95% Wilson interval"),
     Column("temperature", Float, comment="The softmax temperature T of kl and js"),
@@ -71,19 +80,19 @@ cycles = Table(
     Column(
         "alpha",
         ExactAlpha,
-        comment="Weight of the KL term with which that student was distilled; lower alpha = more "
-        "weight on hard labels; NULL if unknown",
+        comment="Weight of the KL term in the distillation of that student; a lower alpha puts more weight "
+        "on hard labels; NULL if unknown",
     ),
-    Column("archive", Text, comment="Where the sample lies (texts are there, never in SQL)"),
+    Column("archive", Text, comment="Location of the archived sample (its texts are never stored in SQL)"),
     Column("archive_sha256", Text, comment="SHA-256 of the archive's bytes"),
     Column(
         "order_reason",
         Text,
-        comment="Why a re-distillation was ordered or not (see docs/states.md); NULL: nothing was decided",
+        comment="Reason for ordering a re-distillation or not (see docs/states.md); NULL without a decision",
     ),
-    Column("order_detail", Text, comment="The same in one line, with the numbers"),
+    Column("order_detail", Text, comment="The reason in one line, with the numbers"),
     UniqueConstraint("monitor", "window_end"),
-    comment="One row a slot: what was measured and judged",
+    comment="One row per slot: its measurements and its verdict",
 )
 
 
@@ -110,13 +119,15 @@ strata = Table(
         "student_label",
         Text,
         primary_key=True,
-        comment="The label that the log recorded; empty: none, or the sample is uniform",
+        comment="The label recorded in the log; empty if none was recorded or the sample is uniform",
     ),
     Column("n_seen", BigInteger, nullable=False, comment="Distinct usable requests of the window"),
-    Column("n", Integer, nullable=False, comment="Of them in the sample"),
-    Column("n_disagreements", Integer, nullable=False, comment="Of those with different top-1 labels"),
-    comment="How a cycle's sample was drawn: agreement is the sum of n_seen * (n - n_disagreements) / n, "
-    "divided by that of n_seen",
+    Column("n", Integer, nullable=False, comment="Those of them in the sample"),
+    Column(
+        "n_disagreements", Integer, nullable=False, comment="Sampled requests with different top-1 labels"
+    ),
+    comment="Strata of a cycle's sample: agreement is the sum of n_seen * (n - n_disagreements) / n, divided "
+    "by the sum of n_seen",
 )
 
 
@@ -124,11 +135,16 @@ rejects = Table(
     "rejects",
     metadata,
     Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
-    Column("reason", Text, primary_key=True, comment="Why the records could not be used"),
-    Column("n", BigInteger, nullable=False, comment="How many records"),
+    Column(
+        "reason",
+        Text,
+        primary_key=True,
+        comment="Reason for the rejection (see docs/states.md)",
+    ),
+    Column("n", BigInteger, nullable=False, comment="Number of records"),
     Column("example_hash", Text, nullable=False, comment="SHA-256 of the first example's bytes"),
     Column("example_object", Text, nullable=False, comment="The object (file) of that example"),
-    comment="Records of a window that could not be used, by reason",
+    comment="Unusable records of a window, by reason",
 )
 
 
@@ -137,7 +153,7 @@ objects = Table(
     metadata,
     Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
     Column("name", Text, primary_key=True, comment="The object's key in its bucket"),
-    Column("version", Text, nullable=False, comment="Its ETag: with other contents it has another"),
+    Column("version", Text, nullable=False, comment="The object's ETag, which changes with its contents"),
     comment="Objects of a request log in S3 that a cycle has read; kept for 30 days",
 )
 
@@ -146,12 +162,16 @@ erasures = Table(
     "erasures",
     metadata,
     Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
-    Column("sha256_after", Text, primary_key=True, comment="SHA-256 of its archive's bytes now"),
-    Column("sha256_before", Text, nullable=False, comment="SHA-256 of its bytes before"),
-    Column("n", Integer, nullable=False, comment="Requests that were taken out"),
-    Column("begun_at", UTCDateTime, nullable=False, comment="UTC; when it was asked for"),
-    Column("finished_at", UTCDateTime, comment="UTC; when the new file was in its place"),
-    comment="Requests taken out of a cycle's archive by `redistill archive erase`; its numbers stay",
+    Column(
+        "sha256_after", Text, primary_key=True, comment="SHA-256 of the archive's bytes after the erasure"
+    ),
+    Column(
+        "sha256_before", Text, nullable=False, comment="SHA-256 of the archive's bytes before the erasure"
+    ),
+    Column("n", Integer, nullable=False, comment="Number of erased requests"),
+    Column("begun_at", UTCDateTime, nullable=False, comment="UTC; when the erasure began"),
+    Column("finished_at", UTCDateTime, comment="UTC; when the new file was in place; NULL while unfinished"),
+    comment="Requests erased from a cycle's archive by `redistill archive erase`; the cycle's numbers stay",
 )
 
 
@@ -172,14 +192,16 @@ input_drift = Table(
         "accuracy",
         Float,
         nullable=False,
-        comment="Share in [0, 1] of texts that a classifier gives to the right one of the two; 0.5: chance",
+        comment="Share in [0, 1] of texts that a classifier assigns to the right cycle; 0.5 is chance",
     ),
-    Column("p_value", Float, nullable=False, comment="How often as much comes of chance, in (0, 1]"),
+    Column(
+        "p_value", Float, nullable=False, comment="Probability of at least this accuracy by chance, in (0, 1]"
+    ),
     Column("psi", Float, nullable=False, comment="Population stability index of the teacher's labels, nats"),
     Column("psi_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
     Column("psi_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
     Column("js", Float, nullable=False, comment="Jensen-Shannon divergence of the teacher's labels, nats"),
     Column("js_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
     Column("js_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
-    comment="How the requests of a cycle differ from those of an earlier, healthy one",
+    comment="Difference between a cycle's requests and those of an earlier, healthy cycle",
 )

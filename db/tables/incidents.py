@@ -1,4 +1,4 @@
-"""What the on-call was told, and how it reached them."""
+"""Incidents, and the outbox of messages about them."""
 
 from sqlalchemy import Column, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
 
@@ -9,23 +9,28 @@ incidents = Table(
     metadata,
     row_id("The incident's number"),
     Column("monitor", Text, nullable=False, comment="The monitor"),
-    Column("kind", Text, nullable=False, comment="What it is about, such as drift or blind"),
+    Column(
+        "kind",
+        Text,
+        nullable=False,
+        comment="Kind of the problem, such as drift or blind (see docs/states.md)",
+    ),
     Column("severity", Text, nullable=False, comment="info, warning, error or critical; it may rise"),
     Column("state", Text, nullable=False, comment="pending, firing or resolved"),
-    Column("summary", Text, nullable=False, comment="What is wrong, in one line, with the numbers"),
+    Column("summary", Text, nullable=False, comment="The problem in one line, with the numbers"),
     Column("opened_at", UTCDateTime, nullable=False, comment="UTC; when it fired, or became pending"),
-    Column("acknowledged_at", UTCDateTime, comment="UTC; when a person took it; NULL so far"),
+    Column("acknowledged_at", UTCDateTime, comment="UTC; when a person acknowledged it; NULL until then"),
     Column("resolved_at", UTCDateTime, comment="UTC"),
     Column("cycle_id", BigId, ForeignKey("cycles.id"), comment="The cycle that opened it"),
     Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job that was ordered with it"),
-    Column("since", UTCDateTime, comment="UTC; since when what it is about is so; NULL: since opened_at"),
+    Column("since", UTCDateTime, comment="UTC; start of the problem; NULL: opened_at"),
     Column(
         "clearing_since",
         UTCDateTime,
-        comment="UTC; since when what it is about is over, while it keeps firing; NULL: it is not",
+        comment="UTC; end of the problem while the incident still fires; NULL until then",
     ),
-    Column("acknowledged_by", Text, comment="The person who took it, as they call themselves"),
-    comment="What the on-call was told",
+    Column("acknowledged_by", Text, comment="The person who acknowledged it, by the name that they gave"),
+    comment="Problems of which the on-call is notified",
 )
 for _state in ("firing", "pending"):
     Index(
@@ -47,13 +52,15 @@ deliveries = Table(
     Column("dedup_key", Text, nullable=False, comment="The same for all messages of an incident"),
     Column("payload", Text, nullable=False, comment="JSON, schema redistill.incident/1"),
     Column("state", Text, nullable=False, comment="pending, delivered or dead"),
-    Column("attempts", Integer, nullable=False, comment="How often it was sent"),
-    Column("next_attempt_at", UTCDateTime, nullable=False, comment="UTC; not sent before"),
+    Column("attempts", Integer, nullable=False, comment="Number of attempts to send it"),
+    Column("next_attempt_at", UTCDateTime, nullable=False, comment="UTC; it is not sent before"),
     Column("delivered_at", UTCDateTime, comment="UTC; when the channel accepted it"),
-    Column("last_error", Text, comment="What the last failed attempt met"),
-    Column("severity", Text, comment="The incident's at that event"),
-    Column("receipt", Text, comment="What the channel calls the message, where later ones can answer it"),
+    Column("last_error", Text, comment="Error of the last failed attempt"),
+    Column("severity", Text, comment="The incident's severity at that event"),
+    Column(
+        "receipt", Text, comment="The channel's identifier of the message, to which later messages can reply"
+    ),
     UniqueConstraint("incident_id", "channel", "event", "severity"),
     Index("ix_deliveries_state_next_attempt_at", "state", "next_attempt_at"),
-    comment="The outbox: messages written with the decision, sent after it",
+    comment="The outbox: messages are written in the transaction of the decision and sent after it",
 )

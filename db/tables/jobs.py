@@ -1,4 +1,4 @@
-"""Orders, what their models measured, and which model was current when."""
+"""Jobs, their worker tasks and evaluations, and model versions with their promotions and calibrations."""
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
 
@@ -11,7 +11,7 @@ jobs = Table(
     Column("monitor", Text, nullable=False, comment="The monitor whose student is re-distilled"),
     Column("cycle_id", BigId, ForeignKey("cycles.id"), comment="The cycle that ordered it"),
     Column("rule", Text, comment="The rule that fired; NULL if a person ordered it"),
-    Column("reason", Text, nullable=False, comment="Why, in one line, with the numbers"),
+    Column("reason", Text, nullable=False, comment="Reason for the job in one line, with the numbers"),
     version_column("teacher_version", "The teacher to distil from", nullable=False),
     version_column("student_version", "The incumbent student", nullable=False),
     Column("alpha_from", ExactAlpha, nullable=False, comment="The ladder's alpha before this job"),
@@ -29,28 +29,30 @@ jobs = Table(
         nullable=False,
         comment="queued, running, succeeded, rejected, failed or cancelled",
     ),
-    Column("attempt", Integer, nullable=False, comment="How often a worker has taken it"),
-    Column("error", Text, comment="What ended the last failed attempt, in one line"),
+    Column("attempt", Integer, nullable=False, comment="Number of attempts by workers"),
+    Column("error", Text, comment="Error that ended the last failed attempt, in one line"),
     Column("enqueued_at", UTCDateTime, nullable=False, comment="UTC"),
     Column(
         "announced_at",
         UTCDateTime,
-        comment="UTC; when workers were called to it; NULL: not since it was queued or last taken",
+        comment="UTC; when workers were notified of it; NULL if not since it was queued or last claimed",
     ),
     Column("started_at", UTCDateTime, comment="UTC; when the last attempt began"),
     Column("finished_at", UTCDateTime, comment="UTC; when it reached a final status"),
     version_column("candidate_version", "The student that it made"),
     Column("decision", Text, comment="promoted, held or rejected"),
-    Column("decision_reason", Text, comment="Why, in one line, with the numbers"),
+    Column("decision_reason", Text, comment="Reason for the decision in one line, with the numbers"),
     Column(
-        "evidence", Text, comment="JSON: what true labels said when it was ordered; NULL: there were none"
+        "evidence",
+        Text,
+        comment="JSON: the evidence from true labels when it was ordered; NULL without labels",
     ),
     Column(
         "recovery",
         Text,
-        comment="recovered or not_recovered: what the watch found once its candidate served; NULL so far",
+        comment="recovered or not_recovered, as measured once its candidate served; NULL until then",
     ),
-    comment="Orders for a re-distillation: the queue and its history",
+    comment="Re-distillation jobs: the queue and its history",
 )
 
 Index(
@@ -67,30 +69,36 @@ worker_tasks = Table(
     "worker_tasks",
     metadata,
     row_id("A row number"),
-    Column("job_id", BigId, ForeignKey("jobs.id"), nullable=False, comment="The job that wants a worker"),
+    Column(
+        "job_id",
+        BigId,
+        ForeignKey("jobs.id"),
+        nullable=False,
+        comment="The job for which a worker is started",
+    ),
     Column(
         "token",
         Text,
         nullable=False,
-        comment="With it ECS starts one task, however often it is asked (clientToken of RunTask)",
+        comment="Client token of RunTask: ECS starts one task per token, however often it is called",
     ),
     Column(
         "turn",
         BigId,
         nullable=False,
-        comment="The fencing token of the job's lease then; once that is higher a worker has had the job",
+        comment="Fencing token of the job's lease at the request; once it grows, a worker has had the job",
     ),
     Column("state", Text, nullable=False, comment="asked, started or ended"),
-    Column("arn", Text, comment="What ECS calls it; NULL: it did not say"),
-    Column("cluster", Text, comment="The cluster that it runs in, as ECS calls it"),
-    Column("last_status", Text, comment="What ECS last said of it: PROVISIONING, PENDING, RUNNING, ..."),
-    Column("asked_at", UTCDateTime, nullable=False, comment="UTC; when ECS was asked for it"),
-    Column("started_at", UTCDateTime, comment="UTC; when ECS took it on"),
-    Column("looked_at", UTCDateTime, comment="UTC; when ECS was last asked how it does"),
-    Column("ended_at", UTCDateTime, comment="UTC; from here on nothing is expected of it"),
-    Column("reason", Text, comment="Why it ended (see docs/states.md)"),
-    Column("detail", Text, comment="The same in the words of ECS, in one line"),
-    comment="The tasks that the daemon has started in ECS, or tried to, each to run a job's worker",
+    Column("arn", Text, comment="The task's ARN; NULL if ECS has not reported it"),
+    Column("cluster", Text, comment="The cluster in which it runs, as reported by ECS"),
+    Column("last_status", Text, comment="Last status reported by ECS: PROVISIONING, PENDING, RUNNING, ..."),
+    Column("asked_at", UTCDateTime, nullable=False, comment="UTC; when ECS was asked to start it"),
+    Column("started_at", UTCDateTime, comment="UTC; when ECS accepted it"),
+    Column("looked_at", UTCDateTime, comment="UTC; when its status was last requested from ECS"),
+    Column("ended_at", UTCDateTime, comment="UTC; when the daemon stopped expecting anything of it"),
+    Column("reason", Text, comment="Reason for its end (see docs/states.md)"),
+    Column("detail", Text, comment="The reason as reported by ECS, in one line"),
+    comment="ECS tasks that the daemon started, or tried to start, each to run a job's worker",
 )
 
 Index("ix_worker_tasks_job_id", worker_tasks.c.job_id)
@@ -115,15 +123,15 @@ gate_outcomes = Table(
     Column(
         "metric",
         Text,
-        comment="The metric in evaluations that the gate judged; NULL: that of the gate's name",
+        comment="The metric in evaluations that the gate checked; NULL: the metric of the gate's name",
     ),
     Column(
         "incumbent_value",
         Float,
         comment="The incumbent's value of the same metric; NULL if it was not measured",
     ),
-    Column("detail", Text, comment="How the value was measured, where that matters"),
-    comment="What each gate said of a job's candidate",
+    Column("detail", Text, comment="How the value was measured, if relevant"),
+    comment="Result of each gate for a job's candidate",
 )
 
 
@@ -152,10 +160,12 @@ promotions = Table(
     Column("monitor", Text, nullable=False, comment="The monitor"),
     Column("role", Text, nullable=False, comment="teacher or student"),
     Column("version", Text, nullable=False, comment="The version that became current"),
-    Column("reason", Text, nullable=False, comment="configured, gates_passed, manual or rollback"),
-    Column("promoted_at", UTCDateTime, nullable=False, comment="UTC; current from here on"),
-    Column("retired_at", UTCDateTime, comment="UTC; current until here; NULL: it is the current one"),
-    comment="Which version was the current one, and when",
+    Column(
+        "reason", Text, nullable=False, comment="configured, gates_passed, manual, rollback or not_recovered"
+    ),
+    Column("promoted_at", UTCDateTime, nullable=False, comment="UTC; when it became the current version"),
+    Column("retired_at", UTCDateTime, comment="UTC; when it was replaced; NULL for the current version"),
+    comment="Periods in which a version was the current one",
 )
 
 Index(
@@ -173,7 +183,9 @@ evaluations = Table(
     metadata,
     Column("monitor", Text, primary_key=True, comment="The monitor"),
     Column("version", Text, primary_key=True, comment="The evaluated model version"),
-    Column("job_id", BigId, ForeignKey("jobs.id"), primary_key=True, comment="The job that asked"),
+    Column(
+        "job_id", BigId, ForeignKey("jobs.id"), primary_key=True, comment="The job that ran the evaluation"
+    ),
     Column(
         "dataset",
         Text,
@@ -185,36 +197,63 @@ evaluations = Table(
     Column("low", Float, comment="Lower end of its 95% interval"),
     Column("high", Float, comment="Upper end of its 95% interval"),
     Column("n", Integer, nullable=False, comment="Rows that it was computed from"),
-    Column("spread", Float, comment="How far apart a bound lies by different seeds; 0 if none is drawn"),
-    comment="What a job measured on its incumbent and its candidate",
+    Column("spread", Float, comment="Range of a bound over seeds; 0 if no seed is used"),
+    comment="Metrics that a job measured on its incumbent and its candidate",
 )
 
 
 calibrations = Table(
     "calibrations",
     metadata,
-    row_id("A row number; a version's newest row has its temperature"),
+    row_id("A row number; a version's newest row holds its temperature"),
     Column("monitor", Text, nullable=False, comment="The monitor whose student it is"),
     Column("version", Text, nullable=False, comment="The calibrated student; SHA-256 of its files"),
     Column(
         "temperature",
         Float,
         nullable=False,
-        comment="By what its logits are divided for it to be as sure as it is right; in [0.05, 20]",
+        comment="Divisor of the logits that makes confidence match accuracy; in [0.05, 20]",
     ),
-    Column("n", Integer, nullable=False, comment="Labelled rows that it was fitted on, and the rest is of"),
+    Column(
+        "n",
+        Integer,
+        nullable=False,
+        comment="Labelled rows on which it was fitted and the errors were measured",
+    ),
     Column("dataset", Text, nullable=False, comment="validation or test: the configured file"),
-    Column("sha256", Text, nullable=False, comment="Of that file"),
+    Column("sha256", Text, nullable=False, comment="SHA-256 of that file"),
     Column("nll_before", Float, nullable=False, comment="Mean -ln p(true label) at T = 1, nats"),
-    Column("nll_after", Float, nullable=False, comment="The same at that temperature"),
+    Column(
+        "nll_after", Float, nullable=False, comment="Mean -ln p(true label) at the fitted temperature, nats"
+    ),
     Column("ece_before", Float, nullable=False, comment="Expected calibration error at T = 1, in [0, 1]"),
-    Column("ece_after", Float, nullable=False, comment="The same at that temperature"),
-    Column("ece_debiased_before", Float, nullable=False, comment="Its debiased estimate at T = 1"),
-    Column("ece_debiased_after", Float, nullable=False, comment="The same at that temperature"),
+    Column(
+        "ece_after",
+        Float,
+        nullable=False,
+        comment="Expected calibration error at the fitted temperature, in [0, 1]",
+    ),
+    Column(
+        "ece_debiased_before",
+        Float,
+        nullable=False,
+        comment="Debiased estimate of the expected calibration error at T = 1",
+    ),
+    Column(
+        "ece_debiased_after",
+        Float,
+        nullable=False,
+        comment="Debiased estimate of the expected calibration error at the fitted temperature",
+    ),
     Column("reason", Text, nullable=False, comment="job, due or manual"),
-    Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job whose candidate it is, if that is why"),
+    Column(
+        "job_id",
+        BigId,
+        ForeignKey("jobs.id"),
+        comment="The job whose candidate it is, if a job calibrated it",
+    ),
     Column("calibrated_at", UTCDateTime, nullable=False, comment="UTC"),
-    comment="How sure students should be: the temperatures that were fitted",
+    comment="Temperatures fitted to students, so that their confidence matches their accuracy",
 )
 
 Index("ix_calibrations_monitor_version_id", calibrations.c.monitor, calibrations.c.version, calibrations.c.id)

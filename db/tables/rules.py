@@ -1,4 +1,4 @@
-"""What the rules said, and where they stand."""
+"""The outcomes, texts and states of rules."""
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, Table, Text
 
@@ -13,12 +13,14 @@ rule_outcomes = Table(
     Column("value", Float, comment="The metric's value; NULL if the cycle was not evaluated"),
     Column("threshold", Float, nullable=False, comment="The rule's threshold, in the metric's unit"),
     Column("breached", Boolean, nullable=False, comment="Strictly on the wrong side at this cycle"),
-    Column("streak", Integer, nullable=False, comment="Breached evaluated cycles in a row to here"),
+    Column("streak", Integer, nullable=False, comment="Consecutive breached evaluated cycles up to this one"),
     Column("fired", Boolean, nullable=False, comment="The streak has reached the rule's for_cycles"),
-    Column("reason", Text, nullable=False, comment="Why it fired or did not"),
-    Column("statistic", Float, comment="Of a sequential rule: the log of its evidence; NULL otherwise"),
+    Column("reason", Text, nullable=False, comment="Reason for the outcome (see docs/states.md)"),
+    Column(
+        "statistic", Float, comment="Log of the mean wealth of a sequential rule's bets; NULL for other rules"
+    ),
     Column("rule_version", Text, comment="SHA-256 of the rule's text (see rule_texts)"),
-    comment="What each rule said at each cycle",
+    comment="Outcome of each rule at each cycle",
 )
 
 
@@ -28,7 +30,7 @@ rule_texts = Table(
     Column("version", Text, primary_key=True, comment="SHA-256 of the text"),
     Column("text", Text, nullable=False, comment="The rule with all its keys, as JSON"),
     Column("first_used_at", UTCDateTime, nullable=False, comment="UTC; when it first judged a cycle"),
-    comment="The rules that have judged cycles, as they were",
+    comment="Texts of the rules that have judged cycles",
 )
 
 
@@ -38,12 +40,16 @@ rule_states = Table(
     Column("monitor", Text, primary_key=True, comment="The monitor"),
     Column("rule_version", Text, primary_key=True, comment="SHA-256 of the rule's text (see rule_texts)"),
     Column(
-        "cycle_id", BigId, ForeignKey("cycles.id"), nullable=False, comment="The cycle after which it is so"
+        "cycle_id",
+        BigId,
+        ForeignKey("cycles.id"),
+        nullable=False,
+        comment="The cycle after which this is the state",
     ),
     Column(
-        "state", Text, nullable=False, comment="JSON: streak, evidence and what else the rule looks back at"
+        "state", Text, nullable=False, comment="JSON: streak, log wealth and what else the rule depends on"
     ),
-    comment="Where each rule stands after the last judged cycle; can be computed from the cycles",
+    comment="State of each rule after the last judged cycle; it can be recomputed from the cycles",
 )
 
 
@@ -52,6 +58,6 @@ evidence = Table(
     metadata,
     Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
     Column("key", Text, primary_key=True, comment="The metric and the level, such as kl>0.15"),
-    Column("gains", Text, nullable=False, comment="JSON: the log of what each bet on it has gained"),
-    comment="What a cycle's requests say against a level of KL, for sequential rules",
+    Column("gains", Text, nullable=False, comment="JSON: the log increment of each bet at this cycle"),
+    comment="Log increments of a cycle's requests on a level of KL, for sequential rules",
 )

@@ -1,4 +1,4 @@
-"""The views that docs and dashboards rely on: their names, columns and order are public."""
+"""The views that docs and dashboards rely on: their names, columns and column order are public."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ down_revision = "0001"
 
 
 class View(NamedTuple):
-    """What a view says of itself, and what it selects."""
+    """A view's comment and query."""
 
     comment: str
     query: str

@@ -1,4 +1,4 @@
-"""Which objects of a bucket each cycle has read."""
+"""The objects of a bucket that each cycle has read."""
 
 import sqlalchemy as sa
 from alembic import op

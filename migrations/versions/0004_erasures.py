@@ -1,4 +1,4 @@
-"""Which archives had requests taken out, one erasure at a time."""
+"""The erasures of requests from archives."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How each sample was drawn, and what it says exactly."""
+"""The strata of each sample, and its exact agreement."""
 
 import sqlalchemy as sa
 from alembic import op

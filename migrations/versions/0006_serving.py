@@ -1,4 +1,4 @@
-"""Whether the answers that the log recorded are those that the student gives."""
+"""The comparison of the answers recorded in the log with the student's."""
 
 import sqlalchemy as sa
 from alembic import op

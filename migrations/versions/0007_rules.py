@@ -1,4 +1,4 @@
-"""The text of each rule that judged, and the evidence of sequential ones."""
+"""The text of each rule that judged a cycle, and the log increments of sequential rules."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Where each rule stands after the last judged cycle; how far apart seeds put a bound."""
+"""The state of each rule after the last judged cycle, and the spread of a bound over seeds."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""True labels, who is right by them, and what they say about a job."""
+"""True labels, the correctness of both models by them, and the evidence that they give for a job."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a cycle says about the teacher by itself."""
+"""The measurements of the teacher by itself in each cycle."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How the requests of a cycle differ from those of an earlier, healthy one."""
+"""Input drift: the difference between a cycle's requests and those of an earlier, healthy cycle."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,6 @@
-"""Incidents that are pending, taken by a person, or about to end; whether a promotion helped.
+"""Incidents that are pending, acknowledged or clearing; whether a promoted candidate ended the drift.
 
-Code of revision 0011 works on: to it a pending incident is none, and one that was taken is firing.
+Code of revision 0011 keeps working: it ignores pending incidents, and sees acknowledged ones as firing.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""What a channel calls a message, so that later ones about the incident can answer it."""
+"""A channel's identifier of a message, so that later messages about the incident can reply to it."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""When workers were called to a job; a monitor's jobs are found without reading those of the others."""
+"""The time at which workers were notified of a job, and an index that finds a monitor's jobs."""
 
 import sqlalchemy as sa
 from alembic import op

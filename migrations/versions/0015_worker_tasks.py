@@ -1,4 +1,4 @@
-"""The tasks that the daemon starts in ECS for the workers of jobs."""
+"""The ECS tasks that the daemon starts to run the workers of jobs."""
 
 import sqlalchemy as sa
 from alembic import op

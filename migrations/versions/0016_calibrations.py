@@ -1,4 +1,4 @@
-"""How sure a student should be: the temperatures that were fitted to its confidences."""
+"""The temperatures fitted to students, so that their confidence matches their accuracy."""
 
 import sqlalchemy as sa
 from alembic import op

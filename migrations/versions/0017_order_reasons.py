@@ -1,4 +1,4 @@
-"""Why a fired rule ordered nothing: the decision of each cycle on a re-distillation."""
+"""The decision of each cycle to order a re-distillation or not, with its reason."""
 
 import sqlalchemy as sa
 from alembic import op

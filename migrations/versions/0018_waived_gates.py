@@ -1,4 +1,4 @@
-"""The gates of a candidate that its incumbent does not meet either: both values, and how they came to be."""
+"""Waived gates, which the incumbent does not meet either: both values, and how they were measured."""
 
 import sqlalchemy as sa
 from alembic import op

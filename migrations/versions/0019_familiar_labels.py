@@ -1,4 +1,4 @@
-"""The teacher's labels that the student is known to give: how far their mix has moved by itself."""
+"""The shift of the mix of familiar labels: the teacher's labels that the student is known to give."""
 
 import sqlalchemy as sa
 from alembic import op

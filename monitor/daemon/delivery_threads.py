@@ -58,7 +58,7 @@ class Couriers:
     def _run(self, channel: str, deliver: Deliver) -> None:
         while not self._stop.is_set():
             try:
-                self._outage.turn(f"outbox of {channel}", partial(deliver, self._clock, self._stop))
+                self._outage.attempt(f"outbox of {channel}", partial(deliver, self._clock, self._stop))
             except Exception:  # noqa: BLE001 - the top of the thread: the next tick tries again
                 structlog.get_logger().exception("tick failed", tick="outbox", channel=channel)
             self._stop.wait(self._tick.total_seconds())

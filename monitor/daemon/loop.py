@@ -19,12 +19,12 @@ from db import leases
 from db.connection import clock, clock_skew
 from db.connection.outage import Outage
 from db.connection.session import writing
-from db.connection.unavailable import AWAY
+from db.connection.unavailable import UNAVAILABLE
 from db.cycles import ledger, rejudging
 from db.cycles.ledger import AttemptEndedError, Gap
 from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
-from db.records import Claim, CycleResult, Earlier, Lease, Slot
+from db.records import Claim, CycleResult, EarlierResult, Lease, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.clock import utc_now
@@ -105,7 +105,7 @@ class SlotRunner:
             with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
                 return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost, claim)
         finally:
-            with suppress(*AWAY), writing(self._engine) as connection:  # then it runs out by itself
+            with suppress(*UNAVAILABLE), writing(self._engine) as connection:  # then it runs out by itself
                 leases.release(connection, lease)
 
     def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot) -> int:
@@ -185,7 +185,7 @@ class SlotRunner:
         try:
             result = self._measure(claim, stopped)
             _report(log, self._insist(lambda: self._conclude(lease, claim, result), stopped))
-        except (StoppedError, *AWAY) as error:
+        except (StoppedError, *UNAVAILABLE) as error:
             self._insist(lambda: self._give_back(lease, claim), stopped)
             log.info("cycle given back", reason=str(error))
             raise StoppedError from error
@@ -205,7 +205,7 @@ class SlotRunner:
 
     def _insist(self, write: Callable[[], T], stopped: Stopped) -> T:
         """A measurement may have taken long: it is kept until the database takes it."""
-        return self.outage.insist(_SLOTS, write, stopped)
+        return self.outage.retry(_SLOTS, write, stopped)
 
     def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
         return conclude(self._engine, lease, claim, result, self._policy, self._now())
@@ -221,14 +221,14 @@ class SlotRunner:
             ledger.lock_for_write(connection, claim)
             ledger.give_back(connection, claim)
 
-    def _sweep(self, lease: Lease, claim: Claim, earlier: Earlier) -> None:
+    def _sweep(self, lease: Lease, claim: Claim, earlier: EarlierResult) -> None:
         """Leave one archive of a window that was judged again: the one that is in SQL."""
         try:
             with writing(self._engine) as connection:
                 leases.guard(connection, lease)
                 uri = rejudging.archive_of(connection, claim.cycle_id)
             files.keep_only(self._section.archive, claim.slot, uri, before=earlier.archive)
-        except (LeaseLostError, ArchiveReadError, ArchiveWriteError, *AWAY) as error:
+        except (LeaseLostError, ArchiveReadError, ArchiveWriteError, *UNAVAILABLE) as error:
             structlog.get_logger().warning("archive not swept", cycle_id=claim.cycle_id, error=str(error))
 
 
@@ -335,7 +335,7 @@ class Daemon:
             if self._stop.is_set():
                 return
             try:
-                self._runner.outage.turn(name, work)
+                self._runner.outage.attempt(name, work)
             except Exception:  # noqa: BLE001 - the top of the daemon: the next tick tries again
                 structlog.get_logger().exception("tick failed", tick=name)
 

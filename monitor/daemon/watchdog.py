@@ -55,7 +55,7 @@ class Watchdog:
         And whether every channel accepts messages again: nothing may be sent any more that would show it.
         """
         with writing(self._engine) as connection:
-            now = clock.earlier(connection, now)
+            now = clock.capped_by_database(connection, now)
             self._started_at = min(self._started_at, now)  # by a clock that has been set back since
             report_delivered(connection, self._audience, now)
             self._look_at_calibration(connection, now)
@@ -80,7 +80,7 @@ class Watchdog:
         found = incidents.unresolved(connection, name)
         tried = (each.opened_at for each in found if each.kind is IncidentKind.BLIND)
         began = min([self._started_at, *tried])
-        return max(began, ledger.last_finding_at(connection, name, now=now) or began)
+        return max(began, ledger.last_conclusive_at(connection, name, now=now) or began)
 
     def _slots_between(self, since: datetime, now: datetime) -> Sequence[Slot]:
         section = self._section

@@ -168,7 +168,7 @@ class _Join:
 
 def _sampled(engine: Engine, monitor: str) -> list[SampledCycle]:
     with reading(engine) as connection:
-        return list(labels.sampled(connection, monitor))
+        return list(labels.sampled_cycles(connection, monitor))
 
 
 def _within(cycles: list[SampledCycle], kept: timedelta) -> list[SampledCycle]:

@@ -184,7 +184,7 @@ def _engine(section: SqlTraffic) -> Engine:
         problem = f"its 'uri' is no URL of SQLAlchemy whose driver is installed ({type(error).__name__})"
         raise TrafficTableError(table=section.table, problem=problem) from error
     if is_postgres:
-        postgres.bound(engine, silence_seconds=_SILENCE_SECONDS)
+        postgres.limit_silence(engine, silence_seconds=_SILENCE_SECONDS)
     return engine
 
 

@@ -22,7 +22,7 @@ def worker_of(connection: Connection, job_id: int, status: object) -> str | None
     """Of a running job 'alive' or 'gone'; of a queued one, where the daemon starts workers, 'starting' or
     'not_started'; else None.
     """
-    lease = queue.lease_of(job_id)
+    lease = queue.lease_name(job_id)
     if status == JobStatus.RUNNING:
         return "alive" if leases.is_held(connection, lease) else "gone"
     task = worker_tasks.newest(connection, job_id) if status == JobStatus.QUEUED else None

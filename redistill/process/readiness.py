@@ -48,7 +48,7 @@ def _database(engine: Engine) -> Check:
 def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
     try:
         with reading(engine) as connection:
-            now = clock.earlier(connection, now)
+            now = clock.capped_by_database(connection, now)
             last = ledger.last_end(connection, monitor.name, now=now)
     except (RedistillError, DBAPIError) as error:
         return Check(name="slots", ok=False, detail=one_line(error))

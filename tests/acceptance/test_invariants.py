@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db import leases, queue, tables
 from db.connection.session import connect, reading, writing
-from db.cycles import history, ledger, teachers
+from db.cycles import cycle_points, ledger, teachers
 from db.records import Claim, CycleResult, Delivery, Evaluation, Job, Metric, NewJob, Reject, Slot
 from db.states import (
     CycleStatus,
@@ -582,7 +582,7 @@ def test_invariant_8_an_archive_that_was_changed_is_noticed(repaired: Repaired, 
 
 def test_invariant_8_outcomes_and_verdicts_follow_from_the_numbers(repaired: Repaired) -> None:
     with reading(repaired.engine) as connection:
-        points = history.points(connection, MONITOR)
+        points = cycle_points.read(connection, MONITOR)
     outcomes = {
         (outcome.window_end, outcome.rule): outcome
         for rule in repaired.settings.rules

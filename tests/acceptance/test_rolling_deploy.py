@@ -109,7 +109,7 @@ def assert_new_one_waits_for_the_migration(rehearsal: Rehearsal) -> None:
     with running(spawn, rehearsal.site, "monitor") as early:
         assert early.wait() == 1
         (line,) = early.log.read_text().splitlines()
-    assert f"at revision {rehearsal.revision}, this version of redistill needs {head()}" in line
+    assert f"at revision {rehearsal.revision}, but this version of redistill needs {head()}" in line
     assert "run `redistill db upgrade`" in line
 
 

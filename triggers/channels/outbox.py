@@ -88,4 +88,4 @@ class Outbox:
     def _hold_back(self, connection: Connection, channel: str, receipt: Receipt, now: datetime) -> None:
         if receipt.retry_after_seconds is not None:
             until = now + timedelta(seconds=receipt.retry_after_seconds)
-            outbox.hold_back(connection, self.audience.monitor, channel, until=until)
+            outbox.postpone(connection, self.audience.monitor, channel, until=until)

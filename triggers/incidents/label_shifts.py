@@ -2,25 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 
-from db.records import InputDrift, Move
+from db.records import InputDrift, ShareChange
 
 _SHOWN = 3
 _LEAST = 0.01  #: a share that changed by less has hardly moved
 
 
-def largest_moves(then: Mapping[str, float], now: Mapping[str, float]) -> tuple[Move, ...]:
+def largest_moves(then: Mapping[str, float], now: Mapping[str, float]) -> tuple[ShareChange, ...]:
     """The labels whose shares changed most, the largest change first: at most three, by 0.01 at least.
 
     Example:
         >>> largest_moves({"faq": 0.5, "checkout": 0.5}, {"faq": 0.4, "checkout": 0.495, "returns": 0.105})
-        (Move(label='returns', then=0.0, now=0.105), Move(label='faq', then=0.5, now=0.4))
+        (ShareChange(label='returns', then=0.0, now=0.105), ShareChange(label='faq', then=0.5, now=0.4))
     """
-    moves = [Move(label=each, then=then.get(each, 0.0), now=now.get(each, 0.0)) for each in {*then, *now}]
+    moves = [
+        ShareChange(label=each, then=then.get(each, 0.0), now=now.get(each, 0.0)) for each in {*then, *now}
+    ]
     moves.sort(key=lambda move: (-abs(move.now - move.then), move.label))
     return tuple(move for move in moves[:_SHOWN] if abs(move.now - move.then) >= _LEAST)
 
 
-def what_moved(found: InputDrift, moves: Sequence[Move]) -> str:
+def what_moved(found: InputDrift, moves: Sequence[ShareChange]) -> str:
     """The labels that moved, and whether the texts themselves are others, in one line."""
     labels = ", ".join(f"{move.label} {move.then:.0%} -> {move.now:.0%}" for move in moves)
     return (

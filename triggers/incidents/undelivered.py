@@ -19,8 +19,8 @@ def report_undelivered(
     connection: Connection, audience: Audience, delivery: Delivery, error: str, now: datetime
 ) -> None:
     """Raise the incident, in the transaction that gives the message up; the channel itself hears nothing."""
-    deaf = outbox.deaf_channels(connection, audience.monitor, [alert.name for alert in audience.alerts])
-    others = tuple(alert for alert in audience.alerts if alert.name not in deaf)
+    failing = outbox.failing_channels(connection, audience.monitor, [alert.name for alert in audience.alerts])
+    others = tuple(alert for alert in audience.alerts if alert.name not in failing)
     summary = (
         f"the channel {delivery.channel} has given up a message of incident {delivery.incident_id} "
         f"({delivery.event}) after {delivery.attempts} attempts: {error}; mend it and try "
@@ -35,6 +35,6 @@ def report_delivered(connection: Connection, audience: Audience, now: datetime) 
     """Clear the incident, if it is open and no channel's newest settled message is a dead one."""
     if all(each.kind is not _KIND for each in incidents.firing(connection, audience.monitor)):
         return
-    if not outbox.deaf_channels(connection, audience.monitor, [alert.name for alert in audience.alerts]):
+    if not outbox.failing_channels(connection, audience.monitor, [alert.name for alert in audience.alerts]):
         signal = Signal(kind=_KIND, state=SignalState.CLEARED, summary="every channel accepts messages again")
         announce(connection, audience, [signal], Occasion(at=now, now=now, details={}))

@@ -30,10 +30,10 @@ def watch(
     """
     monitor = claim.slot.monitor
     job = _on_trial(jobs, result)
-    since = versions.on_trial_since(connection, monitor)
+    since = versions.promoted_by_gates_at(connection, monitor)
     if job is None or since is None:
         return None
-    n_evaluated, n_healthy = history.verdicts_of(connection, monitor, result.student_version, since=since)
+    n_evaluated, n_healthy = history.verdict_counts(connection, monitor, result.student_version, since=since)
     found = Watch(job=job, n_evaluated=n_evaluated, n_healthy=n_healthy, watch_cycles=policy.watch_cycles)
     if found.recovery is None:
         return found
@@ -55,7 +55,7 @@ def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
 
 
 def _roll_back(connection: Connection, job: Job, now: datetime) -> str | None:
-    before = versions.served_before(connection, job.monitor)
+    before = versions.previous_student(connection, job.monitor)
     if before is None or not (Path(before.uri) / "config.json").is_file():
         return None  # its files are gone: a student that helps too little is better than none
     versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)

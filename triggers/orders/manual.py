@@ -6,7 +6,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from db import queue, versions
-from db.cycles import history
+from db.cycles import cycle_archives
 from db.errors import RedistillError
 from db.records import ModelVersion, NewJob
 from db.states import Role
@@ -45,7 +45,7 @@ def order_by_hand(
     lower = min(alpha_from, max(alpha_from - policy.alpha_step, policy.alpha_floor))
     job = NewJob(
         monitor=monitor,
-        cycle_id=history.newest_archived(
+        cycle_id=cycle_archives.newest(
             connection, monitor, (teacher.version, student.version), since=now - kept
         ),
         rule=None,
@@ -56,7 +56,7 @@ def order_by_hand(
         alpha_to=lower if alpha_to is None else alpha_to,
         temperature=policy.temperature,
     )
-    with queue.one_open(connection, monitor):
+    with queue.one_open_job(connection, monitor):
         return queue.enqueue(connection, job, now)
 
 

@@ -18,7 +18,7 @@ from triggers.settings import Rule
 
 
 def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequence[Rule]) -> CyclePoint:
-    """What `history.points` will say of the cycle, with the details that `rules` need."""
+    """What `cycle_points.read` will say of the cycle, with the details that `rules` need."""
     measured = result.measurement
     skew = _serving_skew(measured)
     return CyclePoint(

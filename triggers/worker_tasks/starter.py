@@ -45,7 +45,7 @@ class Starter:
         with reading(self.engine) as connection:
             job = queue.open_job(connection, self.audience.monitor)
             situation = _situation(connection, job.job_id) if job else None
-            left = worker_tasks.left_over(connection, self.audience.monitor, [job.job_id] if job else [])
+            left = worker_tasks.of_closed_jobs(connection, self.audience.monitor, [job.job_id] if job else [])
         self._let_go(left, now)
         if job is None or situation is None:
             return Act.NONE_WANTED
@@ -96,7 +96,7 @@ class Starter:
         if ended is None:
             status = report.status if report else None
             with writing(self.engine) as connection:
-                worker_tasks.note_look(connection, task, status=status, now=now)
+                worker_tasks.record_poll(connection, task, status=status, now=now)
         elif self._end(task.task_id, task.job_id, ended, now, log) and ended.stop:
             self._stop(task, ended, log)
 
@@ -145,6 +145,6 @@ def _situation(connection: Connection, job_id: int) -> TaskSituation:
     return TaskSituation(
         status=job.status,
         is_abandoned=queue.is_abandoned(connection, job),
-        turn=leases.token_of(connection, queue.lease_of(job_id)),
+        turn=leases.token_of(connection, queue.lease_name(job_id)),
         tasks=worker_tasks.of_job(connection, job_id),
     )

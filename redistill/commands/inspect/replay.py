@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from db.cycles import history
+from db.cycles import cycle_points
 from db.records import CyclePoint, RuleOutcome
 from db.states import OutcomeReason
 from monitor.clock import utc_now
@@ -149,7 +149,7 @@ def _rules(
 def _stored(settings: Settings, rules: Sequence[Rule]) -> tuple[CyclePoint, ...]:
     details = replace(details_for(rules), strata=True)
     with reading_from(settings) as connection:
-        return history.points(connection, settings.monitor.name, details=details)
+        return cycle_points.read(connection, settings.monitor.name, details=details)
 
 
 def _read(history_file: Path) -> tuple[CyclePoint, ...]:

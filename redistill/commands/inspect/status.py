@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from db import incidents, outbox, queue, versions
 from db.cycles import history, labels, ledger
-from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Move, Slot, Undelivered
+from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, ShareChange, Slot, Undelivered
 from db.states import Role, TeacherHealth, TeacherReason, VerdictReason
 from db.views import rows, view
 from monitor.clock import utc_now
@@ -46,7 +46,7 @@ class State:
     last_cycle: Row | None
     rules: tuple[Row, ...]  #: what each rule said at the last cycle
     input_drift: InputDrift | None  #: of its requests
-    moves: tuple[Move, ...]  #: the labels whose shares changed most
+    moves: tuple[ShareChange, ...]  #: the labels whose shares changed most
     order: Row | None  #: the newest cycle whose rule fired, with its decision; None once a healthy one came
     open_job: Job | None
     worker: str | None  #: of the open job (see redistill/display/worker_state.py)
@@ -116,7 +116,7 @@ def _rules_of(connection: Connection, cycle: Row) -> tuple[Row, ...]:
     return tuple({**row, "breached": bool(row["breached"]), "fired": bool(row["fired"])} for row in found)
 
 
-def _drift_of(connection: Connection, cycle_id: Any) -> tuple[InputDrift | None, tuple[Move, ...]]:  # noqa: ANN401 - as the view gives it
+def _drift_of(connection: Connection, cycle_id: Any) -> tuple[InputDrift | None, tuple[ShareChange, ...]]:  # noqa: ANN401 - as the view gives it
     drift = history.input_drift_of(connection, cycle_id)
     if drift is None:
         return None, ()

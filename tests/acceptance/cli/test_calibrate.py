@@ -131,8 +131,8 @@ def test_it_is_done_by_hand_where_it_is_off(monkeypatch: pytest.MonkeyPatch, eng
 @pytest.mark.parametrize(
     ("prefix", "message"),
     [
-        ("zzz", "There is no one student version that begins with 'zzz'"),
-        ("", "There is no one student version that begins with ''"),
+        ("zzz", "No single student version begins with 'zzz'"),
+        ("", "No single student version begins with ''"),
         ("bbb", "The model models/bbb222 cannot be used: there is no such directory"),
     ],
     ids=["none", "several", "its files are gone"],

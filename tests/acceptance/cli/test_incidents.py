@@ -65,4 +65,4 @@ def test_an_incident_is_taken_once() -> None:
 def test_an_unknown_incident_is_refused() -> None:
     missing = run("incidents", "ack", "7")
     assert missing.exit_code == 1
-    assert said(missing) == ("There is no incident 7: `redistill incidents list` shows those there are.")
+    assert said(missing) == ("There is no incident 7: choose one from `redistill incidents list`.")

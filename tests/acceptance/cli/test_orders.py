@@ -136,7 +136,7 @@ def test_another_monitor_s_job_is_none(act: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("REDISTILL__MONITOR__NAME", "other")
     refused = run("jobs", act, "1")
     assert refused.exit_code == 1
-    assert said(refused) == "There is no job 1: `redistill jobs list` shows those there are."
+    assert said(refused) == "There is no job 1: choose one from `redistill jobs list`."
     monkeypatch.delenv("REDISTILL__MONITOR__NAME")
     assert "queued" in run("jobs", "list").stdout
 
@@ -221,7 +221,7 @@ def test_a_person_cannot_order_beside_an_open_job() -> None:
     again = run(*ORDER)
     assert again.exit_code == 1
     assert said(again) == (
-        "Job 1 is queued, and a monitor has one open job at a time: let it end, or cancel it."
+        "Job 1 is queued, and a monitor has one open job at a time: wait for its end, or cancel it."
     )
 
 
@@ -266,7 +266,7 @@ def test_a_running_job_says_whether_its_worker_is_there(ordered: Cycles) -> None
 def test_a_job_that_there_is_not_is_told(verb: str) -> None:
     result = run("jobs", verb, "7")
     assert result.exit_code == 1
-    assert said(result) == "There is no job 7: `redistill jobs list` shows those there are."
+    assert said(result) == "There is no job 7: choose one from `redistill jobs list`."
 
 
 @pytest.fixture
@@ -334,8 +334,8 @@ def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, projec
 @pytest.mark.parametrize(
     ("prefix", "message"),
     [
-        ("zzz", "There is no one student version that begins with 'zzz'"),
-        ("", "There is no one student version that begins with ''"),
+        ("zzz", "No single student version begins with 'zzz'"),
+        ("", "No single student version begins with ''"),
     ],
     ids=["none", "several"],
 )

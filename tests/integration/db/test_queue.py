@@ -335,7 +335,7 @@ def test_a_job_is_not_retried_beside_an_open_one(engine: Engine) -> None:
 def test_a_transaction_goes_on_after_a_second_open_job_was_refused(engine: Engine) -> None:
     enqueue(engine)
     with writing(engine) as connection:
-        with pytest.raises(queue.OpenJobError), queue.one_open(connection, MONITOR):
+        with pytest.raises(queue.OpenJobError), queue.one_open_job(connection, MONITOR):
             queue.enqueue(connection, make_job(), START)
         queue.enqueue(connection, make_job("other"), START)
     assert [row["monitor"] for row in stored(engine, jobs)] == [MONITOR, "other"]
@@ -435,9 +435,9 @@ def test_the_row_alone_does_not_tell_a_late_worker_that_another_has_the_job(engi
 def test_whether_a_running_job_has_a_worker_is_whether_its_lease_is_held(engine: Engine) -> None:
     job, lease = claimed_after_enqueue(engine)
     with reading(engine) as connection:
-        assert leases.is_held(connection, queue.lease_of(job.job_id))
-        assert not leases.is_held(connection, queue.lease_of(job.job_id + 1))
+        assert leases.is_held(connection, queue.lease_name(job.job_id))
+        assert not leases.is_held(connection, queue.lease_name(job.job_id + 1))
     with writing(engine) as connection:
         leases.renew(connection, lease, seconds=-1)
     with reading(engine) as connection:
-        assert not leases.is_held(connection, queue.lease_of(job.job_id))
+        assert not leases.is_held(connection, queue.lease_name(job.job_id))

@@ -71,7 +71,7 @@ class Moves(RuleBasedStateMachine):
     def enqueue(self) -> None:
         with writing(self.engine) as connection:
             if self.open:
-                with pytest.raises(queue.OpenJobError), queue.one_open(connection, self.monitor):
+                with pytest.raises(queue.OpenJobError), queue.one_open_job(connection, self.monitor):
                     queue.enqueue(connection, make_job(self.monitor), START)
                 return
             number = queue.enqueue(connection, make_job(self.monitor), START)
@@ -128,7 +128,7 @@ class Moves(RuleBasedStateMachine):
         known = self.known[number]
         with writing(self.engine) as connection:
             if not self.allows(number, status, "finish"):
-                with pytest.raises(queue.JobStateError, match="only a running job can be ended"):
+                with pytest.raises(queue.JobStateError, match="only a running job can be finished"):
                     queue.finish(connection, queue.get(connection, number), status, now=START)
                 return
             queue.finish(connection, queue.get(connection, number), status, now=START)
@@ -161,7 +161,7 @@ class Moves(RuleBasedStateMachine):
         if given_up:
             known.status = JobStatus.FAILED
             known.held.append(
-                Lease(name=queue.lease_of(number), owner="daemon", token=0)
+                Lease(name=queue.lease_name(number), owner="daemon", token=0)
             )  # and let go at once
 
     @precondition(lambda self: self.known)
@@ -176,7 +176,7 @@ class Moves(RuleBasedStateMachine):
                 return
             queue.cancel(connection, number, START)
         known.status, known.lease_is_good = JobStatus.CANCELLED, False
-        known.held.append(Lease(name=queue.lease_of(number), owner="nobody", token=0))  # it was taken away
+        known.held.append(Lease(name=queue.lease_name(number), owner="nobody", token=0))  # it was taken away
 
     @precondition(lambda self: self.known)
     @rule(age=AGES)
@@ -272,7 +272,7 @@ def test_each_pair_of_states_is_as_the_table_says(engine: Engine, start: JobStat
         for by, move in moves.items():
             with connection.begin_nested() as savepoint:
                 if by == "give_up" and start is JobStatus.RUNNING:  # it leaves a worker's job alone
-                    leases.acquire(connection, queue.lease_of(number), owner="worker", seconds=600)
+                    leases.acquire(connection, queue.lease_name(number), owner="worker", seconds=600)
                 try:
                     move()
                     now = queue.get(connection, number)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from db import queue
 from db.connection.session import reading
-from db.cycles.history import PairArchive
+from db.cycles.cycle_archives import PairArchive
 from db.records import Job
 from distill import job_data
 from distill.job_data import JobData, read_job_data, within

@@ -84,7 +84,7 @@ def test_its_upgrade_has_nothing_to_do(later: Engine) -> None:
 
 def test_its_downgrade_is_refused(later: Engine) -> None:
     """It does not know what the later one has added."""
-    with pytest.raises(NewerDatabaseError, match="install the version that migrated it"):
+    with pytest.raises(NewerDatabaseError, match="install the version that migrated the database"):
         downgrade(later)
     assert check(later) is Level.AHEAD
 
@@ -92,7 +92,7 @@ def test_its_downgrade_is_refused(later: Engine) -> None:
 def test_of_a_later_series_it_starts_on_nothing_and_what_runs_stays_ready(engine: Engine) -> None:
     migrate_by_hand(engine, LATER_SERIES)
     for action in (check, upgrade, downgrade):
-        with pytest.raises(NewerDatabaseError, match=f"at revision {LATER_SERIES}, on which"):
+        with pytest.raises(NewerDatabaseError, match=f"at revision {LATER_SERIES}, which this"):
             action(engine)
     ok, detail = is_ready(engine)
     assert ok
@@ -113,6 +113,6 @@ def test_an_incident_of_a_kind_that_it_does_not_know_is_taken_with_the_later_ver
     (incident,) = stored(later, incidents_table)
     with (
         writing(later) as connection,
-        pytest.raises(LaterIncidentError, match="kind 'paint-off', which a later version"),
+        pytest.raises(LaterIncidentError, match="kind 'paint-off', which only a later version"),
     ):
         incidents.get(connection, MONITOR, incident["id"])

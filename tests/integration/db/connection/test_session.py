@@ -235,7 +235,7 @@ def test_a_url_that_names_no_known_database_is_bad_configuration(url: str, shown
     with pytest.raises(DatabaseUrlError) as error:
         connect(url)
     assert str(error.value) == (
-        f"[database] url: {shown!r} is no database that redistill knows; expected "
+        f"[database] url: {shown!r} is not a database URL that redistill knows: write "
         "'sqlite:///redistill.db' or 'postgresql://user@host/name'."
     )
     assert error.value.exit_code == 2

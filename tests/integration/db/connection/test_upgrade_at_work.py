@@ -52,7 +52,7 @@ def test_it_gives_up_with_the_reason_and_without_a_trace(
     behind: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "PATIENCE_SECONDS", 3 * WAIT_SECONDS)
-    with held(behind), pytest.raises(DatabaseUnusableError, match="try again when it is done"):
+    with held(behind), pytest.raises(DatabaseUnusableError, match="retry when the process that holds"):
         upgrade(behind)
     with reading(behind) as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0013"

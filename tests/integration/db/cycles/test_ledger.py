@@ -14,7 +14,7 @@ from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from db.connection.session import reading, writing
-from db.cycles import history, ledger
+from db.cycles import cycle_archives, cycle_points, history, ledger
 from db.cycles.ledger import Gap
 from db.records import Archive, Claim, CyclePoint, CycleResult, RuleOutcome, Slot
 from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
@@ -278,7 +278,7 @@ def test_a_new_schedule_leaves_no_gap(engine: Engine) -> None:
 
 def points(engine: Engine, **bounds: datetime) -> list[int]:
     with reading(engine) as connection:
-        return [index_of(point.window_end) for point in history.points(connection, MONITOR, **bounds)]
+        return [index_of(point.window_end) for point in cycle_points.read(connection, MONITOR, **bounds)]
 
 
 def test_points_are_the_ended_cycles_by_their_windows(run: Cycles) -> None:
@@ -295,7 +295,7 @@ def test_points_are_the_ended_cycles_by_their_windows(run: Cycles) -> None:
 def test_a_point_is_what_the_rules_were_given(run: Cycles) -> None:
     run.conclude(0, BREACH)
     with reading(run.engine) as connection:
-        (point,) = history.points(connection, MONITOR)
+        (point,) = cycle_points.read(connection, MONITOR)
     assert BREACH.measurement is not None
     assert point == CyclePoint(
         window_end=make_slot(0).window_end,
@@ -326,7 +326,7 @@ def test_the_newest_statuses_come_newest_first(run: Cycles) -> None:
 def of_pair(engine: Engine, index: int, student: str | None) -> list[int]:
     pair = (TEACHER, student) if student else None
     with reading(engine) as connection:
-        found = history.points_of_pair(connection, make_slot(index), pair)
+        found = cycle_points.of_pair(connection, make_slot(index), pair)
     return [index_of(point.window_end) for point in found]
 
 
@@ -379,7 +379,7 @@ def test_the_archives_of_a_pair_are_its_breached_samples(run: Cycles) -> None:
 
     def archives(cycle_id: int, *, kept: timedelta = timedelta(days=30)) -> list[tuple[str, str]]:
         with reading(run.engine) as connection:
-            found = history.archives_of_pair(connection, cycle_id, kept=kept)
+            found = cycle_archives.of_pair(connection, cycle_id, kept=kept)
         assert {each.n for each in found} == {5_500}
         return [(each.uri, each.sha256) for each in found]
 
@@ -428,13 +428,13 @@ def test_a_sample_that_only_the_mix_of_labels_speaks_against_is_learned_from(
         run.conclude(index, replace(BREACH, archive=archive))
     leave_unjudged(run, 1, why, teacher)
     with reading(run.engine) as connection:
-        found = history.archives_of_pair(connection, 3, kept=timedelta(days=30))
+        found = cycle_archives.of_pair(connection, 3, kept=timedelta(days=30))
     assert [each.uri for each in found] == [
         f"archive/{index}" for index in ((2, 1, 0) if is_read else (2, 0))
     ]
     leave_unjudged(run, 2, why, teacher)
     with reading(run.engine) as connection:
-        newest = history.newest_archived(connection, MONITOR, (TEACHER, STUDENT), since=START)
+        newest = cycle_archives.newest(connection, MONITOR, (TEACHER, STUDENT), since=START)
     assert newest == (3 if is_read else 1)
 
 
@@ -447,7 +447,7 @@ def test_a_person_looks_back_from_the_newest_sample_of_the_pair_that_is_kept(run
 
     def newest(since: datetime) -> int | None:
         with reading(run.engine) as connection:
-            return history.newest_archived(connection, MONITOR, (TEACHER, STUDENT), since=since)
+            return cycle_archives.newest(connection, MONITOR, (TEACHER, STUDENT), since=since)
 
     assert newest(START) is None
     archived(0)
@@ -562,7 +562,7 @@ def random_result(rng: np.random.Generator) -> CycleResult:
 def assert_said_as_replayed(engine: Engine, index: int, said: Conclusion) -> int:
     """What was concluded of the cycle, what is stored and what is replayed is one; its longest streak."""
     with reading(engine) as connection:
-        known = history.points(
+        known = cycle_points.read(
             connection, MONITOR, until=make_slot(index + 1).window_end, details=details_for(RULES)
         )
         query = (

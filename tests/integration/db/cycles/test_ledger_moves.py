@@ -13,7 +13,7 @@ from db import leases
 from db.connection import clock_skew
 from db.connection.session import writing
 from db.cycles import ledger
-from db.records import Claim, Earlier
+from db.records import Claim, EarlierResult
 from db.states import CycleStatus
 from db.tables import cycles
 from tests.support.records.conclusions import HEALTHY, TOO_FEW
@@ -59,7 +59,7 @@ def again(held: Claim) -> Claim:
     return replace(held, attempt=held.attempt + 1, earlier=NOTHING)
 
 
-NOTHING: Final = Earlier(archive=None, n_records=0, n_erasures=0, late={})
+NOTHING: Final = EarlierResult(archive=None, n_records=0, n_erasures=0, late={})
 ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
     "ledger.claim": (("claim", claim),),
     "ledger.skip": (("skip", skip),),

@@ -40,7 +40,7 @@ from triggers.conclude import conclude, conclude_failure
 from triggers.transports.sql import SqlTransport
 
 GONE = DatabaseUnreachableError(url="postgresql://host/name", cause="refused")
-FULL = DatabaseUnusableError(url="sqlite:///x", cause="full", mend="make room")
+FULL = DatabaseUnusableError(url="sqlite:///x", cause="full", fix="free space")
 TICK = timedelta(milliseconds=100)
 
 
@@ -84,8 +84,8 @@ def test_it_is_asked_less_and_less_often_and_each_time_is_told_once() -> None:
 
     with capture_logs() as logs:
         while clock.now < 200:
-            outage.turn("slots", work)
-            outage.turn("clock", work)
+            outage.attempt("slots", work)
+            outage.attempt("clock", work)
             clock.now += 0.5
     waits = [entry["again_in_seconds"] for entry in logs]
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30, 30, 30, 30]
@@ -96,12 +96,12 @@ def test_that_it_is_back_is_told_and_the_next_outage_begins_anew() -> None:
     clock = Clock()
     outage = Outage(clock=clock)
     with capture_logs() as logs:
-        outage.turn("slots", failing(GONE))
+        outage.attempt("slots", failing(GONE))
         clock.now = 1
-        outage.turn("clock", failing(GONE))
+        outage.attempt("clock", failing(GONE))
         clock.now = 3.5
-        assert outage.turn("slots", lambda: 7) == 7
-        outage.turn("slots", failing(GONE))
+        assert outage.attempt("slots", lambda: 7) == 7
+        outage.attempt("slots", failing(GONE))
     told = [(entry["event"], entry.get("again_in_seconds", entry.get("after_seconds"))) for entry in logs]
     assert told == [("database away", 1), ("database away", 2), ("database back", 3.5), ("database away", 1)]
 
@@ -110,16 +110,16 @@ def test_who_is_refused_waits_alone() -> None:
     """A full disk takes no measurement, but messages that wait can still be read and sent."""
     clock = Clock()
     outage = Outage(clock=clock)
-    assert outage.turn("slots", failing(FULL)) is None
-    assert outage.turn("outbox", lambda: "sent") == "sent"
-    assert outage.turn("slots", lambda: "done") is None
+    assert outage.attempt("slots", failing(FULL)) is None
+    assert outage.attempt("outbox", lambda: "sent") == "sent"
+    assert outage.attempt("slots", lambda: "done") is None
     clock.now = 1
-    assert outage.turn("slots", lambda: "done") == "done"
+    assert outage.attempt("slots", lambda: "done") == "done"
 
 
 def test_an_error_that_does_not_pass_is_not_held_back() -> None:
     with pytest.raises(ZeroDivisionError):
-        Outage().turn("slots", lambda: 1 // 0)
+        Outage().attempt("slots", lambda: 1 // 0)
 
 
 def test_who_insists_gives_up_only_when_stopped() -> None:
@@ -131,10 +131,10 @@ def test_who_insists_gives_up_only_when_stopped() -> None:
             raise error
         return "done"
 
-    assert outage.insist("slots", work, never_stopped) == "done"
+    assert outage.retry("slots", work, never_stopped) == "done"
     threading.Timer(0.2, stop.set).start()
     with pytest.raises(DatabaseUnreachableError):
-        outage.insist("slots", failing(GONE), stop.is_set)
+        outage.retry("slots", failing(GONE), stop.is_set)
 
 
 # --- what the databases say ------------------------------------------------------------------------------
@@ -156,7 +156,8 @@ def test_a_sqlite_file_on_a_full_disk_is_told_with_its_path_and_the_mend(sqlite_
         add(engine, "a" * 1_000_000)
     path = make_url(sqlite_url).database
     assert str(error.value) == (
-        f"The database sqlite:///{path} cannot be used now (database or disk is full): make room on its disk."
+        f"The database sqlite:///{path} cannot be used now (database or disk is full): "
+        "free space on its disk."
     )
     with reading(engine) as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM leases")) == 0
@@ -185,7 +186,7 @@ def test_a_server_that_has_become_a_reader_is_told_and_asked_by_a_new_connection
     with writing(postgres_engine) as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
     other = connect(postgres_engine.url.render_as_string(hide_password=False))
-    with pytest.raises(DatabaseUnusableError, match=r"read-only transaction\): it is read-only: let"):
+    with pytest.raises(DatabaseUnusableError, match=r"read-only transaction\): set \[database\] url"):
         add(other)
     with other.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET default_transaction_read_only = off"))

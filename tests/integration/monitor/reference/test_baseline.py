@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Engine, update
 
 from db.connection.session import reading, writing
-from db.cycles import history
+from db.cycles import cycle_archives
 from db.records import Archive, ArchivedCycle, Slot
 from db.tables import cycles
 from monitor.archive import files
@@ -177,7 +177,7 @@ def test_a_reference_is_healthy_archived_earlier_in_time_and_of_the_same_pair(en
     with writing(engine) as connection:
         connection.execute(update(cycles).where(cycles.c.archive == "elsewhere").values(monitor="another"))
     with reading(engine) as connection:
-        found = history.healthy_archives(
+        found = cycle_archives.healthy_before(
             connection, make_slot(8), (TEACHER, STUDENT), since=make_slot(1).window_end
         )
     assert [(each.uri, each.sha256) for each in found] == [("first", "1"), ("second", "2")]

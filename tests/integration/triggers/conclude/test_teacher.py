@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import delete
 
 from db.connection.session import writing
-from db.cycles import history, labels
+from db.cycles import cycle_archives, labels
 from db.records import Archive, CycleResult
 from db.states import OrderReason, Verdict, VerdictReason
 from db.tables import cycles, incidents, jobs, teacher_metrics
@@ -216,7 +216,7 @@ def test_the_archive_of_an_unhealthy_cycle_is_no_cache(run: Cycles) -> None:
     for index, result in enumerate([*KNOWN, UNSURE]):
         run.conclude(index, replace(result, archive=replace(archive, uri=f"{index}")))
     with writing(run.engine) as connection:
-        found = history.archives_before(connection, make_slot(4), TEACHER, since=START)
+        found = cycle_archives.scored_before(connection, make_slot(4), TEACHER, since=START)
     assert [uri for uri, _ in found] == ["2", "1", "0"]
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from db.connection.session import reading
-from db.cycles import history
+from db.cycles import cycle_points
 from db.records import CycleResult, LabelMeasurement, Serving
 from db.states import OrderReason, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, deliveries, incidents, jobs, rejects, rule_outcomes, strata
@@ -117,7 +117,7 @@ def answered(refunds: int, *, skew: float = 0.0) -> CycleResult:
 def replayed(run: Cycles, rules: Sequence[Rule]) -> list[tuple[object, ...]]:
     """What the rules say of the stored cycles, as `rule_outcomes` has it."""
     with reading(run.engine) as connection:
-        points = history.points(connection, MONITOR, details=details_for(rules))
+        points = cycle_points.read(connection, MONITOR, details=details_for(rules))
     return [
         (each.rule, each.value, each.breached, each.streak, each.fired, str(each.reason))
         for rule in sorted(rules, key=lambda rule: rule.name)

@@ -99,5 +99,5 @@ def test_a_channel_is_deaf_for_its_own_monitor(run: Cycles) -> None:
     sender.deliver_due(due_at(0))
     with reading(run.engine) as connection:
         names = ("pager", "chat")
-        assert outbox_db.deaf_channels(connection, MONITOR, names) == {"pager"}
-        assert outbox_db.deaf_channels(connection, "other", names) == frozenset()
+        assert outbox_db.failing_channels(connection, MONITOR, names) == {"pager"}
+        assert outbox_db.failing_channels(connection, "other", names) == frozenset()

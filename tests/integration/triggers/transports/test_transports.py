@@ -346,5 +346,5 @@ def start_and_kill_a_worker(office: Office, job_id: int) -> int | None:
     os.kill(process.pid, signal.SIGKILL)
     process.join(20)
     with reading(office.engine) as connection:
-        assert leases.is_held(connection, queue.lease_of(job_id))
+        assert leases.is_held(connection, queue.lease_name(job_id))
     return process.exitcode

@@ -1,0 +1,115 @@
+"""Ended cycles whose samples were archived."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, or_, select
+
+from db.records import ArchivedCycle, Slot
+from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
+from db.tables import cycles, teacher_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairArchive:
+    """The archived sample of one cycle of a version pair."""
+
+    uri: str
+    sha256: str
+    n: int  #: sampled requests
+
+
+def newest(connection: Connection, monitor: str, pair: tuple[str, str], *, since: datetime) -> int | None:
+    """Return the newest archived cycle of the (teacher, student) pair whose window ended at `since` or later.
+
+    The cycle is evaluated, or inconclusive only because the teacher's mix of labels moved.
+    """
+    return connection.scalar(
+        select(cycles.c.id)
+        .where(
+            cycles.c.monitor == monitor,
+            or_(cycles.c.status == CycleStatus.EVALUATED, _only_labels_moved()),
+            cycles.c.teacher_version == pair[0],
+            cycles.c.student_version == pair[1],
+            cycles.c.archive.is_not(None),
+            cycles.c.window_end >= since,
+        )
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    )
+
+
+def of_pair(connection: Connection, cycle_id: int, *, kept: timedelta) -> tuple[PairArchive, ...]:
+    """Return the samples of the cycle's version pair that condemned its student, newest first.
+
+    The cycle's own sample comes first, whatever its verdict: a person may order a job from a healthy cycle.
+    Cycles that are inconclusive only because the teacher's mix of labels moved are included: that mix may be
+    the drift. Samples of windows that ended more than `kept` before the cycle's own window have expired.
+    """
+    cycle = connection.execute(select(cycles).where(cycles.c.id == cycle_id)).one()
+    rows = connection.execute(
+        select(cycles.c.archive, cycles.c.archive_sha256, cycles.c.n_sampled)
+        .where(
+            cycles.c.monitor == cycle.monitor,
+            cycles.c.teacher_version == cycle.teacher_version,
+            cycles.c.student_version == cycle.student_version,
+            or_(cycles.c.verdict == Verdict.BREACHED, cycles.c.id == cycle_id, _only_labels_moved()),
+            cycles.c.window_end <= cycle.window_end,
+            cycles.c.window_end >= cycle.window_end - kept,
+            cycles.c.archive.is_not(None),
+        )
+        .order_by(cycles.c.window_end.desc())
+    )
+    return tuple(
+        PairArchive(uri=row.archive, sha256=row.archive_sha256, n=row.n_sampled or 0) for row in rows
+    )
+
+
+def scored_before(
+    connection: Connection, slot: Slot, teacher_version: str, *, since: datetime
+) -> tuple[tuple[str, str], ...]:
+    """Return (URI, SHA-256) of the samples that the teacher scored in the monitor's windows before the slot.
+
+    They come newest first, from windows that ended at `since` or later and whose teacher was not unhealthy.
+    """
+    rows = connection.execute(
+        select(cycles.c.archive, cycles.c.archive_sha256)
+        .where(
+            cycles.c.monitor == slot.monitor,
+            cycles.c.teacher_version == teacher_version,
+            cycles.c.window_end < slot.window_end,
+            cycles.c.window_end >= since,
+            cycles.c.archive.is_not(None),
+            cycles.c.verdict_reason != VerdictReason.TEACHER_UNHEALTHY,
+        )
+        .order_by(cycles.c.window_end.desc())
+    )
+    return tuple((row.archive, row.archive_sha256) for row in rows)
+
+
+def healthy_before(
+    connection: Connection, slot: Slot, pair: tuple[str, str], *, since: datetime
+) -> tuple[ArchivedCycle, ...]:
+    """Return the healthy, archived cycles of the (teacher, student) pair before the slot.
+
+    They come oldest first, from windows that ended at `since` or later.
+    """
+    rows = connection.execute(
+        select(cycles.c.id, cycles.c.archive, cycles.c.archive_sha256)
+        .where(
+            cycles.c.monitor == slot.monitor,
+            cycles.c.teacher_version == pair[0],
+            cycles.c.student_version == pair[1],
+            cycles.c.verdict == Verdict.HEALTHY,
+            cycles.c.window_end < slot.window_end,
+            cycles.c.window_end >= since,
+            cycles.c.archive.is_not(None),
+        )
+        .order_by(cycles.c.window_end)
+    )
+    return tuple(ArchivedCycle(cycle_id=row.id, uri=row.archive, sha256=row.archive_sha256) for row in rows)
+
+
+def _only_labels_moved() -> ColumnElement[bool]:
+    moved = select(teacher_metrics.c.cycle_id).where(teacher_metrics.c.reason == TeacherReason.LABELS_MOVED)
+    return (cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY) & cycles.c.id.in_(moved)
