@@ -200,7 +200,7 @@ def test_what_the_url_asks_of_postgres_wins(postgres_url: str) -> None:
     with writing(engine) as connection:
         assert connection.scalar(text("SHOW timezone")) == "UTC"
         connection.execute(update(leases).values(token=1))
-        with pytest.raises(DatabaseUnusableError, match=r"\(canceling .* lock timeout\): another"):
+        with pytest.raises(DatabaseUnusableError, match=r"\(canceling .* lock timeout\): retry"):
             wait_for_a_lock()
     engine.dispose()
 
@@ -256,7 +256,7 @@ def test_a_server_that_is_down_is_named_in_one_line_without_its_password(url: st
         message = str(error.value)
         assert message.startswith("The database postgresql://")
         assert "refused" in message
-        assert message.endswith("check [database] url and that it is up.")
+        assert message.endswith("check [database] url, and that the database is up.")
         assert "\n" not in message
         assert "s3cret" not in message
         assert error.value.exit_code == 1

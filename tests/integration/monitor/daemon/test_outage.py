@@ -171,7 +171,7 @@ def test_a_sqlite_file_that_is_held_for_long_is_told(
     engine, other = connect(sqlite_url), connect(sqlite_url)
     with (
         writing(other),
-        pytest.raises(DatabaseUnusableError, match=r"is locked\): another process"),
+        pytest.raises(DatabaseUnusableError, match=r"is locked\): retry when"),
     ):
         add(engine)
     add(engine)
