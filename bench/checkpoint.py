@@ -76,7 +76,7 @@ def measured(folder: Path, steps: int) -> Costs:
 
     def save(number: int) -> None:
         checkpoints.save(
-            Checkpoint(step=number, steps=10 * steps, epochs=0, tensors=descent.tensors(), journal="{}")
+            Checkpoint(step=number, steps=10 * steps, epochs=0, tensors=descent.tensors(), log="{}")
         )
 
     saving = [seconds(lambda number=number: save(number)) for number in range(steps)]  # type: ignore[misc]

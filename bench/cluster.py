@@ -89,7 +89,9 @@ def scored(model: Model, texts: Sequence[str], answers: Answers, heard: Progress
     return score(model, texts, tokens_per_batch=1_024, stopped=never_stopped, progress=heard, answers=answers)
 
 
-def run(log: Path, models: Sequence[Model], k: int, read: ReadAll, answers: Answers, then: Progress) -> Run:
+def run(
+    log: Path, models: Sequence[Model], k: int, *, read: ReadAll, answers: Answers, then: Progress
+) -> Run:
     began = perf_counter()
     source = ObjectsSource(Folder(uri=log), FilesTraffic(uri=log), models[0].labels, read_all=read)
     sample = source.read_window(_START, _START + _HOUR, k=k, stopped=never_stopped)
@@ -117,7 +119,14 @@ def by_cluster(log: Path, models: Sequence[Model], k: int, *, nodes: int, kill: 
 
         address = started.address
         with connected(address):
-            return run(log, models, k, read_all_by_cluster(address), answers_of_cluster(address), then)
+            return run(
+                log,
+                models,
+                k,
+                read=read_all_by_cluster(address),
+                answers=answers_of_cluster(address),
+                then=then,
+            )
 
 
 def same(runs: Sequence[Run]) -> bool:
@@ -141,7 +150,14 @@ def main() -> None:
         log.mkdir()
         write_log(log, texts, wanted.records, 24)
         models = [load(build(Path(folder, shape.name), shape, words)) for shape in SHAPES]
-        here = run(log, models, wanted.requests, read_all_here, answers_here, lambda _done: None)
+        here = run(
+            log,
+            models,
+            wanted.requests,
+            read=read_all_here,
+            answers=answers_here,
+            then=lambda _done: None,
+        )
         rounds = []
         for number in range(wanted.rounds):
             one = by_cluster(log, models, wanted.requests, nodes=1)

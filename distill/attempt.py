@@ -66,11 +66,13 @@ class Attempt:
         incumbent_version, incumbent = self._load_incumbent(job)
         data = read_job_data(self.engine, job, self.redistill, teacher.labels, self.redact, kept=self.kept)
         student = load(self.redistill.student_init or Path(incumbent_version.uri))
-        trained = self._train(job, student, teacher, data, stopped)
+        trained = self._train(job, student, teacher, data, stopped=stopped)
         staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)
         made = load(staged)
         judged = self.judge.judge(made, incumbent, teacher, data, stopped)
-        manifest = self._manifest(job, student.version, trained, data, judged, now)
+        manifest = self._manifest(
+            job, start_version=student.version, trained=trained, data=data, judged=judged, now=now
+        )
         added = registry.add(self.redistill.registry, staged, manifest)
         candidate = ModelVersion(
             monitor=self.monitor,
@@ -137,18 +139,15 @@ class Attempt:
         return recorded, incumbent
 
     def _train(
-        self, job: Job, student: Model, teacher: Model, data: JobData, stopped: Stopped
+        self, job: Job, student: Model, teacher: Model, data: JobData, *, stopped: Stopped
     ) -> TrainingLog:
         return train(
             student,
             teacher,
             data.training,
+            self.redistill.schedule,
             alpha=job.alpha_to,
             temperature=job.temperature,
-            epochs=self.redistill.epochs,
-            batch_size=self.redistill.batch_size,
-            learning_rate=self.redistill.learning_rate,
-            seed=self.redistill.seed,
             stopped=stopped,
             progress=lambda done, total, _loss: self.show("training", done, total),
             validation=data.validation,
@@ -163,6 +162,7 @@ class Attempt:
     def _manifest(
         self,
         job: Job,
+        *,
         start_version: str,
         trained: TrainingLog,
         data: JobData,

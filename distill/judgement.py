@@ -66,8 +66,12 @@ class Judge:
             stopped=stopped,
         )
         before = self._temperature(incumbent, teacher, data, stopped)
-        measured = self._evaluate("candidate", candidate, own, references, timed.candidate, stopped)
-        measured_before = self._evaluate("incumbent", incumbent, before, references, timed.incumbent, stopped)
+        measured = self._evaluate(
+            "candidate", candidate, references, temperature=own, timed=timed.candidate, stopped=stopped
+        )
+        measured_before = self._evaluate(
+            "incumbent", incumbent, references, temperature=before, timed=timed.incumbent, stopped=stopped
+        )
         return Judgement(
             candidate=measured,
             incumbent=measured_before,
@@ -102,8 +106,9 @@ class Judge:
         self,
         name: str,
         student: Model,
-        temperature: float | None,
         references: tuple[Reference, ...],
+        *,
+        temperature: float | None,
         timed: tuple[Metric, ...],
         stopped: Stopped,
     ) -> tuple[Evaluation, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from distill.training.schedule import Schedule
 from monitor.settings import Share
 from triggers.settings import AlphaPolicy, Duration, Section
 
@@ -34,6 +35,16 @@ class RedistillSection(AlphaPolicy):
     checkpoint_every: Duration = timedelta(minutes=1)  #: of training; seldomer where saving is slow
     promote: Literal["auto", "manual"] = "auto"
     calibrate_every: Every = timedelta(days=31)  #: how old the temperature of the student may get
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of each training."""
+        return Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=self.seed,
+        )
 
     @property
     def calibration_file(self) -> Path | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Final
 
@@ -39,7 +40,7 @@ def race(name: str, pool: Executor, part: float) -> Result:
     setting = _tuned(name, pool, streams)
     steps = {a: Path(name=f"to {a}", calm=_CALM, cycles=2 * _CALM, rate=1 - a) for a in AGREEMENTS}
     waiting = {
-        path: _submit(pool, name, setting, path, _TRYING, [np.arange(streams)] * len(_BLOCKS))
+        path: _submit(pool, name, setting, path, [np.arange(streams)] * len(_BLOCKS), seed=_TRYING)
         for path in (*OTHERS, *steps.values())
     }
     found = {path: np.concatenate(list(each)) for path, each in waiting.items()}
@@ -51,7 +52,7 @@ def race(name: str, pool: Executor, part: float) -> Result:
     )
 
 
-def first_alarms(name: str, setting: float, path: Path, seed: int, block: int, columns: Ints) -> Ints:
+def first_alarms(name: str, setting: float, path: Path, block: int, columns: Ints, *, seed: int) -> Ints:
     """(columns,) how many requests each of these streams had to its first alarm; 0 without one."""
     contender = CONTENDERS[name]
     watcher, bound = contender.build(columns.size, setting), contender.bound(setting)
@@ -77,7 +78,7 @@ def assert_as_the_library(name: str, contender: Contender, setting: float, strea
     """Raise AssertionError unless the library's detector alarms at the same requests of streams that step."""
     path = Path(name="", calm=20, cycles=20, rate=0.1)
     columns = np.arange(streams)
-    ours = first_alarms(name, setting, path, _TRYING, 0, columns)
+    ours = first_alarms(name, setting, path, 0, columns, seed=_TRYING)
     errors = np.concatenate([each[:, :streams] for each in path.errors(seed=_TRYING, block=0)])
     for stream, alarm in zip(columns, ours, strict=True):
         theirs = _first(contender, setting, errors[:, stream].astype(int).tolist())
@@ -95,7 +96,7 @@ def _tuned(name: str, pool: Executor, streams: int) -> float:
         return float(np.quantile(np.concatenate(list(tops)), 1 - BUDGET, method="higher"))
     setting, ratio = contender.ladder
     while True:
-        alarms = _submit(pool, name, setting, HEALTHY, _TUNING, columns)
+        alarms = _submit(pool, name, setting, HEALTHY, columns, seed=_TUNING)
         # a quieter setting alarms on none of the streams on which this one does not
         columns = [each[found > 0] for each, found in zip(columns, alarms, strict=True)]
         if sum(each.size for each in columns) <= BUDGET * streams * len(_BLOCKS):
@@ -104,9 +105,9 @@ def _tuned(name: str, pool: Executor, streams: int) -> float:
 
 
 def _submit(
-    pool: Executor, name: str, setting: float, path: Path, seed: int, columns: list[Ints]
+    pool: Executor, name: str, setting: float, path: Path, columns: list[Ints], *, seed: int
 ) -> Iterator[Ints]:
-    return pool.map(first_alarms, repeat(name), repeat(setting), repeat(path), repeat(seed), _BLOCKS, columns)
+    return pool.map(partial(first_alarms, name, setting, path, seed=seed), _BLOCKS, columns)
 
 
 def _since_step(alarms: Ints, path: Path) -> Ints:

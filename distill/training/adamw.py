@@ -47,8 +47,8 @@ class Descent:
             TrainingDivergedError: it is not finite.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate * _rate(self.done, self.steps)
-        self.forget_gradients()
+            group["lr"] = self._learning_rate * _rate_factor(self.done, self.steps)
+        self.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
         self._optimizer.step()
@@ -59,7 +59,7 @@ class Descent:
             raise TrainingDivergedError(step=self.done, steps=self.steps, learning_rate=self._learning_rate)
         return value
 
-    def forget_gradients(self) -> None:
+    def clear_gradients(self) -> None:
         """They take as much memory as the weights."""
         self._optimizer.zero_grad()
 
@@ -97,7 +97,7 @@ class Descent:
         yield from self._network.named_buffers()
 
 
-def _rate(done: int, steps: int) -> float:
+def _rate_factor(done: int, steps: int) -> float:
     """Of the learning rate, after so many steps; it is never above 1."""
     warm_up = math.ceil(_WARM_UP_SHARE * steps)
     return min((done + 1) / warm_up, (steps - done) / max(1, steps - warm_up))

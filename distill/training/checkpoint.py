@@ -50,7 +50,7 @@ class Checkpoint:
     steps: int  #: of so many
     epochs: int  #: that are over, with what follows the last step of each
     tensors: Mapping[str, Tensor]  #: all that the rest of the training depends on, by name
-    journal: str  #: what was written down so far, in the training's own words
+    log: str  #: the training's log so far, in its own format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class _Header:
     step: int
     steps: int
     epochs: int
-    journal: str
+    journal: str  #: the log
 
 
 class Checkpoints:
@@ -136,7 +136,7 @@ class Checkpoints:
             steps=header.steps,
             epochs=header.epochs,
             tensors=tensors,
-            journal=header.journal,
+            log=header.journal,
         )
 
     def _check(self, header: _Header) -> None:
@@ -152,7 +152,7 @@ class Checkpoints:
             step=checkpoint.step,
             steps=checkpoint.steps,
             epochs=checkpoint.epochs,
-            journal=checkpoint.journal,
+            journal=checkpoint.log,
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".tmp-{uuid.uuid4().hex}"

@@ -78,13 +78,13 @@ class Distillation:
             temperature=self._temperature,
             label_mask=self._labelled[rows],
         )
-        kl_pull = self._alpha * self._temperature**2 * _gradient_norm(terms.kl, logits)
-        ce_pull = (1 - self._alpha) * _gradient_norm(terms.ce, logits)
+        kl_norm = self._alpha * self._temperature**2 * _gradient_norm(terms.kl, logits)
+        ce_norm = (1 - self._alpha) * _gradient_norm(terms.ce, logits)
         return StepLog(
             loss=loss.item(),
             kl=terms.kl.item(),
             ce=terms.ce.item(),
-            kl_gradient_share=kl_pull / max(kl_pull + ce_pull, math.ulp(0.0)),
+            kl_gradient_share=kl_norm / max(kl_norm + ce_norm, math.ulp(0.0)),
         )
 
 

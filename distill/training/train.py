@@ -18,8 +18,9 @@ from torch.nn import functional
 from distill.training.batches import TokenRows
 from distill.training.checkpoint import Checkpoints
 from distill.training.dataset import LabelledSet, TrainingSet
-from distill.training.loop import NoJournal, Progress, minimise
+from distill.training.loop import NoRecorder, Progress, minimise
 from distill.training.objective import Distillation, StepLog
+from distill.training.schedule import Schedule
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, match_labels
 from monitor.stop import Stopped, StoppedError
@@ -58,13 +59,10 @@ def train(
     student: Model,
     teacher: Model,
     data: TrainingSet,
+    schedule: Schedule,
     *,
     alpha: float | Decimal,
     temperature: float,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     stopped: Stopped,
     progress: Progress,
     validation: LabelledSet | None = None,
@@ -83,32 +81,26 @@ def train(
         StoppedError, TrainingDivergedError: as for `minimise`; the student is half-trained then.
     """
     objective = Distillation(student, teacher, data, alpha=alpha, temperature=temperature)
-    journal = _Journal(objective, _validator(student, teacher, validation, stopped))
+    recorder = _EpochRecorder(objective, _validator(student, teacher, validation, stopped))
     with _interruptible(teacher, student, stopped):
         steps = minimise(
             student.network,
             objective.loss,
             objective.lengths,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
+            schedule,
             stopped=stopped,
             progress=progress,
-            journal=journal,
+            recorder=recorder,
             checkpoints=checkpoints,
         )
-    return TrainingLog(steps=steps, epochs=tuple(journal.epochs))
+    return TrainingLog(steps=steps, epochs=tuple(recorder.epochs))
 
 
 def fit(
     model: Model,
     data: LabelledSet,
+    schedule: Schedule,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     stopped: Stopped,
     progress: Progress,
 ) -> None:
@@ -126,24 +118,21 @@ def fit(
         model.network,
         loss,
         tokens.lengths,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
+        schedule,
         stopped=stopped,
         progress=progress,
-        journal=NoJournal(),
+        recorder=NoRecorder(),
         checkpoints=None,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Written:
+class _DumpedLog:
     epochs: tuple[EpochLog, ...]
     steps: tuple[StepLog, ...]  #: of the epoch that has begun
 
 
-class _Journal:
+class _EpochRecorder:
     """A log of each epoch, from those of its steps."""
 
     def __init__(self, objective: Distillation, validate: Callable[[], Validation | None]) -> None:
@@ -151,18 +140,18 @@ class _Journal:
         self._validate = validate
         self.epochs: list[EpochLog] = []
 
-    def close_epoch(self) -> None:
+    def end_epoch(self) -> None:
         validation = self._validate()
         self.epochs.append(_epoch_log(self._objective.logs, validation))
         self._objective.logs = []
 
     def dump(self) -> str:
-        written = _Written(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
-        return json.dumps(asdict(written))
+        dumped = _DumpedLog(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
+        return json.dumps(asdict(dumped))
 
     def restore(self, text: str) -> None:
-        written = msgspec.convert(json.loads(text), type=_Written)
-        self.epochs, self._objective.logs = [*written.epochs], [*written.steps]
+        dumped = msgspec.convert(json.loads(text), type=_DumpedLog)
+        self.epochs, self._objective.logs = [*dumped.epochs], [*dumped.steps]
 
 
 def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> EpochLog:

@@ -21,12 +21,13 @@ import numpy as np
 import pair
 from corpus import Corpus, Utterances, write_labelled
 from intents import read_intents
-from pair import Distilling, LabelledFiles, Training
+from pair import Distilling, LabelledFiles
 from world import MONITOR, Day
 
 from db.connection.session import connect
 from db.errors import RedistillError
 from db.records import Slot
+from distill.training.schedule import Schedule
 from redistill.configuration import settings
 from redistill.display.progress import bars
 
@@ -82,11 +83,11 @@ def models(corpus: Corpus, folder: Path, seed: int) -> tuple[Path, Path]:
         test=write_labelled(folder / "test.jsonl", corpus.test),
     )
     with bars() as show:
-        teacher = pair.teacher(files, Training(epochs=12, batch_size=32, learning_rate=1e-4, seed=seed), show)
+        teacher = pair.teacher(files, Schedule(epochs=12, batch_size=32, learning_rate=1e-4, seed=seed), show)
         student = pair.student(
             files,
             teacher,
-            Training(epochs=12, batch_size=32, learning_rate=3e-4, seed=seed),
+            Schedule(epochs=12, batch_size=32, learning_rate=3e-4, seed=seed),
             Distilling(alpha=0.7, temperature=3.0),
             show,
         )

@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification, PreTraine
 
 from db.errors import RedistillError
 from distill.training.dataset import LabelledSet, read_labelled, training_set
+from distill.training.schedule import Schedule
 from distill.training.train import fit, train
 from monitor.scoring.models import Model, fingerprint, load, quiet
 from redistill.display.progress import ShowProgress
@@ -31,16 +32,6 @@ _CACHE: Final = Path("redistill", "clinc150")
 
 class PackageMissingError(RedistillError):
     """The package {name} is not installed: `python -m pip install '.[example]'` in the repository."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How long and how fast a model learns."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,40 +53,40 @@ class LabelledFiles:
     test: Path
 
 
-def teacher(files: LabelledFiles, training: Training, show: ShowProgress) -> Path:
+def teacher(files: LabelledFiles, schedule: Schedule, show: ShowProgress) -> Path:
     """The folder of the MiniLM that was fine-tuned on the labels of all topics."""
 
     def make(folder: Path) -> None:
-        model = load(_start(folder, layers=None, labels=files.labels, seed=training.seed))
+        model = load(_start(folder, layers=None, labels=files.labels, seed=schedule.seed))
         fit(
             model,
             read_labelled(files.teacher, model.labels),
-            **asdict(training),
+            schedule,
             stopped=_never,
             progress=lambda done, total, _loss: show("teacher", done, total),
         )
         _save(model.network, model, folder)
 
-    recipe = {"training": asdict(training), "base": fingerprint(_base()), "rows": _sha256(files.teacher)}
+    recipe = {"training": asdict(schedule), "base": fingerprint(_base()), "rows": _sha256(files.teacher)}
     return _kept("teacher", recipe, make)
 
 
 def student(
     files: LabelledFiles,
     teacher_folder: Path,
-    training: Training,
+    schedule: Schedule,
     distilling: Distilling,
     show: ShowProgress,
 ) -> Path:
     """The folder of the first and the last layer of the MiniLM, distilled on the student's topics."""
 
     def make(folder: Path) -> None:
-        model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=training.seed))
+        model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=schedule.seed))
         train(
             model,
             load(teacher_folder),
             training_set(_read(files, files.train), (), _read(files, files.test)),
-            **asdict(training),
+            schedule,
             **asdict(distilling),
             stopped=_never,
             progress=lambda done, total, _loss: show("first student", done, total),
@@ -103,7 +94,7 @@ def student(
         _save(model.network, model, folder)
 
     recipe = {
-        "training": asdict(training),
+        "training": asdict(schedule),
         "distilling": asdict(distilling),
         "base": fingerprint(_base()),
         "teacher": fingerprint(teacher_folder),

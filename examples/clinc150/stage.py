@@ -14,13 +14,14 @@ from typing import Final, TextIO
 import numpy as np
 import structlog
 from corpus import Corpus, Utterances, read_corpus
-from pair import PackageMissingError, Training
+from pair import PackageMissingError
 from sqlalchemy import Engine
 from traffic import RequestLog
-from world import Day, Drift, Trainings, World, prepare
+from world import Day, Drift, Schedules, World, prepare
 
 from db.connection.session import connect
 from db.errors import RedistillError
+from distill.training.schedule import Schedule
 from redistill.configuration.settings import Settings
 from redistill.display.progress import bars
 
@@ -75,14 +76,14 @@ def _wanted(example: Example, summary: str) -> Wanted:
     return Wanted(**vars(parser.parse_args()))
 
 
-def _trainings(wanted: Wanted) -> Trainings:
-    def training(epochs: int, learning_rate: float) -> Training:
-        return Training(epochs=epochs, batch_size=64, learning_rate=learning_rate, seed=wanted.seed)
+def _schedules(wanted: Wanted) -> Schedules:
+    def schedule(epochs: int, learning_rate: float) -> Schedule:
+        return Schedule(epochs=epochs, batch_size=64, learning_rate=learning_rate, seed=wanted.seed)
 
-    return Trainings(
-        teacher=training(3 if wanted.full else 2, 1e-4),
-        student=training(5 if wanted.full else 3, 3e-4),
-        candidate=training(5 if wanted.full else 3, 2e-4),
+    return Schedules(
+        teacher=schedule(3 if wanted.full else 2, 1e-4),
+        student=schedule(5 if wanted.full else 3, 3e-4),
+        candidate=schedule(5 if wanted.full else 3, 2e-4),
     )
 
 
@@ -91,7 +92,7 @@ def _play(example: Example, wanted: Wanted) -> None:
     began, rng = time.monotonic(), np.random.default_rng(wanted.seed)
     corpus = read_corpus(wanted.data, rng)
     with bars() as show:
-        settings = prepare(wanted.out, corpus, _trainings(wanted), example.rules, show)
+        settings = prepare(wanted.out, corpus, _schedules(wanted), example.rules, show)
         prepared = time.monotonic()
         with (wanted.out / "log.jsonl").open("w", encoding="utf-8") as log_lines:
             _log_into(log_lines)

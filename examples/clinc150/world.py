@@ -15,7 +15,7 @@ from typing import Final
 
 import pair
 from corpus import Corpus, write_labelled
-from pair import Distilling, LabelledFiles, Training
+from pair import Distilling, LabelledFiles
 from sqlalchemy import Engine
 from traffic import RequestLog
 
@@ -25,6 +25,7 @@ from db.connection.session import reading
 from db.errors import RedistillError
 from db.records import Slot
 from db.states import IncidentKind, Role
+from distill.training.schedule import Schedule
 from monitor.clock import utc_now
 from redistill import assembly
 from redistill.configuration import settings
@@ -75,12 +76,12 @@ class FolderTakenError(RedistillError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainings:
-    """How long each of the three models learns."""
+class Schedules:
+    """The schedules of the three models."""
 
-    teacher: Training
-    student: Training
-    candidate: Training
+    teacher: Schedule
+    student: Schedule
+    candidate: Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class Day:
     share: float  #: of strange requests, in [0, 1]
 
 
-def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: ShowProgress) -> Settings:
+def prepare(out: Path, corpus: Corpus, schedules: Schedules, rules: str, show: ShowProgress) -> Settings:
     """Make the folder: labelled files, redistill.toml and the database; and the models, elsewhere.
 
     `rules` are those of the configuration, as they stand there; empty: the product's own.
@@ -111,8 +112,8 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: S
     """
     _clear(out)
     files = _labelled_files(out / "labelled", corpus)
-    teacher = pair.teacher(files, trainings.teacher, show)
-    student = pair.student(files, teacher, trainings.student, _FIRST_STUDENT, show)
+    teacher = pair.teacher(files, schedules.teacher, show)
+    student = pair.student(files, teacher, schedules.student, _FIRST_STUDENT, show)
     config = out / "redistill.toml"
     config.write_text(
         _CONFIGURATION.format(
@@ -120,7 +121,7 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: S
             monitor=MONITOR,
             teacher=json.dumps(str(teacher)),
             student=json.dumps(str(student)),
-            candidate=trainings.candidate,
+            candidate=schedules.candidate,
             rules=rules,
         ),
         encoding="utf-8",

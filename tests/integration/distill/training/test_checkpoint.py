@@ -27,7 +27,7 @@ FIRST = Checkpoint(
         "step": torch.tensor(9.0),
         "generator": torch.arange(5, dtype=torch.uint8),
     },
-    journal='{"epochs": [], "loss": 0.1}',
+    log='{"epochs": [], "loss": 0.1}',
 )
 SECOND = replace(FIRST, step=12, epochs=1, tensors={**FIRST.tensors, "step": torch.tensor(12.0)})
 
