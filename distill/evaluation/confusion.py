@@ -18,6 +18,13 @@ def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statisti
 
     A row of class i that is taken for j, and one of class j that is taken for i, change the F1 of both
     classes alike: they share a cell.
+
+    Example:
+        >>> counts, macro_f1 = f1_cells(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
+        >>> counts.tolist()  # 0 for 0, 0 for 1 (or 1 for 0), 1 for 1
+        [2, 1, 1]
+        >>> macro_f1(counts[None]).round(4).tolist()  # the mean of 4/5 and 2/3
+        [0.7333]
     """
     pairs = np.minimum(truth, predicted) * classes + np.maximum(truth, predicted)
     cells, counts = np.unique(pairs, return_counts=True)
@@ -36,6 +43,15 @@ def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statisti
 def by_label(truth: Ints, predicted: Ints, label_names: Sequence[str]) -> tuple[Metric, ...]:
     """recall:LABEL, the share of its rows that are predicted so, and precision:LABEL, the share of right ones
     among the predictions of it, of each label that has any; in [0, 1], with Wilson's interval.
+
+    Example:
+        >>> truth, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+        >>> for metric in by_label(truth, predicted, ["faq", "escalation"]):
+        ...     print(metric.name, round(metric.value, 3), metric.n)
+        recall:faq 0.667 3
+        precision:faq 1.0 2
+        recall:escalation 1.0 1
+        precision:escalation 0.5 2
     """
     right = predicted == truth
     return tuple(
@@ -50,17 +66,33 @@ def misroute_costs(misroutes: Sequence[Misroute], label_names: Sequence[str], ot
     """(classes, classes): what a row of the true label of the row costs when the column's is predicted.
 
     0 on the diagonal, and `other` where none of `misroutes` is about it. Of several the last counts.
+
+    Example:
+        >>> missed = Misroute(true="escalation", predicted="*", cost=5.0)
+        >>> misroute_costs([missed], ["faq", "escalation"], 1.0).tolist()
+        [[0.0, 1.0], [5.0, 0.0]]
     """
     return _table(other, [(each, each.cost) for each in misroutes], label_names)
 
 
 def critical_misroutes(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> NDArray[np.bool_]:
-    """(classes, classes): whether it is critical to take the row's label for the column's."""
+    """(classes, classes): whether it is critical to take the row's label for the column's.
+
+    Example:
+        >>> missed = Misroute(true="escalation", predicted="*", critical=True)
+        >>> critical_misroutes([missed], ["faq", "escalation"]).tolist()
+        [[False, False], [True, False]]
+    """
     return _table(0.0, [(each, float(each.critical)) for each in misroutes], label_names) > 0
 
 
 def unknown_label(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> str | None:
-    """The first label of a misroute that is none of the names."""
+    """The first label of a misroute that is none of the names.
+
+    Example:
+        >>> unknown_label([Misroute(true="escalation", predicted="*")], ["faq", "returns"])
+        'escalation'
+    """
     named = (label for each in misroutes for label in (each.true, each.predicted))
     return next((label for label in named if label not in {ANY_LABEL, *label_names}), None)
 

@@ -78,6 +78,20 @@ def check(
     The gate ece looks at ece_calibrated, or at ece with `ece_of = "raw"`; with less than 1,000 rows at
     its debiased value: the plain one of a calibrated model is about .026 at n = 500. `processor` says
     on what latency was measured.
+
+    Example:
+        >>> def evaluation(**values: float) -> Evaluation:
+        ...     metrics = (Metric(name=name, value=value, low=value - 0.02, high=value + 0.02, n=1_000)
+        ...                for name, value in values.items())
+        ...     return Evaluation(dataset=TEST, metrics=tuple(metrics))
+        >>> candidate = evaluation(accuracy=0.91, ece_calibrated=0.06, agreement=0.93)
+        >>> incumbent = evaluation(accuracy=0.92, ece_calibrated=0.03, agreement=0.94)
+        >>> section = GatesSection(latency_p95_ms="off")
+        >>> for outcome in check(section, [candidate], [incumbent]):
+        ...     print(outcome.gate, outcome.value, outcome.threshold, outcome.result.value)
+        accuracy 0.91 0.905 pass
+        ece 0.06 0.05 fail
+        agreement 0.93 0.95 waived
     """
     measured, before = _by_dataset(candidate), _by_dataset(incumbent)
     outcomes = [
@@ -88,7 +102,16 @@ def check(
 
 
 def passed(outcomes: Sequence[GateOutcome]) -> bool:
-    """Return whether a candidate with these outcomes may serve: there are some, and none failed."""
+    """Return whether a candidate with these outcomes may serve: there are some, and none failed.
+
+    Example:
+        >>> accuracy = Metric(name="accuracy", value=0.93, low=0.91, high=0.95, n=1_000)
+        >>> outcomes = check(GatesSection(), [Evaluation(dataset=TEST, metrics=(accuracy,))])
+        >>> [outcome.gate for outcome in outcomes if outcome.result is GateResult.FAIL]  # not measured
+        ['ece', 'latency_p95_ms', 'agreement']
+        >>> passed(outcomes)
+        False
+    """
     return bool(outcomes) and all(outcome.result is not GateResult.FAIL for outcome in outcomes)
 
 

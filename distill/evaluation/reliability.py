@@ -54,7 +54,17 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
-    """(n,) confidences in (0, 1], and whether each row is right."""
+    """(n,) confidences in (0, 1], and whether each row is right.
+
+    Example:
+        >>> sure, unsure = [0.95] * 4, [0.55] * 2
+        >>> right = np.array([True, True, True, False, True, False])
+        >>> calibration = Calibration(confidence=np.array(sure + unsure), right=right)
+        >>> calibration.bins.ece.round(3).tolist()  # 4/6 · |0.75 - 0.95| + 2/6 · |0.5 - 0.55|
+        [0.15]
+        >>> calibration.bins.ece_debiased.round(3).tolist()
+        [0.044]
+    """
 
     confidence: Floats
     right: NDArray[np.bool_]
@@ -74,6 +84,12 @@ class Calibration:
         Rows are counted by bin and by right or wrong, which is one multinomial draw. Of the rows in such a
         cell the sum of the confidences is drawn as normal, with the mean and variance that it has: the
         bin's width bounds it, so there is next to nothing in it but how many rows there are.
+
+        Example:
+            >>> calibration = Calibration(confidence=np.full(100, 0.9), right=np.arange(100) < 90)
+            >>> resampled = calibration.resampled(np.random.default_rng(0), 1_000)
+            >>> calibration.bins.ece.round(3).tolist(), resampled.ece.mean().round(3).item()
+            ([0.0], 0.023)
         """
         cell = 2 * self._bin + self.right
         counts = np.bincount(cell, minlength=2 * BINS)
@@ -92,6 +108,14 @@ class Calibration:
 
         Resampling adds the bias once more, to both. The debiased values of the resamples are moved by it,
         so that their mean is that of the rows; those of the ECE itself are not, as everywhere.
+
+        Example:
+            >>> calibration = Calibration(confidence=np.full(100, 0.9), right=np.arange(100) < 80)
+            >>> ((ece, debiased),) = calibration.errors([2025], 1_000)
+            >>> [round(each, 2) for each in (ece.low, ece.estimate, ece.high)]
+            [0.02, 0.1, 0.19]
+            >>> [round(each, 2) for each in (debiased.low, debiased.estimate, debiased.high)]
+            [0.01, 0.1, 0.19]
         """
         if self.right.size == 0:
             return [(NOTHING, NOTHING)] * len(seeds)
@@ -113,6 +137,11 @@ class Calibration:
 
         The first is the share of its rows that are right, with Wilson's interval, the second their mean
         confidence, with its bootstrap interval.
+
+        Example:
+            >>> calibration = Calibration(confidence=np.full(100, 0.85), right=np.arange(100) < 80)
+            >>> [(metric.name, round(metric.value, 2)) for metric in calibration.curve()]
+            [('accuracy:0.8-0.9', 0.8), ('confidence:0.8-0.9', 0.85)]
         """
         return tuple(
             metric
