@@ -1,4 +1,4 @@
-"""The identity of a training: what its weights depend on."""
+"""The identity of a training: everything that its weights depend on."""
 
 import ast
 import hashlib
@@ -22,9 +22,9 @@ from monitor.scoring.models import Model
 #: The modules whose code is a step of a training.
 _STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, models)
 
-#: The digest of today's step → the digest of the earlier step that computes the same bits, so that a training
-#: begun by that step is resumed. `tests/unit/distill/test_training_identity.py` says what to do when a step
-#: has changed.
+#: The digest of today's step → the digest of the earlier step that computes the same bits, so that trainings
+#: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
+#: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
     "dc775f528055331c0dde50551efc3bba2d70d59329b0c77c2fce67565f941da7": (
         "34aeea1105a3eb7cbc2408b7744ad16fb4b57cb16385b29c662d95da6e8fb15c"
@@ -35,11 +35,11 @@ _SAME_BITS_AS: Final[Mapping[str, str]] = {
 def identity(
     job: Job, student: Model, teacher: Model, data: JobData, section: RedistillSection
 ) -> Mapping[str, str]:
-    """Return all that a job's training depends on, by name.
+    """Return everything that a job's training depends on, by name.
 
-    Trainings of one identity end with the same weights, bit by bit, and with the same log. The last bits also
-    depend on the code of a step (its statements, see `statements_of`), the libraries, the number of threads
-    and the instructions of the processor.
+    Trainings with the same identity end with the same weights, bit by bit, and with the same log. The last
+    bits also depend on the code of a step (see `statements_of`), the libraries, the number of threads and the
+    instruction set of the processor.
     """
     return {
         "monitor": job.monitor,
@@ -68,7 +68,7 @@ def _code() -> str:
 
 
 def digest_of_step() -> str:
-    """Return the SHA-256 of the statements of all modules of a step, whatever the modules are called."""
+    """Return the SHA-256 of the statements of all modules of a step; the modules' names do not matter."""
     statements = sorted(statements_of(Path(str(module.__file__)).read_text("utf-8")) for module in _STEP)
     return hashlib.sha256("\n".join(statements).encode()).hexdigest()
 
@@ -98,7 +98,7 @@ class _WithoutProse(ast.NodeTransformer):
 
 
 def _text(node: object) -> str:
-    """Return a node as text, without its empty fields: each version of Python knows others."""
+    """Return a node as text, without its empty fields, as these differ between versions of Python."""
     if isinstance(node, ast.AST):
         present = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
         return f"{type(node).__name__}({', '.join(f'{name}={_text(value)}' for name, value in present)})"
@@ -108,7 +108,7 @@ def _text(node: object) -> str:
 
 
 def _digest(data: JobData) -> str:
-    """SHA-256 of the rows themselves: redaction and erasures change them without changing the files."""
+    """Return the SHA-256 of the rows; redaction and erasures change them without changing the files."""
     training, validation = data.training, data.validation
     rows = [training.texts, _listed(training.labels), _listed(training.labelled)]
     if validation is not None:

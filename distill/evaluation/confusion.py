@@ -1,4 +1,4 @@
-"""What one model takes for what, from (n,) true and predicted class indices."""
+"""Numbers about a model's confusions, from (n,) true and predicted class indices."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 
 
 def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statistic]:
-    """The counts of (m,) cells that decide macro-F1, and macro-F1 as a statistic of such counts.
+    """Return the counts of the (m,) cells that decide macro-F1, and macro-F1 as a statistic of such counts.
 
-    A row of class i that is taken for j, and one of class j that is taken for i, change the F1 of both
-    classes alike: they share a cell.
+    A row of class i predicted as j and a row of class j predicted as i have the same effect on the F1 of
+    both classes, so they share a cell.
 
     Example:
         >>> counts, macro_f1 = f1_cells(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
@@ -41,8 +41,10 @@ def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statisti
 
 
 def by_label(truth: Ints, predicted: Ints, label_names: Sequence[str]) -> tuple[Metric, ...]:
-    """recall:LABEL, the share of its rows that are predicted so, and precision:LABEL, the share of right ones
-    among the predictions of it, of each label that has any; in [0, 1], with Wilson's interval.
+    """Return recall:LABEL and precision:LABEL of each label, in [0, 1], with Wilson's interval.
+
+    Recall is the share of the label's rows that are predicted as it, precision the share of its predictions
+    that are right. A label without rows has no recall, and one without predictions no precision.
 
     Example:
         >>> truth, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
@@ -63,9 +65,10 @@ def by_label(truth: Ints, predicted: Ints, label_names: Sequence[str]) -> tuple[
 
 
 def misroute_costs(misroutes: Sequence[Misroute], label_names: Sequence[str], other: float) -> Floats:
-    """(classes, classes): what a row of the true label of the row costs when the column's is predicted.
+    """Return the costs (classes, classes) of predicting the column's label for the row's.
 
-    0 on the diagonal, and `other` where none of `misroutes` is about it. Of several the last counts.
+    The diagonal is 0, and a pair of labels that no misroute covers costs `other`. If several misroutes
+    cover a pair, the last one applies.
 
     Example:
         >>> missed = Misroute(true="escalation", predicted="*", cost=5.0)
@@ -76,7 +79,7 @@ def misroute_costs(misroutes: Sequence[Misroute], label_names: Sequence[str], ot
 
 
 def critical_misroutes(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> NDArray[np.bool_]:
-    """(classes, classes): whether it is critical to take the row's label for the column's.
+    """Return whether it is critical to predict the column's label for the row's, (classes, classes).
 
     Example:
         >>> missed = Misroute(true="escalation", predicted="*", critical=True)
@@ -87,7 +90,7 @@ def critical_misroutes(misroutes: Sequence[Misroute], label_names: Sequence[str]
 
 
 def unknown_label(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> str | None:
-    """The first label of a misroute that is none of the names.
+    """Return the first label of a misroute that is not in `label_names`, or None.
 
     Example:
         >>> unknown_label([Misroute(true="escalation", predicted="*")], ["faq", "returns"])

@@ -25,18 +25,18 @@ class Recorder(Protocol):
     """The log that a training keeps of itself."""
 
     def end_epoch(self) -> None:
-        """Log the epoch whose last step is done; nothing is logged where this raises StoppedError."""
+        """Log the epoch whose last step is done; if this raises StoppedError, nothing was logged."""
 
     def dump(self) -> str:
         """Return the log so far as text."""
         ...
 
     def restore(self, text: str) -> None:
-        """Continue the log that another process has dumped."""
+        """Continue the log that another process dumped."""
 
 
 class NoRecorder:
-    """A training without a log."""
+    """The recorder of a training that keeps no log."""
 
     def end_epoch(self) -> None:
         """Log nothing."""
@@ -60,7 +60,7 @@ def minimise(
     recorder: Recorder,
     checkpoints: Checkpoints | None,
 ) -> int:
-    """Change the network's weights in place and return the number of steps.
+    """Minimise the loss by changing the network's weights in place, and return the number of steps.
 
     `lengths` are the (n,) rows' tokens; `Descent` describes a step. The seed decides the order of the rows
     and the dropout: with the same number of threads the same call gives the same weights, bit by bit, also

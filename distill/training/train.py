@@ -30,26 +30,26 @@ _TOKENS_PER_BATCH: Final = 4_096
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """How a student does, after an epoch, on rows that it is not trained on."""
+    """The quality of a student after an epoch, on rows that are not used for training."""
 
-    accuracy: float  #: share in [0, 1] of right top-1 labels
-    agreement: float  #: share in [0, 1] with the teacher's top-1 label
+    accuracy: float  #: share in [0, 1] of rows with the right top-1 label
+    agreement: float  #: share in [0, 1] of rows with the teacher's top-1 label
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLog:
-    """One epoch: means over its steps, while the weights were moving, and the validation after it."""
+    """One epoch: the means over its steps, while the weights change, and the validation after it."""
 
     loss: float  #: alpha · T² · kl + (1 - alpha) · ce
     kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
     ce: float  #: cross-entropy of the labelled rows, nats
-    kl_gradient_share: float  #: of the KL term in the two terms' gradient norms at the logits, in [0, 1]
+    kl_gradient_share: float  #: share in [0, 1] of the KL term in both terms' gradient norms at the logits
     validation: Validation | None  #: None without a validation set
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingLog:
-    """How a distillation went."""
+    """The log of a distillation."""
 
     steps: int
     epochs: tuple[EpochLog, ...]
@@ -71,12 +71,12 @@ def train(
     """Minimise the `distillation_loss` of the data by changing the student's weights in place.
 
     `labels` of data and validation are indices into the teacher's labels; the student's are matched
-    by name. What the loop does is told in `minimise`, where the soft labels come from in
-    `Distillation`. `student.version` goes on to name the weights that the training started from. It
-    goes on from the last of `checkpoints`, with the same weights and the same log in the end.
+    by name. `minimise` describes the loop, `Distillation` the source of the soft labels. `student.version`
+    still names the weights that the training started from. The training resumes from the last of
+    `checkpoints`, and ends with the same weights and the same log as without an interruption.
 
     Raises:
-        ModelError: the two models know different labels.
+        ModelError: the two models have different labels.
         AlphaError, TemperatureError: out of range.
         StoppedError, TrainingDivergedError: as for `minimise`; the student is half-trained then.
     """
@@ -104,9 +104,10 @@ def fit(
     stopped: Stopped,
     progress: Progress,
 ) -> None:
-    """Train a model on labels alone, as a teacher is, by changing its weights in place.
+    """Train a model, such as a teacher, on labels alone by changing its weights in place.
 
-    `data.labels` are indices into the model's own labels. Errors and all else as for `minimise`.
+    `data.labels` are indices into the model's own labels. Everything else, errors included, is as for
+    `minimise`.
     """
     tokens = TokenRows(model, data.texts)
     labels = torch.from_numpy(data.labels)
@@ -129,11 +130,11 @@ def fit(
 @dataclass(frozen=True, kw_only=True)
 class _DumpedLog:
     epochs: tuple[EpochLog, ...]
-    steps: tuple[StepLog, ...]  #: of the epoch that has begun
+    steps: tuple[StepLog, ...]  #: of the current epoch
 
 
 class _EpochRecorder:
-    """A log of each epoch, from those of its steps."""
+    """Logs each epoch from the logs of its steps."""
 
     def __init__(self, objective: Distillation, validate: Callable[[], Validation | None]) -> None:
         self._objective = objective
@@ -166,7 +167,7 @@ def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> Epoch
 
 @contextmanager
 def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator[None]:
-    """A forward pass ends between two layers too: that of a large batch takes longer than a stop may."""
+    """Ask `stopped` before each layer: a forward pass of a large batch takes longer than a stop may."""
 
     def poll(*_: object) -> None:
         if stopped():
@@ -184,7 +185,7 @@ def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator
 def _validator(
     student: Model, teacher: Model, rows: LabelledSet | None, stopped: Stopped
 ) -> Callable[[], Validation | None]:
-    """Judges the student as it is at each call; the teacher, which does not change, is asked once."""
+    """Return a function that validates the student's current weights; the teacher is scored only once."""
     if rows is None:
         return lambda: None
     columns = match_labels(teacher, student)
