@@ -1,7 +1,7 @@
-"""What it costs to save a training, against a step of it.
+"""The cost of a checkpoint, compared with a training step.
 
-The student has the size of TinyBERT (14.4 million parameters), the teacher that of DistilBERT (67 million),
-both with random weights; a batch is 64 short requests.
+The student has the size of TinyBERT (14.4 million parameters), the teacher that of DistilBERT (67 million);
+both have random weights. A batch has 64 short requests.
 
     make bench-checkpoint
     python bench/checkpoint.py --steps 5 --threads 2 --folder /mnt/registry
@@ -37,7 +37,7 @@ _LABELS: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds, each the median of some rounds."""
+    """Costs in seconds, each the median of several rounds, and the size of a checkpoint."""
 
     step: float
     saving: float
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=None, help="on the disk of the registry")
+    parser.add_argument("--folder", type=Path, default=None, help="a folder on the disk of the registry")
     options = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(options.threads)
@@ -110,10 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table("", "", box=None)
     table.add_row("a step", f"{costs.step:.2f} s")
     table.add_row("a checkpoint", f"{costs.n_bytes / 1e6:.0f} MB")
-    table.add_row("saving it", f"{costs.saving:.2f} s, {costs.saving / costs.step:.1f} steps")
-    table.add_row("going on from it", f"{costs.loading:.2f} s")
+    table.add_row("saving a checkpoint", f"{costs.saving:.2f} s, {costs.saving / costs.step:.1f} steps")
+    table.add_row("resuming from it", f"{costs.loading:.2f} s")
     table.add_row("saved every", f"{wait:.0f} s")
-    table.add_row("share of the time", f"{costs.saving / (costs.saving + wait):.2%}")
+    table.add_row("share of the training time", f"{costs.saving / (costs.saving + wait):.2%}")
     Console().print(table)
 
 

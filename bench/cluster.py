@@ -1,7 +1,8 @@
-"""A cycle's reading and scoring by a Ray cluster of one node and of two, each of one core, on this machine.
+"""Reading and scoring of a cycle by Ray clusters of one and of two nodes of one core each, on this machine.
 
-Both must give the numbers that this process gives, and so must two nodes of which one is killed on the way.
-The head has no core for work. The models have random weights, the log is of the demo's utterances.
+Both clusters must give the same numbers as this process, and so must two nodes of which one is killed during
+the cycle. The head node has no core for work. The models have random weights; the log has utterances of the
+demo.
 
     make bench-cluster
     python bench/cluster.py --requests 1000 --rounds 1
@@ -50,10 +51,10 @@ _TEMPERATURE: Final = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one cycle took and found."""
+    """The times and the result of one cycle."""
 
     reading: float  #: seconds
-    scoring: float
+    scoring: float  #: seconds
     working: float  #: seconds of scoring after each model's first batch
     found: Measurement
 
@@ -175,14 +176,14 @@ def report(requests: int, records: int, here: Run, rounds: Sequence[tuple[Run, R
     for what, label in (
         ("reading", "reading"),
         ("scoring", "scoring"),
-        ("working", "scoring, from the first batch on"),
+        ("working", "scoring after the first batch"),
     ):
         pairs = np.array([[getattr(one, what), getattr(two, what)] for one, two in rounds])
         one, two = np.median(pairs, axis=0)
         table.add_row(label, f"{one:.1f}", f"{two:.1f}", f"{one / two:.2f}", f"{getattr(killed, what):.1f}")
     Console(width=120).print(table)
     everyone = [here, killed, *(each for pair in rounds for each in pair)]
-    print("the numbers of all cycles are", "the same to the last bit" if same(everyone) else "NOT the same")
+    print("the numbers of all cycles are", "identical to the last bit" if same(everyone) else "NOT identical")
 
 
 if __name__ == "__main__":

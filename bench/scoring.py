@@ -1,9 +1,9 @@
-"""10,000 requests through a teacher and a student: against transformers.pipeline and the machine's own limit.
+"""10,000 requests scored by a teacher and a student, compared with transformers.pipeline and a machine limit.
 
-The limit is the time that the multiplications of a whole forward pass alone would take at the rate of one
-large float32 product on this machine, right before and after, for the tokens of the requests without
-padding; Redistill leaves some of them out, which nobody reads. Ratios are medians of the rounds' ratios.
-The models have random weights: the time is the same.
+The limit is the time that the multiplications of a whole forward pass over the requests' tokens, without
+padding, would take at the rate of one large float32 product on this machine, measured right before and after.
+Redistill leaves out some of those multiplications, whose results are not used. Ratios are medians over the
+rounds. The models have random weights, which does not change the time.
 
     make bench-scoring
     python bench/scoring.py --requests 2000 --rounds 3
@@ -42,14 +42,14 @@ _TOKENS_PER_BATCH: Final = 1_024
 _PIPELINE_BATCH: Final = 64
 _VOCABULARY: Final = 30_522
 _SPECIAL: Final = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-_ZIPF: Final = 1.1  #: exponent of the law by which texts repeat
+_ZIPF: Final = 1.1  #: exponent of the Zipf law by which texts repeat
 _COMPARED: Final = 200  #: texts whose logits are compared with a plain forward pass
 _PEAK_SIZE: Final = 2_048
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A BERT's measures."""
+    """The dimensions of a BERT."""
 
     name: str
     hidden: int
@@ -100,21 +100,21 @@ def ours(model: Model, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def plain(network: PreTrainedModel, model: Model, text: str) -> NDArray[np.float32]:
-    """One text at a time, as the library's page shows it."""
+    """Score one text, as the library's documentation shows it."""
     inputs = model.tokenizer(text, return_tensors="pt", truncation=True)
     with torch.inference_mode():
         return network(**inputs).logits[0].numpy()
 
 
 def operations(shape: Shape, lengths: NDArray[np.int64]) -> float:
-    """Floating-point operations of all products of a forward pass, without padding and the head's few."""
+    """Return the floating-point operations of a forward pass's products, without padding and head."""
     per_token = 2 * (4 * shape.hidden**2 + 2 * shape.hidden * shape.inner)
     attention = 4 * shape.hidden * np.square(lengths).sum()
     return float(shape.layers * (per_token * lengths.sum() + attention))
 
 
 def peak(seconds: float = 2.0) -> float:
-    """Operations a second of one large product, in the median of those that take so long together."""
+    """Return the operations per second of one large product, the median over `seconds` of them."""
     left, right = torch.rand(_PEAK_SIZE, _PEAK_SIZE), torch.rand(_PEAK_SIZE, _PEAK_SIZE)
     times, began = [], perf_counter()
     while perf_counter() - began < seconds:

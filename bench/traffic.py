@@ -1,8 +1,8 @@
-"""A window's sample from a million records: how long, with how much memory, and against what one might use.
+"""Time and memory of sampling a window of a million records, compared with common alternatives.
 
-Every contender runs in a process of its own, in turn, so that load on the machine meets all alike. Times are
-without imports. Memory is the highest resident size over that of an interpreter that does nothing; where a
-contender has several processes, that of all together.
+Each contender runs in a process of its own, in turn, so that load on the machine affects all equally. Times
+exclude imports. Memory is the peak resident size, summed over the contender's processes, minus that of an
+idle interpreter.
 
     make bench-traffic                    # 1,000,000 records, 5 rounds
     python bench/traffic.py --records 100000 --rounds 3
@@ -13,7 +13,7 @@ import argparse
 import gzip
 import json
 import os
-import random  # noqa: TID251 - also what one would write
+import random  # noqa: TID251 - as in an ad-hoc script
 import statistics
 import string
 import subprocess
@@ -32,12 +32,12 @@ _START: Final = datetime(2026, 11, 24, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _K: Final = 10_000
 _TAILS: Final = 10_000
-_LOOK_SECONDS: Final = 0.01
+_POLL_SECONDS: Final = 0.01
 _WORDS: Final = tuple(string.ascii_lowercase[at : at + 3 + at % 5] for at in range(20))
 
 
 def redistill(folder: Path) -> int:
-    """Every record validated, ids deduplicated, an exact and repeatable sample."""
+    """Validate every record, deduplicate ids and draw an exact and repeatable sample."""
     from monitor.settings import FilesTraffic
     from monitor.sources.objects import ObjectsSource
     from monitor.sources.stores.folder import Folder
@@ -57,17 +57,17 @@ def polars(folder: Path) -> int:
 
 
 def duckdb(folder: Path) -> int:
-    """A reservoir while it reads."""
+    """Sample into a reservoir while reading."""
     import duckdb as db
 
     with _timed():
         log = f"read_json('{folder}/*', format='newline_delimited')"
-        columns = "* REPLACE (time::VARCHAR AS time)"  # Python's form of it would need pytz
+        columns = "* REPLACE (time::VARCHAR AS time)"  # as a Python object it would need pytz
         return len(db.sql(f"SELECT {columns} FROM {log} USING SAMPLE {_K} (reservoir, 1)").fetchall())  # noqa: S608
 
 
 def standard_library(folder: Path) -> int:
-    """gzip, json, a list, random.sample."""
+    """Use gzip, json, a list and random.sample."""
     with _timed():
         rows: list[object] = []
         for path in sorted(folder.iterdir()):
@@ -90,7 +90,7 @@ def _timed() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One turn of a contender."""
+    """One run of a contender."""
 
     seconds: float
     mebibytes: float
@@ -108,11 +108,11 @@ def run(name: str, folder: Path) -> Run:
 
 
 class _Peak:
-    """Looks at the resident size of a process and its children while it runs."""
+    """The peak resident size of a process and its children, polled while it runs."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._kibibytes, self._over = pid, 0, False
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._poll)
         self._thread.start()
 
     def finish(self) -> int:
@@ -120,10 +120,10 @@ class _Peak:
         self._thread.join()
         return self._kibibytes
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while not self._over:
             self._kibibytes = max(self._kibibytes, sum(map(_resident, _family(self._pid))))
-            sleep(_LOOK_SECONDS)
+            sleep(_POLL_SECONDS)
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -145,14 +145,14 @@ def _resident(pid: int) -> int:
 
 
 def _interpreter() -> float:
-    """MiB of one that does nothing."""
+    """Return the peak resident size of an idle interpreter, in MiB."""
     code = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(answer.stdout) / 1024
 
 
 def write_log(folder: Path, *, records: int, objects: int) -> Path:
-    """A day of requests in gzip objects, in the order of time; what follows id and time comes again."""
+    """Write a day of requests into gzip objects, in order of time; fields after id and time repeat."""
     folder.mkdir(parents=True)
     rng = random.Random(2025)
     tails = [json.dumps(_tail(rng))[1:] for _ in range(_TAILS)]
@@ -178,7 +178,7 @@ def _tail(rng: random.Random) -> dict[str, object]:
 
 
 def grow(temporary: Path, records: int) -> None:
-    """Redistill alone, on a tenth of the records, on all, and on ten times as many."""
+    """Run only Redistill, on a tenth of the records, on all of them, and on ten times as many."""
     print("\nredistill, one object:")
     for n in (records // 10, records, records * 10):
         done = run("redistill", write_log(temporary / f"grow-{n}", records=n, objects=1))
@@ -187,7 +187,7 @@ def grow(temporary: Path, records: int) -> None:
 
 
 def compare(folder: Path, title: str, rounds: int) -> None:
-    from rich.console import Console  # not by the contenders
+    from rich.console import Console  # not needed by the contenders
     from rich.table import Table
 
     runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS}
@@ -200,8 +200,8 @@ def compare(folder: Path, title: str, rounds: int) -> None:
     for heading in (
         "contender",
         "seconds (median)",
-        "least to most",
-        "redistill's time / its",
+        "range",
+        "redistill's time / this one's",
         "MiB over the interpreter",
     ):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--grow", action="store_true", help="instead: redistill alone on three sizes")
+    parser.add_argument("--grow", action="store_true", help="run only redistill, on three sizes")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()

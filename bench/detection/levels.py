@@ -1,6 +1,6 @@
-"""The two modes that know a level: R1 counts breaches in a row, the sequential one adds up evidence.
+"""The two modes with a level: R1 counts breaches in a row, the sequential mode accumulates wealth.
 
-Both are looked at once a cycle, with the number of disagreements of many streams at a time.
+Both are checked once per cycle, with the numbers of disagreements of many streams at once.
 """
 
 from collections.abc import Callable
@@ -21,23 +21,23 @@ from triggers.settings import DEFAULT_RULES, Rule
 
 LEVEL: Final = 0.05  #: the rate of disagreement above which the agreement is below .95
 _R1: Final = DEFAULT_RULES[0]
-BUDGET: Final = 0.05  #: of false alarms in 1,000 cycles
+BUDGET: Final = 0.05  #: false alarms in 1,000 cycles
 ALARM_THRESHOLD: Final = 1_000 / BUDGET
-_LONGEST = 20_000  #: cycles after which a stream without an alarm is given up
+_LONGEST = 20_000  #: cycles after which a stream without an alarm is abandoned
 
 
 class Detector(Protocol):
-    """Remembers something of each stream that is still watched."""
+    """A detector with a state for each stream that is still watched."""
 
     def look(self, counts: Ints) -> Bools:
-        """(streams,) disagreements of a cycle, to whether each raises an alarm."""
+        """Return which streams raise an alarm, given their (streams,) disagreements in a cycle."""
 
     def keep(self, chosen: Bools) -> None:
-        """Go on with these streams."""
+        """Keep watching only these streams."""
 
 
 class Runs:
-    """R1 at a level of .95: so many breaches in a row. A tie is none."""
+    """R1 at a level of .95: breaches in a row. A tie is not a breach."""
 
     def __init__(self, streams: int, n: int) -> None:
         self._most = n // 20
@@ -52,7 +52,7 @@ class Runs:
 
 
 class Evidence:
-    """The sequential mode, by the functions of `triggers.rules.sequential`."""
+    """The sequential mode, with the functions of `triggers.rules.sequential`."""
 
     def __init__(self, streams: int, n: int, *, level: float = LEVEL, alarm_threshold: float) -> None:
         self._n, self._level, self._alarm_threshold = n, level, alarm_threshold
@@ -79,9 +79,9 @@ def first_alarms(
     seed: int,
     cycles: int = _LONGEST,
 ) -> Ints:
-    """(streams,) the cycle of the first alarm, counted from 1; 0 where there is none.
+    """Return the cycle of each stream's first alarm, (streams,), counted from 1; 0 without an alarm.
 
-    `rate` is that of disagreement in a cycle, given its number.
+    `rate` gives the rate of disagreement in a cycle by the cycle's number.
     """
     rng = np.random.default_rng([seed, n])
     found, watched = np.zeros(streams, dtype=np.int64), np.arange(streams)
@@ -96,12 +96,12 @@ def first_alarms(
 
 
 def false_alarm(n: int, agreement: float) -> float:
-    """The probability that R1 fires within 1,000 cycles, exactly."""
+    """Return the exact probability that R1 fires within 1,000 cycles."""
     return operating_characteristic.false_alarm(_R1, _cycle(n, 0), agreement, wilson)
 
 
 def mean_delay(n: int, agreement: float) -> float:
-    """The mean number of cycles to R1's first alarm, the one that raises it included, exactly."""
+    """Return the exact mean number of cycles to R1's first alarm, including the cycle that raises it."""
     return operating_characteristic.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
 
 

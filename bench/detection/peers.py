@@ -1,8 +1,8 @@
-"""Detectors that see each request, of many streams at a time.
+"""Detectors that process each request, for many streams at once.
 
 A statistic above the detector's setting is an alarm. Page-Hinkley, CUSUM, DDM and HDDM_W are the recursions
-of river 0.26.1 and frouros 0.9.0 over arrays: an update of theirs takes 1 to 7 microseconds, and a stream has
-a million. `race.assert_as_the_library` compares the alarms. ADWIN and KSWIN are river's own.
+of river 0.26.1 and frouros 0.9.0 on arrays, as an update of the libraries takes 1 to 7 microseconds and a
+stream has a million. `race.assert_as_the_library` compares the alarms. ADWIN and KSWIN are river's own.
 """
 
 import math
@@ -18,25 +18,28 @@ from triggers.rules.sequential import Stratum, share_log_increments
 
 _MIN_INSTANCES: Final = 30  #: the default of Page-Hinkley and CUSUM
 _SETTLED: Final = 4_000  #: requests after which the weights of a moving mean no longer change
-#: Of DDM; with the default, 30, it fires at the first error whenever the first 30 answers were right.
+#: DDM's warm-up; with the default, 30, it fires at the first error if the first 30 answers were right.
 DDM_WARM_START: Final = CYCLE
 
 
 class Watcher(Protocol):
-    """Remembers something of each stream."""
+    """A detector with a state for each stream."""
 
     def statistic(self, errors: Bools) -> Floats:
-        """(requests, streams) errors of a cycle to (looks, streams); the looks divide the cycle evenly."""
+        """Return the statistic, (looks, streams), for the (requests, streams) errors of a cycle.
+
+        The looks divide the cycle evenly.
+        """
 
 
 class Mean:
-    """The mean so far, which several of the detectors compare with."""
+    """The running mean, which several detectors use."""
 
     def __init__(self, streams: int) -> None:
         self._seen, self._total = 0, np.zeros(streams)
 
     def after(self, errors: Bools) -> tuple[Floats, Floats]:
-        """The number of requests so far, (requests, 1), and the mean after each, (requests, streams)."""
+        """Return the number of requests so far, (requests, 1), and the means, (requests, streams)."""
         totals = self._total + np.cumsum(errors, axis=0)
         counts = self._seen + np.arange(1.0, len(errors) + 1)[:, None]
         self._seen, self._total = self._seen + len(errors), totals[-1]
@@ -44,7 +47,7 @@ class Mean:
 
 
 class PageHinkleyUp:
-    """The fading sum of what exceeds the mean by `delta`, above its least so far."""
+    """The fading sum of the errors' excess over the mean plus `delta`, above its minimum so far."""
 
     def __init__(self, streams: int, delta: float, alpha: float) -> None:
         self._mean, self._delta, self._alpha = Mean(streams), delta, alpha
@@ -75,7 +78,7 @@ class CusumUp:
 
 
 class Ddm:
-    """How far the mean plus its error has risen above its least, in the errors at that time."""
+    """The rise of the mean plus its standard error above its minimum, in standard errors at the minimum."""
 
     def __init__(self, streams: int) -> None:
         self._mean, self._least = Mean(streams), np.full((3, streams), np.inf)
@@ -98,7 +101,7 @@ class Ddm:
 
 
 class HddmW:
-    """Moving means before and after the lowest point, further apart than McDiarmid's bound: 1 or 0."""
+    """1 if the moving means before and after the lowest point differ by more than McDiarmid's bound."""
 
     def __init__(self, streams: int, confidence: float, weight: float) -> None:
         self._log, self._weight = math.log(1 / confidence) / 2, weight
@@ -130,13 +133,13 @@ class HddmW:
 
 
 def _squares(weight: float) -> Floats:
-    """The sum of the squared weights in a moving mean, by the number of requests in it."""
+    """Return the sum of the squared weights in a moving mean, by the number of requests in it."""
     first = (1 - weight) ** (2.0 * np.arange(_SETTLED + 1))
     return first + weight**2 * (1 - first) / (1 - (1 - weight) ** 2)
 
 
 class EachRequest:
-    """The log of the sequential mode's evidence after each request; the product looks after each cycle."""
+    """The log wealth of the sequential mode after each request; the product checks it after each cycle."""
 
     def __init__(self, streams: int, level: float) -> None:
         right, wrong = (share_log_increments([Stratum(weight=1.0, n=1, errors=k)], level) for k in (0, 1))
@@ -153,7 +156,7 @@ class EachRequest:
 
 
 class EachCycle:
-    """A detector of `levels`, which is looked at once a cycle: 1 where it raises an alarm."""
+    """A detector of `levels`, checked once per cycle: 1 if it raises an alarm, else 0."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -163,7 +166,7 @@ class EachCycle:
 
 
 class Adwin:
-    """river's: 1 at the first alarm, after which the stream is no longer watched."""
+    """river's ADWIN: 1 at the first alarm, after which the stream is no longer watched."""
 
     def __init__(self, streams: int, delta: float) -> None:
         self._detectors = {number: ADWIN(delta=delta) for number in range(streams)}
@@ -181,7 +184,7 @@ class Adwin:
 
 
 class Kswin:
-    """river's, of each cycle's agreement: -log10 of its p-value, until it exceeds the setting.
+    """river's KSWIN on each cycle's agreement: -log10 of the p-value, until it exceeds the setting.
 
     An update takes 0.7 ms, too long for every request.
     """

@@ -1,4 +1,4 @@
-"""The contenders on the same streams: a setting for healthy traffic, then alarms on other traffic."""
+"""The contenders on the same streams: tuned on healthy traffic, then tested on other traffic."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -26,16 +26,16 @@ _TUNING, _TRYING = 2025, 2026  #: seeds
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What a contender did; alarms are the requests to the first one, 0 for none."""
+    """The alarms of a contender, each as the number of requests to the first one, 0 for none."""
 
     name: str
-    setting: float  #: nan where the guarantee sets it
+    setting: float  #: nan if the guarantee decides it
     healthy: dict[str, Ints]  #: alarms of each stream, by the name of a path of `OTHERS`
-    delays: dict[float, Ints]  #: requests from the step, of those that did not alarm before; by the agreement
+    delays: dict[float, Ints]  #: requests since the step, without earlier alarms, by the agreement after it
 
 
 def race(name: str, pool: Executor, part: float) -> Result:
-    """Tune a contender on healthy streams, a part of the usual number, and try it on others."""
+    """Tune a contender on healthy streams, and test it on others; `part` scales the number of streams."""
     streams = max(1, round(CONTENDERS[name].streams * part))
     setting = _tuned(name, pool, streams)
     steps = {a: Path(name=f"to {a}", calm=_CALM, cycles=2 * _CALM, rate=1 - a) for a in AGREEMENTS}
@@ -53,7 +53,7 @@ def race(name: str, pool: Executor, part: float) -> Result:
 
 
 def first_alarms(name: str, setting: float, path: Path, block: int, columns: Ints, *, seed: int) -> Ints:
-    """(columns,) how many requests each of these streams had to its first alarm; 0 without one."""
+    """Return the number of requests to each stream's first alarm, (columns,); 0 without an alarm."""
     contender = CONTENDERS[name]
     watcher, bound = contender.build(columns.size, setting), contender.bound(setting)
     found = np.zeros(columns.size, dtype=np.int64)
@@ -67,7 +67,7 @@ def first_alarms(name: str, setting: float, path: Path, block: int, columns: Int
 
 
 def peaks(name: str, path: Path, seed: int, block: int, columns: Ints) -> Floats:
-    """(columns,) the largest value of each stream's statistic."""
+    """Return the largest value of each stream's statistic, (columns,)."""
     watcher, largest = CONTENDERS[name].build(columns.size, np.inf), np.zeros(columns.size)
     for errors in path.errors(seed=seed, block=block):
         largest = np.maximum(largest, watcher.statistic(errors[:, columns]).max(axis=0))
@@ -75,7 +75,7 @@ def peaks(name: str, path: Path, seed: int, block: int, columns: Ints) -> Floats
 
 
 def assert_as_the_library(name: str, contender: Contender, setting: float, streams: int = 8) -> None:
-    """Raise AssertionError unless the library's detector alarms at the same requests of streams that step."""
+    """Raise AssertionError unless the library's detector alarms at the same requests of the same streams."""
     path = Path(name="", calm=20, cycles=20, rate=0.1)
     columns = np.arange(streams)
     ours = first_alarms(name, setting, path, 0, columns, seed=_TRYING)
@@ -86,7 +86,7 @@ def assert_as_the_library(name: str, contender: Contender, setting: float, strea
 
 
 def _tuned(name: str, pool: Executor, streams: int) -> float:
-    """The loudest setting with which at most BUDGET of the healthy streams alarm."""
+    """Return the most sensitive setting with which at most BUDGET of the healthy streams alarm."""
     contender = CONTENDERS[name]
     columns = [np.arange(streams)] * len(_BLOCKS)
     if not contender.setting:
@@ -97,7 +97,7 @@ def _tuned(name: str, pool: Executor, streams: int) -> float:
     setting, ratio = contender.ladder
     while True:
         alarms = _submit(pool, name, setting, HEALTHY, columns, seed=_TUNING)
-        # a quieter setting alarms on none of the streams on which this one does not
+        # a less sensitive setting does not alarm on streams on which this one does not
         columns = [each[found > 0] for each, found in zip(columns, alarms, strict=True)]
         if sum(each.size for each in columns) <= BUDGET * streams * len(_BLOCKS):
             return setting

@@ -1,8 +1,8 @@
-"""How soon drift is found, and how often for nothing: R1, the sequential mode, and river's detectors.
+"""Detection delays and false alarms of R1, of the sequential mode, and of the detectors of river and frouros.
 
-The first tables are of cycles; those of R1 are exact. The last is of single requests: each detector's setting
-is searched so that 5% of streams with a constant agreement of .974 alarm within 1,000 cycles of 1,000
-requests. Then all get the same other streams. Two processes work.
+The first tables count cycles; those of R1 are exact. The last one counts requests: the setting of each
+detector is tuned so that 5% of streams with a constant agreement of .974 alarm within 1,000 cycles of 1,000
+requests. All are then tested on the same other streams. Two processes share the work.
 
     make bench-detection
     python bench/detection/run.py --quick
@@ -31,7 +31,9 @@ _SHOWN: Final = (0.94, 0.93, 0.90)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a fifth of the streams, and no pictures")
+    parser.add_argument(
+        "--quick", action="store_true", help="use a fifth of the streams and draw no pictures"
+    )
     part = 0.2 if parser.parse_args().quick else 1.0
     console, streams = Console(width=160), round(_STREAMS * part)
     for n, alarm_threshold in product(SIZES[:2], (12.0, ALARM_THRESHOLD)):
@@ -40,15 +42,17 @@ def main() -> None:
         "R1 and the sequential mode alarm at the same cycles as triggers.rules.evaluation, on 80 streams"
     )
     with ProcessPoolExecutor(2) as pool:
-        for told in (literal(), guaranteed(pool, streams), equal(pool, streams), ramps(pool, streams)):
-            console.print(*told, sep="\n")
+        for tables in (literal(), guaranteed(pool, streams), equal(pool, streams), ramps(pool, streams)):
+            console.print(*tables, sep="\n")
         results = []
         for name, contender in CONTENDERS.items():
             results.append(race(name, pool, part))
             if contender.library is not None:
                 assert_as_the_library(name, contender, results[-1].setting)
-                console.print(f"{name}: alarms at the same requests as the library's, on 8 streams")
-    console.print("from .974: share of streams that alarm above .95, and requests from a step to the alarm")
+                console.print(f"{name}: alarms at the same requests as the library's detector, on 8 streams")
+    console.print(
+        "from .974: share of streams with an alarm above .95, and requests from a step to the alarm"
+    )
     console.print(raced(results))
     if part == 1:
         draw_delays(_DOCS / "detection-delay.svg", results)
@@ -72,7 +76,7 @@ def raced(results: Sequence[Result]) -> Table:
 
 
 def _delay(requests: Ints) -> str:
-    """Of the streams with an alarm within 200 cycles, and the share without."""
+    """Return the mean delay of the streams with an alarm within 200 cycles, and the share without one."""
     missed = float((requests == 0).mean())
     text = mean(requests[requests > 0], digits=0) if missed < 1 else "-"
     return text if not missed else f"{text}; {missed:.0%} none"
