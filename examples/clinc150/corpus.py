@@ -1,9 +1,9 @@
-"""CLINC150, dealt out to those who may see it: no text is in two parts.
+"""CLINC150, split into parts that share no text.
 
 Its 10 domains are the intents here, and its 15 intents of a domain are the topics. The train split trains
-the teacher on all topics and the student on the first 10 of each domain. What the splits `val` and `test`
-hold was seen by neither: of the student's topics it becomes test set, validation set and traffic, the rest
-is the traffic that drifts.
+the teacher on all topics and the student on the first 10 of each domain. Neither model is trained on the
+splits `val` and `test`: their rows on the student's topics become test set, validation set and traffic, and
+the other rows are the traffic that drifts.
 
 Source: Larson et al. 2019, "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction".
 """
@@ -28,14 +28,14 @@ _OUT_OF_SCOPE = ("oos_test", "oos_val", "oos_train")
 
 
 class CorpusMissingError(RedistillError):
-    """There is no {path}: give the folder of CLINC150's data_full.json and domains.json, which
-    https://github.com/clinc/oos-eval holds, with --data.
+    """The file {path} does not exist: give with --data the folder of CLINC150's data_full.json and
+    domains.json, from https://github.com/clinc/oos-eval.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """A request and the domain that it belongs to; that of an out-of-scope one is empty."""
+    """A request and its domain, which is empty for an out-of-scope request."""
 
     text: str
     label: str
@@ -46,7 +46,7 @@ Utterances = tuple[Utterance, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Parts without a common text, but for `train`, which is a part of `teacher`."""
+    """Parts that share no text, except `train`, which is a part of `teacher`."""
 
     labels: tuple[str, ...]
     teacher: Utterances  #: labelled, all topics
@@ -60,7 +60,7 @@ class Corpus:
 
 @dataclass(frozen=True, kw_only=True)
 class _Topics:
-    """Which topic belongs to which domain, and which of them the student learns."""
+    """The domain of each topic, and the topics that the student learns."""
 
     domain: Mapping[str, str]
     usual: frozenset[str]
@@ -70,10 +70,10 @@ Rows = Sequence[tuple[str, str]]
 
 
 def read_corpus(folder: Path, rng: np.random.Generator) -> Corpus:
-    """Deal out the utterances.
+    """Split the utterances into the parts of the corpus.
 
     Raises:
-        CorpusMissingError: one of the two files is not there.
+        CorpusMissingError: one of the two files does not exist.
     """
     data, domains = (_json(folder / name) for name in _FILES)
     topics = _topics(domains)
@@ -96,7 +96,7 @@ def read_corpus(folder: Path, rng: np.random.Generator) -> Corpus:
 
 
 def write_labelled(path: Path, utterances: Iterable[Utterance]) -> Path:
-    """Write rows {"text", "label"} as the worker reads them."""
+    """Write the rows {"text", "label"} in the format that the worker reads."""
     lines = (json.dumps({"text": each.text, "label": each.label}) for each in utterances)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -122,7 +122,7 @@ def _shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def _without_repeats(*parts: Rows) -> Iterator[Rows]:
-    """A text that the product takes for the same as an earlier one, in its part or another, is left out."""
+    """Leave out texts that count as the same as an earlier one, in the same part or in another."""
     seen: set[bytes] = set()
     for part in parts:
         kept: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Agreement and KL by day with their intervals, what each rule says, and who is right."""
+"""A picture of agreement and KL by day with their intervals, the rules and the correct model."""
 
 from collections.abc import Sequence
 from pathlib import Path

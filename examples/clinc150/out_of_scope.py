@@ -1,8 +1,8 @@
-"""A drift that re-distillation does not mend: questions that belong to no domain, for the teacher neither.
+"""A drift that re-distillation cannot fix: questions that are in no domain, not even for the teacher.
 
 Their share rises from day to day until the rules fire. Candidates are judged by their agreement on the
-sample that condemned the student, and each failed one lowers alpha for the next, until the product calls
-for another teacher.
+sample that condemned the student, and each failed candidate lowers alpha for the next one, until the product
+asks for another teacher.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
-"""The teacher, a fine-tuned MiniLM, and the first student, two of its layers; both made once and kept.
+"""The teacher, a fine-tuned MiniLM, and the first student, two of its layers; both are made once and cached.
 
-They lie outside the repository, in $XDG_CACHE_HOME/redistill (or ~/.cache/redistill), each in a folder that
-is named by a hash of its recipe.
+The cache is outside the repository, in $XDG_CACHE_HOME/redistill (or ~/.cache/redistill); each model has a
+folder that is named by a hash of its recipe.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ _CACHE: Final = Path("redistill", "clinc150")
 
 
 class PackageMissingError(RedistillError):
-    """The package {name} is not installed: `python -m pip install '.[example]'` in the repository."""
+    """The package {name} is not installed: run `python -m pip install '.[example]'` in the repository."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distilling:
-    """The student's share of the teacher in its loss, and how soft that is."""
+    """The weight and the temperature of the teacher's soft labels in the student's loss."""
 
     alpha: float
     temperature: float
@@ -44,7 +44,7 @@ class Distilling:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFiles:
-    """What the two models learn from, and the labels of both."""
+    """The labelled files of the two models, and the labels of both."""
 
     labels: tuple[str, ...]
     teacher: Path
@@ -54,7 +54,7 @@ class LabelledFiles:
 
 
 def teacher(files: LabelledFiles, schedule: Schedule, show: ShowProgress) -> Path:
-    """The folder of the MiniLM that was fine-tuned on the labels of all topics."""
+    """Return the folder of the MiniLM that is fine-tuned on the labels of all topics."""
 
     def make(folder: Path) -> None:
         model = load(_start(folder, layers=None, labels=files.labels, seed=schedule.seed))
@@ -78,7 +78,7 @@ def student(
     distilling: Distilling,
     show: ShowProgress,
 ) -> Path:
-    """The folder of the first and the last layer of the MiniLM, distilled on the student's topics."""
+    """Return the folder of the MiniLM's first and last layer, distilled on the student's topics."""
 
     def make(folder: Path) -> None:
         model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=schedule.seed))
@@ -115,7 +115,7 @@ def _base() -> Path:
 
 
 def _start(folder: Path, *, layers: tuple[int, ...] | None, labels: tuple[str, ...], seed: int) -> Path:
-    """Save the MiniLM, or some of its layers, with a new head, whose weights the seed decides."""
+    """Save the MiniLM, or some of its layers, with a new head, whose weights depend on the seed."""
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         network = BertForSequenceClassification.from_pretrained(
@@ -151,7 +151,7 @@ def _sha256(path: Path) -> str:
 
 
 def _kept(name: str, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-    """The folder of that recipe; made anew if it is not there, whole or not at all."""
+    """Return the folder of a recipe; if it does not exist, it is made, whole or not at all."""
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _CACHE
     folder = home / f"{name}-{digest[:16]}"

@@ -1,4 +1,4 @@
-"""Agreement and KL of each day with their intervals, what fired, and what came of it."""
+"""A picture of agreement and KL by day with their intervals, the fired rules and the jobs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _QUIET: Final = "#8c959f"
 _BREACH: Final = "#d55e00"
 _FIRED: Final = "#f3c19d"
 _STUDENTS: Final = ("#0072b2", "#009e73", "#cc79a7")
-#: Of all pictures.
+#: The style of all pictures.
 STYLE: Final = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -100,7 +100,7 @@ def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
 
 
 def _draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
-    """A line between the day that ordered a job and the next, as the worker ran then."""
+    """Draw a line between the day that ordered a job and the next one, as the worker ran in between."""
     for at, day in enumerate(days):
         if day.job is None:
             continue

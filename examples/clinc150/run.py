@@ -1,4 +1,4 @@
-"""The loop on real utterances: questions come up that the student was never taught, and the teacher was.
+"""The loop on real utterances: topics occur that the teacher was trained on and the student was not.
 
 The student is distilled on 10 of the 15 topics of each domain. The share of the other five rises from day to
 day until the rules fire; the worker re-distils on the labelled rows and the archived requests.

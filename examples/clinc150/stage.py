@@ -1,4 +1,4 @@
-"""From the command line to a finished example: what both scripts do, but for the drift that they show."""
+"""The steps of an example, from the command line to the result; a script adds only the drift it shows."""
 
 import argparse
 import resource
@@ -29,24 +29,24 @@ _SEED: Final = 2025
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024
 
 
-#: Prints what happened on the days, and draws it into a file; from the database.
+#: Prints the events of the days and draws them into a file, from the database.
 Tell = Callable[[Path, Settings, Engine, list[Day]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What one script shows."""
+    """The parts in which the scripts differ."""
 
     name: str
     strange: Callable[[Corpus], Utterances]
     drift: Drift
     tell: Tell
-    rules: str = ""  #: as they stand in redistill.toml; empty: the product's own
+    rules: str = ""  #: as written in redistill.toml; empty: the product's own
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     data: Path
     out: Path
@@ -55,7 +55,7 @@ class Wanted:
 
 
 def play(example: Example, summary: str) -> None:
-    """Run the example as the command line asks; an expected failure is one line and exit 1."""
+    """Run the example with the options of the command line; exit with one line on an expected failure."""
     wanted = _wanted(example, summary)
     try:
         _play(example, wanted)
@@ -72,7 +72,9 @@ def _wanted(example: Example, summary: str) -> Wanted:
         "--out", type=Path, default=Path("build", example.name), help="a new folder (%(default)s)"
     )
     parser.add_argument("--full", action="store_true", help="train for longer")
-    parser.add_argument("--seed", type=int, default=_SEED, help="of all that is random (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=_SEED, help="the seed of all random choices (%(default)s)"
+    )
     return Wanted(**vars(parser.parse_args()))
 
 
@@ -135,7 +137,7 @@ def _tell(example: Example, wanted: Wanted, settings: Settings, engine: Engine, 
     picture = wanted.out / f"{example.name}.svg"
     example.tell(picture, settings, engine, days)
     engine.dispose()
-    print(f"\nThe picture is {picture}, the product's own log {wanted.out / 'log.jsonl'}. To look around:")
+    print(f"\nThe picture is {picture}, the product's log {wanted.out / 'log.jsonl'}. To inspect the run:")
     for command in ("history", "status", "jobs list", "models list"):
         print(f"  redistill --config {wanted.out / 'redistill.toml'} {command}")
 
@@ -144,8 +146,8 @@ def _tell_cost(preparing: float, loop: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = used.ru_utime + used.ru_stime
     print(
-        f"\nTeacher and first student (or finding them in the cache) took {_span(preparing)}, the loop "
-        f"{_span(loop)}; {_span(cpu)} of processor time and {used.ru_maxrss * _KIB / 2**30:.2f} GiB at most."
+        f"\nTeacher and first student took {_span(preparing)} (training or cache), the loop {_span(loop)}; "
+        f"{_span(cpu)} of processor time, {used.ru_maxrss * _KIB / 2**30:.2f} GiB of memory at the peak."
     )
 
 

@@ -1,6 +1,7 @@
-"""What each mode of a rule says of a drift that comes slowly, and who is right where the two disagree.
+"""The outcome of each mode of a rule in a slow drift, and the correct model where the two disagree.
 
-The topics come up that the student was never taught, as in run.py, but slowly, and nothing is ordered.
+As in run.py, topics occur that the student was not trained on, but their share rises slowly and no job is
+ordered.
 """
 
 from functools import partial

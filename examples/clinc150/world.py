@@ -1,8 +1,8 @@
-"""What both examples share: labelled files, models, configuration and database, and the days as they go by.
+"""The common parts of the examples: labelled files, models, configuration, database, and the course of days.
 
-All that happens, happens in the product: its cycles read the request log, its rules order, its worker
-distils, its gates decide and its registry promotes. Here is only who writes the log, and in which order the
-daemon's and the worker's turns come.
+The product does the work: its cycles read the request log, its rules order jobs, its worker distils, its
+gates decide and its registry promotes. This module only writes the log and orders the turns of daemon and
+worker.
 """
 
 import json
@@ -61,7 +61,7 @@ train = "labelled/train.jsonl"
 validation = "labelled/validation.jsonl"
 test = "labelled/test.jsonl"
 registry = "registry"
-cooldown = "0s"  # it is counted in real time, and a day takes seconds here
+cooldown = "0s"  # it counts real time, and a day takes seconds here
 epochs = {candidate.epochs}
 batch_size = {candidate.batch_size}
 learning_rate = {candidate.learning_rate}
@@ -72,7 +72,7 @@ seed = {candidate.seed}
 
 
 class FolderTakenError(RedistillError):
-    """{folder} holds something else: name a new folder with --out."""
+    """The folder {folder} has other contents: name a new folder with --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,29 +86,29 @@ class Schedules:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How the share of strange requests goes from day to day."""
+    """The course of the share of strange requests."""
 
-    usual_days: int  #: without any
-    step: float  #: by which the share rises each day, until a re-distillation is ordered
-    days_after: int  #: that are looked at after the end, be it a promotion or a call to retrain the teacher
-    most_days: int  #: in all
+    usual_days: int  #: days without strange requests
+    step: float  #: the daily rise of the share, until a re-distillation is ordered
+    days_after: int  #: days after the end, which is a promotion or a request to retrain the teacher
+    most_days: int  #: the maximum number of days
 
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """A day that went by."""
+    """A day that has ended."""
 
     slot: Slot
     share: float  #: of strange requests, in [0, 1]
 
 
 def prepare(out: Path, corpus: Corpus, schedules: Schedules, rules: str, show: ShowProgress) -> Settings:
-    """Make the folder: labelled files, redistill.toml and the database; and the models, elsewhere.
+    """Create the folder with labelled files, redistill.toml and the database; the models are elsewhere.
 
-    `rules` are those of the configuration, as they stand there; empty: the product's own.
+    `rules` are written to the configuration as they are; if empty, the product's own apply.
 
     Raises:
-        FolderTakenError: it is not empty, and not of an earlier run.
+        FolderTakenError: the folder is neither empty nor from an earlier run.
     """
     _clear(out)
     files = _labelled_files(out / "labelled", corpus)
@@ -133,7 +133,7 @@ def prepare(out: Path, corpus: Corpus, schedules: Schedules, rules: str, show: S
 
 @dataclass(kw_only=True)
 class World:
-    """Lets days go by: the log of a day, its cycle, the messages, and the worker's turn."""
+    """The simulation of the days: the log of a day, its cycle, the messages and the worker's turn."""
 
     settings: Settings
     engine: Engine
@@ -143,7 +143,7 @@ class World:
     _first_student: str | None = field(default=None, init=False)
 
     def days(self) -> Iterator[Day]:
-        """Each day when it is over, until `days_after` the end or after `most_days`."""
+        """Yield each day when it has ended, until `days_after` days after the end, `most_days` at most."""
         runner = assembly.slot_runner(self.settings, self.engine, self.show)
         worker = assembly.worker(self.settings, self.engine, self.show)
         messages = assembly.outbox(self.settings, self.engine)
