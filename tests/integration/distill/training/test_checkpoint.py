@@ -136,7 +136,7 @@ def test_a_file_that_would_run_code_is_not_even_opened_as_such(home: Path, tmp_p
     torch.save({"weight": torch.ones(2)}, tmp_path / "pickle")
     named(home, (tmp_path / "pickle").read_bytes())
     (reason,) = reasons(home)
-    assert "no safetensors file" in reason
+    assert "not a safetensors file" in reason
 
 
 def test_one_of_another_version_of_the_format_is_not_used(
