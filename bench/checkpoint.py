@@ -1,7 +1,7 @@
-"""The cost of saving a training, compared with one training step.
+"""The cost of a checkpoint, compared with a training step.
 
-The student has the size of TinyBERT (14.4 million parameters), the teacher the size of DistilBERT (67
-million), both with random weights; a batch is 64 short requests.
+The student has the size of TinyBERT (14.4 million parameters), the teacher that of DistilBERT (67 million);
+both have random weights. A batch has 64 short requests.
 
     make bench-checkpoint
     python bench/checkpoint.py --steps 5 --threads 2 --folder /mnt/registry
@@ -37,7 +37,7 @@ _LABELS: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Median times over the rounds, in seconds, and the size of a checkpoint."""
+    """Costs in seconds, each the median of several rounds, and the size of a checkpoint."""
 
     step: float
     saving: float
@@ -76,7 +76,7 @@ def measured(folder: Path, steps: int) -> Costs:
 
     def save(number: int) -> None:
         checkpoints.save(
-            Checkpoint(step=number, steps=10 * steps, epochs=0, tensors=descent.tensors(), journal="{}")
+            Checkpoint(step=number, steps=10 * steps, epochs=0, tensors=descent.tensors(), log="{}")
         )
 
     saving = [seconds(lambda number=number: save(number)) for number in range(steps)]  # type: ignore[misc]
@@ -111,9 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table.add_row("a step", f"{costs.step:.2f} s")
     table.add_row("a checkpoint", f"{costs.n_bytes / 1e6:.0f} MB")
     table.add_row("saving a checkpoint", f"{costs.saving:.2f} s, {costs.saving / costs.step:.1f} steps")
-    table.add_row("resuming from a checkpoint", f"{costs.loading:.2f} s")
+    table.add_row("resuming from it", f"{costs.loading:.2f} s")
     table.add_row("saved every", f"{wait:.0f} s")
-    table.add_row("share of the time", f"{costs.saving / (costs.saving + wait):.2%}")
+    table.add_row("share of the training time", f"{costs.saving / (costs.saving + wait):.2%}")
     Console().print(table)
 
 

@@ -1,7 +1,8 @@
-"""Reading and scoring of a cycle by Ray clusters of one and two nodes, with one core each, on this machine.
+"""Reading and scoring of a cycle by Ray clusters of one and of two nodes of one core each, on this machine.
 
-Both must give the same numbers as a single process, and so must two nodes if one is killed during the cycle.
-The head node has no core for work. The models have random weights; the log contains utterances of the demo.
+Both clusters must give the same numbers as this process, and so must two nodes of which one is killed during
+the cycle. The head node has no core for work. The models have random weights; the log has utterances of the
+demo.
 
     make bench-cluster
     python bench/cluster.py --requests 1000 --rounds 1
@@ -53,8 +54,8 @@ class Run:
     """The times and the result of one cycle."""
 
     reading: float  #: seconds
-    scoring: float
-    working: float  #: seconds of scoring after the first batch of each model
+    scoring: float  #: seconds
+    working: float  #: seconds of scoring after each model's first batch
     found: Measurement
 
 
@@ -89,7 +90,9 @@ def scored(model: Model, texts: Sequence[str], answers: Answers, heard: Progress
     return score(model, texts, tokens_per_batch=1_024, stopped=never_stopped, progress=heard, answers=answers)
 
 
-def run(log: Path, models: Sequence[Model], k: int, read: ReadAll, answers: Answers, then: Progress) -> Run:
+def run(
+    log: Path, models: Sequence[Model], k: int, *, read: ReadAll, answers: Answers, then: Progress
+) -> Run:
     began = perf_counter()
     source = ObjectsSource(Folder(uri=log), FilesTraffic(uri=log), models[0].labels, read_all=read)
     sample = source.read_window(_START, _START + _HOUR, k=k, stopped=never_stopped)
@@ -117,7 +120,14 @@ def by_cluster(log: Path, models: Sequence[Model], k: int, *, nodes: int, kill: 
 
         address = started.address
         with connected(address):
-            return run(log, models, k, read_all_by_cluster(address), answers_of_cluster(address), then)
+            return run(
+                log,
+                models,
+                k,
+                read=read_all_by_cluster(address),
+                answers=answers_of_cluster(address),
+                then=then,
+            )
 
 
 def same(runs: Sequence[Run]) -> bool:
@@ -141,7 +151,14 @@ def main() -> None:
         log.mkdir()
         write_log(log, texts, wanted.records, 24)
         models = [load(build(Path(folder, shape.name), shape, words)) for shape in SHAPES]
-        here = run(log, models, wanted.requests, read_all_here, answers_here, lambda _done: None)
+        here = run(
+            log,
+            models,
+            wanted.requests,
+            read=read_all_here,
+            answers=answers_here,
+            then=lambda _done: None,
+        )
         rounds = []
         for number in range(wanted.rounds):
             one = by_cluster(log, models, wanted.requests, nodes=1)
@@ -159,7 +176,7 @@ def report(requests: int, records: int, here: Run, rounds: Sequence[tuple[Run, R
     for what, label in (
         ("reading", "reading"),
         ("scoring", "scoring"),
-        ("working", "scoring, after the first batch"),
+        ("working", "scoring after the first batch"),
     ):
         pairs = np.array([[getattr(one, what), getattr(two, what)] for one, two in rounds])
         one, two = np.median(pairs, axis=0)

@@ -1,11 +1,10 @@
-"""The detection rate of drifts in the demo's traffic, by the features that the test uses.
+"""The share of drifts in the demo's traffic that a test detects, by the features it uses.
 
     python bench/input_drift.py FOLDER    # the folder of a finished demo
 
-Each pair has two samples of 500 or 1,000 texts, one of which contains a share of new requests; p <= 0.05 is a
-detection. Contenders: `tell_apart` on tokens, the same ridge regression on the teacher's representations of
-the texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median
-distance.
+The samples are pairs of 500 and of 1,000 texts, one of them with a share of new texts; a drift is detected if
+p <= 0.05. Contenders: `tell_apart` on tokens, the same ridge regression on the teacher's representations of
+texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median distance.
 """
 
 import sys
@@ -29,24 +28,24 @@ Floats = NDArray[np.float64]
 def main() -> None:
     model = load(Path(sys.argv[1]) / "models" / "teacher")
     rng = np.random.default_rng(2025)
-    usual = _seen(model, [each.text for each in generate(POOL, shift=0.0, rng=rng)])
+    usual = _features(model, [each.text for each in generate(POOL, shift=0.0, rng=rng)])
     began = process_time()
     tell_apart(usual["tokens"][:1_000], usual["tokens"][1_000:2_000], rng=rng)
-    print(f"1,000 texts a side: {process_time() - began:.2f} core-seconds", flush=True)
+    print(f"1,000 texts per sample: {process_time() - began:.2f} core-seconds", flush=True)
     for share in SHARES:
-        drifted = _seen(model, [each.text for each in generate(POOL, shift=share, rng=rng)])
+        drifted = _features(model, [each.text for each in generate(POOL, shift=share, rng=rng)])
         for n in (500, 1_000):
             found = [_pair(usual, drifted, n, rng) for _ in range(PAIRS)]
-            told = (
+            shown = (
                 f"{name} {np.mean([each[name][1] <= LEVEL for each in found]):.2f} "
                 f"({np.mean([each[name][0] for each in found]):.3f})"
                 for name in found[0]
             )
-            print(f"{share:.0%} new, {n} texts: {'; '.join(told)}", flush=True)
+            print(f"{share:.0%} new, {n} texts: {'; '.join(shown)}", flush=True)
 
 
-def _seen(model: Model, texts: list[str]) -> dict[str, object]:
-    """Return tokens, mean token embedding, and last state of the first token, of each text."""
+def _features(model: Model, texts: list[str]) -> dict[str, object]:
+    """Return the tokens, the mean token embedding and the first token's last state of each text."""
     tokens = model.tokenizer(texts, truncation=True, add_special_tokens=False)["input_ids"]
     words = model.network.get_input_embeddings().weight.detach().numpy()
     states = np.empty((len(texts), model.network.config.hidden_size))

@@ -1,9 +1,9 @@
-"""95% intervals of five metrics of a labelled evaluation, compared with scipy.stats.bootstrap.
+"""95% intervals of five metrics of a labelled evaluation, compared with those of scipy.stats.bootstrap.
 
-The metrics are accuracy, macro-F1, rare-class accuracy, ECE and the mean KL; both use the same rows and
-10,000 resamples. The statistics for scipy are vectorised: rows are counted by cell for macro-F1 and ECE.
-Redistill computes the debiased ECE, Brier score, NLL, recall and precision by label and the calibration curve
-in the same call.
+The metrics are accuracy, macro-F1, rare-class accuracy, ECE and the mean KL; both draw 10,000 resamples for
+each. The statistics for scipy are vectorised: rows are counted by cell for macro-F1 and ECE. The same call of
+Redistill also computes the debiased ECE, Brier score, NLL, recall and precision by label and the calibration
+curve.
 
     make bench-intervals
     python bench/intervals.py --rows 1000 --rounds 1
@@ -33,7 +33,7 @@ _LABELS: Final = tuple(f"intent {number}" for number in range(10))
 _RARE: Final = _LABELS[-4:]
 _BINS: Final = 10
 _GROWTH: Final = (1_000, 10_000, 100_000, 1_000_000)
-_BATCH_VALUES: Final = 2**22  #: indices that scipy draws at a time
+_BATCH_VALUES: Final = 2**22  #: indices that scipy draws at once
 
 Intervals = Mapping[str, tuple[float, float]]
 Ints = NDArray[np.int64]
@@ -50,7 +50,7 @@ class Rows:
 
 
 def rows(n: int, rng: np.random.Generator) -> Rows:
-    """Return rows of ten labels, three of them rare; the student is right on about nine of ten rows."""
+    """Draw rows with ten labels, three of them rare; the student is right in about nine out of ten."""
     shares = np.array([0.2, 0.18, 0.16, 0.14, 0.12, 0.1, 0.055, 0.02, 0.015, 0.01])
     truth = rng.choice(len(shares), size=n, p=shares)
     teacher = rng.normal(size=(n, len(shares)))
@@ -68,7 +68,7 @@ def ours(data: Rows, seed: int) -> Intervals:
 
 
 def scipys(data: Rows, seed: int) -> Intervals:
-    """Return the intervals of scipy, with statistics of several resamples at a time, as it documents."""
+    """Compute the intervals as scipy's documentation shows it, with several resamples in one array."""
     predicted = data.student.argmax(axis=1)
     right = (predicted == data.truth).astype(np.float64)
     rare = np.isin(data.truth, [_LABELS.index(label) for label in _RARE])
@@ -79,7 +79,7 @@ def scipys(data: Rows, seed: int) -> Intervals:
     cells = data.truth * len(_LABELS) + predicted
 
     def counted(codes: Ints, of: int, weights: Floats | None = None) -> Floats:
-        """(resamples, n) codes to (resamples, of) counts."""
+        """Turn (resamples, n) codes into (resamples, of) counts."""
         flat = (codes + np.arange(len(codes))[:, None] * of).ravel()
         weighed = None if weights is None else weights.ravel()
         return np.bincount(flat, weighed, minlength=len(codes) * of).reshape(len(codes), of).astype(float)
@@ -128,7 +128,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def compare(data: Rows, rounds: int) -> Table:
-    """Run both in each round, with a seed for each round, and compare the bounds over the seeds."""
+    """Run both in each round, with a seed per round, and compare times and bounds."""
     seconds, mine, others = [], [], []
     ours(data, _SEEDS[0])
     for number in range(rounds):
@@ -176,7 +176,7 @@ def main() -> None:
     rng = np.random.default_rng(2025)
     console = Console(width=120)
     console.print(compare(rows(wanted.rows, rng), wanted.rounds))
-    console.print("difference: between the bounds, in widths of the interval, averaged over the rounds")
+    console.print("apart: distance of the bounds in widths of the interval, from the means over the rounds")
     console.print(growth(rng))
 
 

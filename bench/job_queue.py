@@ -1,12 +1,12 @@
-"""The time to enqueue, claim and finish a job, and its growth with the history, compared with other queues.
+"""The time to enqueue, claim and end a job, and its growth with the history, compared with other queues.
 
     python bench/job_queue.py
 
-A turn takes one job through the queue in one process: enqueued, claimed, finished, each in the transactions
-that the queue uses. PostgreSQL: compared with procrastinate and with the floor, which is INSERT, SELECT … FOR
-UPDATE SKIP LOCKED with UPDATE, and UPDATE on a bare connection. SQLite: compared with huey, which keeps no
-history, and with the same floor. The contenders alternate in short rounds. For redistill the time that a
-cycle needs to read the jobs of its monitor is measured too; the monitor has one hundredth of all jobs.
+A turn takes one job through the queue in one process: it is enqueued, claimed and ended, in the transactions
+that the queue uses for that. On PostgreSQL the peer is procrastinate, on SQLite huey, which keeps no history.
+The floor is the same in bare SQL: INSERT, SELECT … FOR UPDATE SKIP LOCKED with UPDATE, and UPDATE. The
+contenders take turns in short rounds. For redistill the time of a cycle's read of its monitor's jobs, a
+hundredth of all jobs, is shown as well.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 class Contender(Protocol):
-    """A queue with a history of finished jobs, through which a job passes."""
+    """A queue with a history of ended jobs."""
 
     name: str
 
@@ -50,7 +50,7 @@ class Contender(Protocol):
 
 
 class Redistill:
-    """The queue of the product, with lease and fencing token."""
+    """The product's queue, with lease and fencing token."""
 
     name = "redistill"
 
@@ -91,7 +91,7 @@ class Redistill:
 
 
 class Floor:
-    """One table with an index on the open jobs; no lease, no reason, no numbers."""
+    """One table with an index on the queued jobs; no lease, reason or numbers."""
 
     name = "bare SQL"
     _TABLE = "CREATE TABLE floor (id {id} PRIMARY KEY, status TEXT NOT NULL, body TEXT NOT NULL)"
@@ -128,7 +128,7 @@ class Floor:
 
 
 class Huey:
-    """The storage of huey, without pickling: a task is deleted when it is claimed."""
+    """The storage of huey, without pickling; a task is deleted when it is claimed."""
 
     name = "huey"
 
@@ -225,7 +225,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _compare(title: str, contenders: Sequence[Contender], redistill: Redistill) -> None:
-    print(f"\n{title}: ms per turn, and the ratio of redistill's time to each (best of {ROUNDS} rounds)")
+    print(f"\n{title}: ms per turn, and redistill's as a multiple of each other's (best of {ROUNDS} rounds)")
     first: dict[str, float] = {}
     done = 0
     for n in HISTORY:
@@ -241,16 +241,13 @@ def _compare(title: str, contenders: Sequence[Contender], redistill: Redistill) 
         found = {name: min(times) for name, times in spent.items()}
         first = first or found
         own = found["redistill"]
-        told = (
+        shown = (
             f"{name} {ms:.2f}" + (f" ({own / ms:.1f}x)" if name != "redistill" else "")
             for name, ms in found.items()
         )
         growth = ", ".join(f"{name} {ms / first[name]:.2f}" for name, ms in found.items())
-        print(f"{n:>7,} rows: {'; '.join(told)}; growth since the first line: {growth}", flush=True)
-        print(
-            f"              a cycle reads the jobs of its monitor in {redistill.ladder_ms():.1f} ms",
-            flush=True,
-        )
+        print(f"{n:>7,} rows: {'; '.join(shown)}; relative to no history: {growth}", flush=True)
+        print(f"              a cycle reads its monitor's jobs in {redistill.ladder_ms():.1f} ms", flush=True)
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
-"""The time to score 10,000 requests, compared with transformers.pipeline and with the hardware limit.
+"""10,000 requests scored by a teacher and a student, compared with transformers.pipeline and a machine limit.
 
-A teacher and a student score the requests. The limit is the time that the multiplications of a full forward
-pass would take alone, for the tokens of the requests without padding, at the rate of one large float32
-product that is measured directly before and after. Redistill skips some of these multiplications, whose
-results are not used. Ratios are medians of the ratios of the rounds. The models have random weights, which
-does not change the time.
+The limit is the time that the multiplications of a whole forward pass over the requests' tokens, without
+padding, would take at the rate of one large float32 product on this machine, measured right before and after.
+Redistill leaves out some of those multiplications, whose results are not used. Ratios are medians over the
+rounds. The models have random weights, which does not change the time.
 
     make bench-scoring
     python bench/scoring.py --requests 2000 --rounds 3
@@ -43,7 +42,7 @@ _TOKENS_PER_BATCH: Final = 1_024
 _PIPELINE_BATCH: Final = 64
 _VOCABULARY: Final = 30_522
 _SPECIAL: Final = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-_ZIPF: Final = 1.1  #: exponent of the distribution of repeated texts
+_ZIPF: Final = 1.1  #: exponent of the Zipf law by which texts repeat
 _COMPARED: Final = 200  #: texts whose logits are compared with a plain forward pass
 _PEAK_SIZE: Final = 2_048
 
@@ -101,21 +100,21 @@ def ours(model: Model, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def plain(network: PreTrainedModel, model: Model, text: str) -> NDArray[np.float32]:
-    """Score one text, as the documentation of the library does."""
+    """Score one text, as the library's documentation shows it."""
     inputs = model.tokenizer(text, return_tensors="pt", truncation=True)
     with torch.inference_mode():
         return network(**inputs).logits[0].numpy()
 
 
 def operations(shape: Shape, lengths: NDArray[np.int64]) -> float:
-    """Count the floating-point operations of the products of a forward pass, without padding and the head."""
+    """Return the floating-point operations of a forward pass's products, without padding and head."""
     per_token = 2 * (4 * shape.hidden**2 + 2 * shape.hidden * shape.inner)
     attention = 4 * shape.hidden * np.square(lengths).sum()
     return float(shape.layers * (per_token * lengths.sum() + attention))
 
 
 def peak(seconds: float = 2.0) -> float:
-    """Return the median rate of one large product, in operations per second, over that many seconds."""
+    """Return the operations per second of one large product, the median over `seconds` of them."""
     left, right = torch.rand(_PEAK_SIZE, _PEAK_SIZE), torch.rand(_PEAK_SIZE, _PEAK_SIZE)
     times, began = [], perf_counter()
     while perf_counter() - began < seconds:

@@ -1,8 +1,8 @@
-"""The time and memory to sample a window of a million records, compared with common alternatives.
+"""Time and memory of sampling a window of a million records, compared with common alternatives.
 
-Each contender runs in its own process, and they alternate, so that load on the machine affects all alike.
-Times exclude imports. Memory is the peak resident size minus that of an idle interpreter, summed over the
-processes of a contender.
+Each contender runs in a process of its own, in turn, so that load on the machine affects all equally. Times
+exclude imports. Memory is the peak resident size, summed over the contender's processes, minus that of an
+idle interpreter.
 
     make bench-traffic                    # 1,000,000 records, 5 rounds
     python bench/traffic.py --records 100000 --rounds 3
@@ -13,7 +13,7 @@ import argparse
 import gzip
 import json
 import os
-import random  # noqa: TID251 - the obvious choice for a contender
+import random  # noqa: TID251 - as in an ad-hoc script
 import statistics
 import string
 import subprocess
@@ -32,12 +32,12 @@ _START: Final = datetime(2026, 11, 24, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _K: Final = 10_000
 _TAILS: Final = 10_000
-_LOOK_SECONDS: Final = 0.01
+_POLL_SECONDS: Final = 0.01
 _WORDS: Final = tuple(string.ascii_lowercase[at : at + 3 + at % 5] for at in range(20))
 
 
 def redistill(folder: Path) -> int:
-    """Validate every record, deduplicate ids, and draw an exact and repeatable sample."""
+    """Validate every record, deduplicate ids and draw an exact and repeatable sample."""
     from monitor.settings import FilesTraffic
     from monitor.sources.objects import ObjectsSource
     from monitor.sources.stores.folder import Folder
@@ -57,17 +57,17 @@ def polars(folder: Path) -> int:
 
 
 def duckdb(folder: Path) -> int:
-    """Fill a reservoir while reading."""
+    """Sample into a reservoir while reading."""
     import duckdb as db
 
     with _timed():
         log = f"read_json('{folder}/*', format='newline_delimited')"
-        columns = "* REPLACE (time::VARCHAR AS time)"  # as a Python value it would need pytz
+        columns = "* REPLACE (time::VARCHAR AS time)"  # as a Python object it would need pytz
         return len(db.sql(f"SELECT {columns} FROM {log} USING SAMPLE {_K} (reservoir, 1)").fetchall())  # noqa: S608
 
 
 def standard_library(folder: Path) -> int:
-    """Read with gzip and json into a list, then call random.sample."""
+    """Use gzip, json, a list and random.sample."""
     with _timed():
         rows: list[object] = []
         for path in sorted(folder.iterdir()):
@@ -108,11 +108,11 @@ def run(name: str, folder: Path) -> Run:
 
 
 class _Peak:
-    """The peak resident size of a process and its children, sampled while the process runs."""
+    """The peak resident size of a process and its children, polled while it runs."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._kibibytes, self._over = pid, 0, False
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._poll)
         self._thread.start()
 
     def finish(self) -> int:
@@ -120,10 +120,10 @@ class _Peak:
         self._thread.join()
         return self._kibibytes
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while not self._over:
             self._kibibytes = max(self._kibibytes, sum(map(_resident, _family(self._pid))))
-            sleep(_LOOK_SECONDS)
+            sleep(_POLL_SECONDS)
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -145,14 +145,14 @@ def _resident(pid: int) -> int:
 
 
 def _interpreter() -> float:
-    """Return the MiB of an idle interpreter."""
+    """Return the peak resident size of an idle interpreter, in MiB."""
     code = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(answer.stdout) / 1024
 
 
 def write_log(folder: Path, *, records: int, objects: int) -> Path:
-    """Write a day of requests in gzip objects, in order of time; the fields after id and time repeat."""
+    """Write a day of requests into gzip objects, in order of time; fields after id and time repeat."""
     folder.mkdir(parents=True)
     rng = random.Random(2025)
     tails = [json.dumps(_tail(rng))[1:] for _ in range(_TAILS)]
@@ -178,7 +178,7 @@ def _tail(rng: random.Random) -> dict[str, object]:
 
 
 def grow(temporary: Path, records: int) -> None:
-    """Run redistill alone on a tenth of the records, on all, and on ten times as many."""
+    """Run only Redistill, on a tenth of the records, on all of them, and on ten times as many."""
     print("\nredistill, one object:")
     for n in (records // 10, records, records * 10):
         done = run("redistill", write_log(temporary / f"grow-{n}", records=n, objects=1))
@@ -187,7 +187,7 @@ def grow(temporary: Path, records: int) -> None:
 
 
 def compare(folder: Path, title: str, rounds: int) -> None:
-    from rich.console import Console  # the contenders do not import it
+    from rich.console import Console  # not needed by the contenders
     from rich.table import Table
 
     runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS}
@@ -201,8 +201,8 @@ def compare(folder: Path, title: str, rounds: int) -> None:
         "contender",
         "seconds (median)",
         "range",
-        "redistill / contender",
-        "MiB above the interpreter",
+        "redistill's time / this one's",
+        "MiB over the interpreter",
     ):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
     for name, done in runs.items():
@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--grow", action="store_true", help="run redistill alone on three sizes instead")
+    parser.add_argument("--grow", action="store_true", help="run only redistill, on three sizes")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()

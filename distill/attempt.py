@@ -1,4 +1,4 @@
-"""One attempt at a job: from the order to a registered candidate and what was measured on it."""
+"""One attempt at a job: from the order to a registered and evaluated candidate."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,49 +28,51 @@ from monitor.stop import Stopped
 
 
 class TeacherChangedError(RedistillError):
-    """The job's teacher was {wanted}, and the one in {directory} is {found}: the drift was measured
-    against another model. Nothing to do: the next cycles judge the student against the new one.
+    """The job's teacher is {wanted}, but {directory} holds {found}: the drift was measured against
+    another model. No action is needed: the next cycles compare the student with the new teacher.
     """
 
 
 class IncumbentLostError(RedistillError):
-    """The student {version} that the job starts from is not in {directory} any more: put it back,
-    then retry the job.
+    """The student {version} that the job starts from is no longer in {directory}: put it back, then
+    retry the job.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """Makes candidates for one monitor, by its configuration."""
+    """The configured maker of candidates for one monitor."""
 
     engine: Engine
     monitor: str
     teacher: Path
     redistill: RedistillSection
     judge: Judge
-    redact: Redact  #: what was done to texts before they were archived
-    kept: timedelta  #: how long samples are archived
+    redact: Redact  #: the function that was applied to texts before they were archived
+    kept: timedelta  #: the time for which samples are archived
     show: Show
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
-        """Train, evaluate, judge, calibrate and register a candidate. SQL is read only: `settle` writes.
+        """Train, evaluate, judge, calibrate and register a candidate. SQL is only read: `settle` writes.
 
-        The same job, data and seed give the same candidate. An attempt that died or was stopped is gone on
-        with from its last checkpoint.
+        The same job, data and seed give the same candidate. An attempt that crashed or was stopped resumes
+        from its last checkpoint.
 
         Raises:
-            RedistillError: data, models or registry are not usable; a retry would find the same.
-            StoppedError: `stopped` said so.
+            RedistillError: data, models or registry are not usable; a retry would fail in the same way.
+            StoppedError: `stopped` returned True.
         """
         teacher = self._load_teacher(job)
         incumbent_version, incumbent = self._load_incumbent(job)
         data = read_job_data(self.engine, job, self.redistill, teacher.labels, self.redact, kept=self.kept)
         student = load(self.redistill.student_init or Path(incumbent_version.uri))
-        trained = self._train(job, student, teacher, data, stopped)
+        trained = self._train(job, student, teacher, data, stopped=stopped)
         staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)
         made = load(staged)
         judged = self.judge.judge(made, incumbent, teacher, data, stopped)
-        manifest = self._manifest(job, student.version, trained, data, judged, now)
+        manifest = self._manifest(
+            job, start_version=student.version, trained=trained, data=data, judged=judged, now=now
+        )
         added = registry.add(self.redistill.registry, staged, manifest)
         candidate = ModelVersion(
             monitor=self.monitor,
@@ -92,10 +94,12 @@ class Attempt:
         )
 
     def point_current(self) -> bool:
-        """Let the registry's link lead to the student that serves, also after a crash; whether it was moved.
+        """Point the registry's link to the student in service, and return whether it was changed.
+
+        This repairs the link after a crash.
 
         Raises:
-            LinkError: it cannot be set now. The student serves by what is in SQL.
+            LinkError: the link cannot be set now. SQL still records which student is in service.
         """
         with reading(self.engine) as connection:
             student = versions.current(connection, self.monitor, Role.STUDENT)
@@ -104,8 +108,10 @@ class Attempt:
         return registry.point_current(self.redistill.registry, Path(student.uri))
 
     def sweep(self, now: datetime) -> None:
-        """Remove the checkpoints of jobs that have ended; of jobs that the database does not know, as a
-        registry may be shared, when they have not been touched for a day.
+        """Remove the checkpoints of jobs that have ended.
+
+        As a registry may be shared, those of jobs that are not in the database are removed once nothing was
+        written to them for a day.
         """
         for job_id, folder in checkpoint.folders(self.redistill.registry):
             if self._is_over(job_id, folder, now):
@@ -137,18 +143,15 @@ class Attempt:
         return recorded, incumbent
 
     def _train(
-        self, job: Job, student: Model, teacher: Model, data: JobData, stopped: Stopped
+        self, job: Job, student: Model, teacher: Model, data: JobData, *, stopped: Stopped
     ) -> TrainingLog:
         return train(
             student,
             teacher,
             data.training,
+            self.redistill.schedule,
             alpha=job.alpha_to,
             temperature=job.temperature,
-            epochs=self.redistill.epochs,
-            batch_size=self.redistill.batch_size,
-            learning_rate=self.redistill.learning_rate,
-            seed=self.redistill.seed,
             stopped=stopped,
             progress=lambda done, total, _loss: self.show("training", done, total),
             validation=data.validation,
@@ -163,6 +166,7 @@ class Attempt:
     def _manifest(
         self,
         job: Job,
+        *,
         start_version: str,
         trained: TrainingLog,
         data: JobData,

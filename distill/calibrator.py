@@ -1,4 +1,4 @@
-"""Calibrates students on labelled rows that none is trained on; the one in service before it is overdue."""
+"""The calibration of students on labelled rows that are not used for training."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,7 +42,7 @@ def fitted(
     stopped: Stopped,
     progress: Progress,
 ) -> TemperatureFit:
-    """Fit a model's temperature to rows that were read with those label names, its own in any order.
+    """Fit a model's temperature to rows that were read with `label_names`, its own labels in any order.
 
     Raises:
         ScoringError, StoppedError: as for `score`.
@@ -54,7 +54,7 @@ def fitted(
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrator:
-    """Calibrates students of one monitor, by its configuration. Their files stay as they are."""
+    """The configured calibrator of one monitor's students. It does not change their files."""
 
     engine: Engine
     monitor: str
@@ -67,8 +67,8 @@ class Calibrator:
 
         Raises:
             NoLabelledFileError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
-            ModelError, ModelChangedError, ScoringError: what is wrong with which file.
-            StoppedError: `stopped` said so.
+            ModelError, ModelChangedError, ScoringError: a file is missing or unusable; the error names it.
+            StoppedError: `stopped` returned True.
         """
         path = self.section.calibration_file
         if path is None:
@@ -81,7 +81,7 @@ class Calibrator:
     def fit(
         self, model: Model, rows: LabelledSet, label_names: Sequence[str], stopped: Stopped
     ) -> Calibration:
-        """Calibrate a model on rows that were read with those label names, which are its own in any order.
+        """Calibrate a model on rows that were read with `label_names`, its own labels in any order.
 
         Raises:
             ScoringError, StoppedError: as for `score`.
@@ -101,10 +101,10 @@ class Calibrator:
         )
 
     def calibrate_due(self, owner: str, stopped: Stopped, now: datetime) -> Calibration | None:
-        """Calibrate the student in service if that is due and no other process is at it; None if not.
+        """Calibrate the student in service if that is due and no other process does it; None if not.
 
         Raises:
-            LeaseLostError: another process has taken it over; nothing was written. All else as for
+            LeaseLostError: another process has taken over; nothing was written. Other errors are as for
                 `calibrate`.
         """
         with reading(self.engine) as connection:
@@ -114,13 +114,16 @@ class Calibrator:
             lease = leases.acquire(
                 connection, f"calibration:{self.monitor}", owner=owner, seconds=LEASE_SECONDS
             )
-            student = self._due(connection, now)  # once more: another process may just have done it
+            student = self._due(connection, now)  # check again: another process may just have done it
         if lease is None:
             return None
         try:
             return None if student is None else self._under(lease, student, stopped, now)
         finally:
-            with suppress(*UNAVAILABLE), writing(self.engine) as connection:  # then it runs out by itself
+            with (
+                suppress(*UNAVAILABLE),
+                writing(self.engine) as connection,
+            ):  # without a release the lease expires
                 leases.release(connection, lease)
 
     def _due(self, connection: Connection, now: datetime) -> ModelVersion | None:

@@ -1,4 +1,4 @@
-"""What a student is worth on one data set, by the functions that the daemon judges by."""
+"""The evaluation of a student on one data set, with the daemon's own metric functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 from monitor.strata import Strata
 
-#: How many single texts are timed for the latency.
+#: The number of single texts that are timed for the latency.
 _LATENCY_RUNS: Final = 300
 
 Logits = NDArray[np.float32]
@@ -29,19 +29,19 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """A data set with the teacher's answers: what incumbent and candidate are both held against."""
+    """A data set with the teacher's answers, with which incumbent and candidate are both compared."""
 
-    dataset: str  #: its name in the evaluations; gates know `gates.TEST` and `gates.CONDEMNED`
+    dataset: str  #: its name in the evaluations; the gates use `gates.TEST` and `gates.CONDEMNED`
     texts: tuple[str, ...]
-    labels: NDArray[np.int64] | None  #: (n,) indices into the teacher's labels; None: nobody labelled them
+    labels: NDArray[np.int64] | None  #: (n,) indices into the teacher's labels; None: unlabelled
     teacher: Model
     teacher_logits: Logits  #: (n, labels)
-    strata: Strata | None  #: None: each text counts the same
+    strata: Strata | None  #: None: all texts have the same weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latencies:
-    """The metrics of two students that were timed in turn."""
+    """The latency metrics of two students that were timed in turn."""
 
     candidate: tuple[Metric, Metric, Metric]  #: latency_p95_ms, latency_ratio, latency_ratio_median
     incumbent: tuple[Metric]  #: latency_p95_ms
@@ -58,7 +58,7 @@ def refer(
     stopped: Stopped,
     progress: Progress,
 ) -> Reference:
-    """Ask the teacher about a data set, once for all students. There may be no texts.
+    """Score a data set with the teacher, once for all students. There may be no texts.
 
     Raises:
         ScoringError, StoppedError: as for `score`.
@@ -87,15 +87,15 @@ def evaluate(
 ) -> Evaluation:
     """Return all metrics of a student's answers on a data set, each with its 95% interval.
 
-    agreement (higher is better), kl, kl_t1 and js (nats, lower is better) are those of `measure`, so
-    they are the daemon's; kl and js are at `settings.temperature`. With labels there are also the
-    metrics of `label_metrics`, those of calibrated confidences at the student's `temperature`, or,
-    where that is None, by halves: see `calibrated_logits`. A metric of no rows is NaN.
+    agreement (higher is better) and kl, kl_t1 and js (nats, lower is better) are computed by the daemon's
+    functions; kl and js are at `settings.temperature`. With labels, the metrics of `label_metrics` are added;
+    the calibrated confidences among them are at the student's `temperature` or, if that is None, by halves:
+    see `calibrated_logits`. A metric of no rows is NaN.
 
     Raises:
-        ModelError: the two models know different labels.
+        ModelError: the two models have different labels.
         ScoringError, StoppedError: as for `score`.
-        LabelsError: a configured label that the teacher does not know.
+        LabelsError: a configured label is not one of the teacher's.
     """
     columns = match_labels(reference.teacher, student)
     logits = score(
@@ -124,7 +124,7 @@ def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple
 
 
 def latency(model: Model, texts: Sequence[str]) -> Metric:
-    """Return latency_p95_ms of a model on this machine now; NaN without texts."""
+    """Measure latency_p95_ms of a model on this machine; NaN without texts."""
     return Metric.of(LATENCY, latency_p95_ms(model, texts, runs=_LATENCY_RUNS), _LATENCY_RUNS)
 
 
@@ -136,10 +136,10 @@ def latencies(
     rng: np.random.Generator,
     stopped: Stopped,
 ) -> Latencies:
-    """Time two students in turn on this machine now: see `latency_pair`. NaN without texts.
+    """Time two students in turn on this machine: see `latency_pair`. NaN without texts.
 
     Raises:
-        StoppedError: `stopped`, which is asked before each text, said so.
+        StoppedError: `stopped`, which is asked before each text, returned True.
     """
     found = latency_pair(candidate, incumbent, texts, pairs=_LATENCY_RUNS, rng=rng, stopped=stopped)
     own, ratio, median, other = (

@@ -1,4 +1,4 @@
-"""What one job trains on and is judged on."""
+"""The data that one job trains on and is judged on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,18 +29,21 @@ from monitor.archive.redaction import Redact
 from monitor.archive.sample import ScoredSample
 from monitor.strata import Strata
 
-#: A job trains on the archived samples of its cycle and of the cycles of the episode before it, newest first,
-#: as long as they have no more requests together: six samples of the usual size. Its own always counts.
+#: The most requests in the archived samples that a job trains on: six samples of the usual size. The samples
+#: of its cycle and of the earlier cycles of the episode are taken newest first; its own always counts.
 MAX_ARCHIVED_REQUESTS: Final = 60_000
 
 
 class NoLabelledDataError(RedistillError):
-    """[redistill] 'train' and 'test' are not set: name the labelled files, then retry the job."""
+    """[redistill] 'train' or 'test' is not set: name the labelled files, then retry the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condemned:
-    """The held-out part of the sample that condemned the incumbent; of the newest if a person ordered."""
+    """The held-out part of the sample that condemned the incumbent.
+
+    For a job that a person ordered it is that of the newest sample.
+    """
 
     texts: tuple[str, ...]
     strata: Strata
@@ -48,13 +51,13 @@ class Condemned:
 
 @dataclass(frozen=True, kw_only=True)
 class JobData:
-    """Data of one job. No text of `test` is in `training`, and no archived text of `condemned` is."""
+    """The data of one job. `training` has no text of `test` and no archived text of `condemned`."""
 
     training: TrainingSet
     validation: LabelledSet | None
     test: LabelledSet
     condemned: Condemned | None  #: None if a person ordered the job and no sample was archived
-    sha256: Mapping[str, str]  #: of each file, by what it is
+    sha256: Mapping[str, str]  #: of each file, by its role
 
 
 def read_job_data(
@@ -66,12 +69,15 @@ def read_job_data(
     *,
     kept: timedelta,
 ) -> JobData:
-    """Read the labelled files and the archived samples, kept for so long, of the job's cycle and of the
-    cycles of its episode up to it (see `cycle_archives.of_pair`), within `MAX_ARCHIVED_REQUESTS`.
+    """Read the labelled files and the archived samples of the job.
+
+    The samples are those of the job's cycle and of the earlier cycles of its episode that are archived, for
+    `kept` at most (see `cycle_archives.of_pair`), within `MAX_ARCHIVED_REQUESTS`.
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
-        DatasetOverlapError, ArchiveReadError: what is wrong with which file; ArchiveAwayError passes.
+        DatasetOverlapError, ArchiveReadError: a file is missing or unusable; the error names it.
+        ArchiveAwayError: the archive is unreachable; a later try may succeed.
     """
     if section.train is None or section.test is None:
         raise NoLabelledDataError
@@ -80,7 +86,7 @@ def read_job_data(
     archives, left_out = within(_archives(engine, job, kept), MAX_ARCHIVED_REQUESTS)
     archived: list[str] = []
     condemned = None
-    for index, archive in enumerate(archives):  # one at a time is in memory with its logits
+    for index, archive in enumerate(archives):  # only one sample at a time is in memory with its logits
         sample = files.read(archive.uri, sha256=archive.sha256)
         split = split_archive([request.text for request in sample.requests])
         archived += split.training
@@ -113,9 +119,9 @@ def read_job_data(
 def within(
     archives: Sequence[PairArchive], limit: int
 ) -> tuple[Sequence[PairArchive], Sequence[PairArchive]]:
-    """Split archives, newest first, into those that are trained on and the older rest.
+    """Split archives, newest first, into those to train on and the older rest.
 
-    The first one counts whatever its size; the others as long as all have at most `limit` requests together.
+    The first one always counts; the others count while all of them together have at most `limit` requests.
     """
     sizes = accumulate(each.n for each in archives)
     n = sum(1 for index, size in enumerate(sizes) if index == 0 or size <= limit)

@@ -1,4 +1,4 @@
-"""The judgement of a candidate: it and the incumbent, measured alike, and what the gates say of it."""
+"""The judgement of a candidate: its metrics beside those of its incumbent, and the outcomes of the gates."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 from monitor.strata import Strata
 
-#: Name, texts, their labels if there are any, and their strata if they have some.
+#: Name, texts, and the labels and the strata of the texts, if any.
 _DataSet = tuple[str, Sequence[str], NDArray[np.int64] | None, Strata | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What was measured on a candidate and on its incumbent, and what follows."""
+    """The measurements on a candidate and its incumbent, the outcomes of the gates, and the calibration."""
 
     candidate: tuple[Evaluation, ...]
     incumbent: tuple[Evaluation, ...]
@@ -35,7 +35,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Judges candidates, by the configuration."""
+    """The configured judge of candidates."""
 
     gates: GatesSection
     metrics: MetricsSection
@@ -46,11 +46,10 @@ class Judge:
     def judge(
         self, candidate: Model, incumbent: Model, teacher: Model, data: JobData, stopped: Stopped
     ) -> Judgement:
-        """Calibrate both students, measure both on the job's data sets, and hold the candidate's numbers
-        against the gates.
+        """Calibrate both students, evaluate both on the job's data sets, and check the candidate's gates.
 
-        Each student is judged at the temperature that the validation rows give it; without such rows the
-        two halves of the test set judge each other.
+        Each student is evaluated at the temperature that is fitted to the validation rows; without such
+        rows each half of the test set is evaluated at the temperature of the other half.
 
         Raises:
             ScoringError, StoppedError: as for `score`.
@@ -66,8 +65,12 @@ class Judge:
             stopped=stopped,
         )
         before = self._temperature(incumbent, teacher, data, stopped)
-        measured = self._evaluate("candidate", candidate, own, references, timed.candidate, stopped)
-        measured_before = self._evaluate("incumbent", incumbent, before, references, timed.incumbent, stopped)
+        measured = self._evaluate(
+            "candidate", candidate, references, temperature=own, timed=timed.candidate, stopped=stopped
+        )
+        measured_before = self._evaluate(
+            "incumbent", incumbent, references, temperature=before, timed=timed.incumbent, stopped=stopped
+        )
         return Judgement(
             candidate=measured,
             incumbent=measured_before,
@@ -102,12 +105,13 @@ class Judge:
         self,
         name: str,
         student: Model,
-        temperature: float | None,
         references: tuple[Reference, ...],
+        *,
+        temperature: float | None,
         timed: tuple[Metric, ...],
         stopped: Stopped,
     ) -> tuple[Evaluation, ...]:
-        """Return one evaluation for each reference; that of the test set has the latencies too."""
+        """Return one evaluation per reference; the one of the test set includes the latencies."""
         test, *others = (
             evaluate(
                 student,

@@ -1,6 +1,6 @@
 """The distillation loss, alpha · T² · KL(p_teacher^T || p_student^T) + (1 - alpha) · CE.
 
-Logits are (rows, classes). The T² keeps the KL term's gradients at the scale of the CE term's when
+Logits are (rows, classes). The factor T² keeps the KL term's gradients on the scale of the CE term's when
 T changes.
 
 Source: Hinton, Vinyals, Dean 2015, arXiv 1503.02531, section 2.
@@ -19,7 +19,7 @@ from monitor.divergence import TemperatureError
 
 
 class AlphaError(RedistillError):
-    """alpha, the weight of the KL term, must lie in [0, 1], not {alpha!r}."""
+    """alpha is {alpha!r}: give the weight of the KL term, a number in [0, 1]."""
 
 
 class BatchError(RedistillError):
@@ -31,7 +31,7 @@ class DistillationTerms:
     """The two terms before they are weighted; scalars in nats, both >= 0 up to rounding."""
 
     kl: Tensor  #: summed over classes, mean over all rows, without the T² factor
-    ce: Tensor  #: at T = 1, mean over the labelled rows; 0 when there are none
+    ce: Tensor  #: at T = 1, mean over the labelled rows; 0 if there are none
 
 
 def distillation_terms(
@@ -42,20 +42,20 @@ def distillation_terms(
     temperature: float,
     label_mask: Tensor | None = None,
 ) -> DistillationTerms:
-    """The KL and the cross-entropy term of one batch, each a scalar that carries its gradient.
+    """Return the KL and the cross-entropy term of one batch, each a scalar that carries its gradient.
 
     Args:
-        student_logits: (rows, classes); the gradient flows here only.
-        teacher_logits: (rows, classes), taken as constants.
-        labels: (rows,) class indices. What stands in a row without a label is not looked at.
+        student_logits: (rows, classes); only they receive a gradient.
+        teacher_logits: (rows, classes), treated as constants.
+        labels: (rows,) class indices. The value in a row without a label is ignored.
         temperature: of the KL term, for both models.
-        label_mask: (rows,) bool, true where a person's label exists; None: everywhere. The other
+        label_mask: (rows,) bool, true where a human label exists; None: everywhere. The other
             rows are left out of the CE term, whose sum is divided by the number of labelled rows,
-            so a batch with few labels weighs the CE as much as one with many.
+            so the CE of a batch has the same weight whether few or many of its rows are labelled.
 
     Raises:
-        BatchError: shapes differ, no rows, or a labelled row's label is no class.
-        TemperatureError: a temperature that is not finite and above 0.
+        BatchError: shapes differ, there are no rows, or the label of a labelled row is not a class.
+        TemperatureError: the temperature is not finite or not above 0.
 
     Example:
         >>> student, teacher = torch.zeros(3, 4), torch.zeros(3, 4)
@@ -87,10 +87,10 @@ def distillation_loss(
     temperature: float,
     label_mask: Tensor | None = None,
 ) -> Tensor:
-    """The loss of one batch, alpha · T² · KL + (1 - alpha) · CE, a scalar; lower is better.
+    """Return the loss of one batch, alpha · T² · KL + (1 - alpha) · CE, a scalar; lower is better.
 
     `alpha` in [0, 1] is the weight of the KL term: a lower alpha gives more weight to the hard
-    labels. (Some libraries mean the opposite.) The terms, arguments and errors are those of
+    labels. (Some libraries define alpha the other way round.) The terms, arguments and errors are those of
     `distillation_terms`.
 
     Raises:
@@ -117,7 +117,7 @@ def _cross_entropy(student_logits: Tensor, labels: Tensor, label_mask: Tensor | 
     if label_mask is not None:
         student_logits, labels = student_logits[label_mask], labels[label_mask]
     if labels.numel() == 0:
-        return student_logits.sum()  # of no rows: 0, with a gradient of 0
+        return student_logits.sum()  # a sum over no rows: 0, with a gradient of 0
     if labels.min() < 0 or labels.max() >= student_logits.shape[1]:
         raise BatchError(problem=f"a label is not in 0 … {student_logits.shape[1] - 1}")
     return functional.cross_entropy(student_logits, labels)

@@ -1,9 +1,9 @@
-"""A directory of model versions, each whole or absent, and a link to the one in service.
+"""The registry: a directory of model versions, each whole or absent, and a link to the one in service.
 
 REGISTRY/versions/<version>/   save_pretrained layout and manifest.json; never changed
 REGISTRY/current               link to versions/<version>; serving code loads this
-REGISTRY/.tmp-<job>-…/         a candidate that is not proved yet, or what a killed attempt left
-REGISTRY/.checkpoint-<job>/    how far the training of an open job is: see distill/training/checkpoint.py
+REGISTRY/.tmp-<job>-…/         a candidate that is not evaluated yet, or the leftovers of a killed attempt
+REGISTRY/.checkpoint-<job>/    the training of an open job: see distill/training/checkpoint.py
 """
 
 import errno
@@ -30,43 +30,43 @@ from monitor.storage.disk import sync
 MANIFEST: Final = "manifest.json"
 MANIFEST_SCHEMA: Final = "redistill.model/1"
 
-#: What an attempt of another job left behind is removed when it is older than this.
+#: The age at which the leftovers of other jobs' attempts are removed.
 LEFTOVER_AGE: Final = timedelta(days=1)
 
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 
 
 class RegistryWriteError(RedistillError):
-    """The registry {registry} cannot be written: {problem}. Make room or mend the rights there, then
-    retry the job.
+    """The registry {registry} cannot be written: {problem}. Free space or fix the permissions there,
+    then retry the job.
     """
 
 
 class LinkError(RedistillError):
-    """{registry}/current cannot lead to {directory}: {problem}."""
+    """{registry}/current cannot point to {directory}: {problem}."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parents:
-    """The versions that a candidate comes from."""
+    """The versions from which a candidate was made."""
 
     teacher: str
     incumbent: str
-    student_init: str  #: from whose weights its training started
+    student_init: str  #: the version whose weights the training started from
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedAt:
-    """The temperature of a version when it was made; later ones are in SQL."""
+    """The temperature of a version when it was made; later temperatures are in SQL."""
 
     temperature: float  #: the logits divided by it give the calibrated confidences
-    n: int  #: labelled rows that it was fitted on
-    dataset: str  #: "validation" or "test": which of the configured files
+    n: int  #: labelled rows that the temperature was fitted to
+    dataset: str  #: "validation" or "test": the configured file
     sha256: str  #: of that file
 
     @classmethod
     def of(cls, calibration: Calibration) -> "CalibratedAt":
-        """Return what of a calibration belongs into the manifest."""
+        """Return the part of a calibration that is stored in the manifest."""
         fit = calibration.fit
         return cls(
             temperature=fit.temperature,
@@ -78,18 +78,18 @@ class CalibratedAt:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """How a version came to be, and what was measured on it."""
+    """The origin of a version and the measurements on it."""
 
     parents: Parents
     job_id: int
-    alpha: Decimal  #: weight of the KL term in the loss; 1 - alpha is that of the hard labels
+    alpha: Decimal  #: weight of the KL term in the loss; the hard labels have the weight 1 - alpha
     temperature: float
     epochs: int
     batch_size: int
     learning_rate: float
     seed: int
     training: TrainingLog
-    data: dict[str, str]  #: what it was trained and judged on → SHA-256
+    data: dict[str, str]  #: the data that it was trained and judged on → SHA-256
     evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
     calibration: CalibratedAt
@@ -98,20 +98,20 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """A version and where it lies."""
+    """A version and its directory."""
 
     version: str
     path: Path
 
 
 def stage(registry: Path, candidate: Model, *, job_id: int, now: datetime) -> Path:
-    """Save a candidate into a new folder of the registry that no reader looks at.
+    """Save a candidate to a new folder of the registry, which readers ignore.
 
-    First removes what earlier attempts of this job left (they have lost its lease), and what other
-    jobs left more than a day ago.
+    First, the leftovers of this job's earlier attempts (which have lost its lease) are removed, and those of
+    other jobs that are older than a day.
 
     Raises:
-        RegistryWriteError: disk full, no rights, …; nothing of the candidate is left.
+        RegistryWriteError: disk full, permission denied, …; nothing of the candidate is left.
     """
     with _write_errors(registry):
         registry.mkdir(parents=True, exist_ok=True)
@@ -125,13 +125,13 @@ def stage(registry: Path, candidate: Model, *, job_id: int, now: datetime) -> Pa
 
 
 def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
-    """Make a staged candidate a version; it appears whole, on the disk for good, or not at all.
+    """Turn a staged candidate into a version, which appears whole and synced to disk, or not at all.
 
-    `staged` is gone afterwards. A version that is there already stays as it is, with its first
-    manifest: adding the same candidate again changes nothing.
+    `staged` no longer exists afterwards. An existing version stays as it is, with its first manifest:
+    adding the same candidate again changes nothing.
 
     Raises:
-        RegistryWriteError: disk full, no rights, …; nothing of the candidate is left.
+        RegistryWriteError: disk full, permission denied, …; nothing of the candidate is left.
     """
     with _write_errors(registry), _removed(staged):
         version = fingerprint(staged)
@@ -146,17 +146,18 @@ def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
 
 
 def point_current(registry: Path, directory: Path) -> bool:
-    """Let REGISTRY/current lead to a model directory, from one instant to the next; False if it did already.
+    """Point REGISTRY/current atomically to a model directory, and return whether it was changed.
 
-    A version of the registry, or a student that was deployed from elsewhere.
+    The directory is a version of the registry, or a student that was deployed from elsewhere.
 
     Raises:
-        LinkError: the directory holds no model, disk full, no rights, or `current` is not a link.
+        LinkError: the directory holds no model, the disk is full, permission is denied, or `current` is not
+            a link.
     """
     link, current = registry / f".tmp-current-{uuid.uuid4().hex}", registry / "current"
     try:
         if not (directory / "config.json").is_file():
-            raise LinkError(registry=registry, directory=directory, problem="no model is there; put it back")
+            raise LinkError(registry=registry, directory=directory, problem="it holds no model; put it back")
         inside = directory.is_relative_to(registry)
         target = directory.relative_to(registry) if inside else directory.absolute()
         if current.is_symlink() and current.readlink() == target:
@@ -167,7 +168,7 @@ def point_current(registry: Path, directory: Path) -> bool:
             link.replace(current)
         sync(registry)
     except OSError as error:
-        problem = f"{error.strerror or error}; make room or mend the rights in {registry}"
+        problem = f"{error.strerror or error}; free space or fix the permissions in {registry}"
         raise LinkError(registry=registry, directory=directory, problem=problem) from error
     return True
 
@@ -195,7 +196,7 @@ def _sync_tree(folder: Path) -> None:
 def _remove_leftovers(registry: Path, job_id: int, now: datetime) -> None:
     removed_before = (now - LEFTOVER_AGE).timestamp()
     for path in registry.glob(".tmp-*"):
-        with suppress(FileNotFoundError):  # another worker may have ended with it meanwhile
+        with suppress(FileNotFoundError):  # another worker may have removed it meanwhile
             if path.name.startswith(f".tmp-{job_id}-") or path.lstat().st_mtime < removed_before:
                 _remove(path)
 
@@ -217,7 +218,7 @@ def _removed(path: Path) -> Iterator[None]:
 
 @contextmanager
 def removed_on_error(path: Path) -> Iterator[None]:
-    """Let nothing of a staged candidate stay behind when the block fails or is stopped."""
+    """Remove a staged candidate if the block fails or is stopped."""
     try:
         yield
     except BaseException:

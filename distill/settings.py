@@ -6,20 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from distill.training.schedule import Schedule
 from monitor.settings import Share
 from triggers.settings import AlphaPolicy, Duration, Section
 
 
-def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the file holds
+def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value of the file
     return None if value == "off" else value
 
 
-#: How often, an hour or more; "off" is None.
+#: An interval of an hour or more; "off" is None.
 Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, BeforeValidator(_unless_off)]
 
 
 class RedistillSection(AlphaPolicy):
-    """How a student is distilled, from what, and where candidates go."""
+    """The section [redistill]: training, labelled files and registry."""
 
     soft_labels: Literal["online"] = "online"
     epochs: Annotated[int, Field(ge=1)] = 5
@@ -31,18 +32,28 @@ class RedistillSection(AlphaPolicy):
     test: Path | None = None
     student_init: Path | None = None
     registry: Path = Path("registry")
-    checkpoint_every: Duration = timedelta(minutes=1)  #: of training; seldomer where saving is slow
+    checkpoint_every: Duration = timedelta(minutes=1)  #: of training; less often where saving is slow
     promote: Literal["auto", "manual"] = "auto"
-    calibrate_every: Every = timedelta(days=31)  #: how old the temperature of the student may get
+    calibrate_every: Every = timedelta(days=31)  #: the maximum age of the student's temperature
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of each training."""
+        return Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=self.seed,
+        )
 
     @property
     def calibration_file(self) -> Path | None:
-        """The labelled rows that students are calibrated on: of those that none is trained on."""
+        """The labelled file for calibration; students are not trained on its rows."""
         return self.validation or self.test
 
     @property
     def calibration_due_every(self) -> timedelta | None:
-        """How often the student in service is to be calibrated; None: it is not."""
+        """The interval at which the student in service is calibrated; None: never."""
         return self.calibrate_every if self.calibration_file else None
 
 
@@ -51,7 +62,7 @@ Milliseconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_
 
 
 class GatesSection(Section):
-    """What a candidate must reach; a tie passes."""
+    """The section [gates]: the thresholds for a candidate; a tie passes."""
 
     accuracy: Share = 0.905
     rare_class_accuracy: Share = 0.870

@@ -1,4 +1,4 @@
-"""The end of a job: candidate, measurements, gates, calibration, promotion, as one transaction."""
+"""The end of a job: candidate, measurements, gates, calibration and promotion in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _WORDS: Final = {GateResult.PASS: "passed", GateResult.WAIVED: "waived", GateRes
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """A registered candidate and what was measured on it and on the incumbent."""
+    """A registered candidate, with the measurements on it and on the incumbent."""
 
     candidate: ModelVersion
     incumbent: ModelVersion
@@ -38,7 +38,7 @@ class Proof:
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """What became of the job's candidate, and why."""
+    """The decision on the job's candidate, and its reason."""
 
     decision: JobDecision
     reason: str
@@ -58,7 +58,7 @@ def settle(
 
     Raises:
         LeaseLostError: another worker has the job; nothing was written.
-        JobNotWantedError: somebody has cancelled it, or it has ended; nothing was written.
+        JobNotWantedError: the job was cancelled or has ended; nothing was written.
     """
     settled = _decide(proof, promote)
     with writing(engine) as connection:
@@ -103,7 +103,7 @@ def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:
 
 
 def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
-    """Name the gates that decided, then those that were waived, with their numbers."""
+    """Return the names and numbers of the decisive gates, followed by those of the waived ones."""
     described = (
         (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
         for result in (decisive, GateResult.WAIVED)
@@ -112,7 +112,7 @@ def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
 
 
 def _describe(outcome: GateOutcome) -> str:
-    told = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
+    numbers = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
     if outcome.result is GateResult.PASS or outcome.incumbent_value is None:
-        return told
-    return f"{told}, incumbent {outcome.incumbent_value:.4g}"
+        return numbers
+    return f"{numbers}, incumbent {outcome.incumbent_value:.4g}"

@@ -1,4 +1,4 @@
-"""The identity of a training: what its weights depend on."""
+"""The identity of a training: everything that its weights depend on."""
 
 import ast
 import hashlib
@@ -19,18 +19,27 @@ from distill.training import adamw, batches, loop, objective, train
 from monitor.scoring import first_token, models
 from monitor.scoring.models import Model
 
-#: Whose code a step is: another version of this program may take other ones.
+#: The modules whose code is a step of a training.
 _STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, models)
+
+#: The digest of today's step → the digest of the earlier step that computes the same bits, so that trainings
+#: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
+#: when a step changes.
+_SAME_BITS_AS: Final[Mapping[str, str]] = {
+    "dc775f528055331c0dde50551efc3bba2d70d59329b0c77c2fce67565f941da7": (
+        "34aeea1105a3eb7cbc2408b7744ad16fb4b57cb16385b29c662d95da6e8fb15c"
+    ),
+}
 
 
 def identity(
     job: Job, student: Model, teacher: Model, data: JobData, section: RedistillSection
 ) -> Mapping[str, str]:
-    """Return all that a job's training depends on, by name.
+    """Return everything that a job's training depends on, by name.
 
-    Trainings of one identity end with the same weights, bit by bit, and with the same log. The last bits also
-    depend on the code of a step (its statements, see `statements_of`), the libraries, the number of threads
-    and the instructions of the processor.
+    Trainings with the same identity end with the same weights, bit by bit, and with the same log. The last
+    bits also depend on the code of a step (see `statements_of`), the libraries, the number of threads and the
+    instruction set of the processor.
     """
     return {
         "monitor": job.monitor,
@@ -53,37 +62,53 @@ def identity(
 
 
 def _code() -> str:
-    """The SHA-256 of the statements of all modules of a step, whatever the modules are called."""
+    """Return the digest of the earliest step that computes the same bits as today's."""
+    today = digest_of_step()
+    return _SAME_BITS_AS.get(today, today)
+
+
+def digest_of_step() -> str:
+    """Return the SHA-256 of the statements of all modules of a step; the modules' names do not matter."""
     statements = sorted(statements_of(Path(str(module.__file__)).read_text("utf-8")) for module in _STEP)
     return hashlib.sha256("\n".join(statements).encode()).hexdigest()
 
 
 def statements_of(source: str) -> str:
-    """Return the syntax tree of a module as text, without what a computation does not depend on.
+    """Return the syntax tree of a module as text, without the parts that no computation depends on.
 
-    Left out are comments, layout, docstrings and imports: rewording or moving a module is no other step.
+    Comments, layout, docstrings and imports are left out: rewording or moving a module does not change a
+    step. The texts of `ast.dump` and `ast.unparse` depend on the version of Python; this one does not.
     """
-    tree = _Bare().visit(ast.parse(source))
-    return ast.dump(tree)
+    return _text(_WithoutProse().visit(ast.parse(source)))
 
 
-class _Bare(ast.NodeTransformer):
+class _WithoutProse(ast.NodeTransformer):
     """Removes docstrings and imports."""
 
     def visit_Import(self, _node: ast.Import) -> None:
-        """Drop it."""
+        """Remove the import."""
 
     def visit_ImportFrom(self, _node: ast.ImportFrom) -> None:
-        """Drop it."""
+        """Remove the import."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        """Drop a string that stands alone: a docstring."""
+        """Remove a string that stands alone: a docstring."""
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else node
 
 
+def _text(node: object) -> str:
+    """Return a node as text, without its empty fields, as these differ between versions of Python."""
+    if isinstance(node, ast.AST):
+        present = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(f'{name}={_text(value)}' for name, value in present)})"
+    if isinstance(node, list):
+        return f"[{', '.join(_text(each) for each in node)}]"
+    return ascii(node)
+
+
 def _digest(data: JobData) -> str:
-    """SHA-256 of the rows themselves: redaction and erasures change them without changing the files."""
+    """Return the SHA-256 of the rows; redaction and erasures change them without changing the files."""
     training, validation = data.training, data.validation
     rows = [training.texts, _listed(training.labels), _listed(training.labelled)]
     if validation is not None:

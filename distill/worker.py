@@ -1,5 +1,6 @@
-"""The worker: takes the monitor's job, makes a candidate, has it judged, and promotes or rejects it. While no
-job waits it calibrates the student that serves, when that is due.
+"""The worker: it runs the monitor's jobs, from training a candidate to promoting or rejecting it.
+
+While no job waits, it calibrates the student in service when that is due.
 """
 
 from threading import Event
@@ -30,14 +31,14 @@ from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
-#: Between two looks, also where neither database nor queue can be asked.
+#: The shortest wait between two polls, also while database and queue are unreachable.
 _LEAST_WAIT_SECONDS = 0.2
-#: After a calibration that failed, as the next would do at once.
+#: The pause after a failed calibration, as the next one would fail at once.
 _CALIBRATION_PAUSE_SECONDS = 3_600.0
 
 
 class Worker:
-    """Runs the jobs of the audience's monitor, one at a time, each under its lease."""
+    """The worker of the audience's monitor, which runs one job at a time, each under its lease."""
 
     def __init__(self, engine: Engine, audience: Audience, attempt: Attempt, calibrator: Calibrator) -> None:
         self._engine = engine
@@ -46,14 +47,15 @@ class Worker:
         self._calibrator = calibrator
         self._calibrate_from = monotonic()
         self._owner = leases.new_owner()
-        self._link_told = ""  #: why the registry's link cannot be set, as it was told last
+        self._link_problem = ""  #: the reason logged last why the registry's link cannot be set
 
     def run_once(self, stopped: Stopped) -> bool:
-        """Take a job, if there is one, and bring it as far as it goes; False if there was none. Then the
-        student in service is calibrated, if that is due.
+        """Run the next job, if there is one, and return whether there was one.
+
+        Without a job, the student in service is calibrated if that is due.
 
         Raises:
-            ArchiveAwayError: what it trains on cannot be read now; it is given back.
+            ArchiveAwayError: the training data cannot be read now; the job is requeued.
         """
         self._point_current()
         self._attempt.sweep(utc_now())
@@ -73,8 +75,9 @@ class Worker:
         return True
 
     def serve(self, transport: JobTransport, stop: Event) -> None:
-        """Run one job after the other, and wait in between, until `stop` is set; also while the database is
-        away.
+        """Run one job after the other and wait in between until `stop` is set.
+
+        An unreachable database does not end the loop.
         """
         outage = Outage()
         while not stop.is_set():
@@ -85,7 +88,7 @@ class Worker:
     def _turn(self, stopped: Stopped) -> bool:
         try:
             return self.run_once(stopped)
-        except ArchiveAwayError:  # it was told; the job waits, as one does who has none
+        except ArchiveAwayError:  # it is logged already; wait as if there were no job
             return False
 
     def _calibrate(self, stopped: Stopped) -> None:
@@ -98,7 +101,7 @@ class Worker:
             raise
         except (StoppedError, LeaseLostError) as error:
             log.info("calibration left", reason=str(error))
-        except Exception as error:  # the top of the worker: jobs are taken all the same
+        except Exception as error:  # the top of the worker: it still runs jobs
             self._calibrate_from = monotonic() + _CALIBRATION_PAUSE_SECONDS
             log.exception("calibration failed", expected=isinstance(error, RedistillError))
         else:
@@ -106,16 +109,16 @@ class Worker:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
 
     def _point_current(self) -> None:
-        """A link that cannot be set is told, once, and set at a later turn."""
+        """Set the registry's link; log once if that is impossible, and retry at the next turn."""
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
         try:
             if self._attempt.point_current():
                 log.info("current set")
-            self._link_told = ""
+            self._link_problem = ""
         except LinkError as error:
-            told, self._link_told = self._link_told, str(error)
-            if told != self._link_told:
-                log.error("current not set", error=self._link_told)  # noqa: TRY400 - its one line says all
+            logged, self._link_problem = self._link_problem, str(error)
+            if logged != self._link_problem:
+                log.error("current not set", error=self._link_problem)  # noqa: TRY400 - the message says it all
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
@@ -137,7 +140,7 @@ class Worker:
     def _attempt_one(self, job: Job, lease: Lease, stopped: Stopped, log: FilteringBoundLogger) -> None:
         if job.attempt > queue.MAX_ATTEMPTS:
             last = f"; the last error: {job.error}" if job.error else ""
-            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed{last}")
+            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} attempts crashed or failed{last}")
             log.error("job given up")
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)
@@ -147,26 +150,26 @@ class Worker:
             settled = settle(self._engine, lease, job, proof, self._audience, promote=promote, now=utc_now())
             log.info("job ended", decision=settled.decision.value, reason=settled.reason)
         except StoppedError:
-            self._give_back(job, lease, None)
+            self._requeue(job, lease, None)
             log.info("job given back")
-        except UNAVAILABLE as error:  # no fault of the job: it is not failed, and the attempt does not count
-            Outage().retry("job", lambda: self._give_back(job, lease, None), stopped)
+        except UNAVAILABLE as error:  # not the job's fault: it does not fail, and the attempt does not count
+            Outage().retry("job", lambda: self._requeue(job, lease, None), stopped)
             log.warning("job given back", reason=str(error))
-        except ArchiveAwayError as error:  # nor is this
-            self._give_back(job, lease, None)
+        except ArchiveAwayError as error:  # the same
+            self._requeue(job, lease, None)
             log.warning("job given back", reason=str(error))
             raise
         except (LeaseLostError, JobNotWantedError):
             raise
         except RedistillError as error:
             self._fail(job, lease, str(error))
-            log.error("job failed", error=str(error))  # noqa: TRY400 - its one line says what to do
-        except Exception as error:  # the top of the worker: another attempt may do better
+            log.error("job failed", error=str(error))  # noqa: TRY400 - the message says what to do
+        except Exception as error:  # the top of the worker: another attempt may succeed
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._give_back(job, lease, text)
+            self._requeue(job, lease, text)
             log.exception("attempt failed")
 
-    def _give_back(self, job: Job, lease: Lease, error: str | None) -> None:
+    def _requeue(self, job: Job, lease: Lease, error: str | None) -> None:
         with writing(self._engine) as connection:
             queue.lock_for_write(connection, job, lease)
             queue.requeue(connection, job, error=error)

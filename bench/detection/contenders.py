@@ -1,4 +1,4 @@
-"""The contenders: the modes of Redistill, and the detectors of river and frouros."""
+"""The contenders: our modes, and the detectors of river and frouros."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ Build = Callable[[int, float], Watcher]
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A detector, and the way its setting is found."""
+    """A detector, and the search for its setting."""
 
-    build: Build  #: from the number of streams and a setting
-    setting: str = ""  #: the parameter that is tuned; empty where the guarantee sets it
-    ladder: tuple[float, float] | None = None  #: the most sensitive setting, and the ratio to the next
-    streams: int = BLOCK  #: streams of a block; fewer for slow detectors
-    library: Callable[[float], Any] | None = None  #: the detector that the recursion reproduces, at a setting
+    build: Build  #: builds the detector for a number of streams, at a setting
+    setting: str = ""  #: the name of the tuned setting; empty if the guarantee decides it
+    ladder: tuple[float, float] | None = None  #: the most sensitive setting to try, and the ratio to the next
+    streams: int = BLOCK  #: streams per block; fewer for slow detectors
+    library: Callable[[float], Any] | None = None  #: builds the library's detector at a setting
 
     def bound(self, setting: float) -> float:
-        """Return the value above which a statistic is an alarm."""
+        """Return the bound that the statistic exceeds in an alarm."""
         return setting if self.setting and self.ladder is None else 0.5
 
 
@@ -51,11 +51,11 @@ def _page_hinkley(delta: float, alpha: float) -> Contender:
     )
 
 
-def _hddm_w(weight: float, loudest: float) -> Contender:
+def _hddm_w(weight: float, most_sensitive: float) -> Contender:
     return Contender(
         build=lambda streams, confidence: HddmW(streams, confidence, weight),
         setting="drift_confidence",
-        ladder=(loudest, 0.95),
+        ladder=(most_sensitive, 0.95),
         library=lambda confidence: HDDMW(drift_confidence=confidence, lambda_val=weight),
     )
 
@@ -81,8 +81,8 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
         library=lambda bound: CUSUM(CUSUMConfig(delta=_CUSUM_DELTA, lambda_=bound)),
     ),
     "ADWIN": Contender(build=Adwin, setting="delta", ladder=(1e-2, 0.7), streams=100),
-    "HDDM_W": _hddm_w(weight=0.05, loudest=0.06),
-    "HDDM_W, lambda .01": _hddm_w(weight=0.01, loudest=0.062),
+    "HDDM_W": _hddm_w(weight=0.05, most_sensitive=0.06),
+    "HDDM_W, lambda .01": _hddm_w(weight=0.01, most_sensitive=0.062),
     "KSWIN, each cycle": Contender(build=Kswin, setting="-log10 alpha", streams=60),
     "DDM": Contender(
         build=lambda streams, _: Ddm(streams),

@@ -1,4 +1,4 @@
-"""R1 and the sequential mode: exact and guaranteed rates, both at equal false alarms, and slow ramps."""
+"""R1 and the sequential mode: exact and guaranteed rates, delays at equal false alarms, and slow ramps."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -54,7 +54,7 @@ class Steady:
 class Ramp:
     """A rate that rises from the usual one."""
 
-    slope: float  #: increase of the rate per cycle
+    slope: float  #: the rise per cycle
 
     def __call__(self, cycle: int) -> float:
         return min(1.0, HEALTHY + self.slope * cycle)
@@ -74,7 +74,7 @@ def mean(values: Ints, digits: int = 2) -> str:
 
 
 def share(values: Ints) -> str:
-    """Return the share of the streams with an alarm, with its standard error."""
+    """Return the share of streams with an alarm, with its standard error."""
     part = float((values > 0).mean())
     return f"{part:.3f} ± {np.sqrt(part * (1 - part) / values.size):.3f}"
 
@@ -87,7 +87,7 @@ def table(*headings: str) -> Table:
 
 
 def literal() -> Iterator[Table | str]:
-    """Yield the exact false alarms and delays of R1."""
+    """Yield the exact numbers of R1."""
     agreements = (0.974, 0.96, 0.955, _CLOSE)
     found = table(
         "n", *(f"false at {a}" for a in agreements), *(f"delay at {a:.2f}" for a in _DRIFTED),
@@ -95,14 +95,14 @@ def literal() -> Iterator[Table | str]:
     for n in (500, *SIZES):
         alarms = (f"{false_alarm(n, a):.3g}" for a in agreements)
         found.add_row(f"{n:,}", *alarms, *(f"{mean_delay(n, a):.2f}" for a in _DRIFTED))
-    yield "R1, exactly: probability of a false alarm in 1,000 cycles, and mean delay in cycles"
+    yield "R1, exact: probability of a false alarm in 1,000 cycles, and mean delay in cycles"
     yield found
 
 
 def alarms_of(
     alarm_threshold: float | None, n: int, rate: Callable[[int], float], streams: int, cycles: int
 ) -> Ints:
-    """Return first alarms on the same streams: of the sequential mode, or of R1 if there is no threshold."""
+    """Return the first alarms of the sequential mode, or of R1 without a threshold, on the same streams."""
     detector: Detector = (
         Runs(streams, n) if alarm_threshold is None else Evidence(streams, n, alarm_threshold=alarm_threshold)
     )
@@ -110,7 +110,7 @@ def alarms_of(
 
 
 def guaranteed(pool: Executor, streams: int) -> Iterator[Table | str]:
-    """Yield delays and false alarms of the sequential mode with its default budget."""
+    """Yield the delays and false alarms of the sequential mode with its default budget."""
     agreements = (0.945, *_DRIFTED)
     delays = [
         pool.submit(alarms_of, ALARM_THRESHOLD, n, Steady(rate=1 - a), streams, 2_000)
@@ -134,13 +134,13 @@ def guaranteed(pool: Executor, streams: int) -> Iterator[Table | str]:
         worst = max(worst, *(float((each > 0).mean()) for each in row))
         found.add_row(f"{n:,}", *map(share, row))
     allowed = BUDGET + 2 * np.sqrt(BUDGET * (1 - BUDGET) / streams)
-    yield f"sequential: share of {streams:,} streams with an alarm in 1,000 cycles, none below .95"
+    yield f"sequential: share of {streams:,} streams with an alarm in 1,000 cycles, none of them below .95"
     yield found
-    yield goal(f"at most {BUDGET} and two standard errors", met=worst <= allowed)
+    yield goal(f"at most {BUDGET} plus two standard errors", met=worst <= allowed)
 
 
 def matched(n: int, streams: int) -> tuple[float, list[float]]:
-    """Return the reach that gives R1's mean time to an alarm at .951, and its mean delays by `_DRIFTED`."""
+    """Return the threshold with R1's mean time to an alarm at .951, and its mean delays at `_DRIFTED`."""
     wanted, low, high = mean_delay(n, _CLOSE), 2.0, 200.0
     for _ in range(_HALVINGS):
         alarm_threshold = float(np.sqrt(low * high))
@@ -150,8 +150,8 @@ def matched(n: int, streams: int) -> tuple[float, list[float]]:
 
 
 def equal(pool: Executor, streams: int) -> Iterator[Table | str]:
-    """Yield the delays of both modes at the false alarms of R1."""
-    found = table("n", "mean time of R1, cycles", "matching A", *(f"at {a:.2f}" for a in _DRIFTED))
+    """Yield the delays of both modes at R1's rate of false alarms."""
+    found = table("n", "R1's time, cycles", "A for that time", *(f"at {a:.2f}" for a in _DRIFTED))
     ratios = {}
     for n, (alarm_threshold, delays) in zip(
         SIZES, pool.map(partial(matched, streams=streams), SIZES), strict=True
@@ -163,7 +163,7 @@ def equal(pool: Executor, streams: int) -> Iterator[Table | str]:
             f"{alarm_threshold:.1f}",
             *(f"{each:.2f}" for each in ratios[n]),
         )
-    yield f"delay relative to R1, at an equal mean time to an alarm at {_CLOSE}; {streams:,} streams"
+    yield f"delay / R1's delay, both with R1's mean time to an alarm at {_CLOSE}; {streams:,} streams"
     yield found
     below_one = max(max(each) for each in ratios.values()) < 1
     yield goal("below 1 everywhere", met=below_one)
@@ -171,8 +171,8 @@ def equal(pool: Executor, streams: int) -> Iterator[Table | str]:
 
 
 def ramps(pool: Executor, streams: int) -> Iterator[Table | str]:
-    """Yield the delays where the sequential mode is weak: agreement that falls slowly from .974."""
-    found = table("n", *(f"{slope} a cycle" for slope in _RAMPS))
+    """Yield the delays in the mode's weak case, an agreement that falls slowly from .974."""
+    found = table("n", *(f"{slope} per cycle" for slope in _RAMPS))
     cells = [
         [
             pool.submit(alarms_of, alarm_threshold, n, Ramp(slope=slope), streams, 2_000)
@@ -186,7 +186,7 @@ def ramps(pool: Executor, streams: int) -> Iterator[Table | str]:
             one, other = (each.result() - Ramp(slope=slope).crossing for each in (first, second))
             row.append(f"{other.mean():+.1f} (R1 {one.mean():+.1f}, {(one <= 0).mean():.0%} before)")
         found.add_row(f"{n:,}", *row)
-    yield f"slow ramps from .974: mean cycles from crossing .95 to the alarm, {streams:,} streams"
+    yield f"slow ramps from .974: mean number of cycles from crossing .95 to the alarm, {streams:,} streams"
     yield found
 
 

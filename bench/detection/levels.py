@@ -1,6 +1,6 @@
-"""The two modes with a level: R1 counts consecutive breaches, the sequential mode accumulates evidence.
+"""The two modes with a level: R1 counts breaches in a row, the sequential mode accumulates wealth.
 
-Both are evaluated once per cycle, on the numbers of disagreements of many streams at a time.
+Both are checked once per cycle, with the numbers of disagreements of many streams at once.
 """
 
 from collections.abc import Callable
@@ -23,21 +23,21 @@ LEVEL: Final = 0.05  #: the rate of disagreement above which the agreement is be
 _R1: Final = DEFAULT_RULES[0]
 BUDGET: Final = 0.05  #: false alarms in 1,000 cycles
 ALARM_THRESHOLD: Final = 1_000 / BUDGET
-_LONGEST = 20_000  #: cycles after which a stream without an alarm is dropped
+_LONGEST = 20_000  #: cycles after which a stream without an alarm is abandoned
 
 
 class Detector(Protocol):
-    """The state of each stream that is still watched."""
+    """A detector with a state for each stream that is still watched."""
 
     def look(self, counts: Ints) -> Bools:
-        """Take the (streams,) disagreements of a cycle, and return for each stream whether it alarms."""
+        """Return which streams raise an alarm, given their (streams,) disagreements in a cycle."""
 
     def keep(self, chosen: Bools) -> None:
-        """Keep only these streams."""
+        """Keep watching only these streams."""
 
 
 class Runs:
-    """R1 at a level of .95: a number of consecutive breaches; a tie is not a breach."""
+    """R1 at a level of .95: breaches in a row. A tie is not a breach."""
 
     def __init__(self, streams: int, n: int) -> None:
         self._most = n // 20
@@ -79,9 +79,9 @@ def first_alarms(
     seed: int,
     cycles: int = _LONGEST,
 ) -> Ints:
-    """Return the (streams,) cycles of the first alarms, counted from 1; 0 where there is none.
+    """Return the cycle of each stream's first alarm, (streams,), counted from 1; 0 without an alarm.
 
-    `rate` gives the rate of disagreement in a cycle from the number of the cycle.
+    `rate` gives the rate of disagreement in a cycle by the cycle's number.
     """
     rng = np.random.default_rng([seed, n])
     found, watched = np.zeros(streams, dtype=np.int64), np.arange(streams)
@@ -101,7 +101,7 @@ def false_alarm(n: int, agreement: float) -> float:
 
 
 def mean_delay(n: int, agreement: float) -> float:
-    """Return the exact mean number of cycles up to and including the first alarm of R1."""
+    """Return the exact mean number of cycles to R1's first alarm, including the cycle that raises it."""
     return operating_characteristic.delay(_R1, _cycle(n, 0), agreement, wilson, np.random.default_rng()).mean
 
 

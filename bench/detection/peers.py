@@ -1,9 +1,8 @@
-"""Detectors of single requests, for many streams at a time.
+"""Detectors that process each request, for many streams at once.
 
-A statistic above the setting of the detector is an alarm. Page-Hinkley, CUSUM, DDM and HDDM_W are the
-recursions of river 0.26.1 and frouros 0.9.0 over arrays, because an update of the libraries takes 1 to 7
-microseconds and a stream has a million requests. `race.assert_as_the_library` compares the alarms. ADWIN and
-KSWIN are those of river.
+A statistic above the detector's setting is an alarm. Page-Hinkley, CUSUM, DDM and HDDM_W are the recursions
+of river 0.26.1 and frouros 0.9.0 on arrays, as an update of the libraries takes 1 to 7 microseconds and a
+stream has a million. `race.assert_as_the_library` compares the alarms. ADWIN and KSWIN are river's own.
 """
 
 import math
@@ -19,15 +18,18 @@ from triggers.rules.sequential import Stratum, share_log_increments
 
 _MIN_INSTANCES: Final = 30  #: the default of Page-Hinkley and CUSUM
 _SETTLED: Final = 4_000  #: requests after which the weights of a moving mean no longer change
-#: With the default of DDM, 30, it fires at the first error if the first 30 answers were right.
+#: DDM's warm-up; with the default, 30, it fires at the first error if the first 30 answers were right.
 DDM_WARM_START: Final = CYCLE
 
 
 class Watcher(Protocol):
-    """The state of each stream."""
+    """A detector with a state for each stream."""
 
     def statistic(self, errors: Bools) -> Floats:
-        """Return the (looks, streams) values of (requests, streams) errors; looks divide the cycle evenly."""
+        """Return the statistic, (looks, streams), for the (requests, streams) errors of a cycle.
+
+        The looks divide the cycle evenly.
+        """
 
 
 class Mean:
@@ -37,7 +39,7 @@ class Mean:
         self._seen, self._total = 0, np.zeros(streams)
 
     def after(self, errors: Bools) -> tuple[Floats, Floats]:
-        """Return the (requests, 1) numbers of requests, and the (requests, streams) means after each."""
+        """Return the number of requests so far, (requests, 1), and the means, (requests, streams)."""
         totals = self._total + np.cumsum(errors, axis=0)
         counts = self._seen + np.arange(1.0, len(errors) + 1)[:, None]
         self._seen, self._total = self._seen + len(errors), totals[-1]
@@ -45,7 +47,7 @@ class Mean:
 
 
 class PageHinkleyUp:
-    """The fading sum of the excess over the mean plus `delta`, above its minimum so far."""
+    """The fading sum of the errors' excess over the mean plus `delta`, above its minimum so far."""
 
     def __init__(self, streams: int, delta: float, alpha: float) -> None:
         self._mean, self._delta, self._alpha = Mean(streams), delta, alpha
@@ -76,7 +78,7 @@ class CusumUp:
 
 
 class Ddm:
-    """The rise of the mean plus its error above the minimum, in errors at the time of the minimum."""
+    """The rise of the mean plus its standard error above its minimum, in standard errors at the minimum."""
 
     def __init__(self, streams: int) -> None:
         self._mean, self._least = Mean(streams), np.full((3, streams), np.inf)
@@ -99,7 +101,7 @@ class Ddm:
 
 
 class HddmW:
-    """The test of HDDM_W: 1 where moving means before and after the lowest point exceed McDiarmid's bound."""
+    """1 if the moving means before and after the lowest point differ by more than McDiarmid's bound."""
 
     def __init__(self, streams: int, confidence: float, weight: float) -> None:
         self._log, self._weight = math.log(1 / confidence) / 2, weight
@@ -131,13 +133,13 @@ class HddmW:
 
 
 def _squares(weight: float) -> Floats:
-    """Return the sums of the squared weights in a moving mean, by its number of requests."""
+    """Return the sum of the squared weights in a moving mean, by the number of requests in it."""
     first = (1 - weight) ** (2.0 * np.arange(_SETTLED + 1))
     return first + weight**2 * (1 - first) / (1 - (1 - weight) ** 2)
 
 
 class EachRequest:
-    """The log of the sequential evidence after each request; the product evaluates it after each cycle."""
+    """The log wealth of the sequential mode after each request; the product checks it after each cycle."""
 
     def __init__(self, streams: int, level: float) -> None:
         right, wrong = (share_log_increments([Stratum(weight=1.0, n=1, errors=k)], level) for k in (0, 1))
@@ -154,7 +156,7 @@ class EachRequest:
 
 
 class EachCycle:
-    """A detector of `levels`, evaluated once per cycle: 1 where it alarms."""
+    """A detector of `levels`, checked once per cycle: 1 if it raises an alarm, else 0."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -164,7 +166,7 @@ class EachCycle:
 
 
 class Adwin:
-    """ADWIN of river: 1 at the first alarm, after which the stream is no longer watched."""
+    """river's ADWIN: 1 at the first alarm, after which the stream is no longer watched."""
 
     def __init__(self, streams: int, delta: float) -> None:
         self._detectors = {number: ADWIN(delta=delta) for number in range(streams)}
@@ -182,7 +184,7 @@ class Adwin:
 
 
 class Kswin:
-    """KSWIN of river on the agreement of each cycle: -log10 of the p-value, until it exceeds the setting.
+    """river's KSWIN on each cycle's agreement: -log10 of the p-value, until it exceeds the setting.
 
     An update takes 0.7 ms, which is too slow for single requests.
     """

@@ -1,4 +1,4 @@
-"""The pictures of detection delays and false alarms that `race` measured."""
+"""Pictures of the results of `race`: delays and false alarms."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _OURS: Final = ("#000000", "#0072b2", "#56b4e9", "#009e73")
 _OTHERS: Final = ("#d55e00", "#e69f00", "#cc79a7", "#7f5539", "#8c8c8c", "#b0b0b0", "#b3a100", "#882255")
 _MARKERS: Final = "osD^vP*Xdh<>"
 _KNOWS_A_LEVEL: Final = ("R1", "sequential")
-_FOUND: Final = 0.95  #: share of the streams that must alarm for a delay to be drawn
+_FOUND: Final = 0.95  #: the share of streams with an alarm below which no delay is drawn
 _STYLE: Final[Mapping[str, Any]] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -94,7 +94,7 @@ def draw_alarms(path: Path, results: Sequence[Result]) -> None:
 
 
 def _mean(delays: Ints) -> float:
-    """Return the mean delay of the streams with an alarm; nan if there are too few of them."""
+    """Return the mean delay of the streams with an alarm; nan if too many have none."""
     return float(delays[delays > 0].mean()) if (delays > 0).mean() >= _FOUND else float("nan")
 
 
@@ -104,7 +104,7 @@ def _colors(results: Sequence[Result]) -> list[str]:
 
 
 def _name_ends(panel: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
-    """Write the names at the right, far enough apart to be legible."""
+    """Write the names at the right, spread so that they do not overlap."""
     figure = panel.figure
     figure.draw_without_rendering()
     at = len(AGREEMENTS) - 1

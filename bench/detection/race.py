@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Final
 
@@ -25,21 +26,21 @@ _TUNING, _TRYING = 2025, 2026  #: seeds
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """The results of a contender; an alarm is the number of requests to the first alarm, 0 for none."""
+    """The alarms of a contender, each as the number of requests to the first one, 0 for none."""
 
     name: str
-    setting: float  #: nan if the guarantee sets it
-    healthy: dict[str, Ints]  #: alarm of each stream, by the name of a path of `OTHERS`
-    delays: dict[float, Ints]  #: requests from the step, for streams without an earlier alarm, by agreement
+    setting: float  #: nan if the guarantee decides it
+    healthy: dict[str, Ints]  #: alarms of each stream, by the name of a path of `OTHERS`
+    delays: dict[float, Ints]  #: requests since the step, without earlier alarms, by the agreement after it
 
 
 def race(name: str, pool: Executor, part: float) -> Result:
-    """Tune a contender on a part of the healthy streams, and test it on other streams."""
+    """Tune a contender on healthy streams, and test it on others; `part` scales the number of streams."""
     streams = max(1, round(CONTENDERS[name].streams * part))
     setting = _tuned(name, pool, streams)
     steps = {a: Path(name=f"to {a}", calm=_CALM, cycles=2 * _CALM, rate=1 - a) for a in AGREEMENTS}
     waiting = {
-        path: _submit(pool, name, setting, path, _TRYING, [np.arange(streams)] * len(_BLOCKS))
+        path: _submit(pool, name, setting, path, [np.arange(streams)] * len(_BLOCKS), seed=_TRYING)
         for path in (*OTHERS, *steps.values())
     }
     found = {path: np.concatenate(list(each)) for path, each in waiting.items()}
@@ -51,8 +52,8 @@ def race(name: str, pool: Executor, part: float) -> Result:
     )
 
 
-def first_alarms(name: str, setting: float, path: Path, seed: int, block: int, columns: Ints) -> Ints:
-    """Return the (columns,) numbers of requests to the first alarm of these streams; 0 without an alarm."""
+def first_alarms(name: str, setting: float, path: Path, block: int, columns: Ints, *, seed: int) -> Ints:
+    """Return the number of requests to each stream's first alarm, (columns,); 0 without an alarm."""
     contender = CONTENDERS[name]
     watcher, bound = contender.build(columns.size, setting), contender.bound(setting)
     found = np.zeros(columns.size, dtype=np.int64)
@@ -66,7 +67,7 @@ def first_alarms(name: str, setting: float, path: Path, seed: int, block: int, c
 
 
 def peaks(name: str, path: Path, seed: int, block: int, columns: Ints) -> Floats:
-    """Return the (columns,) largest values of the statistic of each stream."""
+    """Return the largest value of each stream's statistic, (columns,)."""
     watcher, largest = CONTENDERS[name].build(columns.size, np.inf), np.zeros(columns.size)
     for errors in path.errors(seed=seed, block=block):
         largest = np.maximum(largest, watcher.statistic(errors[:, columns]).max(axis=0))
@@ -74,10 +75,10 @@ def peaks(name: str, path: Path, seed: int, block: int, columns: Ints) -> Floats
 
 
 def assert_as_the_library(name: str, contender: Contender, setting: float, streams: int = 8) -> None:
-    """Raise AssertionError unless the detector of the library alarms at the same requests."""
+    """Raise AssertionError unless the library's detector alarms at the same requests of the same streams."""
     path = Path(name="", calm=20, cycles=20, rate=0.1)
     columns = np.arange(streams)
-    ours = first_alarms(name, setting, path, _TRYING, 0, columns)
+    ours = first_alarms(name, setting, path, 0, columns, seed=_TRYING)
     errors = np.concatenate([each[:, :streams] for each in path.errors(seed=_TRYING, block=0)])
     for stream, alarm in zip(columns, ours, strict=True):
         theirs = _first(contender, setting, errors[:, stream].astype(int).tolist())
@@ -95,8 +96,8 @@ def _tuned(name: str, pool: Executor, streams: int) -> float:
         return float(np.quantile(np.concatenate(list(tops)), 1 - BUDGET, method="higher"))
     setting, ratio = contender.ladder
     while True:
-        alarms = _submit(pool, name, setting, HEALTHY, _TUNING, columns)
-        # a less sensitive setting alarms on no stream on which this one does not
+        alarms = _submit(pool, name, setting, HEALTHY, columns, seed=_TUNING)
+        # a less sensitive setting does not alarm on streams on which this one does not
         columns = [each[found > 0] for each, found in zip(columns, alarms, strict=True)]
         if sum(each.size for each in columns) <= BUDGET * streams * len(_BLOCKS):
             return setting
@@ -104,9 +105,9 @@ def _tuned(name: str, pool: Executor, streams: int) -> float:
 
 
 def _submit(
-    pool: Executor, name: str, setting: float, path: Path, seed: int, columns: list[Ints]
+    pool: Executor, name: str, setting: float, path: Path, columns: list[Ints], *, seed: int
 ) -> Iterator[Ints]:
-    return pool.map(first_alarms, repeat(name), repeat(setting), repeat(path), repeat(seed), _BLOCKS, columns)
+    return pool.map(partial(first_alarms, name, setting, path, seed=seed), _BLOCKS, columns)
 
 
 def _since_step(alarms: Ints, path: Path) -> Ints:

@@ -1,8 +1,8 @@
-"""Detection delay and false alarms of R1, the sequential mode, and the detectors of river and frouros.
+"""Detection delays and false alarms of R1, of the sequential mode, and of the detectors of river and frouros.
 
-The first tables count cycles; those of R1 are exact. The last table counts single requests: each detector is
-tuned so that 5% of the streams with a constant agreement of .974 alarm within 1,000 cycles of 1,000 requests.
-Then all detectors get the same other streams. Two processes share the work.
+The first tables count cycles; those of R1 are exact. The last one counts requests: the setting of each
+detector is tuned so that 5% of streams with a constant agreement of .974 alarm within 1,000 cycles of 1,000
+requests. All are then tested on the same other streams. Two processes share the work.
 
     make bench-detection
     python bench/detection/run.py --quick
@@ -32,7 +32,7 @@ _SHOWN: Final = (0.94, 0.93, 0.90)
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--quick", action="store_true", help="use a fifth of the streams, and draw no pictures"
+        "--quick", action="store_true", help="use a fifth of the streams and draw no pictures"
     )
     part = 0.2 if parser.parse_args().quick else 1.0
     console, streams = Console(width=160), round(_STREAMS * part)
@@ -42,16 +42,14 @@ def main() -> None:
         "R1 and the sequential mode alarm at the same cycles as triggers.rules.evaluation, on 80 streams"
     )
     with ProcessPoolExecutor(2) as pool:
-        for told in (literal(), guaranteed(pool, streams), equal(pool, streams), ramps(pool, streams)):
-            console.print(*told, sep="\n")
+        for tables in (literal(), guaranteed(pool, streams), equal(pool, streams), ramps(pool, streams)):
+            console.print(*tables, sep="\n")
         results = []
         for name, contender in CONTENDERS.items():
             results.append(race(name, pool, part))
             if contender.library is not None:
                 assert_as_the_library(name, contender, results[-1].setting)
-                console.print(
-                    f"{name}: alarms at the same requests as the detector of the library, on 8 streams"
-                )
+                console.print(f"{name}: alarms at the same requests as the library's detector, on 8 streams")
     console.print(
         "from .974: share of streams with an alarm above .95, and requests from a step to the alarm"
     )

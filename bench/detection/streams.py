@@ -18,16 +18,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """Healthy cycles, followed by the cycles of the test."""
+    """A course of the rate of disagreement: healthy cycles, then those that a detector is tested on."""
 
     name: str
     calm: int = 0  #: cycles at the usual rate
-    cycles: int  #: cycles after the calm
-    rate: float = HEALTHY  #: rate of disagreement in the cycles after the calm
-    spread: float = 0.0  #: standard deviation of the rate between these cycles
+    cycles: int  #: cycles after the calm ones
+    rate: float = HEALTHY  #: the rate of disagreement in those cycles
+    spread: float = 0.0  #: the standard deviation of the rate between them
 
     def errors(self, *, seed: int, block: int) -> Iterator[Bools]:
-        """Yield the (CYCLE, BLOCK) disagreements of each cycle."""
+        """Yield for each cycle which requests are disagreements, (CYCLE, BLOCK)."""
         rng = np.random.default_rng([seed, block])
         for number in range(self.calm + self.cycles):
             rate = np.full(BLOCK, HEALTHY if number < self.calm else self.rate)

@@ -1,4 +1,4 @@
-"""What one model takes for what, from (n,) true and predicted class indices."""
+"""Numbers about a model's confusions, from (n,) true and predicted class indices."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,17 @@ Floats = NDArray[np.float64]
 
 
 def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statistic]:
-    """The counts of (m,) cells that decide macro-F1, and macro-F1 as a statistic of such counts.
+    """Return the counts of the (m,) cells that decide macro-F1, and macro-F1 as a statistic of such counts.
 
-    A row of class i that is taken for j, and one of class j that is taken for i, change the F1 of both
-    classes alike: they share a cell.
+    A row of class i predicted as j and a row of class j predicted as i have the same effect on the F1 of
+    both classes, so they share a cell.
+
+    Example:
+        >>> counts, macro_f1 = f1_cells(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
+        >>> counts.tolist()  # 0 for 0, 0 for 1 (or 1 for 0), 1 for 1
+        [2, 1, 1]
+        >>> macro_f1(counts[None]).round(4).tolist()  # the mean of 4/5 and 2/3
+        [0.7333]
     """
     pairs = np.minimum(truth, predicted) * classes + np.maximum(truth, predicted)
     cells, counts = np.unique(pairs, return_counts=True)
@@ -34,8 +41,19 @@ def f1_cells(truth: Ints, predicted: Ints, classes: int) -> tuple[Ints, Statisti
 
 
 def by_label(truth: Ints, predicted: Ints, label_names: Sequence[str]) -> tuple[Metric, ...]:
-    """recall:LABEL, the share of its rows that are predicted so, and precision:LABEL, the share of right ones
-    among the predictions of it, of each label that has any; in [0, 1], with Wilson's interval.
+    """Return recall:LABEL and precision:LABEL of each label, in [0, 1], with Wilson's interval.
+
+    Recall is the share of the label's rows that are predicted as it, precision the share of its predictions
+    that are right. A label without rows has no recall, and one without predictions no precision.
+
+    Example:
+        >>> truth, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+        >>> for metric in by_label(truth, predicted, ["faq", "escalation"]):
+        ...     print(metric.name, round(metric.value, 3), metric.n)
+        recall:faq 0.667 3
+        precision:faq 1.0 2
+        recall:escalation 1.0 1
+        precision:escalation 0.5 2
     """
     right = predicted == truth
     return tuple(
@@ -47,20 +65,37 @@ def by_label(truth: Ints, predicted: Ints, label_names: Sequence[str]) -> tuple[
 
 
 def misroute_costs(misroutes: Sequence[Misroute], label_names: Sequence[str], other: float) -> Floats:
-    """(classes, classes): what a row of the true label of the row costs when the column's is predicted.
+    """Return the costs (classes, classes) of predicting the column's label for the row's.
 
-    0 on the diagonal, and `other` where none of `misroutes` is about it. Of several the last counts.
+    The diagonal is 0, and a pair of labels that no misroute covers costs `other`. If several misroutes
+    cover a pair, the last one applies.
+
+    Example:
+        >>> missed = Misroute(true="escalation", predicted="*", cost=5.0)
+        >>> misroute_costs([missed], ["faq", "escalation"], 1.0).tolist()
+        [[0.0, 1.0], [5.0, 0.0]]
     """
     return _table(other, [(each, each.cost) for each in misroutes], label_names)
 
 
 def critical_misroutes(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> NDArray[np.bool_]:
-    """(classes, classes): whether it is critical to take the row's label for the column's."""
+    """Return whether it is critical to predict the column's label for the row's, (classes, classes).
+
+    Example:
+        >>> missed = Misroute(true="escalation", predicted="*", critical=True)
+        >>> critical_misroutes([missed], ["faq", "escalation"]).tolist()
+        [[False, False], [True, False]]
+    """
     return _table(0.0, [(each, float(each.critical)) for each in misroutes], label_names) > 0
 
 
 def unknown_label(misroutes: Sequence[Misroute], label_names: Sequence[str]) -> str | None:
-    """The first label of a misroute that is none of the names."""
+    """Return the first label of a misroute that is not in `label_names`, or None.
+
+    Example:
+        >>> unknown_label([Misroute(true="escalation", predicted="*")], ["faq", "returns"])
+        'escalation'
+    """
     named = (label for each in misroutes for label in (each.true, each.predicted))
     return next((label for label in named if label not in {ANY_LABEL, *label_names}), None)
 

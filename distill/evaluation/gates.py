@@ -1,4 +1,4 @@
-"""What a candidate must reach before it may serve."""
+"""The gates: what a candidate must pass before it may be promoted."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,22 +9,22 @@ from db.records import Evaluation, GateOutcome, Metric
 from db.states import GateResult
 from distill.settings import GatesSection
 
-#: The data sets of an `Evaluation` that gates look at.
+#: The data sets whose evaluations the gates check.
 TEST: Final = "test"
 CONDEMNED: Final = "condemned"
 
 LATENCY: Final = "latency_p95_ms"
-#: The gates at which less is better.
+#: The gates for which lower is better.
 AT_MOST: Final = frozenset({"ece", LATENCY})
-#: The latency of the candidate as a multiple of the incumbent's, both timed in turn: of the two P95, and
-#: the median over the texts.
+#: The latency of the candidate as a multiple of the incumbent's, both timed in turn: the ratio of the two
+#: P95, and the median of the ratios over the texts.
 LATENCY_RATIO: Final = "latency_ratio"
 LATENCY_RATIO_MEDIAN: Final = "latency_ratio_median"
 LATENCY_RATIOS: Final = (LATENCY_RATIO, LATENCY_RATIO_MEDIAN)
-#: A candidate is slower than its incumbent where the whole intervals of both ratios are above this.
+#: A candidate is slower than its incumbent if the whole intervals of both ratios are above this value.
 SLOWER: Final = 1.10
 
-#: Below so many rows the plain ECE is mostly its own bias, and the debiased one is judged.
+#: With fewer rows the plain ECE is mostly its own bias, so the gate uses the debiased value.
 _ENOUGH_FOR_PLAIN_ECE: Final = 1_000
 
 _Metrics = Mapping[str, Metric]
@@ -32,18 +32,18 @@ _Metrics = Mapping[str, Metric]
 
 @dataclass(frozen=True, kw_only=True)
 class _Gate:
-    """One threshold, and the metric that is held against it."""
+    """A threshold and the metric that is compared with it."""
 
     name: str
     metric: str
     threshold: float
 
     def is_met(self, value: float) -> bool:
-        """Return whether the value is on the right side, or a tie; NaN is not."""
+        """Return whether the value reaches the threshold; a tie does, NaN does not."""
         return self.is_as_good(value, self.threshold)
 
     def is_as_good(self, value: float, other: float) -> bool:
-        """Return whether the value is as good as the other one or better; NaN is not."""
+        """Return whether the value is at least as good as the other one; NaN is not."""
         return value <= other if self.name in AT_MOST else value >= other
 
 
@@ -54,30 +54,44 @@ def check(
     *,
     processor: str | None = None,
 ) -> tuple[GateOutcome, ...]:
-    """Judge a candidate by its evaluations and those of the student that serves; in a fixed order.
+    """Check a candidate by its evaluations and those of the student in service; the order is fixed.
 
-    On the test set: accuracy, rare_class_accuracy and agreement at least, ece and latency_p95_ms at
-    most the threshold; on the condemned sample: agreement at least. A tie passes. A metric that is
-    absent or NaN fails its gate (with the value NaN): what was not measured was not reached.
+    On the test set, accuracy, rare_class_accuracy and agreement must be at least the threshold, and ece and
+    latency_p95_ms at most the threshold; on the condemned sample, agreement must be at least the threshold.
+    A tie passes. A metric that is absent or NaN fails its gate with the value NaN.
 
-    A gate of the test set that is not met is waived, and rejects nobody, where the candidate is no
-    worse than its incumbent:
+    A gate of the test set that is not met is waived, and does not reject the candidate, if the candidate is
+    no worse than its incumbent:
 
-    - The incumbent does not meet it either, and the candidate's value is at least as good as the
+    - The incumbent does not meet the gate either, and the candidate's value is at least as good as the
       incumbent's, or the incumbent's value is inside the candidate's 95% interval (bounds included).
-    - latency_p95_ms: the interval of latency_ratio, or that of latency_ratio_median, does not lie wholly
-      above 1.10. Then the two are equally fast, and which side of a threshold either is on was decided
-      by what else the machine did.
+    - For latency_p95_ms: the interval of latency_ratio or that of latency_ratio_median is not wholly
+      above 1.10. The two are then equally fast, and the load of the machine decided on which side of the
+      threshold each is.
 
-    The gate of the condemned sample is never waived: to end that drift is what the job is for.
+    The gate of the condemned sample is never waived, as the job exists to end that drift.
 
-    Left out, as they do not apply: rare_class_accuracy when the test set was evaluated without that
-    metric, as no rare labels are configured; latency_p95_ms when it is off; those of the condemned
-    sample when there is no evaluation on one, as no cycle ordered the job.
+    Gates that do not apply are left out: rare_class_accuracy if the test set was evaluated without it,
+    because no rare labels are configured; latency_p95_ms if it is off; the gate of the condemned sample if
+    there is no evaluation on one, because no cycle ordered the job.
 
-    The gate ece looks at ece_calibrated, or at ece with `ece_of = "raw"`; with less than 1,000 rows at
-    its debiased value: the plain one of a calibrated model is about .026 at n = 500. `processor` says
-    on what latency was measured.
+    The gate ece checks ece_calibrated, or ece with `ece_of = "raw"`; with fewer than 1,000 rows it checks the
+    debiased value, as the plain one of a calibrated model is about .026 at n = 500. `processor` names the
+    processor on which the latency was measured.
+
+    Example:
+        >>> def evaluation(**values: float) -> Evaluation:
+        ...     metrics = (Metric(name=name, value=value, low=value - 0.02, high=value + 0.02, n=1_000)
+        ...                for name, value in values.items())
+        ...     return Evaluation(dataset=TEST, metrics=tuple(metrics))
+        >>> candidate = evaluation(accuracy=0.91, ece_calibrated=0.06, agreement=0.93)
+        >>> incumbent = evaluation(accuracy=0.92, ece_calibrated=0.03, agreement=0.94)
+        >>> section = GatesSection(latency_p95_ms="off")
+        >>> for outcome in check(section, [candidate], [incumbent]):
+        ...     print(outcome.gate, outcome.value, outcome.threshold, outcome.result.value)
+        accuracy 0.91 0.905 pass
+        ece 0.06 0.05 fail
+        agreement 0.93 0.95 waived
     """
     measured, before = _by_dataset(candidate), _by_dataset(incumbent)
     outcomes = [
@@ -88,7 +102,16 @@ def check(
 
 
 def passed(outcomes: Sequence[GateOutcome]) -> bool:
-    """Return whether a candidate with these outcomes may serve: there are some, and none failed."""
+    """Return whether a candidate with these outcomes may be promoted: there are some, and none failed.
+
+    Example:
+        >>> accuracy = Metric(name="accuracy", value=0.93, low=0.91, high=0.95, n=1_000)
+        >>> outcomes = check(GatesSection(), [Evaluation(dataset=TEST, metrics=(accuracy,))])
+        >>> [outcome.gate for outcome in outcomes if outcome.result is GateResult.FAIL]  # not measured
+        ['ece', 'latency_p95_ms', 'agreement']
+        >>> passed(outcomes)
+        False
+    """
     return bool(outcomes) and all(outcome.result is not GateResult.FAIL for outcome in outcomes)
 
 

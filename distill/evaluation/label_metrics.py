@@ -1,8 +1,8 @@
-"""How good one model is on labelled rows, each metric with its 95% interval.
+"""The metrics of one model on labelled rows, each with its 95% interval.
 
-Logits are (n, classes), labels (n,) class indices. The prediction is the class with the largest
-logit (of equal ones the lowest index), its confidence the softmax at T = 1. A metric with nothing to
-estimate from has n = 0 and is NaN.
+Logits are (n, classes), labels (n,) class indices. The prediction is the class with the largest logit (the
+lowest index among equal ones), and its confidence is its softmax at T = 1. A metric with nothing to estimate
+from has n = 0 and is NaN.
 """
 
 from collections.abc import Sequence
@@ -34,40 +34,40 @@ def label_metrics(
     *,
     calibrated: ArrayLike | None = None,
 ) -> tuple[Metric, ...]:
-    """The panel, and then what it is made of, label by label and bin by bin.
+    """Return the overall metrics, followed by those of each label and of each confidence bin.
 
     - accuracy: share of rows predicted right; higher is better; exact binomial bootstrap.
-    - macro_f1: the mean over classes of 2·TP / (rows of the class + predictions of it); higher is
-      better. A class with neither rows nor predictions is left out, one that is only ever predicted
-      wrongly counts 0 (as scikit-learn does without a `labels` argument).
+    - macro_f1: the mean over classes of 2·TP / (rows of the class + predictions of the class); higher is
+      better. A class with neither rows nor predictions is left out; one that is only predicted wrongly
+      counts as 0 (as in scikit-learn without a `labels` argument).
     - rare_class_accuracy: the share predicted right of the rows whose true label is one of
       `rare_labels`, all such rows together, so a rare class weighs by its rows; n is their number.
       Only with `rare_labels`.
-    - critical_misroutes: the share of rows that are taken for a label that is critical for their own;
-      lower is better; as accuracy. Only with a critical one of `misroutes`.
-    - misroute_cost: the mean over rows of the cost of what they are taken for, right ones 0, in the
+    - critical_misroutes: the share of rows whose prediction is a critical misroute; lower is better;
+      interval as for accuracy. Only if one of `misroutes` is critical.
+    - misroute_cost: the mean over rows of the cost of their prediction, 0 for a right one, in the
       unit of the configured costs; lower is better; bootstrap of the mean. Only with `misroutes`.
     - ece: Σ n_b/n · |accuracy_b - mean confidence_b| over 10 equal-width bins (0, .1] … (.9, 1];
       lower is better. In small samples it is biased upwards: a perfectly calibrated model shows
       about .026 at n = 500.
-    - ece_debiased: 2·ECE less its mean under the noise of the bins' accuracies, at least 0. It takes
-      away about .4 of the bias of a perfectly calibrated model, and most of it at an ECE of .05.
-    - ece_calibrated and ece_calibrated_debiased: the same two of the confidences of `calibrated`, the
-      logits (n, classes) after they were divided by a temperature that other rows gave. Only with it.
+    - ece_debiased: 2·ECE minus its mean under the noise of the bins' accuracies, at least 0. It removes
+      about .4 of the bias of a perfectly calibrated model, and most of the bias at an ECE of .05.
+    - ece_calibrated and ece_calibrated_debiased: the same two metrics of the confidences of `calibrated`,
+      the logits (n, classes) divided by a temperature that was fitted to other rows. Only with `calibrated`.
     - nll: -ln p(true label), nats; brier: Σ_c (p_c - [c is true])², in [0, 2]; lower is better;
       bootstrap of the mean.
-    - recall:LABEL and precision:LABEL of `confusion.by_label`, accuracy:BIN and confidence:BIN of
+    - recall:LABEL and precision:LABEL from `confusion.by_label`; accuracy:BIN and confidence:BIN from
       `Calibration.curve`.
 
     The intervals of macro_f1 and of all four ECEs come from `resamples` resamples per seed; a bound
-    is the mean of the seeds' bounds, and `spread` how far apart those lie. The percentile interval of
-    ece lies above the truth when the model is close to perfectly calibrated; that of ece_debiased is
-    moved by the bias that resampling adds.
+    is the mean of the seeds' bounds, and `spread` is the range of those. The percentile interval of
+    ece lies above the true value if the model is close to perfectly calibrated; that of ece_debiased is
+    shifted by the bias that resampling adds.
 
     Raises:
         LogitsError: logits are not (n, classes) or not finite.
-        LabelsError: not one label per row, a label that is no class, not one name per class, or an
-            unknown label in `rare_labels` or `misroutes`.
+        LabelsError: there is not one label per row or not one name per class, a label is not a class, or
+            `rare_labels` or `misroutes` have an unknown label.
 
     Example:
         >>> logits = [[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]
@@ -109,10 +109,10 @@ def label_metrics(
 
 
 def checked_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Ints:
-    """The labels as class indices (n,), for logits of the shape (n, classes).
+    """Return the labels as class indices (n,), for logits of the shape (n, classes).
 
     Raises:
-        LabelsError: not one label per row, or a label that is no class.
+        LabelsError: there is not one label per row, or a label is not a class.
 
     Example:
         >>> checked_labels([1, 0], (2, 3)).tolist()
@@ -121,9 +121,9 @@ def checked_labels(labels: ArrayLike, shape: tuple[int, ...]) -> Ints:
     truth = np.asarray(labels)
     n, classes = shape
     if truth.shape != (n,):
-        raise LabelsError(problem=f"their shape is {truth.shape}, the logits' is {shape}")
+        raise LabelsError(problem=f"their shape is {truth.shape}, that of the logits is {shape}")
     if truth.size and not np.isin(truth, np.arange(classes)).all():
-        raise LabelsError(problem=f"one is not a whole number in 0 … {classes - 1}")
+        raise LabelsError(problem=f"a label is not an integer in 0 … {classes - 1}")
     return truth.astype(np.int64)
 
 
@@ -132,10 +132,10 @@ def _check_names(label_names: Sequence[str], settings: MetricsSection, classes: 
         raise LabelsError(problem=f"{len(label_names)} names for {classes} classes")
     unknown = sorted(set(settings.rare_labels) - set(label_names))
     if unknown:
-        raise LabelsError(problem=f"the rare label {unknown[0]!r} is none of {list(label_names)}")
+        raise LabelsError(problem=f"the rare label {unknown[0]!r} is not one of {list(label_names)}")
     misrouted = confusion.unknown_label(settings.misroutes, label_names)
     if misrouted is not None:
-        raise LabelsError(problem=f"the label {misrouted!r} of a misroute is none of {list(label_names)}")
+        raise LabelsError(problem=f"the label {misrouted!r} of a misroute is not one of {list(label_names)}")
 
 
 def _share(name: str, hits: NDArray[np.bool_]) -> Metric:

@@ -1,4 +1,4 @@
-"""Whether a model's confidence is the share of rows on which it is right.
+"""The reliability of a model's confidence: how close it is to the share of rows that are right.
 
 Rows are binned by confidence, in 10 bins of equal width, (0, 0.1] … (0.9, 1].
 
@@ -26,11 +26,11 @@ BINS: Final = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bins:
-    """What is in the bins of (b,) samples of rows; each field is (b, BINS)."""
+    """The contents of the bins of (b,) samples of rows; each field is (b, BINS)."""
 
-    rows: Floats
-    right: Floats
-    confidence: Floats  #: the sum of the rows'
+    rows: Floats  #: numbers of rows
+    right: Floats  #: numbers of rows that are right
+    confidence: Floats  #: sums of the rows' confidences
 
     @cached_property
     def ece(self) -> Floats:
@@ -39,8 +39,9 @@ class Bins:
 
     @cached_property
     def ece_debiased(self) -> Floats:
-        """(b,) twice the ECE less the mean of it that normal noise of variance accuracy_b (1 - accuracy_b) /
-        n_b in each accuracy_b gives. It may be negative, of a model that is calibrated.
+        """(b,) twice the ECE, minus its mean under noise; it may be negative for a calibrated model.
+
+        The noise in each accuracy_b is normal, with the variance accuracy_b (1 - accuracy_b) / n_b.
 
         Source: Kumar, Liang, Ma 2019, arXiv 1909.10155, and its library's normal_debiased_ce (here in
         closed form, by the folded normal's mean).
@@ -54,14 +55,24 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
-    """(n,) confidences in (0, 1], and whether each row is right."""
+    """(n,) confidences in (0, 1], and for each row whether its prediction is right.
+
+    Example:
+        >>> sure, unsure = [0.95] * 4, [0.55] * 2
+        >>> right = np.array([True, True, True, False, True, False])
+        >>> calibration = Calibration(confidence=np.array(sure + unsure), right=right)
+        >>> calibration.bins.ece.round(3).tolist()  # 4/6 · |0.75 - 0.95| + 2/6 · |0.5 - 0.55|
+        [0.15]
+        >>> calibration.bins.ece_debiased.round(3).tolist()
+        [0.044]
+    """
 
     confidence: Floats
     right: NDArray[np.bool_]
 
     @cached_property
     def bins(self) -> Bins:
-        """Those of the rows themselves, as one sample."""
+        """The bins of the rows themselves, as one sample."""
         return Bins(
             rows=self._by_bin(np.ones(self.right.size)),
             right=self._by_bin(self.right),
@@ -69,11 +80,17 @@ class Calibration:
         )
 
     def resampled(self, rng: np.random.Generator, resamples: int) -> Bins:
-        """Those of `resamples` bootstrap samples.
+        """Return the bins of `resamples` bootstrap samples.
 
-        Rows are counted by bin and by right or wrong, which is one multinomial draw. Of the rows in such a
-        cell the sum of the confidences is drawn as normal, with the mean and variance that it has: the
-        bin's width bounds it, so there is next to nothing in it but how many rows there are.
+        The numbers of right and of wrong rows in each bin are one multinomial draw. The sum of the
+        confidences of such a cell is drawn from a normal distribution with the cell's mean and variance: as
+        the width of the bin bounds the confidences, almost all of its variation is in the number of rows.
+
+        Example:
+            >>> calibration = Calibration(confidence=np.full(100, 0.9), right=np.arange(100) < 90)
+            >>> resampled = calibration.resampled(np.random.default_rng(0), 1_000)
+            >>> calibration.bins.ece.round(3).tolist(), resampled.ece.mean().round(3).item()
+            ([0.0], 0.023)
         """
         cell = 2 * self._bin + self.right
         counts = np.bincount(cell, minlength=2 * BINS)
@@ -88,10 +105,18 @@ class Calibration:
         return Bins(rows=wrong + right, right=right, confidence=total[:, ::2] + total[:, 1::2])
 
     def errors(self, seeds: Sequence[int], resamples: int) -> Sequence[tuple[Interval, Interval]]:
-        """ECE and its debiased value, at least 0, once for each seed of the resamples; NaN without rows.
+        """Return ECE and its debiased value, at least 0, for each seed of the resamples; NaN without rows.
 
-        Resampling adds the bias once more, to both. The debiased values of the resamples are moved by it,
-        so that their mean is that of the rows; those of the ECE itself are not, as everywhere.
+        Resampling adds the bias of the ECE a second time. The debiased values of the resamples are
+        therefore shifted so that their mean is the value of the rows; the plain values are not shifted.
+
+        Example:
+            >>> calibration = Calibration(confidence=np.full(100, 0.9), right=np.arange(100) < 80)
+            >>> ((ece, debiased),) = calibration.errors([2025], 1_000)
+            >>> [round(each, 2) for each in (ece.low, ece.estimate, ece.high)]
+            [0.02, 0.1, 0.19]
+            >>> [round(each, 2) for each in (debiased.low, debiased.estimate, debiased.high)]
+            [0.01, 0.1, 0.19]
         """
         if self.right.size == 0:
             return [(NOTHING, NOTHING)] * len(seeds)
@@ -109,10 +134,15 @@ class Calibration:
         ]
 
     def curve(self) -> tuple[Metric, ...]:
-        """The reliability diagram: accuracy:0.9-1.0 and confidence:0.9-1.0 of each bin that has rows.
+        """Return the reliability diagram: accuracy:0.9-1.0 and confidence:0.9-1.0 for each bin with rows.
 
-        The first is the share of its rows that are right, with Wilson's interval, the second their mean
-        confidence, with its bootstrap interval.
+        The accuracy is the share of the bin's rows that are right, with Wilson's interval; the confidence is
+        their mean confidence, with its bootstrap interval.
+
+        Example:
+            >>> calibration = Calibration(confidence=np.full(100, 0.85), right=np.arange(100) < 80)
+            >>> [(metric.name, round(metric.value, 2)) for metric in calibration.curve()]
+            [('accuracy:0.8-0.9', 0.8), ('confidence:0.8-0.9', 0.85)]
         """
         return tuple(
             metric
@@ -137,7 +167,7 @@ def _of_bin(index: int, right: NDArray[np.bool_], confidence: Floats) -> tuple[M
 
 
 def _folded_normal_mean(mean: Floats, deviation: Floats) -> Floats:
-    """E|X| of X ~ N(mean, deviation²), for mean >= 0; the mean itself at a deviation of 0."""
+    """Return E|X| of X ~ N(mean, deviation²), for mean >= 0; at a deviation of 0 that is the mean itself."""
     ratio = np.full_like(mean, np.inf)
     np.divide(mean, deviation, out=ratio, where=deviation > 0)
     density = math.sqrt(2 / math.pi) * np.exp(-(ratio**2) / 2)

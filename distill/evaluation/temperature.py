@@ -1,7 +1,7 @@
-"""The temperature at which a model is as sure as it is right.
+"""The calibration temperature: logits divided by it make confidence match accuracy.
 
 Logits are (n, classes), labels (n,) class indices. Dividing the logits by T > 0 changes no prediction, only
-how sure it is: T > 1 makes a model less sure, T < 1 more.
+its confidence: T > 1 lowers it, T < 1 raises it.
 
 Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
 """
@@ -23,22 +23,22 @@ from monitor.divergence import log_softmax
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-#: Where T is looked for.
+#: The range in which T is searched.
 LOWEST: Final = 0.05
 HIGHEST: Final = 20.0
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """The T in [LOWEST, HIGHEST] with the least mean NLL of softmax(logits / T), to 10 digits.
+    """Return the T in [LOWEST, HIGHEST] with the lowest mean NLL of softmax(logits / T), to 10 digits.
 
     The NLL is convex in 1/T, so there is one such T, where its slope is 0: there the mean logit of the
-    labels is what the softmax expects. It is LOWEST where the NLL falls for ever as T does, such as where
-    all rows are right; HIGHEST where it falls for ever as T grows, as the labels' logits are no larger than
-    the average; 1 where no T changes it, as all logits of a row are equal.
+    labels equals its expectation under the softmax. T is LOWEST if the NLL keeps falling as T falls, for
+    example if all rows are right; HIGHEST if it keeps falling as T grows, because the labels' logits are no
+    larger than the average; 1 if T makes no difference, because all logits of a row are equal.
 
     Raises:
         LogitsError: logits are not (n, classes) or not finite.
-        LabelsError: no rows, not one label per row, or a label that is no class.
+        LabelsError: there are no rows, not one label per row, or a label is not a class.
 
     Example:
         >>> sure_of_88_percent = [[2.0, 0.0]] * 4
@@ -47,7 +47,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """
     truth = checked_labels(labels, log_softmax(logits).shape)
     if not truth.size:
-        raise LabelsError(problem="there are none, so nothing says how sure the model should be")
+        raise LabelsError(problem="there are none: give labelled rows to fit the temperature to")
     given = np.asarray(logits, dtype=np.float64)
     margins = given - np.take_along_axis(given, truth[:, None], axis=1)
 
@@ -65,11 +65,11 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def calibrate(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
-    """The T of `fit_temperature`, and how well calibrated the model is at T = 1 and at that T.
+    """Return the T of `fit_temperature`, and the calibration of the model at T = 1 and at that T.
 
-    NLL in nats, at T never higher than at 1; the ECE and its debiased value, at least 0, of
-    `distill.evaluation.reliability`, which T need not lower. All are of the rows that T was fitted on. Errors
-    as for `fit_temperature`.
+    The NLL, in nats, is never higher at T than at 1. The ECE and its debiased value, at least 0, are those of
+    `distill.evaluation.reliability`; T need not lower them. All are measured on the rows that T was fitted
+    to. Errors are as for `fit_temperature`.
 
     Example:
         >>> fit = calibrate([[2.0, 0.0]] * 4, [0, 0, 0, 1])
@@ -99,11 +99,12 @@ def calibrate(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
 def calibrated_logits(
     logits: ArrayLike, labels: ArrayLike, texts: Sequence[str], temperature: float | None
 ) -> Floats:
-    """Return the logits (n, classes) divided by the temperature, one row a text.
+    """Return the logits (n, classes) divided by the temperature, one row per text.
 
-    Without one (None) the rows judge each other: they are split in two by their texts' hashes, and each
-    half is divided by the T of `fit_temperature` on the other one, so that no row is judged by a T that
-    was fitted to it. Where one half is empty T is 1. Errors as for `fit_temperature`, but no rows are none.
+    If the temperature is None, the rows are split in two halves by the hashes of their texts, and each half
+    is divided by the T of `fit_temperature` on the other half, so that no row is divided by a T that was
+    fitted to it. If one half is empty, T is 1. Errors are as for `fit_temperature`, except that there may be
+    no rows.
 
     Example:
         >>> calibrated_logits([[2.0, 0.0]], [0], ["where is my order?"], 1.6).tolist()

@@ -1,4 +1,4 @@
-"""AdamW on a network, step by step, and all that its next step depends on."""
+"""AdamW on a network, step by step, with its whole state."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -26,10 +26,10 @@ class TrainingDivergedError(RedistillError):
 
 
 class Descent:
-    """Changes the network's weights in place.
+    """AdamW that changes a network's weights in place.
 
-    Weight decay .01 on matrices (not on biases and LayerNorm), a linear warm-up over the first tenth of
-    the steps, then a linear decay to 0, gradients clipped to norm 1.
+    It applies a weight decay of 0.01 to matrices (not to biases and LayerNorm), a linear warm-up over the
+    first tenth of the steps, then a linear decay to 0, and clips gradients to norm 1.
     """
 
     def __init__(self, network: PreTrainedModel, *, learning_rate: float, steps: int) -> None:
@@ -41,14 +41,14 @@ class Descent:
         self.steps = steps
 
     def step(self, loss: Tensor) -> float:
-        """Go down the gradient of the loss; returns it.
+        """Take one step down the gradient of the loss, and return the loss.
 
         Raises:
-            TrainingDivergedError: it is not finite.
+            TrainingDivergedError: the loss is not finite.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate * _rate(self.done, self.steps)
-        self.forget_gradients()
+            group["lr"] = self._learning_rate * _rate_factor(self.done, self.steps)
+        self.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
         self._optimizer.step()
@@ -59,14 +59,14 @@ class Descent:
             raise TrainingDivergedError(step=self.done, steps=self.steps, learning_rate=self._learning_rate)
         return value
 
-    def forget_gradients(self) -> None:
-        """They take as much memory as the weights."""
+    def clear_gradients(self) -> None:
+        """Free the memory of the gradients, which is as much as that of the weights."""
         self._optimizer.zero_grad()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, moments and the state of torch's generator (for the dropout) by name, and not copied.
+        """Return weights, moments and the state of torch's generator (for the dropout) by name, not copied.
 
-        All is as it was after the last step: a forward pass that was broken off since has left no trace.
+        The state is that after the last step: a forward pass that was interrupted since leaves no trace.
         """
         moments = {
             f"{_OPTIMIZER}{number}.{name}": moment
@@ -78,7 +78,7 @@ class Descent:
         return {name: tensor.detach().contiguous() for name, tensor in whole.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], *, done: int) -> None:
-        """Be where another process was after so many steps; takes the tensors over."""
+        """Restore the state that another process had after `done` steps; takes ownership of the tensors."""
         with torch.no_grad():
             for name, weight in self._weights():
                 weight.copy_(tensors[f"{_NETWORK}{name}"])
@@ -97,8 +97,8 @@ class Descent:
         yield from self._network.named_buffers()
 
 
-def _rate(done: int, steps: int) -> float:
-    """Of the learning rate, after so many steps; it is never above 1."""
+def _rate_factor(done: int, steps: int) -> float:
+    """Return the factor on the learning rate after `done` steps; it is never above 1."""
     warm_up = math.ceil(_WARM_UP_SHARE * steps)
     return min((done + 1) / warm_up, (steps - done) / max(1, steps - warm_up))
 

@@ -1,4 +1,4 @@
-"""Texts as padded token batches of about equal length, in an order that a seed decides."""
+"""Padded token batches of texts of similar length, in an order that a seed decides."""
 
 from collections.abc import Iterator, Sequence
 from inspect import signature
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from monitor.scoring.models import Model
 
-#: So many batches are sorted by length among themselves: little padding, and still a random order.
+#: The number of batches whose rows are sorted by length together: little padding, and still a random order.
 _BATCHES_SORTED_TOGETHER = 50
 
 
 class TokenRows:
-    """The texts of a data set in one model's tokens: made once, padded batch by batch."""
+    """The texts of a data set in one model's tokens: tokenised once, padded batch by batch."""
 
     def __init__(self, model: Model, texts: Sequence[str]) -> None:
         encoding = model.tokenizer(list(texts), truncation=True, max_length=model.max_length)
@@ -26,12 +26,12 @@ class TokenRows:
         taken = signature(model.network.forward).parameters
         self._fills = {name: fill for name, fill in fills.items() if name in taken and name in encoding}
         self._flat = {name: torch.tensor([*chain(*encoding[name])]) for name in self._fills}
-        #: (n,) tokens of each row, special ones included.
+        #: (n,) numbers of tokens in the rows, special ones included.
         self.lengths = torch.tensor([len(ids) for ids in encoding["input_ids"]])
         self._starts = self.lengths.cumsum(0) - self.lengths
 
     def padded(self, rows: Tensor) -> dict[str, Tensor]:
-        """What the network takes for these rows, each (rows, tokens of the longest of them)."""
+        """Return the network's inputs for these rows, each (rows, tokens of the longest row)."""
         lengths = self.lengths[rows, None]
         columns = torch.arange(int(lengths.max()))
         beyond = columns >= lengths
@@ -42,7 +42,7 @@ class TokenRows:
 
 
 def shuffled_batches(lengths: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Each row once, as indices in ceil(n / batch_size) batches, of which one may not be full.
+    """Yield the indices of all rows, each once, in ceil(n / batch_size) batches; one may not be full.
 
     Rows are shuffled, sorted by length within runs of 50 batches and cut into batches, which are
     then shuffled.

@@ -1,9 +1,9 @@
-"""The state of a training on disk, so that another process goes on with it.
+"""Checkpoints: the state of a training on disk, from which another process resumes it.
 
 REGISTRY/.checkpoint-<job>/<step>-<sha256>.safetensors
 
-A file is there whole or not at all, and its name says what its bytes must be: one that was torn, changed
-or made by another training is found out and not used. Nothing in it is executed or unpickled.
+A file is written whole or not at all, and its name has the SHA-256 of its bytes, so a truncated or changed
+file is detected and not used; neither is one of another training. Nothing in it is executed or unpickled.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ from torch import Tensor
 from db.errors import RedistillError
 from monitor.storage.disk import sync
 
-#: Changes with what the file holds; what a step does is in the identity.
+#: Changes with the contents of the file; the code of a step is part of the identity.
 CHECKPOINT_SCHEMA: Final = "redistill.checkpoint/1"
-#: Of the time of a training that saving may take, however slow the disk is.
+#: The largest share of the time of a training that saving may take, however slow the disk is.
 LARGEST_SHARE: Final = 0.02
 
 _METADATA: Final = "training"
@@ -46,11 +46,11 @@ class UnusableError(RedistillError):
 class Checkpoint:
     """A training between two steps."""
 
-    step: int  #: so many are done
-    steps: int  #: of so many
-    epochs: int  #: that are over, with what follows the last step of each
-    tensors: Mapping[str, Tensor]  #: all that the rest of the training depends on, by name
-    journal: str  #: what was written down so far, in the training's own words
+    step: int  #: the number of steps done
+    steps: int  #: the number of steps of the whole training
+    epochs: int  #: the number of epochs that have ended, their validation included
+    tensors: Mapping[str, Tensor]  #: everything that the rest of the training depends on, by name
+    log: str  #: the training's log so far, in its own format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +60,11 @@ class _Header:
     step: int
     steps: int
     epochs: int
-    journal: str
+    journal: str  #: the log
 
 
 class Checkpoints:
-    """Those of one training. They are a convenience: a disk that does not take one stops nothing."""
+    """The checkpoints of one training; the training continues if none can be written."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Checkpoints:
         job_id: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`identity` tells one training from all others that would end with other weights."""
+        """Create the checkpoints; trainings that would end with other weights have another `identity`."""
         self._folder = folder
         self._identity = dict(identity)
         self._every_seconds = every_seconds
@@ -84,7 +84,7 @@ class Checkpoints:
         self._log = structlog.get_logger().bind(job_id=job_id)
 
     def load(self) -> Checkpoint | None:
-        """The furthest that is whole and of this training; None if there is none, and why is logged."""
+        """Return the latest usable checkpoint of this training, or None; log why others are not used."""
         for path in sorted(self._files(), key=_step, reverse=True):
             try:
                 found = self._read(path)
@@ -100,11 +100,11 @@ class Checkpoints:
         return None
 
     def due(self) -> bool:
-        """Whether it is time to save: `every_seconds` after the last, and longer where saving is slow."""
+        """Return whether to save now: `every_seconds` after the last time, or later where saving is slow."""
         return self._clock() >= self._due_at
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write it in place of earlier ones; a failure is logged, and leaves those as they are."""
+        """Write the checkpoint and remove earlier ones; a failure is logged and leaves those in place."""
         began = self._clock()
         log = self._log.bind(step=checkpoint.step, steps=checkpoint.steps)
         try:
@@ -123,27 +123,27 @@ class Checkpoints:
 
     def _read(self, path: Path) -> Checkpoint:
         if _sha256(path) not in path.name:
-            raise UnusableError(problem="it is torn or was changed: its SHA-256 is not that of its name")
+            raise UnusableError(problem="it is truncated or was changed: its SHA-256 differs from its name")
         try:
             with safe_open(path, framework="pt") as file:
                 header = _header(file.metadata())
                 self._check(header)
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise UnusableError(problem=f"it is no safetensors file: {error}") from error
+            raise UnusableError(problem=f"it is not a safetensors file: {error}") from error
         return Checkpoint(
             step=header.step,
             steps=header.steps,
             epochs=header.epochs,
             tensors=tensors,
-            journal=header.journal,
+            log=header.journal,
         )
 
     def _check(self, header: _Header) -> None:
         own, theirs = self._identity, header.identity
         differing = sorted(name for name in {*own, *theirs} if own.get(name) != theirs.get(name))
         if differing:
-            raise UnusableError(problem=f"it is of another training: {', '.join(differing)} differ")
+            raise UnusableError(problem=f"it belongs to another training: {', '.join(differing)} differ")
 
     def _write(self, checkpoint: Checkpoint) -> int:
         header = _Header(
@@ -152,7 +152,7 @@ class Checkpoints:
             step=checkpoint.step,
             steps=checkpoint.steps,
             epochs=checkpoint.epochs,
-            journal=checkpoint.journal,
+            journal=checkpoint.log,
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".tmp-{uuid.uuid4().hex}"
@@ -168,7 +168,7 @@ class Checkpoints:
         return path.stat().st_size
 
     def _remove_others(self, path: Path) -> None:
-        """Earlier ones and what killed writers left, but none that another worker has brought further."""
+        """Remove earlier checkpoints and the files of killed writers, but no checkpoint of a later step."""
         for other in self._folder.iterdir():
             further = _NAME.fullmatch(other.name) and _step(other) > _step(path)
             if other != path and not further:
@@ -176,12 +176,12 @@ class Checkpoints:
 
 
 def folder(registry: Path, job_id: int) -> Path:
-    """Where the checkpoints of a job lie."""
+    """Return the folder of a job's checkpoints."""
     return registry / f"{_PREFIX}{job_id}"
 
 
 def folders(registry: Path) -> Iterator[tuple[int, Path]]:
-    """Each job that has a folder for checkpoints in the registry."""
+    """Yield each job that has a folder of checkpoints in the registry, with that folder."""
     for path in registry.glob(f"{_PREFIX}*"):
         number = path.name.removeprefix(_PREFIX)
         if number.isdecimal():
@@ -189,12 +189,12 @@ def folders(registry: Path) -> Iterator[tuple[int, Path]]:
 
 
 def remove(path: Path) -> None:
-    """Remove the checkpoints of a job; what cannot be removed stays, and is tried again."""
+    """Remove the checkpoints of a job; files that cannot be removed now stay until the next try."""
     shutil.rmtree(path, ignore_errors=True)
 
 
 def untouched_since(path: Path, then: datetime) -> bool:
-    """Whether nothing was written to a folder of checkpoints since then; False if it is gone."""
+    """Return whether nothing was written to a folder of checkpoints since then; False if it is gone."""
     try:
         return path.stat().st_mtime < then.timestamp()
     except OSError:
@@ -214,7 +214,7 @@ def _header(metadata: Mapping[str, str] | None) -> _Header:
     try:
         header = msgspec.json.decode((metadata or {})[_METADATA], type=_Header)
     except (KeyError, msgspec.MsgspecError) as error:
-        raise UnusableError(problem=f"it is no checkpoint of a training: {error!r}") from error
+        raise UnusableError(problem=f"it is not a checkpoint of a training: {error!r}") from error
     if header.schema != CHECKPOINT_SCHEMA:
-        raise UnusableError(problem=f"it is {header.schema}, and this version knows {CHECKPOINT_SCHEMA}")
+        raise UnusableError(problem=f"its format is {header.schema}: this version reads {CHECKPOINT_SCHEMA}")
     return header

@@ -1,7 +1,7 @@
-"""What a candidate is trained on and judged on: labelled files, and texts of the archived sample.
+"""The data that a candidate is trained and judged on: labelled files and texts of archived samples.
 
-Two texts are the same when their normalised forms are (NFC, stripped, case-folded, each run of white
-space one space). A text of the labelled test set is never trained on.
+Two texts are the same if their normalised forms are (NFC, stripped, case-folded, each run of white
+space one space). No text of the labelled test set is used for training.
 """
 
 import codecs
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from db.errors import RedistillError
 from monitor.archive.redaction import Redact
 
-#: The share of the distinct texts of an archived sample that is kept from training.
+#: The share of the distinct texts of an archived sample that is held out from training.
 HELD_OUT_SHARE: Final = 0.3
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -29,7 +29,7 @@ _HASH_RANGE: Final = 2**64
 
 
 class DatasetUnreadableError(RedistillError):
-    """The labelled file {path} cannot be read: {problem}. Give a JSON Lines file, plain or .gz, of
+    """The labelled file {path} cannot be read: {problem}. Use a JSON Lines file, plain or .gz, with
     rows such as {{"text": "where is my order?", "label": "order_tracking"}}.
     """
 
@@ -39,12 +39,12 @@ class DatasetRowError(RedistillError):
 
 
 class DatasetEmptyError(RedistillError):
-    """The labelled file {path} has no rows."""
+    """The labelled file {path} has no rows: add labelled rows."""
 
 
 class DatasetOverlapError(RedistillError):
-    """The test set {test} overlaps the train set {train}: {n} of its texts are in both, the first on
-    line {test_line} of the test set and line {train_line} of the train set. Remove them from one.
+    """The test set {test} overlaps the train set {train}: {n} texts are in both, the first on line
+    {test_line} of the test set and line {train_line} of the train set. Remove them from one of the files.
     """
 
 
@@ -53,47 +53,47 @@ class LabelledSet:
     """The rows of one labelled file, in its order; all sequences are (n,)."""
 
     path: Path
-    sha256: str  #: of the file's bytes, as they lie on disk
+    sha256: str  #: of the file's bytes on disk
     texts: tuple[str, ...]
-    labels: NDArray[np.int64]  #: indices into the label names that it was read with
-    lines: tuple[int, ...]  #: 1-based line of each row (blank lines are skipped)
+    labels: NDArray[np.int64]  #: indices into the label names that the file was read with
+    lines: tuple[int, ...]  #: the 1-based line of each row (blank lines are skipped)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveSplit:
-    """An archived sample in two parts without a common text, each in the sample's order."""
+    """An archived sample, split into two parts that share no text, each in the sample's order."""
 
     training: tuple[str, ...]
     held_out: tuple[str, ...]
-    rows: tuple[int, ...]  #: the indices in the sample of those that are held out
+    rows: tuple[int, ...]  #: the indices of the held-out texts in the sample
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingSet:
-    """Rows with a human label, then rows without; all sequences are (n,)."""
+    """Rows with a human label, followed by rows without; all sequences are (n,)."""
 
     texts: tuple[str, ...]
     labels: NDArray[np.int64]  #: 0 where `labelled` is false
     labelled: NDArray[np.bool_]
-    n_fenced: int = 0  #: archived requests left out, as their text is in the test set
+    n_fenced: int = 0  #: archived requests left out because their text is in the test set
 
 
 def text_hash(text: str) -> bytes:
-    """The SHA-256 digest of the normalised text: the same for texts that count as the same."""
+    """Return the SHA-256 digest of the normalised text, which is equal for texts that count as the same."""
     normalised = " ".join(unicodedata.normalize("NFC", text).casefold().split())
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()
 
 
 def read_labelled(path: Path, label_names: Sequence[str]) -> LabelledSet:
-    """The rows {"text", "label"} of a JSON Lines file; gzip is known by its first bytes.
+    """Read the rows {"text", "label"} of a JSON Lines file; gzip is detected by its first bytes.
 
     Blank lines are skipped and further fields ignored.
 
     Raises:
-        DatasetUnreadableError: no such file, not readable, or a broken or truncated gzip.
-        DatasetRowError: the first row that is no JSON object, has no usable text, or has a label
-            that is none of `label_names`.
-        DatasetEmptyError: no rows.
+        DatasetUnreadableError: the file does not exist, is not readable, or is a broken or truncated gzip.
+        DatasetRowError: a row is not a JSON object, has no usable text, or has a label that is not in
+            `label_names`; the error names the first such row.
+        DatasetEmptyError: the file has no rows.
     """
     raw = _read(path)
     index = {name: number for number, name in enumerate(label_names)}
@@ -111,9 +111,9 @@ def read_labelled(path: Path, label_names: Sequence[str]) -> LabelledSet:
 
 
 def chosen(rows: LabelledSet, n: int) -> LabelledSet:
-    """Return the n rows with the smallest text hashes, or all if there are no more, in the file's order.
+    """Return the n rows with the smallest text hashes, or all rows if there are fewer, in the file's order.
 
-    The same file gives the same rows each time, whatever their order in it.
+    The choice does not depend on the order of the rows in the file.
     """
     ranked = sorted(range(len(rows.texts)), key=lambda index: text_hash(rows.texts[index]))
     kept = sorted(ranked[:n])
@@ -128,8 +128,8 @@ def chosen(rows: LabelledSet, n: int) -> LabelledSet:
 def split_archive(texts: Sequence[str], share: float = HELD_OUT_SHARE) -> ArchiveSplit:
     """Hold out about `share` of the distinct texts, chosen by their hash alone.
 
-    The same text lies on the same side in every sample, order and attempt. An empty sample gives two
-    empty parts, and a very small one may give one.
+    A text is on the same side in every sample, whatever the order, and in every attempt. An empty sample
+    gives two empty parts, and a very small one may give one empty part.
     """
     held_out = [int.from_bytes(text_hash(text)[:8]) < share * _HASH_RANGE for text in texts]
     return ArchiveSplit(
@@ -142,11 +142,11 @@ def split_archive(texts: Sequence[str], share: float = HELD_OUT_SHARE) -> Archiv
 def training_set(
     train: LabelledSet, archived: Sequence[str], test: LabelledSet, *, redact: Redact = str
 ) -> TrainingSet:
-    """The labelled rows and then the archived texts, fenced off from the test set.
+    """Return the labelled rows, followed by the archived texts that are not in the test set.
 
-    An archived request whose text is in the test set is left out and counted: production repeats
-    what the test set holds. `redact` is what was done to them before they were archived. Labelled rows
-    that are in it are a mistake in the data.
+    Archived requests whose text is in the test set are left out and counted, as production traffic repeats
+    texts of the test set. `redact` is the function that was applied to texts before they were archived. A
+    labelled row in the test set is an error in the data.
 
     Raises:
         DatasetOverlapError: a labelled row of `train` is in `test`.
@@ -226,7 +226,7 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"field 'text': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
     if not value.strip():
-        raise ValueError("field 'text': it is empty")
+        raise ValueError("field 'text': empty")
     return value
 
 
@@ -234,9 +234,9 @@ def _label(value: object, index: Mapping[str, int]) -> int:
     if not isinstance(value, str):
         raise ValueError(f"field 'label': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
     if value not in index:
-        raise ValueError(f"field 'label': {value!r} is none of the models' labels ({', '.join(index)})")
+        raise ValueError(f"field 'label': {value!r} is not one of the models' labels ({', '.join(index)})")
     return index[value]
 
 
 def _kind(value: object) -> str:
-    return "null or nothing" if value is None else f"a {type(value).__name__}"
+    return "a missing or null value" if value is None else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""A descent over seeded batches: the loop that every training here runs."""
+"""The training loop: seeded batches, stops and checkpoints."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,122 +12,120 @@ from transformers import PreTrainedModel
 from distill.training.adamw import Descent
 from distill.training.batches import shuffled_batches
 from distill.training.checkpoint import Checkpoint, Checkpoints
+from distill.training.schedule import Schedule
 from monitor.stop import Stopped, StoppedError
 
-#: From the rows of a batch to their loss, a scalar that carries its gradient.
+#: Maps the indices of a batch's rows to their loss, a scalar that carries its gradient.
 Loss = Callable[[Tensor], Tensor]
-#: Hears after each step how many steps are done, how many there are, and the step's loss.
+#: Called after each step with the number of steps done, the number of all steps and the step's loss.
 Progress = Callable[[int, int, float], None]
 
 
-class Journal(Protocol):
-    """What a training writes down about itself."""
+class Recorder(Protocol):
+    """The log that a training keeps of itself."""
 
-    def close_epoch(self) -> None:
-        """Hear that an epoch's last step is done. What raises StoppedError here has written nothing."""
+    def end_epoch(self) -> None:
+        """Log the epoch whose last step is done; if this raises StoppedError, nothing was logged."""
 
     def dump(self) -> str:
-        """All that was written so far."""
+        """Return the log so far as text."""
         ...
 
     def restore(self, text: str) -> None:
-        """Go on from what another process had dumped."""
+        """Continue the log that another process dumped."""
 
 
-class NoJournal:
-    """Of a training that says nothing about itself."""
+class NoRecorder:
+    """The recorder of a training that keeps no log."""
 
-    def close_epoch(self) -> None:
-        """Nothing to write."""
+    def end_epoch(self) -> None:
+        """Log nothing."""
 
     def dump(self) -> str:
-        """Nothing."""
+        """Return an empty text."""
         return ""
 
     def restore(self, text: str) -> None:
-        """Nothing to go on from."""
+        """Ignore the text."""
 
 
 def minimise(
     network: PreTrainedModel,
     loss: Loss,
     lengths: Tensor,
+    schedule: Schedule,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     stopped: Stopped,
     progress: Progress,
-    journal: Journal,
+    recorder: Recorder,
     checkpoints: Checkpoints | None,
 ) -> int:
-    """Change the network's weights in place, and count the steps.
+    """Minimise the loss by changing the network's weights in place, and return the number of steps.
 
-    `lengths` are the (n,) rows' tokens. How a step goes is told in `Descent`. The seed decides the order
-    of the rows and the dropout: with as many threads the same call gives the same weights, bit by bit,
-    also if it goes on from a checkpoint of another process. The network is in evaluation mode between
-    epochs and afterwards.
+    `lengths` are the (n,) rows' tokens; `Descent` describes a step. The seed decides the order of the rows
+    and the dropout: with the same number of threads the same call gives the same weights, bit by bit, also
+    when it resumes from a checkpoint of another process. The network is in evaluation mode between epochs
+    and afterwards.
 
     Raises:
-        StoppedError: `stopped`, which is asked before each step, said so, or `loss` raised it; what was
-            done until then is saved.
+        StoppedError: `stopped`, which is asked before each step, returned True, or `loss` raised it; the
+            steps done until then are saved.
         TrainingDivergedError: a loss is not finite.
     """
-    per_epoch = math.ceil(len(lengths) / batch_size)
-    order = torch.Generator().manual_seed(seed)
-    with _seeded(seed):
-        descent = Descent(network, learning_rate=learning_rate, steps=epochs * per_epoch)
-        with _kept(_Course(descent, journal, checkpoints)) as course:
-            for epoch in range(epochs):
-                batches = list(shuffled_batches(lengths, batch_size, order))
-                if epoch < course.epochs:
+    per_epoch = math.ceil(len(lengths) / schedule.batch_size)
+    order = torch.Generator().manual_seed(schedule.seed)
+    with _seeded(schedule.seed):
+        descent = Descent(network, learning_rate=schedule.learning_rate, steps=schedule.epochs * per_epoch)
+        with _checkpointed(_ResumableRun(descent, recorder, checkpoints)) as run:
+            for epoch in range(schedule.epochs):
+                batches = list(shuffled_batches(lengths, schedule.batch_size, order))
+                if epoch < run.epochs:
                     continue
-                with _training(network):
+                with _training_mode(network):
                     for rows in batches[descent.done - epoch * per_epoch :]:
-                        course.poll(stopped)
+                        run.poll(stopped)
                         value = descent.step(loss(rows))
                         progress(descent.done, descent.steps, value)
-                course.close_epoch()
-    descent.forget_gradients()
+                run.end_epoch()
+    descent.clear_gradients()
     return descent.steps
 
 
-class _Course:
-    """How far a training is, and how far it has been saved."""
+class _ResumableRun:
+    """The progress of a training, and how much of it is saved."""
 
-    def __init__(self, descent: Descent, journal: Journal, checkpoints: Checkpoints | None) -> None:
+    def __init__(self, descent: Descent, recorder: Recorder, checkpoints: Checkpoints | None) -> None:
         self._descent = descent
-        self._journal = journal
+        self._recorder = recorder
         self._checkpoints = checkpoints
         self.epochs = 0
-        self._saved = self._place
+        self._saved = self._position
 
     @property
-    def _place(self) -> tuple[int, int]:
+    def _position(self) -> tuple[int, int]:
         return self._descent.done, self.epochs
 
     def poll(self, stopped: Stopped) -> None:
-        """From the work, before a step."""
+        """Stop, or save if a checkpoint is due; called before each step."""
         if stopped():
             raise StoppedError
         if self._checkpoints is not None and self._checkpoints.due():
             self.save()
 
-    def close_epoch(self) -> None:
-        self._journal.close_epoch()
+    def end_epoch(self) -> None:
+        self._recorder.end_epoch()
         self.epochs += 1
 
     def resume(self) -> None:
         found = None if self._checkpoints is None else self._checkpoints.load()
         if found is not None:
             self._descent.restore(found.tensors, done=found.step)
-            self._journal.restore(found.journal)
+            self._recorder.restore(found.log)
             self.epochs = found.epochs
-            self._saved = self._place
+            self._saved = self._position
 
     def save(self) -> None:
-        if self._checkpoints is None or self._saved == self._place:
+        if self._checkpoints is None or self._saved == self._position:
             return
         self._checkpoints.save(
             Checkpoint(
@@ -135,22 +133,22 @@ class _Course:
                 steps=self._descent.steps,
                 epochs=self.epochs,
                 tensors=self._descent.tensors(),
-                journal=self._journal.dump(),
+                log=self._recorder.dump(),
             )
         )
-        self._saved = self._place
+        self._saved = self._position
 
 
 @contextmanager
-def _kept(course: _Course) -> Iterator[_Course]:
-    """From where the last process was; saved when it is stopped, and at the end."""
-    course.resume()
+def _checkpointed(run: _ResumableRun) -> Iterator[_ResumableRun]:
+    """Resume the run from its last checkpoint; save it when it is stopped and at its end."""
+    run.resume()
     try:
-        yield course
+        yield run
     except StoppedError:
-        course.save()
+        run.save()
         raise
-    course.save()
+    run.save()
 
 
 @contextmanager
@@ -161,7 +159,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _training(network: PreTrainedModel) -> Iterator[None]:
+def _training_mode(network: PreTrainedModel) -> Iterator[None]:
     network.train()
     try:
         yield

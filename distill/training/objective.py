@@ -1,4 +1,4 @@
-"""What a distillation minimises, batch by batch, with a log of its parts."""
+"""The objective of a distillation, batch by batch, with a log of its parts."""
 
 import math
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class StepLog:
     loss: float  #: alpha · T² · kl + (1 - alpha) · ce
     kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
     ce: float  #: cross-entropy of the labelled rows, nats; 0 without any
-    kl_gradient_share: float  #: of the KL term in the two terms' gradient norms at the logits, in [0, 1]
+    kl_gradient_share: float  #: share in [0, 1] of the KL term in both terms' gradient norms at the logits
 
 
 class Distillation:
     """The distillation loss of batches of a training set, in the order of the teacher's labels.
 
-    The teacher gives its soft labels online; each model reads the texts through its own tokenizer.
+    The teacher computes its soft labels online; each model reads the texts through its own tokenizer.
 
     Raises:
-        ModelError: the two models know different labels.
+        ModelError: the two models have different labels.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class Distillation:
         self._labels = torch.from_numpy(data.labels)
         self._labelled = torch.from_numpy(data.labelled)
         self._alpha, self._temperature = float(alpha), temperature
-        self.logs: list[StepLog] = []  #: of each batch so far; whoever has read them may take them away
+        self.logs: list[StepLog] = []  #: of each batch so far; the reader may clear them
 
     @property
     def lengths(self) -> Tensor:
-        """(n,) tokens of the student's rows."""
+        """(n,) numbers of tokens in the student's rows."""
         return self._student_rows.lengths
 
     def loss(self, rows: Tensor) -> Tensor:
-        """The loss of these rows, a scalar that carries the gradient to the student's weights.
+        """Return the loss of these rows, a scalar that carries the gradient to the student's weights.
 
         Raises:
             AlphaError, TemperatureError: out of range.
@@ -78,13 +78,13 @@ class Distillation:
             temperature=self._temperature,
             label_mask=self._labelled[rows],
         )
-        kl_pull = self._alpha * self._temperature**2 * _gradient_norm(terms.kl, logits)
-        ce_pull = (1 - self._alpha) * _gradient_norm(terms.ce, logits)
+        kl_norm = self._alpha * self._temperature**2 * _gradient_norm(terms.kl, logits)
+        ce_norm = (1 - self._alpha) * _gradient_norm(terms.ce, logits)
         return StepLog(
             loss=loss.item(),
             kl=terms.kl.item(),
             ce=terms.ce.item(),
-            kl_gradient_share=kl_pull / max(kl_pull + ce_pull, math.ulp(0.0)),
+            kl_gradient_share=kl_norm / max(kl_norm + ce_norm, math.ulp(0.0)),
         )
 
 

@@ -18,8 +18,9 @@ from torch.nn import functional
 from distill.training.batches import TokenRows
 from distill.training.checkpoint import Checkpoints
 from distill.training.dataset import LabelledSet, TrainingSet
-from distill.training.loop import NoJournal, Progress, minimise
+from distill.training.loop import NoRecorder, Progress, minimise
 from distill.training.objective import Distillation, StepLog
+from distill.training.schedule import Schedule
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, match_labels
 from monitor.stop import Stopped, StoppedError
@@ -29,26 +30,26 @@ _TOKENS_PER_BATCH: Final = 4_096
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """How a student does, after an epoch, on rows that it is not trained on."""
+    """The quality of a student after an epoch, on rows that are not used for training."""
 
-    accuracy: float  #: share in [0, 1] of right top-1 labels
-    agreement: float  #: share in [0, 1] with the teacher's top-1 label
+    accuracy: float  #: share in [0, 1] of rows with the right top-1 label
+    agreement: float  #: share in [0, 1] of rows with the teacher's top-1 label
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLog:
-    """One epoch: means over its steps, while the weights were moving, and the validation after it."""
+    """One epoch: the means over its steps, while the weights change, and the validation after it."""
 
     loss: float  #: alpha · T² · kl + (1 - alpha) · ce
     kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
     ce: float  #: cross-entropy of the labelled rows, nats
-    kl_gradient_share: float  #: of the KL term in the two terms' gradient norms at the logits, in [0, 1]
+    kl_gradient_share: float  #: share in [0, 1] of the KL term in both terms' gradient norms at the logits
     validation: Validation | None  #: None without a validation set
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingLog:
-    """How a distillation went."""
+    """The log of a distillation."""
 
     steps: int
     epochs: tuple[EpochLog, ...]
@@ -58,13 +59,10 @@ def train(
     student: Model,
     teacher: Model,
     data: TrainingSet,
+    schedule: Schedule,
     *,
     alpha: float | Decimal,
     temperature: float,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     stopped: Stopped,
     progress: Progress,
     validation: LabelledSet | None = None,
@@ -73,48 +71,43 @@ def train(
     """Minimise the `distillation_loss` of the data by changing the student's weights in place.
 
     `labels` of data and validation are indices into the teacher's labels; the student's are matched
-    by name. What the loop does is told in `minimise`, where the soft labels come from in
-    `Distillation`. `student.version` goes on to name the weights that the training started from. It
-    goes on from the last of `checkpoints`, with the same weights and the same log in the end.
+    by name. `minimise` describes the loop, `Distillation` the source of the soft labels. `student.version`
+    still names the weights that the training started from. The training resumes from the last of
+    `checkpoints`, and ends with the same weights and the same log as without an interruption.
 
     Raises:
-        ModelError: the two models know different labels.
+        ModelError: the two models have different labels.
         AlphaError, TemperatureError: out of range.
         StoppedError, TrainingDivergedError: as for `minimise`; the student is half-trained then.
     """
     objective = Distillation(student, teacher, data, alpha=alpha, temperature=temperature)
-    journal = _Journal(objective, _validator(student, teacher, validation, stopped))
+    recorder = _EpochRecorder(objective, _validator(student, teacher, validation, stopped))
     with _interruptible(teacher, student, stopped):
         steps = minimise(
             student.network,
             objective.loss,
             objective.lengths,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
+            schedule,
             stopped=stopped,
             progress=progress,
-            journal=journal,
+            recorder=recorder,
             checkpoints=checkpoints,
         )
-    return TrainingLog(steps=steps, epochs=tuple(journal.epochs))
+    return TrainingLog(steps=steps, epochs=tuple(recorder.epochs))
 
 
 def fit(
     model: Model,
     data: LabelledSet,
+    schedule: Schedule,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     stopped: Stopped,
     progress: Progress,
 ) -> None:
-    """Train a model on labels alone, as a teacher is, by changing its weights in place.
+    """Train a model, such as a teacher, on labels alone by changing its weights in place.
 
-    `data.labels` are indices into the model's own labels. Errors and all else as for `minimise`.
+    `data.labels` are indices into the model's own labels. Everything else, errors included, is as for
+    `minimise`.
     """
     tokens = TokenRows(model, data.texts)
     labels = torch.from_numpy(data.labels)
@@ -126,43 +119,40 @@ def fit(
         model.network,
         loss,
         tokens.lengths,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
+        schedule,
         stopped=stopped,
         progress=progress,
-        journal=NoJournal(),
+        recorder=NoRecorder(),
         checkpoints=None,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Written:
+class _DumpedLog:
     epochs: tuple[EpochLog, ...]
-    steps: tuple[StepLog, ...]  #: of the epoch that has begun
+    steps: tuple[StepLog, ...]  #: of the current epoch
 
 
-class _Journal:
-    """A log of each epoch, from those of its steps."""
+class _EpochRecorder:
+    """Logs each epoch from the logs of its steps."""
 
     def __init__(self, objective: Distillation, validate: Callable[[], Validation | None]) -> None:
         self._objective = objective
         self._validate = validate
         self.epochs: list[EpochLog] = []
 
-    def close_epoch(self) -> None:
+    def end_epoch(self) -> None:
         validation = self._validate()
         self.epochs.append(_epoch_log(self._objective.logs, validation))
         self._objective.logs = []
 
     def dump(self) -> str:
-        written = _Written(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
-        return json.dumps(asdict(written))
+        dumped = _DumpedLog(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
+        return json.dumps(asdict(dumped))
 
     def restore(self, text: str) -> None:
-        written = msgspec.convert(json.loads(text), type=_Written)
-        self.epochs, self._objective.logs = [*written.epochs], [*written.steps]
+        dumped = msgspec.convert(json.loads(text), type=_DumpedLog)
+        self.epochs, self._objective.logs = [*dumped.epochs], [*dumped.steps]
 
 
 def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> EpochLog:
@@ -177,7 +167,7 @@ def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> Epoch
 
 @contextmanager
 def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator[None]:
-    """A forward pass ends between two layers too: that of a large batch takes longer than a stop may."""
+    """Ask `stopped` before each layer: a forward pass of a large batch takes longer than a stop may."""
 
     def poll(*_: object) -> None:
         if stopped():
@@ -195,7 +185,7 @@ def _interruptible(teacher: Model, student: Model, stopped: Stopped) -> Iterator
 def _validator(
     student: Model, teacher: Model, rows: LabelledSet | None, stopped: Stopped
 ) -> Callable[[], Validation | None]:
-    """Judges the student as it is at each call; the teacher, which does not change, is asked once."""
+    """Return a function that validates the student's current weights; the teacher is scored only once."""
     if rows is None:
         return lambda: None
     columns = match_labels(teacher, student)

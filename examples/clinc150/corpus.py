@@ -1,9 +1,9 @@
-"""CLINC150, split so that no text is in two parts.
+"""CLINC150, split into parts that share no text.
 
-The 10 domains of the data set are the intents here, and the 15 intents of a domain are the topics. The split
-`train` trains the teacher on all topics and the student on the first 10 topics of each domain. Neither model
-has seen the splits `val` and `test`: their rows of the student's topics become test set, validation set and
-traffic; the other rows are the traffic that drifts.
+Its 10 domains are the intents here, and its 15 intents of a domain are the topics. The train split trains
+the teacher on all topics and the student on the first 10 of each domain. Neither model is trained on the
+splits `val` and `test`: their rows on the student's topics become test set, validation set and traffic, and
+the other rows are the traffic that drifts.
 
 Source: Larson et al. 2019, "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction".
 """
@@ -28,8 +28,8 @@ _OUT_OF_SCOPE = ("oos_test", "oos_val", "oos_train")
 
 
 class CorpusMissingError(RedistillError):
-    """There is no {path}: give the folder of CLINC150's data_full.json and domains.json with --data; both
-    files are in https://github.com/clinc/oos-eval.
+    """The file {path} does not exist: give with --data the folder of CLINC150's data_full.json and
+    domains.json, from https://github.com/clinc/oos-eval.
     """
 
 
@@ -46,7 +46,7 @@ Utterances = tuple[Utterance, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Parts that share no text, except that `train` is a part of `teacher`."""
+    """Parts that share no text, except `train`, which is a part of `teacher`."""
 
     labels: tuple[str, ...]
     teacher: Utterances  #: labelled, all topics
@@ -70,10 +70,10 @@ Rows = Sequence[tuple[str, str]]
 
 
 def read_corpus(folder: Path, rng: np.random.Generator) -> Corpus:
-    """Split the utterances into the parts of a corpus.
+    """Split the utterances into the parts of the corpus.
 
     Raises:
-        CorpusMissingError: one of the two files is missing.
+        CorpusMissingError: one of the two files does not exist.
     """
     data, domains = (_json(folder / name) for name in _FILES)
     topics = _topics(domains)
@@ -96,7 +96,7 @@ def read_corpus(folder: Path, rng: np.random.Generator) -> Corpus:
 
 
 def write_labelled(path: Path, utterances: Iterable[Utterance]) -> Path:
-    """Write rows {"text", "label"} as the worker reads them."""
+    """Write the rows {"text", "label"} in the format that the worker reads."""
     lines = (json.dumps({"text": each.text, "label": each.label}) for each in utterances)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -122,7 +122,7 @@ def _shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def _without_repeats(*parts: Rows) -> Iterator[Rows]:
-    """Drop each text that the product treats as equal to an earlier one, in any part."""
+    """Leave out texts that count as the same as an earlier one, in the same part or in another."""
     seen: set[bytes] = set()
     for part in parts:
         kept: list[tuple[str, str]] = []

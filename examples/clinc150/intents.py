@@ -1,9 +1,9 @@
 """Sixteen topics of CLINC150 as the intents of a router; the student learns ten of them.
 
-The ten are the first topic of each domain, the other six the second topic of the first six domains: a student
-that was never taught the six mistakes them for their neighbours. The teacher learns all sixteen from 60 rows
-each. The student has the names of all sixteen, but is distilled on the rows of its ten. The other rows become
-test set, validation set and traffic; no text is in two parts.
+The ten are the first topic of each domain, and the other six the second topic of the first six domains: a
+student that was not trained on these confuses them with their neighbours. The teacher is trained on 60 rows
+of each of the sixteen. The student has the names of all sixteen, but is distilled on the rows of its ten. The
+rest becomes test set, validation set and traffic; no text is in two parts.
 
 Source: Larson et al. 2019, "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction".
 """
@@ -19,15 +19,15 @@ from corpus import Corpus, CorpusMissingError, Utterance, Utterances
 from distill.training.dataset import text_hash
 
 _UNTAUGHT: Final = 6
-#: Rows of each intent for training, test and validation; the rest is traffic.
+#: The rows of each intent for training, testing and validation; the rest is traffic.
 _TRAIN, _TEST, _VALIDATION = 60, 30, 10
 
 
 def read_intents(folder: Path, rng: np.random.Generator) -> Corpus:
-    """Split the utterances of the sixteen intents into the parts of a corpus.
+    """Split the utterances of the sixteen intents into the parts of the corpus.
 
     Raises:
-        CorpusMissingError: one of the two files is missing.
+        CorpusMissingError: one of the two files does not exist.
     """
     topics = list(_json(folder / "domains.json").values())
     own, others = [each[0] for each in topics], [each[1] for each in topics[:_UNTAUGHT]]
@@ -48,7 +48,7 @@ def read_intents(folder: Path, rng: np.random.Generator) -> Corpus:
 
 
 def _rows(data: Any, intents: Sequence[str], rng: np.random.Generator) -> Mapping[str, Utterances]:  # noqa: ANN401 - JSON
-    """Return the distinct texts of each intent, in a random order."""
+    """Return the distinct texts of each intent, in random order."""
     seen: set[bytes] = set()
     found: dict[str, list[Utterance]] = {name: [] for name in intents}
     for text, topic in (*data["train"], *data["val"], *data["test"]):

@@ -1,4 +1,4 @@
-"""A table and a picture of each day: agreement, KL, the outcome of each rule, and which model is right."""
+"""Agreement, KL, the outcomes of the rules and the correct model by day, as a table and a picture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.show import Column, Row
 
-#: The outcome of a rule on a day: within, breached, fired.
+#: The state of a rule on a day: within, breached, fired.
 SIGNS: Final = ("·", "○", "●")
 RIGHT: Final = ("teacher_right", "student_right", "both_wrong")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """One day, as stored in the database."""
+    """One day with its rows from the database."""
 
     day: Day
     cycle: Row
     said: Mapping[str, Row]  #: the outcome of each rule
-    right: Row  #: which model is right where the two disagree
-    drift: Row | None  #: input drift against the first day; None on that day
+    right: Row  #: the correctness among the disagreements
+    drift: Row | None  #: the input drift since the first day; None on that day
 
 
 def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
-    """Print the table, and draw the picture."""
-    from modes_picture import draw  # noqa: PLC0415 - matplotlib is an extra, and --help needs none
+    """Print the table and draw the picture."""
+    from modes_picture import draw  # noqa: PLC0415 - matplotlib is an extra that --help does not need
 
     watched = _watched(engine, days)
     names = [rule.name for rule in settings.rules]
@@ -50,8 +50,7 @@ def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Se
     )
     show.listing(columns, [_cells(each, names) for each in watched])
     show.say(
-        f"\n{SIGNS[1]} breached, {SIGNS[2]} fired; teacher right, student right, both wrong: shares of the "
-        "disagreements."
+        f"\n{SIGNS[1]} on the wrong side, {SIGNS[2]} the rule fires; shares are those of the disagreements."
     )
     draw(picture, watched, settings, title)
 
@@ -77,7 +76,7 @@ def _watched(engine: Engine, days: Sequence[Day]) -> list[Watched]:
 
 
 def state(outcome: Row) -> int:
-    """Return the position of the outcome's sign in SIGNS."""
+    """Return the index in SIGNS of a rule's outcome."""
     return 2 if outcome["fired"] else 1 if outcome["breached"] else 0
 
 

@@ -1,4 +1,4 @@
-"""The picture of agreement and KL by day, the outcome of each rule, and which model is right."""
+"""A picture of agreement and KL by day with their intervals, the rules and the correct model."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""The loop on intents that the student was never taught, with the configuration that `redistill init` writes.
+"""The loop with the configuration of `redistill init`, on intents that the student was not trained on.
 
 Teacher and student have the names of sixteen intents. The student was distilled on ten of them; the share of
-the other six grows from day to day to 60% of the requests. Everything is done through the command line, in a
-folder with the files of a user: two models, a request log and labelled files.
+the other six grows from day to day to 60% of the requests. All steps use the command line, in a folder with
+the files of a user: two models, a request log and labelled files.
 """
 
 import argparse
@@ -21,20 +21,20 @@ import numpy as np
 import pair
 from corpus import Corpus, Utterances, write_labelled
 from intents import read_intents
-from pair import Distilling, LabelledFiles, Training
+from pair import Distilling, LabelledFiles
 from world import MONITOR, Day
 
 from db.connection.session import connect
 from db.errors import RedistillError
 from db.records import Slot
+from distill.training.schedule import Schedule
 from redistill.configuration import settings
 from redistill.display.progress import bars
 
 #: The share of the six intents on each day.
 SHARES: Final = (0.0, 0.0, 0.0, 0.15, 0.3, 0.45, 0.6, 0.6, 0.6)
-ORDERED: Final = (
-    5  #: the day of the third breached cycle; the log of later days repeats no text of earlier days
-)
+#: The day of the third breached cycle; later days repeat no text of the days up to this one.
+ORDERED: Final = 5
 REQUESTS: Final = 1_500
 _FIRST_DAY: Final = datetime(2026, 1, 5, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
@@ -43,15 +43,15 @@ _FRESH: Final = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """A folder with models, labelled files and a request log, and the product's commands in it."""
+    """A folder with models, labelled files and a request log, in which the product's commands run."""
 
     folder: Path
 
     def run(self, *arguments: str, may_fail: bool = False) -> str:
-        """Run a command of the product as its user would, and return its output.
+        """Run a command of the product as a user would, and return its output.
 
         Raises:
-            CommandFailedError: the command exits with a code other than 0, and `may_fail` is false.
+            CommandFailedError: the command exits with a code other than 0, and `may_fail` is not set.
         """
         ended = subprocess.run(  # noqa: S603 - the product's own command
             [sys.executable, "-m", "redistill", *arguments],
@@ -82,11 +82,11 @@ def models(corpus: Corpus, folder: Path, seed: int) -> tuple[Path, Path]:
         test=write_labelled(folder / "test.jsonl", corpus.test),
     )
     with bars() as show:
-        teacher = pair.teacher(files, Training(epochs=12, batch_size=32, learning_rate=1e-4, seed=seed), show)
+        teacher = pair.teacher(files, Schedule(epochs=12, batch_size=32, learning_rate=1e-4, seed=seed), show)
         student = pair.student(
             files,
             teacher,
-            Training(epochs=12, batch_size=32, learning_rate=3e-4, seed=seed),
+            Schedule(epochs=12, batch_size=32, learning_rate=3e-4, seed=seed),
             Distilling(alpha=0.7, temperature=3.0),
             show,
         )
@@ -94,7 +94,7 @@ def models(corpus: Corpus, folder: Path, seed: int) -> tuple[Path, Path]:
 
 
 def install(folder: Path, corpus: Corpus, seed: int) -> Installation:
-    """Create the folder of a user: models/, data/, and an empty logs/."""
+    """Create the folder of a user: models/, data/ and an empty logs/."""
     kept = folder.parent / "training"
     kept.mkdir(parents=True, exist_ok=True)
     teacher, student = models(corpus, kept, seed)
@@ -107,7 +107,7 @@ def install(folder: Path, corpus: Corpus, seed: int) -> Installation:
 
 
 def write_day(logs: Path, number: int, corpus: Corpus, rng: np.random.Generator, *, with_labels: bool) -> Day:
-    """Write the request log of a day. Texts repeat within it, as users repeat each other."""
+    """Write the request log of a day. Texts repeat within a day, as users ask the same questions."""
     share = SHARES[number]
     n_new = round(REQUESTS * share)
     is_fresh = number > ORDERED
@@ -135,12 +135,12 @@ def _draw(texts: Utterances, n: int, is_fresh: bool, rng: np.random.Generator) -
 def live(
     installed: Installation, corpus: Corpus, rng: np.random.Generator, *, with_labels: bool
 ) -> list[Day]:
-    """Simulate the days: the log of each day, its cycle, and a run of the worker."""
+    """Play all days: each with its log, its cycle and a turn of the worker."""
     logs = installed.folder / "logs"
     days = [write_day(logs, number, corpus, rng, with_labels=with_labels) for number in range(3)]
     print(installed.run("init", "."))
     installed.run("db", "upgrade")
-    print(installed.run("doctor", may_fail=True))  # it reports as a problem that the log is not from today
+    print(installed.run("doctor", may_fail=True))  # it fails because the log is not from today
     first, last = days[0].slot.window_start, days[-1].slot.window_end
     installed.run("cycle", "--backfill", first.isoformat(), last.isoformat())
     for number in range(3, len(SHARES)):
@@ -159,8 +159,8 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("build", "new-intents"), help="a new folder (%(default)s)"
     )
-    parser.add_argument("--without-labels", action="store_true", help="the log carries no true labels")
-    parser.add_argument("--seed", type=int, default=2025, help="the random seed (%(default)s)")
+    parser.add_argument("--without-labels", action="store_true", help="write a log without true labels")
+    parser.add_argument("--seed", type=int, default=2025, help="the seed of all random choices (%(default)s)")
     wanted = parser.parse_args()
     try:
         _play(wanted.data, wanted.out, seed=wanted.seed, with_labels=not wanted.without_labels)

@@ -1,8 +1,8 @@
-"""A drift that re-distillation cannot repair: questions of no domain, unknown to the teacher as well.
+"""A drift that re-distillation cannot fix: questions that are in no domain, not even for the teacher.
 
-Their share rises from day to day until the rules fire. Candidates are judged by their agreement on the sample
-that condemned the student. Each candidate that fails lowers alpha for the next one, until Redistill asks for
-another teacher.
+Their share rises from day to day until the rules fire. Candidates are judged by their agreement on the
+sample that condemned the student, and each failed candidate lowers alpha for the next one, until the product
+asks for another teacher.
 """
 
 from functools import partial

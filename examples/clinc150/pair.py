@@ -1,7 +1,7 @@
-"""The teacher, a fine-tuned MiniLM, and the first student, two of its layers; both trained once and cached.
+"""The teacher, a fine-tuned MiniLM, and the first student, two of its layers; both are made once and cached.
 
-The cache is outside the repository, in $XDG_CACHE_HOME/redistill (or ~/.cache/redistill). A hash of the
-recipe names the folder of a model.
+The cache is outside the repository, in $XDG_CACHE_HOME/redistill (or ~/.cache/redistill); each model has a
+folder that is named by a hash of its recipe.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification, PreTraine
 
 from db.errors import RedistillError
 from distill.training.dataset import LabelledSet, read_labelled, training_set
+from distill.training.schedule import Schedule
 from distill.training.train import fit, train
 from monitor.scoring.models import Model, fingerprint, load, quiet
 from redistill.display.progress import ShowProgress
@@ -34,18 +35,8 @@ class PackageMissingError(RedistillError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """The schedule of a training."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Distilling:
-    """The weight and the temperature of the teacher in the student's loss."""
+    """The weight and the temperature of the teacher's soft labels in the student's loss."""
 
     alpha: float
     temperature: float
@@ -53,7 +44,7 @@ class Distilling:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFiles:
-    """The labelled files of both models, and their labels."""
+    """The labelled files of the two models, and the labels of both."""
 
     labels: tuple[str, ...]
     teacher: Path
@@ -62,40 +53,40 @@ class LabelledFiles:
     test: Path
 
 
-def teacher(files: LabelledFiles, training: Training, show: ShowProgress) -> Path:
-    """Return the folder of the MiniLM that was fine-tuned on the labels of all topics."""
+def teacher(files: LabelledFiles, schedule: Schedule, show: ShowProgress) -> Path:
+    """Return the folder of the MiniLM that is fine-tuned on the labels of all topics."""
 
     def make(folder: Path) -> None:
-        model = load(_start(folder, layers=None, labels=files.labels, seed=training.seed))
+        model = load(_start(folder, layers=None, labels=files.labels, seed=schedule.seed))
         fit(
             model,
             read_labelled(files.teacher, model.labels),
-            **asdict(training),
+            schedule,
             stopped=_never,
             progress=lambda done, total, _loss: show("teacher", done, total),
         )
         _save(model.network, model, folder)
 
-    recipe = {"training": asdict(training), "base": fingerprint(_base()), "rows": _sha256(files.teacher)}
+    recipe = {"training": asdict(schedule), "base": fingerprint(_base()), "rows": _sha256(files.teacher)}
     return _kept("teacher", recipe, make)
 
 
 def student(
     files: LabelledFiles,
     teacher_folder: Path,
-    training: Training,
+    schedule: Schedule,
     distilling: Distilling,
     show: ShowProgress,
 ) -> Path:
-    """Return the folder of the student: first and last layer of the MiniLM, distilled on its topics."""
+    """Return the folder of the MiniLM's first and last layer, distilled on the student's topics."""
 
     def make(folder: Path) -> None:
-        model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=training.seed))
+        model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=schedule.seed))
         train(
             model,
             load(teacher_folder),
             training_set(_read(files, files.train), (), _read(files, files.test)),
-            **asdict(training),
+            schedule,
             **asdict(distilling),
             stopped=_never,
             progress=lambda done, total, _loss: show("first student", done, total),
@@ -103,7 +94,7 @@ def student(
         _save(model.network, model, folder)
 
     recipe = {
-        "training": asdict(training),
+        "training": asdict(schedule),
         "distilling": asdict(distilling),
         "base": fingerprint(_base()),
         "teacher": fingerprint(teacher_folder),
@@ -124,7 +115,7 @@ def _base() -> Path:
 
 
 def _start(folder: Path, *, layers: tuple[int, ...] | None, labels: tuple[str, ...], seed: int) -> Path:
-    """Save the MiniLM, or some of its layers, with a new head whose weights depend on the seed."""
+    """Save the MiniLM, or some of its layers, with a new head, whose weights depend on the seed."""
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         network = BertForSequenceClassification.from_pretrained(
@@ -160,7 +151,7 @@ def _sha256(path: Path) -> str:
 
 
 def _kept(name: str, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-    """Return the folder of the recipe; if it is missing, create it, completely or not at all."""
+    """Return the folder of a recipe; if it does not exist, it is made, whole or not at all."""
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _CACHE
     folder = home / f"{name}-{digest[:16]}"

@@ -1,4 +1,4 @@
-"""The picture of agreement and KL by day with their intervals, the rules that fired, and the jobs."""
+"""A picture of agreement and KL by day with their intervals, the fired rules and the jobs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +100,7 @@ def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
 
 
 def _draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
-    """Draw a line between the day that ordered a job and the next day, when the worker ran."""
+    """Draw a line between the day that ordered a job and the next one, as the worker ran in between."""
     for at, day in enumerate(days):
         if day.job is None:
             continue

@@ -1,4 +1,4 @@
-"""The loop on real utterances: users ask about topics that the teacher was taught and the student was not.
+"""The loop on real utterances: topics occur that the teacher was trained on and the student was not.
 
 The student is distilled on 10 of the 15 topics of each domain. The share of the other five rises from day to
 day until the rules fire; the worker re-distills on the labelled rows and the archived requests.

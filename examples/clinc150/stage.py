@@ -1,4 +1,4 @@
-"""The steps that the examples share, from the command line to the finished picture."""
+"""The steps of an example, from the command line to the result; a script adds only the drift it shows."""
 
 import argparse
 import resource
@@ -14,13 +14,14 @@ from typing import Final, TextIO
 import numpy as np
 import structlog
 from corpus import Corpus, Utterances, read_corpus
-from pair import PackageMissingError, Training
+from pair import PackageMissingError
 from sqlalchemy import Engine
 from traffic import RequestLog
-from world import Day, Drift, Trainings, World, prepare
+from world import Day, Drift, Schedules, World, prepare
 
 from db.connection.session import connect
 from db.errors import RedistillError
+from distill.training.schedule import Schedule
 from redistill.configuration.settings import Settings
 from redistill.display.progress import bars
 
@@ -28,19 +29,19 @@ _SEED: Final = 2025
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024
 
 
-#: Prints what happened on the days, and draws it to a file, from the database.
+#: Prints the events of the days and draws them into a file, from the database.
 Tell = Callable[[Path, Settings, Engine, list[Day]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """The settings of one example."""
+    """The parts in which the scripts differ."""
 
     name: str
     strange: Callable[[Corpus], Utterances]
     drift: Drift
     tell: Tell
-    rules: str = ""  #: as TOML for redistill.toml; empty: the default rules
+    rules: str = ""  #: as written in redistill.toml; empty: the product's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +72,20 @@ def _wanted(example: Example, summary: str) -> Wanted:
         "--out", type=Path, default=Path("build", example.name), help="a new folder (%(default)s)"
     )
     parser.add_argument("--full", action="store_true", help="train for longer")
-    parser.add_argument("--seed", type=int, default=_SEED, help="the random seed (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=_SEED, help="the seed of all random choices (%(default)s)"
+    )
     return Wanted(**vars(parser.parse_args()))
 
 
-def _trainings(wanted: Wanted) -> Trainings:
-    def training(epochs: int, learning_rate: float) -> Training:
-        return Training(epochs=epochs, batch_size=64, learning_rate=learning_rate, seed=wanted.seed)
+def _schedules(wanted: Wanted) -> Schedules:
+    def schedule(epochs: int, learning_rate: float) -> Schedule:
+        return Schedule(epochs=epochs, batch_size=64, learning_rate=learning_rate, seed=wanted.seed)
 
-    return Trainings(
-        teacher=training(3 if wanted.full else 2, 1e-4),
-        student=training(5 if wanted.full else 3, 3e-4),
-        candidate=training(5 if wanted.full else 3, 2e-4),
+    return Schedules(
+        teacher=schedule(3 if wanted.full else 2, 1e-4),
+        student=schedule(5 if wanted.full else 3, 3e-4),
+        candidate=schedule(5 if wanted.full else 3, 2e-4),
     )
 
 
@@ -91,7 +94,7 @@ def _play(example: Example, wanted: Wanted) -> None:
     began, rng = time.monotonic(), np.random.default_rng(wanted.seed)
     corpus = read_corpus(wanted.data, rng)
     with bars() as show:
-        settings = prepare(wanted.out, corpus, _trainings(wanted), example.rules, show)
+        settings = prepare(wanted.out, corpus, _schedules(wanted), example.rules, show)
         prepared = time.monotonic()
         with (wanted.out / "log.jsonl").open("w", encoding="utf-8") as log_lines:
             _log_into(log_lines)
@@ -134,7 +137,7 @@ def _tell(example: Example, wanted: Wanted, settings: Settings, engine: Engine, 
     picture = wanted.out / f"{example.name}.svg"
     example.tell(picture, settings, engine, days)
     engine.dispose()
-    print(f"\nThe picture is in {picture}, the log of Redistill in {wanted.out / 'log.jsonl'}. Next, try:")
+    print(f"\nThe picture is {picture}, the product's log {wanted.out / 'log.jsonl'}. To inspect the run:")
     for command in ("history", "status", "jobs list", "models list"):
         print(f"  redistill --config {wanted.out / 'redistill.toml'} {command}")
 
@@ -143,8 +146,8 @@ def _tell_cost(preparing: float, loop: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = used.ru_utime + used.ru_stime
     print(
-        f"\nTeacher and first student (trained, or taken from the cache) took {_span(preparing)}, the loop "
-        f"{_span(loop)}; {_span(cpu)} of CPU time, at most {used.ru_maxrss * _KIB / 2**30:.2f} GiB of memory."
+        f"\nTeacher and first student took {_span(preparing)} (training or cache), the loop {_span(loop)}; "
+        f"{_span(cpu)} of processor time, {used.ru_maxrss * _KIB / 2**30:.2f} GiB of memory at the peak."
     )
 
 

@@ -1,4 +1,4 @@
-"""A report of the days, the candidate of each job and the incidents, from the database alone."""
+"""A report of the run from the database alone: the days, each job's candidate and the incidents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _METRICS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class DayRecord:
-    """One day with its cycle and the job that the cycle ordered."""
+    """One day, the result of its cycle, and the job that the cycle ordered."""
 
     day: Day
     cycle: Row
@@ -54,7 +54,7 @@ class DayRecord:
 
 
 def days_of(engine: Engine, days: Sequence[Day]) -> tuple[DayRecord, ...]:
-    """Return the days with their cycles and jobs from the database."""
+    """Return the days with their rows from the database."""
     with reading(engine) as connection:
         cycles = rows(connection, "cycle_history", monitor=MONITOR, order_by="window_end")
         jobs = {job.cycle_id: job for job in queue.of_monitor(connection, MONITOR)}
@@ -64,8 +64,8 @@ def days_of(engine: Engine, days: Sequence[Day]) -> tuple[DayRecord, ...]:
 
 
 def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Sequence[Day]) -> None:
-    """Print the tables, and draw the picture."""
-    from picture import draw  # noqa: PLC0415 - matplotlib is an extra, and --help needs none
+    """Print the tables and draw the picture."""
+    from picture import draw  # noqa: PLC0415 - matplotlib is an extra that --help does not need
 
     found = days_of(engine, days)
     _tell(engine, found)

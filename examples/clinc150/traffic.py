@@ -1,4 +1,4 @@
-"""The request log: one file a day, with a given share of strange requests."""
+"""The request log: one file per day, with the given share of strange requests."""
 
 import gzip
 import json
@@ -14,18 +14,18 @@ from corpus import Utterance, Utterances
 from db.errors import RedistillError
 from db.records import Slot
 
-#: The share of the utterances that is reserved for the days after a promotion; no model is trained on them.
+#: The share of the utterances that is kept for the days after a promotion; no student is trained on them.
 _FRESH_SHARE: Final = 0.4
 
 
 class DeckTooSmallError(RedistillError):
-    """A day needs {wanted} utterances of one kind, but there are {held}: lower the share or the number of
-    requests.
+    """A day needs {wanted} utterances of one kind, but there are only {held}: lower the share or the number
+    of requests.
     """
 
 
 class Deck:
-    """Utterances that are dealt in a random order, and shuffled again when too few are left."""
+    """Utterances that are dealt in random order; all are shuffled again when too few are left."""
 
     def __init__(self, utterances: Iterable[Utterance], rng: np.random.Generator) -> None:
         self._utterances = list(utterances)
@@ -36,7 +36,7 @@ class Deck:
         """Return `n` distinct utterances.
 
         Raises:
-            DeckTooSmallError: there are fewer than `n`.
+            DeckTooSmallError: the deck has fewer than `n`.
         """
         if n > len(self._utterances):
             raise DeckTooSmallError(wanted=n, held=len(self._utterances))
@@ -48,17 +48,17 @@ class Deck:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """The utterances for the days before a promotion, or for those after it."""
+    """The utterances of one period, before or after a promotion."""
 
     usual: Deck
     strange: Deck
 
 
 class RequestLog:
-    """A folder of traffic, one file a day; a text occurs at most once a day.
+    """A folder of traffic, one file per day; a text occurs at most once a day.
 
-    Days before and after a promotion draw from separate texts, so that the recovery is measured on requests
-    that the new student was not trained on.
+    The days before and after a promotion draw from separate texts, so that the recovery is measured on
+    requests that the new student was not trained on.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class RequestLog:
         ]
 
     def write(self, slot: Slot, n: int, *, share: float, fresh: bool) -> None:
-        """Write a window of `n` requests, of which the rounded `share` in [0, 1] is strange.
+        """Write a window of `n` requests, of which a `share` in [0, 1], rounded to requests, is strange.
 
-        With `fresh`, draw from the texts that are reserved for the days after a promotion.
+        With `fresh`, the texts are those that are kept for the days after a promotion.
         """
         stage = self._stages[fresh]
         n_strange = round(n * share)
@@ -91,7 +91,7 @@ class RequestLog:
 
 
 def _line(request_id: str, time: datetime, asked: Utterance) -> str:
-    """Return a record with its domain as the true label; out of scope, a label that no model has."""
+    """Return a log line, with the domain as the true label; "out_of_scope" is not a label of the models."""
     label = asked.label or "out_of_scope"
     row = {"id": request_id, "time": time.isoformat(), "text": asked.text, "label": label}
     return json.dumps(row) + "\n"

@@ -1,7 +1,7 @@
-"""A slow drift: the outcome of each mode of a rule, and which model is right where the two disagree.
+"""The outcome of each mode of a rule in a slow drift, and the correct model where the two disagree.
 
-As in run.py, users ask about topics that the student was never taught, but their share grows slowly, and no
-re-distillation is ordered.
+As in run.py, topics occur that the student was not trained on, but their share rises slowly and no job is
+ordered.
 """
 
 from functools import partial

@@ -1,8 +1,8 @@
-"""The simulated service: labelled files, models, configuration and database, and the sequence of days.
+"""The common parts of the examples: labelled files, models, configuration, database, and the course of days.
 
-The product does the work: its cycles read the request log, its rules order, its worker distills, its gates
-decide and its registry promotes. This module only writes the log and runs the daemon's and the worker's steps
-in turn.
+The product does the work: its cycles read the request log, its rules order jobs, its worker distils, its
+gates decide and its registry promotes. This module only writes the log and orders the turns of daemon and
+worker.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Final
 
 import pair
 from corpus import Corpus, write_labelled
-from pair import Distilling, LabelledFiles, Training
+from pair import Distilling, LabelledFiles
 from sqlalchemy import Engine
 from traffic import RequestLog
 
@@ -25,6 +25,7 @@ from db.connection.session import reading
 from db.errors import RedistillError
 from db.records import Slot
 from db.states import IncidentKind, Role
+from distill.training.schedule import Schedule
 from monitor.clock import utc_now
 from redistill import assembly
 from redistill.configuration import settings
@@ -60,7 +61,7 @@ train = "labelled/train.jsonl"
 validation = "labelled/validation.jsonl"
 test = "labelled/test.jsonl"
 registry = "registry"
-cooldown = "0s"  # a cooldown is counted in real time, and a day takes seconds here
+cooldown = "0s"  # it counts real time, and a day takes seconds here
 epochs = {candidate.epochs}
 batch_size = {candidate.batch_size}
 learning_rate = {candidate.learning_rate}
@@ -71,48 +72,48 @@ seed = {candidate.seed}
 
 
 class FolderTakenError(RedistillError):
-    """{folder} contains other files: give a new folder with --out."""
+    """The folder {folder} has other contents: name a new folder with --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainings:
-    """The schedules of the three trainings."""
+class Schedules:
+    """The schedules of the three models."""
 
-    teacher: Training
-    student: Training
-    candidate: Training
+    teacher: Schedule
+    student: Schedule
+    candidate: Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """The share of strange requests from day to day."""
+    """The course of the share of strange requests."""
 
     usual_days: int  #: days without strange requests
-    step: float  #: daily increase of the share, until a re-distillation is ordered
-    days_after: int  #: days after the end: a promotion, or the incident retrain-teacher
-    most_days: int  #: days in total, at most
+    step: float  #: the daily rise of the share, until a re-distillation is ordered
+    days_after: int  #: days after the end, which is a promotion or a request to retrain the teacher
+    most_days: int  #: the maximum number of days
 
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """A simulated day."""
+    """A day that has ended."""
 
     slot: Slot
     share: float  #: of strange requests, in [0, 1]
 
 
-def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: ShowProgress) -> Settings:
-    """Create the folder with labelled files, redistill.toml and the database, and the models in the cache.
+def prepare(out: Path, corpus: Corpus, schedules: Schedules, rules: str, show: ShowProgress) -> Settings:
+    """Create the folder with labelled files, redistill.toml and the database; the models are elsewhere.
 
-    `rules` is the TOML of the rules; empty: the default rules.
+    `rules` are written to the configuration as they are; if empty, the product's own apply.
 
     Raises:
-        FolderTakenError: the folder is not empty, and not from an earlier run.
+        FolderTakenError: the folder is neither empty nor from an earlier run.
     """
     _clear(out)
     files = _labelled_files(out / "labelled", corpus)
-    teacher = pair.teacher(files, trainings.teacher, show)
-    student = pair.student(files, teacher, trainings.student, _FIRST_STUDENT, show)
+    teacher = pair.teacher(files, schedules.teacher, show)
+    student = pair.student(files, teacher, schedules.student, _FIRST_STUDENT, show)
     config = out / "redistill.toml"
     config.write_text(
         _CONFIGURATION.format(
@@ -120,7 +121,7 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: S
             monitor=MONITOR,
             teacher=json.dumps(str(teacher)),
             student=json.dumps(str(student)),
-            candidate=trainings.candidate,
+            candidate=schedules.candidate,
             rules=rules,
         ),
         encoding="utf-8",
@@ -132,7 +133,7 @@ def prepare(out: Path, corpus: Corpus, trainings: Trainings, rules: str, show: S
 
 @dataclass(kw_only=True)
 class World:
-    """The simulation: on each day the log, the cycle, the notifications, and a run of the worker."""
+    """The simulation of the days: the log of a day, its cycle, the messages and the worker's turn."""
 
     settings: Settings
     engine: Engine
@@ -142,7 +143,7 @@ class World:
     _first_student: str | None = field(default=None, init=False)
 
     def days(self) -> Iterator[Day]:
-        """Yield each day when it is over, until `days_after` days after the end or `most_days` in total."""
+        """Yield each day when it has ended, until `days_after` days after the end, `most_days` at most."""
         runner = assembly.slot_runner(self.settings, self.engine, self.show)
         worker = assembly.worker(self.settings, self.engine, self.show)
         messages = assembly.outbox(self.settings, self.engine)

@@ -1,9 +1,8 @@
 """The demo's traffic in a bucket, as Firehose and as SageMaker write it: the same numbers as from files.
 
-A local S3 server stands for AWS. Each hour of the demo's log is read from three places: from its own file,
-from Firehose objects (JSON without line feeds, gzip, under the hour in which they arrive, up to 15 minutes
-late) and from captured calls of an endpoint (inputs as JSON, CSV and BASE64). `redistill cycle` measures
-each.
+A local S3 server stands in for AWS. Each hour of the demo's log is there three times: as the original file,
+as Firehose objects (JSON without line feeds, gzip, under the hour in which they arrive, up to 15 min late)
+and as captured calls of an endpoint (inputs as JSON, CSV and BASE64). `redistill cycle` reads each.
 
     make example-s3
 """
@@ -29,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 _BUCKET: Final = "mangaassist-requests"
-_OBJECT_MINUTES: Final = 15  #: length of the traffic in one object
+_OBJECT_MINUTES: Final = 15  #: minutes of traffic per object
 _CONFIGURATION: Final = """\
 [monitor]
 name = "{name}"
@@ -68,14 +67,14 @@ Record = dict[str, Any]
 
 
 def hours(log: Path) -> Iterator[tuple[datetime, list[Record]]]:
-    """Yield the start of each hour, and its requests."""
+    """Yield the start of each hour with its requests."""
     for path in sorted(log.glob("*.jsonl.gz")):
         start = datetime.strptime(path.name.partition(".")[0], "%Y%m%dT%H%M").replace(tzinfo=UTC)
         yield start, [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
 def objects(start: datetime, requests: list[Record]) -> Iterator[tuple[datetime, list[Record]]]:
-    """Yield the time at which each object is written, and its requests: those of the preceding 15 minutes."""
+    """Yield the time at which each object is written, with the requests of the quarter of an hour before."""
     length = timedelta(minutes=_OBJECT_MINUTES)
     for begin in (start + part * length for part in range(60 // _OBJECT_MINUTES)):
         end = begin + length
@@ -84,12 +83,12 @@ def objects(start: datetime, requests: list[Record]) -> Iterator[tuple[datetime,
 
 
 def firehose(requests: list[Record]) -> bytes:
-    """Return the bytes of an object without delimiters between records: the default of a delivery stream."""
+    """Return an object without delimiters between records, the default of a delivery stream."""
     return gzip.compress("".join(map(json.dumps, requests)).encode())
 
 
 def capture(requests: list[Record]) -> bytes:
-    """Return the bytes of an object with one call a line, without the answers of the endpoint."""
+    """Return an object with one call per line, without the endpoint's answers."""
     return "".join(json.dumps(_call(number, each)) + "\n" for number, each in enumerate(requests)).encode()
 
 
@@ -136,7 +135,7 @@ def fill(client: Any, log: Path) -> list[datetime]:  # noqa: ANN401 - boto3 crea
 
 
 def configure(folder: Path, demo: Path) -> dict[str, Path]:
-    """Write a configuration for each source, each with its own database, and return their paths."""
+    """Write a configuration for each source, each with a database of its own."""
     configs = {}
     for name, traffic in _TRAFFIC.items():
         configs[name] = folder / name / "redistill.toml"
@@ -154,7 +153,7 @@ def configure(folder: Path, demo: Path) -> dict[str, Path]:
 
 
 def redistill(config: Path, *arguments: str) -> str:
-    """Run a command and return its output; exit if the command fails."""
+    """Run a command and return its output; a failure ends the example."""
     command = [sys.executable, "-m", "redistill", "--config", str(config), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
@@ -163,7 +162,7 @@ def redistill(config: Path, *arguments: str) -> str:
 
 
 def cycles(config: Path, first: datetime, end: datetime) -> list[Record]:
-    """Run all windows from `first` to `end`, and return the cycles that `--json` prints."""
+    """Run all windows from `first` to `end` and return their `--json` output."""
     found: list[Record] = json.loads(
         redistill(config, "cycle", "--backfill", first.isoformat(), end.isoformat(), "--json")
     )
@@ -171,8 +170,8 @@ def cycles(config: Path, first: datetime, end: datetime) -> list[Record]:
 
 
 def show(found: Mapping[str, list[Record]]) -> bool:
-    """Print a line for each hour, and return whether all sources give the same numbers."""
-    table = Table(title="The demo's first student on the same traffic, from three places")
+    """Print one line per hour, and return whether all numbers of the three sources are equal."""
+    table = Table(title="The demo's first student on the same traffic from three sources")
     for heading in ("window end (UTC)", "requests", *(f"{name}: agreement, KL" for name in found), ""):
         table.add_column(heading)
     alike = True
@@ -191,16 +190,16 @@ def main() -> None:
     """Run the example; exit 1 if a number differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--demo", type=Path, default=Path("demo"), help="the folder of a finished demo (%(default)s)"
+        "--demo", type=Path, default=Path("demo"), help="the folder of `redistill demo` (%(default)s)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("build/s3"), help="the folder to create, or to replace (%(default)s)"
+        "--out", type=Path, default=Path("build/s3"), help="a folder, which is replaced (%(default)s)"
     )
     wanted = parser.parse_args()
     if not (wanted.demo / "models/student").is_dir():
         sys.exit(f"{wanted.demo} is not a finished demo: run `redistill demo` first")
     shutil.rmtree(wanted.out, ignore_errors=True)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line for each request
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line per request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -222,15 +221,12 @@ def main() -> None:
     server.stop()
     alike = show(found)
     print(f"An object that arrived after its window was read: {late}")
-    print(
-        "The next cycle reports (cycle, reason, number, object):",
-        *late_objects(wanted.out / "firehose/redistill.db"),
-    )
+    print("The next cycle counts it as rejected:", *late_objects(wanted.out / "firehose/redistill.db"))
     sys.exit(0 if alike else 1)
 
 
 def late_objects(database: Path) -> list[tuple[object, ...]]:
-    """Return cycle, reason, number and name of the objects that arrived too late."""
+    """Return cycle, reason, number and name of the objects that came too late."""
     with sqlite3.connect(database) as connection:
         query = "SELECT cycle_id, reason, n, example_object FROM reject_history WHERE reason = 'late_object'"
         return connection.execute(query).fetchall()

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from distill.training.dataset import LabelledSet, TrainingSet, read_labelled
 from distill.training.loop import Progress
+from distill.training.schedule import Schedule
 from distill.training.train import fit, train
 from monitor.scoring.models import Model, load, quiet
 from monitor.stop import never_stopped
@@ -70,10 +71,12 @@ def build(folder: Path, seed: int, progress: ShowProgress) -> None:
     fit(
         teacher,
         corpus,
-        epochs=_TEACHER_EPOCHS,
-        batch_size=_TEACHER_BATCH_SIZE,
-        learning_rate=_TEACHER_LEARNING_RATE,
-        seed=seed,
+        Schedule(
+            epochs=_TEACHER_EPOCHS,
+            batch_size=_TEACHER_BATCH_SIZE,
+            learning_rate=_TEACHER_LEARNING_RATE,
+            seed=seed,
+        ),
         stopped=never_stopped,
         progress=_shown(progress, "training the teacher"),
     )
@@ -91,12 +94,9 @@ def _distil(student: Model, teacher: Model, rows: LabelledSet, seed: int, progre
         student,
         teacher,
         data,
+        Schedule(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, seed=seed),
         alpha=ALPHA,
         temperature=TEMPERATURE,
-        epochs=EPOCHS,
-        batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
-        seed=seed,
         stopped=never_stopped,
         progress=_shown(progress, "distilling the student"),
     )

@@ -190,7 +190,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "few requests": (_few_requests, "traffic", "a verdict needs min_samples = 5000"),
     "no test set": (_no_test_set, "labelled data", "No such file or directory"),
     "no fence": (_no_fence, "labelled data", "overlaps the train set"),
-    "an unknown label": (_unknown_label, "labelled data", "'greeting' is none of the models' labels"),
+    "an unknown label": (_unknown_label, "labelled data", "'greeting' is not one of the models' labels"),
     "an unknown rare label": (_rare_label, "labels", "the rare label 'greeting' is unknown"),
     "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
     "no channel": (_no_channel, "channels", "nobody is told"),

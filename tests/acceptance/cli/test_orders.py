@@ -361,9 +361,9 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     result = run("models", "promote", "ccc")
     assert result.exit_code == 1
     assert said(result) == (
-        "The student ccc333 serves, by the database. But registry/current cannot lead to "
-        "registry/versions/ccc333: Is a directory; make room or mend the rights in registry. Whoever loads "
-        "registry/current has another one until then: a worker sets it at its next turn, and so does "
+        "The student ccc333 serves, by the database. But registry/current cannot point to "
+        "registry/versions/ccc333: Is a directory; free space or fix the permissions in registry. Whoever "
+        "loads registry/current has another one until then: a worker sets it at its next turn, and so does "
         "`redistill models promote ccc333`."
     ).replace("registry/", f"{project}/registry/").replace("in registry", f"in {project}/registry")
     assert serving(students) == "ccc333"

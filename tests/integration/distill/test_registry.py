@@ -247,7 +247,7 @@ def test_current_can_lead_to_a_student_that_was_deployed_from_elsewhere(
 def test_a_directory_in_the_place_of_current_is_not_replaced(registry: Path, candidate: Model) -> None:
     version = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest()).version
     (registry / "current").mkdir()
-    with pytest.raises(LinkError, match=f"{registry}/current cannot lead to .*: Is a directory; make room"):
+    with pytest.raises(LinkError, match=f"{registry}/current cannot point to .*: Is a directory; free space"):
         point_current(registry, registry / "versions" / version)
     assert names(registry) == {"versions", "current"}
 

@@ -14,6 +14,7 @@ import torch
 
 from distill.training.checkpoint import Checkpoints
 from distill.training.dataset import LabelledSet, TrainingSet
+from distill.training.schedule import Schedule
 from distill.training.train import train
 from monitor.scoring.models import load
 from monitor.stop import StoppedError
@@ -104,12 +105,9 @@ def _take_part(lesson: Lesson, until: Until) -> None:
             student,
             teacher,
             training,
+            Schedule(epochs=EPOCHS, batch_size=_BATCH_SIZE, learning_rate=5e-3, seed=2025),
             alpha=0.7,
             temperature=3.0,
-            epochs=EPOCHS,
-            batch_size=_BATCH_SIZE,
-            learning_rate=5e-3,
-            seed=2025,
             stopped=stopped,
             progress=progress,
             validation=validation,

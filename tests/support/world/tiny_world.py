@@ -19,6 +19,7 @@ from tokenizers.models import WordLevel
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
 from distill.training.dataset import read_labelled, training_set
+from distill.training.schedule import Schedule
 from distill.training.train import fit, train
 from monitor.scoring.models import Model, load, quiet
 from monitor.stop import never_stopped
@@ -146,10 +147,7 @@ def _train_teacher(directory: Path, labelled: Path) -> None:
     fit(
         teacher,
         read_labelled(labelled, LABELS),
-        epochs=4,
-        batch_size=32,
-        learning_rate=3e-3,
-        seed=_SEED,
+        Schedule(epochs=4, batch_size=32, learning_rate=3e-3, seed=_SEED),
         stopped=never_stopped,
         progress=lambda *_: None,
     )
@@ -162,12 +160,9 @@ def _train_student(directory: Path, world: World) -> None:
         student,
         teacher,
         training_set(read_labelled(world.train, LABELS), (), read_labelled(world.test, LABELS)),
+        Schedule(epochs=7, batch_size=32, learning_rate=3e-3, seed=_SEED),
         alpha=0.7,
         temperature=3.0,
-        epochs=7,
-        batch_size=32,
-        learning_rate=3e-3,
-        seed=_SEED,
         stopped=never_stopped,
         progress=lambda *_: None,
     )

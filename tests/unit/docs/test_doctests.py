@@ -17,9 +17,12 @@ MODULES = [
     "triggers.teacher.correctness",
     "triggers.teacher.label_evidence",
     "redistill.configuration.training_length",
+    "distill.evaluation.confusion",
+    "distill.evaluation.gates",
+    "distill.evaluation.label_metrics",
+    "distill.evaluation.reliability",
     "distill.evaluation.temperature",
     "distill.losses",
-    "distill.evaluation.label_metrics",
     "redistill.configuration.period",
     "redistill.display.rule_words",
 ]

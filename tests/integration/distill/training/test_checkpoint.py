@@ -27,7 +27,7 @@ FIRST = Checkpoint(
         "step": torch.tensor(9.0),
         "generator": torch.arange(5, dtype=torch.uint8),
     },
-    journal='{"epochs": [], "loss": 0.1}',
+    log='{"epochs": [], "loss": 0.1}',
 )
 SECOND = replace(FIRST, step=12, epochs=1, tensors={**FIRST.tensors, "step": torch.tensor(12.0)})
 
@@ -117,7 +117,7 @@ def test_a_damaged_one_is_not_used_and_goes(home: Path, damage: str) -> None:
 
 def test_one_of_another_training_is_not_used_and_says_what_differs(home: Path) -> None:
     make_checkpoints(home, identity={"job": "3", "seed": "7", "threads": "2"}).save(FIRST)
-    assert reasons(home) == ["it is of another training: seed, threads differ"]
+    assert reasons(home) == ["it belongs to another training: seed, threads differ"]
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_a_model_or_other_tensors_under_such_a_name_are_not_used(
     save_file({"weight": torch.ones(2)}, tmp_path / "other", metadata=metadata)
     named(home, (tmp_path / "other").read_bytes())
     (reason,) = reasons(home)
-    assert "no checkpoint of a training" in reason
+    assert "not a checkpoint of a training" in reason
 
 
 def test_a_file_that_would_run_code_is_not_even_opened_as_such(home: Path, tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "pickle")
     named(home, (tmp_path / "pickle").read_bytes())
     (reason,) = reasons(home)
-    assert "no safetensors file" in reason
+    assert "not a safetensors file" in reason
 
 
 def test_one_of_another_version_of_the_format_is_not_used(
@@ -145,7 +145,7 @@ def test_one_of_another_version_of_the_format_is_not_used(
     with monkeypatch.context() as patch:
         patch.setattr("distill.training.checkpoint.CHECKPOINT_SCHEMA", "redistill.checkpoint/0")
         make_checkpoints(home).save(FIRST)
-    assert reasons(home) == [f"it is redistill.checkpoint/0, and this version knows {CHECKPOINT_SCHEMA}"]
+    assert reasons(home) == [f"its format is redistill.checkpoint/0: this version reads {CHECKPOINT_SCHEMA}"]
 
 
 def test_behind_a_damaged_one_an_earlier_is_found(home: Path) -> None:

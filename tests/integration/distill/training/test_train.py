@@ -15,6 +15,7 @@ from distill.training.adamw import TrainingDivergedError
 from distill.training.batches import TokenRows, shuffled_batches
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training.objective import Distillation
+from distill.training.schedule import Schedule
 from distill.training.train import TrainingLog, Validation, fit, train
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, ModelError, load
@@ -88,10 +89,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Model:
     fit(
         model,
         labelled_set(make_texts(300, seed=9)),
-        epochs=8,
-        batch_size=16,
-        learning_rate=3e-3,
-        seed=1,
+        Schedule(epochs=8, batch_size=16, learning_rate=3e-3, seed=1),
         stopped=never_stopped,
         progress=lambda *_: None,
     )
@@ -116,18 +114,24 @@ def data() -> TrainingSet:
     return TrainingSet(texts=texts, labels=np.where(labelled, true_labels(texts), 0), labelled=labelled)
 
 
-def run(student: Model, teacher: Model, data: TrainingSet, **changed: object) -> TrainingLog:
+def run(
+    student: Model,
+    teacher: Model,
+    data: TrainingSet,
+    *,
+    epochs: int = 2,
+    learning_rate: float = 5e-3,
+    seed: int = 2025,
+    **changed: object,
+) -> TrainingLog:
+    schedule = Schedule(epochs=epochs, batch_size=16, learning_rate=learning_rate, seed=seed)
     arguments: dict[str, object] = {
         "alpha": 0.7,
         "temperature": 3.0,
-        "epochs": 2,
-        "batch_size": 16,
-        "learning_rate": 5e-3,
-        "seed": 2025,
         "stopped": never_stopped,
         "progress": lambda *_: None,
     }
-    return train(student, teacher, data, **{**arguments, **changed})  # type: ignore[arg-type]
+    return train(student, teacher, data, schedule, **{**arguments, **changed})  # type: ignore[arg-type]
 
 
 def test_the_loss_falls_and_the_student_comes_to_agree_on_texts_it_has_not_seen(
@@ -309,10 +313,7 @@ def test_fit_teaches_a_model_the_labels(student: Model) -> None:
     fit(
         student,
         rows,
-        epochs=20,
-        batch_size=16,
-        learning_rate=5e-3,
-        seed=1,
+        Schedule(epochs=20, batch_size=16, learning_rate=5e-3, seed=1),
         stopped=never_stopped,
         progress=lambda _done, _steps, loss: losses.append(loss),
     )

@@ -219,7 +219,7 @@ def test_a_job_whose_workers_all_die_is_given_up(office: Office) -> None:
         wait_until(lambda: ended(office, job_id), "given up", timeout=20)
     assert office.attempt.attempted == []
     (row,) = stored(office.engine, jobs)
-    assert (row["status"], row["error"]) == ("failed", "given up: 5 workers died with it or failed")
+    assert (row["status"], row["error"]) == ("failed", "given up: 5 attempts crashed or failed")
 
 
 def test_a_job_that_is_given_up_says_what_was_last_known_of_its_workers(sqlite_engine: Engine) -> None:
@@ -231,7 +231,7 @@ def test_a_job_that_is_given_up_says_what_was_last_known_of_its_workers(sqlite_e
             assert queue.claim(connection, MONITOR, owner="dead", lease_seconds=-1, now=now())
             queue.note_error(connection, job_id, "out of memory")
     assert office.worker().run_once(lambda: False)
-    given_up = "given up: 5 workers died with it or failed; the last error: out of memory"
+    given_up = "given up: 5 attempts crashed or failed; the last error: out of memory"
     assert office.job(job_id).error == given_up
     with writing(office.engine) as connection:
         queue.note_error(connection, job_id, "too late")

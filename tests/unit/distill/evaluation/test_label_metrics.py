@@ -341,10 +341,10 @@ def test_every_number_is_a_plain_python_number(model: tuple[Floats, Ints]) -> No
 @pytest.mark.parametrize(
     ("logits", "labels", "error", "message"),
     [
-        (certain(0, 1), [0], LabelsError, r"shape is \(1,\), the logits' is \(2, 4\)"),
-        (certain(0, 1), [0, 4], LabelsError, "whole number in 0 … 3"),
-        (certain(0, 1), [0, -1], LabelsError, "whole number in 0 … 3"),
-        (certain(0, 1), [0, 0.5], LabelsError, "whole number in 0 … 3"),
+        (certain(0, 1), [0], LabelsError, r"shape is \(1,\), that of the logits is \(2, 4\)"),
+        (certain(0, 1), [0, 4], LabelsError, "an integer in 0 … 3"),
+        (certain(0, 1), [0, -1], LabelsError, "an integer in 0 … 3"),
+        (certain(0, 1), [0, 0.5], LabelsError, "an integer in 0 … 3"),
         (np.ones((2, 3)), [0, 1], LabelsError, "4 names for 3 classes"),
         (np.full((1, 4), math.nan), [0], LogitsError, "row 0 is not finite"),
     ],
@@ -365,5 +365,5 @@ def test_unusable_rows_are_refused(
     ],
 )
 def test_an_unknown_configured_label_is_refused(settings: MetricsSection) -> None:
-    with pytest.raises(LabelsError, match=r"'returns'.* is none of"):
+    with pytest.raises(LabelsError, match=r"'returns'.* is not one of"):
         label_metrics(certain(0), [0], NAMES, settings)

@@ -72,12 +72,12 @@ def test_gzip_is_known_by_its_first_bytes_and_not_by_the_name(
         (b"{not json", "line 3: not JSON"),
         (b'{"text": "\xff", "label": "faq"}', "line 3: not JSON"),
         (b'["a text", "faq"]', "line 3: not a JSON object"),
-        (b'{"label": "faq"}', "line 3: field 'text': expected a string, not null or nothing"),
+        (b'{"label": "faq"}', "line 3: field 'text': expected a string, not a missing or null value"),
         (b'{"text": 7, "label": "faq"}', "line 3: field 'text': expected a string, not a int"),
-        (b'{"text": " \\t", "label": "faq"}', "line 3: field 'text': it is empty"),
-        (b'{"text": "hi"}', "line 3: field 'label': expected a string, not null or nothing"),
+        (b'{"text": " \\t", "label": "faq"}', "line 3: field 'text': empty"),
+        (b'{"text": "hi"}', "line 3: field 'label': expected a string, not a missing or null value"),
         (b'{"text": "hi", "label": 1}', "line 3: field 'label': expected a string, not a int"),
-        (b'{"text": "hi", "label": "fap"}', "line 3: field 'label': 'fap' is none of the models' labels"),
+        (b'{"text": "hi", "label": "fap"}', "line 3: field 'label': 'fap' is not one of the models' labels"),
     ],
 )
 def test_a_bad_row_is_named_by_file_line_and_field(tmp_path: Path, bad: bytes, problem: str) -> None:
