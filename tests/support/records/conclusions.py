@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 
 from db import queue
 from db.connection.session import writing
-from db.records import Correctness, Reject
+from db.records import Correctness, CycleResult, Reject
 from db.states import JobDecision, JobStatus, RejectReason
 from db.tables import deliveries, incidents, jobs, metadata, rule_outcomes
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored
-from tests.support.records.factories import make_measurement, make_result, make_traffic
+from tests.support.records.factories import make_input_drift, make_measurement, make_result, make_traffic
 from triggers.teacher.correctness import split
 
 REJECT = Reject(reason=RejectReason.NO_ID, n=40, example_hash="ab" * 32, example_object="traffic.jsonl")
@@ -21,6 +21,16 @@ HEALTHY = make_result(traffic=make_traffic(rejects=(REJECT,)))
 LOW = make_result(measurement=make_measurement(disagreements=300))
 FAR = make_result(measurement=make_measurement(kl=0.2))
 TOO_FEW = make_result(measurement=make_measurement(n=999, disagreements=900))
+
+
+def make_drifted_result() -> CycleResult:
+    """Return a result that breaches every rule and fills every table a cycle writes to."""
+    broken = Reject(reason=RejectReason.NOT_JSON, n=3, example_hash="0" * 64, example_object="a.jsonl")
+    measured = make_measurement(disagreements=1_000, kl=0.3)
+    return make_result(
+        measurement=replace(measured, correctness=split([0], [0], [1], [1]), input_drift=make_input_drift()),
+        traffic=make_traffic(rejects=(broken,)),
+    )
 
 
 def with_policy(run: Cycles, **fields: Any) -> Cycles:  # noqa: ANN401 - any field of a Policy
