@@ -10,8 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from db.connection.session import writing
 from db.records import Delivery
-from tests.support.records.conclusions import everything, make_drifted_result
+from tests.support.records.conclusions import make_drifted_result
 from tests.support.records.cycles import Cycles, due_at, make_audience, taken
+from tests.support.records.tables import everything
 from tests.support.world.installation import MONITOR
 from triggers.channels.outbox import HOLD, Outbox
 from triggers.channels.port import Receipt, SendResult

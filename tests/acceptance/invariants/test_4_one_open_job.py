@@ -1,18 +1,16 @@
 """Invariant 4: at most one open job per student, and one alpha step per completed job."""
 
-from decimal import Decimal
-
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from db import queue
 from db.connection.session import connect, writing
-from db.records import NewJob
 from db.states import JobStatus
 from db.tables import jobs
 from tests.support.processes.races import in_threads
 from tests.support.records.conclusions import end_open_job, make_drifted_result
 from tests.support.records.cycles import Cycles, due_at, stored, taken
+from tests.support.records.factories import make_new_job
 from tests.support.world.installation import MONITOR
 
 
@@ -38,7 +36,7 @@ def test_the_database_refuses_a_second_open_job(database_url: str) -> None:
         engine = connect(database_url)
         try:
             with writing(engine) as connection:
-                queue.enqueue(connection, make_order(), due_at(0))
+                queue.enqueue(connection, make_new_job(MONITOR), due_at(0))
         except IntegrityError:
             return False
         finally:
@@ -46,17 +44,3 @@ def test_the_database_refuses_a_second_open_job(database_url: str) -> None:
         return True
 
     assert sorted(in_threads(4, order)) == [False, False, False, True]
-
-
-def make_order() -> NewJob:
-    return NewJob(
-        monitor=MONITOR,
-        cycle_id=None,
-        rule=None,
-        reason="by hand",
-        teacher_version="t",
-        student_version="s",
-        alpha_from=Decimal("0.7"),
-        alpha_to=Decimal("0.6"),
-        temperature=3.0,
-    )
