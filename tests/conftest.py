@@ -141,6 +141,17 @@ def s3_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other make tiny models slow on a busy machine."""
+    import torch  # noqa: PLC0415 - seconds to import, which most tests do without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def _engine(url: str) -> Iterator[Engine]:
     engine = connect(url)
     yield engine

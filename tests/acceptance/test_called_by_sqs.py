@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from db.connection.session import connect, reading
 from db.tables import evaluations, jobs
-from tests.support.processes.product import run, running, spawn, wait_until
+from tests.support.processes.product import run, running, spawn
+from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.queues import fifo_queue
 from tests.support.world.installation import MONITOR, hours, make_site

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +15,14 @@ from db.connection.session import connect, reading
 from db.cycles import ledger
 from db.records import Slot
 from db.states import CycleStatus, DeliveryState, IncidentState
-from db.tables import cycles, deliveries, incidents, jobs, promotions, rule_outcomes
+from db.tables import cycles, deliveries, jobs, promotions, rule_outcomes
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
 from tests.support.processes.killer import Aim, Kill, Killer, Moment, daemon_sight, hunt_at_once, worker_sight
-from tests.support.processes.product import fork, run, wait_until
+from tests.support.processes.product import fork, run
+from tests.support.processes.waiting import wait_until
+from tests.support.records.conclusions import notified_incidents
 from tests.support.records.cycles import stored
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.world.installation import MONITOR, Site, make_site, now, seconds, webhook
@@ -145,13 +146,8 @@ def hunted(
     return daemon.kills, worker.kills
 
 
-def told(engine: Engine) -> list[dict[str, Any]]:
-    """The incidents that somebody was told of."""
-    return [row for row in stored(engine, incidents) if row["state"] != IncidentState.PENDING]
-
-
 def is_over(site: Site, engine: Engine) -> bool:
-    if [row["state"] for row in told(engine)] != [IncidentState.RESOLVED]:
+    if [row["state"] for row in notified_incidents(engine)] != [IncidentState.RESOLVED]:
         return False
     with reading(engine) as connection:
         waiting = connection.scalar(
@@ -184,7 +180,7 @@ def assert_one_of_each(engine: Engine) -> str:
     assert (job["status"], job["decision"], str(job["alpha_to"])) == ("succeeded", "promoted", "0.6")
     promoted = [row["version"] for row in stored(engine, promotions) if row["reason"] == "gates_passed"]
     assert promoted == [job["candidate_version"]]
-    (incident,) = told(engine)
+    (incident,) = notified_incidents(engine)
     assert (incident["kind"], incident["state"], incident["job_id"]) == ("drift", "resolved", job["id"])
     return str(job["candidate_version"])
 
@@ -204,7 +200,7 @@ def assert_no_cycle_is_half(site: Site, engine: Engine) -> None:
     assert outcomes == {row["id"]: n_rules for row in stored(engine, cycles)}
     fired = {row["cycle_id"] for row in stored(engine, rule_outcomes) if row["fired"]}
     (job,) = stored(engine, jobs)
-    (incident,) = told(engine)
+    (incident,) = notified_incidents(engine)
     assert min(fired) == job["cycle_id"] == incident["cycle_id"]
 
 

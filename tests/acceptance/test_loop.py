@@ -16,7 +16,8 @@ from sqlalchemy import Engine, select
 from db.connection.session import connect, reading
 from db.tables import cycles, leases
 from db.views import rows
-from tests.support.processes.product import Process, Start, fork, run, running, spawn, wait_until
+from tests.support.processes.product import Process, Start, fork, run, running, spawn
+from tests.support.processes.waiting import wait_until
 from tests.support.records.leaks import leaks
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.world.installation import MONITOR, Site, hours, make_site, seconds, webhook

@@ -17,7 +17,8 @@ from db.tables import jobs, leases
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
-from tests.support.processes.product import Process, fork, run, running, wait_until
+from tests.support.processes.product import Process, fork, run, running
+from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.world.installation import Site, hours, make_site, now
 from tests.support.world.reruns import rerun

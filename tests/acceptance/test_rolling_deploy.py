@@ -24,7 +24,8 @@ from redistill import assembly
 from redistill.display.progress import show_nothing
 from tests.support.processes.daemons import has_a_cycle, hold, is_ready, monitoring, run_by, stop_in_a_cycle
 from tests.support.processes.earlier import unpacked
-from tests.support.processes.product import Process, run, running, spawn, wait_until
+from tests.support.processes.product import Process, run, running, spawn
+from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.world.installation import MONITOR, Site, drift, make_site, now, seconds, webhook

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from db.connection.session import connect
 from db.tables import incidents, jobs, worker_tasks
-from tests.support.processes.product import Process, fork, run, running, spawn, wait_until
+from tests.support.processes.product import Process, fork, run, running, spawn
+from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.ecs import CLUSTER, DEFINITION, Answer, SmallEcs, refusal, small_ecs
 from tests.support.world.installation import MONITOR, Site, hours, make_site

@@ -21,8 +21,9 @@ from db.connection.session import connect, writing
 from db.states import CycleStatus
 from db.tables import cycles
 from redistill.process.child import PATIENCE_SECONDS
-from tests.support.processes.product import Process, fork, run, running, wait_until
-from tests.support.records.cycles import stored
+from tests.support.processes.product import Process, fork, run, running
+from tests.support.processes.waiting import wait_until
+from tests.support.records.cycles import n_evaluated, stored
 from tests.support.servers.buckets import TestBucket, empty_bucket
 from tests.support.servers.postgres import Postgres, Stoppable, stoppable
 from tests.support.servers.s3_faults import faulty, stalled_after
@@ -58,10 +59,6 @@ def n_started(site: Site) -> int:
     return len(site.events("cycle started"))
 
 
-def n_ended(engine: Engine) -> int:
-    return sum(row["status"] == CycleStatus.EVALUATED for row in stored(engine, cycles))
-
-
 def installed(folder: Path, world: World, url: str, **sections: dict[str, Any]) -> Site:
     """With one slot in its ledger, and the others to be caught up."""
     site = make_site(folder, world, hours(healthy=N_SLOTS, drifted=0), url=url, **sections)
@@ -71,7 +68,7 @@ def installed(folder: Path, world: World, url: str, **sections: dict[str, Any]) 
 
 def assert_the_next_one_runs_the_rest(site: Site, engine: Engine, **options: Any) -> None:  # noqa: ANN401
     with running(fork, site, "monitor", **options) as next_one:
-        wait_until(lambda: n_ended(engine) == N_SLOTS, "all slots run")
+        wait_until(lambda: n_evaluated(engine) == N_SLOTS, "all slots run")
         stop(next_one)
     rows = sorted(stored(engine, cycles), key=lambda row: row["window_end"])
     assert [row["window_end"] for row in rows] == [slot.window_end for slot in site.slots]
@@ -187,7 +184,7 @@ def test_with_a_worker_that_hangs_too(world: World, server: Stoppable, url: str,
     """A worker has 20 s, to save its training; then it is killed, and the monitor ends in order."""
     site, engine = installed(tmp_path, world, url), connect(url)
     with running(fork, site, "monitor", "--with-worker") as monitor:
-        wait_until(lambda: n_ended(engine) == N_SLOTS, "all slots run")
+        wait_until(lambda: n_evaluated(engine) == N_SLOTS, "all slots run")
         (worker,) = Path(f"/proc/{monitor.pid}/task/{monitor.pid}/children").read_text().split()
         wait_until(lambda: has_a_socket(worker), "at the database")
         with server.frozen():

@@ -10,16 +10,13 @@ from sqlalchemy import Engine, select
 from db.connection.session import connect, reading
 from db.states import CycleStatus
 from db.tables import cycles, leases
-from tests.support.processes.product import Process, fork, run, running, wait_until
-from tests.support.records.cycles import stored
+from tests.support.processes.product import Process, fork, run, running
+from tests.support.processes.waiting import wait_until
+from tests.support.records.cycles import n_evaluated, stored
 from tests.support.world.installation import MONITOR, Site, hours, make_site, seconds
 from tests.support.world.tiny_world import World
 
 N_SLOTS = 30
-
-
-def n_ended(engine: Engine) -> int:
-    return sum(row["status"] == CycleStatus.EVALUATED for row in stored(engine, cycles))
 
 
 def stop(*daemons: Process) -> None:
@@ -51,7 +48,7 @@ def test_slots_to_catch_up_are_run_once(database_url: str, world: World, tmp_pat
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
     lease = {"lease_seconds": 30.0}  # nobody dies here, and on a busy machine nobody should seem to
     with running(fork, site, "monitor", **lease) as one, running(fork, site, "monitor", **lease) as other:
-        wait_until(lambda: n_ended(engine) == N_SLOTS + 1, "all slots run")
+        wait_until(lambda: n_evaluated(engine) == N_SLOTS + 1, "all slots run")
         stop(one, other)
     assert_each_slot_once(site, engine, at_least=N_SLOTS + 1)
     engine.dispose()
@@ -64,7 +61,7 @@ def test_slots_of_a_second_are_run_once(database_url: str, world: World, tmp_pat
     site = make_site(tmp_path, world, seconds(1, past=2, healthy=600, drifted=0), url=database_url)
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
     with running(fork, site, "monitor") as one, running(fork, site, "monitor") as other:
-        wait_until(lambda: n_ended(engine) > N_SLOTS, "so many slots run")
+        wait_until(lambda: n_evaluated(engine) > N_SLOTS, "so many slots run")
         stop(one, other)
     assert_each_slot_once(site, engine, at_least=N_SLOTS)
     up = [path.name for path in site.logs.glob("*-monitor.err") if "monitor started" in path.read_text()]
@@ -86,12 +83,12 @@ def test_when_one_is_killed_the_other_takes_over(database_url: str, world: World
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
     lease = {"lease_seconds": 5.0}  # soon enough for who takes over, and long enough for who lives
     with running(fork, site, "monitor", **lease) as one, running(fork, site, "monitor", **lease) as other:
-        wait_until(lambda: n_ended(engine) > N_SLOTS // 3, "a third of the slots run", every=0.01)
+        wait_until(lambda: n_evaluated(engine) > N_SLOTS // 3, "a third of the slots run", every=0.01)
         killed = holder(engine, one, other)
         assert killed is not None
         killed.kill()
         survivor = other if killed is one else one
-        wait_until(lambda: n_ended(engine) == N_SLOTS + 1, "all slots run")
+        wait_until(lambda: n_evaluated(engine) == N_SLOTS + 1, "all slots run")
         stop(survivor)
     found = stored(engine, cycles)
     started = Counter(event["cycle_id"] for event in site.events("cycle started"))

@@ -15,16 +15,17 @@ from sqlalchemy import Engine
 
 from db.connection.session import connect
 from db.connection.unavailable import DatabaseUnusableError
-from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus
+from db.states import DeliveryState, IncidentState, JobStatus
 from db.tables import cycles, deliveries, jobs
 from tests.chaos.aims import drawn, of_daemons, of_workers
 from tests.chaos.looking import name_at_the_database
 from tests.chaos.sights import DaemonSight, WorkerSight
-from tests.chaos.story import told
 from tests.chaos.tale import Tale
 from tests.support.processes.killer import Kill, Killer, hunt_at_once
-from tests.support.processes.product import Process, fork, run, running, wait_until
-from tests.support.records.cycles import stored
+from tests.support.processes.product import Process, fork, run, running
+from tests.support.processes.waiting import wait_until
+from tests.support.records.conclusions import notified_incidents
+from tests.support.records.cycles import n_evaluated, stored
 from tests.support.servers.receiver import Answer, Receiver, receiving
 from tests.support.world.installation import Site, webhook
 from tests.support.world.tiny_world import World
@@ -46,7 +47,7 @@ class Stage:
     receiver: Receiver
 
     def n_judged(self) -> int:
-        return sum(row["status"] == CycleStatus.EVALUATED for row in stored(self.engine, cycles))
+        return n_evaluated(self.engine)
 
     def is_over(self, act: int) -> bool:
         """All its windows are judged, and the student against its drift serves, or the last drift is over."""
@@ -59,7 +60,7 @@ class Stage:
                 and {row["status"] for row in ordered} == {JobStatus.SUCCEEDED}
                 and self.site.served == ordered[-1]["candidate_version"]
             )
-        return {row["state"] for row in told(self.engine)} == {IncidentState.RESOLVED}
+        return {row["state"] for row in notified_incidents(self.engine)} == {IncidentState.RESOLVED}
 
     def is_quiet(self) -> bool:
         """No message waits, and nothing is left of the jobs."""

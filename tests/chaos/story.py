@@ -8,11 +8,12 @@ from typing import Any, Final
 from sqlalchemy import Engine, Table
 from structlog.testing import capture_logs
 
-from db.states import CycleStatus, IncidentState, PromotionReason
+from db.states import CycleStatus, PromotionReason
 from db.tables import cycles, deliveries, incidents, jobs, promotions, rule_outcomes
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
+from tests.support.records.conclusions import notified_incidents
 from tests.support.records.cycles import stored
 from tests.support.world.installation import Site
 from tests.support.world.reruns import measured, rerun
@@ -42,7 +43,7 @@ class Story:
     @classmethod
     def of(cls, engine: Engine) -> "Story":
         windows = {row["id"]: row["window_end"] for row in stored(engine, cycles)}
-        names = {jobs: _numbered(stored(engine, jobs)), incidents: _numbered(told(engine))}
+        names = {jobs: _numbered(stored(engine, jobs)), incidents: _numbered(notified_incidents(engine))}
         return cls(
             numbers=measured(engine),
             verdicts=sorted(
@@ -70,18 +71,13 @@ class Story:
                     "job": names[jobs].get(row["job_id"]),
                     **_part(row, _OF_INCIDENTS),
                 }
-                for row in told(engine)
+                for row in notified_incidents(engine)
             ],
             messages=sorted(
                 (_message(row, names) for row in stored(engine, deliveries)),
                 key=lambda row: (row["incident"], row["channel"], row["event"], row["severity"]),
             ),
         )
-
-
-def told(engine: Engine) -> list[Row]:
-    """The incidents of which somebody heard; what is pending comes to nothing, sooner or later."""
-    return [row for row in stored(engine, incidents) if row["state"] != IncidentState.PENDING]
 
 
 def _numbered(rows: list[Row]) -> dict[int, int]:

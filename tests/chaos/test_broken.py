@@ -12,7 +12,8 @@ from tests.chaos.mail import assert_delivered
 from tests.chaos.stage import Stage, play, staged
 from tests.chaos.story import Story, assert_as_told, assert_the_same, undisturbed
 from tests.chaos.tale import ALPHAS, Tale
-from tests.support.processes.product import fork, running, wait_until
+from tests.support.processes.product import fork, running
+from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.receiver import welcome
 from tests.support.world.tiny_world import World

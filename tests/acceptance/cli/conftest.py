@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def migrated(project: Path, sqlite_template: Path) -> Path:
     """The same, with a database."""
     shutil.copyfile(sqlite_template, project / "redistill.db")
     return project
+
+
+@pytest.fixture
+def sound(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project without problems: its log covers the last hours."""
+    monkeypatch.setenv("REDISTILL__MONITOR__LATENESS", "0s")
+    shutil.rmtree(migrated / "logs")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251 - as the command does
+    write_log(migrated, first=hour - timedelta(hours=2))
+    return migrated
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from db.connection.session import writing
 from db.tables import deliveries
 from monitor.clock import utc_now
-from tests.support.processes.product import wait_until
+from tests.support.processes.waiting import wait_until
 from tests.support.records.conclusions import FAR
 from tests.support.records.cycles import Cycles, make_audience, make_policy
 from tests.support.servers.channels import HOOK, KINDS, make_channel

@@ -6,7 +6,6 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,7 @@ from tests.support.records.cycles import MONITOR, Cycles
 from tests.support.records.factories import START, make_measurement, make_result
 from tests.support.servers.buckets import empty_bucket
 from tests.support.servers.queues import TestQueue, fifo_queue
-from tests.support.world.project import run, write_log
-
-
-@pytest.fixture
-def sound(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which nothing is wrong: its log is of the last hours."""
-    monkeypatch.setenv("REDISTILL__MONITOR__LATENESS", "0s")
-    shutil.rmtree(migrated / "logs")
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251 - as the command does
-    write_log(migrated, first=hour - timedelta(hours=2))
-    return migrated
-
-
-def findings() -> dict[str, dict[str, object]]:
-    return {finding["check"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
+from tests.support.world.project import findings, run, write_log
 
 
 @pytest.mark.usefixtures("sound")

@@ -2,14 +2,12 @@
 
 import gzip
 import json
-import shutil
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.world.project import LOGGED, run, write_config, write_log
+from tests.support.world.project import LOGGED, findings, run, write_config
 
 AT = f"{LOGGED:%Y-%m-%dT%H:%M:%SZ}"
 AGREEMENT = {"name": "low", "metric": "agreement", "below": 0.95}
@@ -28,20 +26,6 @@ def rule_text(rule: Mapping[str, object]) -> str:
         )
         lines.append(f"{'any' if 'any' in rule else 'all'} = [{tables}]")
     return "\n".join(["[[rules]]", *lines, ""])
-
-
-def findings() -> dict[str, dict[str, object]]:
-    return {finding["check"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
-
-
-@pytest.fixture
-def sound(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which nothing is wrong: its log is of the last hours."""
-    monkeypatch.setenv("REDISTILL__MONITOR__LATENESS", "0s")
-    shutil.rmtree(migrated / "logs")
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251 - as the command does
-    write_log(migrated, first=hour - timedelta(hours=2))
-    return migrated
 
 
 @pytest.mark.usefixtures("sound")

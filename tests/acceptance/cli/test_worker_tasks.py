@@ -11,8 +11,8 @@ import pytest
 
 from db import queue
 from db.connection.session import connect, writing
-from tests.integration.db.test_queue import make_job
 from tests.support.records.cycles import MONITOR, make_audience
+from tests.support.records.factories import make_new_job
 from tests.support.servers.ecs import (
     CLUSTER,
     CONTAINER,
@@ -24,7 +24,7 @@ from tests.support.servers.ecs import (
     small_ecs,
 )
 from tests.support.world.installation import now
-from tests.support.world.project import run
+from tests.support.world.project import findings, run
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.settings import EcsSection
 from triggers.worker_tasks.starter import Starter
@@ -47,7 +47,7 @@ class Daemon:
 def daemon(migrated: Path) -> Iterator[Daemon]:
     engine = connect(f"sqlite:///{migrated / 'redistill.db'}")
     with writing(engine) as connection:
-        assert queue.enqueue(connection, make_job(MONITOR), now()) == 1
+        assert queue.enqueue(connection, make_new_job(MONITOR), now()) == 1
     with small_ecs() as amazon:
         starter = Starter(engine=engine, audience=make_audience(), ecs=Ecs(SECTION))
         yield Daemon(amazon=amazon, starter=starter)
@@ -104,10 +104,6 @@ def test_what_keeps_a_worker_from_starting_is_told_everywhere(daemon: Daemon) ->
     assert listed["worker"] == "not_started"
     state = json.loads(run("status", "--json").stdout)
     assert (state["worker"], state["open_job"]["error"]) == ("not_started", said)
-
-
-def findings() -> dict[str, dict[str, Any]]:
-    return {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
 
 
 def test_doctor_knows_a_job_whose_worker_starts_from_one_that_waits(

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -17,8 +16,10 @@ from db.records import Lease
 from db.tables import cycles
 from db.tables import leases as leases_table
 from tests.support.processes.races import in_processes, in_threads
-from tests.support.records.cycles import seized, stored, taken
+from tests.support.processes.waiting import comes_true
+from tests.support.records.cycles import release, seized, stored, taken
 from tests.support.records.factories import START, make_slot
+from tests.support.records.tables import rename_table
 
 NAME = "monitor:mangaassist"
 CLOCKS = {
@@ -35,11 +36,6 @@ def acquire(engine: Engine, *, owner: str = "other", seconds: float = 600) -> Le
 def renew(engine: Engine, lease: Lease, *, seconds: float = 600) -> None:
     with writing(engine) as connection:
         leases.renew(connection, lease, seconds=seconds)
-
-
-def release(engine: Engine, lease: Lease) -> None:
-    with writing(engine) as connection:
-        leases.release(connection, lease)
 
 
 def guard(engine: Engine, lease: Lease) -> None:
@@ -223,7 +219,7 @@ def test_a_heartbeat_tells_that_the_lease_is_lost(engine: Engine) -> None:
     with Heartbeat(engine, lease, seconds=0.3) as heartbeat:
         assert not heartbeat.lost
         held = seized(engine, lease)
-        assert comes_true(lambda: heartbeat.lost)
+        assert comes_true(lambda: heartbeat.lost, seconds=5)
     guard(engine, held)
 
 
@@ -243,9 +239,9 @@ def test_a_heartbeat_outlasts_a_database_that_answers_with_errors(engine: Engine
     """It says so in the log once, asks again, and the lease is not lost unless somebody has taken it."""
     lease = taken(engine, seconds=1)
     with capture_logs() as logs, Heartbeat(engine, lease, seconds=1) as heartbeat:
-        rename(engine, "leases", "away")
+        rename_table(engine, "leases", "away")
         time.sleep(1.5)
-        rename(engine, "away", "leases")
+        rename_table(engine, "away", "leases")
         time.sleep(1)
         assert acquire(engine) is None
         assert not heartbeat.lost
@@ -257,7 +253,7 @@ def test_a_heartbeat_outlasts_a_database_that_cannot_be_reached(postgres_url: st
     lease = taken(engine, seconds=0.3)
     gone = connect("postgresql://nobody@127.0.0.1:1/none")
     with capture_logs() as logs, Heartbeat(gone, lease, seconds=0.3) as heartbeat:
-        assert comes_true(lambda: bool(logs))
+        assert comes_true(lambda: bool(logs), seconds=5)
         assert not heartbeat.lost
     engine.dispose()
 
@@ -268,17 +264,3 @@ def test_a_heartbeat_ends_with_its_block(engine: Engine) -> None:
         names = {thread.name for thread in threading.enumerate()}
         assert f"lease {NAME}" in names
     assert f"lease {NAME}" not in {thread.name for thread in threading.enumerate()}
-
-
-def rename(engine: Engine, old: str, new: str) -> None:
-    with writing(engine) as connection:
-        connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
-
-
-def comes_true(condition: Callable[[], bool], *, seconds: float = 5) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False

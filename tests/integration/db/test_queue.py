@@ -2,7 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 
 import pytest
 from sqlalchemy import Engine
@@ -15,29 +14,15 @@ from db.records import Job, Lease, NewJob
 from db.states import JobDecision, JobStatus
 from db.tables import jobs
 from tests.support.processes.races import in_processes, in_threads
-from tests.support.records.cycles import MONITOR, Cycles, seized, stored, taken
-from tests.support.records.factories import HOUR, START, STUDENT, TEACHER
+from tests.support.records.cycles import MONITOR, Cycles, release, seized, stored, taken
+from tests.support.records.factories import HOUR, START, make_new_job
 
 CANDIDATE = "student-2"
 
 
-def make_job(monitor: str = MONITOR, *, cycle_id: int | None = None) -> NewJob:
-    return NewJob(
-        monitor=monitor,
-        cycle_id=cycle_id,
-        rule="low-agreement",
-        reason="agreement 0.94 below 0.95 for 3 cycles",
-        teacher_version=TEACHER,
-        student_version=STUDENT,
-        alpha_from=Decimal("0.7"),
-        alpha_to=Decimal("0.6"),
-        temperature=3.0,
-    )
-
-
 def enqueue(engine: Engine, job: NewJob | None = None) -> int:
     with writing(engine) as connection:
-        return queue.enqueue(connection, job or make_job(), START)
+        return queue.enqueue(connection, job or make_new_job(), START)
 
 
 def claim(
@@ -86,15 +71,10 @@ def get(engine: Engine, job_id: int) -> Job:
         return queue.get(connection, job_id)
 
 
-def release(engine: Engine, lease: Lease) -> None:
-    with writing(engine) as connection:
-        leases.release(connection, lease)
-
-
 def test_a_queued_job_is_as_it_was_ordered(engine: Engine) -> None:
     run = Cycles(engine=engine, lease=taken(engine))
     cycle_id = run.claim(0).cycle_id
-    order = make_job(cycle_id=cycle_id)
+    order = make_new_job(cycle_id=cycle_id)
     job_id = enqueue(engine, order)
     asked = {name: value for name, value in vars(order).items() if name != "evidence"}  # job_history has it
     assert get(engine, job_id) == Job(
@@ -119,7 +99,7 @@ def test_a_monitor_has_one_open_job(engine: Engine, status: JobStatus) -> None:
         claimed(engine)
     with pytest.raises(IntegrityError):
         enqueue(engine)
-    enqueue(engine, make_job("other"))
+    enqueue(engine, make_new_job("other"))
     with reading(engine) as connection:
         job = queue.open_job(connection, MONITOR)
     assert job is not None
@@ -166,7 +146,7 @@ def test_a_worker_takes_the_open_job_and_its_lease(engine: Engine) -> None:
 
 def test_there_is_nothing_to_take_without_an_open_job(engine: Engine) -> None:
     assert claim(engine) is None
-    enqueue(engine, make_job("other"))
+    enqueue(engine, make_new_job("other"))
     assert claim(engine) is None
 
 
@@ -336,8 +316,8 @@ def test_a_transaction_goes_on_after_a_second_open_job_was_refused(engine: Engin
     enqueue(engine)
     with writing(engine) as connection:
         with pytest.raises(queue.OpenJobError), queue.one_open_job(connection, MONITOR):
-            queue.enqueue(connection, make_job(), START)
-        queue.enqueue(connection, make_job("other"), START)
+            queue.enqueue(connection, make_new_job(), START)
+        queue.enqueue(connection, make_new_job("other"), START)
     assert [row["monitor"] for row in stored(engine, jobs)] == [MONITOR, "other"]
 
 

@@ -21,8 +21,7 @@ from db.errors import LeaseLostError
 from db.records import Job, Lease
 from db.states import JobStatus
 from db.tables import jobs
-from tests.integration.db.test_queue import make_job
-from tests.support.records.factories import START
+from tests.support.records.factories import START, make_new_job
 
 #: Which job an operation is about: the newest one, or one before it.
 AGES = st.sampled_from([0, 0, 0, 1])
@@ -72,9 +71,9 @@ class Moves(RuleBasedStateMachine):
         with writing(self.engine) as connection:
             if self.open:
                 with pytest.raises(queue.OpenJobError), queue.one_open_job(connection, self.monitor):
-                    queue.enqueue(connection, make_job(self.monitor), START)
+                    queue.enqueue(connection, make_new_job(self.monitor), START)
                 return
-            number = queue.enqueue(connection, make_job(self.monitor), START)
+            number = queue.enqueue(connection, make_new_job(self.monitor), START)
         self.known[number] = Known()
 
     @rule(dies=st.booleans())
@@ -258,7 +257,7 @@ def test_every_move_that_is_not_in_the_table_is_refused(engine: Engine) -> None:
 def test_each_pair_of_states_is_as_the_table_says(engine: Engine, start: JobStatus, end: JobStatus) -> None:
     """Every function is asked for every move, once from each state; a running job's worker is gone."""
     with writing(engine) as connection:
-        number = queue.enqueue(connection, make_job(), START)
+        number = queue.enqueue(connection, make_new_job(), START)
         connection.execute(update(jobs).where(jobs.c.id == number).values(status=start))
         job = queue.get(connection, number)
         moves = {

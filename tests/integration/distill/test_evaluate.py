@@ -1,10 +1,8 @@
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -20,21 +18,14 @@ from monitor.settings import MetricsSection
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_copy, make_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = ("faq", "returns", "order_tracking", "escalation")
 SETTINGS = MetricsSection(resamples=500, seeds=(1,), rare_labels=("returns", "escalation"))
 WORDS = sorted(set(" ".join(CORPUS).split()))
 RNG = np.random.default_rng(5)
 TEXTS = tuple(" ".join(RNG.choice(WORDS, RNG.integers(2, 10))) for _ in range(300))
 LABELS = RNG.integers(0, len(NAMES), len(TEXTS))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other make the tiny models slow on a machine that has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from db.tables import deliveries, gate_outcomes, incidents, jobs
 from distill.settle import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped, never_stopped
-from tests.integration.db.test_queue import make_job
 from tests.support.processes.workers import FakeAttempt, rejected, without_labels
 from tests.support.records.cycles import make_audience, stored
+from tests.support.records.factories import make_new_job
 from tests.support.world.installation import now
 
 MEASURED = Metric(name="accuracy", value=0.5, low=0.47, high=0.53, n=1_000)
@@ -62,7 +62,7 @@ def comes_to_nothing(_job: Job, _stopped: Stopped) -> Proof:
 def end(engine: Engine, work: Any) -> dict[str, Any]:  # noqa: ANN401 - what an attempt does
     """The job that such an attempt leaves, of a worker with one channel."""
     with writing(engine) as connection:
-        queue.enqueue(connection, make_job(), now())
+        queue.enqueue(connection, make_new_job(), now())
     audience = make_audience()
     worker = Worker(engine, audience, FakeAttempt(work=work), without_labels(engine, audience.monitor))
     assert worker.run_once(never_stopped)

@@ -1,9 +1,6 @@
 import json
 import os
-import resource
 import shutil
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +28,7 @@ from distill.registry import (
 )
 from distill.training.train import EpochLog, TrainingLog
 from monitor.scoring.models import Model, fingerprint, load
+from tests.support.processes.file_faults import is_killed_at, largest_file
 from tests.support.world.models import make_model
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -255,7 +253,7 @@ def test_a_directory_in_the_place_of_current_is_not_replaced(registry: Path, can
 def test_a_full_disk_is_one_line_and_leaves_nothing_of_the_candidate(
     registry: Path, candidate: Model
 ) -> None:
-    with _largest_file(10_000), pytest.raises(RegistryWriteError) as caught:
+    with largest_file(10_000), pytest.raises(RegistryWriteError) as caught:
         stage(registry, candidate, job_id=3, now=NOW)
     assert str(registry) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -266,7 +264,7 @@ def test_a_disk_that_is_full_when_the_manifest_is_written_leaves_nothing_either(
     registry: Path, candidate: Model
 ) -> None:
     staged = stage(registry, candidate, job_id=3, now=NOW)
-    with _largest_file(100), pytest.raises(RegistryWriteError):
+    with largest_file(100), pytest.raises(RegistryWriteError):
         add(registry, staged, manifest())
     assert names(registry) == set()
 
@@ -279,7 +277,9 @@ def test_killed_at_any_file_operation_the_registry_holds_whole_versions_and_the_
     old = promoted(before, incumbent, job_id=2)
     for operation in count():
         registry = shutil.copytree(before, tmp_path / str(operation), symlinks=True)
-        killed = _killed_at(operation, registry, partial(promoted, registry, candidate, job_id=3))
+        killed = is_killed_at(
+            operation, FILE_EVENTS, registry, partial(promoted, registry, candidate, job_id=3)
+        )
         leftovers |= {name.split("-")[1] for name in names(registry) if name.startswith(".tmp-")}
         assert_only_whole_versions(registry)
         assert fingerprint(registry / "current") in names(registry / "versions")
@@ -293,47 +293,9 @@ def test_killed_at_any_file_operation_the_registry_holds_whole_versions_and_the_
     assert leftovers == {"3", "current"}
 
 
-def _killed_at(operation: int, folder: Path, attempt: Callable[[], object]) -> bool:
-    child = os.fork()
-    if child == 0:
-        _die_at(operation, folder)
-        attempt()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0
-    return False
-
-
-def _die_at(operation: int, folder: Path) -> None:
-    left = operation
-
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal left
-        if event in FILE_EVENTS and any(str(folder) in str(argument) for argument in arguments[:2]):
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-
-
 @contextmanager
 def _running(work: Callable[[], None]) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=work)
     thread.start()
     yield thread
     thread.join()
-
-
-@contextmanager
-def _largest_file(size: int) -> Iterator[None]:
-    """Stands for a full disk: from `size` bytes on, every write to a file fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,7 +10,8 @@ from typing import Final
 
 import httpx
 
-from tests.support.processes.product import ROOT, Process, running, spawn, wait_until
+from tests.support.processes.product import ROOT, Process, running, spawn
+from tests.support.processes.waiting import wait_until
 from tests.support.world.installation import Site, logged
 
 STOP_SECONDS: Final = 10  #: in which a monitor ends that is asked to

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -129,14 +128,6 @@ def run(start: Start, site: Site, *arguments: str, **options: Any) -> str:  # no
     code = process.wait()
     assert code == 0, f"{arguments}: {code}\n{process.log.read_text()}"
     return process.said
-
-
-def wait_until(holds: Callable[[], object], what: str, *, timeout: float = 120, every: float = 0.05) -> None:
-    """Look again and again; fails when it does not come about."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"after {timeout:.0f} s: not {what}"
-        time.sleep(every)
 
 
 def _wait(popen: "subprocess.Popen[bytes]", timeout: float) -> None:

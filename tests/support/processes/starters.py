@@ -10,9 +10,8 @@ from db import leases, queue, worker_tasks
 from db.connection.session import reading, writing
 from db.records import Job, Lease, WorkerTask
 from db.states import JobStatus, TaskEnd
-from tests.integration.db.test_queue import make_job
 from tests.support.records.cycles import MONITOR, make_audience
-from tests.support.records.factories import START
+from tests.support.records.factories import START, make_new_job
 from tests.support.servers.ecs import CLUSTER, CONTAINER, DEFINITION
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.settings import EcsSection
@@ -53,7 +52,7 @@ class Office:
 
     def order(self) -> int:
         with writing(self.engine) as connection:
-            return queue.enqueue(connection, make_job(MONITOR), self.now)
+            return queue.enqueue(connection, make_new_job(MONITOR), self.now)
 
     def job(self, job_id: int) -> Job:
         with reading(self.engine) as connection:

@@ -21,7 +21,7 @@ from distill.settle import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped
 from redistill.display.progress import show_nothing
-from tests.integration.db.test_queue import make_job
+from tests.support.records.factories import make_new_job
 from tests.support.world.installation import now
 from triggers.incidents.announce import Audience
 from triggers.settings import IncidentPolicy
@@ -103,7 +103,7 @@ class Office:
     def order(self) -> int:
         """A committed job to which nobody is called yet."""
         with writing(self.engine) as connection:
-            return queue.enqueue(connection, make_job(self.monitor), now())
+            return queue.enqueue(connection, make_new_job(self.monitor), now())
 
     def call(self) -> int:
         return self.calls.call_due(now())

@@ -9,11 +9,13 @@ from sqlalchemy import Engine
 
 from db import queue
 from db.connection.session import writing
-from db.records import Correctness, Reject
-from db.states import JobDecision, JobStatus, RejectReason
-from db.tables import deliveries, incidents, jobs, metadata, rule_outcomes
-from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored
-from tests.support.records.factories import make_measurement, make_result, make_traffic
+from db.records import Correctness, CycleResult, Reject
+from db.states import IncidentState, JobDecision, JobStatus, RejectReason
+from db.tables import deliveries, incidents, jobs, rule_outcomes
+from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
+from tests.support.records.factories import make_input_drift, make_measurement, make_result, make_traffic
+from triggers.alert_settings import LogAlert
+from triggers.settings import DEFAULT_RULES
 from triggers.teacher.correctness import split
 
 REJECT = Reject(reason=RejectReason.NO_ID, n=40, example_hash="ab" * 32, example_object="traffic.jsonl")
@@ -23,19 +25,43 @@ FAR = make_result(measurement=make_measurement(kl=0.2))
 TOO_FEW = make_result(measurement=make_measurement(n=999, disagreements=900))
 
 
+def make_drifted_result() -> CycleResult:
+    """Return a result that breaches every rule and fills every table a cycle writes to."""
+    broken = Reject(reason=RejectReason.NOT_JSON, n=3, example_hash="0" * 64, example_object="a.jsonl")
+    measured = make_measurement(disagreements=1_000, kl=0.3)
+    return make_result(
+        measurement=replace(measured, correctness=split([0], [0], [1], [1]), input_drift=make_input_drift()),
+        traffic=make_traffic(rejects=(broken,)),
+    )
+
+
+def conclude_drifts(engine: Engine, *channels: str, incidents: int = 1, resolved: bool = True) -> None:
+    """Open and resolve incidents, which enqueues messages for each channel.
+
+    The last incident stays open unless `resolved`.
+    """
+    alerts = tuple(LogAlert(name=channel) for channel in channels)
+    policy = make_policy(alerts=alerts, rules=DEFAULT_RULES[1:])
+    run = Cycles(engine=engine, lease=taken(engine), policy=policy)
+    for index in range(incidents):
+        run.conclude(2 * index, FAR)
+        if resolved or index < incidents - 1:
+            run.conclude(2 * index + 1)
+
+
 def with_policy(run: Cycles, **fields: Any) -> Cycles:  # noqa: ANN401 - any field of a Policy
     return replace(run, policy=make_policy(**fields))
 
 
-def everything(engine: Engine) -> dict[str, list[dict[str, Any]]]:
-    return {table.name: stored(engine, table) for table in metadata.sorted_tables}
-
-
 def incident_list(run: Cycles) -> list[tuple[str, str, str]]:
-    """Those of which somebody was told, in that order."""
-    told = [row for row in stored(run.engine, incidents) if row["state"] != "pending"]
-    told.sort(key=lambda row: row["opened_at"])
-    return [(row["kind"], row["severity"], row["state"]) for row in told]
+    """Return kind, severity and state of the notified incidents, in the order in which they opened."""
+    found = sorted(notified_incidents(run.engine), key=lambda row: row["opened_at"])
+    return [(row["kind"], row["severity"], row["state"]) for row in found]
+
+
+def notified_incidents(engine: Engine) -> list[dict[str, Any]]:
+    """Return the incidents that were notified; pending ones were not."""
+    return [row for row in stored(engine, incidents) if row["state"] != IncidentState.PENDING]
 
 
 def message_list(run: Cycles) -> list[tuple[int, str, str]]:

@@ -11,7 +11,8 @@ from db import leases, versions
 from db.connection.session import reading, writing
 from db.cycles import ledger, rejudging
 from db.records import Claim, CycleResult, Lease, ModelVersion
-from db.states import PromotionReason, Role
+from db.states import CycleStatus, PromotionReason, Role
+from db.tables import cycles
 from tests.support.records.factories import STUDENT, make_result, make_slot
 from triggers.alert_settings import Alert, LogAlert
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
@@ -57,6 +58,11 @@ def taken(engine: Engine, name: str = f"monitor:{MONITOR}", *, seconds: float = 
         lease = leases.acquire(connection, name, owner=leases.new_owner(), seconds=seconds)
     assert lease is not None
     return lease
+
+
+def release(engine: Engine, lease: Lease) -> None:
+    with writing(engine) as connection:
+        leases.release(connection, lease)
 
 
 def seized(engine: Engine, lease: Lease) -> Lease:
@@ -119,6 +125,10 @@ class Cycles:
             versions.record(connection, model, now)
             versions.promote(connection, model, PromotionReason.MANUAL, now)
         return model
+
+
+def n_evaluated(engine: Engine) -> int:
+    return sum(row["status"] == CycleStatus.EVALUATED for row in stored(engine, cycles))
 
 
 def stored(engine: Engine, table: Table) -> list[dict[str, Any]]:

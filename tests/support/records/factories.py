@@ -14,6 +14,7 @@ from db.records import (
     Job,
     LabelMeasurement,
     Measurement,
+    NewJob,
     Reject,
     Slot,
     Stratum,
@@ -32,6 +33,11 @@ LABELS = ("order_tracking", "escalation")
 def make_slot(index: int = 0, *, monitor: str = "mangaassist") -> Slot:
     """The index-th hourly slot after START."""
     return Slot(monitor=monitor, window_start=START + index * HOUR, window_end=START + (index + 1) * HOUR)
+
+
+def index_of(window_end: datetime) -> int:
+    """Return the index of the slot with that end, as `make_slot` counts."""
+    return (window_end - START) // HOUR - 1
 
 
 def make_interval(estimate: float, *, half_width: float = 0.004) -> Interval:
@@ -193,3 +199,18 @@ def make_job(**fields: Any) -> Job:  # noqa: ANN401 - any field of a Job
         "decision_reason": None,
     }
     return Job(**{**usual, **fields})
+
+
+def make_new_job(monitor: str = "mangaassist", *, cycle_id: int | None = None) -> NewJob:
+    """A re-distillation to enqueue; it names no cycle by default."""
+    return NewJob(
+        monitor=monitor,
+        cycle_id=cycle_id,
+        rule="low-agreement",
+        reason="agreement 0.94 below 0.95 for 3 cycles",
+        teacher_version=TEACHER,
+        student_version=STUDENT,
+        alpha_from=Decimal("0.7"),
+        alpha_to=Decimal("0.6"),
+        temperature=3.0,
+    )

@@ -4,7 +4,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,14 +36,20 @@ class Reply:
     echo: bool = False  #: the request's path, headers and body are in the answer
 
 
+#: Decides how a request is answered.
+Answer = Callable[[Request], Reply]
+
+
 class Endpoint(ThreadingHTTPServer):
-    """Answers with the next of `replies`, the last of which stays; keeps what came in."""
+    """Answers with the next of `replies`, the last of which stays, or as `answer` decides; keeps requests."""
 
     daemon_threads = True
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, answer: Answer | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.replies = list(replies or (Reply(),))
+        self.answer = answer or self._next_reply
+        self.before_answer: Callable[[], object] = lambda: None
         self.requests: list[Request] = []
         self.released = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -52,15 +58,24 @@ class Endpoint(ThreadingHTTPServer):
     def documents(self) -> list[dict[str, Any]]:
         return [request.document for request in self.requests]
 
+    @property
+    def keys(self) -> list[str]:
+        """The idempotency keys of the requests."""
+        return [request.headers["Idempotency-Key"] for request in self.requests]
+
+    def _next_reply(self, _request: Request) -> Reply:
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Endpoint
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append(Request(path=self.path, headers=dict(self.headers), body=body))
-        replies = self.server.replies
-        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        request = Request(path=self.path, headers=dict(self.headers), body=body)
+        self.server.requests.append(request)
+        self.server.before_answer()
+        reply = self.server.answer(request)
         if reply.fault == "hang":
             self.server.released.wait(60)
         elif reply.fault == "reset":
@@ -91,9 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(*replies: Reply) -> Iterator[Endpoint]:
-    """Until the end of the block; whoever hangs is let go then."""
-    with serving(Endpoint(*replies)) as server:
+def answering(*replies: Reply, answer: Answer | None = None) -> Iterator[Endpoint]:
+    """Run an endpoint for the length of the block; hanging requests are released at its end."""
+    with serving(Endpoint(*replies, answer=answer)) as server:
         try:
             yield server
         finally:

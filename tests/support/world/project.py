@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from typer.testing import CliRunner, Result
 
@@ -44,6 +44,11 @@ def said(result: Result) -> str:
     """The one line on the standard error of a command that failed as expected."""
     (line,) = result.stderr.splitlines()
     return line.removeprefix("redistill: ")
+
+
+def findings() -> dict[str, dict[str, Any]]:
+    """Return the results of `doctor --json`, by check."""
+    return {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
 
 
 def make_models(folder: Path) -> None:

@@ -14,8 +14,9 @@ from db.connection.migrate import upgrade
 from db.connection.session import connect, reading, writing
 from db.connection.unavailable import DatabaseUnreachableError
 from db.tables import cycles, leases
-from tests.integration.monitor.daemon.test_outage import Measuring, ticking, until
-from tests.support.records.cycles import stored
+from tests.support.processes.ticking import Measuring, ticking
+from tests.support.processes.waiting import wait_until
+from tests.support.records.cycles import n_evaluated, stored
 from tests.support.records.factories import START
 from tests.support.servers.commit_cutter import cutting
 from tests.support.servers.postgres import Stoppable, stoppable
@@ -151,16 +152,17 @@ def test_without_a_limit_for_statements_there_is_none_for_answers(server: Stoppa
 def test_a_daemon_outlives_a_server_that_froze(server: Stoppable, engine: Engine) -> None:
     """Every slot is run once, the one that was measured meanwhile too."""
 
-    def n_ended() -> int:
-        return sum(row["status"] == "evaluated" for row in stored(engine, cycles))
-
     with capture_logs() as logs, ticking(engine, Measuring(lambda: None)):
-        until(lambda: n_ended() >= 2)
+        wait_until(lambda: n_evaluated(engine) >= 2, "two cycles", timeout=30)
         with server.frozen():
-            until(lambda: any(entry["event"] == "database away" for entry in logs))
+            wait_until(
+                lambda: any(entry["event"] == "database away" for entry in logs),
+                "the outage in the log",
+                timeout=30,
+            )
             time.sleep(1)
-        so_far = n_ended()
-        until(lambda: n_ended() >= so_far + 2)
+        so_far = n_evaluated(engine)
+        wait_until(lambda: n_evaluated(engine) >= so_far + 2, "two more cycles", timeout=30)
     rows = sorted(stored(engine, cycles), key=lambda row: row["window_end"])
     ends = [row["window_end"] for row in rows]
     assert ends == [ends[0] + index * (ends[1] - ends[0]) for index in range(len(rows))]

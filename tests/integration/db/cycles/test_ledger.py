@@ -27,6 +27,7 @@ from tests.support.records.factories import (
     START,
     STUDENT,
     TEACHER,
+    index_of,
     make_empty_result,
     make_input_drift,
     make_measurement,
@@ -42,11 +43,6 @@ FAR = START + 1_000 * HOUR
 BREACH = make_result(measurement=make_measurement(disagreements=600, kl=0.2))
 
 
-@pytest.fixture
-def run(engine: Engine) -> Cycles:
-    return Cycles(engine=engine, lease=taken(engine))
-
-
 def claim(engine: Engine, slot: Slot, now: datetime = START) -> Claim | None:
     with writing(engine) as connection:
         return ledger.claim(connection, slot, now)
@@ -59,10 +55,6 @@ def unfinished(engine: Engine) -> list[tuple[int, CycleStatus, int, datetime, da
         (index_of(each.slot.window_end), each.status, each.attempt, each.started_at, each.finished_at)
         for each in found
     ]
-
-
-def index_of(window_end: datetime) -> int:
-    return (window_end - START) // HOUR - 1
 
 
 def row(engine: Engine, index: int = 0) -> dict[str, object]:

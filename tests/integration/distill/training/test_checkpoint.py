@@ -1,11 +1,6 @@
 import hashlib
-import os
-import resource
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +10,7 @@ from safetensors.torch import save_file
 from structlog.testing import capture_logs
 
 from distill.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, Checkpoints, folder, folders
+from tests.support.processes.file_faults import is_killed_at, largest_file
 
 IDENTITY = {"job": "3", "seed": "2025"}
 FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.listdir", "os.scandir"}
@@ -167,7 +163,7 @@ def test_one_that_cannot_be_read_now_stays(home: Path) -> None:
 def test_a_full_disk_is_told_and_leaves_the_last_one(home: Path) -> None:
     checkpoints = make_checkpoints(home)
     checkpoints.save(FIRST)
-    with _largest_file(100), capture_logs() as said:
+    with largest_file(100), capture_logs() as said:
         checkpoints.save(SECOND)
     assert [(line["event"], line["log_level"], line["step"]) for line in said] == [
         ("checkpoint not written", "warning", 12)
@@ -189,7 +185,7 @@ def test_killed_at_any_file_operation_there_is_the_last_one_or_the_new_one(tmp_p
     for operation in count():
         home = folder(tmp_path / str(operation), 3)
         make_checkpoints(home).save(FIRST)
-        killed = _killed_at(operation, home)
+        killed = is_killed_at(operation, FILE_EVENTS, home, partial(make_checkpoints(home).save, SECOND))
         kept = make_checkpoints(home).load()
         assert same(kept, FIRST) or same(kept, SECOND)
         assert kept is not None
@@ -223,41 +219,3 @@ def test_the_folders_of_a_registry_are_told_by_job(tmp_path: Path) -> None:
     for name in (".checkpoint-3", ".checkpoint-14", ".checkpoint-x", ".tmp-3-early", "versions"):
         (tmp_path / name).mkdir()
     assert dict(folders(tmp_path)) == {3: folder(tmp_path, 3), 14: folder(tmp_path, 14)}
-
-
-def _killed_at(operation: int, home: Path) -> bool:
-    child = os.fork()
-    if child == 0:
-        _die_at(operation, home)
-        make_checkpoints(home).save(SECOND)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0
-    return False
-
-
-def _die_at(operation: int, home: Path) -> None:
-    left = operation
-
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal left
-        if event in FILE_EVENTS and any(str(home) in str(argument) for argument in arguments[:2]):
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-
-
-@contextmanager
-def _largest_file(size: int) -> Iterator[None]:
-    """Stands for a full disk: from `size` bytes on, every write to a file fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

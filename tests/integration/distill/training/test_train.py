@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from monitor.scoring.batches import score
 from monitor.scoring.models import Model, ModelError, load
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_config, make_copy, make_model, make_tokenizer, save
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 KEYWORDS = ("hello", "money", "order")
 LABELS = ("faq", "returns", "order_tracking")
@@ -71,15 +72,6 @@ def make_untrained(directory: Path, *, hidden: int, seed: int) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return save(BertForSequenceClassification(config), tokenizer, directory)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other make the tiny models slow on a machine that has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

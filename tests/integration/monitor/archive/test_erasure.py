@@ -7,7 +7,7 @@ from sqlalchemy import Engine, update
 
 from db.connection.session import writing
 from db.errors import LeaseLostError
-from db.records import Archive, Lease
+from db.records import Lease
 from db.tables import cycles, erasures
 from monitor.archive import erasure, places
 from monitor.archive.erasure import Erased, ErasureBusyError, ErasureIncompleteError, erase
@@ -17,6 +17,7 @@ from monitor.archive.sample import ScoredSample, without
 from tests.support.records.cycles import MONITOR, Cycles, seized, stored, taken
 from tests.support.records.factories import HOUR, START
 from tests.support.records.samples import make_sample, same
+from tests.support.records.tables import note_archive
 
 NOW = START + 100 * HOUR
 
@@ -29,15 +30,9 @@ def samples(engine: Engine, tmp_path: Path) -> list[ScoredSample]:
     for hour in range(3):
         concluded.conclude(hour)
         sample = make_sample(end=START + hour * HOUR, monitor=MONITOR, seed=hour)
-        note(engine, hour + 1, write(tmp_path, sample))
+        note_archive(engine, hour + 1, write(tmp_path, sample))
         made.append(sample)
     return made
-
-
-def note(engine: Engine, cycle_id: int, written: Archive) -> None:
-    with writing(engine) as connection:
-        values = {"archive": written.uri, "archive_sha256": written.sha256}
-        connection.execute(update(cycles).where(cycles.c.id == cycle_id).values(values))
 
 
 def take_out(engine: Engine, *request_ids: str) -> Erased:
@@ -81,7 +76,7 @@ def test_an_archive_that_takes_the_place_of_one_meanwhile_is_looked_at_too(
     def judge_again(done: int, total: int) -> None:
         shown.append((done, total))
         if done == 1:
-            note(engine, 1, write(tmp_path, more, beside=True))
+            note_archive(engine, 1, write(tmp_path, more, beside=True))
 
     shown: list[tuple[int, int]] = []
     erased = erase(engine, MONITOR, ("r-0-3", "r-1-1"), NOW, judge_again)

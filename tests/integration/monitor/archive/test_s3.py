@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from time import monotonic
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
-from db.connection.session import writing
 from db.tables import cycles
 from monitor.archive.erasure import Erased, erase
 from monitor.archive.files import expire, read, write
@@ -15,6 +14,7 @@ from monitor.storage import s3
 from tests.support.records.cycles import MONITOR, Cycles, stored, taken
 from tests.support.records.factories import START
 from tests.support.records.samples import HOUR, TEN, make_sample, same
+from tests.support.records.tables import note_archive
 from tests.support.servers.buckets import TestBucket, empty_bucket
 from tests.support.servers.s3_faults import (
     Fault,
@@ -148,9 +148,7 @@ def archived(sqlite_engine: Engine, place: str) -> list[str]:
     for hour in range(3):
         concluded.conclude(hour)
         written = write(place, make_sample(end=START + hour * HOUR, monitor=MONITOR, seed=hour))
-        with writing(sqlite_engine) as connection:
-            values = {"archive": written.uri, "archive_sha256": written.sha256}
-            connection.execute(update(cycles).where(cycles.c.id == hour + 1).values(values))
+        note_archive(sqlite_engine, hour + 1, written)
         uris.append(written.uri)
     expire(place, MONITOR, before=START + HOUR)
     return uris

@@ -28,6 +28,7 @@ from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
 from redistill.process.readiness import checks
 from tests.support.processes.clocks import Clocks, at, settable
+from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import MONITOR, Cycles, make_audience, make_policy, stored, taken
 from tests.support.records.factories import (
     HOUR,
@@ -241,13 +242,15 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
         daemon.start()
         keeper.start()
         try:
-            until(lambda: len(measure.measured) >= 30)
+            wait_until(lambda: len(measure.measured) >= 30, "thirty cycles", timeout=30)
             clocks.set(now() - timedelta(seconds=20))
             since = time.monotonic()
-            until(lambda: any(each > since + 0.5 for each in calls))
+            wait_until(
+                lambda: any(each > since + 0.5 for each in calls), "a tick after the change", timeout=30
+            )
             so_far = len(measure.measured)
             clocks.set(now())
-            until(lambda: len(measure.measured) >= so_far + 2)
+            wait_until(lambda: len(measure.measured) >= so_far + 2, "two more cycles", timeout=30)
         finally:
             ended.set()
             keeper.join()
@@ -256,13 +259,6 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
     ends = [row["window_end"] for row in stored(clocks.engine, cycles)]
     assert ends == [ends[0] + index * timedelta(seconds=1) for index in range(len(ends))]
     assert len(measure.measured) == len(set(measure.measured)) == len(ends) - 1
-
-
-def until(holds: Any) -> None:  # noqa: ANN401 - a condition
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # --- what waits for a time -------------------------------------------------------------------------------

@@ -22,28 +22,17 @@ from monitor.daemon.delivery_threads import PATIENCE_SECONDS
 from monitor.daemon.loop import Daemon, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
-from tests.support.records.conclusions import FAR
-from tests.support.records.cycles import Cycles, make_audience, make_policy, stored, taken
+from tests.support.processes.waiting import comes_true
+from tests.support.records.conclusions import conclude_drifts
+from tests.support.records.cycles import make_audience, make_policy, stored
 from tests.support.records.factories import make_result
 from tests.support.servers.channels import KINDS, make_channel
 from tests.support.servers.endpoint import Endpoint, Reply, answering
 from tests.support.world.project import start, write_config
-from triggers.alert_settings import LogAlert
 from triggers.channels.outbox import Outbox
 from triggers.channels.port import Channel
-from triggers.settings import DEFAULT_RULES
 
 TICK = timedelta(milliseconds=100)
-
-
-def drift(engine: Engine, *channels: str, incidents: int = 1) -> None:
-    """Incidents that open and end, with a message to each channel."""
-    alerts = tuple(LogAlert(name=channel) for channel in channels)
-    policy = make_policy(alerts=alerts, rules=DEFAULT_RULES[1:])
-    run = Cycles(engine=engine, lease=taken(engine), policy=policy)
-    for index in range(incidents):
-        run.conclude(2 * index, FAR)
-        run.conclude(2 * index + 1)
 
 
 @contextmanager
@@ -69,15 +58,6 @@ def running(engine: Engine, **channels: Channel) -> Iterator[Daemon]:
             found.stop()
 
 
-def comes_true(condition: object, *, seconds: float = 10) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def states(engine: Engine, channel: str) -> list[tuple[int, str, str]]:
     return [
         (row["incident_id"], row["event"], row["state"])
@@ -88,7 +68,7 @@ def states(engine: Engine, channel: str) -> list[tuple[int, str, str]]:
 
 def test_a_channel_that_hangs_delays_no_other(engine: Engine) -> None:
     """It holds up only its own messages, of which it has one under way; the other sends its own at once."""
-    drift(engine, "slow", "quick", incidents=5)
+    conclude_drifts(engine, "slow", "quick", incidents=5)
     with answering(Reply(fault="hang")) as hanging, answering(Reply(status=202)) as whole:
         slow = make_channel("slack webhook", hanging.url, timeout_seconds=30)
         quick = make_channel("webhook", whole.url)
@@ -133,7 +113,7 @@ def test_a_channel_with_a_bug_delays_no_other(sqlite_engine: Engine) -> None:
         def send(self, *_arguments: object, **_more: object) -> object:
             raise RuntimeError
 
-    drift(sqlite_engine, "broken", "quick")
+    conclude_drifts(sqlite_engine, "broken", "quick")
     with answering(Reply(status=202)) as whole, capture_logs() as logs:
         broken: Channel = Broken()  # type: ignore[assignment]
         with running(sqlite_engine, broken=broken, quick=make_channel("webhook", whole.url)):
@@ -144,7 +124,7 @@ def test_a_channel_with_a_bug_delays_no_other(sqlite_engine: Engine) -> None:
 
 def test_slack_is_sent_one_message_a_second(sqlite_engine: Engine) -> None:
     """And a stop does not wait for the next one."""
-    drift(sqlite_engine, "slack", incidents=2)
+    conclude_drifts(sqlite_engine, "slack", incidents=2)
     with answering(KINDS["slack webhook"].accepted) as server:
         times: list[float] = []
         channel = make_channel("slack webhook", server.url)
@@ -160,7 +140,7 @@ def test_slack_is_sent_one_message_a_second(sqlite_engine: Engine) -> None:
 
 
 def test_a_channel_that_is_limited_waits_and_goes_on_in_order(sqlite_engine: Engine) -> None:
-    drift(sqlite_engine, "pager")
+    conclude_drifts(sqlite_engine, "pager")
     limited = Reply(status=429, headers={"Retry-After": "1"})
     with answering(limited, Reply(status=202)) as server:
         began = time.monotonic()
@@ -173,7 +153,7 @@ def test_a_channel_that_is_limited_waits_and_goes_on_in_order(sqlite_engine: Eng
 
 def test_one_incident_is_one_thread(engine: Engine) -> None:
     """What Slack calls an incident's first message is kept, and its later ones answer that."""
-    drift(engine, "slack", "other", incidents=2)
+    conclude_drifts(engine, "slack", "other", incidents=2)
     replies = [Reply(body=f'{{"ok":true,"ts":"1503435956.00000{number}"}}') for number in range(4)]
     with answering(*replies) as server, answering(Reply(status=202)) as other:
         channels = {
@@ -197,7 +177,7 @@ def test_one_incident_is_one_thread(engine: Engine) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sql_and_the_log_show_no_secret_of_a_channel(sqlite_engine: Engine, kind: str) -> None:
     """What is refused, what waits and what is given up say why, and not where to."""
-    drift(sqlite_engine, "pager")
+    conclude_drifts(sqlite_engine, "pager")
     replies = (Reply(status=500, echo=True), Reply(status=403, echo=True), Reply(fault="reset"))
     with answering(*replies) as server, capture_logs() as logs:
         channels = {"pager": make_channel(kind, server.url)}
@@ -225,7 +205,7 @@ def test_sql_and_the_log_show_no_secret_of_a_channel(sqlite_engine: Engine, kind
 def test_a_monitor_whose_channel_hangs_stops_in_seconds_when_asked(
     sqlite_engine: Engine, tmp_path: Path
 ) -> None:
-    drift(sqlite_engine, "pager")
+    conclude_drifts(sqlite_engine, "pager")
     with answering(Reply(fault="hang")) as server:
         stops_in_seconds(sqlite_engine, tmp_path, server)
     assert states(sqlite_engine, "pager")[0] == (1, "firing", "pending")

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text, update
-from structlog.testing import capture_logs
+from sqlalchemy import Engine, update
 
 from db.connection.session import writing
 from db.cycles import ledger
@@ -26,9 +25,13 @@ from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
 from tests.support.processes.races import in_threads
+from tests.support.processes.waiting import comes_true
 from tests.support.records.cycles import MONITOR, make_audience, make_policy, seized, stored, taken
 from tests.support.records.factories import make_measurement, make_result
+from tests.support.records.tables import rename_table
 from triggers.conclude import conclude
+
+pytestmark = pytest.mark.usefixtures("logs")
 
 DAY = timedelta(days=1)
 TICK = timedelta(milliseconds=100)
@@ -117,13 +120,6 @@ def leave_running(engine: Engine, days_ago: int, *, attempts: int = 1) -> None:
     with writing(engine) as connection:
         for _ in range(attempts):
             ledger.claim(connection, slot(days_ago), utc_now())
-
-
-@pytest.fixture(autouse=True)
-def logs() -> Iterator[list[Any]]:
-    """What is logged, kept and not shown: a failure's traceback takes seconds to draw."""
-    with capture_logs() as entries:
-        yield entries
 
 
 # --- which slots -----------------------------------------------------------------------------------------
@@ -478,15 +474,6 @@ def running(
             found.stop()
 
 
-def comes_true(condition: Callable[[], bool], *, seconds: float = 10) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def ends(engine: Engine, status: str = "evaluated") -> list[datetime]:
     return [row["window_end"] for row in stored(engine, cycles) if row["status"] == status]
 
@@ -551,23 +538,18 @@ def test_a_tick_that_fails_is_logged_and_is_not_the_last(engine: Engine, logs: l
             raise RuntimeError
         delivered.set()
 
-    rename(engine, "leases", "away")
+    rename_table(engine, "leases", "away")
     with running(engine, deliver=deliver) as found:
         assert delivered.wait(10)
         assert comes_true(lambda: failed_ticks(logs, "slots") >= 2)
         assert failed_ticks(logs, "outbox") == 2
-        rename(engine, "away", "leases")
+        rename_table(engine, "away", "leases")
         assert comes_true(lambda: len(ends(engine)) >= 1)
         assert found.is_running
 
 
 def failed_ticks(logs: Sequence[Any], name: str) -> int:
     return sum(entry["event"] == "tick failed" and entry["tick"] == name for entry in logs)
-
-
-def rename(engine: Engine, old: str, new: str) -> None:
-    with writing(engine) as connection:
-        connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
 
 def test_two_daemons_at_once_do_each_slot_once(engine: Engine) -> None:

@@ -5,10 +5,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, insert, make_url, text
@@ -20,19 +18,26 @@ from db.connection.outage import Outage
 from db.connection.session import connect, reading, writing
 from db.connection.unavailable import DatabaseUnreachableError, DatabaseUnusableError
 from db.cycles.ledger import AttemptEndedError
-from db.records import Claim, CycleResult, Job
+from db.records import Job
 from db.states import JobStatus
 from db.tables import class_metrics, cycles, leases
 from distill.settle import Proof
 from monitor.clock import utc_now
-from monitor.daemon.loop import Daemon, SlotRunner
-from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
 from redistill.process.readiness import checks
 from tests.support.processes.disks import mounts, small_disk
+from tests.support.processes.ticking import Measuring, runner, ticking
+from tests.support.processes.waiting import wait_until
 from tests.support.processes.workers import Office, rejected
-from tests.support.records.cycles import MONITOR, Cycles, make_audience, make_policy, stored, taken
+from tests.support.records.cycles import (
+    MONITOR,
+    Cycles,
+    make_policy,
+    n_evaluated,
+    stored,
+    taken,
+)
 from tests.support.records.factories import START, make_result
 from tests.support.servers.commit_cutter import cutting
 from tests.support.servers.postgres import Stoppable, stoppable
@@ -41,7 +46,6 @@ from triggers.transports.sql import SqlTransport
 
 GONE = DatabaseUnreachableError(url="postgresql://host/name", cause="refused")
 FULL = DatabaseUnusableError(url="sqlite:///x", cause="full", fix="free space")
-TICK = timedelta(milliseconds=100)
 
 
 class Clock:
@@ -207,46 +211,6 @@ def test_a_host_name_that_does_not_resolve_is_an_outage() -> None:
 # --- a daemon --------------------------------------------------------------------------------------------
 
 
-class Measuring:
-    """Measures every slot as healthy; what happens at the first one is its test's."""
-
-    def __init__(self, meanwhile: Callable[[], object]) -> None:
-        self._meanwhile: Callable[[], object] | None = meanwhile
-        self.measured: list[Any] = []
-
-    def __call__(self, claim: Claim, stopped: Stopped) -> CycleResult:
-        del stopped
-        self.measured.append(claim.slot.window_end)
-        work, self._meanwhile = self._meanwhile, None
-        if work:
-            work()
-        return make_result()
-
-
-def runner(engine: Engine, measure: Measuring, *, every: str = "24h") -> SlotRunner:
-    section = MonitorSection.model_validate({"name": MONITOR, "every": every, "lateness": "0s"})
-    return SlotRunner(engine, section, measure, make_policy(alerts=()))
-
-
-@contextmanager
-def ticking(engine: Engine, measure: Measuring) -> Iterator[Daemon]:
-    section = MonitorSection.model_validate({"name": MONITOR, "every": "1s", "lateness": "0s"})
-    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
-    daemon = Daemon(runner(engine, measure, every="1s"), watchdog, {}, lambda _now: 0, tick=TICK)
-    daemon.start()
-    try:
-        yield daemon
-    finally:
-        assert daemon.stop()
-
-
-def until(holds: Callable[[], bool], *, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_daemon_outlives_its_server_and_every_slot_is_run_once(server: Stoppable) -> None:
     """The server stops while a slot is measured, and once more between two slots."""
     engine = opened(server)
@@ -256,21 +220,22 @@ def test_a_daemon_outlives_its_server_and_every_slot_is_run_once(server: Stoppab
     def ready() -> dict[str, bool]:
         return {check.name: check.ok for check in checks(engine, section, lambda: True, utc_now())}
 
-    def n_ended() -> int:
-        return sum(row["status"] == "evaluated" for row in stored(engine, cycles))
-
     with capture_logs() as logs, ticking(engine, measure):
-        until(lambda: any(entry["event"] == "database away" for entry in logs))
+        wait_until(
+            lambda: any(entry["event"] == "database away" for entry in logs),
+            "the outage in the log",
+            timeout=30,
+        )
         assert ready() == {"database": False, "scheduler": True, "slots": False}
         time.sleep(2.5)
         server.start()
         assert ready()["database"]
-        until(lambda: n_ended() >= 4)
+        wait_until(lambda: n_evaluated(engine) >= 4, "four cycles", timeout=30)
         server.stop()
         time.sleep(2)
         server.start()
-        so_far = n_ended()
-        until(lambda: n_ended() >= so_far + 3)
+        so_far = n_evaluated(engine)
+        wait_until(lambda: n_evaluated(engine) >= so_far + 3, "three more cycles", timeout=30)
     rows = sorted(stored(engine, cycles), key=lambda row: row["window_end"])
     ends = [row["window_end"] for row in rows]
     assert ends == [ends[0] + index * timedelta(seconds=1) for index in range(len(rows))]
@@ -353,7 +318,7 @@ def test_a_job_that_the_outage_broke_is_done_again_and_its_attempt_does_not_coun
     office.attempt.work = ask_in_vain
     job_id = office.order()
     with capture_logs() as logs, office.working():
-        until(lambda: len(office.attempt.attempted) == 2)
+        wait_until(lambda: len(office.attempt.attempted) == 2, "a second attempt", timeout=30)
     assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
     assert [entry["event"] for entry in logs].count("job given back") == 1
     engine.dispose()
@@ -423,16 +388,17 @@ def test_a_daemon_outlives_a_full_disk_and_every_slot_is_run_once(
         path = shutil.copyfile(sqlite_template, disk.folder / "redistill.db")
         engine = connect(f"sqlite:///{path}")
 
-        def n_ended() -> int:
-            return sum(row["status"] == "evaluated" for row in stored(engine, cycles))
-
         with capture_logs() as logs, ticking(engine, Measuring(lambda: None)):
-            until(lambda: n_ended() >= 2)
+            wait_until(lambda: n_evaluated(engine) >= 2, "two cycles", timeout=30)
             with disk.full():
-                until(lambda: any(entry["event"] == "database away" for entry in logs))
+                wait_until(
+                    lambda: any(entry["event"] == "database away" for entry in logs),
+                    "the outage in the log",
+                    timeout=30,
+                )
                 time.sleep(1.5)
-            so_far = n_ended()
-            until(lambda: n_ended() >= so_far + 3)
+            so_far = n_evaluated(engine)
+            wait_until(lambda: n_evaluated(engine) >= so_far + 3, "three more cycles", timeout=30)
         rows = sorted(stored(engine, cycles), key=lambda row: row["window_end"])
         engine.dispose()
     ends = [row["window_end"] for row in rows]

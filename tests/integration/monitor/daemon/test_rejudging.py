@@ -1,27 +1,27 @@
 """A process judges windows again: what fails, stops or is held by another leaves them as they were."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from structlog.testing import capture_logs
 
-from db.connection.session import writing
 from db.errors import RedistillError
-from db.records import Archive, Claim, CycleResult, Lease
-from db.tables import cycles, leases
+from db.records import Archive, Claim, CycleResult
+from db.tables import cycles
 from monitor.archive import files
 from monitor.daemon.loop import MonitorBusyError, SlotRunner
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
 from tests.support.processes.races import in_threads
-from tests.support.records.conclusions import HEALTHY, TOO_FEW, everything
-from tests.support.records.cycles import MONITOR, Cycles, make_policy, stored, taken
+from tests.support.records.conclusions import HEALTHY, TOO_FEW
+from tests.support.records.cycles import MONITOR, Cycles, make_policy, release, stored, taken
 from tests.support.records.factories import HOUR, START, make_slot
 from tests.support.records.samples import make_sample
+from tests.support.records.tables import everything
+
+pytestmark = pytest.mark.usefixtures("logs")
 
 SLOTS = [make_slot(index) for index in range(3)]
 Meanwhile = Callable[[Claim], object]
@@ -29,13 +29,6 @@ Meanwhile = Callable[[Claim], object]
 
 class GoneError(RedistillError):
     """The window is gone."""
-
-
-@pytest.fixture(autouse=True)
-def logs() -> Iterator[list[Any]]:
-    """What is logged, kept and not shown."""
-    with capture_logs() as entries:
-        yield entries
 
 
 @pytest.fixture
@@ -46,11 +39,6 @@ def unjudged(engine: Engine, tmp_path: Path) -> Engine:
         run.conclude(index, replace(TOO_FEW, archive=archived(tmp_path, index, seed=1)))
     release(engine, run.lease)
     return engine
-
-
-def release(engine: Engine, lease: Lease) -> None:
-    with writing(engine) as connection:
-        connection.execute(leases.delete().where(leases.c.name == lease.name))
 
 
 def archived(folder: Path, index: int, *, seed: int, beside: bool = False) -> Archive:

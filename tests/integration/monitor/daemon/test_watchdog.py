@@ -3,8 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from db import outbox
 from db.connection.session import writing
@@ -13,7 +12,7 @@ from db.tables import deliveries, incidents
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from tests.support.records.conclusions import FAR, TOO_FEW
-from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
+from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored
 from tests.support.records.factories import START, make_measurement, make_result, make_slot, make_teacher
 from triggers.alert_settings import LogAlert
 from triggers.incidents.undelivered import report_undelivered
@@ -21,11 +20,6 @@ from triggers.settings import DEFAULT_RULES, IncidentPolicy
 
 MINUTE = timedelta(minutes=1)
 SECTION = MonitorSection(name=MONITOR, every=timedelta(hours=1), lateness=timedelta(minutes=10))
-
-
-@pytest.fixture
-def run(engine: Engine) -> Cycles:
-    return Cycles(engine=engine, lease=taken(engine))
 
 
 def watchdog(run: Cycles, *, started_at: datetime = START) -> Watchdog:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
 from db.connection.session import connect, reading, writing
 from db.cycles.labels import correctness_of, request_hash
-from db.records import Archive
 from db.tables import correctness, cycles, labels
 from monitor.archive import files
 from monitor.archive.erasure import Erased, erase
@@ -29,6 +28,7 @@ from tests.support.processes.races import in_processes
 from tests.support.records.cycles import MONITOR, Cycles, stored, taken
 from tests.support.records.factories import HOUR, START, STUDENT, TEACHER
 from tests.support.records.samples import make_sample
+from tests.support.records.tables import note_archive
 from triggers.teacher.correctness import split
 
 NOW = START + 100 * HOUR
@@ -49,14 +49,8 @@ def archive(engine: Engine, tmp_path: Path) -> Path:
     concluded = Cycles(engine=engine, lease=taken(engine))
     for hour in range(3):
         concluded.conclude(hour)
-        note(engine, hour + 1, write(tmp_path, make_answered(hour)))
+        note_archive(engine, hour + 1, write(tmp_path, make_answered(hour)))
     return tmp_path
-
-
-def note(engine: Engine, cycle_id: int, written: Archive) -> None:
-    with writing(engine) as connection:
-        values = {"archive": written.uri, "archive_sha256": written.sha256}
-        connection.execute(update(cycles).where(cycles.c.id == cycle_id).values(values))
 
 
 def bring(
@@ -165,7 +159,7 @@ def test_a_later_label_takes_the_place_of_the_earlier_one(engine: Engine) -> Non
 def test_labels_of_the_log_count_until_a_later_one_comes(engine: Engine, archive: Path) -> None:
     sample = make_answered(0)
     labelled = tuple(request._replace(label="faq") for request in sample.requests)
-    note(engine, 1, write(archive, replace(sample, requests=labelled)))
+    note_archive(engine, 1, write(archive, replace(sample, requests=labelled)))
     bring(engine, {"r-0-1": "promotion"})
     (row,) = stored(engine, correctness)
     assert (row["n_labelled"], row["student_right"], row["teacher_right"]) == (
@@ -179,7 +173,7 @@ def test_labels_of_the_log_count_until_a_later_one_comes(engine: Engine, archive
 def test_requests_count_as_what_they_stand_for(engine: Engine, archive: Path) -> None:
     strata = Strata(sizes=(900, 100), of=np.array([0, 0, 1, 1]))
     sample = make_answered(1, strata=strata, stratum_labels=("faq", "promotion"))
-    note(engine, 2, write(archive, sample))
+    note_archive(engine, 2, write(archive, sample))
     bring(engine, {"r-1-1": "faq", "r-1-2": "promotion", "r-1-3": "promotion"})
     expected = split([0, 1, 1], [0, 0, 0], [1, 1, 1], [1.8, 0.2, 0.2])
     (row,) = stored(engine, correctness)

@@ -1,7 +1,6 @@
 """Scoring gives what the model itself says, in any order and any batches."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from monitor.scoring.batches import ScoringError, score
 from monitor.scoring.models import Model, load
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_copy, make_model, make_tokenizer, save
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = ("faq", "promotion", "escalation")
 WORDS = " ".join(CORPUS).split()
@@ -39,15 +40,6 @@ def one_by_one(model: Model, requests: list[str]) -> np.ndarray:
             inputs = model.tokenizer(text, truncation=True, max_length=model.max_length, return_tensors="pt")
             rows.append(model.network(**inputs).logits[0].numpy())
     return np.array(rows)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a network on many threads only waits for them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

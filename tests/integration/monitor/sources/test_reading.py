@@ -23,7 +23,7 @@ from monitor.sources.stores.folder import Folder
 from monitor.sources.stores.port import TrafficUnavailableError
 from monitor.sources.stores.tally import Window
 from monitor.stop import StoppedError, never_stopped
-from tests.support.processes.product import wait_until
+from tests.support.processes.waiting import wait_until
 
 TEN = datetime(2026, 11, 24, 10, tzinfo=UTC)
 WINDOW = Window(start=TEN, end=TEN + timedelta(hours=1))

@@ -1,21 +1,14 @@
 """A process that is kept running."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from redistill.process.child import Child
+from tests.support.processes.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[4]
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_child_that_dies_is_started_again_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +24,7 @@ def test_a_child_that_dies_is_started_again_after_a_wait(monkeypatch: pytest.Mon
 
     with Child(("no-such-command",)) as child:
         begin = time.monotonic()
-        wait_until(lambda: looked_after(child) == 2)
+        wait_until(lambda: looked_after(child) == 2, "started again", timeout=20)
         assert time.monotonic() - begin >= 1
 
 

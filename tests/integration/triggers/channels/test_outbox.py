@@ -3,18 +3,15 @@
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, select, update
 
 from db import outbox
@@ -22,90 +19,34 @@ from db.connection.session import connect, writing
 from db.states import DeliveryState
 from db.tables import deliveries
 from tests.support.processes.races import in_threads
-from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
-from tests.support.records.factories import make_measurement, make_result
-from triggers.alert_settings import LogAlert, WebhookAlert
+from tests.support.records.conclusions import conclude_drifts
+from tests.support.records.cycles import MONITOR, due_at, make_audience, stored
+from tests.support.servers.channels import make_channel
+from tests.support.servers.endpoint import Endpoint, Reply, answering
 from triggers.backoff import MAX_ATTEMPTS
 from triggers.channels.outbox import HOLD, Outbox
-from triggers.channels.webhook import WebhookChannel
-from triggers.settings import DEFAULT_RULES
 
 NOW = due_at(20)
-FAR = make_result(measurement=make_measurement(kl=0.2))
 SECOND = timedelta(seconds=1)
-
-
-class Receiver(ThreadingHTTPServer):
-    """Accepts what it gets, unless told to answer otherwise; keeps what came in."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.keys: list[str] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.answers: list[int] = []
-        self.headers: dict[str, str] = {}
-        self.before_answer: Callable[[], object] = lambda: None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.keys.append(self.headers["Idempotency-Key"])
-        self.server.bodies.append(json.loads(body))
-        self.server.before_answer()
-        self.send_response(self.server.answers.pop(0) if self.server.answers else 202)
-        for header in self.server.headers.items():
-            self.send_header(*header)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
+ACCEPTED = Reply(status=202)
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def receiver() -> Iterator[Endpoint]:
+    with answering(ACCEPTED) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
-def make_channel(url: str, *, timeout_seconds: float = 5) -> WebhookChannel:
-    return WebhookChannel(
-        settings=WebhookAlert(
-            kind="webhook", url=url, secret=SecretStr("s3cret"), timeout_seconds=timeout_seconds
-        )
-    )
+def first_with(*statuses: int, **headers: str) -> list[Reply]:
+    """These statuses in turn, then acceptance; each reply has the headers."""
+    return [Reply(status=status, headers=headers) for status in (*statuses, ACCEPTED.status)]
 
 
 def make_outbox(engine: Engine, **urls: str) -> Outbox:
-    channels = {name: make_channel(url) for name, url in urls.items()}
+    channels = {name: make_channel("webhook", url) for name, url in urls.items()}
     return Outbox(
         engine=engine, channels=channels, audience=make_audience(alerts=()), rng=np.random.default_rng(2025)
     )
-
-
-def drift(engine: Engine, *channels: str, incidents: int = 1, resolved: bool = True) -> None:
-    """Incidents that open and, all of them unless told otherwise, end; with a message to each channel."""
-    alerts = tuple(LogAlert(name=channel) for channel in channels)
-    run = Cycles(
-        engine=engine, lease=taken(engine), policy=make_policy(alerts=alerts, rules=DEFAULT_RULES[1:])
-    )
-    for index in range(incidents):
-        run.conclude(2 * index, FAR)
-        if resolved or index < incidents - 1:
-            run.conclude(2 * index + 1)
 
 
 def key(incident: int, event: str) -> str:
@@ -118,9 +59,9 @@ def states(engine: Engine) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def test_a_message_is_marked_after_its_channel_has_accepted_it(engine: Engine, receiver: Receiver) -> None:
+def test_a_message_is_marked_after_its_channel_has_accepted_it(engine: Engine, receiver: Endpoint) -> None:
     """While it is being sent it is pending still, and hidden from others."""
-    drift(engine, "pager", resolved=False)
+    conclude_drifts(engine, "pager", resolved=False)
     seen: list[dict[str, Any]] = []
     receiver.before_answer = lambda: seen.extend(stored(engine, deliveries))
     assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
@@ -129,29 +70,29 @@ def test_a_message_is_marked_after_its_channel_has_accepted_it(engine: Engine, r
     assert (before["state"], before["attempts"], before["next_attempt_at"]) == ("pending", 1, NOW + HOLD)
     assert (after["state"], after["attempts"], after["delivered_at"]) == ("delivered", 1, NOW)
     assert receiver.keys == [key(1, "firing")]
-    assert receiver.bodies == [json.loads(after["payload"])]
+    assert receiver.documents == [json.loads(after["payload"])]
 
 
-def test_nothing_is_sent_before_it_is_due(engine: Engine, receiver: Receiver) -> None:
-    drift(engine, "pager", resolved=False)
+def test_nothing_is_sent_before_it_is_due(engine: Engine, receiver: Endpoint) -> None:
+    conclude_drifts(engine, "pager", resolved=False)
     sender = make_outbox(engine, pager=receiver.url)
     assert sender.deliver_due(due_at(0) - SECOND) == 0
     assert receiver.keys == []
     assert sender.deliver_due(due_at(0)) == 1
 
 
-def test_a_delivered_message_is_never_sent_again(engine: Engine, receiver: Receiver) -> None:
-    drift(engine, "pager")
+def test_a_delivered_message_is_never_sent_again(engine: Engine, receiver: Endpoint) -> None:
+    conclude_drifts(engine, "pager")
     sender = make_outbox(engine, pager=receiver.url)
     assert sender.deliver_due(NOW) == 2
     assert sender.deliver_due(NOW + timedelta(days=365)) == 0
     assert receiver.keys == [key(1, "firing"), key(1, "resolved")]
 
 
-def test_an_incident_ends_only_after_it_has_begun(engine: Engine, receiver: Receiver) -> None:
+def test_an_incident_ends_only_after_it_has_begun(engine: Engine, receiver: Endpoint) -> None:
     """A message that waits for its next attempt holds back the later ones of its incident, and no other's."""
-    drift(engine, "pager", incidents=2)
-    receiver.answers = [503]
+    conclude_drifts(engine, "pager", incidents=2)
+    receiver.replies = first_with(503)
     sender = make_outbox(engine, pager=receiver.url)
     assert [sender.deliver_due(NOW) for _ in range(3)] == [0, 2, 0]
     assert sender.deliver_due(NOW + timedelta(hours=1)) == 2
@@ -165,10 +106,10 @@ def test_an_incident_ends_only_after_it_has_begun(engine: Engine, receiver: Rece
 
 
 def test_a_message_that_failed_waits_at_least_as_long_as_the_receiver_asks(
-    engine: Engine, receiver: Receiver
+    engine: Engine, receiver: Endpoint
 ) -> None:
-    drift(engine, "pager", resolved=False)
-    receiver.answers, receiver.headers = [429], {"Retry-After": "300"}
+    conclude_drifts(engine, "pager", resolved=False)
+    receiver.replies = first_with(429, **{"Retry-After": "300"})
     sender = make_outbox(engine, pager=receiver.url)
     sender.deliver_due(NOW)
     (row,) = stored(engine, deliveries)
@@ -181,10 +122,10 @@ def test_a_message_that_failed_waits_at_least_as_long_as_the_receiver_asks(
     assert (row["state"], row["attempts"], row["last_error"]) == ("delivered", 2, None)
 
 
-def test_a_receiver_that_asks_for_time_is_left_in_peace(engine: Engine, receiver: Receiver) -> None:
+def test_a_receiver_that_asks_for_time_is_left_in_peace(engine: Engine, receiver: Endpoint) -> None:
     """Not only with the message that it turned away. Another channel's go out."""
-    drift(engine, "pager", "chat", incidents=3)
-    receiver.answers, receiver.headers = [429], {"Retry-After": "300"}
+    conclude_drifts(engine, "pager", "chat", incidents=3)
+    receiver.replies = first_with(429, **{"Retry-After": "300"})
     sender = make_outbox(engine, pager=receiver.url)
     sender.deliver_due(NOW)
     assert sender.deliver_due(NOW) == sender.deliver_due(NOW + timedelta(seconds=299)) == 0
@@ -193,9 +134,9 @@ def test_a_receiver_that_asks_for_time_is_left_in_peace(engine: Engine, receiver
     assert sender.deliver_due(NOW + timedelta(seconds=300)) == 6
 
 
-def test_the_waits_grow_up_to_a_quarter_of_an_hour(sqlite_engine: Engine, receiver: Receiver) -> None:
-    drift(sqlite_engine, "pager", resolved=False)
-    receiver.answers = [503] * 10
+def test_the_waits_grow_up_to_a_quarter_of_an_hour(sqlite_engine: Engine, receiver: Endpoint) -> None:
+    conclude_drifts(sqlite_engine, "pager", resolved=False)
+    receiver.replies = first_with(*[503] * 10)
     sender = make_outbox(sqlite_engine, pager=receiver.url)
     now, waits = NOW, []
     for _ in range(10):
@@ -208,20 +149,20 @@ def test_the_waits_grow_up_to_a_quarter_of_an_hour(sqlite_engine: Engine, receiv
     assert max(waits) > 100
 
 
-def test_a_message_that_is_refused_is_dead(engine: Engine, receiver: Receiver) -> None:
+def test_a_message_that_is_refused_is_dead(engine: Engine, receiver: Endpoint) -> None:
     """And its incident's next one is sent: the on-call may see an end without a beginning."""
-    drift(engine, "pager")
-    receiver.answers = [400]
+    conclude_drifts(engine, "pager")
+    receiver.replies = first_with(400)
     assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
     assert states(engine) == [("pager", "firing", "dead", 1), ("pager", "resolved", "delivered", 1)]
     assert stored(engine, deliveries)[0]["last_error"] == "HTTP 400 Bad Request"
 
 
-def test_a_message_is_given_up_after_so_many_attempts(engine: Engine, receiver: Receiver) -> None:
-    drift(engine, "pager", resolved=False)
+def test_a_message_is_given_up_after_so_many_attempts(engine: Engine, receiver: Endpoint) -> None:
+    conclude_drifts(engine, "pager", resolved=False)
     with writing(engine) as connection:
         connection.execute(update(deliveries).values(attempts=MAX_ATTEMPTS - 2))
-    receiver.answers = [503, 503, 202]
+    receiver.replies = first_with(503, 503)
     sender = make_outbox(engine, pager=receiver.url)
     for days in range(3):
         sender.deliver_due(NOW + timedelta(days=days))
@@ -229,8 +170,8 @@ def test_a_message_is_given_up_after_so_many_attempts(engine: Engine, receiver: 
     assert len(receiver.keys) == 2
 
 
-def test_a_dead_channel_blocks_no_other(engine: Engine, receiver: Receiver) -> None:
-    drift(engine, "gone", "pager")
+def test_a_dead_channel_blocks_no_other(engine: Engine, receiver: Endpoint) -> None:
+    conclude_drifts(engine, "gone", "pager")
     sender = make_outbox(engine, gone="http://127.0.0.1:1/", pager=receiver.url)
     assert sender.deliver_due(NOW) == 2
     assert receiver.keys == [key(1, "firing"), key(1, "resolved")]
@@ -242,15 +183,14 @@ def test_a_dead_channel_blocks_no_other(engine: Engine, receiver: Receiver) -> N
     ]
 
 
-def test_a_channel_that_hangs_delays_no_other(sqlite_engine: Engine, receiver: Receiver) -> None:
+def test_a_channel_that_hangs_delays_no_other(sqlite_engine: Engine, receiver: Endpoint) -> None:
     """Even if it has many that wait: it is left after the first timeout, and its own are sent later."""
-    drift(sqlite_engine, "slow", "pager", incidents=4)
-    released = threading.Event()
-    with Receiver() as slow:
-        slow.before_answer = lambda: released.wait(10)
-        thread = threading.Thread(target=slow.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        channels = {"slow": make_channel(slow.url, timeout_seconds=0.3), "pager": make_channel(receiver.url)}
+    conclude_drifts(sqlite_engine, "slow", "pager", incidents=4)
+    with answering(Reply(fault="hang")) as slow:
+        channels = {
+            "slow": make_channel("webhook", slow.url, timeout_seconds=0.3),
+            "pager": make_channel("webhook", receiver.url),
+        }
         sender = Outbox(
             engine=sqlite_engine,
             channels=channels,
@@ -258,16 +198,13 @@ def test_a_channel_that_hangs_delays_no_other(sqlite_engine: Engine, receiver: R
             rng=np.random.default_rng(2025),
         )
         assert sender.deliver_due(NOW) == 8
-        released.set()
-        slow.shutdown()
-        thread.join()
     assert len(receiver.keys) == 8
     assert slow.keys == [key(1, "firing")]
 
 
-def test_senders_do_not_send_the_same_message(engine: Engine, receiver: Receiver) -> None:
+def test_senders_do_not_send_the_same_message(engine: Engine, receiver: Endpoint) -> None:
     """Two daemons during a rolling deploy: each message arrives once, and in order."""
-    drift(engine, "pager", incidents=6)
+    conclude_drifts(engine, "pager", incidents=6)
     receiver.before_answer = lambda: time.sleep(0.01)
 
     def send(_number: int) -> int:
@@ -287,10 +224,10 @@ def test_senders_do_not_send_the_same_message(engine: Engine, receiver: Receiver
 
 
 def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
-    engine: Engine, database_url: str, receiver: Receiver
+    engine: Engine, database_url: str, receiver: Endpoint
 ) -> None:
     """Killed between the receiver's acceptance and the mark: at least once, and the receiver can tell."""
-    drift(engine, "pager", resolved=False)
+    conclude_drifts(engine, "pager", resolved=False)
 
     def send() -> None:
         make_outbox(connect(database_url), pager=receiver.url).deliver_due(NOW)
@@ -316,7 +253,7 @@ def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
 
 def test_a_message_that_another_sender_is_taking_holds_up_no_other(postgres_engine: Engine) -> None:
     """It is passed over, not waited for. On SQLite no one else writes meanwhile."""
-    drift(postgres_engine, "pager", incidents=2)
+    conclude_drifts(postgres_engine, "pager", incidents=2)
     with writing(postgres_engine) as one:
         first = outbox.take_due(one, MONITOR, "pager", NOW, hold=HOLD)
         began = time.monotonic()
@@ -328,9 +265,9 @@ def test_a_message_that_another_sender_is_taking_holds_up_no_other(postgres_engi
     assert (first.incident_id, second.incident_id) == (1, 2)
 
 
-def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, receiver: Receiver) -> None:
+def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, receiver: Endpoint) -> None:
     """Channels of the same name are usual, such as pagerduty, and lead to different people."""
-    drift(engine, "pager", resolved=False)
+    conclude_drifts(engine, "pager", resolved=False)
     others = replace(
         make_outbox(engine, pager=receiver.url), audience=make_audience(alerts=(), monitor="other")
     )
@@ -345,7 +282,7 @@ def test_each_pair_of_states_is_as_the_table_says(
     engine: Engine, start: DeliveryState, end: DeliveryState
 ) -> None:
     """A sender that hung for longer than its message was hidden does not undo what another has done."""
-    drift(engine, "pager", resolved=False)
+    conclude_drifts(engine, "pager", resolved=False)
     with writing(engine) as connection:
         connection.execute(update(deliveries).values(state=start, receipt="the first's"))
     (before,) = stored(engine, deliveries)
@@ -364,7 +301,7 @@ def test_each_pair_of_states_is_as_the_table_says(
 
 
 def test_a_message_that_was_given_up_and_arrived_after_all_is_delivered(engine: Engine) -> None:
-    drift(engine, "pager", resolved=False)
+    conclude_drifts(engine, "pager", resolved=False)
     (row,) = stored(engine, deliveries)
     with writing(engine) as connection:
         outbox.mark_dead(connection, row["id"], "too late")

@@ -1,18 +1,16 @@
 import hashlib
 import hmac
 import socket
-import struct
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import SecretStr
 
 from db.records import Delivery
 from db.states import IncidentState
+from tests.support.servers.endpoint import Endpoint, Reply, Request, answering
 from triggers.alert_settings import WebhookAlert
 from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.channels.webhook import WebhookChannel
@@ -33,66 +31,23 @@ DELIVERY = Delivery(
 DELIVERED, RETRY, REFUSED = SendResult.DELIVERED, SendResult.RETRY, SendResult.REFUSED
 
 
-class Receiver(ThreadingHTTPServer):
-    """A real receiver: the path says how it answers (`/429?Retry-After=7`), and it keeps what came in."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        self.closing = threading.Event()
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}{path}"
+FAULTS = {"hang": Reply(fault="hang"), "reset": Reply(fault="reset"), "nonsense": Reply(fault="nonsense")}
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append((self.path, dict(self.headers), body))
-        action, _, header = self.path.removeprefix("/").partition("?")
-        if action == "hang":
-            self.server.closing.wait(10)
-        elif action == "reset":
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.connection.close()
-        elif action == "nonsense":
-            self.wfile.write(b"hello\r\n\r\n")
-        else:
-            self.answer(int(action), header)
-
-    def answer(self, status: int, header: str) -> None:
-        self.send_response(status)
-        if header:
-            name, _, value = header.partition("=")
-            self.send_header(name, value.replace("+", " "))
-        if status != 204:
-            self.send_header("Content-Length", "2")
-        self.end_headers()
-        if status != 204:
-            self.wfile.write(b"ok")
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-    def finish(self) -> None:
-        if not self.connection._closed:
-            super().finish()
+def as_the_path_says(request: Request) -> Reply:
+    """Answer `/429?Retry-After=7` with that status and header, and `/reset` by resetting the connection."""
+    action, _, header = request.path.removeprefix("/").partition("?")
+    if action in FAULTS:
+        return FAULTS[action]
+    name, _, value = header.partition("=")
+    headers = {name: value.replace("+", " ")} if name else {}
+    return Reply(status=int(action), body="" if action == "204" else "ok", headers=headers)
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def receiver() -> Iterator[Endpoint]:
+    with answering(answer=as_the_path_says) as server:
         yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
 
 
 def make_channel(url: str, *, timeout_seconds: float = 5.0) -> Channel:
@@ -108,14 +63,15 @@ def send(url: str) -> Receipt:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-def test_an_accepted_message_is_delivered(receiver: Receiver, status: int) -> None:
-    assert send(receiver.url(f"/{status}")) == Receipt(result=DELIVERED)
+def test_an_accepted_message_is_delivered(receiver: Endpoint, status: int) -> None:
+    assert send(f"{receiver.url}/{status}") == Receipt(result=DELIVERED)
 
 
-def test_the_body_arrives_as_it_was_stored_and_its_signature_holds(receiver: Receiver) -> None:
+def test_the_body_arrives_as_it_was_stored_and_its_signature_holds(receiver: Endpoint) -> None:
     """Byte for byte, spaces and all; a receiver that knows the secret computes the same signature."""
-    send(receiver.url("/202"))
-    ((_, headers, body),) = receiver.requests
+    send(f"{receiver.url}/202")
+    (request,) = receiver.requests
+    headers, body = request.headers, request.body
     assert body == PAYLOAD.encode("utf-8")
     assert headers["Content-Type"] == "application/json"
     assert headers["Redistill-Timestamp"] == str(int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()))
@@ -126,13 +82,13 @@ def test_the_body_arrives_as_it_was_stored_and_its_signature_holds(receiver: Rec
     assert headers["Redistill-Signature"] == "v1=" + mac.hexdigest()
 
 
-def test_a_message_that_is_sent_again_has_the_same_key(receiver: Receiver) -> None:
+def test_a_message_that_is_sent_again_has_the_same_key(receiver: Endpoint) -> None:
     """Its end has another one, so that a receiver does not drop it as seen."""
-    channel = make_channel(receiver.url("/202"))
+    channel = make_channel(f"{receiver.url}/202")
     resolved = Delivery(**{**vars(DELIVERY), "event": IncidentState.RESOLVED})
     for delivery in (DELIVERY, DELIVERY, resolved):
         channel.send(delivery, now=NOW)
-    assert [headers["Idempotency-Key"] for _, headers, _ in receiver.requests] == [
+    assert receiver.keys == [
         "redistill:mangaassist:7:firing",
         "redistill:mangaassist:7:firing",
         "redistill:mangaassist:7:resolved",
@@ -162,33 +118,33 @@ def test_a_message_that_is_sent_again_has_the_same_key(receiver: Receiver) -> No
         ("/304", REFUSED, "HTTP 304 Not Modified", None),
     ],
 )
-def test_answers(receiver: Receiver, path: str, result: SendResult, error: str, wait: float | None) -> None:
+def test_answers(receiver: Endpoint, path: str, result: SendResult, error: str, wait: float | None) -> None:
     """What may be accepted later is tried again, and not before the receiver wants it."""
-    receipt = send(receiver.url(path))
+    receipt = send(receiver.url + path)
     assert (receipt.result, receipt.error) == (result, error)
     assert receipt.retry_after_seconds == (None if wait is None else pytest.approx(wait))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed(receiver: Receiver, status: int) -> None:
+def test_a_redirect_is_not_followed(receiver: Endpoint, status: int) -> None:
     """A signed message goes where it was configured to go, and no error tells an address."""
-    receipt = send(receiver.url(f"/{status}?Location=/202"))
+    receipt = send(f"{receiver.url}/{status}?Location=/202")
     assert receipt.result is REFUSED
     assert "to another path: redirects are not followed" in (receipt.error or "")
     assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("path", ["/reset", "/nonsense"])
-def test_a_broken_connection_may_be_tried_again(receiver: Receiver, path: str) -> None:
-    receipt = send(receiver.url(path))
+def test_a_broken_connection_may_be_tried_again(receiver: Endpoint, path: str) -> None:
+    receipt = send(receiver.url + path)
     assert receipt.result is RETRY
     assert receipt.error
     assert "\n" not in receipt.error
     assert len(receiver.requests) == 1
 
 
-def test_a_receiver_that_hangs_is_left_after_the_timeout(receiver: Receiver) -> None:
-    channel = make_channel(receiver.url("/hang"), timeout_seconds=0.3)
+def test_a_receiver_that_hangs_is_left_after_the_timeout(receiver: Endpoint) -> None:
+    channel = make_channel(f"{receiver.url}/hang", timeout_seconds=0.3)
     began = time.monotonic()
     receipt = channel.send(DELIVERY, now=NOW)
     assert time.monotonic() - began < 2

@@ -17,7 +17,6 @@ from tests.support.records.conclusions import (
     HEALTHY,
     LOW,
     end_job,
-    everything,
     incident_list,
     job_list,
     labelled,
@@ -28,6 +27,7 @@ from tests.support.records.conclusions import (
 from tests.support.records.cycles import MONITOR, Cycles, due_at, stored
 from tests.support.records.factories import START, STUDENT, TEACHER, make_measurement, make_result, make_slot
 from tests.support.records.messages import make_document
+from tests.support.records.tables import everything
 from triggers.alert_settings import LogAlert
 from triggers.incidents.figures import differing
 from triggers.settings import AlphaPolicy, IncidentPolicy, Rule

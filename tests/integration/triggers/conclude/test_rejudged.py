@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from tests.support.records.conclusions import (
     LOW,
     REJECT,
     TOO_FEW,
-    everything,
     incident_list,
     labelled,
     streaks,
@@ -33,12 +31,14 @@ from tests.support.records.cycles import MONITOR, Cycles, due_at, seized, stored
 from tests.support.records.factories import (
     HOUR,
     START,
+    index_of,
     make_empty_result,
     make_input_drift,
     make_slot,
     make_teacher,
     make_traffic,
 )
+from tests.support.records.tables import everything
 from triggers.conclude import Conclusion
 from triggers.settings import TeacherPolicy
 
@@ -386,7 +386,3 @@ def test_windows_of_a_range(run: Cycles, start: float, end: float, expected: lis
     with reading(run.engine) as connection:
         found = rejudging.windows(connection, MONITOR, start=START + start * HOUR, end=START + end * HOUR)
     assert [(index_of(each.slot.window_end), each.has_verdict) for each in found] == expected
-
-
-def index_of(window_end: datetime) -> int:
-    return (window_end - START) // HOUR - 1

@@ -12,10 +12,9 @@ from db.connection.session import writing
 from db.records import CycleResult, ModelVersion
 from db.states import JobDecision, JobStatus, OrderReason, PromotionReason, Role
 from db.tables import jobs, promotions
-from tests.integration.db.test_queue import make_job
 from tests.support.records.conclusions import FAR, HEALTHY, TOO_FEW, incident_list, job_list, with_policy
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored
-from tests.support.records.factories import START, make_result
+from tests.support.records.factories import START, make_new_job, make_result
 from triggers.settings import AlphaPolicy
 
 IN_VAIN = ["not_recovered"]
@@ -171,7 +170,7 @@ def test_what_a_person_promotes_anew_is_not_watched_either(watched: Cycles) -> N
 def test_a_candidate_that_was_replaced_on_trial_is_in_nobody_s_way(watched: Cycles) -> None:
     """A job by hand has brought the next one, which does not help: the ladder goes on."""
     with writing(watched.engine) as connection:
-        queue.enqueue(connection, make_job(), due_at(0) + timedelta(minutes=1))
+        queue.enqueue(connection, make_new_job(), due_at(0) + timedelta(minutes=1))
     promote_candidate(watched, 0, number=3)
     reasons = [watched.conclude(index, by("student-3")).order.reason for index in (1, 2, 3)]
     assert reasons == [OrderReason.WATCHING] * 2 + [OrderReason.ORDERED]

@@ -25,9 +25,10 @@ from db.tables import (
     strata,
     teacher_metrics,
 )
-from tests.support.records.conclusions import FAR, HEALTHY, everything, labelled
+from tests.support.records.conclusions import FAR, HEALTHY, labelled
 from tests.support.records.cycles import Cycles, due_at, seized, stored, taken
 from tests.support.records.factories import make_input_drift, make_measurement, make_result
+from tests.support.records.tables import everything
 from triggers.conclude import conclude_failure
 
 REFUSALS = {

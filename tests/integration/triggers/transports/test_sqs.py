@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from db import queue
 from db.connection.session import writing
 from db.states import JobStatus, MessageFate
-from tests.support.processes.product import wait_until
+from tests.support.processes.waiting import wait_until
 from tests.support.processes.workers import MONITOR, Office
 from tests.support.servers.endpoint import Reply, answering
 from tests.support.servers.queues import TestQueue, fifo_queue

@@ -23,11 +23,11 @@ from db.tables import jobs
 from distill.settle import Proof
 from monitor.archive.places import ArchiveAwayError
 from monitor.stop import Stopped, StoppedError
-from tests.integration.db.test_queue import make_job
-from tests.support.processes.product import wait_until
 from tests.support.processes.races import in_processes
+from tests.support.processes.waiting import wait_until
 from tests.support.processes.workers import MONITOR, FakeAttempt, Office, rejected
 from tests.support.records.cycles import stored
+from tests.support.records.factories import make_new_job
 from tests.support.servers.queues import fifo_queue
 from tests.support.world.installation import now
 from triggers.transports import sql, sqs
@@ -91,7 +91,7 @@ def test_a_call_that_never_came_delays_a_job_and_loses_none(office: Office) -> N
 def test_nobody_is_called_to_a_job_that_was_rolled_back(office: Office) -> None:
     with writing(office.engine) as connection:
         savepoint = connection.begin_nested()
-        queue.enqueue(connection, make_job(), now())
+        queue.enqueue(connection, make_new_job(), now())
         assert office.call() == 0
         savepoint.rollback()
     assert office.call() == 0

@@ -11,11 +11,10 @@ from structlog.testing import capture_logs
 from db import queue, worker_tasks
 from db.connection.session import writing
 from db.states import JobStatus, TaskEnd, TaskState
-from tests.integration.db.test_queue import make_job
 from tests.support.processes.races import in_threads
 from tests.support.processes.starters import MINUTE, SECOND, SECTION, Office
 from tests.support.records.cycles import MONITOR, make_audience
-from tests.support.records.factories import START
+from tests.support.records.factories import START, make_new_job
 from tests.support.servers.ecs import CLUSTER, CONTAINER, DEFINITION, Answer, SmallEcs, failure, refusal
 from triggers.worker_tasks import ecs as ecs_module
 from triggers.worker_tasks.ecs import Ecs
@@ -86,7 +85,7 @@ def test_what_has_started_a_task_is_a_name_that_ecs_takes(
 ) -> None:
     """Letters, digits, hyphens, underscores and slashes, at most 128 of them."""
     with writing(sqlite_engine) as connection:
-        job = queue.get(connection, queue.enqueue(connection, make_job(monitor), START))
+        job = queue.get(connection, queue.enqueue(connection, make_new_job(monitor), START))
     assert ecs_module.started_by(replace(job, job_id=7)) == name
     assert len(name) <= 128
 

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from db import leases, queue, worker_tasks
 from db.connection.session import writing
 from db.states import JobStatus, TaskEnd
-from tests.integration.db.test_queue import make_job
 from tests.support.processes.starters import MINUTE, SECOND, Office
+from tests.support.records.factories import make_new_job
 from tests.support.servers.ecs import Answer, SmallEcs, refusal
 from triggers.worker_tasks.steps import Act
 
@@ -76,7 +76,7 @@ def test_a_job_that_is_cancelled_gets_no_task_and_one_on_its_way_is_left_to_end_
 
 def test_another_monitors_tasks_are_its_own_daemons(office: Office, amazon: SmallEcs) -> None:
     with writing(office.engine) as connection:
-        other = queue.enqueue(connection, make_job("other"), office.now)
+        other = queue.enqueue(connection, make_new_job("other"), office.now)
         worker_tasks.ask(connection, other, token="b", turn=0, now=office.now)  # noqa: S106 - no secret
         queue.cancel(connection, other, office.now)
     office.order()

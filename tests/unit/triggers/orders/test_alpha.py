@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from db.records import Job, LabelMeasurement
 from db.states import JobDecision, JobRecovery, JobStatus, OrderReason, TeacherHealth
-from tests.support.records.factories import make_interval, make_point
+from tests.support.records.factories import make_interval, make_job, make_point
 from triggers.orders.alpha import Ladder, alpha_from_teacher, decide, ladder_of, ordering
 from triggers.rules.evaluation import evaluate
 from triggers.settings import AlphaPolicy, Rule
@@ -29,34 +29,25 @@ FREE = Ladder(
 )
 
 
-def make_job(job_id: int, status: JobStatus, alpha_to: str) -> Job:
+def nth_job(job_id: int, status: JobStatus, alpha_to: str) -> Job:
     """The job_id-th of one job every other hour, each an hour long."""
     enqueued_at = NOW - (40 - 2 * job_id) * HOUR
     is_open = status in {JobStatus.QUEUED, JobStatus.RUNNING}
-    return Job(
+    return make_job(
         job_id=job_id,
-        monitor="mangaassist",
         cycle_id=job_id,
-        rule="low-agreement",
-        reason="agreement 0.93 below 0.95 for 3 cycles",
-        teacher_version="teacher-1",
-        student_version="student-1",
-        alpha_from=Decimal("0.7"),
         alpha_to=Decimal(alpha_to),
-        temperature=3.0,
         status=status,
-        attempt=1,
         enqueued_at=enqueued_at,
         started_at=enqueued_at,
         finished_at=None if is_open else enqueued_at + HOUR,
         candidate_version=None,
         decision=None,
-        decision_reason=None,
     )
 
 
 def climb(*steps: tuple[JobStatus, str], began_at: datetime | None = None) -> Ladder:
-    jobs = [make_job(job_id, status, alpha) for job_id, (status, alpha) in enumerate(steps, start=1)]
+    jobs = [nth_job(job_id, status, alpha) for job_id, (status, alpha) in enumerate(steps, start=1)]
     return ladder_of(jobs[::-1], began_at=began_at, student_alpha=None, wanted=True, is_latest=True)
 
 
@@ -160,7 +151,7 @@ def test_a_cooldown_ends_on_the_second(ago: timedelta, reason: OrderReason) -> N
 
 
 def test_a_held_candidate_is_in_the_way_until_it_is_promoted() -> None:
-    held = replace(make_job(1, JobStatus.SUCCEEDED, "0.6"), decision=JobDecision.HELD)
+    held = replace(nth_job(1, JobStatus.SUCCEEDED, "0.6"), decision=JobDecision.HELD)
 
     def reason(began_at: datetime | None) -> OrderReason:
         ladder = ladder_of([held], began_at=began_at, student_alpha=None, wanted=True, is_latest=True)
@@ -219,7 +210,7 @@ def test_a_promotion_is_an_attempt_until_it_helps(
     promotions: list[tuple[JobDecision, JobRecovery | None]], failed: int, sentence: str
 ) -> None:
     jobs = [
-        replace(make_job(number, SUCCEEDED, "0.6"), decision=decision, recovery=recovery)
+        replace(nth_job(number, SUCCEEDED, "0.6"), decision=decision, recovery=recovery)
         for number, (decision, recovery) in enumerate(promotions, start=1)
     ]
     ladder = ladder_of(jobs, began_at=None, student_alpha=None, wanted=True, is_latest=True)
@@ -239,7 +230,7 @@ def test_a_student_s_alpha_is_about_the_teacher_that_it_was_distilled_from(
     made_from: list[str], expected: str | None, sentence: str
 ) -> None:
     jobs = [
-        replace(make_job(number, SUCCEEDED, "0.2"), teacher_version=teacher, candidate_version="student-2")
+        replace(nth_job(number, SUCCEEDED, "0.2"), teacher_version=teacher, candidate_version="student-2")
         for number, teacher in enumerate(made_from, start=1)
     ]
     found = alpha_from_teacher(Decimal("0.2"), "student-2", "teacher-1", jobs)

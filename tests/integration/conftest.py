@@ -1,5 +1,3 @@
-"""A monitor whose lease is held, on each database."""
-
 import pytest
 from sqlalchemy import Engine
 
@@ -8,4 +6,5 @@ from tests.support.records.cycles import Cycles, taken
 
 @pytest.fixture
 def run(engine: Engine) -> Cycles:
+    """Cycles to conclude, under the monitor's lease."""
     return Cycles(engine=engine, lease=taken(engine))
