@@ -21,7 +21,8 @@ from monitor.clock import utc_now
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import Archived, CycleMeasurer, Show
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.reference.baseline import Healthy, Reference
 from monitor.scoring.batches import answers_here, score

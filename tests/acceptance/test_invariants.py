@@ -51,7 +51,7 @@ from distill.training.dataset import split_archive
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError
 from monitor.archive.sample import ScoredSample
-from monitor.daemon.loop import SlotRunner
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.measure import measure
 from monitor.scoring.models import fingerprint
 from monitor.settings import MonitorSection

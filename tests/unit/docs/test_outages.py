@@ -7,7 +7,7 @@ import pytest
 
 from db import leases, outbox
 from db.connection import outage, postgres, session
-from monitor.daemon import delivery_threads, loop
+from monitor.daemon import delivery_threads, loop, slot_runner
 from monitor.storage import s3
 from redistill.commands.run import monitor, worker
 from redistill.process import child
@@ -39,7 +39,7 @@ TIMES = [
     f"{s3._CONFIG.read_timeout} s without a byte, {s3._CONFIG.connect_timeout} s for a connection",
     f"{sqs._CONFIG.connect_timeout} s for a connection, {sqs._CONFIG.read_timeout} s for an answer",
     f"a lease that runs for more than {leases.LONGEST_SECONDS / 60:.0f} minutes",
-    f"the lease has run out, {loop.LEASE_SECONDS:.0f} s at most",
+    f"the lease has run out, {slot_runner.LEASE_SECONDS:.0f} s at most",
     f"a channel | after {delivery_threads.PATIENCE_SECONDS:.0f} s",
     f"takes minutes | after {loop.PATIENCE_SECONDS:.0f} s",
     f"at the start | after {monitor._STOP_SECONDS:.0f} s",

@@ -21,8 +21,9 @@ from db.errors import RedistillError
 from db.records import Claim, CycleResult
 from db.states import IncidentState, Severity
 from db.tables import cycles, deliveries, incidents, rule_outcomes
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
 from monitor.daemon.schedule import make_trigger, slot_at
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped

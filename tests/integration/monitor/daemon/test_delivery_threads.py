@@ -19,7 +19,8 @@ from db.connection.session import writing
 from db.tables import deliveries
 from monitor.clock import utc_now
 from monitor.daemon.delivery_threads import PATIENCE_SECONDS
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from tests.support.records.conclusions import FAR

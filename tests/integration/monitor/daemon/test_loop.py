@@ -18,10 +18,11 @@ from db.errors import LeaseLostError, RedistillError
 from db.records import Claim, CycleResult, Lease, Slot
 from db.tables import cycles, leases
 from monitor.clock import utc_now
-from monitor.daemon import loop
+from monitor.daemon import slot_runner
 from monitor.daemon.delivery_threads import Clock, Deliver
-from monitor.daemon.loop import Daemon, MonitorBusyError, SlotRunner
+from monitor.daemon.loop import Daemon
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
+from monitor.daemon.slot_runner import MonitorBusyError, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
@@ -434,7 +435,7 @@ def test_a_process_that_lost_the_monitor_skips_no_slot(engine: Engine) -> None:
 
 def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked to stop, as soon as the heartbeat knows."""
-    monkeypatch.setattr(loop, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(slot_runner, "LEASE_SECONDS", 0.6)
     found_out: list[bool] = []
 
     def meanwhile(claim: Claim, stopped: Stopped) -> None:

@@ -25,7 +25,8 @@ from db.states import JobStatus
 from db.tables import class_metrics, cycles, leases
 from distill.settle import Proof
 from monitor.clock import utc_now
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
