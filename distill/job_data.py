@@ -71,7 +71,7 @@ def read_job_data(
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
-        DatasetOverlapError, ArchiveReadError: what is wrong with which file; ArchiveAwayError passes.
+        DatasetOverlapError, ArchiveReadError: what is wrong with which file; ArchiveUnavailableError passes.
     """
     if section.train is None or section.test is None:
         raise NoLabelledDataError

@@ -22,7 +22,7 @@ from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.registry import LinkError
 from distill.settle import settle
-from monitor.archive.places import ArchiveAwayError
+from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
 from triggers.incidents.announce import Audience
@@ -53,7 +53,7 @@ class Worker:
         student in service is calibrated, if that is due.
 
         Raises:
-            ArchiveAwayError: what it trains on cannot be read now; it is given back.
+            ArchiveUnavailableError: what it trains on cannot be read now; it is given back.
         """
         self._point_current()
         self._attempt.sweep(utc_now())
@@ -85,7 +85,7 @@ class Worker:
     def _turn(self, stopped: Stopped) -> bool:
         try:
             return self.run_once(stopped)
-        except ArchiveAwayError:  # it was told; the job waits, as one does who has none
+        except ArchiveUnavailableError:  # it was told; the job waits, as one does who has none
             return False
 
     def _calibrate(self, stopped: Stopped) -> None:
@@ -152,7 +152,7 @@ class Worker:
         except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
             Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
             log.warning("job given back", reason=str(error))
-        except ArchiveAwayError as error:  # nor is this
+        except ArchiveUnavailableError as error:  # nor is this
             self._give_back(job, lease, None)
             log.warning("job given back", reason=str(error))
             raise

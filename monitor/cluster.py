@@ -20,8 +20,8 @@ from monitor.stop import Stopped, StoppedError
 
 _SECONDS_TO_CONNECT = 5
 _SECONDS_WITHOUT_NODES = 300
-_LOOK_SECONDS = 0.2
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_POLL_SECONDS = 0.2
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SIGACTION_BYTES = 512  #: more than any libc has
 
 
@@ -61,8 +61,8 @@ def connected(address: str) -> Iterator[ModuleType]:
         yield ray
         return
     try:
-        _look(address)
-        with _signals_kept():
+        _check_reachable(address)
+        with _preserving_signal_handlers():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterUnavailableError(address=address, problem=_first_line(error)) from error
@@ -77,11 +77,11 @@ def connected(address: str) -> Iterator[ModuleType]:
     except ray.exceptions.RayError as error:
         raise ClusterFailedError(address=address, problem=_first_line(error)) from error
     finally:
-        with _signals_kept():
+        with _preserving_signal_handlers():
             ray.shutdown()
 
 
-def in_order(
+def results_in_order(
     ray: ModuleType, tasks: Iterable[Callable[[], object]], stopped: Stopped, *, at_once: int
 ) -> Iterator[Any]:
     """What the tasks give, in their order; each is started by a call, and `at_once` of them run or wait.
@@ -102,18 +102,18 @@ def in_order(
 
 
 def _result(ray: ModuleType, task: object, stopped: Stopped) -> object:
-    there_at = monotonic()
+    last_node_at = monotonic()
     while not stopped():
-        if ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+        if ray.wait([task], timeout=_POLL_SECONDS)[0]:
             return ray.get(task)
         if cores_of(ray):
-            there_at = monotonic()
-        elif monotonic() - there_at > _SECONDS_WITHOUT_NODES:
+            last_node_at = monotonic()
+        elif monotonic() - last_node_at > _SECONDS_WITHOUT_NODES:
             raise ray.exceptions.RayError("all its nodes are gone, and none came for 5 minutes")
     raise StoppedError
 
 
-def _look(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """By itself Ray waits minutes for an address where nobody is."""
     host, colon, port = address.rpartition(":")
     if colon:
@@ -126,24 +126,24 @@ def cores_of(ray: ModuleType) -> int:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
+def _preserving_signal_handlers() -> Iterator[None]:
     """Whoever started this process decides what ends it, and not Ray.
 
     That takes SIGTERM for itself when it connects, in Python and below it, and does away with every handler
     when it disconnects. Source: github.com/ray-project/ray/issues/65749.
     """
     libc = ctypes.CDLL(None)
-    below = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in _ENDING}
-    for number, action in below.items():
+    native = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in _STOP_SIGNALS}
+    for number, action in native.items():
         libc.sigaction(int(number), None, action)
-    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        for number, action in below.items():
+        for number, action in native.items():
             libc.sigaction(int(number), action, None)
 
 

@@ -39,7 +39,7 @@ Archived = Callable[[Slot, str, datetime], Sequence[tuple[str, str]]]
 
 #: A log with a smaller share of a window's earlier records has lost them. Requests that were deleted from it
 #: one by one, as `archive erase` asks, are fewer.
-_STILL_THERE: Final = 0.9
+_MIN_SHARE_LEFT: Final = 0.9
 
 
 class RequestUnscorableError(RedistillError):
@@ -65,7 +65,7 @@ class CycleMeasurer:
     pairs: PairSource
     score: Scorer
     read_all: ReadAll
-    engaged: Callable[[], AbstractContextManager[object]]  #: holds what both work on for a cycle
+    engine_session: Callable[[], AbstractContextManager[object]]  #: holds what both work on for a cycle
     archived: Archived
     cache_bytes: int
     temperature: float
@@ -84,9 +84,9 @@ class CycleMeasurer:
             StoppedError: `stopped` said so.
         """
         pair = self.pairs.current(self.clock())
-        with self.engaged():
+        with self.engine_session():
             window = self._sample(claim, pair, stopped)
-            _check_still_there(claim, window.traffic.n_seen + window.traffic.n_rejected)
+            _check_log_is_complete(claim, window.traffic.n_seen + window.traffic.n_rejected)
             scored = self._redacted(self._score(claim, pair, window, stopped))
         late = claim.earlier.late if claim.earlier else {}
         return CycleResult(
@@ -197,7 +197,7 @@ class CycleMeasurer:
 
     def _archive(self, sample: ScoredSample, earlier: Earlier | None) -> Archive:
         if earlier is not None and earlier.n_erasures:
-            sample = _unerased(sample, earlier)
+            sample = _without_erased(sample, earlier)
         written = files.write(self.monitor.archive, sample, beside=earlier is not None)
         files.expire(self.monitor.archive, sample.slot.monitor, before=self._oldest(sample))
         return written
@@ -207,16 +207,16 @@ class CycleMeasurer:
         return sample.slot.window_end - timedelta(days=self.monitor.archive_days)
 
 
-def _check_still_there(claim: Claim, n: int) -> None:
+def _check_log_is_complete(claim: Claim, n: int) -> None:
     """Refuse to judge a window again by the rest of a log that has expired."""
     if claim.earlier is None:
         return
     before = claim.earlier.n_records
-    if not n or n < _STILL_THERE * before:
+    if not n or n < _MIN_SHARE_LEFT * before:
         raise WindowGoneError(n=n, before=before, end=claim.slot.window_end)
 
 
-def _unerased(sample: ScoredSample, earlier: Earlier) -> ScoredSample:
+def _without_erased(sample: ScoredSample, earlier: Earlier) -> ScoredSample:
     """The sample without what was erased from its archive: the requests that this still has.
 
     Which requests were erased is stored nowhere.

@@ -100,7 +100,7 @@ class TrafficSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _an_answer_is_no_true_label(cls, given: object) -> object:
+    def _ignore_field_used_elsewhere(cls, given: object) -> object:
         if isinstance(given, dict) and "label" not in given and "label" in given.values():
             return {**given, "label": None}
         return given
@@ -129,7 +129,7 @@ class ObjectsSection(TrafficSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _capture_has_names_of_its_own(cls, given: object) -> object:
+    def _use_capture_names(cls, given: object) -> object:
         if isinstance(given, dict) and given.get("format") == "sagemaker-capture":
             return {**_CAPTURE_NAMES, **given}
         return given

@@ -121,7 +121,7 @@ class _Eraser:
             return 0
         for begun in unfinished:
             if begun.cycle_id == cycle.cycle_id:
-                cycle = self._settled(cycle, begun, hashlib.sha256(found).hexdigest())
+                cycle = self._resolve_interrupted(cycle, begun, hashlib.sha256(found).hexdigest())
         sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
         kept = without(sample, request_ids)
         n = len(sample.requests) - len(kept.requests)
@@ -137,7 +137,7 @@ class _Eraser:
                 erasures.finish(connection, Erasure(cycle_id=cycle.cycle_id, sha256_after=after), self._now)
         return n
 
-    def _settled(self, cycle: ArchivedCycle, begun: Erasure, sha256: str) -> ArchivedCycle:
+    def _resolve_interrupted(self, cycle: ArchivedCycle, begun: Erasure, sha256: str) -> ArchivedCycle:
         """The cycle with the archive that a dead process has left, whose bytes have that SHA-256.
 
         Of an archive that is neither the old nor the new one nothing is known: it stays unfinished.

@@ -27,7 +27,7 @@ class ArchiveReadError(RedistillError):
     """The archive {path} cannot be read: {problem}."""
 
 
-class ArchiveAwayError(ArchiveReadError):
+class ArchiveUnavailableError(ArchiveReadError):
     """The archive {path} cannot be read now: {problem}. It is tried again."""
 
 
@@ -39,7 +39,12 @@ class Place(Protocol):
         ...
 
     def get(self, uri: str) -> bytes | None:
-        """Its bytes; None if there is no such file. Raises ArchiveReadError, or ArchiveAwayError for now."""
+        """Return the bytes of a file; None if there is no such file.
+
+        Raises:
+            ArchiveUnavailableError: the file cannot be read now; a later attempt may succeed.
+            ArchiveReadError: the file cannot be read.
+        """
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
@@ -67,7 +72,7 @@ class _Folders:
 
     def put(self, uri: str, content: bytes) -> None:
         path = Path(uri)
-        with _telling(uri):
+        with _translated_errors(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(path) as descriptor:
                 _write_all(descriptor, content)
@@ -82,11 +87,11 @@ class _Folders:
             raise ArchiveReadError(path=uri, problem=error.strerror or error) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
-        with _telling(folder, ArchiveReadError):
+        with _translated_errors(folder, ArchiveReadError):
             return tuple(sorted(path.name for path in Path(folder).glob("*")))
 
     def delete(self, uri: str) -> None:
-        with _telling(uri):
+        with _translated_errors(uri):
             Path(uri).unlink(missing_ok=True)
 
 
@@ -98,26 +103,26 @@ class _S3:
 
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
-        with _telling(uri):
+        with _translated_errors(uri):
             # As a file, it is sent piece by piece, and the timeout is that of each piece.
             self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content))
 
     def get(self, uri: str) -> bytes | None:
         bucket, key = s3.split(uri)
         try:
-            return s3.whole(
+            return s3.fetch_whole(
                 lambda: self._client.get_object(Bucket=bucket, Key=key),
                 lambda answer: cast("bytes", answer["Body"].read()),
             )
         except FAULTS as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
-            kind = ArchiveAwayError if s3.passes(error) else ArchiveReadError
+            kind = ArchiveUnavailableError if s3.is_transient(error) else ArchiveReadError
             raise kind(path=uri, problem=one_line(error)) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")
-        with _telling(folder, ArchiveReadError):
+        with _translated_errors(folder, ArchiveReadError):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=bucket, Prefix=prefix, Delimiter="/"
             )
@@ -127,12 +132,12 @@ class _S3:
 
     def delete(self, uri: str) -> None:
         bucket, key = s3.split(uri)
-        with _telling(uri):
+        with _translated_errors(uri):
             self._client.delete_object(Bucket=bucket, Key=key)
 
 
 @contextmanager
-def _telling(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
+def _translated_errors(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:

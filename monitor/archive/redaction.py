@@ -37,8 +37,8 @@ class Redactor:
         for pattern in self.patterns:
             text = re.sub(pattern, "[redacted]", text)
         text = _EMAIL.sub("[email]", text)
-        text = _CARD.sub(_if(_has_check_digit, "[card]"), text)
-        text = _PHONE.sub(_if(_is_grouped, "[phone]"), text)
+        text = _CARD.sub(_replace_if(_has_check_digit, "[card]"), text)
+        text = _PHONE.sub(_replace_if(_is_grouped, "[phone]"), text)
         return _NUMBER.sub("[number]", text)
 
 
@@ -47,7 +47,7 @@ def redactor(section: MonitorSection) -> Redact:
     return Redactor(patterns=section.redact_patterns) if section.redact else str
 
 
-def _if(holds: Callable[[str], bool], word: str) -> Callable[[re.Match[str]], str]:
+def _replace_if(holds: Callable[[str], bool], word: str) -> Callable[[re.Match[str]], str]:
     return lambda found: word if holds(found[0]) else found[0]
 
 

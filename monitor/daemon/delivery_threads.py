@@ -17,10 +17,10 @@ Deliver = Callable[[Clock, threading.Event], object]
 
 #: How long all of them may take to end. What hangs for longer ends with the process: its message has not been
 #: marked, and is sent again by the next one.
-PATIENCE_SECONDS: Final = 3.0
+STOP_TIMEOUT_SECONDS: Final = 3.0
 
 
-class Couriers:
+class DeliveryThreads:
     """A thread for each channel, which looks every `tick` whether a message is due."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Couriers:
         self._clock = clock
         self._outage = outage
         self._threads = [
-            threading.Thread(target=self._run, args=(name, work), name=f"courier {name}", daemon=True)
+            threading.Thread(target=self._run, args=(name, work), name=f"delivery {name}", daemon=True)
             for name, work in deliver.items()
         ]
 
@@ -44,7 +44,7 @@ class Couriers:
     def ask_to_stop(self) -> None:
         """Without waiting for it: their time begins to run."""
         if not self._stop.is_set():
-            self._until = monotonic() + PATIENCE_SECONDS
+            self._until = monotonic() + STOP_TIMEOUT_SECONDS
         self._stop.set()
 
     def stop(self) -> None:

@@ -10,12 +10,12 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from monitor.clock import utc_now
-from monitor.daemon.delivery_threads import Couriers, Deliver
+from monitor.daemon.delivery_threads import Deliver, DeliveryThreads
 from monitor.daemon.slot_runner import SLOTS, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 
 #: How long the cycle under way may take to end when the process is asked to stop.
-PATIENCE_SECONDS = 6.0
+STOP_TIMEOUT_SECONDS = 6.0
 _JOBS, _CLOCK = "jobs", "clock"
 
 #: Calls the workers to the job that waits, or starts one, if nobody has.
@@ -23,7 +23,10 @@ CallWorkers = Callable[[datetime], object]
 
 
 class Daemon:
-    """Ticks for slots, jobs and the clock, a courier for each channel. The database knows what is due."""
+    """The ticks for slots, jobs and the clock, and the delivery threads.
+
+    The database knows what is due.
+    """
 
     def __init__(
         self,
@@ -38,12 +41,12 @@ class Daemon:
         self._call_workers = call_workers
         self._stop = threading.Event()
         self._tick = tick
-        self._couriers = Couriers(deliver, tick=tick, clock=utc_now, outage=runner.outage)
+        self._delivery_threads = DeliveryThreads(deliver, tick=tick, clock=utc_now, outage=runner.outage)
         self._watchdog = watchdog
-        self._under_way = {name: threading.Lock() for name in (SLOTS, _JOBS, _CLOCK)}
+        self._locks = {name: threading.Lock() for name in (SLOTS, _JOBS, _CLOCK)}
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={name: ThreadPoolExecutor(1) for name in self._under_way},
+            executors={name: ThreadPoolExecutor(1) for name in self._locks},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         turns = ((SLOTS, self._slots, tick), (_JOBS, self._jobs, tick), (_CLOCK, self._clock, 5 * tick))
@@ -65,9 +68,9 @@ class Daemon:
     def start(self) -> None:
         """Begin to tick, in threads of its own."""
         self._scheduler.start()
-        self._couriers.start()
+        self._delivery_threads.start()
 
-    def keep_time(self) -> None:
+    def reschedule_after_clock_change(self) -> None:
         """Tick on where the clock was set back, for the next tick was meant for a time that is now far away.
 
         To be called every second or so.
@@ -84,11 +87,11 @@ class Daemon:
         False if something hangs: it has to end with the process. Its slot is run by the next one.
         """
         self._stop.set()
-        until = monotonic() + PATIENCE_SECONDS
-        self._couriers.ask_to_stop()
+        until = monotonic() + STOP_TIMEOUT_SECONDS
+        self._delivery_threads.ask_to_stop()
         self._scheduler.shutdown(wait=False)
-        hanging = [name for name, lock in self._under_way.items() if not _is_free(lock, until)]
-        self._couriers.stop()
+        hanging = [name for name, lock in self._locks.items() if not _is_released(lock, until)]
+        self._delivery_threads.stop()
         if hanging:
             structlog.get_logger().warning("left hanging", ticks=hanging)
         return not hanging
@@ -97,13 +100,13 @@ class Daemon:
         self._turn(SLOTS, lambda: self._runner.run_due(self._stop.is_set))
 
     def _clock(self) -> None:
-        self._turn(_CLOCK, lambda: self._watchdog.look(utc_now()))
+        self._turn(_CLOCK, lambda: self._watchdog.check(utc_now()))
 
     def _jobs(self) -> None:
         self._turn(_JOBS, lambda: self._call_workers(utc_now()))
 
     def _turn(self, name: str, work: Callable[[], object]) -> None:
-        with self._under_way[name]:
+        with self._locks[name]:
             if self._stop.is_set():
                 return
             try:
@@ -112,7 +115,7 @@ class Daemon:
                 structlog.get_logger().exception("tick failed", tick=name)
 
 
-def _is_free(lock: threading.Lock, until: float) -> bool:
+def _is_released(lock: threading.Lock, until: float) -> bool:
     """Whether its holder has let go of it by then; who waits for it still gets it."""
     found = lock.acquire(timeout=max(0.0, until - monotonic()))
     if found:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from db.errors import RedistillError
 
 #: How long the checks may take. A load balancer waits for about as long.
-PATIENCE_SECONDS: Final = 5.0
+CHECKS_TIMEOUT_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 2
 
 
@@ -32,41 +32,41 @@ class Check:
 Checks = Callable[[], tuple[Check, ...]]
 
 
-class _Patient:
-    """Asks the checks, in a thread that nobody waits for too long; those that hang are not asked again."""
+class _TimeLimitedChecks:
+    """Asks the checks, in a thread that nobody waits for too long; those that hang are not running again."""
 
     def __init__(self, checks: Checks) -> None:
         self._checks = checks
         self._lock = threading.Lock()
-        self._asked: Future[tuple[Check, ...]] | None = None
+        self._running: Future[tuple[Check, ...]] | None = None
 
-    def ask(self) -> tuple[Check, ...]:
+    def run(self) -> tuple[Check, ...]:
         with self._lock:
-            if self._asked is None or self._asked.done():
-                self._asked = Future()
-                threading.Thread(target=self._ask, args=(self._asked,), name="checks", daemon=True).start()
-            asked = self._asked
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(target=self._run, args=(self._running,), name="checks", daemon=True).start()
+            running = self._running
         try:
-            return asked.result(PATIENCE_SECONDS)
+            return running.result(CHECKS_TIMEOUT_SECONDS)
         except TimeoutError:
-            return (Check(name="checks", ok=False, detail=f"no answer within {PATIENCE_SECONDS:g} s"),)
+            return (Check(name="checks", ok=False, detail=f"no answer within {CHECKS_TIMEOUT_SECONDS:g} s"),)
 
-    def _ask(self, asked: Future[tuple[Check, ...]]) -> None:
+    def _run(self, running: Future[tuple[Check, ...]]) -> None:
         try:
-            asked.set_result(self._checks())
+            running.set_result(self._checks())
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            asked.set_exception(error)
+            running.set_exception(error)
 
 
 def app(checks: Checks) -> Starlette:
-    """The application; `checks` is asked at every /readyz, and what hangs there holds up nothing else."""
-    patient = _Patient(checks)
+    """The application; `checks` is running at every /readyz, and what hangs there holds up nothing else."""
+    limited = _TimeLimitedChecks(checks)
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
     def readyz(_request: Request) -> JSONResponse:
-        found = patient.ask()
+        found = limited.run()
         ready = all(check.ok for check in found)
         body = {
             "ready": ready,

@@ -23,7 +23,7 @@ _ANCHOR = datetime(1970, 1, 5, tzinfo=UTC)
 _DEFAULT_EVERY = timedelta(hours=1)
 #: How far back the fire time before another one is looked for. The longest gap of a cron line is that
 #: between two 29ths of February around 1900 or 2100.
-_LOOK_BACK = tuple(timedelta(minutes=4**power) for power in range(13))
+_SEARCH_SPANS = tuple(timedelta(minutes=4**power) for power in range(13))
 _CRON_FIELDS = 5
 _LONGEST_WAIT = 6  #: as a power of two, in minutes
 
@@ -171,7 +171,7 @@ def _last_fire(trigger: BaseTrigger, time: datetime) -> datetime:
     Raises:
         NoSlotError: there is none.
     """
-    for span in _LOOK_BACK:
+    for span in _SEARCH_SPANS:
         last, fire = None, _next_fire(trigger, time - span)
         while fire <= time:
             last, fire = fire, _next_fire(trigger, fire)

@@ -56,14 +56,14 @@ class SlotRunner:
         self._measure = measure
         self._policy = policy
         self._owner = leases.new_owner()
-        self._lead = timedelta(0)  #: by how much this process's clock is ahead of the database's
+        self._ahead_by = timedelta(0)  #: by how much this process's clock is ahead of the database's
         self.outage = Outage()  #: what this process knows of a database that is away
         self.unchanged: dict[datetime, str] = {}  #: why a window was not judged again, by its end
 
     def run_due(self, stopped: Stopped) -> int:
         """Attempt every due slot, oldest first; 0 at once if another process holds the monitor."""
         try:
-            return self._holding_the_lease(self._due_slots, stopped)
+            return self._run_under_lease(self._due_slots, stopped)
         except MonitorBusyError:
             return 0
 
@@ -73,7 +73,7 @@ class SlotRunner:
         Raises:
             MonitorBusyError: another process holds the monitor.
         """
-        return self._holding_the_lease(lambda _lease: slots, stopped)
+        return self._run_under_lease(lambda _lease: slots, stopped)
 
     def rejudge(self, slots: Iterable[Slot], stopped: Stopped) -> int:
         """Attempt those of the slots that have no verdict; the others are left as they are.
@@ -83,9 +83,9 @@ class SlotRunner:
         Raises:
             MonitorBusyError: another process holds the monitor.
         """
-        return self._holding_the_lease(lambda _lease: slots, stopped, rejudging.claim)
+        return self._run_under_lease(lambda _lease: slots, stopped, rejudging.claim)
 
-    def _holding_the_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot = ledger.claim) -> int:
+    def _run_under_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot = ledger.claim) -> int:
         name = self._section.name
         with writing(self._engine) as connection:
             lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=LEASE_SECONDS)
@@ -140,13 +140,13 @@ class SlotRunner:
 
     def _now(self) -> datetime:
         """This process's clock, or the database's where that is earlier."""
-        return utc_now() - self._lead
+        return utc_now() - self._ahead_by
 
     def _compare_clocks(self, database: datetime) -> None:
-        before, lead = self._lead, utc_now() - database
-        self._lead = max(lead, timedelta(0))
-        if self._lead > clock_skew.SKEW >= before:
-            structlog.get_logger().warning("clock is ahead", seconds=round(lead.total_seconds()))
+        before, ahead_by = self._ahead_by, utc_now() - database
+        self._ahead_by = max(ahead_by, timedelta(0))
+        if self._ahead_by > clock_skew.SKEW >= before:
+            structlog.get_logger().warning("clock is ahead", seconds=round(ahead_by.total_seconds()))
 
     def _slots_in(self, gap: Gap, oldest: datetime) -> tuple[Slot, ...]:
         name = self._section.name
@@ -163,7 +163,7 @@ class SlotRunner:
             self._run(lease, claim, stopped)
         finally:
             if claim.earlier is not None:
-                self._sweep(lease, claim, claim.earlier)
+                self._delete_other_archives(lease, claim, claim.earlier)
         return True
 
     def _run(self, lease: Lease, claim: Claim, stopped: Stopped) -> None:
@@ -174,9 +174,9 @@ class SlotRunner:
         log.info("cycle started", attempt=claim.attempt)
         try:
             result = self._measure(claim, stopped)
-            _report(log, self._insist(lambda: self._conclude(lease, claim, result), stopped))
+            _report(log, self._retry_until_written(lambda: self._conclude(lease, claim, result), stopped))
         except (StoppedError, *AWAY) as error:
-            self._insist(lambda: self._give_back(lease, claim), stopped)
+            self._retry_until_written(lambda: self._give_back(lease, claim), stopped)
             log.info("cycle given back", reason=str(error))
             raise StoppedError from error
         except AttemptEndedError as error:
@@ -191,9 +191,9 @@ class SlotRunner:
                 self.unchanged[slot.window_end] = why
                 return
             log.exception("cycle failed", expected=isinstance(error, RedistillError))
-            self._insist(lambda: self._fail(lease, claim, why), stopped)
+            self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
 
-    def _insist(self, write: Callable[[], T], stopped: Stopped) -> T:
+    def _retry_until_written(self, write: Callable[[], T], stopped: Stopped) -> T:
         """A measurement may have taken long: it is kept until the database takes it."""
         return self.outage.insist(SLOTS, write, stopped)
 
@@ -211,7 +211,7 @@ class SlotRunner:
             ledger.lock_for_write(connection, claim)
             ledger.give_back(connection, claim)
 
-    def _sweep(self, lease: Lease, claim: Claim, earlier: Earlier) -> None:
+    def _delete_other_archives(self, lease: Lease, claim: Claim, earlier: Earlier) -> None:
         """Leave one archive of a window that was judged again: the one that is in SQL."""
         try:
             with writing(self._engine) as connection:

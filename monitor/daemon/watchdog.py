@@ -48,7 +48,7 @@ class Watchdog:
         self._calibrate_every = calibrate_every
         self._started_at = started_at
 
-    def look(self, now: datetime) -> bool:
+    def check(self, now: datetime) -> bool:
         """Whether the monitor is blind by the clock: as many slots as make it so have fallen due since a
         cycle last found something out, or since somebody began to try. Then its incident is raised.
 
@@ -58,11 +58,11 @@ class Watchdog:
             now = clock.earlier(connection, now)
             self._started_at = min(self._started_at, now)  # by a clock that has been set back since
             report_delivered(connection, self._audience, now)
-            self._look_at_calibration(connection, now)
-            return self._look_at_cycles(connection, now)
+            self._check_calibration(connection, now)
+            return self._check_cycles(connection, now)
 
-    def _look_at_cycles(self, connection: Connection, now: datetime) -> bool:
-        since = self._nothing_since(connection, now)
+    def _check_cycles(self, connection: Connection, now: datetime) -> bool:
+        since = self._without_result_since(connection, now)
         missed = self._slots_between(since, now)
         if len(missed) >= BLIND_AFTER:
             signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")
@@ -72,7 +72,7 @@ class Watchdog:
             self._announce(connection, signals.TRIED_IN_VAIN, at=now, now=now)
         return False
 
-    def _nothing_since(self, connection: Connection, now: datetime) -> datetime:
+    def _without_result_since(self, connection: Connection, now: datetime) -> datetime:
         """Since when nothing was found out. A process that dies with its cycle, again and again, does not
         begin anew each time: a pending incident keeps when the first one did.
         """
@@ -87,7 +87,7 @@ class Watchdog:
         first = slot_at(self._trigger, section.name, since - section.lateness)
         return slots_between(self._trigger, section.name, first.window_start, now - section.lateness)
 
-    def _look_at_calibration(self, connection: Connection, now: datetime) -> None:
+    def _check_calibration(self, connection: Connection, now: datetime) -> None:
         student = calibrations.serving_student(connection, self._section.name)
         signal = recalibration_due.overdue(student, self._calibrate_every, now)
         if signal.state is SignalState.RAISED and now - self._started_at < CALIBRATION_GRACE:

@@ -54,7 +54,7 @@ def read_labels(
     rows = _csv_rows if path.name.lower().endswith(_CSV) else _json_rows
     try:
         with path.open("rb") as file:
-            lines = read_lines(_reported(read_chunks(file, max_bytes=_MAX_BYTES), file, progress))
+            lines = read_lines(_with_progress(read_chunks(file, max_bytes=_MAX_BYTES), file, progress))
             yield from rows(lines, id_name, label_name)
     except (OSError, BrokenObjectError, _NoColumnError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
@@ -65,7 +65,7 @@ class _NoColumnError(Exception):
     pass
 
 
-def _reported(chunks: Iterable[bytes], file: IO[bytes], progress: Progress) -> Iterator[bytes]:
+def _with_progress(chunks: Iterable[bytes], file: IO[bytes], progress: Progress) -> Iterator[bytes]:
     size = file.seek(0, 2)
     file.seek(0)
     for chunk in chunks:

@@ -33,7 +33,7 @@ class GivenLabels:
         found = ((each, self._rows.execute(query, (_key(each),)).fetchone()) for each in hashes)
         return {each: row[0] for each, row in found if row}
 
-    def note_joined(self, hashes: Iterable[str]) -> None:
+    def mark_joined(self, hashes: Iterable[str]) -> None:
         """These are in a sample."""
         self._rows.executemany("INSERT OR IGNORE INTO joined VALUES (?)", ((_key(each),) for each in hashes))
 
@@ -47,7 +47,7 @@ def _key(request_hash: str) -> bytes:
 
 
 @contextmanager
-def kept_on_disk(labels: Iterable[GivenLabel]) -> Iterator[GivenLabels]:
+def labels_on_disk(labels: Iterable[GivenLabel]) -> Iterator[GivenLabels]:
     """The labels, in a file of SQLite's own that is deleted at the end."""
     rows = sqlite3.connect("", isolation_level=None)
     try:

@@ -18,7 +18,7 @@ from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample
 from monitor.labels.files import GivenLabel, Malformed
-from monitor.labels.given import GivenLabels, kept_on_disk
+from monitor.labels.given import GivenLabels, labels_on_disk
 from monitor.labels.truth import Late, correctness_of, hashes, late_labels
 
 #: Hears how many of how many samples were looked at.
@@ -78,12 +78,12 @@ def import_labels(
         NothingJoinedError: no request was found, and not all samples could be read.
     """
     read = _Rows(rows)
-    with kept_on_disk(read) as given:
+    with labels_on_disk(read) as given:
         if read.first_malformed and not given.n_requests:
             first = read.first_malformed
             raise NothingLabelledError(n_read=read.n, line=first.line, problem=first.problem)
         join = _Join(engine=engine, given=given, now=now)
-        join.all_of(_within(_sampled(engine, monitor), kept), progress)
+        join.join_all(_within(_sampled(engine, monitor), kept), progress)
         if join.unread and not given.n_joined:
             raise NothingJoinedError(n=given.n_requests, n_unread=len(join.unread), first=join.unread[0])
         return Imported(
@@ -130,7 +130,7 @@ class _Join:
     n_cycles: int = 0
     unread: list[ArchiveReadError] = field(default_factory=list)
 
-    def all_of(self, cycles: list[SampledCycle], progress: Progress) -> None:
+    def join_all(self, cycles: list[SampledCycle], progress: Progress) -> None:
         places = Places()
         for number, cycle in enumerate(cycles, start=1):
             if self.given.n_joined == self.given.n_requests:
@@ -148,7 +148,7 @@ class _Join:
             return
         known = set(sample.labels)
         self._write(cycle, sample, {key: label if label in known else None for key, label in found.items()})
-        self.given.note_joined(found)
+        self.given.mark_joined(found)
         self.unknown += [label for label in found.values() if label not in known]
 
     def _write(self, cycle: SampledCycle, sample: ScoredSample, late: Late) -> None:

@@ -16,12 +16,12 @@ from db.records import ArchivedCycle, InputDrift, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample
-from monitor.reference.input_drift import Tokens, tell_apart
+from monitor.reference.input_drift import Tokens, two_sample_test
 from monitor.reference.label_mix import compare_mixes
 from monitor.scoring.models import Model
 
 #: With fewer texts on a side nothing is compared.
-LEAST_TEXTS = 20
+MIN_TEXTS = 20
 #: The healthy cycles of a (teacher, student) pair before a slot, since then, oldest first.
 Healthy = Callable[[Slot, tuple[str, str], datetime], Sequence[ArchivedCycle]]
 
@@ -48,7 +48,7 @@ class Reference:
         """How the redacted sample differs from the oldest healthy one that ended at `since` or later.
 
         Which one that is depends on what is stored alone. None while there is none, and with too few
-        requests (`LEAST_TEXTS`).
+        requests (`MIN_TEXTS`).
 
         Raises:
             ArchiveReadError: S3 does not answer.
@@ -65,8 +65,8 @@ class Reference:
 
     def _requests_at(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
         if self._known is None or self._known[0] != cycle.sha256:
-            look = self._read_archive(cycle, teacher)
-            self._known = None if look is None else (cycle.sha256, look)
+            requests = self._read_archive(cycle, teacher)
+            self._known = None if requests is None else (cycle.sha256, requests)
         return None if self._known is None else self._known[1]
 
     def _read_archive(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
@@ -84,7 +84,7 @@ class Reference:
         # floors of a stratified sample take half of it at most.
         n_uniform = len(sample.requests) // (1 if len(sample.strata.sizes) == 1 else 2)
         texts = [request.text for request in sample.requests[: min(self.n_texts, n_uniform)]]
-        if len(texts) < LEAST_TEXTS:
+        if len(texts) < MIN_TEXTS:
             return None
         first, weights = sample.teacher_logits.argmax(axis=1), sample.strata.weights
         return _Requests(
@@ -94,7 +94,7 @@ class Reference:
         )
 
     def _compare(self, cycle: ArchivedCycle, then: _Requests, now: _Requests) -> InputDrift:
-        found = tell_apart(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))
+        found = two_sample_test(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))
         mix = compare_mixes(
             then.label_shares, now.label_shares, n_then=then.n_effective, n_now=now.n_effective
         )

@@ -32,16 +32,16 @@ class NoTextsError(RedistillError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoSample:
+class TwoSampleResult:
     """How well two samples of texts can be told apart."""
 
     accuracy: float  #: share right in [0, 1], both sides counting alike; 0.5: not at all
     p_value: float  #: how often as much comes of chance, in (0, 1]
 
 
-def tell_apart(
+def two_sample_test(
     then: Tokens, now: Tokens, *, rng: np.random.Generator, permutations: int = PERMUTATIONS
-) -> TwoSample:
+) -> TwoSampleResult:
     """How well a classifier tells the texts of a window from those of an earlier one.
 
     A text is the set of its tokens, as a vector of length 1; all texts of one such set are left out together,
@@ -65,24 +65,26 @@ def tell_apart(
         >>> rng = np.random.default_rng(2025)
         >>> usual = rng.integers(0, 50, size=(200, 8)).tolist()
         >>> new = rng.integers(0, 60, size=(200, 8)).tolist()
-        >>> tell_apart(usual, new, rng=rng)
-        TwoSample(accuracy=0.825, p_value=0.000999000999000999)
-        >>> tell_apart(usual[:100], usual[100:], rng=rng)
-        TwoSample(accuracy=0.52, p_value=0.3596403596403596)
+        >>> two_sample_test(usual, new, rng=rng)
+        TwoSampleResult(accuracy=0.825, p_value=0.000999000999000999)
+        >>> two_sample_test(usual[:100], usual[100:], rng=rng)
+        TwoSampleResult(accuracy=0.52, p_value=0.3596403596403596)
     """
     if not then or not now:
         raise NoTextsError
     gram = _gram([*then, *now])
     penalty = float(np.trace(gram)) / len(gram)
     if penalty < _UNDECIDED:
-        return TwoSample(accuracy=0.5, p_value=1.0)
+        return TwoSampleResult(accuracy=0.5, p_value=1.0)
     inverse = np.asarray(np.linalg.inv(gram + penalty * np.eye(len(gram))), dtype=np.float64)
     left_out = _left_out(inverse, [*then, *now])
     is_now = np.arange(len(gram)) >= len(then)
-    (found,) = _right(inverse, left_out, is_now[:, None]).tolist()
-    chance = [_right(inverse, left_out, each) for each in _shuffled(is_now, rng, permutations)]
+    (found,) = _correct(inverse, left_out, is_now[:, None]).tolist()
+    chance = [_correct(inverse, left_out, each) for each in _shuffled(is_now, rng, permutations)]
     as_good = int((np.concatenate(chance) >= found).sum())
-    return TwoSample(accuracy=found / (4 * len(then) * len(now)), p_value=(1 + as_good) / (1 + permutations))
+    return TwoSampleResult(
+        accuracy=found / (4 * len(then) * len(now)), p_value=(1 + as_good) / (1 + permutations)
+    )
 
 
 def _gram(texts: Tokens) -> NDArray[np.float64]:
@@ -111,7 +113,7 @@ def _left_out(inverse: NDArray[np.float64], texts: Tokens) -> sparse.csr_array:
     return sparse.csr_array((values, (rows, columns)), shape=inverse.shape)
 
 
-def _right(
+def _correct(
     inverse: NDArray[np.float64], left_out: sparse.csr_array, is_now: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """(permutations,) how much is right, in whole numbers so that ties are ties: 4 n_then n_now is all.
@@ -123,9 +125,9 @@ def _right(
     sides = np.where(is_now, 1 / n_now, -1 / n_then) * len(is_now)
     scores = sides - left_out @ (inverse @ sides)
     halves = 1 + np.sign(np.where(abs(scores) < _UNDECIDED, 0.0, scores)).astype(np.int64)
-    right_now = (halves * is_now).sum(axis=0)
-    right_then = ((2 - halves) * ~is_now).sum(axis=0)
-    return np.asarray(n_then * right_now + n_now * right_then)
+    correct_now = (halves * is_now).sum(axis=0)
+    correct_then = ((2 - halves) * ~is_now).sum(axis=0)
+    return np.asarray(n_then * correct_now + n_now * correct_then)
 
 
 def _shuffled(

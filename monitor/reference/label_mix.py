@@ -19,7 +19,7 @@ from db.errors import RedistillError
 from db.records import Interval
 
 #: Labels of which fewer are expected in either sample are counted together: their law is no chi-square.
-LEAST_EXPECTED = 5
+MIN_EXPECTED = 5
 _TAIL = 0.025
 _PSEUDOCOUNT = 0.5
 
@@ -39,7 +39,7 @@ class LabelMix:
 def compare_mixes(then: ArrayLike, now: ArrayLike, *, n_then: float, n_now: float) -> LabelMix:
     """The population stability index and the Jensen-Shannon divergence of two mixes of the same labels.
 
-    Labels that are rare in both count as one (see `LEAST_EXPECTED`). In the index each label has half a
+    Labels that are rare in both count as one (see `MIN_EXPECTED`). In the index each label has half a
     request more than was counted, so that one which is absent on a side does not make it infinite. With one
     label both are 0, with the interval that two labels would have.
 
@@ -94,7 +94,7 @@ def _together(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both mixes without labels that neither has, and with the rare ones as one, the last."""
     expected = (n_then * p + n_now * q) / (n_then + n_now) * min(n_then, n_now)
-    is_rare = expected < LEAST_EXPECTED
+    is_rare = expected < MIN_EXPECTED
     pooled = [np.append(shares[~is_rare], shares[is_rare].sum()) for shares in (p, q)]
     there = (pooled[0] > 0) | (pooled[1] > 0)
     return pooled[0][there], pooled[1][there]

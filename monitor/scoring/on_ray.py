@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from monitor.cluster import connected, cores_of, in_order
+from monitor.cluster import connected, cores_of, results_in_order
 from monitor.cores import keep_freed_memory
 from monitor.scoring.batches import Answers, Batch, answer
 
@@ -39,7 +39,7 @@ def answers_of_cluster(address: str) -> Answers:
             shared = (ray.put(model),)  # in a tuple it is not fetched for each batch anew
             ask = ray.remote(_answer)
             asked = (lambda batch=batch: ask.remote(shared, model.version, batch) for batch in batches)
-            yield from in_order(ray, asked, stopped, at_once=_BATCHES_A_CORE * cores_of(ray))
+            yield from results_in_order(ray, asked, stopped, at_once=_BATCHES_A_CORE * cores_of(ray))
 
     return answers
 

@@ -61,7 +61,7 @@ def served_logits(
     logits[missing] = scored[: len(missing)]
     for index in recorded:
         logits[index] = np.array(requests[index].student_logits, dtype=np.float32)[columns]
-    served = Served(recorded=_nothing(requests), rescored=_nothing(requests))
+    served = Served(recorded=_all_unknown(requests), rescored=_all_unknown(requests))
     served.recorded[recorded] = logits[recorded].argmax(axis=1)
     for index in recorded:
         if (label := requests[index].student_label) is not None:
@@ -70,5 +70,5 @@ def served_logits(
     return logits, served
 
 
-def _nothing(requests: Sequence[Request]) -> NDArray[np.intp]:
+def _all_unknown(requests: Sequence[Request]) -> NDArray[np.intp]:
     return np.full(len(requests), NONE, dtype=np.intp)

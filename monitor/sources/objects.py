@@ -12,7 +12,7 @@ from monitor.settings import ObjectsSection
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.reading import ObjectRead, Part, ReadAll, Task, read_all_here
 from monitor.sources.stores.port import ObjectStore, TrafficObject
-from monitor.sources.stores.tally import RejectCounts, Window
+from monitor.sources.stores.window import RejectCounts, Window
 from monitor.stop import Stopped
 from monitor.storage.disk import scratch
 
@@ -21,7 +21,7 @@ Consumed = Callable[[datetime], Collection[ObjectVersion] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Elsewhere:
+class _OutsideObject:
     """An object that was read whole and has no time in the window that it was read for."""
 
     version: str
@@ -62,7 +62,7 @@ class ObjectsSource:
         self._labels = labels
         self._consumed = consumed
         self._read_all = read_all
-        self._elsewhere: dict[str, _Elsewhere] = {}
+        self._outside: dict[str, _OutsideObject] = {}
 
     def read_window(
         self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped, floor: int = 0
@@ -91,17 +91,17 @@ class ObjectsSource:
         with scratch(), TemporaryFile() as spill:
             part = self._read_all(task, wanted, stopped, spill)
             draw = part.bottom.draw()
-        self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone: forgotten
+        self._outside = {name: self._outside[name] for name in known}  # those that are gone: forgotten
         for read in part.reads:
             self._remember(read, window)
         objects = tuple(map(_version, listed)) if self._consumed is not None else ()
         return window_sample(draw, strata, self._rejects(window, listed, part, known), objects)
 
     def _rejects(
-        self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _Elsewhere]
+        self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _OutsideObject]
     ) -> tuple[Reject, ...]:
         found = {read.each.name: read.rejects for read in part.reads}
-        found |= {name: elsewhere.rejects for name, elsewhere in known.items()}
+        found |= {name: outside.rejects for name, outside in known.items()}
         rejects = RejectCounts()
         for each in listed:
             rejects.update(found[each.name])
@@ -109,22 +109,22 @@ class ObjectsSource:
             rejects.update(self._late(window, listed, part.reads))
         return rejects.in_order()
 
-    def _known(self, each: TrafficObject, window: Window) -> _Elsewhere | None:
-        found = self._elsewhere.get(each.name)
+    def _known(self, each: TrafficObject, window: Window) -> _OutsideObject | None:
+        found = self._outside.get(each.name)
         is_same = found is not None and found.version == each.version
         return found if found and is_same and found.is_still_outside(window) else None
 
     def _remember(self, read: ObjectRead, window: Window) -> None:
         if not read.intact or read.first_time is None or read.last_time is None:
             return
-        found = _Elsewhere(
+        found = _OutsideObject(
             version=read.each.version,
             first_time=read.first_time,
             last_time=read.last_time,
             rejects=read.rejects,
         )
         if found.is_still_outside(window):
-            self._elsewhere[read.each.name] = found
+            self._outside[read.each.name] = found
 
     def _late(
         self, window: Window, listed: Sequence[TrafficObject], reads: Iterable[ObjectRead]

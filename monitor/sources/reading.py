@@ -25,13 +25,13 @@ from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata
 from monitor.sources.request import Refusal, Request
 from monitor.sources.stores.port import BrokenObjectError, ObjectStore, TrafficObject
-from monitor.sources.stores.tally import ObjectTally, Window
+from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
 
 #: Below both, starting processes takes longer than it saves.
 _MANY_BYTES = 32 * 2**20
 _MANY_OBJECTS = 200
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class ReaderDiedError(RedistillError):
@@ -86,32 +86,34 @@ class Task:
         read_object = reader(self.section, RecordParser(self.section, self.labels))
 
         def read(each: TrafficObject) -> ObjectRead:
-            tally, intact = ObjectTally(self.window, each.name), True
+            in_window, intact = WindowFilter(self.window, each.name), True
             try:
                 with self.store.open(each, stopped) as file:
                     for batch in read_object(file):
                         if stopped():
                             raise StoppedError
-                        _take(batch, tally, bottom, self.strata)
+                        _add_batch(batch, in_window, bottom, self.strata)
             except BrokenObjectError as broken:
-                tally.refuse(broken.reason, None, broken.example_hash)
+                in_window.refuse(broken.reason, None, broken.example_hash)
                 intact = False
-            rejects = tally.finish(each.modified_at)
+            rejects = in_window.finish(each.modified_at)
             return ObjectRead(
                 each=each,
                 rejects=rejects,
-                first_time=tally.first_time,
-                last_time=tally.last_time,
+                first_time=in_window.first_time,
+                last_time=in_window.last_time,
                 intact=intact,
             )
 
         return Part(reads=tuple(map(read, objects)), bottom=bottom)
 
 
-def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], strata: LabelStrata) -> None:
+def _add_batch(
+    batch: Iterable[Found], in_window: WindowFilter, bottom: BottomK[Request], strata: LabelStrata
+) -> None:
     if isinstance(batch, Decoded):
         times = [row.time for row in batch.rows]
-        inside = tally.takes_all(times, batch.lines[0])
+        inside = in_window.accepts_all(times, batch.lines[0])
         if inside:
             of = strata.of_all([row.student_label for row in batch.rows])
             for index, mark in bottom.admit([str(row.id) for row in batch.rows], of):
@@ -121,8 +123,8 @@ def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], 
     for record, raw in batch:
         if isinstance(record, Refusal):
             example = raw.sha256 if isinstance(raw, LongLine) else sha256(raw).hexdigest()
-            tally.refuse(record.reason, record.time, example)
-        elif tally.takes(record.time, cast("bytes", raw)):
+            in_window.refuse(record.reason, record.time, example)
+        elif in_window.accepts(record.time, cast("bytes", raw)):
             bottom.offer(record.id, record, strata.of(record.student_label))
 
 
@@ -152,16 +154,16 @@ def read_all_here(
     stop = context.Event()
     try:
         with ProcessPoolExecutor(processes, context, _begin, (stop,)) as pool:
-            parts = [pool.submit(_read, task, each) for each in dealt(objects, processes)]
+            parts = [pool.submit(_read, task, each) for each in split_by_size(objects, processes)]
             try:
-                return merged(task, _in_order(parts, stopped), spill)
+                return merge_parts(task, _in_order(parts, stopped), spill)
             finally:
                 stop.set()
     except BrokenProcessPool as error:
         raise ReaderDiedError from error
 
 
-def dealt(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
+def split_by_size(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
     """The objects in their order, cut into at most so many runs of about the same size."""
     wanted = max(1, math.ceil(sum(each.size for each in objects) / n))
     runs: list[list[TrafficObject]] = [[]]
@@ -180,11 +182,11 @@ def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]
         while not part.done():
             if stopped():
                 raise StoppedError
-            wait([part], _LOOK_SECONDS, FIRST_COMPLETED)
+            wait([part], _POLL_SECONDS, FIRST_COMPLETED)
         yield part.result()
 
 
-def merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
+def merge_parts(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
     """The parts as one."""
     bottom, reads = task.bottom(spill), list[ObjectRead]()
     for each in parts:

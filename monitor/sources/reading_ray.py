@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import IO
 
-from monitor.cluster import connected, cores_of, in_order
-from monitor.sources.reading import Part, ReadAll, Task, dealt, merged
+from monitor.cluster import connected, cores_of, results_in_order
+from monitor.sources.reading import Part, ReadAll, Task, merge_parts, split_by_size
 from monitor.sources.stores.port import TrafficObject
 from monitor.stop import Stopped, never_stopped
 
@@ -28,8 +28,8 @@ def read_all_by_cluster(address: str) -> ReadAll:
             cores = cores_of(ray)
             n_parts = max(_PARTS_A_CORE * cores, sum(each.size for each in objects) // _PART_BYTES)
             shared, read = ray.put(task), ray.remote(_read)
-            asked = (lambda run=run: read.remote(shared, run) for run in dealt(objects, n_parts))
-            return merged(task, in_order(ray, asked, stopped, at_once=2 * cores), spill)
+            asked = (lambda run=run: read.remote(shared, run) for run in split_by_size(objects, n_parts))
+            return merge_parts(task, results_in_order(ray, asked, stopped, at_once=2 * cores), spill)
 
     return read_all
 

@@ -39,7 +39,7 @@ from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.request import Refusal
 from monitor.sources.stores.port import TrafficUnavailableError
-from monitor.sources.stores.tally import ObjectTally, Window
+from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
 from monitor.storage.disk import scratch
 
@@ -82,8 +82,13 @@ class TableSource:
             StoppedError: `stopped`, which is asked every 10,000 rows, said so.
         """
         window = Window(start=window_start, end=window_end)
-        tally, strata = ObjectTally(window, self._section.table), LabelStrata(self._labels, floor)
-        with scratch(), TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
+        in_window, strata = WindowFilter(window, self._section.table), LabelStrata(self._labels, floor)
+        with (
+            scratch(),
+            TemporaryFile() as spill,
+            self._translated_errors(),
+            self._engine.connect() as connection,
+        ):
             bottom = strata.bottom(k, self._section.key, spill)
             for page in self._pages(connection, window):
                 if stopped():
@@ -92,10 +97,10 @@ class TableSource:
                     raw = repr(tuple(row.values())).encode()
                     record = self._parser.parse_row(self._decoded(row))
                     if isinstance(record, Refusal):
-                        tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
-                    elif tally.takes(record.time, raw):
+                        in_window.refuse(record.reason, record.time, sha256(raw).hexdigest())
+                    elif in_window.accepts(record.time, raw):
                         bottom.offer(record.id, record, strata.of(record.student_label))
-            return window_sample(bottom.draw(), strata, tally.finish(window_start))
+            return window_sample(bottom.draw(), strata, in_window.finish(window_start))
 
     def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
         columns = self._columns(connection)
@@ -166,7 +171,7 @@ class TableSource:
         return TrafficTableError(table=self._section.table, problem=problem)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:

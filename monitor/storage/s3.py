@@ -21,7 +21,7 @@ _CONFIG = Config(
     user_agent_extra="redistill",
 )
 #: S3's own answers that may be another one soon, beside those of 500 and above.
-_PASSING: Final = frozenset(
+_TRANSIENT_CODES: Final = frozenset(
     {"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}
 )
 
@@ -35,7 +35,7 @@ def client() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
     return boto3.client("s3", config=_CONFIG)
 
 
-def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
+def fetch_whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
     """Ask for an object, and take its body; where that breaks off, ask for it anew.
 
     That asking itself fails is final: it was tried again already.
@@ -50,14 +50,14 @@ def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
     return take(ask())
 
 
-def passes(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether a fault of boto3's may be over soon: no answer, throttling, a fault of S3's own, a clock that
     is wrong, credentials that are about to be renewed.
     """
     if not isinstance(error, ClientError):
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.response["Error"]["Code"] in _PASSING
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.response["Error"]["Code"] in _TRANSIENT_CODES
 
 
 def split(uri: str) -> tuple[str, str]:

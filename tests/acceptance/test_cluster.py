@@ -24,7 +24,7 @@ from monitor.sources.reading import Task
 from monitor.sources.reading_ray import read_all_by_cluster
 from monitor.sources.stores.folder import Folder
 from monitor.sources.stores.port import TrafficUnavailableError
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.window import Window
 from monitor.stop import StoppedError, never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing

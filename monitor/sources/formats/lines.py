@@ -11,7 +11,7 @@ _LONG_TAIL_BYTES = 2**18  #: from here on, a line is looked through for records 
 _OVERLAP_BYTES = 2**10
 #: Between two JSON objects on one line. In a string there is none: the quote would end it, and one of , } ] :
 #: would follow, with which no field's name is taken to begin.
-_SEAM = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"[^,}\]:\s"])')
+_OBJECT_BOUNDARY = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"[^,}\]:\s"])')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ def split_objects(line: bytes) -> list[bytes]:
         >>> split_objects(b'{"a": 1}{"a": "}{"}')
         [b'{"a": 1}', b'{"a": "}{"}']
     """
-    return _SEAM.split(line)
+    return _OBJECT_BOUNDARY.split(line)
 
 
 class LineSplitter:
@@ -68,10 +68,12 @@ class LineSplitter:
         return whole.hexdigest()
 
     def _whole_objects(self, new_bytes: int) -> list[bytes | LongLine]:
-        seams = [each.end() for each in _SEAM.finditer(self._tail, len(self._tail) - new_bytes)]
-        if not seams:
+        boundaries = [
+            each.end() for each in _OBJECT_BOUNDARY.finditer(self._tail, len(self._tail) - new_bytes)
+        ]
+        if not boundaries:
             return []
-        whole, self._tail = self._tail[: seams[-1]], self._tail[seams[-1] :]
+        whole, self._tail = self._tail[: boundaries[-1]], self._tail[boundaries[-1] :]
         return list[bytes | LongLine](split_objects(whole))
 
     def _feed_long(self, chunk: bytes) -> list[bytes | LongLine]:

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, cast
 
 from db.errors import one_line
 from monitor.settings import S3Traffic
-from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError, is_left_out
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError, is_skipped
+from monitor.sources.stores.window import Window
 from monitor.stop import Stopped, StoppedError
 from monitor.storage import s3
 from monitor.storage.disk import scratch
@@ -38,7 +38,7 @@ class Bucket:
             TrafficUnavailableError: S3 refuses, or does not answer.
         """
         hours = _hours(window.start, window.end + self.section.late)
-        with self._telling():
+        with self._translated_errors():
             found = {each.name: each for hour in hours for each in self._list_hour(hour)}
         return tuple(found[name] for name in sorted(found))
 
@@ -51,7 +51,7 @@ class Bucket:
             StoppedError: `stopped`, which is asked every 256 KiB, said so.
         """
         with tempfile.SpooledTemporaryFile(_HELD_BYTES) as file:
-            with self._telling(each.name):
+            with self._translated_errors(each.name):
                 self._fetch(each, cast("BinaryIO", file), stopped)
             yield cast("BinaryIO", file)
 
@@ -64,7 +64,7 @@ class Bucket:
             for found in page.get("Contents", ()):
                 key: str = found["Key"]
                 is_folder = key.endswith("/")  # as consoles make one
-                if not is_folder and not is_left_out(key, len(prefix)):
+                if not is_folder and not is_skipped(key, len(prefix)):
                     yield TrafficObject(
                         name=key,
                         address=key,
@@ -81,10 +81,10 @@ class Bucket:
                 Bucket=self.section.bucket, Key=each.address, IfMatch=f'"{each.version}"'
             )
 
-        s3.whole(ask, lambda answer: _take(each, answer, file, stopped))
+        s3.fetch_whole(ask, lambda answer: _download(each, answer, file, stopped))
 
     @contextmanager
-    def _telling(self, name: str = "") -> Iterator[None]:
+    def _translated_errors(self, name: str = "") -> Iterator[None]:
         try:
             yield
         except (*FAULTS, s3.BrokenBodyError) as error:
@@ -98,7 +98,7 @@ class Bucket:
         return self._made
 
 
-def _take(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped) -> None:  # noqa: ANN401
+def _download(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped) -> None:  # noqa: ANN401
     if answer["ETag"].strip('"') != each.version:
         raise s3.BrokenBodyError(f"its ETag is {answer['ETag']}, not {each.version}")
     file.seek(0)

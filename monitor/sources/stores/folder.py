@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from db.states import RejectReason
-from monitor.sources.stores.port import BrokenObjectError, TrafficMissingError, TrafficObject, is_left_out
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.port import BrokenObjectError, TrafficMissingError, TrafficObject, is_skipped
+from monitor.sources.stores.window import Window
 from monitor.stop import Stopped, never_stopped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """All files below a folder, or one file; *.tmp and what `is_left_out` says are not among them.
+    """All files below a folder, or one file; *.tmp and what `is_skipped` says are not among them.
 
     Which window a file belongs to, only its records say, so all are listed for each window.
     """
@@ -56,8 +56,8 @@ class Folder:
 def _walk(folder: Path) -> Iterator[Path]:
     unlisted: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=lambda e: unlisted.append(Path(e.filename))):
-        folders[:] = [name for name in folders if not is_left_out(name)]
-        listed = (name for name in files if not is_left_out(name) and not name.endswith(".tmp"))
+        folders[:] = [name for name in folders if not is_skipped(name)]
+        listed = (name for name in files if not is_skipped(name) and not name.endswith(".tmp"))
         yield from (Path(parent, name) for name in listed)
     yield from unlisted
 

@@ -11,10 +11,10 @@ from typing import BinaryIO, Protocol
 
 from db.errors import RedistillError
 from db.states import RejectReason
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.window import Window
 from monitor.stop import Stopped
 
-_LEFT_OUT = re.compile(r"(?<![^/])[._]")
+_SKIPPED = re.compile(r"(?<![^/])[._]")
 
 
 class TrafficMissingError(RedistillError):
@@ -49,18 +49,18 @@ class TrafficObject:
     modified_at: datetime
 
 
-def is_left_out(path: str, named: int = 0) -> bool:
+def is_skipped(path: str, named: int = 0) -> bool:
     """Whether a part of the path begins with `_` or `.`, but for parts that begin in its first `named` chars.
 
     As Arrow does. Such are markers, checksums, and what is being written.
 
     Example:
-        >>> [is_left_out(path) for path in ("a/_SUCCESS", "_temporary/0/a", ".a.crc", "a_1.parquet")]
+        >>> [is_skipped(path) for path in ("a/_SUCCESS", "_temporary/0/a", ".a.crc", "a_1.parquet")]
         [True, True, True, False]
-        >>> is_left_out("_raw/10/a", len("_raw/10/"))
+        >>> is_skipped("_raw/10/a", len("_raw/10/"))
         False
     """
-    return _LEFT_OUT.search(path, named) is not None
+    return _SKIPPED.search(path, named) is not None
 
 
 class ObjectStore(Protocol):

@@ -21,7 +21,7 @@ from db.records import Job
 from db.states import JobStatus
 from db.tables import jobs
 from distill.settle import Proof
-from monitor.archive.places import ArchiveAwayError
+from monitor.archive.places import ArchiveUnavailableError
 from monitor.stop import Stopped, StoppedError
 from tests.integration.db.test_queue import make_job
 from tests.support.processes.product import wait_until
@@ -181,7 +181,7 @@ def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(
 
     def away(job: Job, _stopped: Stopped) -> Proof:
         if len(office.attempt.attempted) <= 2:
-            raise ArchiveAwayError(path="s3://bucket/a", problem="SlowDown")
+            raise ArchiveUnavailableError(path="s3://bucket/a", problem="SlowDown")
         return rejected(job, _stopped)
 
     office.attempt.work = away

@@ -41,7 +41,7 @@ class RejectCounts:
         return tuple(self._by_reason[reason] for reason in RejectReason if reason in self._by_reason)
 
 
-class ObjectTally:
+class WindowFilter:
     """Says of the records of one object, taken in their order, which belong to the window.
 
     A usable record, and a refused one whose time at least is usable, belong to the window of their
@@ -62,25 +62,26 @@ class ObjectTally:
         self._outside_hash = ""
         self._in_window = False  #: where the last usable time lies
 
-    def takes(self, time: datetime, line: bytes) -> bool:
+    def accepts(self, time: datetime, line: bytes) -> bool:
         """Whether the usable record in `line` is one of the window."""
-        self._date(time)
+        self._note_time(time)
         if not self._in_window:
             self._n_outside += 1
             if self._n_outside == 1:
                 self._outside_hash = sha256(line).hexdigest()
         return self._in_window
 
-    def takes_all(self, times: Sequence[datetime], first_line: bytes) -> bool | None:
-        """`takes` for usable records that lie all in the window or all before or after it; None, and nothing
-        is counted, if they do not.
+    def accepts_all(self, times: Sequence[datetime], first_line: bytes) -> bool | None:
+        """Return what `accepts` returns for usable records, all inside the window or all on one side of it.
+
+        For any other records return None, and count nothing.
         """
         earliest, latest = min(times), max(times)
         inside = earliest in self._window and latest in self._window
         if not inside and earliest < self._window.end and latest >= self._window.start:
             return None
         for time in (times[0], earliest, latest, times[-1]):
-            self._date(time)
+            self._note_time(time)
         if not inside:
             self._outside_hash = self._outside_hash or sha256(first_line).hexdigest()
             self._n_outside += len(times)
@@ -89,7 +90,7 @@ class ObjectTally:
     def refuse(self, reason: RejectReason, time: datetime | None, example_hash: str) -> None:
         """Count what cannot be used; `time` is None where it has none."""
         if time is not None:
-            self._date(time)
+            self._note_time(time)
         reject = Reject(reason=reason, n=1, example_hash=example_hash, example_object=self._object)
         if self.last_time is None:
             self._undated.add(reject)
@@ -99,12 +100,12 @@ class ObjectTally:
     def finish(self, modified_at: datetime) -> tuple[Reject, ...]:
         """The rejects of the window, once the object has been read."""
         if self.last_time is None:
-            self._date(modified_at)
+            self._note_time(modified_at)
         if self._n_outside:
             self._refused.add(self._outside())
         return self._refused.in_order()
 
-    def _date(self, time: datetime) -> None:
+    def _note_time(self, time: datetime) -> None:
         self._in_window = time in self._window
         if self.first_time is None or self.last_time is None:
             self.first_time = self.last_time = time
