@@ -96,8 +96,10 @@ class Worker:
             done = self._calibrator.calibrate_due(self._owner, stopped, utc_now())
         except AWAY:
             raise
-        except (StoppedError, LeaseLostError) as error:
-            log.info("calibration left", reason=str(error))
+        except StoppedError:
+            log.info("calibration stopped")
+        except LeaseLostError as error:
+            log.warning("calibration left to another process", error=str(error))
         except Exception as error:  # the top of the worker: jobs are taken all the same
             self._calibrate_from = monotonic() + _CALIBRATION_PAUSE_SECONDS
             log.exception("calibration failed", expected=isinstance(error, RedistillError))
@@ -131,14 +133,17 @@ class Worker:
         log = structlog.get_logger().bind(monitor=job.monitor, job_id=job.job_id, attempt=job.attempt)
         try:
             self._attempt_one(job, lease, stopped, log)
-        except (LeaseLostError, JobNotWantedError) as error:
-            log.warning("job left", reason=str(error))
+        except LeaseLostError as error:
+            log.warning("job left to another process", error=str(error))
+        except JobNotWantedError as error:
+            log.warning("job no longer wanted", reason=str(error))
 
     def _attempt_one(self, job: Job, lease: Lease, stopped: Stopped, log: FilteringBoundLogger) -> None:
         if job.attempt > queue.MAX_ATTEMPTS:
             last = f"; the last error: {job.error}" if job.error else ""
-            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed{last}")
-            log.error("job given up")
+            given_up = f"given up: {queue.MAX_ATTEMPTS} workers died with it or failed{last}"
+            self._fail(job, lease, given_up)
+            log.error("job given up", error=given_up)
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)
         try:
@@ -151,10 +156,10 @@ class Worker:
             log.info("job given back")
         except AWAY as error:  # no fault of the job: it is not failed, and the attempt does not count
             Outage().insist("job", lambda: self._give_back(job, lease, None), stopped)
-            log.warning("job given back", reason=str(error))
+            log.warning("job waits for the database", error=str(error))
         except ArchiveUnavailableError as error:  # nor is this
             self._give_back(job, lease, None)
-            log.warning("job given back", reason=str(error))
+            log.warning("job waits for its archive", error=str(error))
             raise
         except (LeaseLostError, JobNotWantedError):
             raise

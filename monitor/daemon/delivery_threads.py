@@ -31,14 +31,14 @@ class DeliveryThreads:
         self._tick = tick
         self._clock = clock
         self._outage = outage
-        self._threads = [
-            threading.Thread(target=self._run, args=(name, work), name=f"delivery {name}", daemon=True)
+        self._threads = {
+            name: threading.Thread(target=self._run, args=(name, work), name=f"delivery {name}", daemon=True)
             for name, work in deliver.items()
-        ]
+        }
 
     def start(self) -> None:
         """Begin to look."""
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
     def ask_to_stop(self) -> None:
@@ -50,10 +50,10 @@ class DeliveryThreads:
     def stop(self) -> None:
         """Ask all to end after the message under way, and wait a little for it."""
         self.ask_to_stop()
-        for thread in self._threads:
+        for channel, thread in self._threads.items():
             thread.join(max(0.0, self._until - monotonic()))
             if thread.is_alive():
-                structlog.get_logger().warning("channel left hanging", thread=thread.name)
+                structlog.get_logger().warning("left hanging", channel=channel)
 
     def _run(self, channel: str, deliver: Deliver) -> None:
         while not self._stop.is_set():

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from structlog.typing import FilteringBoundLogger
 
 from db import leases
 from db.connection import clock, clock_skew
@@ -173,22 +174,30 @@ class SlotRunner:
         )
         log.info("cycle started", attempt=claim.attempt)
         try:
+            self._measure_and_conclude(lease, claim, stopped, log)
+        except LeaseLostError as error:
+            log.warning("cycle left to another process", error=str(error))
+            raise
+
+    def _measure_and_conclude(
+        self, lease: Lease, claim: Claim, stopped: Stopped, log: FilteringBoundLogger
+    ) -> None:
+        try:
             result = self._measure(claim, stopped)
             _report(log, self._retry_until_written(lambda: self._conclude(lease, claim, result), stopped))
         except (StoppedError, *AWAY) as error:
             self._retry_until_written(lambda: self._give_back(lease, claim), stopped)
-            log.info("cycle given back", reason=str(error))
+            _report_without_result(log, claim, error)
             raise StoppedError from error
         except AttemptEndedError as error:
             log.info("cycle had ended", reason=str(error))
-        except LeaseLostError as error:
-            log.warning("cycle left to another process", error=str(error))
+        except LeaseLostError:
             raise
         except Exception as error:
             why = _one_line(error)
             if claim.earlier is not None:
                 log.exception("cycle left as it was", expected=isinstance(error, RedistillError))
-                self.unchanged[slot.window_end] = why
+                self.unchanged[claim.slot.window_end] = why
                 return
             log.exception("cycle failed", expected=isinstance(error, RedistillError))
             self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
@@ -222,7 +231,7 @@ class SlotRunner:
             structlog.get_logger().warning("archive not swept", cycle_id=claim.cycle_id, error=str(error))
 
 
-def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
+def _report(log: FilteringBoundLogger, ended: Conclusion) -> None:
     log.info(
         "cycle ended",
         verdict=ended.judgement.verdict.value,
@@ -232,6 +241,15 @@ def _report(log: structlog.stdlib.BoundLogger, ended: Conclusion) -> None:
         order=ended.order.reason.value,
         job_id=ended.job_id,
     )
+
+
+def _report_without_result(log: FilteringBoundLogger, claim: Claim, error: RedistillError) -> None:
+    if claim.earlier is not None:
+        log.info("cycle left as it was", reason=str(error))
+    elif isinstance(error, StoppedError):
+        log.info("cycle given back")
+    else:
+        log.warning("cycle waits for the database", error=str(error))
 
 
 def _one_line(error: Exception) -> str:

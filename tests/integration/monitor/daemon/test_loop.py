@@ -443,8 +443,10 @@ def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch:
         found_out.append(comes_true(stopped, seconds=5))
         raise StoppedError
 
-    assert make_runner(engine, Recorder(meanwhile)).run_due(never_stopped) == 0
+    with capture_logs() as logs:
+        assert make_runner(engine, Recorder(meanwhile)).run_due(never_stopped) == 0
     assert found_out == [True]
+    assert [entry["event"] for entry in logs] == ["cycle started", "cycle left to another process"]
     assert row(engine, 0)["verdict"] == "breached"
 
 
