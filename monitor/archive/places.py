@@ -1,4 +1,4 @@
-"""Where archives lie: the folders of this machine, or S3. A file is there whole or not at all."""
+"""The places of archives: folders of this machine, or S3. A file exists completely or not at all."""
 
 import os
 import tempfile
@@ -18,8 +18,8 @@ from triggers.aws import FAULTS
 
 
 class ArchiveWriteError(RedistillError):
-    """The archive {path} cannot be written: {problem}. Make room or mend the rights there, or wait until it
-    answers; the cycle is tried again.
+    """The archive {path} cannot be written: {problem}. Free space, fix the permissions, or wait until it
+    responds; the cycle is retried.
     """
 
 
@@ -28,14 +28,14 @@ class ArchiveReadError(RedistillError):
 
 
 class ArchiveUnavailableError(ArchiveReadError):
-    """The archive {path} cannot be read now: {problem}. It is tried again."""
+    """The archive {path} cannot be read now: {problem}. The read is retried."""
 
 
 class Place(Protocol):
-    """Keeps files by their uris."""
+    """A place that stores files by URI."""
 
     def put(self, uri: str, content: bytes) -> None:
-        """Write a file, in place of an earlier one, which is left where ArchiveWriteError is raised."""
+        """Write or replace a file; if ArchiveWriteError is raised, an earlier file is unchanged."""
         ...
 
     def get(self, uri: str) -> bytes | None:
@@ -48,27 +48,27 @@ class Place(Protocol):
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """The names of the files in a folder, in order; none without a folder. Raises ArchiveReadError."""
+        """Return the file names in a folder, in order; none if it does not exist. Raises ArchiveReadError."""
         ...
 
     def delete(self, uri: str) -> None:
-        """Delete a file, if it is there. Raises ArchiveWriteError."""
+        """Delete a file if it exists. Raises ArchiveWriteError."""
         ...
 
 
 class Places:
-    """Finds where uris lie, with one client of S3 for all of them."""
+    """The places of URIs, with one S3 client for all of them."""
 
     def __init__(self) -> None:
         self._s3 = cache(_S3)
 
     def of(self, uri: str) -> Place:
-        """Where that uri lies."""
+        """Return the place of a URI."""
         return self._s3() if uri.startswith("s3://") else _Folders()
 
 
 class _Folders:
-    """Files that only their owner may read."""
+    """Folders with files that only their owner may read."""
 
     def put(self, uri: str, content: bytes) -> None:
         path = Path(uri)
@@ -96,7 +96,7 @@ class _Folders:
 
 
 class _S3:
-    """Objects; S3 replaces one at once. Who may read them is up to the bucket."""
+    """Objects in S3, which replaces them atomically; the bucket determines who may read them."""
 
     def __init__(self) -> None:
         self._client: Any = s3.client()
@@ -104,7 +104,7 @@ class _S3:
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
         with _translated_errors(uri):
-            # As a file, it is sent piece by piece, and the timeout is that of each piece.
+            # A file is sent in pieces, and the timeout applies to each piece.
             self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content))
 
     def get(self, uri: str) -> bytes | None:
@@ -147,7 +147,7 @@ def _translated_errors(uri: str, kind: type[RedistillError] = ArchiveWriteError)
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[int]:
-    """A temporary file beside `path`, which takes its place when all went well and else is removed."""
+    """Open a temporary file beside `path`, which replaces it on success and is deleted on failure."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         try:

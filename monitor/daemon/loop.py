@@ -1,4 +1,4 @@
-"""The daemon's loop: ticks for slots, workers and the clock, and a thread for each channel."""
+"""The daemon's loop: ticks for slots, jobs and the watchdog, and the delivery threads."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -14,18 +14,18 @@ from monitor.daemon.delivery_threads import Deliver, DeliveryThreads
 from monitor.daemon.slot_runner import SLOTS, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 
-#: How long the cycle under way may take to end when the process is asked to stop.
+#: The time that the current cycle has to end when the process is asked to stop.
 STOP_TIMEOUT_SECONDS = 6.0
 _JOBS, _CLOCK = "jobs", "clock"
 
-#: Calls the workers to the job that waits, or starts one, if nobody has.
+#: Calls workers to the queued job, or starts one, unless that was done.
 CallWorkers = Callable[[datetime], object]
 
 
 class Daemon:
-    """The ticks for slots, jobs and the clock, and the delivery threads.
+    """The ticks for slots, jobs and the watchdog, and the delivery threads.
 
-    The database knows what is due.
+    All state is in the database: a tick finds there what is due.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class Daemon:
 
     @property
     def is_running(self) -> bool:
-        """Whether the ticks go on."""
+        """Return whether the daemon ticks."""
         return bool(self._scheduler.running) and not self._stop.is_set()
 
     def start(self) -> None:
-        """Begin to tick, in threads of its own."""
+        """Start the ticks and the deliveries, in threads of their own."""
         self._scheduler.start()
         self._delivery_threads.start()
 
     def reschedule_after_clock_change(self) -> None:
-        """Tick on where the clock was set back, for the next tick was meant for a time that is now far away.
+        """Reschedule the ticks if the clock was set back, which puts their next times far into the future.
 
-        To be called every second or so.
+        Call this about every second.
         """
         latest = utc_now() + 10 * self._tick
         for job in self._scheduler.get_jobs():
@@ -82,9 +82,9 @@ class Daemon:
                 job.modify(next_run_time=utc_now())
 
     def stop(self) -> bool:
-        """Ask the cycle under way to end at its next batch, and wait for it; a little for the channels.
+        """Ask the current cycle to end at its next batch, and wait for it and for the delivery threads.
 
-        False if something hangs: it has to end with the process. Its slot is run by the next one.
+        Return False if a tick hangs: it ends with the process, and the next process runs its slot.
         """
         self._stop.set()
         until = monotonic() + STOP_TIMEOUT_SECONDS
@@ -111,12 +111,12 @@ class Daemon:
                 return
             try:
                 self._runner.outage.turn(name, work)
-            except Exception:  # noqa: BLE001 - the top of the daemon: the next tick tries again
+            except Exception:  # noqa: BLE001 - the top of the daemon: the next tick retries
                 structlog.get_logger().exception("tick failed", tick=name)
 
 
 def _is_released(lock: threading.Lock, until: float) -> bool:
-    """Whether its holder has let go of it by then; who waits for it still gets it."""
+    """Return whether the lock is released by `until`; threads that wait for it still get it."""
     found = lock.acquire(timeout=max(0.0, until - monotonic()))
     if found:
         lock.release()

@@ -1,4 +1,4 @@
-"""Attempts slots of one monitor, under its lease: which are due, one attempt at each."""
+"""The runner of slots: finds those that are due and attempts each, under the lease of the monitor."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -33,22 +33,22 @@ from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 T = TypeVar("T")
 
 LEASE_SECONDS = 30.0
-SLOTS: Final = "slots"  #: the thread that runs slots, as `Outage` knows it
+SLOTS: Final = "slots"  #: the name of the thread that runs slots, in `Outage` and in logs
 
-#: Measures one claimed slot; asks the second argument between steps whether to stop.
+#: Measures one claimed slot; checks the second argument between steps.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
-#: Which slots to attempt, in their order; asked under the lease.
+#: Returns the slots to attempt, in order; called under the lease.
 _FindSlots = Callable[[Lease], Iterable[Slot]]
-#: Starts an attempt at a slot; None if it has ended already.
+#: Starts an attempt at a slot; None if the slot has ended.
 _ClaimSlot = Callable[[Connection, Slot, datetime], Claim | None]
 
 
 class MonitorBusyError(RedistillError):
-    """Another process runs the monitor {monitor!r} now: stop it first, or let it do the work."""
+    """Another process is running the monitor {monitor!r}: stop it first, or leave the work to it."""
 
 
 class SlotRunner:
-    """Attempts slots of one monitor, under its lease."""
+    """The attempts at slots of one monitor, under its lease."""
 
     def __init__(self, engine: Engine, section: MonitorSection, measure: MeasureSlot, policy: Policy) -> None:
         self._engine = engine
@@ -58,31 +58,31 @@ class SlotRunner:
         self._policy = policy
         self._owner = leases.new_owner()
         self._ahead_by = timedelta(0)  #: by how much this process's clock is ahead of the database's
-        self.outage = Outage()  #: what this process knows of a database that is away
-        self.unchanged: dict[datetime, str] = {}  #: why a window was not judged again, by its end
+        self.outage = Outage()  #: of the database, as this process knows it
+        self.unchanged: dict[datetime, str] = {}  #: by the end of a window, why it could not be judged again
 
     def run_due(self, stopped: Stopped) -> int:
-        """Attempt every due slot, oldest first; 0 at once if another process holds the monitor."""
+        """Attempt every due slot, oldest first, and return the number; 0 if another process has the lease."""
         try:
             return self._run_under_lease(self._due_slots, stopped)
         except MonitorBusyError:
             return 0
 
     def run(self, slots: Iterable[Slot], stopped: Stopped) -> int:
-        """Attempt the given slots, in their order; those that have ended already are left as they are.
+        """Attempt the given slots in order, except those that have ended, and return the number attempted.
 
         Raises:
-            MonitorBusyError: another process holds the monitor.
+            MonitorBusyError: another process holds the lease of the monitor.
         """
         return self._run_under_lease(lambda _lease: slots, stopped)
 
     def rejudge(self, slots: Iterable[Slot], stopped: Stopped) -> int:
-        """Attempt those of the slots that have no verdict; the others are left as they are.
+        """Attempt the given slots that have no verdict, and return the number attempted.
 
-        An attempt that fails leaves its cycle as it was, and its error in `unchanged`.
+        A failed attempt leaves its cycle as it was; its error is in `unchanged`.
 
         Raises:
-            MonitorBusyError: another process holds the monitor.
+            MonitorBusyError: another process holds the lease of the monitor.
         """
         return self._run_under_lease(lambda _lease: slots, stopped, rejudging.claim)
 
@@ -96,7 +96,7 @@ class SlotRunner:
             with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
                 return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost, claim)
         finally:
-            with suppress(*AWAY), writing(self._engine) as connection:  # then it runs out by itself
+            with suppress(*AWAY), writing(self._engine) as connection:  # the lease then expires
                 leases.release(connection, lease)
 
     def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot) -> int:
@@ -140,7 +140,7 @@ class SlotRunner:
         return tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
 
     def _now(self) -> datetime:
-        """This process's clock, or the database's where that is earlier."""
+        """Return the time of this process's clock or of the database's, whichever is earlier."""
         return utc_now() - self._ahead_by
 
     def _compare_clocks(self, database: datetime) -> None:
@@ -203,7 +203,7 @@ class SlotRunner:
             self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
 
     def _retry_until_written(self, write: Callable[[], T], stopped: Stopped) -> T:
-        """A measurement may have taken long: it is kept until the database takes it."""
+        """Retry the write until the database accepts it: the measurement may have taken long."""
         return self.outage.insist(SLOTS, write, stopped)
 
     def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
@@ -214,14 +214,14 @@ class SlotRunner:
 
     def _give_back(self, lease: Lease, claim: Claim) -> None:
         if claim.earlier is not None:
-            return  # its cycle is as it was
+            return  # the attempt changed nothing
         with suppress(AttemptEndedError), writing(self._engine) as connection:
             leases.guard(connection, lease)
             ledger.lock_for_write(connection, claim)
             ledger.give_back(connection, claim)
 
     def _delete_other_archives(self, lease: Lease, claim: Claim, earlier: Earlier) -> None:
-        """Leave one archive of a window that was judged again: the one that is in SQL."""
+        """Delete the archives of a window that was judged again, except the one that SQL names."""
         try:
             with writing(self._engine) as connection:
                 leases.guard(connection, lease)

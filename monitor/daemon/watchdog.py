@@ -1,5 +1,5 @@
-"""The dead man's switch: notices that no cycle is evaluated any more, also when none comes to an end, and
-that nobody calibrates the student.
+"""The dead man's switch: it notices when cycles are no longer evaluated, even if none ends, and when the
+student's calibration is overdue.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,13 @@ from triggers.incidents.lifecycle import Signal, SignalState
 from triggers.incidents.undelivered import report_delivered
 from triggers.rules.evaluation import BLIND_AFTER
 
-#: So long after its start this process says nothing of a calibration: a worker that began with it has time
-#: for one.
+#: The time after the start of this process in which an overdue calibration is not reported, so that a worker
+#: that started with it has time to calibrate.
 CALIBRATION_GRACE: Final = timedelta(hours=1)
 
 
 class Watchdog:
-    """Looks at the clock beside the cycles: one that hangs is told, and slots that nobody may take; so is a
-    student whose calibration is overdue.
-    """
+    """The checks by the clock: for cycles that hang, slots that are not run, and an overdue calibration."""
 
     def __init__(
         self,
@@ -49,14 +47,15 @@ class Watchdog:
         self._started_at = started_at
 
     def check(self, now: datetime) -> bool:
-        """Whether the monitor is blind by the clock: as many slots as make it so have fallen due since a
-        cycle last found something out, or since somebody began to try. Then its incident is raised.
+        """Raise or clear the incidents that go by the clock, and return whether the monitor is blind.
 
-        And whether every channel accepts messages again: nothing may be sent any more that would show it.
+        The monitor is blind if `BLIND_AFTER` slots have fallen due since the last conclusive cycle, or since
+        the first attempt. The incident about undelivered messages is cleared here as well: there may be no
+        later message that would clear it.
         """
         with writing(self._engine) as connection:
             now = clock.earlier(connection, now)
-            self._started_at = min(self._started_at, now)  # by a clock that has been set back since
+            self._started_at = min(self._started_at, now)  # the clock may have been set back
             report_delivered(connection, self._audience, now)
             self._check_calibration(connection, now)
             return self._check_cycles(connection, now)
@@ -73,8 +72,10 @@ class Watchdog:
         return False
 
     def _without_result_since(self, connection: Connection, now: datetime) -> datetime:
-        """Since when nothing was found out. A process that dies with its cycle, again and again, does not
-        begin anew each time: a pending incident keeps when the first one did.
+        """Return the time since which no cycle was conclusive.
+
+        A process that dies in each cycle does not reset that time: the pending incident keeps the time of the
+        first failure.
         """
         name = self._section.name
         found = incidents.unresolved(connection, name)

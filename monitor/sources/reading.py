@@ -1,4 +1,4 @@
-"""Objects read for a window, into one sample: here, or by several processes."""
+"""Reading the objects of a window into one sample, in this process or in several."""
 
 import math
 import multiprocessing
@@ -28,32 +28,32 @@ from monitor.sources.stores.port import BrokenObjectError, ObjectStore, TrafficO
 from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
 
-#: Below both, starting processes takes longer than it saves.
+#: Below both limits, starting processes takes longer than it saves.
 _MANY_BYTES = 32 * 2**20
 _MANY_OBJECTS = 200
 _POLL_SECONDS = 0.2
 
 
 class ReaderDiedError(RedistillError):
-    """A process that read the request log has died, which is mostly for want of memory: give it more, or
-    write the log in smaller objects.
+    """A process that read the request log died, most likely because it ran out of memory: give it more
+    memory, or write the log in smaller objects.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectRead:
-    """What one object was found to hold."""
+    """The result of reading one object."""
 
     each: TrafficObject
-    rejects: tuple[Reject, ...]  #: of the window
-    first_time: datetime | None  #: the earliest usable one
-    last_time: datetime | None
-    intact: bool  #: it could be read to its end
+    rejects: tuple[Reject, ...]  #: that belong to the window
+    first_time: datetime | None  #: the earliest usable time
+    last_time: datetime | None  #: the latest usable time
+    intact: bool  #: the object could be read to its end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What some of a window's objects hold."""
+    """The result of reading some of the objects of a window."""
 
     reads: tuple[ObjectRead, ...]
     bottom: BottomK[Request]
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which sample of which window is wanted, of what log."""
+    """The task of sampling one window of a log."""
 
     store: ObjectStore
     section: ObjectsSection
@@ -71,16 +71,16 @@ class Task:
     strata: LabelStrata
 
     def bottom(self, spill: IO[bytes] | None = None) -> BottomK[Request]:
-        """An empty sample; `spill`: see `DistinctCount`."""
+        """Return an empty sample; `spill`: see `DistinctCount`."""
         return self.strata.bottom(self.k, self.section.key, spill)
 
     def read(
         self, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes] | None = None
     ) -> Part:
-        """Read the objects, in their order, in this process.
+        """Read the objects in order, in this process.
 
         Raises:
-            StoppedError: `stopped`, which is asked every 256 KiB, said so.
+            StoppedError: `stopped`, which is checked every 256 KiB, returned True.
         """
         bottom = self.bottom(spill)
         read_object = reader(self.section, RecordParser(self.section, self.labels))
@@ -128,7 +128,7 @@ def _add_batch(
             bottom.offer(record.id, record, strata.of(record.student_label))
 
 
-#: As `Task.read`, by whatever does it; the last argument is the spill of `DistinctCount`.
+#: Does what `Task.read` does, in this process or others; the last argument is the spill of `DistinctCount`.
 ReadAll = Callable[[Task, Sequence[TrafficObject], Stopped, IO[bytes]], Part]
 
 
@@ -140,15 +140,17 @@ def read_all_here(
     *,
     processes: int | None = None,
 ) -> Part:
-    """By several processes where there is enough to do; None: as many as there are cores.
+    """Read the objects on this machine, in several processes if there is enough to read.
+
+    If `processes` is None, there is one per usable core.
 
     Raises:
-        StoppedError: `stopped` said so.
+        StoppedError: `stopped` returned True.
         ReaderDiedError: a process was killed.
     """
     processes = processes or usable_cores()
     is_much = len(objects) >= _MANY_OBJECTS or sum(each.size for each in objects) >= _MANY_BYTES
-    if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - a pool of one is none
+    if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - one process needs no pool
         return task.read(objects, stopped, spill)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     stop = context.Event()
@@ -164,7 +166,7 @@ def read_all_here(
 
 
 def split_by_size(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
-    """The objects in their order, cut into at most so many runs of about the same size."""
+    """Split the objects, in order, into at most `n` runs of about the same size."""
     wanted = max(1, math.ceil(sum(each.size for each in objects) / n))
     runs: list[list[TrafficObject]] = [[]]
     size = 0
@@ -187,7 +189,7 @@ def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]
 
 
 def merge_parts(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
-    """The parts as one."""
+    """Merge the parts into one."""
     bottom, reads = task.bottom(spill), list[ObjectRead]()
     for each in parts:
         bottom.merge(each.bottom)
@@ -195,14 +197,14 @@ def merge_parts(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
     return Part(reads=tuple(reads), bottom=bottom)
 
 
-# --- in the processes ---
+# --- in the processes of the pool ---
 
 _stop: Event | None = None
 
 
 def _begin(stop: Event) -> None:
-    """Ctrl-C is for the process that asked, and nobody reads on when that one is gone."""
-    global _stop  # noqa: PLW0603 - an event reaches a process of the pool in no other way
+    """Leave Ctrl-C to the parent process, and end when the parent ends."""
+    global _stop  # noqa: PLW0603 - the only way to pass an event to a process of the pool
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

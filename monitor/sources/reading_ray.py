@@ -1,4 +1,4 @@
-"""Objects read for a window by a Ray cluster, into one sample."""
+"""Reading the objects of a window by a Ray cluster, into one sample."""
 
 from collections.abc import Sequence
 from typing import IO
@@ -8,17 +8,17 @@ from monitor.sources.reading import Part, ReadAll, Task, merge_parts, split_by_s
 from monitor.sources.stores.port import TrafficObject
 from monitor.stop import Stopped, never_stopped
 
-_PARTS_A_CORE = 4  #: so that a slow or lost node leaves little to wait for
-_PART_BYTES = 2**28  #: compressed; at most about so much is read again when a node is lost
+_PARTS_A_CORE = 4  #: so that a slow or lost node causes little waiting
+_PART_BYTES = 2**28  #: compressed; about the most that is read again when a node is lost
 
 
 def read_all_by_cluster(address: str) -> ReadAll:
-    """Has the objects read by the cluster at `address`, each part of them by one core, and merged here.
+    """Return a function that reads objects on the cluster at `address`, one core per part, and merges here.
 
-    Every node must reach the objects by the same address. At most two parts a core are under way or wait to
-    be merged, so that memory stays bounded however many objects there are.
+    Every node must reach the objects at the same address. At most two parts per core are being read or wait
+    to be merged, so memory is bounded for any number of objects.
 
-    What the result raises besides: RayMissingError, ClusterUnavailableError, ClusterFailedError.
+    The function can also raise RayMissingError, ClusterUnavailableError and ClusterFailedError.
     """
 
     def read_all(task: Task, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes]) -> Part:

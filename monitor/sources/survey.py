@@ -1,4 +1,4 @@
-"""A quick look at a request log, for `redistill init` and `doctor`."""
+"""A survey of a request log, for `redistill init` and `doctor`."""
 
 import math
 from collections.abc import Collection
@@ -20,18 +20,18 @@ _MAX_HEADS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something in the log that cannot be used."""
+    """A record or object of the log that cannot be used."""
 
     reason: RejectReason
     object_name: str
-    line: int | None  #: the record, counted from 1; None where the object as a whole is meant
+    line: int | None  #: the record, counted from 1; None for the object as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found in the lines that were looked at."""
+    """The result of a survey, from the lines that were read."""
 
-    n_objects: int  #: in the log, looked at or not
+    n_objects: int  #: in the log, read or not
     n_lines: int
     n_usable: int
     first_time: datetime | None
@@ -40,9 +40,9 @@ class Survey:
 
 
 def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Survey:
-    """Looks at the first 200 lines of up to 100 objects, and at the whole of the newest of those.
+    """Read the first 200 lines of up to 100 objects, and the whole of the newest of these objects.
 
-    The newest is the one whose first usable record is the latest. `labels` are the models' label
+    The newest object is the one whose first usable record is the latest. `labels` are the models' label
     names, if known (see `RecordParser`). An empty folder gives zeros.
 
     Raises:

@@ -70,7 +70,7 @@ def test_what_cannot_be_read_or_written_is_said_in_one_line(place: str) -> None:
     write(place, make_sample(seed=2))
     with pytest.raises(ArchiveReadError, match="it was changed after it was written"):
         read(written.uri, sha256=written.sha256)
-    with pytest.raises(ArchiveReadError, match="'archive_days' may have passed"):
+    with pytest.raises(ArchiveReadError, match=r"it may have expired \('archive_days'\)"):
         read(f"{place}prod/20261124T110000Z.jsonl.zst")
     with pytest.raises(ArchiveReadError, match=r"cannot be read: .*NoSuchBucket") as unread:
         read("s3://no-such-bucket-of-ours/x.jsonl.zst")

@@ -327,7 +327,7 @@ def test_a_monitor_that_another_process_runs_is_left_alone(engine: Engine) -> No
     taken(engine)
     runner = make_runner(engine, recorder := Recorder())
     assert runner.run_due(never_stopped) == 0
-    with pytest.raises(MonitorBusyError, match="Another process runs the monitor 'mangaassist' now"):
+    with pytest.raises(MonitorBusyError, match="Another process is running the monitor 'mangaassist'"):
         runner.run([slot(0)], never_stopped)
     assert recorder.measured == []
     assert written(engine) == {}

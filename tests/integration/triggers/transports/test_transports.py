@@ -192,7 +192,7 @@ def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(
     assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
     errors = [entry["error"] for entry in logs if entry["event"] == "job waits for its archive"]
     assert len(errors) == 2
-    assert set(errors) == {"The archive s3://bucket/a cannot be read now: SlowDown. It is tried again."}
+    assert set(errors) == {"The archive s3://bucket/a cannot be read now: SlowDown. The read is retried."}
 
 
 def test_the_job_of_a_killed_worker_is_taken_by_one_that_waits(office: Office) -> None:

@@ -103,7 +103,7 @@ def test_texts_that_are_all_alike_are_never_told_apart(text: list[int]) -> None:
 
 @pytest.mark.parametrize(("then", "now"), [([], [[1]]), ([[1]], [])])
 def test_no_texts_cannot_be_compared(then: list[list[int]], now: list[list[int]]) -> None:
-    with pytest.raises(NoTextsError, match="one of them is empty"):
+    with pytest.raises(NoTextsError, match="is empty"):
         two_sample_test(then, now, rng=rng())
 
 
