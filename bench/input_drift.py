@@ -3,8 +3,8 @@
     python bench/input_drift.py FOLDER    # the folder of a finished demo
 
 The samples are pairs of 500 and of 1,000 texts, one of them with a share of new texts; a drift is detected if
-p <= 0.05. Contenders: `tell_apart` on tokens, the same ridge regression on the teacher's representations of
-texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median distance.
+p <= 0.05. Contenders: `two_sample_test` on tokens, the same ridge regression on the teacher's representations
+of the texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median distance.
 """
 
 import sys
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monitor.reference.input_drift import _gram, _left_out, _right, _shuffled, tell_apart
+from monitor.reference.input_drift import _correct, _gram, _left_out, _shuffled, two_sample_test
 from monitor.scoring.batches import _padded, batched
 from monitor.scoring.models import Model, load
 from redistill.demo.utterances import generate
@@ -30,7 +30,7 @@ def main() -> None:
     rng = np.random.default_rng(2025)
     usual = _features(model, [each.text for each in generate(POOL, shift=0.0, rng=rng)])
     began = process_time()
-    tell_apart(usual["tokens"][:1_000], usual["tokens"][1_000:2_000], rng=rng)
+    two_sample_test(usual["tokens"][:1_000], usual["tokens"][1_000:2_000], rng=rng)
     print(f"1,000 texts per sample: {process_time() - began:.2f} core-seconds", flush=True)
     for share in SHARES:
         drifted = _features(model, [each.text for each in generate(POOL, shift=share, rng=rng)])
@@ -80,7 +80,7 @@ def _pair(
 
 def _ridge(gram: Floats, texts: list[list[int]], orders: NDArray[np.bool_]) -> tuple[float, float]:
     inverse = np.linalg.inv(gram + np.trace(gram) / len(gram) * np.eye(len(gram)))
-    right = _right(inverse, _left_out(inverse, texts), orders)
+    right = _correct(inverse, _left_out(inverse, texts), orders)
     return right[0] / len(gram) ** 2, _p(right)
 
 

@@ -77,7 +77,7 @@ def read_job_data(
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
         DatasetOverlapError, ArchiveReadError: a file is missing or unusable; the error names it.
-        ArchiveAwayError: the archive is unreachable; a later try may succeed.
+        ArchiveUnavailableError: the archive is unreachable; a later try may succeed.
     """
     if section.train is None or section.test is None:
         raise NoLabelledDataError

@@ -23,7 +23,7 @@ from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.registry import LinkError
 from distill.settle import settle
-from monitor.archive.places import ArchiveAwayError
+from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
 from triggers.incidents.announce import Audience
@@ -55,7 +55,7 @@ class Worker:
         Without a job, the student in service is calibrated if that is due.
 
         Raises:
-            ArchiveAwayError: the training data cannot be read now; the job is requeued.
+            ArchiveUnavailableError: the training data cannot be read now; the job is requeued.
         """
         self._point_current()
         self._attempt.sweep(utc_now())
@@ -88,7 +88,7 @@ class Worker:
     def _turn(self, stopped: Stopped) -> bool:
         try:
             return self.run_once(stopped)
-        except ArchiveAwayError:  # it is logged already; wait as if there were no job
+        except ArchiveUnavailableError:  # it is logged already; wait as if there were no job
             return False
 
     def _calibrate(self, stopped: Stopped) -> None:
@@ -99,8 +99,10 @@ class Worker:
             done = self._calibrator.calibrate_due(self._owner, stopped, utc_now())
         except UNAVAILABLE:
             raise
-        except (StoppedError, LeaseLostError) as error:
-            log.info("calibration left", reason=str(error))
+        except StoppedError:
+            log.info("calibration stopped")
+        except LeaseLostError as error:
+            log.warning("calibration left to another process", error=str(error))
         except Exception as error:  # the top of the worker: it still runs jobs
             self._calibrate_from = monotonic() + _CALIBRATION_PAUSE_SECONDS
             log.exception("calibration failed", expected=isinstance(error, RedistillError))
@@ -134,14 +136,17 @@ class Worker:
         log = structlog.get_logger().bind(monitor=job.monitor, job_id=job.job_id, attempt=job.attempt)
         try:
             self._attempt_one(job, lease, stopped, log)
-        except (LeaseLostError, JobNotWantedError) as error:
-            log.warning("job left", reason=str(error))
+        except LeaseLostError as error:
+            log.warning("job left to another process", error=str(error))
+        except JobNotWantedError as error:
+            log.warning("job no longer wanted", reason=str(error))
 
     def _attempt_one(self, job: Job, lease: Lease, stopped: Stopped, log: FilteringBoundLogger) -> None:
         if job.attempt > queue.MAX_ATTEMPTS:
             last = f"; the last error: {job.error}" if job.error else ""
-            self._fail(job, lease, f"given up: {queue.MAX_ATTEMPTS} attempts crashed or failed{last}")
-            log.error("job given up")
+            given_up = f"given up: {queue.MAX_ATTEMPTS} attempts crashed or failed{last}"
+            self._fail(job, lease, given_up)
+            log.error("job given up", error=given_up)
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)
         try:
@@ -154,10 +159,10 @@ class Worker:
             log.info("job given back")
         except UNAVAILABLE as error:  # not the job's fault: it does not fail, and the attempt does not count
             Outage().retry("job", lambda: self._requeue(job, lease, None), stopped)
-            log.warning("job given back", reason=str(error))
-        except ArchiveAwayError as error:  # the same
+            log.warning("job waits for the database", error=str(error))
+        except ArchiveUnavailableError as error:  # the same
             self._requeue(job, lease, None)
-            log.warning("job given back", reason=str(error))
+            log.warning("job waits for its archive", error=str(error))
             raise
         except (LeaseLostError, JobNotWantedError):
             raise

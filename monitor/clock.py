@@ -1,8 +1,8 @@
-"""The clock of this process. Everything below the loops takes the time as an argument."""
+"""The clock of this process. Code below the loops takes the time as an argument."""
 
 from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """Return the current time, timezone-aware, in UTC."""
+    """Return the current time, aware, in UTC."""
     return datetime.now(UTC)  # noqa: TID251 - the one place that reads the clock

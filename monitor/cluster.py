@@ -1,6 +1,6 @@
-"""A Ray cluster over which scoring and reading are spread; we are connected to it only while it works.
+"""The connection to a Ray cluster that reads and scores; it is open only while the cluster works.
 
-Every node needs this package in the same version, best by the same image.
+Every node needs the same version of this package, preferably from the same image.
 """
 
 import ctypes
@@ -20,9 +20,9 @@ from monitor.stop import Stopped, StoppedError
 
 _SECONDS_TO_CONNECT = 5
 _SECONDS_WITHOUT_NODES = 300
-_LOOK_SECONDS = 0.2
-_ENDING = (signal.SIGINT, signal.SIGTERM)
-_SIGACTION_BYTES = 512  #: more than any libc has
+_POLL_SECONDS = 0.2
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGACTION_BYTES = 512  #: more than the struct of any libc
 
 
 class RayMissingError(RedistillError):
@@ -31,27 +31,28 @@ class RayMissingError(RedistillError):
 
 class ClusterUnavailableError(RedistillError):
     """There is no Ray cluster to connect to at {address} ({problem}): join this machine to one with
-    `ray start --address=HOST:PORT`, or mend 'address' in [scoring].
+    `ray start --address=HOST:PORT`, or fix 'address' in [scoring].
     """
 
 
 class ClusterFailedError(RedistillError):
-    """The Ray cluster at {address} gave up a piece of work ({problem}): see `ray status` there. A cycle is
-    tried again by itself.
+    """The Ray cluster at {address} failed to complete a task ({problem}): check `ray status` there. The cycle
+    is retried automatically.
     """
 
 
 @contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
-    """Ray, connected to the cluster at `address` until the end of the block, or of an outer one.
+    """Connect to the cluster at `address`, and yield the module `ray`.
 
-    For each connection the nodes start processes of their own, which takes seconds.
+    The connection ends with the block, or with an enclosing block that opened it. For each connection the
+    nodes start new processes, which takes seconds.
 
     Raises:
-        RayMissingError: it is not installed.
-        ClusterUnavailableError: there is no such cluster.
-        ClusterFailedError: work failed there, and went on to fail when it was tried again; or all nodes are
-            gone.
+        RayMissingError: Ray is not installed.
+        ClusterUnavailableError: there is no cluster at the address, or it has no cores.
+        ClusterFailedError: a task failed on the cluster, and failed again when it was retried, or all nodes
+            are gone.
     """
     try:
         import ray  # noqa: PLC0415 - an extra
@@ -61,8 +62,8 @@ def connected(address: str) -> Iterator[ModuleType]:
         yield ray
         return
     try:
-        _look(address)
-        with _signals_kept():
+        _check_reachable(address)
+        with _preserving_signal_handlers():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterUnavailableError(address=address, problem=_first_line(error)) from error
@@ -77,20 +78,21 @@ def connected(address: str) -> Iterator[ModuleType]:
     except ray.exceptions.RayError as error:
         raise ClusterFailedError(address=address, problem=_first_line(error)) from error
     finally:
-        with _signals_kept():
+        with _preserving_signal_handlers():
             ray.shutdown()
 
 
-def in_order(
+def results_in_order(
     ray: ModuleType, tasks: Iterable[Callable[[], object]], stopped: Stopped, *, at_once: int
 ) -> Iterator[Any]:
-    """What the tasks give, in their order; each is started by a call, and `at_once` of them run or wait.
+    """Yield the results of the tasks, in the order of the tasks.
 
-    Ray tries those of a lost node again. When the last one is lost, another is waited for, for some minutes.
+    A task is started by a call. At most `at_once` tasks are running or have a result that was not yielded
+    yet. Ray retries the tasks of a lost node. When no node is left, a new one is awaited for five minutes.
 
     Raises:
-        StoppedError: `stopped` said so; what runs is given up when the connection ends.
-        RayError: no other came.
+        StoppedError: `stopped` returned True; running tasks are abandoned when the connection ends.
+        RayError: no new node joined.
     """
     pending = deque[object]()
     for start in tasks:
@@ -102,48 +104,48 @@ def in_order(
 
 
 def _result(ray: ModuleType, task: object, stopped: Stopped) -> object:
-    there_at = monotonic()
+    last_node_at = monotonic()
     while not stopped():
-        if ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+        if ray.wait([task], timeout=_POLL_SECONDS)[0]:
             return ray.get(task)
         if cores_of(ray):
-            there_at = monotonic()
-        elif monotonic() - there_at > _SECONDS_WITHOUT_NODES:
-            raise ray.exceptions.RayError("all its nodes are gone, and none came for 5 minutes")
+            last_node_at = monotonic()
+        elif monotonic() - last_node_at > _SECONDS_WITHOUT_NODES:
+            raise ray.exceptions.RayError("all its nodes are gone, and none joined for 5 minutes")
     raise StoppedError
 
 
-def _look(address: str) -> None:
-    """By itself Ray waits minutes for an address where nobody is."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError unless something listens at the address; Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), _SECONDS_TO_CONNECT).close()
 
 
 def cores_of(ray: ModuleType) -> int:
-    """How many cores the cluster has for work now."""
+    """Return the number of cores that the cluster now has for tasks."""
     return int(ray.cluster_resources().get("CPU", 0))
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Whoever started this process decides what ends it, and not Ray.
+def _preserving_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM after the block.
 
-    That takes SIGTERM for itself when it connects, in Python and below it, and does away with every handler
+    Ray installs its own SIGTERM handler when it connects, in Python and in libc, and removes every handler
     when it disconnects. Source: github.com/ray-project/ray/issues/65749.
     """
     libc = ctypes.CDLL(None)
-    below = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in _ENDING}
-    for number, action in below.items():
+    native = {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in _STOP_SIGNALS}
+    for number, action in native.items():
         libc.sigaction(int(number), None, action)
-    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        for number, action in below.items():
+        for number, action in native.items():
             libc.sigaction(int(number), action, None)
 
 

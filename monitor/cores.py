@@ -1,4 +1,4 @@
-"""How many cores this process may use, of the machine and of its container, and how it keeps memory."""
+"""The cores that the machine and the container grant to this process, and its memory allocator."""
 
 import ctypes
 import math
@@ -9,20 +9,20 @@ _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: as in malloc.h
 _KEPT_BYTES = 2**28
-_LARGEST_KEPT = 2**25  #: in one piece; the most that glibc allows
+_LARGEST_KEPT = 2**25  #: bytes in one block; the most that glibc allows
 
 
 def usable_cores() -> int:
-    """At least 1; a limit of 1.5 processors gives 1."""
+    """Return the number of usable cores, at least 1; a limit of 1.5 processors gives 1."""
     limits = [float(_affinity()), _quota_v2(), _quota_v1()]
     return max(1, math.floor(min(limits)))
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next use, up to 256 MiB a thread; not for another libc.
+    """Let glibc keep freed memory for reuse, up to 256 MiB per thread; no effect with another libc.
 
-    By itself it gives large blocks back to the system at once, and the next layer of a network faults them in
-    again page by page: 7% of the time of a small one.
+    By default glibc returns large blocks to the system at once, and the next layer of a network faults them
+    in again page by page, which takes 7% of the time of a small network.
 
     Source: mallopt(3).
     """
@@ -39,7 +39,7 @@ def _affinity() -> int:
 
 
 def _quota_v2() -> float:
-    """Source: kernel.org, cgroup-v2, `cpu.max`."""
+    """Return the limit of `cpu.max`. Source: kernel.org, cgroup-v2."""
     match _words(_CGROUP_V2):
         case [quota, period] if quota != "max":
             return int(quota) / int(period)

@@ -1,4 +1,4 @@
-"""One cycle, from a window of traffic to its numbers: sample, score with both, archive, measure."""
+"""One cycle, from a window of traffic to its numbers: sample, score with both models, archive, measure."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -31,32 +31,33 @@ from monitor.sources.reading import ReadAll
 from monitor.sources.request import Request
 from monitor.stop import Stopped
 
-#: Shows how far a piece of work has come: what, done, of how many.
+#: Shows progress: the name of the work, the number done, the total.
 Show = Callable[[str, int, int], None]
-#: (uri, SHA-256) of the samples that a teacher scored for windows before a slot's, since then, newest first.
+#: Returns (uri, SHA-256) of the archived samples of a teacher for windows before a slot's that ended at a
+#: time or later, newest first.
 Archived = Callable[[Slot, str, datetime], Sequence[tuple[str, str]]]
 
 
-#: A log with a smaller share of a window's earlier records has lost them. Requests that were deleted from it
-#: one by one, as `archive erase` asks, are fewer.
-_STILL_THERE: Final = 0.9
+#: A log that has a smaller share of a window's earlier records has expired in part. Requests that were
+#: deleted from the log one by one, as `archive erase` advises, are fewer.
+_MIN_SHARE_LEFT: Final = 0.9
 
 
 class RequestUnscorableError(RedistillError):
-    """The {role} {version} gives logits that are not finite for the request {request_id!r}: its weights are
-    damaged. Put a sound model in its place.
+    """The {role} {version} gives logits that are not finite for the request {request_id!r}, so its weights
+    are damaged: replace it with an undamaged model.
     """
 
 
 class WindowGoneError(RedistillError):
     """The request log holds {n} of the {before} records of the window that ended at {end:%Y-%m-%d %H:%M} UTC,
-    which therefore stays as it was: put the log back, or check 'uri' in [traffic].
+    so its cycle stays as it was: restore the log, or check 'uri' in [traffic].
     """
 
 
 @dataclass(kw_only=True)
 class CycleMeasurer:
-    """Measures claimed slots; keeps the models and what it learned of the files from slot to slot."""
+    """The measurement of claimed slots; models and knowledge of the log are kept from slot to slot."""
 
     monitor: MonitorSection
     traffic: Traffic
@@ -65,7 +66,9 @@ class CycleMeasurer:
     pairs: PairSource
     score: Scorer
     read_all: ReadAll
-    engaged: Callable[[], AbstractContextManager[object]]  #: holds what both work on for a cycle
+    engine_session: Callable[
+        [], AbstractContextManager[object]
+    ]  #: the context in which a cycle reads and scores
     archived: Archived
     cache_bytes: int
     temperature: float
@@ -76,17 +79,17 @@ class CycleMeasurer:
     _labels: tuple[str, ...] = field(default=(), init=False)
 
     def __call__(self, claim: Claim, stopped: Stopped) -> CycleResult:
-        """Everything that the slot's window says; nothing is written but the archive.
+        """Measure the slot's window; only the archive is written.
 
         Raises:
-            RedistillError: no request log, an unusable model, an answer that is no number, an archive
-                that cannot be written; of a window that is judged again, nothing left of it in the log.
-            StoppedError: `stopped` said so.
+            RedistillError: there is no request log, a model is unusable, a logit is not finite, or the
+                archive cannot be written; for a window that is judged again, the log has lost its records.
+            StoppedError: `stopped` returned True.
         """
         pair = self.pairs.current(self.clock())
-        with self.engaged():
+        with self.engine_session():
             window = self._sample(claim, pair, stopped)
-            _check_still_there(claim, window.traffic.n_seen + window.traffic.n_rejected)
+            _check_log_is_complete(claim, window.traffic.n_seen + window.traffic.n_rejected)
             scored = self._redacted(self._score(claim, pair, window, stopped))
         late = claim.earlier.late if claim.earlier else {}
         return CycleResult(
@@ -197,29 +200,29 @@ class CycleMeasurer:
 
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:
         if earlier is not None and earlier.n_erasures:
-            sample = _unerased(sample, earlier)
+            sample = _without_erased(sample, earlier)
         written = files.write(self.monitor.archive, sample, beside=earlier is not None)
         files.expire(self.monitor.archive, sample.slot.monitor, before=self._oldest(sample))
         return written
 
     def _oldest(self, sample: ScoredSample) -> datetime:
-        """The end of the oldest window whose sample is kept."""
+        """Return the end of the oldest window whose sample is kept."""
         return sample.slot.window_end - timedelta(days=self.monitor.archive_days)
 
 
-def _check_still_there(claim: Claim, n: int) -> None:
-    """Refuse to judge a window again by the rest of a log that has expired."""
+def _check_log_is_complete(claim: Claim, n: int) -> None:
+    """Refuse to judge a window again if part of its records has expired from the log."""
     if claim.earlier is None:
         return
     before = claim.earlier.n_records
-    if not n or n < _STILL_THERE * before:
+    if not n or n < _MIN_SHARE_LEFT * before:
         raise WindowGoneError(n=n, before=before, end=claim.slot.window_end)
 
 
-def _unerased(sample: ScoredSample, earlier: EarlierResult) -> ScoredSample:
-    """The sample without what was erased from its archive: the requests that this still has.
+def _without_erased(sample: ScoredSample, earlier: EarlierResult) -> ScoredSample:
+    """Return the requests of the sample that its earlier archive still has.
 
-    Which requests were erased is stored nowhere.
+    The ids of erased requests are not stored.
     """
     if earlier.archive is None:
         return without(sample, {request.id for request in sample.requests})
@@ -228,5 +231,5 @@ def _unerased(sample: ScoredSample, earlier: EarlierResult) -> ScoredSample:
 
 
 def _kept_label(label: str | None, known: Sequence[str], redact: Redact) -> str | None:
-    """A label that the models do not know may be any text."""
+    """Redact a label that the models do not know: it may be any text."""
     return label if label is None or label in known else redact(label)

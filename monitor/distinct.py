@@ -1,4 +1,4 @@
-"""How many different ones are among many hashes, by class, exactly and in bounded memory."""
+"""Exact counts of the distinct hashes in a stream, by class, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_HELD = 2**17  #: hashes in memory; more go to the file, where there is one
+_HELD = 2**17  #: hashes in memory; more go to the file, if there is one
 _BOUNDS = np.arange(1, 256, dtype=np.uint64) << np.uint64(56)  #: between hashes of different first bytes
 
 
 class DistinctCount:
-    """Counts 64-bit hashes. Without `spill` it holds 8 bytes for each that was added.
+    """A count of distinct 64-bit hashes. Without `spill` it holds 8 bytes in memory for each hash added.
 
-    With it, an empty file, sorted runs go there, and are counted by the first byte of the hashes, one after
-    the other. Whoever opened the file closes it, when the total has been asked for.
+    With `spill`, an empty file, it writes sorted runs to the file, and counts the hashes separately for each
+    first byte. The caller closes the file after reading the count.
 
     Example:
         >>> count = DistinctCount()
@@ -35,32 +35,35 @@ class DistinctCount:
         self._runs: list[NDArray[np.intp]] = []  #: where in the file each first byte begins, and the end
 
     def __getstate__(self) -> dict[str, Any]:
-        """All hashes in memory: the file stays where it is."""
+        """Return a state with all hashes in memory: the file is not pickled."""
         held = array("Q", self._held)
         for run in self._runs:
             held.frombytes(self._read(run[0], run[-1]))
         return {"_held": held, "_spill": None, "_runs": []}
 
     def add(self, hashes: bytes) -> None:
-        """8 bytes for each."""
+        """Add hashes of 8 bytes each."""
         self._held.frombytes(hashes)
         if self._spill is not None and len(self._held) > _HELD:
             self._write_run(self._spill)
 
     def merge(self, other: DistinctCount) -> None:
-        """Add what another was given."""
+        """Add the hashes of another count."""
         self.add(other.__getstate__()["_held"].tobytes())
 
     def total(self) -> int:
-        """How many different hashes were added."""
+        """Return the number of distinct hashes."""
         return sum(int(hashes.size) for _, hashes in self._in_parts())
 
     def by_code(self, bits: int, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """For hashes whose lowest `bits` are the code of a class: those that differ above them, by code.
+        """Count by class, for hashes whose lowest `bits` are the code of a class.
 
-        Returns (2^bits,) how many there are of each code, and the (n,) codes of `wanted`, whose own
-        lowest bits play no part; each must have been added. One that came with several codes is of the
-        smallest.
+        Hashes are distinct if they differ in the bits above the code. A hash that was added with several
+        codes counts for the smallest code.
+
+        Returns:
+            (2^bits,) the number of distinct hashes of each code, and the (n,) codes of the hashes in
+            `wanted`, all of which must have been added. Their lowest bits are ignored.
 
         Example:
             >>> count = DistinctCount()
@@ -81,7 +84,7 @@ class DistinctCount:
         return n, codes
 
     def _in_parts(self) -> Iterator[tuple[int | None, NDArray[np.uint64]]]:
-        """The different hashes in ascending order: at once, or by their first byte."""
+        """Yield the distinct hashes in ascending order: all together, or one first byte at a time."""
         held = np.unique(np.array(self._held, dtype=np.uint64))
         if not self._runs:
             yield None, held

@@ -1,8 +1,8 @@
-"""How far the student's distribution over the labels lies from the teacher's, request by request.
+"""Divergences of the student's distribution over the labels from the teacher's, per request.
 
-Logits are (n, classes), one row per request, teacher and student over the same labels in the same
-order; results are (n,) float64. Everything is computed in float64 from log-softmax, so it is finite
-for any finite logits. n = 0 gives empty results.
+Logits are (n, classes), one row per request, with the same labels in the same order for teacher and student;
+results are (n,) float64. All values are computed in float64 from the log-softmax, so they are finite for any
+finite logits. n = 0 gives empty results.
 """
 
 import math
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from db.errors import RedistillError
 
-#: Stands for any lower log-probability: the sums stay finite where float64 would overflow.
+#: Replaces any lower log-probability, so that sums stay finite where float64 would overflow.
 _LOWEST = -1e300
 
 
@@ -27,7 +27,7 @@ class TemperatureError(RedistillError):
 
 
 def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Log-probabilities in nats, (n, classes), of logits divided by `temperature`.
+    """Return log-probabilities in nats, (n, classes), of logits divided by `temperature`.
 
     Raises:
         LogitsError: not two-dimensional, no classes, or a value that is not finite.
@@ -43,10 +43,10 @@ def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float
 def kl_divergence(
     teacher_logits: ArrayLike, student_logits: ArrayLike, temperature: float = 3.0
 ) -> NDArray[np.float64]:
-    """KL(p_teacher^T || p_student^T) per request, in nats, summed over classes, without a T² factor.
+    """Return KL(p_teacher^T || p_student^T) per request, in nats, summed over classes, without a T² factor.
 
-    In [0, inf); 0 when the logits are equal up to a constant. The sum itself can come out a few
-    units of rounding below 0 for such rows, where the true value is 0; those are returned as 0.
+    Values are in [0, inf), and 0 if the logits are equal up to a constant. Rounding can make the sum of such
+    a row slightly negative; it is then returned as 0.
 
     Raises:
         LogitsError: shapes differ or are not (n, classes), or a value is not finite.
@@ -67,10 +67,10 @@ def kl_divergence(
 def js_divergence(
     teacher_logits: ArrayLike, student_logits: ArrayLike, temperature: float = 3.0
 ) -> NDArray[np.float64]:
-    """Jensen-Shannon divergence of the two softened distributions per request, in nats.
+    """Return the Jensen-Shannon divergence of the two softened distributions per request, in nats.
 
-    ½ KL(p || m) + ½ KL(q || m) with m = (p + q) / 2. Symmetric, in [0, ln 2]; ln 2 when the two
-    share no label. Errors as for `kl_divergence`.
+    It is ½ KL(p || m) + ½ KL(q || m) with m = (p + q) / 2: symmetric, in [0, ln 2], and ln 2 if no label has
+    a positive probability in both. Errors as for `kl_divergence`.
 
     Source: Lin 1991, "Divergence measures based on the Shannon entropy".
 
@@ -85,7 +85,7 @@ def js_divergence(
 
 
 def confidence(logits: ArrayLike) -> NDArray[np.float64]:
-    """The probability of the first label at T = 1 per request, in [1 / classes, 1].
+    """Return the largest probability of a label at T = 1 per request, in [1 / classes, 1].
 
     Errors as for `log_softmax`.
 
@@ -97,9 +97,10 @@ def confidence(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def entropy(logits: ArrayLike) -> NDArray[np.float64]:
-    """Σ p ln (1 / p) over the labels at T = 1 per request, in nats, in [0, ln classes].
+    """Return Σ p ln (1 / p) over the labels at T = 1 per request, in nats, in [0, ln classes].
 
-    0 when one label has all; ln classes when all have the same. Errors as for `log_softmax`.
+    It is 0 if one label has probability 1, and ln classes if all are equally probable. Errors as for
+    `log_softmax`.
 
     Source: Shannon 1948, "A Mathematical Theory of Communication".
 
@@ -112,9 +113,9 @@ def entropy(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def top1_agreement(teacher_logits: ArrayLike, student_logits: ArrayLike) -> NDArray[np.bool_]:
-    """Whether both models put the same label first, per request.
+    """Return whether both models have the same top-1 label, per request.
 
-    Of labels that tie for the first place, the one with the lowest index counts, for both models.
+    Of labels that tie for the top, the one with the lowest index counts, for both models.
 
     Raises:
         LogitsError: shapes differ or are not (n, classes), or a value is not finite.

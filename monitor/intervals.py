@@ -1,9 +1,9 @@
-"""Intervals for what a sample shows: how far the same estimate would move with another sample.
+"""Confidence intervals of estimates from a sample.
 
-`confidence` is the two-sided coverage, in (0, 1). The bootstrap intervals are percentile intervals,
-(1 - confidence) / 2 of the bootstrap distribution on either side. Where that distribution is known
-it is computed instead of drawn, so the result has no Monte-Carlo noise. With nothing to estimate
-from (n = 0), estimate and bounds are NaN.
+`confidence` is the two-sided coverage, in (0, 1). The bootstrap intervals are percentile intervals, which
+leave out (1 - confidence) / 2 of the bootstrap distribution on either side. Where that distribution is known,
+it is computed instead of drawn, so the result has no Monte Carlo noise. For n = 0, estimate and bounds are
+NaN.
 
 Source: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
 """
@@ -20,12 +20,12 @@ from db.records import Interval
 from monitor.strata import Strata
 from triggers.wilson import NOTHING, one_tail, score_interval
 
-#: From counts of resamples, (resamples, cells), to the statistic of each, (resamples,).
+#: Maps the counts of resamples, (resamples, cells), to the statistic of each, (resamples,).
 Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
-_LATTICE = 2**14  #: points; for more than as many values it grows with √n, which keeps its step fine
-_LATTICE_SPAN = 20.0  #: standard deviations of the sum; the mass outside, below 1e-7, is misplaced
-_FEW = 40  #: of either kind a bootstrap interval of their share covers it in less than 94%
+_LATTICE = 2**14  #: points; for larger samples the number grows with √n, so that the step stays fine
+_LATTICE_SPAN = 20.0  #: standard deviations of the sum; the mass beyond them, below 1e-7, is misplaced
+_FEW = 40  #: successes or failures; with fewer, a bootstrap interval of the share covers it in less than 94%
 _BLOCK = 2**22  #: numbers drawn at a time
 
 
@@ -34,11 +34,11 @@ class CountError(RedistillError):
 
 
 class SampleValuesError(RedistillError):
-    """A mean needs one-dimensional finite values: {problem}."""
+    """The values have no mean that could be estimated: {problem}. Give finite values, (n,)."""
 
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """Score interval of a share, in [0, 1]; never of length 0.
+    """Return the score interval of a share, in [0, 1]; its length is never 0.
 
     Raises:
         CountError: not 0 <= successes <= n.
@@ -56,10 +56,10 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
 
 
 def binomial_bootstrap(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """Bootstrap interval of a share, exactly: resampled counts follow Binomial(n, successes / n).
+    """Return the exact bootstrap interval of a share: resampled counts follow Binomial(n, successes / n).
 
-    With fewer than 40 successes or failures it is `wilson`: there bootstrap intervals are too short, down
-    to a length of 0 where all resamples are alike. Errors as for `wilson`.
+    With fewer than 40 successes or failures it returns `wilson`, because bootstrap intervals are then too
+    short, even of length 0 if all resamples are equal. Errors as for `wilson`.
 
     Example:
         >>> share = binomial_bootstrap(5357, 5500)
@@ -79,17 +79,17 @@ def binomial_bootstrap(successes: int, n: int, *, confidence: float = 0.95) -> I
 
 
 def bootstrap_mean(values: ArrayLike, *, strata: Strata | None = None, confidence: float = 0.95) -> Interval:
-    """Bootstrap interval of the mean of (n,) values, in their unit, without drawing resamples.
+    """Return the bootstrap interval of the mean of (n,) values, in their unit, without drawing resamples.
 
-    The sum of a resample follows the n-fold convolution of the empirical law; it is computed by FFT
-    on a lattice. A value between two points is split over both such that its mean is kept; the
-    smallest and the largest value lie on points, so two-valued samples are exact. Quantiles are
-    within about 0.002 standard errors. Of equal values (n = 1, too) the interval has length 0.
+    The sum of a resample follows the n-fold convolution of the empirical distribution, which is computed by
+    FFT on a lattice. A value between two lattice points is split over both so that its mean is kept; the
+    smallest and the largest value are lattice points, so two-valued samples are exact. Quantiles are accurate
+    to about 0.002 standard errors. If all values are equal (also for n = 1), the interval has length 0.
 
-    With `strata` it is the window's mean, and resamples are drawn within each stratum.
+    With `strata`, the mean is that of the window, and resamples are drawn within each stratum.
 
     Raises:
-        SampleValuesError: values are not one-dimensional, or one is not finite, or the strata are of
+        SampleValuesError: the values are not one-dimensional, one is not finite, or the strata are for
             another number of values.
         ConfidenceError: not 0 < confidence < 1.
 
@@ -121,17 +121,17 @@ def multinomial_bootstrap(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> tuple[Interval, ...]:
-    """Bootstrap intervals of several statistics of one table of counts, from the same resamples.
+    """Return bootstrap intervals of several statistics of one table of counts, from the same resamples.
 
-    Resampling n rows and counting them by cell is one multinomial draw over the cells, so the rows
-    themselves are not needed.
+    Resampling n rows and counting them by cell is the same as one multinomial draw over the cells, so the
+    rows themselves are not needed.
 
     Args:
-        cells: (m,) counts of the table's cells, in any order; leave the empty ones out.
-        statistics: each takes counts in the order of `cells`, (b, m), and gives (b,) values.
-        rng: where the resamples come from.
-        resamples: how many.
-        confidence: of each interval.
+        cells: (m,) counts of the cells of the table, in any order, without empty cells.
+        statistics: functions of (b, m) counts, in the order of `cells`, that return (b,) values.
+        rng: the generator of the resamples.
+        resamples: the number of resamples.
+        confidence: the coverage of each interval.
 
     Returns:
         One interval per statistic; its estimate is the statistic of `cells` itself.
@@ -160,7 +160,7 @@ def multinomial_bootstrap(
 
 
 def percentile_interval(estimate: float, resampled: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """The interval of an estimate by what (b,) resamples gave in its place.
+    """Return the percentile interval of an estimate, from its values in (b,) resamples.
 
     Raises:
         ConfidenceError: not 0 < confidence < 1.
@@ -189,15 +189,15 @@ def _checked_values(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _binomial_quantile(level: float, n: int, share: float) -> float:
-    """The smallest k with P(Binomial(n, share) <= k) >= level."""
+    """Return the smallest k with P(Binomial(n, share) <= k) >= level."""
     k = math.ceil(bdtrik(level, n, share))
     return k - 1 if k > 0 and bdtr(k - 1, n, share) >= level else k
 
 
 def _weighted(sample: NDArray[np.float64], strata: Strata) -> list[NDArray[np.float64]]:
-    """The values by stratum, so scaled that their plain mean is the window's."""
+    """Return the values by stratum, scaled so that their unweighted mean is the window's."""
     if strata.of.size != sample.size:
-        raise SampleValuesError(problem=f"there are {sample.size} of them, and strata of {strata.of.size}")
+        raise SampleValuesError(problem=f"there are {sample.size}, and the strata are for {strata.of.size}")
     scaled = sample * strata.weights
     return [scaled[strata.of == stratum] for stratum in np.unique(strata.of)]
 
@@ -205,9 +205,9 @@ def _weighted(sample: NDArray[np.float64], strata: Strata) -> list[NDArray[np.fl
 def _unit_mean_quantiles(
     groups: Sequence[NDArray[np.float64]], levels: tuple[float, float]
 ) -> tuple[float, float]:
-    """Quantiles of a resample's mean, where each group is resampled on its own.
+    """Return quantiles of the mean of a resample, with each group resampled separately.
 
-    The least value of each group is 0, and the largest of all is 1.
+    The smallest value of each group must be 0, and the largest value of all groups 1.
     """
     n = sum(group.size for group in groups)
     deviation = math.sqrt(sum(group.size * float(group.var()) for group in groups))
@@ -217,7 +217,7 @@ def _unit_mean_quantiles(
         [np.fft.rfft(_lattice_law(group * steps, size)) ** group.size for group in groups], axis=0
     )
     law_of_sum = np.fft.irfft(spectrum, size)
-    # The sum's law comes out modulo `size`: unroll it around its mean, inside what is possible.
+    # The distribution of the sum is modulo `size`: unroll it around its mean, within the possible values.
     centred = int(sum(group.sum() for group in groups) * steps) - size // 2
     first = min(max(centred, 0), max(0, n * steps + 1 - size))
     cumulative = np.cumsum(np.roll(law_of_sum, -first))
@@ -226,7 +226,7 @@ def _unit_mean_quantiles(
 
 
 def _lattice_law(positions: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """The empirical law of `positions` on 0 … size - 1, each split over its two neighbours."""
+    """Return the empirical distribution of `positions` on 0 … size - 1, each split over two neighbours."""
     below = np.floor(positions).astype(np.int64)
     part_above = positions - below
     law = np.bincount(below, 1 - part_above, size) + np.bincount(below + 1, part_above, size)

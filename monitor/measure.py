@@ -1,4 +1,4 @@
-"""From two models' logits on the same requests to what a cycle records."""
+"""The numbers of a cycle, from the logits of both models on the same requests."""
 
 import math
 from collections import defaultdict
@@ -17,7 +17,7 @@ from triggers.wilson import score_interval
 
 
 class LabelNamesError(RedistillError):
-    """{names} label names were given for logits over {classes} labels: give one name per column."""
+    """There are {names} label names for logits over {classes} labels: give one name per column."""
 
 
 def measure(
@@ -28,21 +28,21 @@ def measure(
     temperature: float,
     strata: Strata | None = None,
 ) -> Measurement:
-    """The distance between teacher and student in a window, from a sample of its requests.
+    """Measure the distance between teacher and student in a window, from a sample of its requests.
 
-    Logits are (n, classes), a column per name. Without `strata` the sample is uniform, otherwise every
-    request counts as much as it stands for: agreement is Σ W k / n over the strata, exactly and as a
-    double, with Wilson's interval for as many requests as would be as sure in a uniform sample. KL is
-    KL(p_teacher^T || p_student^T) at `temperature` in nats, with the bootstrap interval of its mean,
-    and the percentiles are the smallest values that so much of the window does not exceed; `kl_t1` is
-    its mean at T = 1, `js` the mean Jensen-Shannon divergence at `temperature`, both in nats. Labels are
-    the teacher's first ones, in the order of `label_names`; those that no request has are left out.
-    `teacher` is about the teacher by itself, at T = 1. With no requests all but the counts is NaN.
+    Logits are (n, classes), one column per name. Without `strata` the sample is uniform; otherwise each
+    request is weighted by what it represents. Agreement is Σ W k / n over the strata, exact and as a double,
+    with Wilson's interval for the effective number of requests. KL is KL(p_teacher^T || p_student^T) at
+    `temperature`, in nats, with the bootstrap interval of its mean. A percentile is the smallest value that
+    the given share of the window does not exceed. `kl_t1` is the mean at T = 1, and `js` the mean
+    Jensen-Shannon divergence at `temperature`, both in nats. Labels are the teacher's top-1 labels, in the
+    order of `label_names`, without those that no request has. `teacher` describes the teacher alone (T = 1).
+    Without requests, everything except the counts is NaN.
 
     Raises:
-        LabelNamesError: not one name per column.
-        LogitsError: shapes differ or are not (n, classes), or a value is not finite.
-        TemperatureError: a temperature that is not finite and above 0.
+        LabelNamesError: the number of names differs from the number of columns.
+        LogitsError: the shapes differ or are not (n, classes), or a value is not finite.
+        TemperatureError: the temperature is not finite and above 0.
 
     Example:
         >>> teacher = [[4.0, 0.0], [4.0, 0.0], [0.0, 4.0], [0.0, 4.0]]
@@ -102,7 +102,7 @@ def _confusion(
     weights: NDArray[np.float64],
     label_names: Sequence[str],
 ) -> dict[tuple[str, str], float]:
-    """The share of the window that has each pair of first labels, the teacher's and the student's."""
+    """Return the share of the window for each pair of top-1 labels, the teacher's and the student's."""
     classes = len(label_names)
     pairs = np.asarray(teacher_logits).argmax(axis=1) * classes + np.asarray(student_logits).argmax(axis=1)
     found, at = np.unique(pairs, return_inverse=True)

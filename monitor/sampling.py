@@ -1,13 +1,12 @@
-"""A sample that is the same whatever the order, the shards or the retries.
+"""A sample that does not depend on the order, the sharding or the retries of reading.
 
-A request is in the sample when the keyed hash of its id is among the k smallest of the window
-("bottom-k"). The hash decides alone, so two processes that read the same requests in any order, or
-parts of them that are merged later, draw the same sample.
+A request is in the sample if the keyed hash of its id is among the k smallest of the window ("bottom-k").
+Only the hashes decide, so two processes that read the same requests in any order, or in parts that are merged
+later, draw the same sample.
 
-A stratified sample takes the smallest hashes of each stratum up to a floor, and fills up with the
-smallest of the rest. How many a stratum gets depends on the hashes and the strata alone, and which of
-its requests have the small hashes is left to chance: given the sizes, it is a uniform sample without
-replacement of each stratum.
+A stratified sample takes the smallest hashes of each stratum up to a floor, and the smallest of the others up
+to k. The number from each stratum depends on the hashes and the strata alone, and chance decides which of its
+requests have small hashes: given the sizes, it is a uniform sample without replacement of each stratum.
 
 Sources: Cohen, Kaplan 2007, "Summarizing data using bottom-k sketches"; Holt, Smith 1979, "Post
 stratification" (inference given the sizes).
@@ -34,25 +33,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DIGEST_BYTES = 16
-_CODE_BYTES = 4  #: of the stratum, after the digest
-_COUNTED_BYTES = 8  #: of the digest, kept for every record to count the distinct ones
+_CODE_BYTES = 4  #: for the stratum, after the digest
+_COUNTED_BYTES = 8  #: of the digest, kept for every record to count distinct ids
 _ABOVE_ALL = b"\xff" * (_DIGEST_BYTES + 1)
 
 
 class SampleSizeError(RedistillError):
-    """A sample of {k} requests cannot be drawn: give 0 or more."""
+    """The sample size {k} is negative: give 0 or more."""
 
 
 class SampleMismatchError(RedistillError):
-    """Two samples that differ in their size, strata or hash key cannot be merged: draw both with the same."""
+    """Samples with different sizes, strata or hash keys cannot be merged: draw both with the same ones."""
 
 
 def sample(ids: Iterable[str], k: int, key: str | bytes) -> NDArray[np.intp]:
-    """Indices of the k ids with the smallest keyed hashes, in the order of the hashes.
+    """Return the indices of the k ids with the smallest keyed hashes, in the order of the hashes.
 
-    A uniform sample without replacement of the distinct ids: all of them when there are fewer than
-    k. An id that comes twice counts once, at its first index. Which ids are drawn depends only on
-    the set of ids, on k and on `key` (see `BottomK`).
+    They are a uniform sample without replacement of the distinct ids, or all of them if there are fewer than
+    k. A repeated id counts once, at its first index. The sample depends only on the set of ids, on k and on
+    `key` (see `BottomK`).
 
     Raises:
         SampleSizeError: k is negative.
@@ -75,28 +74,27 @@ class Draw(Generic[T]):
     """A sample of min(k, distinct) items, in the order of their hashes."""
 
     items: tuple[T, ...]
-    strata: tuple[int, ...]  #: of each item
-    sizes: tuple[int, ...]  #: how many distinct ids were offered, by stratum
+    strata: tuple[int, ...]  #: the stratum of each item
+    sizes: tuple[int, ...]  #: the number of distinct ids offered, by stratum
 
 
 class BottomK(Generic[T]):
-    """The same sample from a stream, with a payload per id, and stratified if wanted.
+    """The sample of a stream, with a payload per id, optionally stratified.
 
-    Holds at most 1.5 k payloads, with floors 2.25 k (more where ids come in several strata), and what
-    `DistinctCount` does for the count of distinct ids. An id that comes in several strata belongs to the
-    first of them, and takes a place among the floor of each.
+    It holds at most 1.5 k payloads, or 2.25 k with floors (more if ids occur in several strata), and the
+    memory of `DistinctCount`. An id that occurs in several strata belongs to the first of them, and takes a
+    place in the floor of each.
 
     Args:
         k: the size of the sample, 0 or more.
-        key: of the hash (blake2b); text is taken as UTF-8. Keep it secret where whoever chooses the
-            ids must not choose the sample. An empty key is an unkeyed hash.
-        tie_break: of several payloads of one id, the one for which this is smallest is kept, so
-            that the order of the offers never matters. Payloads for which it is equal must be
-            interchangeable.
+        key: the key of the hash (blake2b); text is encoded as UTF-8. Keep the key secret if those who choose
+            the ids must not be able to choose the sample. An empty key gives an unkeyed hash.
+        tie_break: a sort key of payloads. Of several payloads of one id, the smallest is kept, so that their
+            order never matters. Payloads that compare equal must be interchangeable.
         spill: see `DistinctCount`.
-        strata: how many there are; they are numbered from 0.
-        floor: how many of each stratum the sample holds at least, if there are so many; all floors
-            together get half of the sample at most.
+        strata: the number of strata, which are numbered from 0.
+        floor: the least number of requests from each stratum, as far as it has them. All floors together take
+            at most half of the sample.
 
     Raises:
         SampleSizeError: k is negative.
@@ -140,7 +138,7 @@ class BottomK(Generic[T]):
         self._seen = DistinctCount(spill)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the hash, which cannot be pickled."""
+        """Return the state without the hash, which cannot be pickled."""
         return {name: value for name, value in vars(self).items() if name != "_hash"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,17 +146,17 @@ class BottomK(Generic[T]):
         self._hash = blake2b(key=self._key, digest_size=_DIGEST_BYTES)
 
     def offer(self, request_id: str, payload: T, stratum: int = 0) -> None:
-        """Take one record into account."""
+        """Add one record to the stream."""
         for _, mark in self.admit([request_id], [stratum]):
             self.keep(mark, payload)
 
     def admit(
         self, request_ids: Sequence[str], strata: Sequence[int] | None = None
     ) -> list[tuple[int, bytes]]:
-        """Count several, and say which of them may be in the sample: their indices and marks.
+        """Count several records, and return the indices and marks of those that may be in the sample.
 
-        Whoever asks hands the payloads of these to `keep`: so those of the others need not be made.
-        Without `strata` all are of the first.
+        The caller passes the payloads of these to `keep`, so that no other payload has to be built. Without
+        `strata` all records belong to the first stratum.
         """
         copy, digests = self._hash.copy, []
         for request_id in request_ids:
@@ -182,17 +180,17 @@ class BottomK(Generic[T]):
         self._seen.add(counted)
 
     def keep(self, mark: bytes, payload: T) -> None:
-        """Take in the payload of an id with that mark (see `admit`)."""
+        """Keep the payload of the id with that mark (see `admit`)."""
         held = self._kept.get(mark)
         self._kept[mark] = payload if held is None else min(held, payload, key=self._tie_break)
         if len(self._kept) > self._shrink_above:
             self._shrink()
 
     def draw(self) -> Draw[T]:
-        """The sample of all that was offered.
+        """Return the sample of all records offered.
 
-        Ids are told apart by the first 64 bits of their hash, less those that number the strata: of a
-        million ids in 16 strata, two are taken for one with a probability of 4e-7.
+        Ids are distinguished by the first 64 bits of their hash, less the bits that number the strata: among
+        a million ids in 16 strata, two are confused with a probability of 4e-7.
         """
         self._shrink()
         payloads: dict[bytes, T] = {}
@@ -211,10 +209,10 @@ class BottomK(Generic[T]):
         )
 
     def merge(self, other: BottomK[T]) -> None:
-        """Take in all that another sample of the same size, strata and key has been offered.
+        """Add all records that another sample of the same size, strata and key was offered.
 
         Raises:
-            SampleMismatchError: the other has another size, strata or key.
+            SampleMismatchError: the sizes, strata or keys differ.
         """
         if self._design != other._design:
             raise SampleMismatchError
@@ -227,7 +225,7 @@ class BottomK(Generic[T]):
         return self._k, self._floor, len(self._codes), self._hash.digest()
 
     def _chosen(self, strata: NDArray[np.intp]) -> list[int]:
-        """Indices of the first `floor` of each stratum, and of the first others up to k."""
+        """Return the indices of the first `floor` of each stratum, and of the first others up to k."""
         n, of_floors, others = [0] * len(self._codes), list[int](), list[int]()
         for index, stratum in enumerate(strata.tolist()):
             (of_floors if n[stratum] < self._floor else others).append(index)
@@ -235,7 +233,7 @@ class BottomK(Generic[T]):
         return sorted(of_floors + others[: self._k - len(of_floors)])
 
     def _shrink(self) -> None:
-        """Keep the k smallest digests, and of each stratum the `floor` smallest."""
+        """Keep the k smallest digests, and the `floor` smallest of each stratum."""
         digests: list[bytes] = []
         of_stratum: dict[bytes, list[bytes]] = {code: [] for code in self._codes}
         for mark in sorted(self._kept):
@@ -253,19 +251,18 @@ class BottomK(Generic[T]):
             for digest in of_it
             if digest <= cutoff
         }
-        self._shrink_above = (
-            len(self._kept) + self._spare
-        )  # with ids in several strata more than usual is left
+        # If ids occur in several strata, more than usual are left.
+        self._shrink_above = len(self._kept) + self._spare
 
 
 def _last(digests: Sequence[bytes], wanted: int) -> bytes:
-    """The cutoff that keeps `wanted` digests, of which these are the smallest."""
+    """Return the cutoff that keeps `wanted` digests, given the smallest ones in order."""
     if len(digests) < wanted:
         return _ABOVE_ALL
     return digests[-1] if digests else b""
 
 
 def _hash_key(key: str | bytes) -> bytes:
-    """The key itself, or its hash where it is longer than blake2b takes (as in HMAC)."""
+    """Return the key, or its hash if the key is longer than blake2b accepts (as in HMAC)."""
     raw = key.encode() if isinstance(key, str) else key
     return raw if len(raw) <= blake2b.MAX_KEY_SIZE else blake2b(raw).digest()

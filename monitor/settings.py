@@ -1,4 +1,4 @@
-"""The sections of the configuration that the daemon needs."""
+"""The sections of the configuration that the daemon uses."""
 
 import re
 from datetime import timedelta
@@ -13,7 +13,7 @@ from triggers.settings import Duration, Section, TeacherPolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
-#: Of a row that was captured by SageMaker; the text as the Hugging Face containers take it.
+#: The fields of a row that SageMaker captured; the text as the Hugging Face containers accept it.
 _CAPTURE_NAMES = {
     "text": "input.inputs || input.text || input[0]",
     "student_label": "output.label || output[0].label",
@@ -23,7 +23,7 @@ _CAPTURE_NAMES = {
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a field's name is the key itself, and no JMESPath expression.
+    """Return whether the name of a field is a key, not a JMESPath expression.
 
     Example:
         >>> [is_plain_name(name) for name in ("request_id", "@timestamp", "body.text", "input[0]")]
@@ -47,7 +47,7 @@ def _checked_pattern(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     return pattern
 
 
@@ -58,12 +58,12 @@ FieldName = Annotated[str, AfterValidator(_checked_name)]
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
 
 
-#: How the objects of a request log are written.
+#: The format of the objects of a request log.
 Format = Literal["jsonl", "parquet", "sagemaker-capture"]
 
 
 class MonitorSection(Section):
-    """What is looked at, how often, and how much of it."""
+    """The schedule of a monitor, its samples and its archive."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "default"
     every: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
@@ -71,7 +71,9 @@ class MonitorSection(Section):
     lateness: Duration = timedelta(minutes=10)
     catch_up: Duration = timedelta(hours=24)
     sample_size: Annotated[int, Field(ge=1)] = 10_000
-    label_floor: Annotated[int, Field(ge=0)] = 150  #: of each recorded student label; 0: a uniform sample
+    label_floor: Annotated[int, Field(ge=0)] = (
+        150  #: requests of each recorded student label, at least; 0: a uniform sample
+    )
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
     archive: Annotated[S3Uri | Path, Field(union_mode="left_to_right")] = Path("archive")
@@ -87,20 +89,20 @@ class MonitorSection(Section):
 
 
 class TrafficSection(Section):
-    """How the fields of the request log are named, and what of it is taken."""
+    """The field names of the request log, and the key of the sample."""
 
     id: FieldName = "id"
     time: FieldName = "time"
     text: FieldName = "text"
     student_label: FieldName = "student_label"
     student_logits: FieldName = "student_logits"
-    label: FieldName | None = "label"  #: the true label, where it is known; None: the log has none
+    label: FieldName | None = "label"  #: the true label, if known; None: the log has none
     key: str = "redistill"
     max_text_chars: Annotated[int, Field(ge=1)] = 10_000
 
     @model_validator(mode="before")
     @classmethod
-    def _an_answer_is_no_true_label(cls, given: object) -> object:
+    def _ignore_field_used_elsewhere(cls, given: object) -> object:
         if isinstance(given, dict) and "label" not in given and "label" in given.values():
             return {**given, "label": None}
         return given
@@ -109,14 +111,14 @@ class TrafficSection(Section):
     def _two_labels(self) -> Self:
         if self.label is not None and self.label == self.student_label:
             raise ValueError(
-                f"'label' and 'student_label' are both {self.label!r}; 'label' is the true one, which the "
-                "student did not give"
+                f"'label' and 'student_label' are both {self.label!r}; 'label' is the true label, "
+                "not the one that the student gave"
             )
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Where a record's id, time, text, student label, student logits and, if anywhere, true label are."""
+        """Return the names of id, time, text, student label, student logits and, if any, true label."""
         names = (self.id, self.time, self.text, self.student_label, self.student_logits)
         return names if self.label is None else (*names, self.label)
 
@@ -125,25 +127,25 @@ class ObjectsSection(TrafficSection):
     """A request log in objects (files)."""
 
     format: Format = "jsonl"
-    max_object_bytes: Annotated[int, Field(ge=1)] = 2**33  #: decompressed; what lies beyond is not read
+    max_object_bytes: Annotated[int, Field(ge=1)] = 2**33  #: decompressed; anything beyond is not read
 
     @model_validator(mode="before")
     @classmethod
-    def _capture_has_names_of_its_own(cls, given: object) -> object:
+    def _use_capture_names(cls, given: object) -> object:
         if isinstance(given, dict) and given.get("format") == "sagemaker-capture":
             return {**_CAPTURE_NAMES, **given}
         return given
 
 
 class FilesTraffic(ObjectsSection):
-    """A folder, or one file."""
+    """A request log in a folder, or in one file."""
 
     kind: Literal["files"] = "files"
     uri: Path
 
 
 class S3Traffic(ObjectsSection):
-    """A bucket whose keys begin with the hour (UTC) in which their objects were written."""
+    """A request log in a bucket whose keys begin with the hour (UTC) in which an object was written."""
 
     kind: Literal["s3"]
     uri: S3Uri
@@ -151,12 +153,12 @@ class S3Traffic(ObjectsSection):
 
     @property
     def bucket(self) -> str:
-        """The bucket's name."""
+        """Return the name of the bucket."""
         return self.uri.removeprefix("s3://").partition("/")[0]
 
     @property
     def hour_prefix(self) -> str:
-        """The start of the keys of an hour, as a pattern of strftime."""
+        """Return the prefix of the keys of an hour, as a pattern for strftime."""
         pattern = self.uri.removeprefix("s3://").partition("/")[2]
         if "%" in pattern:
             return pattern
@@ -164,13 +166,12 @@ class S3Traffic(ObjectsSection):
 
 
 class SqlTraffic(TrafficSection):
-    """A table or view of a database; the names are those of its columns."""
+    """A request log in a table or view of a database; field names are column names."""
 
     kind: Literal["sql"]
-    uri: SecretStr  #: of SQLAlchemy; it may hold a password
-    table: Annotated[
-        str, Field(min_length=1)
-    ]  #: or a view; `schema.table` where it is not in the default one
+    uri: SecretStr  #: an SQLAlchemy URL; it may contain a password
+    #: A table or view; `schema.table` if it is not in the default schema.
+    table: Annotated[str, Field(min_length=1)]
 
 
 def _kind(traffic: object) -> object:
@@ -186,59 +187,64 @@ Traffic = Annotated[
 
 
 class TeacherSection(TeacherPolicy):
-    """The larger model, which the student is measured against."""
+    """The larger model, with which the student is compared."""
 
     uri: Path
 
 
 class StudentSection(Section):
-    """The smaller model in service, at the start; promotions are followed from the database."""
+    """The smaller model that serves at the start; later students follow from promotions in the database."""
 
     uri: Path
     scores: Literal["model", "recorded"] = "model"
-    rescored: Annotated[int, Field(ge=1)] = (
-        500  #: of the recorded answers of a sample, checked with the model
-    )
+    #: The number of recorded answers of a sample that are checked with the model.
+    rescored: Annotated[int, Field(ge=1)] = 500
 
 
-#: In a misroute: whichever label.
+#: Any label, in a misroute.
 ANY_LABEL = "*"
 
 
 class Misroute(Section):
-    """What it means to take one label for another."""
+    """The cost of predicting one label for another."""
 
     true: Annotated[str, Field(min_length=1)] = ANY_LABEL
     predicted: Annotated[str, Field(min_length=1)] = ANY_LABEL
-    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: of one such request, in your money
+    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: per request, in your currency
     critical: bool = False
 
 
 class MetricsSection(Section):
-    """How the distance between the two, and the worth of each, is measured."""
+    """The measurement of the distance between the models, and of the quality of each."""
 
     temperature: Annotated[float, Field(gt=0)] = 3.0
     resamples: Annotated[int, Field(ge=100)] = 10_000
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (2025, 2026, 2027)
-    input_sample: Annotated[int, Field(ge=0, le=2_000)] = 1_000  #: texts that tell an input drift; 0: off
+    input_sample: Annotated[int, Field(ge=0, le=2_000)] = (
+        1_000  #: texts that are compared to detect input drift; 0: off
+    )
     rare_labels: tuple[str, ...] = ()
-    misroutes: tuple[Misroute, ...] = ()  #: of two that are about the same pair the later one counts
-    misroute_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: of all other misroutes
+    misroutes: tuple[Misroute, ...] = ()  #: of two for the same pair, the later one counts
+    misroute_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
+        1.0  #: per request, for all other misroutes
+    )
 
 
 class ScoringSection(Section):
-    """Where the request log is read and the models are run, and how."""
+    """The engine that reads the request log and runs the models."""
 
     engine: Literal["local", "ray"] = "local"
-    #: Of the Ray cluster's head, HOST:PORT; auto: of the cluster that this machine has joined.
+    #: HOST:PORT of the head of the Ray cluster; auto: the cluster that this machine has joined.
     address: Annotated[str, Field(pattern=r"^(auto|[^:/\s]+:\d{1,5})$")] = "auto"
     tokens_per_batch: Annotated[int, Field(ge=1)] = 1_024
-    cache_bytes: Annotated[int, Field(ge=0)] = 0  #: of archives, for what the teacher answered before
-    threads: Annotated[int, Field(ge=0)] = 0  #: 0: as many as there are cores for this process
+    cache_bytes: Annotated[int, Field(ge=0)] = (
+        0  #: of archives to read for answers that the teacher gave before
+    )
+    threads: Annotated[int, Field(ge=0)] = 0  #: 0: one per core that this process may use
 
 
 class WebSection(Section):
-    """Where the probes listen."""
+    """The address of the probes."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080

@@ -1,10 +1,10 @@
-"""How a long piece of work is asked to end early."""
+"""The request to stop long-running work early."""
 
 from collections.abc import Callable
 
 from db.errors import RedistillError
 
-#: True once the process has been asked to stop; asked between units of work.
+#: True once the process has been asked to stop; checked between units of work.
 Stopped = Callable[[], bool]
 
 
@@ -13,5 +13,5 @@ class StoppedError(RedistillError):
 
 
 def never_stopped() -> bool:
-    """The answer of a process that nobody asks to stop."""
+    """Return False, for work that cannot be asked to stop."""
     return False

@@ -1,4 +1,4 @@
-"""What a stratified sample says about the window that it was drawn from.
+"""Estimates for a window from a stratified sample of it.
 
 Source: Cochran 1977, "Sampling Techniques", sections 5.3 (the mean) and 5A.9 (post-stratification).
 """
@@ -14,22 +14,23 @@ from db.errors import RedistillError
 
 
 class StrataError(RedistillError):
-    """Strata that do not fit their sample: {problem}."""
+    """The strata do not fit their sample: {problem}."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Strata:
-    """How large the strata of a window are, and which one each sampled request is of.
+    """The sizes of the strata of a window, and the stratum of each sampled request.
 
-    A stratum of which the sample holds nothing says nothing: its share falls to the others, in
-    proportion to theirs.
+    If the sample has no request of a stratum, the share of that stratum is distributed over the others, in
+    proportion to their sizes.
 
     Args:
-        sizes: (strata,) requests of the window.
-        of: (n,) the stratum of each request of the sample, from 0.
+        sizes: (strata,) the number of requests in the window.
+        of: (n,) the stratum of each sampled request, counted from 0.
 
     Raises:
-        StrataError: a request of a stratum that is not there, or more of one than it has.
+        StrataError: a request is in an unknown stratum, or the sample has more requests of a stratum than the
+            window.
 
     Example:
         >>> strata = Strata(sizes=(900, 100), of=np.array([0, 0, 0, 1, 1]))
@@ -44,36 +45,36 @@ class Strata:
 
     def __post_init__(self) -> None:
         if self.of.size and not 0 <= self.of.min() <= self.of.max() < len(self.sizes):
-            raise StrataError(problem=f"there are {len(self.sizes)}, and one request is of none of them")
+            raise StrataError(problem=f"there are {len(self.sizes)}, and one request is in none of them")
         if (self.n > np.array(self.sizes)).any():
-            raise StrataError(problem="the sample holds more of one than the window")
+            raise StrataError(problem="the sample has more requests of one than the window")
 
     @classmethod
     def one(cls, n: int) -> "Strata":
-        """Of a uniform sample of n."""
+        """Return the single stratum of a uniform sample of n."""
         return cls(sizes=(n,), of=np.zeros(n, dtype=np.intp))
 
     @property
     def n(self) -> NDArray[np.intp]:
-        """(strata,) requests of the sample."""
+        """Return the number of sampled requests, (strata,)."""
         return np.bincount(self.of, minlength=len(self.sizes))
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """(n,) how much of the window a request stands for; 1 in the mean, and in a uniform sample."""
+        """Return the weight of each request in the window, (n,): 1 on average, and in a uniform sample."""
         stands_for = (np.array(self.sizes) / np.maximum(self.n, 1))[self.of]
         return np.asarray(stands_for / stands_for.mean()) if self.of.size else stands_for
 
     @property
     def n_effective(self) -> float:
-        """The size of a uniform sample that would be as sure of a share: 1 / Σ W² / n; 0 of no requests."""
+        """Return the size of a uniform sample of equal precision for a share: 1 / Σ (W² / n); 0 for none."""
         return effective(self.weights)
 
     def share(self, holds: NDArray[np.bool_]) -> Fraction:
-        """The share of the window for whose requests it holds, exactly: Σ W k / n.
+        """Return the exact share of the window for which `holds` is estimated to be true: Σ W k / n.
 
         Raises:
-            StrataError: there are no requests.
+            StrataError: the sample is empty.
         """
         n, k = self.n, np.bincount(self.of[holds], minlength=len(self.sizes))
         there = np.flatnonzero(n).tolist()
@@ -84,7 +85,7 @@ class Strata:
 
 
 def effective(weights: NDArray[np.float64]) -> float:
-    """How many equal weights tell as much about a share: (Σ w)² / Σ w²; 0 of none.
+    """Return the number of equal weights that give the same precision: (Σ w)² / Σ w²; 0 for no weights.
 
     Source: Kish 1965, "Survey Sampling", section 8.2.
     """

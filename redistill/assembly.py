@@ -21,7 +21,8 @@ from monitor.clock import utc_now
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import Archived, CycleMeasurer, Show
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.reference.baseline import Healthy, Reference
 from monitor.scoring.batches import answers_here, score
@@ -77,7 +78,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         pairs=pair_source(settings, engine),
         score=partial(score, tokens_per_batch=scoring.tokens_per_batch, answers=answers),
         read_all=read_all_by_cluster(scoring.address) if on_cluster else read_all_here,
-        engaged=partial(connected, scoring.address) if on_cluster else nullcontext,
+        engine_session=partial(connected, scoring.address) if on_cluster else nullcontext,
         archived=_archived(engine),
         cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,

@@ -1,8 +1,8 @@
-"""Takes requests out of the archive, for those who ask for their deletion.
+"""Erasure of requests from the archive, on a deletion request.
 
-A process that dies in between leaves an archive that is whole, the old or the new one; the next erasure that
-can read it finds out which, and sets the database right. So that it does not do so to one that lives, there
-is one at a time.
+A process that dies during an erasure leaves a whole archive, either the old or the new one; the next erasure
+that can read the archive finds out which, and corrects the database. Only one erasure runs at a time, so that
+it does not do so while another is still running.
 """
 
 import hashlib
@@ -23,45 +23,45 @@ from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import packed, without
 
-#: Hears how many of how many archives were looked at.
+#: Receives the number of archives processed and their total.
 Progress = Callable[[int, int], None]
 
 LEASE_SECONDS = 30.0
 
 
 class ErasureIncompleteError(RedistillError):
-    """The requests are out of all archives but {n}, which could not be read, the first because: {first}"""
+    """The requests were erased from all archives except {n} unreadable ones; the first error: {first}"""
 
 
 class ErasureBusyError(RedistillError):
-    """Another erasure takes requests out of the archives of {monitor!r} now, or has died within the last half
-    minute: start this one again when it has ended.
+    """Another erasure in the archives of {monitor!r} is running, or died within the last 30 s: run this one
+    again when the other has ended.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Erased:
-    """What was taken out."""
+    """The result of an erasure."""
 
     n_requests: int
     n_archives: int
-    n_labels: int = 0  #: true labels of them that were imported
+    n_labels: int = 0  #: imported true labels of these requests
 
 
 def erase(
     engine: Engine, monitor: str, request_ids: Collection[str], now: datetime, progress: Progress
 ) -> Erased:
-    """Take the requests of those ids out of every archive of the monitor, and their labels out of SQL.
+    """Erase the requests with these ids from every archive of the monitor, and their labels from SQL.
 
-    The numbers of their cycles stay, and so do models that were trained with them. Archives that have
-    expired are passed over.
+    The numbers of their cycles remain, and so do models that were trained with them. Expired archives are
+    skipped.
 
     Raises:
-        ErasureBusyError: another erasure is at work; nothing was done.
+        ErasureBusyError: another erasure is running; nothing was done.
         ErasureIncompleteError: an archive is damaged, or was changed by others; all others are done.
-        ArchiveWriteError: an archive cannot be written; those before it are done.
-        LeaseLostError: the process was away so long that another erasure has begun; the archives before
-            are done.
+        ArchiveWriteError: an archive cannot be written; the archives before it are done.
+        LeaseLostError: the process was suspended and another erasure has begun; the archives before it are
+            done.
     """
     with writing(engine) as connection:
         lease = leases.acquire(
@@ -78,7 +78,7 @@ def erase(
 
 
 class _Eraser:
-    """Who may erase: the holder of the lease."""
+    """The erasure by the holder of the lease."""
 
     def __init__(self, engine: Engine, lease: Lease, now: datetime) -> None:
         self._engine = engine
@@ -100,7 +100,7 @@ class _Eraser:
                     unread.append(error)
                 done.add(cycle.uri)
                 progress(len(done), len(done | {each.uri for each in archived}))
-        # in the end: an import that read an archive before may have brought one until its cycle was done
+        # at the end: an import that had read an archive earlier may have added labels until now
         with self._writing() as connection:
             n_labels = labels.forget(connection, monitor, set(map(labels.request_hash, request_ids)))
         if unread:
@@ -108,7 +108,7 @@ class _Eraser:
         return Erased(n_requests=sum(taken_out), n_archives=sum(n > 0 for n in taken_out), n_labels=n_labels)
 
     def _archived(self, monitor: str, done: set[str]) -> Sequence[ArchivedCycle]:
-        """The archives that are left to do; a window that was judged again meanwhile has a new one."""
+        """Return the archives not done yet; a window that was judged again meanwhile has a new one."""
         with reading(self._engine) as connection:
             return [each for each in erasures.archived(connection, monitor) if each.uri not in done]
 
@@ -121,7 +121,7 @@ class _Eraser:
             return 0
         for begun in unfinished:
             if begun.cycle_id == cycle.cycle_id:
-                cycle = self._settled(cycle, begun, hashlib.sha256(found).hexdigest())
+                cycle = self._resolve_interrupted(cycle, begun, hashlib.sha256(found).hexdigest())
         sample = files.sample_in(found, cycle.uri, sha256=cycle.sha256)
         kept = without(sample, request_ids)
         n = len(sample.requests) - len(kept.requests)
@@ -130,17 +130,18 @@ class _Eraser:
             after = hashlib.sha256(content).hexdigest()
             with self._writing() as connection:
                 is_begun = erasures.begin(connection, cycle, sha256_after=after, n=n, now=self._now)
-            if not is_begun:  # its new archive is looked at in the next round
+            if not is_begun:  # the next round processes its new archive
                 return 0
             place.put(cycle.uri, content)
             with self._writing() as connection:
                 erasures.finish(connection, Erasure(cycle_id=cycle.cycle_id, sha256_after=after), self._now)
         return n
 
-    def _settled(self, cycle: ArchivedCycle, begun: Erasure, sha256: str) -> ArchivedCycle:
-        """The cycle with the archive that a dead process has left, whose bytes have that SHA-256.
+    def _resolve_interrupted(self, cycle: ArchivedCycle, begun: Erasure, sha256: str) -> ArchivedCycle:
+        """Finish or forget the erasure of a process that died, and return the cycle as its archive now is.
 
-        Of an archive that is neither the old nor the new one nothing is known: it stays unfinished.
+        `sha256` is that of the bytes in the archive. If the archive is neither the old nor the new one, the
+        erasure stays unfinished.
         """
         if sha256 == begun.sha256_after:
             with self._writing() as connection:

@@ -1,8 +1,8 @@
-"""The archived samples: what the numbers can be recomputed from, and what a worker trains on.
+"""The archived samples, from which numbers can be recomputed and on which workers train.
 
-PLACE/<monitor>/<window end>.jsonl.zst, where the place is a folder or s3://bucket/prefix. The sample of a
-window that was judged again is <window end>.<digits of its SHA-256>.jsonl.zst, since the earlier one is
-needed until the new judgement is committed.
+Their URIs are PLACE/<monitor>/<window end>.jsonl.zst, where the place is a folder or s3://bucket/prefix. The
+sample of a window that was judged again is <window end>.<digits of its SHA-256>.jsonl.zst, because the
+earlier archive is needed until the new judgement is committed.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ def write(place: str | Path, sample: ScoredSample, *, beside: bool = False) -> A
     """Write the sample of a slot, in place of an earlier one of the same slot, or `beside` it.
 
     Raises:
-        ArchiveWriteError: disk full, no rights, …; an earlier file is still there, and nothing else is.
+        ArchiveWriteError: the disk is full, the permissions are insufficient, or the like; an earlier file is
+            unchanged, and no other file is left.
     """
     slot, content = sample.slot, packed(sample)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -34,12 +35,12 @@ def write(place: str | Path, sample: ScoredSample, *, beside: bool = False) -> A
 
 
 def keep_only(place: str | Path, slot: Slot, kept: str | None, *, before: Archive | None) -> None:
-    """Delete the slot's archives but the one whose uri is `kept`; the one `before` may be elsewhere.
+    """Delete the slot's archives except the one with the URI `kept`; `before` may be in another place.
 
-    Names are compared, not uris: a place may be written in several ways.
+    File names are compared, not URIs, since the same place can be written in several ways.
 
     Raises:
-        ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file not deleted.
+        ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file cannot be deleted.
     """
     folder, places = _folder(place, slot.monitor), Places()
     there = places.of(folder)
@@ -51,24 +52,26 @@ def keep_only(place: str | Path, slot: Slot, kept: str | None, *, before: Archiv
 
 
 def read(uri: str, *, sha256: str | None = None) -> ScoredSample:
-    """The sample that was written. With `sha256` the bytes must be those that were written.
+    """Return the sample of an archive. With `sha256`, its bytes must be those that were written.
 
     Raises:
-        ArchiveReadError: no such file, damaged, changed, or not an archive.
+        ArchiveReadError: the file does not exist, is damaged or changed, or is not an archive.
     """
     return sample_in(content_of(uri, Places()), uri, sha256=sha256)
 
 
 def content_of(uri: str, places: Places) -> bytes:
-    """The bytes of an archive. Raises ArchiveReadError."""
+    """Return the bytes of an archive. Raises ArchiveReadError."""
     content = places.of(uri).get(uri)
     if content is None:
-        raise ArchiveReadError(path=uri, problem="there is no such file; 'archive_days' may have passed")
+        raise ArchiveReadError(
+            path=uri, problem="there is no such file; it may have expired ('archive_days')"
+        )
     return content
 
 
 def sample_in(content: bytes, uri: str, *, sha256: str | None = None) -> ScoredSample:
-    """The sample in the bytes of the archive of that uri. Errors as for `read`."""
+    """Return the sample in the bytes of the archive with that URI. Errors as for `read`."""
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ArchiveReadError(path=uri, problem="it was changed after it was written")
     try:
@@ -78,12 +81,12 @@ def sample_in(content: bytes, uri: str, *, sha256: str | None = None) -> ScoredS
 
 
 def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, ...]:
-    """Delete the monitor's archives of windows that ended before `before`; returns their uris.
+    """Delete the monitor's archives of windows that ended before `before`, and return their URIs.
 
-    What a killed process left of one goes with it. Other files are left alone.
+    Temporary files that killed processes left for such windows are deleted, too. Other files are not touched.
 
     Raises:
-        ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file not deleted.
+        ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file cannot be deleted.
     """
     folder = _folder(place, monitor)
     there = Places().of(folder)

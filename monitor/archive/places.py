@@ -1,4 +1,4 @@
-"""Where archives lie: the folders of this machine, or S3. A file is there whole or not at all."""
+"""The places of archives: folders of this machine, or S3. A file exists completely or not at all."""
 
 import os
 import tempfile
@@ -18,8 +18,8 @@ from triggers.aws import FAULTS
 
 
 class ArchiveWriteError(RedistillError):
-    """The archive {path} cannot be written: {problem}. Make room or mend the rights there, or wait until it
-    answers; the cycle is tried again.
+    """The archive {path} cannot be written: {problem}. Free space, fix the permissions, or wait until it
+    responds; the cycle is retried.
     """
 
 
@@ -27,47 +27,52 @@ class ArchiveReadError(RedistillError):
     """The archive {path} cannot be read: {problem}."""
 
 
-class ArchiveAwayError(ArchiveReadError):
-    """The archive {path} cannot be read now: {problem}. It is tried again."""
+class ArchiveUnavailableError(ArchiveReadError):
+    """The archive {path} cannot be read now: {problem}. The read is retried."""
 
 
 class Place(Protocol):
-    """Keeps files by their uris."""
+    """A place that stores files by URI."""
 
     def put(self, uri: str, content: bytes) -> None:
-        """Write a file, in place of an earlier one, which is left where ArchiveWriteError is raised."""
+        """Write or replace a file; if ArchiveWriteError is raised, an earlier file is unchanged."""
         ...
 
     def get(self, uri: str) -> bytes | None:
-        """Its bytes; None if there is no such file. Raises ArchiveReadError, or ArchiveAwayError for now."""
+        """Return the bytes of a file; None if there is no such file.
+
+        Raises:
+            ArchiveUnavailableError: the file cannot be read now; a later attempt may succeed.
+            ArchiveReadError: the file cannot be read.
+        """
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """The names of the files in a folder, in order; none without a folder. Raises ArchiveReadError."""
+        """Return the file names in a folder, in order; none if it does not exist. Raises ArchiveReadError."""
         ...
 
     def delete(self, uri: str) -> None:
-        """Delete a file, if it is there. Raises ArchiveWriteError."""
+        """Delete a file if it exists. Raises ArchiveWriteError."""
         ...
 
 
 class Places:
-    """Finds where uris lie, with one client of S3 for all of them."""
+    """The places of URIs, with one S3 client for all of them."""
 
     def __init__(self) -> None:
         self._s3 = cache(_S3)
 
     def of(self, uri: str) -> Place:
-        """Where that uri lies."""
+        """Return the place of a URI."""
         return self._s3() if uri.startswith("s3://") else _Folders()
 
 
 class _Folders:
-    """Files that only their owner may read."""
+    """Folders with files that only their owner may read."""
 
     def put(self, uri: str, content: bytes) -> None:
         path = Path(uri)
-        with _telling(uri):
+        with _translated_errors(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(path) as descriptor:
                 _write_all(descriptor, content)
@@ -82,42 +87,42 @@ class _Folders:
             raise ArchiveReadError(path=uri, problem=error.strerror or error) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
-        with _telling(folder, ArchiveReadError):
+        with _translated_errors(folder, ArchiveReadError):
             return tuple(sorted(path.name for path in Path(folder).glob("*")))
 
     def delete(self, uri: str) -> None:
-        with _telling(uri):
+        with _translated_errors(uri):
             Path(uri).unlink(missing_ok=True)
 
 
 class _S3:
-    """Objects; S3 replaces one at once. Who may read them is up to the bucket."""
+    """Objects in S3, which replaces them atomically; the bucket determines who may read them."""
 
     def __init__(self) -> None:
         self._client: Any = s3.client()
 
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
-        with _telling(uri):
-            # As a file, it is sent piece by piece, and the timeout is that of each piece.
+        with _translated_errors(uri):
+            # A file is sent in pieces, and the timeout applies to each piece.
             self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content))
 
     def get(self, uri: str) -> bytes | None:
         bucket, key = s3.split(uri)
         try:
-            return s3.whole(
+            return s3.fetch_whole(
                 lambda: self._client.get_object(Bucket=bucket, Key=key),
                 lambda answer: cast("bytes", answer["Body"].read()),
             )
         except FAULTS as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
-            kind = ArchiveAwayError if s3.passes(error) else ArchiveReadError
+            kind = ArchiveUnavailableError if s3.is_transient(error) else ArchiveReadError
             raise kind(path=uri, problem=one_line(error)) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")
-        with _telling(folder, ArchiveReadError):
+        with _translated_errors(folder, ArchiveReadError):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=bucket, Prefix=prefix, Delimiter="/"
             )
@@ -127,12 +132,12 @@ class _S3:
 
     def delete(self, uri: str) -> None:
         bucket, key = s3.split(uri)
-        with _telling(uri):
+        with _translated_errors(uri):
             self._client.delete_object(Bucket=bucket, Key=key)
 
 
 @contextmanager
-def _telling(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
+def _translated_errors(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
@@ -142,7 +147,7 @@ def _telling(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterat
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[int]:
-    """A temporary file beside `path`, which takes its place when all went well and else is removed."""
+    """Open a temporary file beside `path`, which replaces it on success and is deleted on failure."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         try:

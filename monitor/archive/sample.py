@@ -1,6 +1,6 @@
-"""A cycle's scored sample, and its bytes: a header line, then a line a request, compressed.
+"""The scored sample of a cycle, and its format: a header line, then one line per request, compressed.
 
-The same sample gives the same bytes.
+Equal samples give equal bytes.
 """
 
 import gzip
@@ -21,17 +21,17 @@ from monitor.storage.zstandard import zstd
 from monitor.strata import Strata
 
 SCHEMA = "redistill.sample/1"
-_GZIP_MAGIC = b"\x1f\x8b"  #: of archives that were written before 0.2
+_GZIP_MAGIC = b"\x1f\x8b"  #: for archives that were written before 0.2
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 class NotASampleError(Exception):
-    """The bytes are no archive: what is wrong with them."""
+    """The bytes are not an archive; the argument says why."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredSample:
-    """The sampled requests of a slot, and what both models answered to them."""
+    """The sampled requests of a slot, with the logits of both models."""
 
     slot: Slot
     labels: tuple[str, ...]  #: one per column of the logits
@@ -40,15 +40,17 @@ class ScoredSample:
     temperature: float
     requests: tuple[Request, ...]
     strata: Strata
-    stratum_labels: tuple[str | None, ...]  #: the recorded student label of each; None: there is none
+    stratum_labels: tuple[str | None, ...]  #: the recorded student label of each stratum; None: no label
     teacher_logits: NDArray[np.float32]  #: (n, labels)
     student_logits: NDArray[np.float32]  #: (n, labels), in the same order of labels
-    served: Served | None = None  #: where recorded answers are used
-    redacted: tuple[bool, ...] | None = None  #: whose text is not the one that was scored; None: not known
+    served: Served | None = None  #: if recorded answers are used
+    redacted: tuple[bool, ...] | None = (
+        None  #: whether the text differs from the one that was scored; None: not known
+    )
 
 
 def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
-    """The sample less the requests of those ids."""
+    """Return the sample without the requests with these ids."""
     kept = [index for index, request in enumerate(sample.requests) if request.id not in request_ids]
     return replace(
         sample,
@@ -62,17 +64,17 @@ def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
 
 
 def packed(sample: ScoredSample) -> bytes:
-    """The bytes of its file."""
+    """Return the sample as the bytes of a file."""
     return zstd.compress(b"".join(_lines(sample)), options={zstd.CompressionParameter.checksum_flag: 1})
 
 
 def parsed(content: bytes) -> ScoredSample:
-    """The sample of a file's bytes; the logits are the same to the last bit.
+    """Return the sample from the bytes of a file, with logits that are identical to the last bit.
 
-    Of the requests, id, time, text and true label are kept.
+    Of the requests, only id, time, text and true label are stored.
 
     Raises:
-        NotASampleError: damaged, or of another schema.
+        NotASampleError: the bytes are damaged, or have another schema.
     """
     try:
         is_gzip = content.startswith(_GZIP_MAGIC)
@@ -140,11 +142,13 @@ def _rows_of(served: Served, rows: list[int]) -> Served:
 def _parse(content: bytes) -> ScoredSample:
     header, *rows = (orjson.loads(line) for line in content.splitlines())
     if header["schema"] != SCHEMA:
-        raise ValueError(f"it says {header['schema']}")
+        raise ValueError(f"its schema is {header['schema']}")
     if header["n"] != len(rows):
         raise ValueError(f"it has {len(rows)} requests, not {header['n']}")
     labels = tuple(header["labels"])
-    strata = header.get("strata", [{"student_label": None, "n_seen": len(rows)}])  # as before 0.2
+    strata = header.get(
+        "strata", [{"student_label": None, "n_seen": len(rows)}]
+    )  # for archives from before 0.2
     return ScoredSample(
         slot=Slot(
             monitor=header["monitor"],

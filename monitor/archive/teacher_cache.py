@@ -1,6 +1,6 @@
-"""What the teacher has answered already: the archives are the cache of its logits.
+"""The cache of the teacher's logits, which are taken from the archives.
 
-So it is shared by all who read the archive, needs no other store, and forgets what is erased and what has
+All readers of the archive share the cache, it needs no other store, and it loses what is erased or has
 expired (ADR 8).
 """
 
@@ -18,13 +18,13 @@ Logits = NDArray[np.float32]
 
 
 def known_logits(archives: Iterable[tuple[str, str]], *, limit_bytes: int) -> Mapping[str, Logits]:
-    """The teacher's logits (labels,) by text, from archives (uri, SHA-256) of one teacher, newest first.
+    """Return a teacher's logits (labels,) by text, from its archives (uri, SHA-256), newest first.
 
-    They are read until `limit_bytes`, of compressed archives, are reached; 0 gives nothing. A text that was
-    redacted before it was archived is not known. A damaged archive is told to the log, and passed over.
+    Archives are read until `limit_bytes` of compressed archives are reached; 0 gives nothing. Texts that were
+    redacted before they were archived are not known. A damaged archive is logged and skipped.
 
     Raises:
-        ArchiveReadError: one cannot be fetched now.
+        ArchiveReadError: an archive cannot be fetched now.
     """
     known: dict[str, Logits] = {}
     places, left = Places(), limit_bytes

@@ -1,4 +1,4 @@
-"""Who takes the messages to the channels: each channel has one, so a slow one holds up only itself."""
+"""The threads that deliver messages: one per channel, so that a slow channel delays no other."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -12,16 +12,17 @@ import structlog
 from db.connection.outage import Outage
 
 Clock = Callable[[], datetime]
-#: Sends what is due for one channel; asks the first argument for the time, and ends when the second is set.
+#: Sends the messages that are due for one channel; reads the time from the first argument, and returns early
+#: when the second is set.
 Deliver = Callable[[Clock, threading.Event], object]
 
-#: How long all of them may take to end. What hangs for longer ends with the process: its message has not been
-#: marked, and is sent again by the next one.
-PATIENCE_SECONDS: Final = 3.0
+#: The time that all threads together have to end. A thread that hangs for longer ends with the process: its
+#: message is not marked as sent, and the next process sends it again.
+STOP_TIMEOUT_SECONDS: Final = 3.0
 
 
-class Couriers:
-    """A thread for each channel, which looks every `tick` whether a message is due."""
+class DeliveryThreads:
+    """One thread per channel, which sends the messages that are due every `tick`."""
 
     def __init__(
         self, deliver: Mapping[str, Deliver], *, tick: timedelta, clock: Clock, outage: Outage
@@ -31,34 +32,34 @@ class Couriers:
         self._tick = tick
         self._clock = clock
         self._outage = outage
-        self._threads = [
-            threading.Thread(target=self._run, args=(name, work), name=f"courier {name}", daemon=True)
+        self._threads = {
+            name: threading.Thread(target=self._run, args=(name, work), name=f"delivery {name}", daemon=True)
             for name, work in deliver.items()
-        ]
+        }
 
     def start(self) -> None:
-        """Begin to look."""
-        for thread in self._threads:
+        """Start the threads."""
+        for thread in self._threads.values():
             thread.start()
 
     def ask_to_stop(self) -> None:
-        """Without waiting for it: their time begins to run."""
+        """Ask the threads to stop, and start their timeout; do not wait."""
         if not self._stop.is_set():
-            self._until = monotonic() + PATIENCE_SECONDS
+            self._until = monotonic() + STOP_TIMEOUT_SECONDS
         self._stop.set()
 
     def stop(self) -> None:
-        """Ask all to end after the message under way, and wait a little for it."""
+        """Ask the threads to stop after the current message, and wait for them until their timeout."""
         self.ask_to_stop()
-        for thread in self._threads:
+        for channel, thread in self._threads.items():
             thread.join(max(0.0, self._until - monotonic()))
             if thread.is_alive():
-                structlog.get_logger().warning("channel left hanging", thread=thread.name)
+                structlog.get_logger().warning("left hanging", channel=channel)
 
     def _run(self, channel: str, deliver: Deliver) -> None:
         while not self._stop.is_set():
             try:
                 self._outage.attempt(f"outbox of {channel}", partial(deliver, self._clock, self._stop))
-            except Exception:  # noqa: BLE001 - the top of the thread: the next tick tries again
+            except Exception:  # noqa: BLE001 - the top of the thread: the next tick retries
                 structlog.get_logger().exception("tick failed", tick="outbox", channel=channel)
             self._stop.wait(self._tick.total_seconds())

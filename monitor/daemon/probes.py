@@ -1,4 +1,4 @@
-"""/healthz and /readyz: is the process alive, and is it doing its work."""
+"""The probes: /healthz (the process is alive) and /readyz (the daemon can do its work)."""
 
 import socket
 import threading
@@ -15,14 +15,14 @@ from starlette.routing import Route
 
 from db.errors import RedistillError
 
-#: How long the checks may take. A load balancer waits for about as long.
-PATIENCE_SECONDS: Final = 5.0
+#: The time that the checks may take, about as long as a load balancer waits.
+CHECKS_TIMEOUT_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that must be so for the daemon to be ready."""
+    """One condition of the daemon's readiness."""
 
     name: str
     ok: bool
@@ -32,41 +32,41 @@ class Check:
 Checks = Callable[[], tuple[Check, ...]]
 
 
-class _Patient:
-    """Asks the checks, in a thread that nobody waits for too long; those that hang are not asked again."""
+class _TimeLimitedChecks:
+    """The checks with a time limit, in a thread; while they hang they are not started again."""
 
     def __init__(self, checks: Checks) -> None:
         self._checks = checks
         self._lock = threading.Lock()
-        self._asked: Future[tuple[Check, ...]] | None = None
+        self._running: Future[tuple[Check, ...]] | None = None
 
-    def ask(self) -> tuple[Check, ...]:
+    def run(self) -> tuple[Check, ...]:
         with self._lock:
-            if self._asked is None or self._asked.done():
-                self._asked = Future()
-                threading.Thread(target=self._ask, args=(self._asked,), name="checks", daemon=True).start()
-            asked = self._asked
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(target=self._run, args=(self._running,), name="checks", daemon=True).start()
+            running = self._running
         try:
-            return asked.result(PATIENCE_SECONDS)
+            return running.result(CHECKS_TIMEOUT_SECONDS)
         except TimeoutError:
-            return (Check(name="checks", ok=False, detail=f"no answer within {PATIENCE_SECONDS:g} s"),)
+            return (Check(name="checks", ok=False, detail=f"no answer within {CHECKS_TIMEOUT_SECONDS:g} s"),)
 
-    def _ask(self, asked: Future[tuple[Check, ...]]) -> None:
+    def _run(self, running: Future[tuple[Check, ...]]) -> None:
         try:
-            asked.set_result(self._checks())
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            asked.set_exception(error)
+            running.set_result(self._checks())
+        except Exception as error:  # noqa: BLE001 - `run` raises it
+            running.set_exception(error)
 
 
 def app(checks: Checks) -> Starlette:
-    """The application; `checks` is asked at every /readyz, and what hangs there holds up nothing else."""
-    patient = _Patient(checks)
+    """Return the application; it runs `checks` for each /readyz, and checks that hang block nothing else."""
+    limited = _TimeLimitedChecks(checks)
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
     def readyz(_request: Request) -> JSONResponse:
-        found = patient.ask()
+        found = limited.run()
         ready = all(check.ok for check in found)
         body = {
             "ready": ready,
@@ -82,7 +82,7 @@ class PortError(RedistillError):
 
 
 class Server:
-    """Serves the application in a thread until it is stopped."""
+    """A server of the application, in a thread, until it is stopped."""
 
     def __init__(self, application: Starlette, *, host: str, port: int) -> None:
         try:
@@ -101,11 +101,11 @@ class Server:
         )
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to serve requests."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening, and wait a little for the open requests."""
+        """Stop listening, and wait up to 2 s for open requests."""
         self._server.should_exit = True
         self._thread.join(timeout=_STOP_SECONDS)
         self._socket.close()

@@ -1,5 +1,5 @@
-"""The dead man's switch: notices that no cycle is evaluated any more, also when none comes to an end, and
-that nobody calibrates the student.
+"""The dead man's switch: it notices when cycles are no longer evaluated, even if none ends, and when the
+student's calibration is overdue.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,13 @@ from triggers.incidents.lifecycle import Signal, SignalState
 from triggers.incidents.undelivered import report_delivered
 from triggers.rules.evaluation import BLIND_AFTER
 
-#: So long after its start this process says nothing of a calibration: a worker that began with it has time
-#: for one.
+#: The time after the start of this process in which an overdue calibration is not reported, so that a worker
+#: that started with it has time to calibrate.
 CALIBRATION_GRACE: Final = timedelta(hours=1)
 
 
 class Watchdog:
-    """Looks at the clock beside the cycles: one that hangs is told, and slots that nobody may take; so is a
-    student whose calibration is overdue.
-    """
+    """The checks by the clock: for cycles that hang, slots that are not run, and an overdue calibration."""
 
     def __init__(
         self,
@@ -48,21 +46,22 @@ class Watchdog:
         self._calibrate_every = calibrate_every
         self._started_at = started_at
 
-    def look(self, now: datetime) -> bool:
-        """Whether the monitor is blind by the clock: as many slots as make it so have fallen due since a
-        cycle last found something out, or since somebody began to try. Then its incident is raised.
+    def check(self, now: datetime) -> bool:
+        """Raise or clear the incidents that go by the clock, and return whether the monitor is blind.
 
-        And whether every channel accepts messages again: nothing may be sent any more that would show it.
+        The monitor is blind if `BLIND_AFTER` slots have fallen due since the last conclusive cycle, or since
+        the first attempt. The incident about undelivered messages is cleared here as well: there may be no
+        later message that would clear it.
         """
         with writing(self._engine) as connection:
             now = clock.capped_by_database(connection, now)
-            self._started_at = min(self._started_at, now)  # by a clock that has been set back since
+            self._started_at = min(self._started_at, now)  # the clock may have been set back
             report_delivered(connection, self._audience, now)
-            self._look_at_calibration(connection, now)
-            return self._look_at_cycles(connection, now)
+            self._check_calibration(connection, now)
+            return self._check_cycles(connection, now)
 
-    def _look_at_cycles(self, connection: Connection, now: datetime) -> bool:
-        since = self._nothing_since(connection, now)
+    def _check_cycles(self, connection: Connection, now: datetime) -> bool:
+        since = self._without_result_since(connection, now)
         missed = self._slots_between(since, now)
         if len(missed) >= BLIND_AFTER:
             signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")
@@ -72,9 +71,11 @@ class Watchdog:
             self._announce(connection, signals.TRIED_IN_VAIN, at=now, now=now)
         return False
 
-    def _nothing_since(self, connection: Connection, now: datetime) -> datetime:
-        """Since when nothing was found out. A process that dies with its cycle, again and again, does not
-        begin anew each time: a pending incident keeps when the first one did.
+    def _without_result_since(self, connection: Connection, now: datetime) -> datetime:
+        """Return the time since which no cycle was conclusive.
+
+        A process that dies in each cycle does not reset that time: the pending incident keeps the time of the
+        first failure.
         """
         name = self._section.name
         found = incidents.unresolved(connection, name)
@@ -87,7 +88,7 @@ class Watchdog:
         first = slot_at(self._trigger, section.name, since - section.lateness)
         return slots_between(self._trigger, section.name, first.window_start, now - section.lateness)
 
-    def _look_at_calibration(self, connection: Connection, now: datetime) -> None:
+    def _check_calibration(self, connection: Connection, now: datetime) -> None:
         student = calibrations.serving_student(connection, self._section.name)
         signal = recalibration_due.overdue(student, self._calibrate_every, now)
         if signal.state is SignalState.RAISED and now - self._started_at < CALIBRATION_GRACE:

@@ -1,4 +1,4 @@
-"""Files of true labels: JSON Lines, or CSV with a header where the name says so."""
+"""Files of true labels: JSON Lines, or CSV with a header if the file name says so."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from monitor.sources.stores.port import BrokenObjectError
 _CSV: Final = (".csv", ".csv.gz", ".csv.zst")
 _MAX_BYTES: Final = 2**40  #: decompressed
 
-#: Hears how many of how many bytes of the file were read.
+#: Receives the number of bytes read and the size of the file.
 Progress = Callable[[int, int], None]
 
 
@@ -27,7 +27,7 @@ class LabelsFileError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GivenLabel:
-    """The true label that a file gives to a request."""
+    """The true label of a request, from a file."""
 
     request_id: str
     label: str
@@ -35,7 +35,7 @@ class GivenLabel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Malformed:
-    """A row that gives none."""
+    """A row of the file without a usable label."""
 
     line: int  #: counted from 1
     problem: str
@@ -44,17 +44,17 @@ class Malformed:
 def read_labels(
     path: Path, *, id_name: str, label_name: str, progress: Progress
 ) -> Iterator[GivenLabel | Malformed]:
-    """What each row says, in the order of the file, which may be plain, gzip or zstandard.
+    """Yield the content of each row, in the order of the file, which may be plain, gzip or zstandard.
 
-    Ids are strings or whole numbers. Blank lines are passed over.
+    Ids are strings or whole numbers. Blank lines are skipped.
 
     Raises:
-        LabelsFileError: there is no such file, it is damaged, or a CSV has no such columns.
+        LabelsFileError: the file does not exist or is damaged, or a CSV file does not have the columns.
     """
     rows = _csv_rows if path.name.lower().endswith(_CSV) else _json_rows
     try:
         with path.open("rb") as file:
-            lines = read_lines(_reported(read_chunks(file, max_bytes=_MAX_BYTES), file, progress))
+            lines = read_lines(_with_progress(read_chunks(file, max_bytes=_MAX_BYTES), file, progress))
             yield from rows(lines, id_name, label_name)
     except (OSError, BrokenObjectError, _NoColumnError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
@@ -65,7 +65,7 @@ class _NoColumnError(Exception):
     pass
 
 
-def _reported(chunks: Iterable[bytes], file: IO[bytes], progress: Progress) -> Iterator[bytes]:
+def _with_progress(chunks: Iterable[bytes], file: IO[bytes], progress: Progress) -> Iterator[bytes]:
     size = file.seek(0, 2)
     file.seek(0)
     for chunk in chunks:
@@ -97,15 +97,13 @@ def _csv_rows(
     for name in (id_name, label_name):
         if header and name not in header:
             there = ", ".join(header)
-            raise _NoColumnError(
-                f"it has no column {name!r}; name it with --id or --label; there are {there}"
-            )
+            raise _NoColumnError(f"it has no column {name!r}; name it with --id or --label; it has {there}")
     while True:
         number = reader.line_num + 1
         try:
             row = next(reader)
         except csv.Error as error:
-            yield Malformed(line=number, problem=f"no CSV ({error})")
+            yield Malformed(line=number, problem=f"invalid CSV ({error})")
             continue
         except StopIteration:
             return
@@ -115,7 +113,7 @@ def _csv_rows(
 
 
 def _decoded(lines: Iterable[bytes | LongLine]) -> Iterator[str]:
-    """Lines for the CSV reader; what is not UTF-8 stays recognisable, and so makes its row malformed."""
+    """Yield lines for the CSV reader; bytes that are not UTF-8 stay recognisable and make a row malformed."""
     encoding = "utf-8-sig"
     for line in lines:
         content = line if isinstance(line, bytes) else b"\xff"
@@ -134,7 +132,7 @@ def _given(
     if true is None:
         return Malformed(line=number, problem=f"no {label_name}")
     if not _is_text(request_id + true):
-        return Malformed(line=number, problem="not UTF-8")
+        return Malformed(line=number, problem="invalid UTF-8")
     return GivenLabel(request_id=request_id, label=true)
 
 

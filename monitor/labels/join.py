@@ -1,7 +1,7 @@
-"""Joins labels that came later with the sampled requests, by request id, cycle by cycle.
+"""The join of labels that arrive later with the sampled requests, by request id, cycle by cycle.
 
-One transaction a cycle, of ended cycles only: no write of the daemon's is in its way, and a process that dies
-leaves whole cycles behind.
+Each cycle is one transaction, and only ended cycles are written: the daemon's writes do not interfere, and a
+process that dies leaves only complete cycles behind.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,44 +18,44 @@ from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample
 from monitor.labels.files import GivenLabel, Malformed
-from monitor.labels.given import GivenLabels, kept_on_disk
+from monitor.labels.given import GivenLabels, labels_on_disk
 from monitor.labels.truth import Late, correctness_of, hashes, late_labels
 
-#: Hears how many of how many samples were looked at.
+#: Receives the number of samples read and their total.
 Progress = Callable[[int, int], None]
 
 
 class NothingLabelledError(RedistillError):
-    """None of the {n_read} rows gives a label to a request; the first, line {line}, has {problem}: name the
+    """None of the {n_read} rows has a label for a request; the first, line {line}, has {problem}: name the
     fields with --id and --label.
     """
 
 
 class NothingJoinedError(RedistillError):
-    """None of the {n} requests is in a sample that can be read; {n_unread} of the samples cannot, the first
-    because: {first}
+    """None of the {n} requests is in a readable sample. {n_unread} of the samples cannot be read; the first
+    error: {first}
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of the labels of a file."""
+    """The result of importing a file of labels."""
 
     n_read: int  #: rows
     n_malformed: int
     first_malformed: Malformed | None
-    n_requests: int  #: that the file gives a label
-    n_joined: int  #: of them in a sample
-    n_changed: int  #: labels that were not known so before
+    n_requests: int  #: that have a label in the file
+    n_joined: int  #: requests of the file that are in a sample
+    n_changed: int  #: labels that are new or differ from before
     n_unknown: int  #: labels of sampled requests that the models do not know
     first_unknown: str | None
-    n_cycles: int  #: whose numbers were computed anew
+    n_cycles: int  #: whose numbers were computed again
     n_unread: int  #: samples that could not be read
     first_unread: str | None
 
     @property
     def n_unsampled(self) -> int:
-        """Requests that are in no sample."""
+        """Return the number of requests that are in no sample."""
         return self.n_requests - self.n_joined
 
 
@@ -68,22 +68,22 @@ def import_labels(
     now: datetime,
     progress: Progress,
 ) -> Imported:
-    """Store the labels of sampled requests, and who is right by them, in the monitor's cycles.
+    """Store the labels of sampled requests, and the correctness by them, in the monitor's cycles.
 
-    Samples are read from the newest to the oldest that is kept, each once, until all requests are found. A
-    label takes the place of one that the log or an earlier import gave. The same file twice changes nothing.
+    Samples are read once each, from the newest to the oldest that is kept, until all requests are found. A
+    label replaces one that the log or an earlier import gave. Importing a file again changes nothing.
 
     Raises:
-        NothingLabelledError: no row gives a label, though there are rows.
-        NothingJoinedError: no request was found, and not all samples could be read.
+        NothingLabelledError: the file has rows, but none has a label.
+        NothingJoinedError: no request was found, and some samples could not be read.
     """
     read = _Rows(rows)
-    with kept_on_disk(read) as given:
+    with labels_on_disk(read) as given:
         if read.first_malformed and not given.n_requests:
             first = read.first_malformed
             raise NothingLabelledError(n_read=read.n, line=first.line, problem=first.problem)
         join = _Join(engine=engine, given=given, now=now)
-        join.all_of(_within(_sampled(engine, monitor), kept), progress)
+        join.join_all(_within(_sampled(engine, monitor), kept), progress)
         if join.unread and not given.n_joined:
             raise NothingJoinedError(n=given.n_requests, n_unread=len(join.unread), first=join.unread[0])
         return Imported(
@@ -102,7 +102,7 @@ def import_labels(
 
 
 class _Rows:
-    """The good rows, and what was counted of the others on the way."""
+    """The usable rows of a file, and the count of the others read so far."""
 
     def __init__(self, rows: Iterable[GivenLabel | Malformed]) -> None:
         self.n = 0
@@ -130,7 +130,7 @@ class _Join:
     n_cycles: int = 0
     unread: list[ArchiveReadError] = field(default_factory=list)
 
-    def all_of(self, cycles: list[SampledCycle], progress: Progress) -> None:
+    def join_all(self, cycles: list[SampledCycle], progress: Progress) -> None:
         places = Places()
         for number, cycle in enumerate(cycles, start=1):
             if self.given.n_joined == self.given.n_requests:
@@ -148,13 +148,15 @@ class _Join:
             return
         known = set(sample.labels)
         self._write(cycle, sample, {key: label if label in known else None for key, label in found.items()})
-        self.given.note_joined(found)
+        self.given.mark_joined(found)
         self.unknown += [label for label in found.values() if label not in known]
 
     def _write(self, cycle: SampledCycle, sample: ScoredSample, late: Late) -> None:
         with writing(self.engine) as connection:
             if not labels.is_unchanged(connection, cycle):
-                raise ArchiveReadError(path=cycle.uri, problem="it was changed meanwhile; import once more")
+                raise ArchiveReadError(
+                    path=cycle.uri, problem="it was changed meanwhile; import the file again"
+                )
             before = labels.of_cycle(connection, cycle.cycle_id)
             changed = {key for key, label in late.items() if key not in before or before[key] != label}
             if not changed:
@@ -172,5 +174,5 @@ def _sampled(engine: Engine, monitor: str) -> list[SampledCycle]:
 
 
 def _within(cycles: list[SampledCycle], kept: timedelta) -> list[SampledCycle]:
-    """Those whose archives a later cycle has not deleted as too old."""
+    """Return the cycles whose archives have not expired."""
     return [each for each in cycles if each.window_end >= cycles[0].window_end - kept]

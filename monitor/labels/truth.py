@@ -1,4 +1,4 @@
-"""Who is right about the requests of a sample whose true labels are known."""
+"""Correctness of both models on the sampled requests whose true labels are known."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,12 +7,12 @@ from db.records import Correctness, LateLabel
 from monitor.archive.sample import ScoredSample
 from triggers.teacher.correctness import OUT_OF_SCOPE, split
 
-#: Labels that came after the cycle, by the hashes of their requests; None: one that the models do not know.
+#: Labels that arrived after the cycle, by request hash; None: a label that the models do not know.
 Late = Mapping[str, str | None]
 
 
 def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
-    """By the labels that the log had, and in place of these the late ones; None where there is neither."""
+    """Return the correctness by late labels, else by those of the log; None if there are neither."""
     number = {label: index for index, label in enumerate(sample.labels)}
     true = {
         row: OUT_OF_SCOPE if label is None else number.get(label, OUT_OF_SCOPE)
@@ -30,7 +30,7 @@ def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
 
 
 def late_labels(sample: ScoredSample, late: Late, wanted: Collection[str]) -> list[LateLabel]:
-    """The late labels of the requests of the wanted hashes, as they are stored."""
+    """Return the late labels of the requests with the wanted hashes, as they are stored."""
     weights = sample.strata.weights
     return [
         LateLabel(
@@ -46,12 +46,12 @@ def late_labels(sample: ScoredSample, late: Late, wanted: Collection[str]) -> li
 
 
 def hashes(sample: ScoredSample) -> list[str]:
-    """By what its requests are known in SQL, in their order."""
+    """Return the hashes by which SQL identifies the requests of the sample, in their order."""
     return [request_hash(request.id) for request in sample.requests]
 
 
 def _known(sample: ScoredSample, late: Late) -> dict[int, str | None]:
-    """The true label of each row that has one."""
+    """Return the true label of each row that has one."""
     known: dict[int, str | None] = {
         row: request.label for row, request in enumerate(sample.requests) if request.label is not None
     }

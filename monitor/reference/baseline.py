@@ -1,7 +1,7 @@
-"""What a window's requests are compared with: the oldest healthy window whose sample is still archived.
+"""The reference: the oldest healthy window whose sample is still archived, with which requests are compared.
 
-It moves on as archives expire and with each new student, and no text of it is kept elsewhere. Texts are
-compared as they are archived, so what is redacted is no drift.
+It changes as archives expire and with each new student, and its texts are kept only in the archive. Texts are
+compared as archived, so redaction does not appear as drift.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from db.records import ArchivedCycle, InputDrift, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample
-from monitor.reference.input_drift import Tokens, tell_apart
+from monitor.reference.input_drift import Tokens, two_sample_test
 from monitor.reference.label_mix import compare_mixes
 from monitor.scoring.models import Model
 
-#: With fewer texts on a side nothing is compared.
-LEAST_TEXTS = 20
-#: The healthy cycles of a (teacher, student) pair before a slot, since then, oldest first.
+#: With fewer texts on either side, nothing is compared.
+MIN_TEXTS = 20
+#: Returns the healthy cycles of a (teacher, student) pair before a slot, since a time, oldest first.
 Healthy = Callable[[Slot, tuple[str, str], datetime], Sequence[ArchivedCycle]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Requests:
-    """What is compared of a sample."""
+    """The parts of a sample that are compared."""
 
     tokens: Tokens
     label_shares: NDArray[np.float64]
@@ -37,21 +37,21 @@ class _Requests:
 
 @dataclass(kw_only=True)
 class Reference:
-    """Compares samples with their references; what it knows of the last one stays in memory."""
+    """The comparison of samples with their references; the last reference stays in memory."""
 
     healthy: Healthy
-    n_texts: int  #: of each side, at most; 0: nothing is compared
+    n_texts: int  #: per side, at most; 0: nothing is compared
     seeds: Sequence[int]
     _known: tuple[str, _Requests] | None = field(default=None, init=False)  #: by the archive's SHA-256
 
     def compare(self, sample: ScoredSample, teacher: Model, *, since: datetime) -> InputDrift | None:
-        """How the redacted sample differs from the oldest healthy one that ended at `since` or later.
+        """Compare the redacted sample with the oldest healthy one that ended at `since` or later.
 
-        Which one that is depends on what is stored alone. None while there is none, and with too few
-        requests (`LEAST_TEXTS`).
+        The choice of the reference depends only on stored data. Return None if there is no reference, or too
+        few requests (`MIN_TEXTS`).
 
         Raises:
-            ArchiveReadError: S3 does not answer.
+            ArchiveReadError: S3 is unavailable.
         """
         now = self._requests_of(sample, teacher)
         if now is None:
@@ -65,8 +65,8 @@ class Reference:
 
     def _requests_at(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
         if self._known is None or self._known[0] != cycle.sha256:
-            look = self._read_archive(cycle, teacher)
-            self._known = None if look is None else (cycle.sha256, look)
+            requests = self._read_archive(cycle, teacher)
+            self._known = None if requests is None else (cycle.sha256, requests)
         return None if self._known is None else self._known[1]
 
     def _read_archive(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
@@ -80,11 +80,11 @@ class Reference:
             return None
 
     def _requests_of(self, sample: ScoredSample, teacher: Model) -> _Requests | None:
-        # The first requests are those of the window with the smallest hashes, whatever their labels: the
-        # floors of a stratified sample take half of it at most.
+        # The first requests have the smallest hashes of the window, whatever their labels: the floors of a
+        # stratified sample take at most half of it.
         n_uniform = len(sample.requests) // (1 if len(sample.strata.sizes) == 1 else 2)
         texts = [request.text for request in sample.requests[: min(self.n_texts, n_uniform)]]
-        if len(texts) < LEAST_TEXTS:
+        if len(texts) < MIN_TEXTS:
             return None
         first, weights = sample.teacher_logits.argmax(axis=1), sample.strata.weights
         return _Requests(
@@ -94,7 +94,7 @@ class Reference:
         )
 
     def _compare(self, cycle: ArchivedCycle, then: _Requests, now: _Requests) -> InputDrift:
-        found = tell_apart(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))
+        found = two_sample_test(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))
         mix = compare_mixes(
             then.label_shares, now.label_shares, n_then=then.n_effective, n_now=now.n_effective
         )

@@ -1,9 +1,9 @@
-"""How far the mix of a window's labels has moved from that of an earlier window.
+"""Divergences of the label mix of a window from that of an earlier one.
 
-A divergence that is estimated from counts is never 0: by chance alone, times n, it follows a chi-square law
-with a degree of freedom less than there are labels. What that gives in the mean is taken off the estimate,
-and the interval is that of the non-central chi-square law which fits: it holds at 0 and away from it, where
-percentiles of a bootstrap lie above the truth.
+A divergence that is estimated from counts is never 0: if the mixes are equal, n times the estimate follows a
+chi-square distribution with one degree of freedom less than there are labels. The mean of that distribution
+is subtracted from the estimate. The interval is that of the matching non-central chi-square distribution,
+which is valid at 0 and away from it, while bootstrap percentiles are too high.
 
 Source: Pardo 2006, "Statistical Inference Based on Divergence Measures", chapter 3.
 """
@@ -18,39 +18,41 @@ from scipy.special import chdtr, chndtrinc, xlogy
 from db.errors import RedistillError
 from db.records import Interval
 
-#: Labels of which fewer are expected in either sample are counted together: their law is no chi-square.
-LEAST_EXPECTED = 5
+#: Labels with a smaller expected count in either sample are pooled: a chi-square distribution would not fit.
+MIN_EXPECTED = 5
 _TAIL = 0.025
 _PSEUDOCOUNT = 0.5
 
 
 class LabelMixError(RedistillError):
-    """Two mixes of labels cannot be compared: {problem}."""
+    """The label mixes cannot be compared: {problem}. Give shares of the same labels, each mix of at least one
+    request and with the sum 1.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMix:
-    """How far two mixes of labels lie apart, each with its 95% interval; 0 is the same mix."""
+    """The divergences of two label mixes, each with its 95% interval; 0 for equal mixes."""
 
     psi: Interval  #: Σ (p - q) ln(p / q), in nats, in [0, inf)
     js: Interval  #: the Jensen-Shannon divergence, in nats, in [0, ln 2]
 
 
 def compare_mixes(then: ArrayLike, now: ArrayLike, *, n_then: float, n_now: float) -> LabelMix:
-    """The population stability index and the Jensen-Shannon divergence of two mixes of the same labels.
+    """Return the population stability index and the Jensen-Shannon divergence of two label mixes.
 
-    Labels that are rare in both count as one (see `LEAST_EXPECTED`). In the index each label has half a
-    request more than was counted, so that one which is absent on a side does not make it infinite. With one
-    label both are 0, with the interval that two labels would have.
+    Rare labels are pooled into one (see `MIN_EXPECTED`). The index adds half a request to the count of each
+    label, so that a label that is absent on one side does not make it infinite. With one label both values
+    are 0, with the interval for two labels.
 
     Args:
         then: (labels,) shares of the earlier window, which add up to 1.
         now: (labels,) shares of the window.
-        n_then: how many requests of a uniform sample would be as sure of the shares (`Strata.n_effective`).
-        n_now: the same of the window.
+        n_then: the effective sample size of the earlier window (`Strata.n_effective`).
+        n_now: the effective sample size of the window.
 
     Raises:
-        LabelMixError: not two mixes of the same labels, or one of no requests.
+        LabelMixError: the mixes are not over the same labels, or one has no requests.
 
     Sources: Jeffreys 1946, "An invariant form for the prior probability in estimation problems" (the index is
     his divergence); Lin 1991, "Divergence measures based on the Shannon entropy"; Cochran 1954, "Some methods
@@ -92,9 +94,9 @@ def _checked(
 def _together(
     p: NDArray[np.float64], q: NDArray[np.float64], n_then: float, n_now: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both mixes without labels that neither has, and with the rare ones as one, the last."""
+    """Return both mixes without labels that neither has, and with the rare ones pooled as the last."""
     expected = (n_then * p + n_now * q) / (n_then + n_now) * min(n_then, n_now)
-    is_rare = expected < LEAST_EXPECTED
+    is_rare = expected < MIN_EXPECTED
     pooled = [np.append(shares[~is_rare], shares[is_rare].sum()) for shares in (p, q)]
     there = (pooled[0] > 0) | (pooled[1] > 0)
     return pooled[0][there], pooled[1][there]
@@ -105,7 +107,10 @@ def _smoothed(shares: NDArray[np.float64], n: float) -> NDArray[np.float64]:
 
 
 def _interval(divergence: float, scale: float, freedom: int, *, highest: float) -> Interval:
-    """Of a divergence that, times `scale`, follows the law. No shorter than chance alone makes it."""
+    """Return the interval of a divergence that has a chi-square distribution if multiplied by `scale`.
+
+    It is at least as long as for equal mixes.
+    """
     found = max(divergence, 0.0) * scale
     within_chance = chdtr(freedom, found) <= 1 - _TAIL
     low = 0.0 if within_chance else float(chndtrinc(found, freedom, 1 - _TAIL))

@@ -1,4 +1,4 @@
-"""What a model answers to texts."""
+"""Scoring texts with a model, in batches."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,35 +16,37 @@ from db.errors import RedistillError
 from monitor.scoring.models import Model
 from monitor.stop import Stopped, StoppedError
 
-#: Hears how many of the texts are done.
+#: Receives the number of texts scored so far.
 Progress = Callable[[int], None]
 
 
 class Scorer(Protocol):
-    """Asks a model about texts: `score` with all else chosen."""
+    """A function that scores texts: `score` with its other arguments fixed."""
 
     def __call__(
         self, model: Model, texts: Sequence[str], *, stopped: Stopped, progress: Progress
     ) -> NDArray[np.float32]:
-        """Logits (n, labels), one row per text. Errors as for `score`."""
+        """Return logits (n, labels), one row per text. Errors as for `score`."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Texts that are scored together."""
+    """Texts that a model scores together."""
 
-    rows: tuple[int, ...]  #: their indices among all
-    encoding: Mapping[str, Sequence[Sequence[int]]]  #: token ids and their like, one list per text
+    rows: tuple[int, ...]  #: the indices of the texts
+    encoding: Mapping[
+        str, Sequence[Sequence[int]]
+    ]  #: token ids and further inputs of the model, one list per text
 
 
-#: Asks a model about batches: the logits (texts, labels) of each, in their order.
+#: Scores batches with a model, and yields the logits (texts, labels) of each, in order.
 Answers = Callable[[Model, Sequence[Batch], Stopped], Generator[NDArray[np.float32]]]
 
 
 class ScoringError(RedistillError):
-    """The model {version} gives logits that are not finite for request {index} (counted from 0): its
-    weights are damaged. Put a sound model in its place.
+    """The model {version} gives logits that are not finite for request {index} (counted from 0), so its
+    weights are damaged: replace it with an undamaged model.
     """
 
     index: int
@@ -55,21 +57,21 @@ class ScoringError(RedistillError):
 
 
 def answer(model: Model, batch: Batch) -> NDArray[np.float32]:
-    """Logits (texts, labels) of one batch, by as many threads as torch has here."""
+    """Return the logits (texts, labels) of one batch, with the threads that torch is set to."""
     with torch.inference_mode():
         logits: torch.Tensor = model.network(**_padded(model, batch)).logits
     return logits.float().numpy()
 
 
 def answers_here(model: Model, batches: Sequence[Batch], _stopped: Stopped) -> Generator[NDArray[np.float32]]:
-    """As many batches at a time as torch has threads here, each by one thread.
+    """Score as many batches at a time as torch has threads, each with one thread, and yield their logits.
 
-    Products as small as those of a student's layers keep one core busy, but not several together. And so
-    the logits of a batch do not depend on how many cores there are.
+    The small matrix products of a student keep one core busy, but cannot be divided among several. The logits
+    of a batch also do not depend on the number of cores.
     """
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
-    torch.set_num_threads(1)  # also those of the pool, which start later
+    torch.set_num_threads(1)  # also for the threads of the pool, which start later
     try:
         yield from pool.map(lambda batch: answer(model, batch), batches)
     finally:
@@ -86,15 +88,15 @@ def score(
     progress: Progress,
     answers: Answers = answers_here,
 ) -> NDArray[np.float32]:
-    """Logits (n, labels) in the model's own label order, one row per text.
+    """Return logits (n, labels) in the model's own label order, one row per text.
 
-    The same for a text wherever it stands, and however often: the distinct texts are scored once,
-    sorted by length, in batches of at most `tokens_per_batch` tokens with their padding (a single
-    longer text is a batch of its own). No texts give (0, labels).
+    The logits of a text do not depend on its position or its repetitions: distinct texts are scored once,
+    sorted by length, in batches of at most `tokens_per_batch` tokens including padding (a longer text is a
+    batch of its own). No texts give (0, labels).
 
     Raises:
         ScoringError: a logit is not finite.
-        StoppedError: `stopped`, which is asked after each batch, said so.
+        StoppedError: `stopped`, which is checked after each batch, returned True.
     """
     place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     inverse = np.fromiter((place[text] for text in texts), dtype=np.intp, count=len(texts))
@@ -114,7 +116,7 @@ def score(
 
 
 def batched(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[Batch]:
-    """The texts in batches of at most so many tokens with their padding, from the shortest to the longest."""
+    """Return batches of at most `tokens_per_batch` tokens including padding, from the shortest texts on."""
     if not texts:
         return []
     encoding = model.tokenizer(texts, truncation=True, max_length=model.max_length)
@@ -129,7 +131,7 @@ def batched(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[B
 
 
 def _cut(order: list[int], lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Runs of `order`, which is ascending in length, as long as they fit with their padding."""
+    """Yield runs of `order`, which is ascending in length, that fit into a batch including padding."""
     start = 0
     while start < len(order):
         stop = start + 1

@@ -1,21 +1,21 @@
-"""The last layer of an encoder, without the tokens whose states its classifier never reads."""
+"""The last layer of an encoder, without the tokens whose states the classifier never reads."""
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-#: What takes the attention's output, by family.
+#: The module that receives the output of the attention, by family.
 _AFTER_ATTENTION = dict.fromkeys(
     ("bert", "camembert", "electra", "roberta", "xlm-roberta"), "encoder.layer.{}.attention.output"
 ) | {"distilbert": "transformer.layer.{}.sa_layer_norm"}
 
 
 def first_token_only(network: PreTrainedModel) -> None:
-    """Let the last layer go on with the first token alone once its attention has seen all.
+    """Compute only the first token in the last layer, after its attention has used all tokens.
 
-    After the attention a layer mixes no tokens, and the classifiers of these families read the first one's
-    state: logits and gradients are what they were, for 12% (of 6 layers) to 19% (of 4) fewer multiplications.
-    Networks of other families stay as they are.
+    After the attention a layer does not mix tokens, and the classifiers of these families read only the state
+    of the first token: logits and gradients are the same, with 12% (6 layers) to 19% (4 layers) fewer
+    multiplications. Networks of other families are not changed.
     """
     after_attention = _AFTER_ATTENTION.get(network.config.model_type)
     last = network.config.num_hidden_layers - 1
@@ -25,5 +25,5 @@ def first_token_only(network: PreTrainedModel) -> None:
 
 
 def _first_token(_module: nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """From (texts, tokens, hidden) to (texts, 1, hidden)."""
+    """Return (texts, 1, hidden) from (texts, tokens, hidden)."""
     return tuple(each[:, :1] for each in states)

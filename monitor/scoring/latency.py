@@ -1,4 +1,4 @@
-"""How fast a model answers one request, alone and beside another one."""
+"""The latency of a model for single requests, alone and compared with another model."""
 
 import math
 import platform
@@ -32,21 +32,21 @@ _NOTHING: Final = Interval(estimate=np.nan, low=np.nan, high=np.nan)
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyPair:
-    """The P95 latencies of two models that were timed in turn."""
+    """The P95 latencies of two models that were timed alternately."""
 
     candidate: Interval  #: milliseconds
     incumbent: Interval  #: milliseconds
-    ratio: Interval  #: of the two P95, candidate / incumbent; above 1 the candidate is slower
-    median_ratio: Interval  #: the median over the pairs of the same ratio of one pair
+    ratio: Interval  #: of the two P95s, candidate / incumbent; above 1 the candidate is slower
+    median_ratio: Interval  #: the median over the pairs of the ratio of one pair
 
 
 def latency_p95_ms(model: Model, texts: Sequence[str], *, runs: int) -> Interval:
     """Return the 95th percentile of the time from a text to its logits, one text at a time, in milliseconds.
 
-    The texts are taken in turn, `runs` times in all, after 10 runs to warm up. The bounds are order
-    statistics: whatever the law of the times, the true percentile lies between them with at least 95%
-    probability, for independent runs. With fewer than 72 runs there is no such upper bound, and the
-    longest time stands in for it. NaN without texts or runs.
+    The texts are used in turn, for `runs` runs after 10 warm-up runs. The bounds are order statistics: for
+    independent runs the true percentile is between them with a probability of at least 95%, whatever the
+    distribution of the times. With fewer than 72 runs there is no such upper bound, and the longest time is
+    used instead. NaN without texts or runs.
 
     Source: Hahn, Meeker 1991, "Statistical Intervals", section 5.2.
     """
@@ -69,12 +69,13 @@ def latency_pair(
 ) -> LatencyPair:
     """Time two models on the same texts, one right after the other, and compare their P95.
 
-    Both answer each text before the next one is taken, and which is first alternates: what else the
-    machine does meanwhile slows both. `pairs` pairs, after 10 to warm up; the intervals in milliseconds
-    are those of `latency_p95_ms`, those of the ratios of `compare_times`. All NaN without texts or pairs.
+    Both models score each text before the next text, and alternate in going first, so that other load on the
+    machine slows both. There are `pairs` pairs after 10 warm-up pairs. The intervals in milliseconds are
+    those of `latency_p95_ms`, the intervals of the ratios those of `compare_times`. All are NaN without texts
+    or pairs.
 
     Raises:
-        StoppedError: `stopped`, which is asked before each pair, said so.
+        StoppedError: `stopped`, which is checked before each pair, returned True.
     """
     if not texts or pairs < 1:
         return LatencyPair(candidate=_NOTHING, incumbent=_NOTHING, ratio=_NOTHING, median_ratio=_NOTHING)
@@ -86,10 +87,10 @@ def latency_pair(
 def compare_times(candidate: Floats, incumbent: Floats, *, rng: np.random.Generator) -> LatencyPair:
     """Compare the times, (n,) milliseconds each, of two models on the same n texts.
 
-    The interval of the ratio of the two P95 is the percentile bootstrap's over the pairs, by 2,000
-    resamples; that of the median ratio is of order statistics. The two see different noise: where about
-    one time in twenty is long by chance, the P95 of either model is a long one or not, and the median
-    is steady; where every other one is, it is the other way round. Needs n >= 1.
+    The interval of the ratio of the two P95s is a percentile bootstrap over the pairs, with 2,000 resamples;
+    the interval of the median ratio is from order statistics. The two are sensitive to different noise: if
+    about one time in twenty is long by chance, the P95 of each model may or may not be one of them while the
+    median is stable; if every other time is long, the reverse holds. Needs n >= 1.
 
     Example:
         >>> times = np.linspace(1.0, 2.0, 300)
@@ -109,13 +110,13 @@ def compare_times(candidate: Floats, incumbent: Floats, *, rng: np.random.Genera
 
 
 def processor() -> str:
-    """Name what latencies are measured on here: 'AMD EPYC 7B13, 2 threads'."""
+    """Return the processor and the number of threads, as in 'AMD EPYC 7B13, 2 threads'."""
     threads = torch.get_num_threads()
     return f"{_processor_name()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _processor_name() -> str:
-    """Return the model's name as Linux has it; elsewhere what the platform says."""
+    """Return the model name from /proc/cpuinfo on Linux, elsewhere that of `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -127,7 +128,7 @@ def _processor_name() -> str:
 def _in_turn(
     candidate: Model, incumbent: Model, texts: Sequence[str], stopped: Stopped
 ) -> Iterator[tuple[float, float]]:
-    """Yield the times of both, in milliseconds, text by text without end."""
+    """Yield the times of both models in milliseconds, text by text, endlessly."""
     for number, text in enumerate(cycle(texts)):
         if stopped():
             raise StoppedError

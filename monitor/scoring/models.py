@@ -1,7 +1,7 @@
-"""Classifiers in the Hugging Face `save_pretrained` layout: their identity, their labels, and loading them.
+"""Classifiers in the Hugging Face `save_pretrained` layout: their fingerprints, their labels and loading.
 
-Nothing in a model directory is executed or unpickled: weights are read from safetensors only, code that
-comes with a model is refused, and nothing is fetched from elsewhere.
+Nothing in a model directory is executed or unpickled: weights are read only from safetensors, code in the
+directory is refused, and nothing is downloaded.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from transformers.utils import logging as transformers_logging
 from db.errors import RedistillError
 from monitor.scoring.first_token import first_token_only
 
-#: Of the files of a directory these decide what the model answers. A model card, manifest.json,
-#: training_args.bin, an optimizer's state and whatever else lies there are no part of it.
+#: The files of a directory that determine the model's logits. A model card, manifest.json, training_args.bin,
+#: the state of an optimizer and any other files are ignored.
 FINGERPRINTED = (
     "config.json",
     "model*.safetensors",
@@ -43,7 +43,7 @@ FINGERPRINTED = (
 _WEIGHTS = "model*.safetensors"
 _VOCABULARIES = ("tokenizer.json", "vocab*", "*.model")
 _FEWEST_LABELS = 2
-_LONGEST = 4_096  #: tokens, for a model that has no limit of its own
+_LONGEST = 4_096  #: tokens, for a model without a limit of its own
 
 
 class ModelError(RedistillError):
@@ -52,23 +52,23 @@ class ModelError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A classifier, ready to score on the CPU in float32 and in evaluation mode."""
+    """A classifier that is ready to score, on the CPU, in float32 and in evaluation mode."""
 
     version: str  #: the fingerprint of its directory
     labels: tuple[str, ...]  #: one per logit, in the model's own order
     tokenizer: PreTrainedTokenizerBase
-    network: PreTrainedModel  #: of its last hidden states those of the first token alone, where they suffice
-    max_length: int  #: tokens, special ones included; longer texts are cut off
+    network: PreTrainedModel  #: its last layer computes only the first token, if that suffices
+    max_length: int  #: tokens, including special ones; longer texts are truncated
 
 
 def fingerprint(directory: Path) -> str:
-    """SHA-256 that names what the model answers, as 64 hexadecimal digits.
+    """Return the SHA-256 that identifies a model, as 64 hexadecimal digits.
 
-    It covers the names and contents of the files in `FINGERPRINTED`, and is the same as the output of
+    It covers the names and contents of the files in `FINGERPRINTED`, and equals the output of
     `LC_ALL=C sha256sum <these files, sorted> | sha256sum` in the directory.
 
     Raises:
-        ModelError: no such directory, no weights, no config, or a file that cannot be read.
+        ModelError: there is no such directory, no weights or no config, or a file cannot be read.
     """
     whole = hashlib.sha256()
     try:
@@ -82,12 +82,12 @@ def fingerprint(directory: Path) -> str:
 
 
 def load(directory: Path) -> Model:
-    """The classifier in a directory, with a tokenizer of its own.
+    """Load the classifier in a directory, with its tokenizer.
 
     Raises:
-        ModelError: a file is missing, damaged or of another model; a weight of the network, such as
-            its head, is not in the files; labels that are not distinct names; other weights than
-            safetensors; code of its own.
+        ModelError: a file is missing, damaged or from another model; a weight of the network, such as its
+            head, is not in the files; the labels are not distinct names; the weights are not in safetensors;
+            the model needs code of its own.
     """
     version = fingerprint(directory)
     with quiet():
@@ -104,12 +104,12 @@ def load(directory: Path) -> Model:
 
 
 def match_labels(teacher: Model, student: Model) -> NDArray[np.intp]:
-    """Where each of the teacher's labels is among the student's, matched by name.
+    """Return the index of each of the teacher's labels among the student's, matched by name.
 
-    With it, `student_logits[:, match_labels(teacher, student)]` are in the teacher's order.
+    `student_logits[:, match_labels(teacher, student)]` are in the teacher's order.
 
     Raises:
-        ModelError: a label that only one of the two knows.
+        ModelError: only one of the models has a certain label.
     """
     for one, other, names in ((student, teacher, "the teacher"), (teacher, student, "the student")):
         lacking = [label for label in other.labels if label not in one.labels]
@@ -145,7 +145,7 @@ def _require_safetensors(directory: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loads and saves models without the reports and progress bars of transformers."""
+    """Suppress the reports and progress bars of transformers."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -192,10 +192,10 @@ def _load_network(directory: Path) -> PreTrainedModel:
 
 
 def _own_weights(network: PreTrainedModel) -> None:
-    """In memory of their own, as torch aligns it.
+    """Copy the weights to memory that torch has allocated and aligned.
 
-    What was loaded is mapped from the file: it would change with the file, and where it lies in it decides
-    which kernel multiplies it, so that a copy of the model would give other last bits.
+    Loaded weights are mapped from the file: they would change with the file, and their offset in the file
+    decides which kernel multiplies them, so that a copy of the model would give different last bits.
     """
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()
@@ -232,7 +232,7 @@ def _check_vocabulary(directory: Path, tokenizer: PreTrainedTokenizerBase, netwo
 
 
 def _labels(directory: Path, network: PreTrainedModel) -> tuple[str, ...]:
-    """Checked by hand: a config with a gap, a double or no names at all loads without complaint."""
+    """Return the labels, checked here: transformers also loads a config with gaps, duplicates or no names."""
     names = cast("dict[int, str]", network.config.id2label)
     if len(names) < _FEWEST_LABELS or sorted(names) != list(range(len(names))):
         problem = f"the id2label of its config.json must name the labels 0, 1, … of a classifier, not {names}"
@@ -246,7 +246,7 @@ def _labels(directory: Path, network: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _max_length(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> int:
-    """The first `padding_idx` + 1 positions of a RoBERTa are never given to a token."""
+    """Return the limit in tokens; the first `padding_idx` + 1 positions of a RoBERTa are used by no token."""
     positions = (
         module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
         for name, module in network.named_modules()

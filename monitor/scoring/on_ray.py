@@ -1,4 +1,4 @@
-"""Scoring by a Ray cluster: each batch by one core of one of its nodes."""
+"""Scoring by a Ray cluster: each batch by one core of one node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from monitor.cluster import connected, cores_of, in_order
+from monitor.cluster import connected, cores_of, results_in_order
 from monitor.cores import keep_freed_memory
 from monitor.scoring.batches import Answers, Batch, answer
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from monitor.scoring.models import Model
     from monitor.stop import Stopped
 
-_BATCHES_A_CORE = 4  #: under way or waiting to be taken, at most
+_BATCHES_A_CORE = 4  #: running or waiting to be collected, at most
 
 
 def answers_of_cluster(address: str) -> Answers:
-    """Has batches answered by the cluster at `address`, which may lose and win nodes meanwhile.
+    """Return a function that scores batches on the cluster at `address`, which may lose and gain nodes.
 
-    The logits are those that `answers_here` gives on such a processor: a batch is one thread's there, too.
-    The model goes there through Ray's object store. Of the requests only token ids go.
+    The logits are those of `answers_here` on a processor of that kind, since one thread scores a batch there,
+    too. The model is sent through Ray's object store. Of the requests, only token ids are sent.
 
-    What the result raises besides: RayMissingError, ClusterUnavailableError, ClusterFailedError.
+    The function can also raise RayMissingError, ClusterUnavailableError and ClusterFailedError.
     """
 
     def answers(model: Model, batches: Sequence[Batch], stopped: Stopped) -> Generator[NDArray[np.float32]]:
         if not batches:
             return
         with connected(address) as ray:
-            shared = (ray.put(model),)  # in a tuple it is not fetched for each batch anew
+            shared = (ray.put(model),)  # in a tuple, it is not fetched again for each batch
             ask = ray.remote(_answer)
             asked = (lambda batch=batch: ask.remote(shared, model.version, batch) for batch in batches)
-            yield from in_order(ray, asked, stopped, at_once=_BATCHES_A_CORE * cores_of(ray))
+            yield from results_in_order(ray, asked, stopped, at_once=_BATCHES_A_CORE * cores_of(ray))
 
     return answers
 
 
 # --- in the processes of the cluster ---
 
-_models: dict[str, Model] = {}  #: the one that was last asked for
+_models: dict[str, Model] = {}  #: the model that was used last
 
 
 def _answer(shared: tuple[ObjectRef[Model]], version: str, batch: Batch) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The two models in service: loaded once, and again when a promotion or a new teacher changes them."""
+"""The teacher and the student in service, loaded once and again after a promotion or a change of teacher."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,14 @@ from monitor.scoring.models import Model, fingerprint, load, match_labels
 
 
 class ModelChangedError(RedistillError):
-    """The model in {directory} is no longer version {version}: its files were changed in place. Put
-    the old files back, or serve the new model from a directory of its own and name that in the
-    configuration.
+    """The model in {directory} is no longer version {version}, because its files were changed in place:
+    restore the old files, or put the new model in a directory of its own and name that in the configuration.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A teacher and a student that know the same labels."""
+    """A teacher and a student with the same labels."""
 
     teacher: Model
     student: Model
@@ -33,7 +32,7 @@ class Pair:
 
 
 class PairSource:
-    """Follows the configuration for the teacher, and the promotions in SQL for the student."""
+    """The source of the current pair: the configured teacher, and the student that SQL names."""
 
     def __init__(self, engine: Engine, monitor: str, *, teacher: Path, student: Path) -> None:
         self._engine = engine
@@ -42,14 +41,14 @@ class PairSource:
         self._loaded: dict[Role, Model] = {}
 
     def current(self, now: datetime) -> Pair:
-        """The pair that serves now.
+        """Return the pair that serves now.
 
-        A teacher directory with new contents is the new teacher. A student directory that the
-        database does not know yet is a student that people have deployed: it becomes the current
-        one. After that the database says which student serves.
+        A teacher directory with new content is a new teacher. A student directory that the database does not
+        know yet was deployed by people, and its model becomes the current student. From then on the database
+        determines the student.
 
         Raises:
-            ModelError: a directory holds no usable model, or the labels differ.
+            ModelError: a directory has no usable model, or the labels differ.
             ModelChangedError: a registered directory was changed in place.
         """
         configured = {role: fingerprint(path) for role, path in self._directories.items()}

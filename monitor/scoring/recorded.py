@@ -1,4 +1,4 @@
-"""The student's answers as the request log recorded them, and whether the student still gives them."""
+"""The student's recorded answers, compared with the answers that the student gives now."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from monitor.sources.request import Request
 from monitor.strata import Strata
 from triggers.wilson import score_interval
 
-#: From texts to the student's logits (n, labels).
+#: Returns the student's logits (n, labels) for texts.
 Score = Callable[[Sequence[str]], NDArray[np.float32]]
 NONE = -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Served:
-    """Which labels were served, and which the student gives now, as indices of labels; -1: not known."""
+    """The labels that were served, and those that the student gives now, as indices; -1: not known."""
 
-    recorded: NDArray[np.intp]  #: (n,) by the log, for requests whose logits it has
-    rescored: NDArray[np.intp]  #: (n,) by the student itself, for some of these
+    recorded: NDArray[np.intp]  #: (n,) from the log, for requests with recorded logits
+    rescored: NDArray[np.intp]  #: (n,) from the student, for some of these requests
 
     def skew(self, strata: Strata) -> Serving:
-        """How much of the window was answered otherwise than the student answers it now.
+        """Return the share of the window to which the student now gives another label than was served.
 
-        The share is estimated from the requests that were scored again, weighted by what they stand for,
-        in [0, 1]; 0 is right. None when there are none.
+        The share, in [0, 1] and ideally 0, is estimated from the requests that were scored again, weighted by
+        what they represent. It is None without such requests.
         """
         asked = self.rescored != NONE
         sampled = Strata(sizes=strata.sizes, of=strata.of[asked])
@@ -44,14 +44,14 @@ def served_logits(
     rescored: int,
     score: Score,
 ) -> tuple[NDArray[np.float32], Served]:
-    """The student's logits (n, labels): recorded where the log has them, else by the student.
+    """Return the student's logits (n, labels): as recorded in the log, else scored by the student.
 
     Args:
-        requests: in the order of their hashes.
-        labels: in the teacher's order, which is that of the result.
-        columns: where each of them is in the student's logits (see `match_labels`).
-        rescored: so many of the recorded ones, the first, are scored by the student too.
-        score: asks the student.
+        requests: the requests, in the order of their hashes.
+        labels: the labels in the teacher's order, which is that of the result.
+        columns: the column of each label in the student's logits (see `match_labels`).
+        rescored: the number of requests with recorded logits that the student scores, too, from the first on.
+        score: scores texts with the student.
     """
     recorded = [index for index, request in enumerate(requests) if request.student_logits is not None]
     missing = [index for index, request in enumerate(requests) if request.student_logits is None]
@@ -61,7 +61,7 @@ def served_logits(
     logits[missing] = scored[: len(missing)]
     for index in recorded:
         logits[index] = np.array(requests[index].student_logits, dtype=np.float32)[columns]
-    served = Served(recorded=_nothing(requests), rescored=_nothing(requests))
+    served = Served(recorded=_all_unknown(requests), rescored=_all_unknown(requests))
     served.recorded[recorded] = logits[recorded].argmax(axis=1)
     for index in recorded:
         if (label := requests[index].student_label) is not None:
@@ -70,5 +70,5 @@ def served_logits(
     return logits, served
 
 
-def _nothing(requests: Sequence[Request]) -> NDArray[np.intp]:
+def _all_unknown(requests: Sequence[Request]) -> NDArray[np.intp]:
     return np.full(len(requests), NONE, dtype=np.intp)

@@ -1,4 +1,4 @@
-"""How an unknown request log seems to be written, and what its fields are called, for `redistill init`."""
+"""Guesses of the format and the field names of an unknown request log, for `redistill init`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -19,8 +19,8 @@ from monitor.sources.stores.port import BrokenObjectError
 
 _ROWS = 200
 _HEAD_BYTES = 2**28  #: of an object, decompressed
-_ENOUGH = 0.9  #: the share of a field's values that must fit; the rest may be dirt
-_YEAR_2001 = 1e9  #: in epoch seconds; a smaller number is hardly the time of a request
+_ENOUGH = 0.9  #: the share of a field's values that must fit; the others may be errors
+_YEAR_2001 = 1e9  #: in epoch seconds; a smaller number is unlikely to be the time of a request
 
 _ID_NAMES = ("id", "request_id", "requestId", "event_id", "eventId", "message_id", "uuid", "trace_id")
 _TIME_NAMES = ("time", "timestamp", "ts", "@timestamp", "created_at", "datetime", "event_time", "date")
@@ -39,7 +39,7 @@ Fits = Callable[[object], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class FieldNames:
-    """A name per part of a record, as [traffic] takes it; None where nothing fits."""
+    """The name of each part of a record, as in [traffic]; None if no field fits."""
 
     id: str | None
     time: str | None
@@ -50,7 +50,7 @@ class FieldNames:
 
 
 def guess_format(uri: Path) -> Format:
-    """Judged by the first bytes of the first object that has any, and by the first record.
+    """Guess the format from the first bytes of the first object that is not empty, and from the first record.
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
@@ -62,15 +62,15 @@ def guess_format(uri: Path) -> Format:
 
 
 def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
-    """Judged by the usual names and by the values of the first 200 records, of JSON Lines or Parquet.
+    """Guess the fields from usual names and the values of the first 200 records, of JSON Lines or Parquet.
 
-    Where no usual name fits, the time is the first field that looks like one, the text the one with
-    the longest strings, the id the first whose values all differ. A field is the student's label or the
-    true one only if it holds `labels`, the models' label names, where those are known.
+    If no usual name fits, the time is the first field whose values are times, the text the field with the
+    longest strings, and the id the first field with distinct values. A field is the student's label or the
+    true label only if it contains `labels`, the models' label names, if these are known.
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
-        ParquetMissingError: it is Parquet, and pyarrow is not installed.
+        ParquetMissingError: the format is Parquet, and pyarrow is not installed.
     """
     rows = _parquet_rows(uri) if guess_format(uri) == "parquet" else read_rows(uri)
     columns = _columns(islice(rows, _ROWS))
@@ -90,12 +90,12 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
 
 
 def _name_of(key: str) -> str:
-    """The key itself, or in the quotes that make it a key to JMESPath."""
+    """Return the key, quoted if JMESPath would not read it as a key."""
     return key if is_plain_name(key) else orjson.dumps(key).decode()
 
 
 def read_rows(uri: Path) -> Iterator[dict[str, object]]:
-    """The JSON objects of a file or a folder of JSON Lines, up to what is damaged in each file."""
+    """Yield the JSON objects of a file or a folder of JSON Lines, up to any damage in each file."""
     for line in chain.from_iterable(map(split_objects, _of_each(uri, _lines))):
         try:
             row = orjson.loads(line)
@@ -111,7 +111,7 @@ def _parquet_rows(uri: Path) -> Iterator[dict[str, object]]:
 
 
 def _of_each(uri: Path, read: Callable[[BinaryIO], Iterable[T]]) -> Iterator[T]:
-    """What is read of each object, up to what is damaged in it."""
+    """Yield what `read` returns for each object, up to any damage in the object."""
     folder = Folder(uri=uri)
     for each in folder.list():
         with suppress(BrokenObjectError), folder.open(each) as file:

@@ -1,4 +1,4 @@
-"""Which source reads which kind of [traffic]."""
+"""The sources of the kinds of [traffic]."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ from monitor.sources.stores.folder import Folder
 def open_source(
     section: Traffic, labels: Collection[str], consumed: Consumed, read_all: ReadAll = read_all_here
 ) -> TrafficSource:
-    """The source of a request log; nothing is read yet. `consumed`, `read_all`: see `ObjectsSource`."""
+    """Return the source of a request log, without reading. `consumed`, `read_all`: see `ObjectsSource`."""
     match section:
         case FilesTraffic():
             return ObjectsSource(Folder(uri=section.uri), section, labels, read_all=read_all)

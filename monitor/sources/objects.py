@@ -1,4 +1,4 @@
-"""A window's sample from a request log in objects: the files of a folder, or what lies in a bucket."""
+"""The sample of a window from a request log in objects: the files of a folder, or the objects of a bucket."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from monitor.settings import ObjectsSection
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.reading import ObjectRead, Part, ReadAll, Task, read_all_here
 from monitor.sources.stores.port import ObjectStore, TrafficObject
-from monitor.sources.stores.tally import RejectCounts, Window
+from monitor.sources.stores.window import RejectCounts, Window
 from monitor.stop import Stopped
 from monitor.storage.disk import scratch
 
-#: Which objects were read for the window that ended then; None if no cycle has read it.
+#: Returns the objects that were read for the window that ended at a time; None if no cycle has read it.
 Consumed = Callable[[datetime], Collection[ObjectVersion] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Elsewhere:
-    """An object that was read whole and has no time in the window that it was read for."""
+class _OutsideObject:
+    """An object that was read completely and has no record in the window for which it was read."""
 
     version: str
     first_time: datetime
@@ -34,19 +34,19 @@ class _Elsewhere:
 
 
 class ObjectsSource:
-    """All objects of a store that may hold records of the window.
+    """A request log in the objects of a store.
 
-    Every record is looked at, since the time in a record alone says which window it belongs to. Objects
-    are remembered by their version: one that lay wholly before or after a window is not read again for
-    a later one that it cannot touch, with the same result.
+    Every record is read, since only the time in a record determines its window. Objects are remembered by
+    their version: an object that was entirely before or after one window is not read again for another window
+    that it cannot overlap, with the same result.
 
     Args:
-        store: where the objects lie.
-        section: their format, how the fields are named, and the key of the sample.
+        store: the store of the objects.
+        section: the format, the field names, and the key of the sample.
         labels: the models' label names (see `RecordParser`).
-        consumed: where the store tells an object's hour, what earlier windows have read. Objects that
-            came after that are counted as `late_object`; their records are in no sample.
-        read_all: what reads the objects, here or elsewhere.
+        consumed: the objects that earlier windows have read, for a store that lists objects by the hour.
+            Objects that arrived later are counted as `late_object`; their records are in no sample.
+        read_all: the function that reads the objects, in this process or others.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class ObjectsSource:
         self._labels = labels
         self._consumed = consumed
         self._read_all = read_all
-        self._elsewhere: dict[str, _Elsewhere] = {}
+        self._outside: dict[str, _OutsideObject] = {}
 
     def read_window(
         self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped, floor: int = 0
     ) -> WindowSample:
-        """See `TrafficSource`. A broken object is a reject and stops nothing.
+        """Read a window (see `TrafficSource`). A broken object is counted as a reject and stops nothing.
 
         Raises:
             TrafficMissingError: there is no log.
-            TrafficUnavailableError: it cannot be read now; a later attempt may succeed.
+            TrafficUnavailableError: the log cannot be read now; a later attempt may succeed.
             ScratchError: the disk for temporary files is full.
-            StoppedError: `stopped` said so.
+            StoppedError: `stopped` returned True.
         """
         window = Window(start=window_start, end=window_end)
         listed = self._store.list(window)
@@ -91,17 +91,17 @@ class ObjectsSource:
         with scratch(), TemporaryFile() as spill:
             part = self._read_all(task, wanted, stopped, spill)
             draw = part.bottom.draw()
-        self._elsewhere = {name: self._elsewhere[name] for name in known}  # those that are gone: forgotten
+        self._outside = {name: self._outside[name] for name in known}  # forgets removed objects
         for read in part.reads:
             self._remember(read, window)
         objects = tuple(map(_version, listed)) if self._consumed is not None else ()
         return window_sample(draw, strata, self._rejects(window, listed, part, known), objects)
 
     def _rejects(
-        self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _Elsewhere]
+        self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _OutsideObject]
     ) -> tuple[Reject, ...]:
         found = {read.each.name: read.rejects for read in part.reads}
-        found |= {name: elsewhere.rejects for name, elsewhere in known.items()}
+        found |= {name: outside.rejects for name, outside in known.items()}
         rejects = RejectCounts()
         for each in listed:
             rejects.update(found[each.name])
@@ -109,27 +109,27 @@ class ObjectsSource:
             rejects.update(self._late(window, listed, part.reads))
         return rejects.in_order()
 
-    def _known(self, each: TrafficObject, window: Window) -> _Elsewhere | None:
-        found = self._elsewhere.get(each.name)
+    def _known(self, each: TrafficObject, window: Window) -> _OutsideObject | None:
+        found = self._outside.get(each.name)
         is_same = found is not None and found.version == each.version
         return found if found and is_same and found.is_still_outside(window) else None
 
     def _remember(self, read: ObjectRead, window: Window) -> None:
         if not read.intact or read.first_time is None or read.last_time is None:
             return
-        found = _Elsewhere(
+        found = _OutsideObject(
             version=read.each.version,
             first_time=read.first_time,
             last_time=read.last_time,
             rejects=read.rejects,
         )
         if found.is_still_outside(window):
-            self._elsewhere[read.each.name] = found
+            self._outside[read.each.name] = found
 
     def _late(
         self, window: Window, listed: Sequence[TrafficObject], reads: Iterable[ObjectRead]
     ) -> Iterable[Reject]:
-        """Objects with records of the window before this one that had not come when that one was read."""
+        """Return rejects for objects of the previous window that arrived after that window was read."""
         before = Window(start=window.start - (window.end - window.start), end=window.start)
         consumed = self._consumed(before.end) if self._consumed else None
         if consumed is None:

@@ -1,4 +1,4 @@
-"""The port to a request log, wherever it lies."""
+"""The port to a request log of any kind."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from monitor.sources.request import Request
 from monitor.stop import Stopped
 from monitor.strata import Strata
 
-#: What was counted, but is no unusable record of the window.
+#: Reasons that are counted, but do not stand for unusable records of the window.
 NOT_REJECTED = frozenset({RejectReason.OUTSIDE_WINDOW, RejectReason.LATE_OBJECT})
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSample:
-    """The sampled requests of a window, in the order of their hashes, and what else was found in it."""
+    """The sampled requests of a window, in the order of their hashes, and the counts of its traffic."""
 
     requests: tuple[Request, ...]
-    of_strata: tuple[int, ...]  #: which of `traffic.strata` each request is of
+    of_strata: tuple[int, ...]  #: the index in `traffic.strata` of the stratum of each request
     traffic: Traffic
 
     @property
     def strata(self) -> Strata:
-        """What each request stands for."""
+        """Return the strata of the sample."""
         sizes = tuple(each.n_seen for each in self.traffic.strata)
         return Strata(sizes=sizes, of=np.array(self.of_strata, dtype=np.intp))
 
 
 class LabelStrata:
-    """Numbers for the strata of a sample: the recorded labels, after the requests that have none.
+    """The numbering of the strata of a sample: first the requests without a recorded label, then each label.
 
-    With a floor of 0 there is one stratum only.
+    With a floor of 0 there is only one stratum.
     """
 
     def __init__(self, labels: Collection[str], floor: int) -> None:
@@ -45,37 +45,37 @@ class LabelStrata:
         self._number: Mapping[str | None, int] = {name: number for number, name in enumerate(self.names)}
 
     def of(self, student_label: str | None) -> int:
-        """The stratum of a request with that recorded label."""
+        """Return the stratum of a request with that recorded label."""
         return self._number.get(student_label, 0)
 
     def of_all(self, student_labels: Iterable[str | None]) -> list[int] | None:
-        """The strata of many; None where there is one only."""
+        """Return the stratum of each of several requests; None if there is only one stratum."""
         number = self._number.get
         return [number(label, 0) for label in student_labels] if self.floor else None
 
     def bottom(self, k: int, key: str, spill: IO[bytes] | None = None) -> BottomK[Request]:
-        """An empty sample of requests; `spill`: see `DistinctCount`."""
+        """Return an empty sample of requests; `spill`: see `DistinctCount`."""
         return BottomK(k, key, tie_break=_tie_break, spill=spill, strata=len(self.names), floor=self.floor)
 
 
 class TrafficSource(Protocol):
-    """Samples windows of a request log."""
+    """A request log from which windows are sampled."""
 
     def read_window(
         self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped, floor: int = 0
     ) -> WindowSample:
-        """The k usable requests with the smallest keyed hashes among those of the window.
+        """Return the k usable requests with the smallest keyed hashes among those of the window.
 
-        With a floor it is stratified by the recorded student label: of each label, and of the requests
-        without one, the `floor` smallest are in it whatever the others are (see `BottomK`).
+        With a floor, the sample is stratified by the recorded student label: it has the `floor` smallest
+        hashes of each label and of the requests without a label, whatever the others are (see `BottomK`).
 
-        The same for the same log, whatever was read before. An id that comes twice in the window
-        counts once, with its earliest record. What cannot be used is counted and stops nothing.
+        The result for a log does not depend on earlier reads. An id that occurs several times in the window
+        counts once, with its earliest record. Unusable records are counted and stop nothing.
 
         Raises:
             TrafficMissingError: there is no log.
-            TrafficUnavailableError: it cannot be read now; a later attempt may succeed.
-            StoppedError: `stopped` said so.
+            TrafficUnavailableError: the log cannot be read now; a later attempt may succeed.
+            StoppedError: `stopped` returned True.
         """
         ...
 
@@ -86,7 +86,7 @@ def window_sample(
     rejects: tuple[Reject, ...],
     objects: tuple[ObjectVersion, ...] = (),
 ) -> WindowSample:
-    """The sample of a log that has been read to its end."""
+    """Return the sample of a window whose log was read completely."""
     there = [stratum for stratum, size in enumerate(draw.sizes) if size]
     traffic = Traffic(
         n_seen=sum(draw.sizes),

@@ -1,4 +1,4 @@
-"""Objects read for a window, into one sample: here, or by several processes."""
+"""Reading the objects of a window into one sample, in this process or in several."""
 
 import math
 import multiprocessing
@@ -25,35 +25,35 @@ from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata
 from monitor.sources.request import Refusal, Request
 from monitor.sources.stores.port import BrokenObjectError, ObjectStore, TrafficObject
-from monitor.sources.stores.tally import ObjectTally, Window
+from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
 
-#: Below both, starting processes takes longer than it saves.
+#: Below both limits, starting processes takes longer than it saves.
 _MANY_BYTES = 32 * 2**20
 _MANY_OBJECTS = 200
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class ReaderDiedError(RedistillError):
-    """A process that read the request log has died, which is mostly for want of memory: give it more, or
-    write the log in smaller objects.
+    """A process that read the request log died, most likely because it ran out of memory: give it more
+    memory, or write the log in smaller objects.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectRead:
-    """What one object was found to hold."""
+    """The result of reading one object."""
 
     each: TrafficObject
-    rejects: tuple[Reject, ...]  #: of the window
-    first_time: datetime | None  #: the earliest usable one
-    last_time: datetime | None
-    intact: bool  #: it could be read to its end
+    rejects: tuple[Reject, ...]  #: that belong to the window
+    first_time: datetime | None  #: the earliest usable time
+    last_time: datetime | None  #: the latest usable time
+    intact: bool  #: the object could be read to its end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What some of a window's objects hold."""
+    """The result of reading some of the objects of a window."""
 
     reads: tuple[ObjectRead, ...]
     bottom: BottomK[Request]
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which sample of which window is wanted, of what log."""
+    """The task of sampling one window of a log."""
 
     store: ObjectStore
     section: ObjectsSection
@@ -71,47 +71,49 @@ class Task:
     strata: LabelStrata
 
     def bottom(self, spill: IO[bytes] | None = None) -> BottomK[Request]:
-        """An empty sample; `spill`: see `DistinctCount`."""
+        """Return an empty sample; `spill`: see `DistinctCount`."""
         return self.strata.bottom(self.k, self.section.key, spill)
 
     def read(
         self, objects: Sequence[TrafficObject], stopped: Stopped, spill: IO[bytes] | None = None
     ) -> Part:
-        """Read the objects, in their order, in this process.
+        """Read the objects in order, in this process.
 
         Raises:
-            StoppedError: `stopped`, which is asked every 256 KiB, said so.
+            StoppedError: `stopped`, which is checked every 256 KiB, returned True.
         """
         bottom = self.bottom(spill)
         read_object = reader(self.section, RecordParser(self.section, self.labels))
 
         def read(each: TrafficObject) -> ObjectRead:
-            tally, intact = ObjectTally(self.window, each.name), True
+            in_window, intact = WindowFilter(self.window, each.name), True
             try:
                 with self.store.open(each, stopped) as file:
                     for batch in read_object(file):
                         if stopped():
                             raise StoppedError
-                        _take(batch, tally, bottom, self.strata)
+                        _add_batch(batch, in_window, bottom, self.strata)
             except BrokenObjectError as broken:
-                tally.refuse(broken.reason, None, broken.example_hash)
+                in_window.refuse(broken.reason, None, broken.example_hash)
                 intact = False
-            rejects = tally.finish(each.modified_at)
+            rejects = in_window.finish(each.modified_at)
             return ObjectRead(
                 each=each,
                 rejects=rejects,
-                first_time=tally.first_time,
-                last_time=tally.last_time,
+                first_time=in_window.first_time,
+                last_time=in_window.last_time,
                 intact=intact,
             )
 
         return Part(reads=tuple(map(read, objects)), bottom=bottom)
 
 
-def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], strata: LabelStrata) -> None:
+def _add_batch(
+    batch: Iterable[Found], in_window: WindowFilter, bottom: BottomK[Request], strata: LabelStrata
+) -> None:
     if isinstance(batch, Decoded):
         times = [row.time for row in batch.rows]
-        inside = tally.takes_all(times, batch.lines[0])
+        inside = in_window.accepts_all(times, batch.lines[0])
         if inside:
             of = strata.of_all([row.student_label for row in batch.rows])
             for index, mark in bottom.admit([str(row.id) for row in batch.rows], of):
@@ -121,12 +123,12 @@ def _take(batch: Iterable[Found], tally: ObjectTally, bottom: BottomK[Request], 
     for record, raw in batch:
         if isinstance(record, Refusal):
             example = raw.sha256 if isinstance(raw, LongLine) else sha256(raw).hexdigest()
-            tally.refuse(record.reason, record.time, example)
-        elif tally.takes(record.time, cast("bytes", raw)):
+            in_window.refuse(record.reason, record.time, example)
+        elif in_window.accepts(record.time, cast("bytes", raw)):
             bottom.offer(record.id, record, strata.of(record.student_label))
 
 
-#: As `Task.read`, by whatever does it; the last argument is the spill of `DistinctCount`.
+#: Does what `Task.read` does, in this process or others; the last argument is the spill of `DistinctCount`.
 ReadAll = Callable[[Task, Sequence[TrafficObject], Stopped, IO[bytes]], Part]
 
 
@@ -138,31 +140,33 @@ def read_all_here(
     *,
     processes: int | None = None,
 ) -> Part:
-    """By several processes where there is enough to do; None: as many as there are cores.
+    """Read the objects on this machine, in several processes if there is enough to read.
+
+    If `processes` is None, there is one per usable core.
 
     Raises:
-        StoppedError: `stopped` said so.
+        StoppedError: `stopped` returned True.
         ReaderDiedError: a process was killed.
     """
     processes = processes or usable_cores()
     is_much = len(objects) >= _MANY_OBJECTS or sum(each.size for each in objects) >= _MANY_BYTES
-    if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - a pool of one is none
+    if processes < 2 or len(objects) < 2 or not is_much:  # noqa: PLR2004 - one process needs no pool
         return task.read(objects, stopped, spill)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     stop = context.Event()
     try:
         with ProcessPoolExecutor(processes, context, _begin, (stop,)) as pool:
-            parts = [pool.submit(_read, task, each) for each in dealt(objects, processes)]
+            parts = [pool.submit(_read, task, each) for each in split_by_size(objects, processes)]
             try:
-                return merged(task, _in_order(parts, stopped), spill)
+                return merge_parts(task, _in_order(parts, stopped), spill)
             finally:
                 stop.set()
     except BrokenProcessPool as error:
         raise ReaderDiedError from error
 
 
-def dealt(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
-    """The objects in their order, cut into at most so many runs of about the same size."""
+def split_by_size(objects: Sequence[TrafficObject], n: int) -> list[Sequence[TrafficObject]]:
+    """Split the objects, in order, into at most `n` runs of about the same size."""
     wanted = max(1, math.ceil(sum(each.size for each in objects) / n))
     runs: list[list[TrafficObject]] = [[]]
     size = 0
@@ -180,12 +184,12 @@ def _in_order(parts: Sequence[Future[Part]], stopped: Stopped) -> Iterator[Part]
         while not part.done():
             if stopped():
                 raise StoppedError
-            wait([part], _LOOK_SECONDS, FIRST_COMPLETED)
+            wait([part], _POLL_SECONDS, FIRST_COMPLETED)
         yield part.result()
 
 
-def merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
-    """The parts as one."""
+def merge_parts(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
+    """Merge the parts into one."""
     bottom, reads = task.bottom(spill), list[ObjectRead]()
     for each in parts:
         bottom.merge(each.bottom)
@@ -193,14 +197,14 @@ def merged(task: Task, parts: Iterable[Part], spill: IO[bytes]) -> Part:
     return Part(reads=tuple(reads), bottom=bottom)
 
 
-# --- in the processes ---
+# --- in the processes of the pool ---
 
 _stop: Event | None = None
 
 
 def _begin(stop: Event) -> None:
-    """Ctrl-C is for the process that asked, and nobody reads on when that one is gone."""
-    global _stop  # noqa: PLW0603 - an event reaches a process of the pool in no other way
+    """Leave Ctrl-C to the parent process, and end when the parent ends."""
+    global _stop  # noqa: PLW0603 - the only way to pass an event to a process of the pool
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""A usable request of the log, or why a record is none."""
+"""A usable request of the log, or the reason why a record is refused."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ def _from_text(value: str) -> datetime:
 
 
 class Request(NamedTuple):
-    """A usable record: what a user asked, when, and, if logged, what the student answered and what is true.
+    """A usable record: a user's text and time and, if logged, the student's answer and the true label.
 
-    A named tuple, since one is made per line, and a frozen dataclass takes four times as long.
+    It is a named tuple because one is created per line, and a frozen dataclass takes four times as long.
     """
 
     id: str
@@ -25,28 +25,28 @@ class Request(NamedTuple):
     text: str
     student_label: str | None = None
     student_logits: tuple[float, ...] | None = None
-    label: str | None = None  #: the true one, which the models need not know
+    label: str | None = None  #: the true label, which the models may not know
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """Why a record cannot be used; its time, where that at least is usable."""
+    """The reason why a record cannot be used, and its time if that is usable."""
 
     reason: RejectReason
     time: datetime | None = None
 
 
 def true_label(value: object) -> str | None:
-    """The true label of a record; None where it is not a string, or blank: then it has none."""
+    """Return the true label of a record; None if the value is blank or not a string."""
     return value if isinstance(value, str) and value.strip() else None
 
 
 def parse_time(value: object) -> datetime | None:
-    """A time in UTC from an RFC 3339 string with an offset or from epoch seconds; None if it is neither.
+    """Return the time in UTC of an RFC 3339 string with an offset, or of epoch seconds; else None.
 
-    Digits of a second beyond the sixth are rounded. A string without an offset, epoch milliseconds
-    and a leap second (:60) are not times. A datetime, as databases and Parquet have them, is one; it is
-    UTC where it has no offset.
+    Fractions of a second are rounded to microseconds. A string without an offset, epoch milliseconds and a
+    leap second (:60) are not times. A datetime, as from a database or Parquet, is a time, in UTC if it has no
+    offset.
     """
     try:
         if isinstance(value, datetime):

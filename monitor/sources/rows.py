@@ -1,4 +1,4 @@
-"""A window's sample from a table of a database."""
+"""The sample of a window from a table of a database."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -39,12 +39,12 @@ from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.request import Refusal
 from monitor.sources.stores.port import TrafficUnavailableError
-from monitor.sources.stores.tally import ObjectTally, Window
+from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
 from monitor.storage.disk import scratch
 
 _PAGE_ROWS = 10_000
-_SILENCE_SECONDS = 600.0  #: a PostgreSQL server that sends nothing for so long is left
+_SILENCE_SECONDS = 600.0  #: a PostgreSQL server that sends nothing for this time is abandoned
 
 Page = Sequence[RowMapping]
 Columns = dict[str, Column[object]]
@@ -57,12 +57,12 @@ class TrafficTableError(RedistillError):
 
 
 class TableSource:
-    """The rows of a window, in pages that each begin after the last row of the one before.
+    """A request log in a table, read in pages that each begin after the last row of the previous one.
 
-    A page is found by the index on (time, id), or on time, that such a table needs. The time's column is
-    of a time type, in UTC where it has no offset, or a number of epoch seconds. Rows without a time are
-    of no window. SQLite has no time type and compares text: there the whole table is looked at, and all
-    spellings of a time that its function `strftime` knows count, to the millisecond.
+    The table needs an index on (time, id), or on time, by which pages are located. The time column has a time
+    type, in UTC if it has no offset, or holds epoch seconds. Rows without a time belong to no window. SQLite
+    has no time type and compares text: there the whole table is scanned, and times may be in any format that
+    its function `strftime` can parse, to the millisecond.
     """
 
     def __init__(self, section: SqlTraffic, labels: Collection[str]) -> None:
@@ -74,16 +74,21 @@ class TableSource:
     def read_window(
         self, window_start: datetime, window_end: datetime, *, k: int, stopped: Stopped, floor: int = 0
     ) -> WindowSample:
-        """See `TrafficSource`.
+        """Read a window (see `TrafficSource`).
 
         Raises:
-            TrafficTableError: there is no such table, or a column is missing or of another type.
-            TrafficUnavailableError: the database refuses, or does not answer.
-            StoppedError: `stopped`, which is asked every 10,000 rows, said so.
+            TrafficTableError: the table does not exist, or a column is missing or of another type.
+            TrafficUnavailableError: the database refuses the query, or does not respond.
+            StoppedError: `stopped`, which is checked every 10,000 rows, returned True.
         """
         window = Window(start=window_start, end=window_end)
-        tally, strata = ObjectTally(window, self._section.table), LabelStrata(self._labels, floor)
-        with scratch(), TemporaryFile() as spill, self._telling(), self._engine.connect() as connection:
+        in_window, strata = WindowFilter(window, self._section.table), LabelStrata(self._labels, floor)
+        with (
+            scratch(),
+            TemporaryFile() as spill,
+            self._translated_errors(),
+            self._engine.connect() as connection,
+        ):
             bottom = strata.bottom(k, self._section.key, spill)
             for page in self._pages(connection, window):
                 if stopped():
@@ -92,10 +97,10 @@ class TableSource:
                     raw = repr(tuple(row.values())).encode()
                     record = self._parser.parse_row(self._decoded(row))
                     if isinstance(record, Refusal):
-                        tally.refuse(record.reason, record.time, sha256(raw).hexdigest())
-                    elif tally.takes(record.time, raw):
+                        in_window.refuse(record.reason, record.time, sha256(raw).hexdigest())
+                    elif in_window.accepts(record.time, raw):
                         bottom.offer(record.id, record, strata.of(record.student_label))
-            return window_sample(bottom.draw(), strata, tally.finish(window_start))
+            return window_sample(bottom.draw(), strata, in_window.finish(window_start))
 
     def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
         columns = self._columns(connection)
@@ -109,7 +114,7 @@ class TableSource:
         time = func.strftime("%Y-%m-%dT%H:%M:%fZ", as_stored)
         no_time = select(as_stored).where(as_stored.is_not(None), time.is_(None)).limit(1)
         if (unknown := connection.scalar(no_time)) is not None:
-            raise self._problem(f"in {name!r} is {unknown!r}, which is no time to SQLite")
+            raise self._problem(f"{name!r} contains {unknown!r}, which is not a time in SQLite")
         others = (column.label(key) for key, column in columns.items() if key != name)
         wanted = select(time.label(name), *others).where(
             time >= _milliseconds(window.start), time < _milliseconds(window.end)
@@ -131,7 +136,7 @@ class TableSource:
             page = connection.execute(wanted.where(tuple_(time, request_id) > last)).mappings().all()
 
     def _decoded(self, row: RowMapping) -> dict[str, object]:
-        """Ids, times and logits as the log in files has them: UUIDs, decimals and JSON text are not."""
+        """Convert ids, times and logits from UUIDs, decimals and JSON text to what a log in files has."""
         values = dict(row)
         names = self._section
         if isinstance(request_id := values[names.id], UUID | Decimal):
@@ -144,29 +149,29 @@ class TableSource:
         return values
 
     def _columns(self, connection: Connection) -> Columns:
-        """By name: those of id, time and text, and of the answer and the true label where there are such."""
+        """Return the columns by name: id, time and text, and those of answer and true label that exist."""
         schema, _, name = self._section.table.rpartition(".")
         try:
             table = Table(name, MetaData(schema=schema or None), autoload_with=connection)
         except NoSuchTableError as error:
-            raise self._problem("there is no such table; mend 'table'") from error
+            raise self._problem("there is no such table; fix 'table'") from error
         found = {name: table.c[name] for name in self._section.names if name in table.c}
         for key in ("id", "time", "text"):
             column = getattr(self._section, key)
             if column not in found:
                 there = ", ".join(each.name for each in table.c)
-                raise self._problem(f"it has no column {column!r}; mend {key!r}; there are {there}")
+                raise self._problem(f"it has no column {column!r}; fix {key!r}; it has {there}")
         time = found[self._section.time]
         is_sqlite = self._engine.dialect.name == "sqlite"
         if not isinstance(time.type, DateTime | Float | Integer | Numeric) and not is_sqlite:
-            raise self._problem(f"{time.name!r} is of the type {time.type}; give a column of a time type")
+            raise self._problem(f"{time.name!r} has the type {time.type}; give a column of a time type")
         return found
 
     def _problem(self, problem: str) -> TrafficTableError:
         return TrafficTableError(table=self._section.table, problem=problem)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
@@ -181,7 +186,7 @@ def _engine(section: SqlTraffic) -> Engine:
         arguments = postgres.network(url) if is_postgres else {}
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        problem = f"its 'uri' is no URL of SQLAlchemy whose driver is installed ({type(error).__name__})"
+        problem = f"its 'uri' is not an SQLAlchemy URL with an installed driver ({type(error).__name__})"
         raise TrafficTableError(table=section.table, problem=problem) from error
     if is_postgres:
         postgres.limit_silence(engine, silence_seconds=_SILENCE_SECONDS)
@@ -193,12 +198,12 @@ def _is_text(column: Column[object]) -> bool:
 
 
 def _milliseconds(time: datetime) -> str:
-    """As `strftime` writes it."""
+    """Return the time in the format of `strftime` in the query."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _comparable(column: Column[object], time: datetime) -> object:
-    """The time as the column holds it."""
+    """Return the time in the type of the column."""
     if isinstance(column.type, DateTime):
         return time if column.type.timezone else time.astimezone(UTC).replace(tzinfo=None)
     return time.timestamp()

@@ -1,4 +1,4 @@
-"""A quick look at a request log, for `redistill init` and `doctor`."""
+"""A survey of a request log, for `redistill init` and `doctor`."""
 
 import math
 from collections.abc import Collection
@@ -20,18 +20,18 @@ _MAX_HEADS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something in the log that cannot be used."""
+    """A record or object of the log that cannot be used."""
 
     reason: RejectReason
     object_name: str
-    line: int | None  #: the record, counted from 1; None where the object as a whole is meant
+    line: int | None  #: the record, counted from 1; None for the object as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found in the lines that were looked at."""
+    """The result of a survey, from the lines that were read."""
 
-    n_objects: int  #: in the log, looked at or not
+    n_objects: int  #: in the log, read or not
     n_lines: int
     n_usable: int
     first_time: datetime | None
@@ -40,9 +40,9 @@ class Survey:
 
 
 def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Survey:
-    """Looks at the first 200 lines of up to 100 objects, and at the whole of the newest of those.
+    """Read the first 200 lines of up to 100 objects, and the whole of the newest of these objects.
 
-    The newest is the one whose first usable record is the latest. `labels` are the models' label
+    The newest object is the one whose first usable record is the latest. `labels` are the models' label
     names, if known (see `RecordParser`). An empty folder gives zeros.
 
     Raises:
@@ -52,20 +52,20 @@ def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Surv
     step = max(1, math.ceil(len(objects) / _MAX_HEADS))
     looked_at = objects[::-step][::-1]  # the last one is among them
     newest = max(looked_at, key=lambda each: _first_time(each, section, labels), default=None)
-    look = _Survey(section, labels)
+    counts = _Counts(section, labels)
     for each in looked_at:
-        look.at(each, None if each is newest else _HEAD_LINES)
+        counts.read(each, None if each is newest else _HEAD_LINES)
     return Survey(
         n_objects=len(objects),
-        n_lines=look.n_lines,
-        n_usable=look.n_usable,
-        first_time=look.first_time,
-        last_time=look.last_time,
-        problem=look.problem,
+        n_lines=counts.n_lines,
+        n_usable=counts.n_usable,
+        first_time=counts.first_time,
+        last_time=counts.last_time,
+        problem=counts.problem,
     )
 
 
-class _Survey:
+class _Counts:
     def __init__(self, section: FilesTraffic, labels: Collection[str] | None) -> None:
         self.n_lines = 0
         self.n_usable = 0
@@ -75,32 +75,32 @@ class _Survey:
         self._store = Folder(uri=section.uri)
         self._read = reader(section, RecordParser(section, labels))
 
-    def at(self, each: TrafficObject, limit: int | None) -> None:
+    def read(self, each: TrafficObject, limit: int | None) -> None:
         try:
             with self._store.open(each) as file:
                 records = chain.from_iterable(self._read(file))
                 for number, found in islice(enumerate(records, start=1), limit):
-                    self._note(each, number, found)
+                    self._note_record(each, number, found)
         except BrokenObjectError as broken:
-            self._complain(broken.reason, each, None)
+            self._note_problem(broken.reason, each, None)
 
-    def _note(self, each: TrafficObject, number: int, found: Found) -> None:
+    def _note_record(self, each: TrafficObject, number: int, found: Found) -> None:
         self.n_lines += 1
         if isinstance(found.record, Refusal):
-            self._complain(found.record.reason, each, number)
+            self._note_problem(found.record.reason, each, number)
         else:
-            self._widen(found.record.time)
+            self._note_time(found.record.time)
 
-    def _widen(self, time: datetime) -> None:
+    def _note_time(self, time: datetime) -> None:
         self.n_usable += 1
         self.first_time = min(self.first_time or time, time)
         self.last_time = max(self.last_time or time, time)
 
-    def _complain(self, reason: RejectReason, each: TrafficObject, line: int | None) -> None:
+    def _note_problem(self, reason: RejectReason, each: TrafficObject, line: int | None) -> None:
         self.problem = self.problem or Problem(reason=reason, object_name=each.name, line=line)
 
 
 def _first_time(each: TrafficObject, section: FilesTraffic, labels: Collection[str] | None) -> datetime:
-    head = _Survey(section, labels)
-    head.at(each, _HEAD_LINES)
+    head = _Counts(section, labels)
+    head.read(each, _HEAD_LINES)
     return head.first_time or datetime.min.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What outlives a power cut, and what happens on a disk that takes no more."""
+"""Durable writes to disk, and errors of a disk that accepts no more."""
 
 import errno
 import os
@@ -10,22 +10,22 @@ from typing import Final
 
 from db.errors import RedistillError
 
-#: Full, over the quota, read-only, or a larger file than is allowed.
+#: The disk is full, over quota or read-only, or the file would be larger than allowed.
 NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 class ScratchError(RedistillError):
-    """No temporary file can be written to {folder}: {problem}. Make room there, or name another folder in
-    TMPDIR.
+    """No temporary file can be written to {folder}: {problem}. Free space there, or set TMPDIR to another
+    folder.
     """
 
 
 @contextmanager
 def scratch() -> Iterator[None]:
-    """Tell of a disk that has no room for the temporary files of the block.
+    """Report a disk that accepts no temporary files of the block.
 
     Raises:
-        ScratchError: it has none.
+        ScratchError: the disk accepts no more.
     """
     try:
         yield
@@ -36,7 +36,7 @@ def scratch() -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk holds a file's bytes, or the names in a folder. Raises OSError."""
+    """Wait until the bytes of a file, or the names in a folder, are on disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""How S3 is spoken to, what goes wrong with it, and for how long that is borne."""
+"""The S3 client: which errors are transient, and how long to retry."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,37 +11,37 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 T = TypeVar("T")
 
-BODY_ATTEMPTS: Final = 4  #: a body that breaks off or stalls is not resumed, but asked for again
-#: A server that takes a request and says nothing is left after less than two minutes, one that cannot be
-#: connected to after one; what throttles is asked five times within a minute at most.
+BODY_ATTEMPTS: Final = 4  #: a body that breaks off or stalls is not resumed, but requested again
+#: A server that accepts a request and sends nothing is abandoned within two minutes, one that cannot be
+#: connected to within one. A throttled request is sent at most five times, within at most a minute.
 _CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 5},  # waits in between, longer each time
+    retries={"mode": "standard", "total_max_attempts": 5},  # with growing pauses
     connect_timeout=5,
-    read_timeout=15,  # until the first byte, and between any two
+    read_timeout=15,  # until the first byte, and between any two bytes
     user_agent_extra="redistill",
 )
-#: S3's own answers that may be another one soon, beside those of 500 and above.
-_PASSING: Final = frozenset(
+#: The error codes of S3 that are transient, besides the statuses 500 and above.
+_TRANSIENT_CODES: Final = frozenset(
     {"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}
 )
 
 
 class BrokenBodyError(Exception):
-    """What came is not what was promised."""
+    """A body that is not the one that S3 announced."""
 
 
-def client() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-    """A client, with credentials, region and endpoint from the environment, as boto3 finds them."""
+def client() -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
+    """Return a client with the credentials, region and endpoint that boto3 finds in the environment."""
     return boto3.client("s3", config=_CONFIG)
 
 
-def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
-    """Ask for an object, and take its body; where that breaks off, ask for it anew.
+def fetch_whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
+    """Request an object with `ask`, and read its body with `take`; if the body breaks off, request it again.
 
-    That asking itself fails is final: it was tried again already.
+    An error of the request itself is final, because boto3 has retried it.
 
     Raises:
-        ClientError, BotoCoreError, OSError, BrokenBodyError: there was no whole one; and what `take` raises.
+        ClientError, BotoCoreError, OSError, BrokenBodyError: no whole body arrived. Also any error of `take`.
     """
     for _ in range(BODY_ATTEMPTS - 1):
         answer = ask()
@@ -50,18 +50,20 @@ def whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
     return take(ask())
 
 
-def passes(error: Exception) -> bool:
-    """Whether a fault of boto3's may be over soon: no answer, throttling, a fault of S3's own, a clock that
-    is wrong, credentials that are about to be renewed.
+def is_transient(error: Exception) -> bool:
+    """Return whether an error of boto3 may pass soon.
+
+    Such errors are a missing answer, throttling, an error of S3 itself, a wrong clock, and credentials that
+    are about to be renewed.
     """
     if not isinstance(error, ClientError):
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.response["Error"]["Code"] in _PASSING
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.response["Error"]["Code"] in _TRANSIENT_CODES
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key.
+    """Return the bucket and the key of a URI.
 
     Example:
         >>> split("s3://bucket/a/b")

@@ -1,4 +1,4 @@
-"""Python's zstd: of the standard library from 3.14 on, before that its backport."""
+"""Python's zstd: from the standard library since 3.14, before that from its backport."""
 
 import sys
 

@@ -24,7 +24,7 @@ from monitor.sources.reading import Task
 from monitor.sources.reading_ray import read_all_by_cluster
 from monitor.sources.stores.folder import Folder
 from monitor.sources.stores.port import TrafficUnavailableError
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.window import Window
 from monitor.stop import StoppedError, never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
@@ -147,7 +147,7 @@ def test_work_on_a_cluster_stops_on_request(tmp_path: Path, model: Model, two_no
 
 
 def test_without_a_cluster_it_is_said_what_to_do(model: Model) -> None:
-    with pytest.raises(ClusterUnavailableError, match=r"192.0.2.1:6379 .* mend 'address' in \[scoring\]"):
+    with pytest.raises(ClusterUnavailableError, match=r"192.0.2.1:6379 .* fix 'address' in \[scoring\]"):
         asked(model, 10, answers=answers_of_cluster("192.0.2.1:6379"))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Engine
 
-import monitor.daemon.loop
+import monitor.daemon.slot_runner
 import triggers.conclude
 from db.connection.session import connect
 from db.tables import cycles, incidents, jobs, rule_outcomes
@@ -109,7 +109,7 @@ def test_with_nothing_to_judge_again_all_are_left(missed: Missed) -> None:
 
 def die_before_the_second_verdict() -> None:
     """Its sample is measured and archived."""
-    conclude, calls = monitor.daemon.loop.conclude, []
+    conclude, calls = monitor.daemon.slot_runner.conclude, []
 
     def dying(*arguments: Any) -> Any:  # noqa: ANN401 - as `conclude`
         calls.append(1)
@@ -117,7 +117,7 @@ def die_before_the_second_verdict() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return conclude(*arguments)
 
-    monitor.daemon.loop.conclude = dying  # type: ignore[assignment]
+    monitor.daemon.slot_runner.conclude = dying  # type: ignore[assignment]
 
 
 def die_in_the_transaction_of_the_second_verdict() -> None:

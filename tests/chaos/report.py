@@ -35,7 +35,7 @@ def _of_work(stage: Stage) -> Iterator[str]:
     yield f"attempts at each job: {attempts}"
     resumed = [f"{row['step']} of {row['steps']}" for row in site.events("training resumed")]
     yield f"trainings resumed from a checkpoint: {len(resumed)} (after step {', '.join(resumed)})"
-    lost = len(site.events("cycle left to another process")) + len(site.events("job left"))
+    lost = sum(len(site.events(f"{work} left to another process")) for work in ("cycle", "job"))
     yield f"leases lost by a process that lived: {lost}"
 
 

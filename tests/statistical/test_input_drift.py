@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from db.records import Interval
-from monitor.reference.input_drift import tell_apart
+from monitor.reference.input_drift import two_sample_test
 from monitor.reference.label_mix import compare_mixes
 from monitor.strata import Strata
 from redistill.demo.utterances import generate
@@ -31,7 +31,7 @@ def test_without_drift_a_p_value_is_as_small_as_it_says_no_more_often_than_it_sa
     values = []
     for _ in range(STREAMS):
         texts = (rng.zipf(1.4, size=(90, 6)) % 500).tolist()
-        values.append(tell_apart(texts[:40], texts[40:], rng=rng, permutations=99).p_value)
+        values.append(two_sample_test(texts[:40], texts[40:], rng=rng, permutations=99).p_value)
     for level in (0.01, 0.05, 0.1, 0.2, 0.5):
         found, band = np.mean(np.array(values) <= level), 4 * math.sqrt(level * (1 - level) / STREAMS)
         assert level * 0.7 - band <= found <= level + band, (level, found)
@@ -50,7 +50,7 @@ def test_the_drift_of_the_demo_is_found(share: float, n: int, least: float) -> N
             for each in generate(n, shift=shift, rng=rng)
         ]
 
-    found = [tell_apart(texts(0.0), texts(share), rng=rng, permutations=199) for _ in range(20)]
+    found = [two_sample_test(texts(0.0), texts(share), rng=rng, permutations=199) for _ in range(20)]
     assert np.mean([each.p_value <= 0.05 for each in found]) >= least
 
 

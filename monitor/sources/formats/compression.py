@@ -1,4 +1,4 @@
-"""An object's bytes: plain, gzip or zstandard, told apart by their first bytes."""
+"""Decompression of an object: plain, gzip or zstandard, as its first bytes show."""
 
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol, cast
@@ -12,8 +12,8 @@ from monitor.storage.zstandard import zstd
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _READ_BYTES = 2**16
-_CHUNK_BYTES = 2**18  #: the largest piece that a compressed one becomes
-_ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub says that it is an instance
+_CHUNK_BYTES = 2**18  #: the largest piece that is returned
+_ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub declares an instance
 
 
 class _Decompressor(Protocol):
@@ -27,11 +27,11 @@ class _Decompressor(Protocol):
 
 
 def read_chunks(file: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
-    """The contents in pieces of at most 256 KiB, decompressed, all that is whole before any damage.
+    """Yield the decompressed content in pieces of at most 256 KiB, up to any damage.
 
     Raises:
-        BrokenObjectError: the object cannot be read, ends early, is damaged, or has become larger than
-            `max_bytes`.
+        BrokenObjectError: the object cannot be read, ends early, is damaged, or is larger than `max_bytes`
+            when decompressed.
     """
     left = max_bytes
     try:
@@ -60,7 +60,7 @@ def _decompress(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _inflate(data: bytes, file: BinaryIO, new_decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
-    """All members, one after the other; `data` is the start of the first.
+    """Yield the content of all members in order; `data` is the start of the first member.
 
     Raises:
         EOFError: the last member ends too early.
@@ -83,7 +83,7 @@ def _read_some(file: BinaryIO) -> bytes:
 
 
 def _skip_padding(data: bytes, file: BinaryIO) -> bytes:
-    """The start of the next member, past the zeros that some writers pad with; empty at the end."""
+    """Return the start of the next member, after the zeros with which some writers pad; empty at the end."""
     data = data.lstrip(b"\0")
     while not data and (more := file.read(_READ_BYTES)):
         data = more.lstrip(b"\0")

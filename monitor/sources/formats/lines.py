@@ -1,48 +1,48 @@
-"""Chunks of bytes, cut into lines in bounded memory."""
+"""Splitting chunks of bytes into lines, in bounded memory."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-#: A longer line is passed over without being held.
+#: Longer lines are skipped without being held in memory.
 MAX_LINE_BYTES = 16 * 2**20
-_LONG_TAIL_BYTES = 2**18  #: from here on, a line is looked through for records without line feeds between
+_LONG_TAIL_BYTES = 2**18  #: longer lines are searched for records without line feeds between them
 _OVERLAP_BYTES = 2**10
-#: Between two JSON objects on one line. In a string there is none: the quote would end it, and one of , } ] :
-#: would follow, with which no field's name is taken to begin.
-_SEAM = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"[^,}\]:\s"])')
+#: The boundary between two JSON objects on one line. It cannot occur inside a string: the quote would end the
+#: string, and one of , } ] : would follow, with which no field name is assumed to begin.
+_OBJECT_BOUNDARY = re.compile(rb'(?<=\})[ \t\r]*(?=\{\s*"[^,}\]:\s"])')
 
 
 @dataclass(frozen=True, kw_only=True)
 class LongLine:
-    """A line of more than `MAX_LINE_BYTES`, of which only the hash is left."""
+    """A line of more than `MAX_LINE_BYTES`, of which only the hash is kept."""
 
     sha256: str
 
 
 def split_objects(line: bytes) -> list[bytes]:
-    """The JSON objects of a line that follow each other without a delimiter, as Firehose writes them.
+    """Return the JSON objects of a line that have no delimiter between them, as Firehose writes them.
 
     Example:
         >>> split_objects(b'{"a": 1}{"a": "}{"}')
         [b'{"a": 1}', b'{"a": "}{"}']
     """
-    return _SEAM.split(line)
+    return _OBJECT_BOUNDARY.split(line)
 
 
 class LineSplitter:
-    """What is left of a chunk after its last line feed waits for the next chunk."""
+    """A splitter of chunks into lines; the rest of a chunk after its last line feed is kept for the next."""
 
     def __init__(self) -> None:
         self._tail = b""
-        self._passed_over = sha256()  #: the start of a long line that is not held
+        self._passed_over = sha256()  #: the start of a long line, which is not held in memory
         self._is_long = False
 
     def feed(self, chunk: bytes) -> list[bytes | LongLine]:
-        """The lines that end in this chunk, without their line feeds.
+        """Return the lines that end in this chunk, without their line feeds.
 
-        Of a long line that is made of JSON objects without a delimiter, those that end in it.
+        From a long line of JSON objects without delimiters, return the objects that end in this chunk.
         """
         if self._is_long:
             return self._feed_long(chunk)
@@ -55,23 +55,25 @@ class LineSplitter:
         return lines
 
     def finish(self) -> list[bytes | LongLine]:
-        """The last line, where the file does not end in a line feed."""
+        """Return the last line, if the file does not end with a line feed."""
         if self._is_long:
             return [LongLine(sha256=self.tail_sha256)]
         return [self._tail] if self._tail else []
 
     @property
     def tail_sha256(self) -> str:
-        """The hash of what came after the last line feed so far."""
+        """Return the hash of the bytes after the last line feed so far."""
         whole = self._passed_over.copy()
         whole.update(self._tail)
         return whole.hexdigest()
 
     def _whole_objects(self, new_bytes: int) -> list[bytes | LongLine]:
-        seams = [each.end() for each in _SEAM.finditer(self._tail, len(self._tail) - new_bytes)]
-        if not seams:
+        boundaries = [
+            each.end() for each in _OBJECT_BOUNDARY.finditer(self._tail, len(self._tail) - new_bytes)
+        ]
+        if not boundaries:
             return []
-        whole, self._tail = self._tail[: seams[-1]], self._tail[seams[-1] :]
+        whole, self._tail = self._tail[: boundaries[-1]], self._tail[boundaries[-1] :]
         return list[bytes | LongLine](split_objects(whole))
 
     def _feed_long(self, chunk: bytes) -> list[bytes | LongLine]:
@@ -89,7 +91,7 @@ class LineSplitter:
 
 
 def read_lines(chunks: Iterable[bytes]) -> Iterator[bytes | LongLine]:
-    """All lines, without their line feeds; what `chunks` raises comes after the last whole line."""
+    """Yield all lines without their line feeds; errors of `chunks` are raised after the last whole line."""
     lines = LineSplitter()
     for chunk in chunks:
         yield from lines.feed(chunk)

@@ -1,4 +1,4 @@
-"""The records of an object, in each format that a request log may have."""
+"""Readers of the records of an object, for each format of a request log."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ParquetMissingError(RedistillError):
 
 
 class Found(NamedTuple):
-    """A record, and the bytes that it was made of."""
+    """A record, and the bytes from which it was parsed."""
 
     record: Request | Refusal
     raw: bytes | LongLine
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Records that are all usable, and the line of each."""
+    """Records that are all usable, with the line of each."""
 
     rows: Sequence[Row]
     lines: Sequence[bytes]
@@ -40,14 +40,14 @@ class Decoded:
             yield Found(row.as_request(), line)
 
 
-#: Reads an object to its end; gives its records in batches.
+#: Reads an object to its end, and yields its records in batches.
 ReadObject = Callable[[BinaryIO], Iterator[Iterable[Found]]]
 
 
 def reader(section: ObjectsSection, parser: RecordParser) -> ReadObject:
-    """What reads objects of the section's format.
+    """Return a function that reads objects of the section's format.
 
-    What it gives may raise BrokenObjectError after the last whole record.
+    Its iterators raise BrokenObjectError after the last whole record of a broken object.
 
     Raises:
         ParquetMissingError: the format is Parquet, and pyarrow is not installed.
@@ -101,9 +101,9 @@ def _parquet(section: ObjectsSection, parser: RecordParser) -> ReadObject:
 def parquet_reader(
     wanted: Collection[str] | None = None,
 ) -> Callable[[BinaryIO], Iterator[list[dict[str, object]]]]:
-    """What reads the rows of Parquet objects, in batches; of all columns or of those that are wanted.
+    """Return a function that reads the rows of Parquet objects in batches, of all or of the wanted columns.
 
-    What it gives may raise BrokenObjectError after the last whole batch.
+    Its iterators raise BrokenObjectError after the last whole batch of a broken object.
 
     Raises:
         ParquetMissingError: pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""One raw record of the request log, as a usable request or a reason why it is none."""
+"""Parsing raw records of the request log into usable requests, or the reasons for refusing them."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,20 +15,20 @@ from monitor.sources.formats.schema import LARGEST_LOGIT, Row, RowDecoder
 from monitor.sources.request import Refusal, Request, parse_time, true_label
 
 _BOM = b"\xef\xbb\xbf"
-_NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: what some writers put where JSON has no word
-_NUMBERS = frozenset({int, float})  #: the types; a bool is not among them
+_NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: values that some writers use and JSON does not have
+_NUMBERS = frozenset({int, float})  #: the exact types; bool is not one of them
 
-#: The values of a row for id, time, text, student_label, student_logits and, if it has a name, label.
+#: Returns the values of a row for id, time, text, student_label, student_logits and, if configured, label.
 _Values = Callable[[dict[str, object]], Iterable[object]]
 
 
 class RecordParser:
-    """Reads records by the field names of `section`.
+    """A parser of records, by the field names of `section`.
 
     Args:
-        section: the format, the names of the fields, and the longest text that is taken.
-        labels: the models' label names, which decide on `student_label` and the length of
-            `student_logits`; None where the models are not known yet, and neither is checked.
+        section: the format, the field names, and the length of the longest text that is accepted.
+        labels: the models' label names, against which `student_label` and the length of `student_logits` are
+            checked; None if the models are not known yet, to skip both checks.
     """
 
     def __init__(self, section: TrafficSection, labels: Collection[str] | None) -> None:
@@ -45,10 +45,10 @@ class RecordParser:
         return RowDecoder(names, self._labels, self._max_text_chars)
 
     def parse(self, line: bytes) -> Request | Refusal:
-        """One line without its line feed. The first reason in the order of `RejectReason` is given.
+        """Parse one line without its line feed; a refusal has the first reason that applies.
 
-        The last of duplicate keys counts; an integer id becomes a string; a byte order mark and
-        white space around the object are passed over.
+        Reasons are in the order of `RejectReason`. Of duplicate keys, the last one counts. An integer id
+        becomes a string. A byte order mark and white space around the object are ignored.
         """
         if rows := self.decode([line]):
             return rows[0].as_request()
@@ -59,7 +59,7 @@ class RecordParser:
         return self.parse_row(row)
 
     def decode(self, lines: Sequence[bytes]) -> list[Row] | None:
-        """What `parse` says of each line, if all are usable and that is quickly told; else None."""
+        """Return the parsed lines if a fast decoder finds all of them usable; else None."""
         return self._decoder.decode(lines) if self._decoder else None
 
     def _parse_damaged(self, line: bytes) -> Request | Refusal:
@@ -73,7 +73,7 @@ class RecordParser:
             return self._parse_not_finite(line)
 
     def _parse_not_finite(self, line: bytes) -> Refusal:
-        """Never usable, but its time, and whether the logits are to blame, can be told."""
+        """Refuse a record with values that are not finite, with its time and the reason, where possible."""
         try:
             found = self.parse_row(orjson.loads(_NOT_FINITE.sub(b"null", line)))
         except orjson.JSONDecodeError:
@@ -83,7 +83,7 @@ class RecordParser:
         return Refusal(reason=RejectReason.NOT_JSON, time=found.time)
 
     def parse_row(self, row: object) -> Request | Refusal:
-        """A record that is decoded already; times may be datetimes."""
+        """Parse a decoded record; times may be datetimes."""
         if not isinstance(row, dict):
             return Refusal(reason=RejectReason.NOT_JSON)
         if self._is_capture:
@@ -138,7 +138,7 @@ class RecordParser:
 
 
 def _values_by(names: tuple[str, ...]) -> _Values:
-    """By key where all names are plain, which is faster; else by JMESPath."""
+    """Return a lookup by key, which is faster, if all names are plain; else a lookup by JMESPath."""
     if all(map(is_plain_name, names)):
         return lambda row: map(row.get, names)
     searches = [_search(name) for name in names]
@@ -153,7 +153,7 @@ def _search(name: str) -> Callable[[dict[str, object]], object]:
     def search(row: dict[str, object]) -> object:
         try:
             return expression.search(row)
-        except JMESPathError:  # a function that does not take what is there
+        except JMESPathError:  # a function that does not accept the value
             return None
 
     return search

@@ -1,8 +1,8 @@
-"""A line of SageMaker Data Capture, as a row for the names of [traffic].
+"""Conversion of a line of SageMaker Data Capture to a row with the names of [traffic].
 
 The row has `id` (inferenceId, else eventId), `time` (inferenceTime), and `input` and `output`: the decoded
-data of the two sides, None where a side was not captured. JSON is any value, CSV a list of its first line's
-fields, other content its text.
+data of the two sides, None if a side was not captured. JSON is decoded to its value, CSV to a list of the
+fields of its first line, other content to its text.
 
 Source: "Data Capture", SageMaker developer guide.
 """
@@ -21,11 +21,11 @@ _NOT_FINITE = re.compile(r"-?\b(?:NaN|Infinity)\b")
 
 
 class UndecodableError(ValueError):
-    """The captured data is not what its encoding says."""
+    """The captured data does not match its declared encoding."""
 
 
 def unwrap(line: object) -> dict[str, object] | Refusal:
-    """The row of a line that was JSON, or why there is none."""
+    """Return the row of a line, given as decoded JSON, or the reason for refusing the line."""
     match line:
         case {"captureData": dict(sides), "eventMetadata": dict(event)}:
             pass
@@ -69,12 +69,12 @@ def _value(data: str, encoding: str, content_type: str) -> object:
 def _from_base64(data: str) -> str:
     try:
         return base64.b64decode(data, validate=True).decode()
-    except ValueError as error:  # of the base64, or of the UTF-8 in it
+    except ValueError as error:  # invalid base64, or invalid UTF-8 in it
         raise UndecodableError from error
 
 
 def _from_json(data: str) -> object:
-    """Values that are not finite become None, so that whoever looks for numbers finds none."""
+    """Decode JSON, with None for values that are not finite, so that they are not taken for numbers."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

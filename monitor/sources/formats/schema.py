@@ -1,4 +1,4 @@
-"""Records of the usual shape, decoded and checked by msgspec."""
+"""The fast decoder of records with the usual fields, by msgspec."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -12,12 +12,14 @@ from msgspec import Meta
 from monitor.sources.request import Request, true_label
 
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
-_NO_NAME = " "  #: where the log has no true label; a record with such a field is left to the other parser
-_FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: of times that exist in every time zone
+_NO_NAME = (
+    " "  #: for a log without a true label; a record with a field of this name is left to `RecordParser`
+)
+_FIRST_YEAR, _LAST_YEAR = 2, 9_998  #: the years of times that exist in every time zone
 
 
 class Row(msgspec.Struct, gc=False):
-    """A record whose fields have the right types and sizes; a text of white space alone may be among them."""
+    """A record whose fields have the right types and sizes; its text may still be only white space."""
 
     id: str | int
     time: datetime
@@ -27,7 +29,7 @@ class Row(msgspec.Struct, gc=False):
     label: Any = None
 
     def as_request(self) -> Request:
-        """With the id as text and the time in UTC."""
+        """Return the request, with the id as text and the time in UTC."""
         return Request(
             id=str(self.id),
             time=self.time.astimezone(UTC),
@@ -39,12 +41,12 @@ class Row(msgspec.Struct, gc=False):
 
 
 class RowDecoder:
-    """Decodes what is certainly usable; of the rest another has to say what is wrong with it.
+    """A decoder of records that are certainly usable; `RecordParser` finds out what is wrong with others.
 
     Args:
         names: the plain names of id, time, text, student label, student logits and, if any, true label.
         labels: see `RecordParser`.
-        max_text_chars: the longest text that is taken.
+        max_text_chars: the length of the longest text that is accepted.
     """
 
     def __init__(self, names: Sequence[str], labels: Collection[str] | None, max_text_chars: int) -> None:
@@ -52,9 +54,9 @@ class RowDecoder:
         self._decoder = msgspec.json.Decoder(cast("type[Row]", named))
 
     def decode(self, lines: Sequence[bytes]) -> list[Row] | None:
-        """A record a line, or None: not all of them are certainly usable."""
+        """Return one record per line, or None if not all lines are certainly usable."""
         try:
-            b"".join(lines).decode()  # msgspec passes over the bytes of fields that nobody asked for
+            b"".join(lines).decode()  # msgspec does not check the bytes of unknown fields
             rows = [*map(self._decoder.decode, lines)]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
@@ -82,7 +84,7 @@ def _fields(
     return fields
 
 
-def _label(labels: Collection[str] | None) -> Any:  # noqa: ANN401 - a type that is made as it runs
+def _label(labels: Collection[str] | None) -> Any:  # noqa: ANN401 - a type that is created at run time
     if labels is None:
         return str
     return Literal[tuple(labels)] if labels else NoneType

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, cast
 
 from db.errors import one_line
 from monitor.settings import S3Traffic
-from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError, is_left_out
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError, is_skipped
+from monitor.sources.stores.window import Window
 from monitor.stop import Stopped, StoppedError
 from monitor.storage import s3
 from monitor.storage.disk import scratch
@@ -17,41 +17,41 @@ from triggers.aws import FAULTS
 
 _HOUR = timedelta(hours=1)
 _CHUNK_BYTES = 2**18
-_HELD_BYTES = 16 * 2**20  #: of a larger object the rest lies in a temporary file
+_HELD_BYTES = 16 * 2**20  #: in memory; larger objects are stored in a temporary file
 
 
 class Bucket:
-    """Lists an hour at a time: a request log may have millions of objects."""
+    """A bucket, which is listed by the hour: a request log may have millions of objects."""
 
     def __init__(self, section: S3Traffic) -> None:
         self.section = section
         self._made: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the client: each process makes its own."""
+        """Return the state without the client: each process creates its own."""
         return {"section": self.section, "_made": None}
 
     def list(self, window: Window, /) -> tuple[TrafficObject, ...]:
-        """Those of the hours from the window's start to `late` after its end.
+        """Return the objects of the hours from the window's start to `late` after its end.
 
         Raises:
-            TrafficUnavailableError: S3 refuses, or does not answer.
+            TrafficUnavailableError: S3 refuses the request, or does not respond.
         """
         hours = _hours(window.start, window.end + self.section.late)
-        with self._telling():
+        with self._translated_errors():
             found = {each.name: each for hour in hours for each in self._list_hour(hour)}
         return tuple(found[name] for name in sorted(found))
 
     @contextmanager
     def open(self, each: TrafficObject, stopped: Stopped, /) -> Iterator[BinaryIO]:
-        """Its bytes, in memory or in a temporary file: what S3 sends cannot be resumed where it broke off.
+        """Fetch an object into memory or a temporary file: a body of S3 that breaks off cannot be resumed.
 
         Raises:
-            TrafficUnavailableError: it is not there any more, has changed since it was listed, or S3 fails.
-            StoppedError: `stopped`, which is asked every 256 KiB, said so.
+            TrafficUnavailableError: the object is gone, has changed since it was listed, or S3 fails.
+            StoppedError: `stopped`, which is checked every 256 KiB, returned True.
         """
         with tempfile.SpooledTemporaryFile(_HELD_BYTES) as file:
-            with self._telling(each.name):
+            with self._translated_errors(each.name):
                 self._fetch(each, cast("BinaryIO", file), stopped)
             yield cast("BinaryIO", file)
 
@@ -63,8 +63,8 @@ class Bucket:
         for page in pages:
             for found in page.get("Contents", ()):
                 key: str = found["Key"]
-                is_folder = key.endswith("/")  # as consoles make one
-                if not is_folder and not is_left_out(key, len(prefix)):
+                is_folder = key.endswith("/")  # as the S3 console creates it
+                if not is_folder and not is_skipped(key, len(prefix)):
                     yield TrafficObject(
                         name=key,
                         address=key,
@@ -74,17 +74,17 @@ class Bucket:
                     )
 
     def _fetch(self, each: TrafficObject, file: BinaryIO, stopped: Stopped) -> None:
-        def ask() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+        def ask() -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
             if stopped():
                 raise StoppedError
             return self._client.get_object(
                 Bucket=self.section.bucket, Key=each.address, IfMatch=f'"{each.version}"'
             )
 
-        s3.whole(ask, lambda answer: _take(each, answer, file, stopped))
+        s3.fetch_whole(ask, lambda answer: _download(each, answer, file, stopped))
 
     @contextmanager
-    def _telling(self, name: str = "") -> Iterator[None]:
+    def _translated_errors(self, name: str = "") -> Iterator[None]:
         try:
             yield
         except (*FAULTS, s3.BrokenBodyError) as error:
@@ -93,12 +93,12 @@ class Bucket:
             raise TrafficUnavailableError(uri=uri, problem=problem) from error
 
     @property
-    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
         self._made = self._made or s3.client()
         return self._made
 
 
-def _take(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped) -> None:  # noqa: ANN401
+def _download(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped) -> None:  # noqa: ANN401
     if answer["ETag"].strip('"') != each.version:
         raise s3.BrokenBodyError(f"its ETag is {answer['ETag']}, not {each.version}")
     file.seek(0)
@@ -108,8 +108,9 @@ def _take(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped) ->
             raise StoppedError
         with scratch():
             file.write(chunk)
-    if file.tell() != each.size:
-        raise s3.BrokenBodyError(f"{file.tell()} of its {each.size} bytes came")
+    received = file.tell()
+    if received != each.size:
+        raise s3.BrokenBodyError(f"{received} of its {each.size} bytes arrived")
     file.seek(0)
 
 

@@ -1,4 +1,4 @@
-"""The objects of a folder, or one file."""
+"""The files of a folder, or one file, as objects."""
 
 import os
 import stat
@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from db.states import RejectReason
-from monitor.sources.stores.port import BrokenObjectError, TrafficMissingError, TrafficObject, is_left_out
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.port import BrokenObjectError, TrafficMissingError, TrafficObject, is_skipped
+from monitor.sources.stores.window import Window
 from monitor.stop import Stopped, never_stopped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """All files below a folder, or one file; *.tmp and what `is_left_out` says are not among them.
+    """All files below a folder, or one file, except *.tmp and those that `is_skipped` names.
 
-    Which window a file belongs to, only its records say, so all are listed for each window.
+    Only its records determine the windows of a file, so all files are listed for each window.
     """
 
     uri: Path
 
     def list(self, _window: Window | None = None, /) -> tuple[TrafficObject, ...]:
-        """By their paths.
+        """Return the files, ordered by path.
 
         Raises:
             TrafficMissingError: there is neither a file nor a folder.
@@ -38,10 +38,10 @@ class Folder:
         return tuple(sorted(found, key=lambda each: each.name))
 
     def open(self, each: TrafficObject, _stopped: Stopped = never_stopped, /) -> BinaryIO:
-        """Refuses what is not a file without opening it: a pipe would wait for its writer.
+        """Open a file; anything else is refused without opening it, since a pipe would wait for its writer.
 
         Raises:
-            BrokenObjectError: it is no file, is gone, or may not be read.
+            BrokenObjectError: the path is not a file, does not exist, or may not be read.
         """
         path = Path(each.address)
         try:
@@ -56,8 +56,8 @@ class Folder:
 def _walk(folder: Path) -> Iterator[Path]:
     unlisted: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=lambda e: unlisted.append(Path(e.filename))):
-        folders[:] = [name for name in folders if not is_left_out(name)]
-        listed = (name for name in files if not is_left_out(name) and not name.endswith(".tmp"))
+        folders[:] = [name for name in folders if not is_skipped(name)]
+        listed = (name for name in files if not is_skipped(name) and not name.endswith(".tmp"))
         yield from (Path(parent, name) for name in listed)
     yield from unlisted
 

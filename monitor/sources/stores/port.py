@@ -1,4 +1,4 @@
-"""The port to where objects of a request log lie: a folder, or a bucket."""
+"""The port to the store of a request log's objects: a folder or a bucket."""
 
 import re
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from typing import BinaryIO, Protocol
 
 from db.errors import RedistillError
 from db.states import RejectReason
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.window import Window
 from monitor.stop import Stopped
 
-_LEFT_OUT = re.compile(r"(?<![^/])[._]")
+_SKIPPED = re.compile(r"(?<![^/])[._]")
 
 
 class TrafficMissingError(RedistillError):
     """There is no request log at {path}: create the folder and let the service write its log there,
-    or mend 'uri' in [traffic].
+    or fix 'uri' in [traffic].
     """
 
 
 class TrafficUnavailableError(RedistillError):
-    """The request log at {uri} cannot be read now ({problem}): see that it is up, and that [traffic] and the
-    credentials are right; a cycle is tried again by itself.
+    """The request log at {uri} cannot be read now ({problem}): check that it is available, and that [traffic]
+    and the credentials are right. The cycle is retried automatically.
     """
 
 
@@ -35,52 +35,52 @@ class BrokenObjectError(RedistillError):
     def __init__(self, *, problem: object, reason: RejectReason) -> None:
         super().__init__(problem=problem)
         self.reason = reason
-        self.example_hash = sha256().hexdigest()  #: of the bytes that no record was made of
+        self.example_hash = sha256().hexdigest()  #: of the bytes that are not part of any record
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficObject:
-    """One object (file) of the request log, or a folder in it that cannot be listed."""
+    """One object (file) of the request log, or a folder in the log that cannot be listed."""
 
-    name: str  #: the path inside the log, with bytes that are not UTF-8 written as \\xNN
-    address: Path | str  #: by which its store opens it
-    version: str  #: changes with the contents
-    size: int  #: bytes, as they are stored
+    name: str  #: the path inside the log; bytes that are not UTF-8 are written as \\xNN
+    address: Path | str  #: by which the store opens the object
+    version: str  #: changes with the content
+    size: int  #: stored bytes
     modified_at: datetime
 
 
-def is_left_out(path: str, named: int = 0) -> bool:
-    """Whether a part of the path begins with `_` or `.`, but for parts that begin in its first `named` chars.
+def is_skipped(path: str, named: int = 0) -> bool:
+    """Return whether a part of the path begins with `_` or `.`, after the first `named` characters.
 
-    As Arrow does. Such are markers, checksums, and what is being written.
+    Such names, which Arrow skips too, are markers, checksums, and files that are still being written.
 
     Example:
-        >>> [is_left_out(path) for path in ("a/_SUCCESS", "_temporary/0/a", ".a.crc", "a_1.parquet")]
+        >>> [is_skipped(path) for path in ("a/_SUCCESS", "_temporary/0/a", ".a.crc", "a_1.parquet")]
         [True, True, True, False]
-        >>> is_left_out("_raw/10/a", len("_raw/10/"))
+        >>> is_skipped("_raw/10/a", len("_raw/10/"))
         False
     """
-    return _LEFT_OUT.search(path, named) is not None
+    return _SKIPPED.search(path, named) is not None
 
 
 class ObjectStore(Protocol):
-    """Lists objects and opens them. Can be pickled, so that other processes may read, too."""
+    """A store of objects. It can be pickled, so that other processes can read, too."""
 
     def list(self, window: Window, /) -> Sequence[TrafficObject]:
-        """All objects that may hold records of the window, by their names.
+        """Return all objects that may have records of the window, ordered by name.
 
         Raises:
             TrafficMissingError: there is no log.
-            TrafficUnavailableError: it cannot be listed now.
+            TrafficUnavailableError: the log cannot be listed now.
         """
         ...
 
     def open(self, each: TrafficObject, stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
-        """Its bytes, which can be sought in.
+        """Open the bytes of an object, as a seekable file.
 
         Raises:
-            StoppedError: `stopped` said so while it was fetched.
-            BrokenObjectError: the object itself is at fault.
-            TrafficUnavailableError: it cannot be fetched now, or has changed since it was listed.
+            StoppedError: `stopped` returned True while the object was fetched.
+            BrokenObjectError: the object itself is unreadable.
+            TrafficUnavailableError: the object cannot be fetched now, or has changed since it was listed.
         """
         ...

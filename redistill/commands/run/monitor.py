@@ -80,7 +80,7 @@ class _Monitor:
         log = structlog.get_logger().bind(monitor=self._settings.monitor.name)
         log.info("monitor started", web=f"http://{self._settings.web.host}:{port}")
         while not self._stop.wait(_LOOK_SECONDS):
-            daemon.keep_time()
+            daemon.reschedule_after_clock_change()
             if self._worker is not None:
                 self._worker.look_after()
         log.info("monitor stops")

@@ -116,7 +116,7 @@ def test_a_cycle_whose_sample_cannot_be_kept_fails_and_is_run_again(
         assert failed.exit_code == 1
         line = failed.stderr.splitlines()[-1]
         assert f"The archive {disk.folder}/archive/mangaassist/" in line
-        assert "Make room or mend the rights there" in line
+        assert "Free space, fix the permissions" in line
         assert files(disk.folder) == kept
     assert run("cycle", "--at", NEXT).exit_code == 0
     assert len(files(disk.folder)) == 2

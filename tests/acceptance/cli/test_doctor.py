@@ -180,8 +180,8 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
     "no channel": (_no_channel, "channels", "nobody is told"),
     "no recorded answers": (_nothing_recorded, "traffic", "none with the student's logits"),
-    "no cluster": (_no_cluster, "cluster", "mend 'address' in [scoring]"),
-    "a bad schedule": (_bad_schedule, "traffic", "cannot be a schedule"),
+    "no cluster": (_no_cluster, "cluster", "fix 'address' in [scoring]"),
+    "a bad schedule": (_bad_schedule, "traffic", "is not a schedule"),
 }
 
 

@@ -123,9 +123,7 @@ def test_samples_that_cannot_be_read_are_a_warning_or_an_error(measured: Path) -
     write_csv(measured / "labels.csv", dict.fromkeys(ids, "faq"))
     result = run("labels", "import", "labels.csv", "--id", "request_id", "--label", "intent")
     assert result.exit_code == 1
-    assert said(result).startswith(
-        "None of the 100 requests is in a sample that can be read; 1 of the samples"
-    )
+    assert said(result).startswith("None of the 100 requests is in a readable sample. 1 of the samples")
     assert run("cycle", "--at", f"{LOGGED:%Y-%m-%dT}11:00:00Z").exit_code == 0
     write_csv(measured / "labels.csv", dict.fromkeys([*ids, "11-1"], "faq"))
     result = run("labels", "import", "labels.csv", "--id", "request_id", "--label", "intent")

@@ -206,4 +206,4 @@ def test_a_monitor_that_another_process_runs_is_told(cycles: Cycles) -> None:
     cycles.conclude(0)
     result = run("cycle", "--rejudge", "2026-11-24", "2026-11-25")
     assert result.exit_code == 1
-    assert said(result).startswith("Another process runs the monitor 'mangaassist' now")
+    assert said(result).startswith("Another process is running the monitor 'mangaassist'")

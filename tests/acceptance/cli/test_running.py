@@ -114,7 +114,7 @@ def test_a_monitor_that_another_process_runs_is_told(cycles: Cycles) -> None:
     assert cycles.lease.name == "monitor:mangaassist"
     result = run("cycle", "--at", AT)
     assert result.exit_code == 1
-    assert said(result).startswith("Another process runs the monitor 'mangaassist' now")
+    assert said(result).startswith("Another process is running the monitor 'mangaassist'")
 
 
 @pytest.mark.usefixtures("project")

@@ -110,7 +110,7 @@ def test_a_slot_that_s3_fails_is_tried_again_by_itself(
     """The reason stands in its row; a minute later it is measured, and nothing of the failure is left."""
     retries = {"mode": "standard", "total_max_attempts": 2}
     monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(retries=retries, read_timeout=0.5)))
-    monkeypatch.setattr("monitor.daemon.loop.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=15))
+    monkeypatch.setattr("monitor.daemon.slot_runner.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=15))
     with empty_bucket(s3_url) as bucket, faulty(s3_url) as proxy, engine_of(migrated) as engine:
         lies_in_s3(migrated, bucket)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -125,7 +125,7 @@ def test_a_slot_that_s3_fails_is_tried_again_by_itself(
         proxy.faults.clear()
         assert runner.run_due(never_stopped) == 0
         monkeypatch.setattr(
-            "monitor.daemon.loop.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=16, seconds=1)
+            "monitor.daemon.slot_runner.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=16, seconds=1)
         )
         assert runner.run_due(never_stopped) == 1
         (row,) = stored(engine, cycles)

@@ -13,7 +13,7 @@ from db.cycles import ledger
 from db.records import Claim, CycleResult, Slot
 from db.states import CycleStatus
 from db.tables import cycles
-from monitor.daemon.loop import SlotRunner
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
 from tests.support.processes.races import in_threads

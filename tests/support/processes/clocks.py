@@ -66,14 +66,15 @@ class Clocks:
 
 @contextmanager
 def settable(database_url: str) -> Iterator[Clocks]:
-    """Of a database of one's own; `monitor.daemon.loop.utc_now` is the daemon's."""
+    """Of a database of one's own; `utc_now` of the daemon's two modules is the daemon's."""
     url = make_url(database_url)
     if url.drivername == "postgresql":
         url = url.update_query_dict({"options": _PATH})
     engine = connect(url.render_as_string(hide_password=False))
     with pytest.MonkeyPatch.context() as patch:
         clocks = Clocks(engine)
-        patch.setattr("monitor.daemon.loop.utc_now", clocks.daemon)
+        for module in ("loop", "slot_runner"):
+            patch.setattr(f"monitor.daemon.{module}.utc_now", clocks.daemon)
         yield clocks
     engine.dispose()
 

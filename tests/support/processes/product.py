@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import distill.calibrator
 import distill.worker
-import monitor.daemon.loop
+import monitor.daemon.slot_runner
 import redistill.assembly
 import redistill.commands.run.cycle
 import redistill.commands.run.monitor
@@ -151,7 +151,7 @@ def _main(
 ) -> None:
     if prepare is not None:
         prepare()
-    monitor.daemon.loop.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
+    monitor.daemon.slot_runner.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
     distill.calibrator.LEASE_SECONDS = lease_seconds
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monitor.daemon.delivery_threads import PATIENCE_SECONDS
+from monitor.daemon.delivery_threads import STOP_TIMEOUT_SECONDS
 from redistill.configuration.template import _TEMPLATE
 from tests.support.records.messages import make_delivery, make_document
 from tests.support.servers.channels import ROUTING_KEY, TOKEN, make_alert, make_channel
@@ -144,4 +144,4 @@ def test_a_receiver_that_checks_as_it_is_told_believes_nothing_that_is_replayed_
 def test_the_figures_are_those_of_the_code() -> None:
     text = " ".join(section("Delivery").split())
     assert f"After {MAX_ATTEMPTS} attempts" in text
-    assert f"a channel has {PATIENCE_SECONDS:g} s to end" in text
+    assert f"a channel has {STOP_TIMEOUT_SECONDS:g} s to end" in text

@@ -9,7 +9,7 @@ from db.heartbeat import Heartbeat
 from db.queue import MAX_ATTEMPTS
 from distill import calibrator, worker
 from monitor.archive import erasure
-from monitor.daemon import loop
+from monitor.daemon import slot_runner
 
 ROOT = Path(__file__).parents[3]
 DOC = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ def test_no_folder_of_the_product_has_more_than_fourteen_files() -> None:
 
 def test_the_lengths_of_the_leases_are_those_of_the_code() -> None:
     text = " ".join(section("Leases and fencing").split())
-    assert f"`monitor:NAME` for {loop.LEASE_SECONDS:g} s" in text
+    assert f"`monitor:NAME` for {slot_runner.LEASE_SECONDS:g} s" in text
     assert f"`job:ID` for {worker.LEASE_SECONDS:g} s" in text
     assert f"`calibration:NAME` for {calibrator.LEASE_SECONDS:g} s" in text
     assert f"`erasure:NAME` for {erasure.LEASE_SECONDS:g} s" in text

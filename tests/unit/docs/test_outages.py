@@ -7,7 +7,7 @@ import pytest
 
 from db import leases, outbox
 from db.connection import outage, postgres, session
-from monitor.daemon import delivery_threads, loop
+from monitor.daemon import delivery_threads, loop, slot_runner
 from monitor.storage import s3
 from redistill.commands.run import monitor, worker
 from redistill.process import child
@@ -39,9 +39,9 @@ TIMES = [
     f"{s3._CONFIG.read_timeout} s without a byte, {s3._CONFIG.connect_timeout} s for a connection",
     f"{sqs._CONFIG.connect_timeout} s for a connection, {sqs._CONFIG.read_timeout} s for an answer",
     f"a lease with more than {leases.LONGEST_SECONDS / 60:.0f} minutes left",
-    f"once the lease has expired, after at most {loop.LEASE_SECONDS:.0f} s",
-    f"a channel | after {delivery_threads.PATIENCE_SECONDS:.0f} s",
-    f"takes minutes | after {loop.PATIENCE_SECONDS:.0f} s",
+    f"once the lease has expired, after at most {slot_runner.LEASE_SECONDS:.0f} s",
+    f"a channel | after {delivery_threads.STOP_TIMEOUT_SECONDS:.0f} s",
+    f"takes minutes | after {loop.STOP_TIMEOUT_SECONDS:.0f} s",
     f"at startup | after {monitor._STOP_SECONDS:.0f} s",
     f"a worker | after {worker._STOP_SECONDS:.0f} s",
     f"exits after {monitor._STOP_WITH_WORKER_SECONDS:.0f} s",

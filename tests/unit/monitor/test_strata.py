@@ -59,7 +59,7 @@ def test_no_requests_have_no_share() -> None:
 
 
 def test_strata_of_another_number_of_values_are_refused() -> None:
-    with pytest.raises(SampleValuesError, match="strata of 3"):
+    with pytest.raises(SampleValuesError, match="strata are for 3"):
         bootstrap_mean([1.0, 2.0], strata=Strata.one(3))
 
 

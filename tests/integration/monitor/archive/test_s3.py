@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from db.tables import cycles
 from monitor.archive.erasure import Erased, erase
 from monitor.archive.files import expire, read, write
-from monitor.archive.places import ArchiveAwayError, ArchiveReadError, ArchiveWriteError, Places
+from monitor.archive.places import ArchiveReadError, ArchiveUnavailableError, ArchiveWriteError, Places
 from monitor.storage import s3
 from tests.support.records.cycles import MONITOR, Cycles, stored, taken
 from tests.support.records.factories import START
@@ -70,11 +70,11 @@ def test_what_cannot_be_read_or_written_is_said_in_one_line(place: str) -> None:
     write(place, make_sample(seed=2))
     with pytest.raises(ArchiveReadError, match="it was changed after it was written"):
         read(written.uri, sha256=written.sha256)
-    with pytest.raises(ArchiveReadError, match="'archive_days' may have passed"):
+    with pytest.raises(ArchiveReadError, match=r"it may have expired \('archive_days'\)"):
         read(f"{place}prod/20261124T110000Z.jsonl.zst")
     with pytest.raises(ArchiveReadError, match=r"cannot be read: .*NoSuchBucket") as unread:
         read("s3://no-such-bucket-of-ours/x.jsonl.zst")
-    assert not isinstance(unread.value, ArchiveAwayError)
+    assert not isinstance(unread.value, ArchiveUnavailableError)
     with pytest.raises(ArchiveWriteError, match="NoSuchBucket") as unwritten:
         write("s3://no-such-bucket-of-ours", make_sample())
     assert "\n" not in f"{unread.value}{unwritten.value}"
@@ -119,7 +119,7 @@ def test_what_does_not_pass_is_left_after_three_times(place: str, proxy: FaultyS
     proxy.faults.extend([fault] * 30)
     with pytest.raises(ArchiveWriteError, match=r"cannot be written: .*\. Make room"):
         write(place, make_sample())
-    with pytest.raises(ArchiveAwayError, match="cannot be read now: "):
+    with pytest.raises(ArchiveUnavailableError, match="cannot be read now: "):
         read(written.uri)
     assert len(proxy.faults) == 24
     proxy.faults.clear()

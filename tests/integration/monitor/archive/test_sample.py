@@ -199,7 +199,7 @@ def with_a_null_logit(rows: list[bytes]) -> None:
         (lambda _content: zstd.compress(b"[]\n"), "schema redistill.sample/1"),
         (lambda _content: zstd.compress(b"{}\n"), "schema redistill.sample/1"),
         (lambda _content: zstd.compress(b"text\n"), "schema redistill.sample/1"),
-        (edited(with_another_schema), "it says redistill.sample/2"),
+        (edited(with_another_schema), "its schema is redistill.sample/2"),
         (edited(list.pop), "it has 2 requests, not 3"),
         (edited(with_a_short_row), "schema redistill.sample/1"),
         (edited(with_a_null_logit), "not all student_logits are finite"),
@@ -226,7 +226,7 @@ def test_a_changed_archive_is_told_from_the_one_that_was_written(tmp_path: Path)
 
 
 def test_a_missing_archive_is_an_error_that_says_why_it_may_be(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveReadError, match="there is no such file; 'archive_days' may have passed"):
+    with pytest.raises(ArchiveReadError, match="no such file; it may have expired"):
         read(str(tmp_path / "x.jsonl.zst"))
 
 

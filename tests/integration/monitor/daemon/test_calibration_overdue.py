@@ -50,7 +50,7 @@ class Clock:
             self.audience,
             calibrate_every=self.every,
             started_at=self.started_at,
-        ).look(now)
+        ).check(now)
         rows = stored(self.run.engine, incidents)
         return [(row["kind"], row["severity"], row["state"]) for row in rows]
 

@@ -21,8 +21,9 @@ from db.errors import RedistillError
 from db.records import Claim, CycleResult
 from db.states import IncidentState, Severity
 from db.tables import cycles, deliveries, incidents, rule_outcomes
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
 from monitor.daemon.schedule import make_trigger, slot_at
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
@@ -233,11 +234,11 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
     )
     daemon = Daemon(found, watchdog, {}, call, tick=timedelta(seconds=0.1))
 
-    def keep_time() -> None:
+    def reschedule() -> None:
         while not ended.wait(0.2):
-            daemon.keep_time()
+            daemon.reschedule_after_clock_change()
 
-    keeper = threading.Thread(target=keep_time)
+    keeper = threading.Thread(target=reschedule)
     with capture_logs() as logs:
         daemon.start()
         keeper.start()
@@ -323,7 +324,7 @@ SECTION = MonitorSection(name=MONITOR, every=HOUR, lateness=timedelta(minutes=10
 
 def look(dog: Watchdog, clocks: Clocks, time: datetime) -> bool:
     clocks.set_database(time)
-    return dog.look(time)
+    return dog.check(time)
 
 
 def test_the_dead_mans_switch_is_not_put_off_by_a_clock_that_was_ahead(clocks: Clocks) -> None:
@@ -342,7 +343,7 @@ def test_a_clock_that_is_ahead_wakes_nobody(clocks: Clocks) -> None:
     run.conclude(0)
     dog = Watchdog(clocks.engine, SECTION, make_audience(), calibrate_every=None, started_at=START)
     clocks.set_database(make_slot(1).window_end)
-    assert not dog.look(make_slot(9).window_end)
+    assert not dog.check(make_slot(9).window_end)
     found = checks(clocks.engine, SECTION, lambda: True, make_slot(9).window_end)
     assert all(check.ok for check in found)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
+from structlog.testing import capture_logs
 
 from db.connection.session import writing
 from db.cycles import ledger
@@ -17,10 +18,11 @@ from db.errors import LeaseLostError, RedistillError
 from db.records import Claim, CycleResult, Lease, Slot
 from db.tables import cycles, leases
 from monitor.clock import utc_now
-from monitor.daemon import loop
+from monitor.daemon import slot_runner
 from monitor.daemon.delivery_threads import Clock, Deliver
-from monitor.daemon.loop import Daemon, MonitorBusyError, SlotRunner
+from monitor.daemon.loop import Daemon
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
+from monitor.daemon.slot_runner import MonitorBusyError, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
@@ -322,7 +324,7 @@ def test_a_monitor_that_another_process_runs_is_left_alone(engine: Engine) -> No
     taken(engine)
     runner = make_runner(engine, recorder := Recorder())
     assert runner.run_due(never_stopped) == 0
-    with pytest.raises(MonitorBusyError, match="Another process runs the monitor 'mangaassist' now"):
+    with pytest.raises(MonitorBusyError, match="Another process is running the monitor 'mangaassist'"):
         runner.run([slot(0)], never_stopped)
     assert recorder.measured == []
     assert written(engine) == {}
@@ -430,7 +432,7 @@ def test_a_process_that_lost_the_monitor_skips_no_slot(engine: Engine) -> None:
 
 def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked to stop, as soon as the heartbeat knows."""
-    monkeypatch.setattr(loop, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(slot_runner, "LEASE_SECONDS", 0.6)
     found_out: list[bool] = []
 
     def meanwhile(claim: Claim, stopped: Stopped) -> None:
@@ -438,8 +440,10 @@ def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch:
         found_out.append(comes_true(stopped, seconds=5))
         raise StoppedError
 
-    assert make_runner(engine, Recorder(meanwhile)).run_due(never_stopped) == 0
+    with capture_logs() as logs:
+        assert make_runner(engine, Recorder(meanwhile)).run_due(never_stopped) == 0
     assert found_out == [True]
+    assert [entry["event"] for entry in logs] == ["cycle started", "cycle left to another process"]
     assert row(engine, 0)["verdict"] == "breached"
 
 

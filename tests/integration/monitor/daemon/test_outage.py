@@ -295,8 +295,10 @@ def test_a_measurement_that_the_outage_broke_does_not_count_and_is_done_again(se
             connection.execute(text("SELECT 1"))
 
     found = runner(engine, measure := Measuring(ask_in_vain))
-    assert found.run_due(never_stopped) == 0
+    with capture_logs() as logs:
+        assert found.run_due(never_stopped) == 0
     assert stored(engine, cycles) == []
+    assert [entry["event"] for entry in logs].count("cycle waits for the database") == 1
     assert found.run_due(never_stopped) == 1
     (row,) = stored(engine, cycles)
     assert (row["status"], row["attempt"], len(measure.measured)) == ("evaluated", 1, 2)
@@ -320,7 +322,7 @@ def test_a_job_that_the_outage_broke_is_done_again_and_its_attempt_does_not_coun
     with capture_logs() as logs, office.working():
         wait_until(lambda: len(office.attempt.attempted) == 2, "a second attempt", timeout=30)
     assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
-    assert [entry["event"] for entry in logs].count("job given back") == 1
+    assert [entry["event"] for entry in logs].count("job waits for the database") == 1
     engine.dispose()
 
 

@@ -11,7 +11,7 @@ from db.errors import RedistillError
 from db.records import Archive, Claim, CycleResult
 from db.tables import cycles
 from monitor.archive import files
-from monitor.daemon.loop import MonitorBusyError, SlotRunner
+from monitor.daemon.slot_runner import MonitorBusyError, SlotRunner
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
 from tests.support.processes.races import in_threads

@@ -35,11 +35,11 @@ def test_three_slots_without_an_evaluated_cycle_make_the_monitor_blind(run: Cycl
     run.conclude(0)
     run.claim(1)
     dog = watchdog(run)
-    assert not dog.look(due_at(2))
-    assert not dog.look(due_at(3) - MINUTE)
+    assert not dog.check(due_at(2))
+    assert not dog.check(due_at(3) - MINUTE)
     assert told(run) == []
-    assert dog.look(due_at(3))
-    assert dog.look(due_at(4))
+    assert dog.check(due_at(3))
+    assert dog.check(due_at(4))
     assert told(run) == [("blind", "firing")]
     (message,) = stored(run.engine, deliveries)
     assert "no cycle was evaluated for 3 slots, since 2026-11-24 11:10 UTC" in message["payload"]
@@ -51,30 +51,30 @@ def test_a_daemon_that_has_just_begun_waits_for_its_own_slots(run: Cycles) -> No
     """After a night without one there is enough to catch up with, and nobody is woken for it."""
     run.conclude(0)
     dog = watchdog(run, started_at=make_slot(20).window_end)
-    assert not dog.look(due_at(22) - MINUTE)
-    assert dog.look(due_at(22))
+    assert not dog.check(due_at(22) - MINUTE)
+    assert dog.check(due_at(22))
 
 
 def test_a_long_catch_up_is_not_blind(run: Cycles) -> None:
     """What counts is when a cycle ended, not which window it was about."""
     dog = watchdog(run, started_at=make_slot(20).window_end)
     run.conclude_claim(run.claim(1), now=due_at(22))
-    assert not dog.look(due_at(24))
+    assert not dog.check(due_at(24))
 
 
 def test_a_process_that_dies_with_every_cycle_is_told(run: Cycles) -> None:
     """It is restarted and dies, time after time, as where a model does not fit into its memory."""
     run.conclude(0)
     run.claim(1)
-    assert not watchdog(run, started_at=due_at(1)).look(due_at(1))
+    assert not watchdog(run, started_at=due_at(1)).check(due_at(1))
     assert told(run) == []
     for minutes in range(0, 180, 20):
         again = due_at(1) + (5 + minutes) * MINUTE
         run.claim(1)
-        assert not watchdog(run, started_at=again).look(again + MINUTE)
+        assert not watchdog(run, started_at=again).check(again + MINUTE)
     assert told(run) == [("blind", "pending")]
     dog = watchdog(run, started_at=due_at(4) + MINUTE)
-    assert dog.look(due_at(4) + 2 * MINUTE)
+    assert dog.check(due_at(4) + 2 * MINUTE)
     assert told(run) == [("blind", "firing")]
     (message,) = stored(run.engine, deliveries)
     assert "no cycle was evaluated for 3 slots, since 2026-11-24 12:16 UTC" in message["payload"]
@@ -86,11 +86,11 @@ def test_one_death_is_no_matter(run: Cycles) -> None:
     """The next attempt comes to an end: nothing is left of it. Nor is an old slot that is tried again."""
     run.claim(0)
     run.claim(0)
-    watchdog(run).look(due_at(0))
+    watchdog(run).check(due_at(0))
     assert told(run) == [("blind", "pending")]
     run.conclude(1)
     run.claim(0)
-    watchdog(run).look(due_at(1))
+    watchdog(run).check(due_at(1))
     assert told(run) == []
 
 
@@ -101,7 +101,7 @@ def test_an_unhealthy_teacher_is_told_as_such(run: Cycles) -> None:
         run.conclude(index)
     for index in range(3, 7):
         run.conclude(index, lost)
-        assert not watchdog(run).look(due_at(index))
+        assert not watchdog(run).check(due_at(index))
     assert told(run) == [("teacher-unhealthy", "firing")]
 
 
@@ -118,10 +118,10 @@ def test_a_channel_that_works_again_ends_its_incident_also_when_nothing_more_is_
         first, second = settle(connection, "pager"), settle(connection, "pager", accepts=True)
         assert (first.event, second.event) == ("firing", "resolved")
         report_undelivered(connection, audience, first, "HTTP 401", due_at(1))
-    dog.look(due_at(4))
-    dog.look(due_at(6) - MINUTE)
+    dog.check(due_at(4))
+    dog.check(due_at(6) - MINUTE)
     assert ("alerts-undelivered", "firing") in told(run)
-    dog.look(due_at(6))
+    dog.check(due_at(6))
     assert ("alerts-undelivered", "resolved") in told(run)
 
 
@@ -139,6 +139,6 @@ def test_cycles_without_evidence_are_told_once(run: Cycles) -> None:
     """By the third of them, or by the clock: whoever is first."""
     for index in range(3):
         run.conclude(index, TOO_FEW)
-    assert watchdog(run).look(due_at(5))
+    assert watchdog(run).check(due_at(5))
     assert told(run) == [("blind", "firing")]
     assert len(stored(run.engine, deliveries)) == 1

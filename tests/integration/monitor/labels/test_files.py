@@ -87,7 +87,7 @@ def test_a_row_without_an_id_or_a_label_is_malformed_with_its_line(
 
 @pytest.mark.parametrize(
     ("row", "problem"),
-    [(b"r-1", "no label"), (b",faq", "no id"), (b"r-\xe9,faq", "not UTF-8")],
+    [(b"r-1", "no label"), (b",faq", "no id"), (b"r-\xe9,faq", "invalid UTF-8")],
     ids=["short", "no id", "not UTF-8"],
 )
 def test_a_malformed_row_of_a_csv_is_told_with_its_line(tmp_path: Path, row: bytes, problem: str) -> None:
@@ -98,9 +98,7 @@ def test_a_malformed_row_of_a_csv_is_told_with_its_line(tmp_path: Path, row: byt
 
 
 def test_a_csv_without_the_column_says_which_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        LabelsFileError, match=r"no column 'id'; name it with --id .* there are rid, label\.$"
-    ):
+    with pytest.raises(LabelsFileError, match=r"no column 'id'; name it with --id .* it has rid, label\.$"):
         read_content(tmp_path, b"rid,label\n1,faq\n", "a.csv")
 
 

@@ -318,7 +318,7 @@ def test_an_erasure_in_the_middle_of_an_import_wins(engine: Engine, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "sample_in", erase_and_go_on)
-        with pytest.raises(NothingJoinedError, match="changed meanwhile; import once more"):
+        with pytest.raises(NothingJoinedError, match="changed meanwhile; import the file again"):
             bring(engine, {"r-1-1": "faq", "r-1-2": "faq"})
     assert known(engine) == {}
     assert bring(engine, {"r-1-1": "faq", "r-1-2": "faq"}).n_joined == 1

@@ -21,7 +21,7 @@ from monitor.sources.port import LabelStrata
 from monitor.sources.reading import ReaderDiedError, Task, read_all_here
 from monitor.sources.stores.folder import Folder
 from monitor.sources.stores.port import TrafficUnavailableError
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.window import Window
 from monitor.stop import StoppedError, never_stopped
 from tests.support.processes.waiting import wait_until
 
@@ -136,7 +136,7 @@ from monitor.settings import FilesTraffic
 from monitor.sources import reading
 from monitor.sources.stores.folder import Folder
 from monitor.sources.port import LabelStrata
-from monitor.sources.stores.tally import Window
+from monitor.sources.stores.window import Window
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

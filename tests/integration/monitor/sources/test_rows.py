@@ -118,8 +118,8 @@ def test_a_view_will_do(postgres_url: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"table": "request"}, "the table 'request' cannot be read: there is no such table; mend 'table'"),
-        ({"text": "utterance"}, "no column 'utterance'; mend 'text'; there are rid, at, query"),
+        ({"table": "request"}, "the table 'request' cannot be read: there is no such table; fix 'table'"),
+        ({"text": "utterance"}, "no column 'utterance'; fix 'text'; it has rid, at, query"),
     ],
 )
 def test_a_table_that_does_not_fit_is_an_error_that_says_why(
@@ -133,7 +133,7 @@ def test_a_table_that_does_not_fit_is_an_error_that_says_why(
 
 def test_a_time_of_another_type_is_an_error_that_says_so(postgres_url: str) -> None:
     make_table(postgres_url, [("a", TEN, "hello")], id_type=Text(), time_type=DateTime(timezone=True))
-    with pytest.raises(TrafficTableError, match="'query' is of the type TEXT; give a column of a time type"):
+    with pytest.raises(TrafficTableError, match="'query' has the type TEXT; give a column of a time type"):
         read(source(postgres_url, time="query"))
 
 
@@ -184,6 +184,6 @@ def test_a_database_that_is_away_is_an_error_without_its_password() -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle+none://host/db", "mysql://host/db"])
 def test_a_url_that_is_none_is_an_error_without_the_url(url: str) -> None:
-    with pytest.raises(TrafficTableError, match="no URL of SQLAlchemy whose driver is installed") as failed:
+    with pytest.raises(TrafficTableError, match="not an SQLAlchemy URL with an installed driver") as failed:
         source(url)
     assert url not in str(failed.value)

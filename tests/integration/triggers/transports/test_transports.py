@@ -21,7 +21,7 @@ from db.records import Job
 from db.states import JobStatus
 from db.tables import jobs
 from distill.settle import Proof
-from monitor.archive.places import ArchiveAwayError
+from monitor.archive.places import ArchiveUnavailableError
 from monitor.stop import Stopped, StoppedError
 from tests.support.processes.races import in_processes
 from tests.support.processes.waiting import wait_until
@@ -181,7 +181,7 @@ def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(
 
     def away(job: Job, _stopped: Stopped) -> Proof:
         if len(office.attempt.attempted) <= 2:
-            raise ArchiveAwayError(path="s3://bucket/a", problem="SlowDown")
+            raise ArchiveUnavailableError(path="s3://bucket/a", problem="SlowDown")
         return rejected(job, _stopped)
 
     office.attempt.work = away
@@ -190,9 +190,9 @@ def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(
     with capture_logs() as logs, office.working():
         wait_until(lambda: ended(office, job_id), "run", timeout=30)
     assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
-    reasons = [entry["reason"] for entry in logs if entry["event"] == "job given back"]
-    assert len(reasons) == 2
-    assert set(reasons) == {"The archive s3://bucket/a cannot be read now: SlowDown. It is tried again."}
+    errors = [entry["error"] for entry in logs if entry["event"] == "job waits for its archive"]
+    assert len(errors) == 2
+    assert set(errors) == {"The archive s3://bucket/a cannot be read now: SlowDown. The read is retried."}
 
 
 def test_the_job_of_a_killed_worker_is_taken_by_one_that_waits(office: Office) -> None:

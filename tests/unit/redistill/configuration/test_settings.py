@@ -383,7 +383,7 @@ def test_captured_requests_have_names_of_their_own_that_can_be_changed(tmp_path:
 
 
 def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"redact_patterns.*'\(' is no regular expression"):
+    with pytest.raises(ConfigError, match=r"redact_patterns.*'\(' is not a regular expression"):
         loaded(tmp_path, '[monitor]\nredact_patterns = ["("]\n')
 
 

@@ -1,4 +1,4 @@
-"""What one object of the request log adds to a window."""
+"""A window of time, and the records of an object that belong to it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from db.states import RejectReason
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """Times with start <= time < end."""
+    """The times with start <= time < end."""
 
     start: datetime
     end: datetime
@@ -21,75 +21,76 @@ class Window:
 
 
 class RejectCounts:
-    """How many records were refused for which reason, and the first example of each."""
+    """The number of refused records by reason, with the first example of each."""
 
     def __init__(self) -> None:
         self._by_reason: dict[RejectReason, Reject] = {}
 
     def add(self, reject: Reject) -> None:
-        """Of two for the same reason the first example stays."""
+        """Add a reject; of several for the same reason, the first example is kept."""
         known = self._by_reason.get(reject.reason)
         self._by_reason[reject.reason] = replace(known, n=known.n + reject.n) if known else reject
 
     def update(self, rejects: Iterable[Reject]) -> None:
-        """Add several, in their order."""
+        """Add several rejects, in order."""
         for reject in rejects:
             self.add(reject)
 
     def in_order(self) -> tuple[Reject, ...]:
-        """One per reason, in the order of `RejectReason`."""
+        """Return one reject per reason, in the order of `RejectReason`."""
         return tuple(self._by_reason[reason] for reason in RejectReason if reason in self._by_reason)
 
 
-class ObjectTally:
-    """Says of the records of one object, taken in their order, which belong to the window.
+class WindowFilter:
+    """The selection of the records of one object, in order, that belong to the window.
 
-    A usable record, and a refused one whose time at least is usable, belong to the window of their
-    time. A refused one without a usable time belongs to the window of the last usable time before it;
-    before the first usable time, to the window of that one; in an object without any, to the window
-    in which the object was last modified. Refused records of other windows are left to those; usable
-    ones are counted as `outside_window`.
+    A record with a usable time belongs to the window of that time, even if the record is refused. A refused
+    record without a usable time belongs to the window of the last usable time before it, or, if there is
+    none, of the first usable time of the object. In an object without any usable time, it belongs to the
+    window in which the object was last modified. Refused records of other windows are not counted here;
+    usable records of other windows are counted as `outside_window`.
     """
 
     def __init__(self, window: Window, object_name: str) -> None:
-        self.first_time: datetime | None = None  #: the earliest usable one
-        self.last_time: datetime | None = None  #: the latest usable one
+        self.first_time: datetime | None = None  #: the earliest usable time
+        self.last_time: datetime | None = None  #: the latest usable time
         self._window = window
         self._object = object_name
         self._refused = RejectCounts()
         self._undated = RejectCounts()
         self._n_outside = 0
         self._outside_hash = ""
-        self._in_window = False  #: where the last usable time lies
+        self._in_window = False  #: whether the last usable time is in the window
 
-    def takes(self, time: datetime, line: bytes) -> bool:
-        """Whether the usable record in `line` is one of the window."""
-        self._date(time)
+    def accepts(self, time: datetime, line: bytes) -> bool:
+        """Return whether the usable record in `line` belongs to the window."""
+        self._note_time(time)
         if not self._in_window:
             self._n_outside += 1
             if self._n_outside == 1:
                 self._outside_hash = sha256(line).hexdigest()
         return self._in_window
 
-    def takes_all(self, times: Sequence[datetime], first_line: bytes) -> bool | None:
-        """`takes` for usable records that lie all in the window or all before or after it; None, and nothing
-        is counted, if they do not.
+    def accepts_all(self, times: Sequence[datetime], first_line: bytes) -> bool | None:
+        """Return what `accepts` returns for usable records, all inside the window or all on one side of it.
+
+        For any other records return None, and count nothing.
         """
         earliest, latest = min(times), max(times)
         inside = earliest in self._window and latest in self._window
         if not inside and earliest < self._window.end and latest >= self._window.start:
             return None
         for time in (times[0], earliest, latest, times[-1]):
-            self._date(time)
+            self._note_time(time)
         if not inside:
             self._outside_hash = self._outside_hash or sha256(first_line).hexdigest()
             self._n_outside += len(times)
         return inside
 
     def refuse(self, reason: RejectReason, time: datetime | None, example_hash: str) -> None:
-        """Count what cannot be used; `time` is None where it has none."""
+        """Count a record that cannot be used; `time` is None if it has no usable time."""
         if time is not None:
-            self._date(time)
+            self._note_time(time)
         reject = Reject(reason=reason, n=1, example_hash=example_hash, example_object=self._object)
         if self.last_time is None:
             self._undated.add(reject)
@@ -97,14 +98,14 @@ class ObjectTally:
             self._refused.add(reject)
 
     def finish(self, modified_at: datetime) -> tuple[Reject, ...]:
-        """The rejects of the window, once the object has been read."""
+        """Return the rejects of the window, after the object was read."""
         if self.last_time is None:
-            self._date(modified_at)
+            self._note_time(modified_at)
         if self._n_outside:
             self._refused.add(self._outside())
         return self._refused.in_order()
 
-    def _date(self, time: datetime) -> None:
+    def _note_time(self, time: datetime) -> None:
         self._in_window = time in self._window
         if self.first_time is None or self.last_time is None:
             self.first_time = self.last_time = time

@@ -1,0 +1,258 @@
+"""The runner of slots: finds those that are due and attempts each, under the lease of the monitor."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import chain
+from operator import attrgetter
+from typing import Final, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from structlog.typing import FilteringBoundLogger
+
+from db import leases
+from db.connection import clock, clock_skew
+from db.connection.outage import Outage
+from db.connection.session import writing
+from db.connection.unavailable import UNAVAILABLE
+from db.cycles import ledger, rejudging
+from db.cycles.ledger import AttemptEndedError, Gap
+from db.errors import LeaseLostError, RedistillError, one_line
+from db.heartbeat import Heartbeat
+from db.records import Claim, CycleResult, EarlierResult, Lease, Slot
+from monitor.archive import files
+from monitor.archive.places import ArchiveReadError, ArchiveWriteError
+from monitor.clock import utc_now
+from monitor.daemon.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_between
+from monitor.settings import MonitorSection
+from monitor.stop import Stopped, StoppedError
+from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
+
+T = TypeVar("T")
+
+LEASE_SECONDS = 30.0
+SLOTS: Final = "slots"  #: the name of the thread that runs slots, in `Outage` and in logs
+
+#: Measures one claimed slot; checks the second argument between steps.
+MeasureSlot = Callable[[Claim, Stopped], CycleResult]
+#: Returns the slots to attempt, in order; called under the lease.
+_FindSlots = Callable[[Lease], Iterable[Slot]]
+#: Starts an attempt at a slot; None if the slot has ended.
+_ClaimSlot = Callable[[Connection, Slot, datetime], Claim | None]
+
+
+class MonitorBusyError(RedistillError):
+    """Another process is running the monitor {monitor!r}: stop it first, or leave the work to it."""
+
+
+class SlotRunner:
+    """The attempts at slots of one monitor, under its lease."""
+
+    def __init__(self, engine: Engine, section: MonitorSection, measure: MeasureSlot, policy: Policy) -> None:
+        self._engine = engine
+        self._section = section
+        self._trigger = make_trigger(section)
+        self._measure = measure
+        self._policy = policy
+        self._owner = leases.new_owner()
+        self._ahead_by = timedelta(0)  #: by how much this process's clock is ahead of the database's
+        self.outage = Outage()  #: of the database, as this process knows it
+        self.unchanged: dict[datetime, str] = {}  #: by the end of a window, why it could not be judged again
+
+    def run_due(self, stopped: Stopped) -> int:
+        """Attempt every due slot, oldest first, and return the number; 0 if another process has the lease."""
+        try:
+            return self._run_under_lease(self._due_slots, stopped)
+        except MonitorBusyError:
+            return 0
+
+    def run(self, slots: Iterable[Slot], stopped: Stopped) -> int:
+        """Attempt the given slots in order, except those that have ended, and return the number attempted.
+
+        Raises:
+            MonitorBusyError: another process holds the lease of the monitor.
+        """
+        return self._run_under_lease(lambda _lease: slots, stopped)
+
+    def rejudge(self, slots: Iterable[Slot], stopped: Stopped) -> int:
+        """Attempt the given slots that have no verdict, and return the number attempted.
+
+        A failed attempt leaves its cycle as it was; its error is in `unchanged`.
+
+        Raises:
+            MonitorBusyError: another process holds the lease of the monitor.
+        """
+        return self._run_under_lease(lambda _lease: slots, stopped, rejudging.claim)
+
+    def _run_under_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot = ledger.claim) -> int:
+        name = self._section.name
+        with writing(self._engine) as connection:
+            lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=LEASE_SECONDS)
+        if lease is None:
+            raise MonitorBusyError(monitor=name)
+        try:
+            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
+                return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost, claim)
+        finally:
+            with suppress(*UNAVAILABLE), writing(self._engine) as connection:  # the lease then expires
+                leases.release(connection, lease)
+
+    def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot) -> int:
+        done = 0
+        with suppress(StoppedError, LeaseLostError):
+            for slot in find(lease):
+                if stopped():
+                    break
+                done += self._attempt(lease, slot, stopped, claim)
+        return done
+
+    def _due_slots(self, lease: Lease) -> tuple[Slot, ...]:
+        section = self._section
+        with writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            database = clock.read(connection)
+            self._compare_clocks(database)
+            now = self._now()
+            oldest, complete = now - section.lateness - section.catch_up, now - section.lateness
+            reopened = clock_skew.reopen(connection, section.name, now=database, since=oldest)
+            due = due_slots(
+                self._trigger,
+                section.name,
+                last_end=ledger.last_end(connection, section.name, now=now),
+                now=now,
+                lateness=section.lateness,
+                catch_up=section.catch_up,
+            )
+            ledger.skip(connection, due.skipped, now)
+            unfinished = ledger.unfinished(connection, section.name, ended_by=complete)
+            ledger.abandon(
+                connection, (each.slot for each in unfinished if each.slot.window_end < oldest), now
+            )
+            gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
+        if reopened:
+            structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)
+        again = (
+            each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness)
+        )
+        missed = chain.from_iterable(self._slots_in(gap, oldest) for gap in gaps)
+        return tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
+
+    def _now(self) -> datetime:
+        """Return the time of this process's clock or of the database's, whichever is earlier."""
+        return utc_now() - self._ahead_by
+
+    def _compare_clocks(self, database: datetime) -> None:
+        before, ahead_by = self._ahead_by, utc_now() - database
+        self._ahead_by = max(ahead_by, timedelta(0))
+        if self._ahead_by > clock_skew.SKEW >= before:
+            structlog.get_logger().warning("clock is ahead", seconds=round(ahead_by.total_seconds()))
+
+    def _slots_in(self, gap: Gap, oldest: datetime) -> tuple[Slot, ...]:
+        name = self._section.name
+        start = max(gap.start, slot_at(self._trigger, name, oldest).window_start)
+        return slots_between(self._trigger, name, start, gap.end)
+
+    def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped, claim_slot: _ClaimSlot) -> bool:
+        with writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            claim = claim_slot(connection, slot, self._now())
+        if claim is None:
+            return False
+        try:
+            self._run(lease, claim, stopped)
+        finally:
+            if claim.earlier is not None:
+                self._delete_other_archives(lease, claim, claim.earlier)
+        return True
+
+    def _run(self, lease: Lease, claim: Claim, stopped: Stopped) -> None:
+        slot = claim.slot
+        log = structlog.get_logger().bind(
+            monitor=slot.monitor, cycle_id=claim.cycle_id, window_end=slot.window_end.isoformat()
+        )
+        log.info("cycle started", attempt=claim.attempt)
+        try:
+            self._measure_and_conclude(lease, claim, stopped, log)
+        except LeaseLostError as error:
+            log.warning("cycle left to another process", error=str(error))
+            raise
+
+    def _measure_and_conclude(
+        self, lease: Lease, claim: Claim, stopped: Stopped, log: FilteringBoundLogger
+    ) -> None:
+        try:
+            result = self._measure(claim, stopped)
+            _report(log, self._retry_until_written(lambda: self._conclude(lease, claim, result), stopped))
+        except (StoppedError, *UNAVAILABLE) as error:
+            self._retry_until_written(lambda: self._give_back(lease, claim), stopped)
+            _report_without_result(log, claim, error)
+            raise StoppedError from error
+        except AttemptEndedError as error:
+            log.info("cycle had ended", reason=str(error))
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            why = _one_line(error)
+            if claim.earlier is not None:
+                log.exception("cycle left as it was", expected=isinstance(error, RedistillError))
+                self.unchanged[claim.slot.window_end] = why
+                return
+            log.exception("cycle failed", expected=isinstance(error, RedistillError))
+            self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
+
+    def _retry_until_written(self, write: Callable[[], T], stopped: Stopped) -> T:
+        """Retry the write until the database accepts it: the measurement may have taken long."""
+        return self.outage.retry(SLOTS, write, stopped)
+
+    def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
+        return conclude(self._engine, lease, claim, result, self._policy, self._now())
+
+    def _fail(self, lease: Lease, claim: Claim, error: str) -> None:
+        conclude_failure(self._engine, lease, claim, error, self._policy, self._now())
+
+    def _give_back(self, lease: Lease, claim: Claim) -> None:
+        if claim.earlier is not None:
+            return  # the attempt changed nothing
+        with suppress(AttemptEndedError), writing(self._engine) as connection:
+            leases.guard(connection, lease)
+            ledger.lock_for_write(connection, claim)
+            ledger.give_back(connection, claim)
+
+    def _delete_other_archives(self, lease: Lease, claim: Claim, earlier: EarlierResult) -> None:
+        """Delete the archives of a window that was judged again, except the one that SQL names."""
+        try:
+            with writing(self._engine) as connection:
+                leases.guard(connection, lease)
+                uri = rejudging.archive_of(connection, claim.cycle_id)
+            files.keep_only(self._section.archive, claim.slot, uri, before=earlier.archive)
+        except (LeaseLostError, ArchiveReadError, ArchiveWriteError, *UNAVAILABLE) as error:
+            structlog.get_logger().warning("archive not swept", cycle_id=claim.cycle_id, error=str(error))
+
+
+def _report(log: FilteringBoundLogger, ended: Conclusion) -> None:
+    log.info(
+        "cycle ended",
+        verdict=ended.judgement.verdict.value,
+        reason=ended.judgement.reason.value,
+        detail=ended.judgement.detail,
+        teacher=ended.teacher.health.value,
+        order=ended.order.reason.value,
+        job_id=ended.job_id,
+    )
+
+
+def _report_without_result(log: FilteringBoundLogger, claim: Claim, error: RedistillError) -> None:
+    if claim.earlier is not None:
+        log.info("cycle left as it was", reason=str(error))
+    elif isinstance(error, StoppedError):
+        log.info("cycle given back")
+    else:
+        log.warning("cycle waits for the database", error=str(error))
+
+
+def _one_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error  # without the statement and its values
+    text = one_line(cause)
+    return text if isinstance(error, RedistillError) else f"{type(error).__name__}: {text}"
