@@ -3,8 +3,9 @@
     python bench/input_drift.py FOLDER    # the folder of a finished demo
 
 The samples are pairs of 500 and of 1,000 texts, one of them with a share of new texts; a drift is detected if
-p <= 0.05. Contenders: `two_sample_test` on tokens, the same ridge regression on the teacher's representations
-of the texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the median distance.
+p <= 0.05. Contenders: `two_sample_test` on tokens, the same ridge regression on the representations that the
+teacher gives the texts, and MMD (Gretton et al. 2012, "A kernel two-sample test") with an RBF kernel of the
+median distance.
 """
 
 import sys
