@@ -149,7 +149,7 @@ def test_a_version_that_cannot_be_calibrated_is_told(prefix: str, message: str, 
     [
         (
             '{"text": "hello", "label": "greeting"}',
-            "line 1: field 'label': 'greeting' is none of the models'",
+            "line 1: field 'label': 'greeting' is not one of the models'",
         ),
         ("hello", "line 1: not JSON"),
         ("", "has no rows"),

@@ -179,7 +179,7 @@ def test_an_evaluation_is_of_the_student_that_serves(cycles: Cycles, models: Pat
     [
         (
             '{"text": "hello", "label": "greeting"}',
-            "line 1: field 'label': 'greeting' is none of the models'",
+            "line 1: field 'label': 'greeting' is not one of the models'",
         ),
         ('{"text": "hello"}', "line 1: field 'label'"),
         ("hello", "line 1: not JSON"),
