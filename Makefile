@@ -28,7 +28,7 @@ lint: $(READY) ## ruff: rules and format
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
 
-types: $(READY) ## mypy, strict
+types: $(READY) ## mypy: strict for the product and tests/support, plain for the tests
 	$(VENV)/bin/mypy
 
 arch: $(READY) ## the import contracts
