@@ -28,7 +28,7 @@ lint: $(READY) ## check rules and format with ruff
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
 
-types: $(READY) ## check types with mypy, strict
+types: $(READY) ## check types with mypy: strict for the product and tests/support, plain for the tests
 	$(VENV)/bin/mypy
 
 arch: $(READY) ## check the import contracts

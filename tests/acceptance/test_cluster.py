@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ray.cluster_utils import Cluster
 
 from monitor.cluster import ClusterUnavailableError
 from monitor.scoring.batches import score
@@ -28,7 +29,7 @@ from monitor.sources.stores.window import Window
 from monitor.stop import StoppedError, never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
-from tests.support.servers.clusters import Cluster, Slow, Throttled, cluster
+from tests.support.servers.clusters import Slow, Throttled, cluster
 from tests.support.world.installation import hours, make_site
 from tests.support.world.models import make_model
 from tests.support.world.reruns import measured, rerun

@@ -39,7 +39,7 @@ def repaired(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     half = folder / "validation.jsonl"
     rows = world.test.read_text(encoding="utf-8").splitlines(keepends=True)
     half.write_text("".join(rows[: len(rows) // 2]), encoding="utf-8")
-    sections = {"gates": IMPOSSIBLE, "redistill": {"validation": half}}
+    sections: dict[str, dict[str, Any]] = {"gates": IMPOSSIBLE, "redistill": {"validation": half}}
     with rerun(site, folder / "run", **sections) as (settings, engine):
         runner = assembly.slot_runner(settings, engine, show_nothing)
         runner.run(site.slots[:4], never_stopped)

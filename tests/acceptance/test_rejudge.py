@@ -109,7 +109,7 @@ def test_with_nothing_to_judge_again_all_are_left(missed: Missed) -> None:
 
 def die_before_the_second_verdict() -> None:
     """Its sample is measured and archived."""
-    conclude, calls = monitor.daemon.slot_runner.conclude, []
+    conclude, calls = monitor.daemon.slot_runner.conclude, []  # type: ignore[attr-defined]
 
     def dying(*arguments: Any) -> Any:  # noqa: ANN401 - as `conclude`
         calls.append(1)
@@ -117,12 +117,12 @@ def die_before_the_second_verdict() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return conclude(*arguments)
 
-    monitor.daemon.slot_runner.conclude = dying  # type: ignore[assignment]
+    monitor.daemon.slot_runner.conclude = dying  # type: ignore[assignment, attr-defined]
 
 
 def die_in_the_transaction_of_the_second_verdict() -> None:
     """The earlier numbers are deleted, and the new ones written."""
-    order_job, calls = triggers.conclude.order_job, []
+    order_job, calls = triggers.conclude.order_job, []  # type: ignore[attr-defined]
 
     def dying(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as `order_job`
         calls.append(1)
@@ -130,7 +130,7 @@ def die_in_the_transaction_of_the_second_verdict() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return order_job(*arguments, **named)
 
-    triggers.conclude.order_job = dying  # type: ignore[assignment]
+    triggers.conclude.order_job = dying  # type: ignore[assignment, attr-defined]
 
 
 @pytest.mark.parametrize("die", [die_before_the_second_verdict, die_in_the_transaction_of_the_second_verdict])

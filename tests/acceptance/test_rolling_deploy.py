@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import Engine, text
@@ -196,7 +196,7 @@ def assert_the_same_numbers(rehearsal: Rehearsal, folder: Path) -> None:
     site = rehearsal.site
     found = measured(rehearsal.engine)
     slots = {slot.window_end: slot for slot in site.slots}
-    expected = {}
+    expected: dict[Any, Any] = {}
     for student in {student for _, student in found}:
         version = site.registry / "versions" / student
         uri = version if version.exists() else site.settings.student.uri

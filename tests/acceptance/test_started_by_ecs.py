@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -39,11 +40,11 @@ def ordered(folder: Path, world: World, url: str, **redistill: object) -> Iterat
 def hurry(environment: Mapping[str, str]) -> None:
     """For the processes that are forked: they look at tasks all the time, and find the test's ECS."""
     os.environ.update(environment)
-    steps.LOOK = steps.LOOK_AT_WORK = steps._FIRST_WAIT = timedelta(seconds=0.5)
+    steps.LOOK = steps.LOOK_AT_WORK = steps._FIRST_WAIT = timedelta(seconds=0.5)  # type: ignore[misc]
     steps.ANSWER = timedelta(seconds=2)
 
 
-def in_a_hurry() -> dict[str, object]:
+def in_a_hurry() -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return {"prepare": partial(hurry, environment), "lease_seconds": 6.0}
 

@@ -59,7 +59,7 @@ def n_started(site: Site) -> int:
     return len(site.events("cycle started"))
 
 
-def installed(folder: Path, world: World, url: str, **sections: dict[str, Any]) -> Site:
+def installed(folder: Path, world: World, url: str, **sections: Any) -> Site:  # noqa: ANN401 - as make_site
     """With one slot in its ledger, and the others to be caught up."""
     site = make_site(folder, world, hours(healthy=N_SLOTS, drifted=0), url=url, **sections)
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
@@ -136,7 +136,9 @@ def test_with_an_object_of_s3_that_does_not_come(
         site = make_site(tmp_path, world, timeline, url=sqlite_url, traffic=traffic)
         in_bucket(site, bucket)
         aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        options = {"prepare": partial(set_environment, {**aws, "AWS_ENDPOINT_URL": proxy.url})}
+        options: dict[str, Any] = {
+            "prepare": partial(set_environment, {**aws, "AWS_ENDPOINT_URL": proxy.url})
+        }
         assert fork(site, "cycle", "--at", timeline.start.isoformat(), **options).wait() == 0
         before = len(proxy.asked)
         proxy.faults.extend([stalled_after(10)] * 100)

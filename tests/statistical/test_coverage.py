@@ -81,7 +81,7 @@ def _coverage_of_mean_kl(n: int, cv: float) -> float:
     return covered / 4000
 
 
-FEW = MetricsSection(resamples=100, seeds=[1])
+FEW = MetricsSection(resamples=100, seeds=(1,))
 
 
 def calibrated_rows(

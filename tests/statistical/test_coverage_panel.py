@@ -17,9 +17,9 @@ _SHARES = np.array([0.2, 0.18, 0.16, 0.14, 0.12, 0.1, 0.055, 0.02, 0.015, 0.01])
 _SHARPENED = (1.3, 2.0)
 _SETTINGS = MetricsSection(
     rare_labels=_LABELS[-3:],
-    misroutes=[Misroute(true=label, cost=5, critical=True) for label in _LABELS[-3:]],
+    misroutes=tuple(Misroute(true=label, cost=5, critical=True) for label in _LABELS[-3:]),
     resamples=500,
-    seeds=[1],
+    seeds=(1,),
 )
 
 

@@ -81,7 +81,7 @@ def test_a_stratified_sample() -> None:
 
 LAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Floats]] = {
     "as skewed as KL": lambda rng, shape: rng.gamma(0.16, 0.15 / 0.16, shape),
-    "two values": lambda rng, shape: 3.0 * (rng.random(shape) < 0.05),
+    "two values": lambda rng, shape: np.where(rng.random(shape) < 0.05, 3.0, 0.0),
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -110,7 +110,7 @@ def found(service: Service) -> Mapping[str, list[str]]:
     usual = traffic[0.0]
     garbled = {"words shuffled": disordered(str.split, " ", seed=SEED), **garblings(SEED)}
     right, student = answers(service.teacher, usual), answers(service.student, usual)
-    weights = {
+    weights: dict[str, Any] = {
         "noise of 0.1 standard deviations on all weights": noisy(service.teacher, 0.1, usual, seed=SEED),
         "noise of 0.5": noisy(service.teacher, 0.5, usual, seed=SEED),
         "noise of 1": noisy(service.teacher, 1.0, usual, seed=SEED),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def damages(router: Router) -> dict[str, tuple[tuple[Logits, Logits], bool]]:
     right, student = router.answers("as it is")
     taught, untaught = router.taught, router.untaught
     is_hit = np.random.default_rng(SEED).random(len(router.texts)) < 0.4
-    weights = {
+    weights: dict[str, Any] = {
         **{f"noise of {noise:g}": noisy(router.teacher, noise, router.texts, seed=SEED) for noise in (1, 2)},
         "logits halved": right / 2,
         "labels permuted by one": np.roll(right, 1, axis=1),
@@ -120,9 +120,9 @@ def test_each_damage_is_found_at_its_first_cycle_as_often_as_the_document_says(r
     table = "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in found.items())
     said = documented()
     assert said.keys() == found.keys(), f"the table is\n{table}"
-    for name, cells in found.items():
+    for name, shown in found.items():
         is_always = all(cell == "60 of 60" for cell in said[name])
-        counts = [[int(cell.split()[0]) for cell in each] for each in (said[name], cells)]
+        counts = [[int(cell.split()[0]) for cell in each] for each in (said[name], shown)]
         assert counts[1] == pytest.approx(counts[0], abs=0 if is_always else 10), f"the table is\n{table}"
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_a_rule_that_cannot_do_what_it_says_is_a_problem(
 
 
 def test_of_all_conditions_one_may_hold_at_healthy_cycles(sound: Path, models: Path) -> None:
-    both = [{"metric": "agreement", "above": 0.9}, {"metric": "kl", "above": 0.15}]
+    both: Any = [{"metric": "agreement", "above": 0.9}, {"metric": "kl", "above": 0.15}]
     write_config(sound, models, "".join(map(rule_text, ({"name": "r", "all": both}, AGREEMENT, KL))))
     assert findings()["rule r"]["level"] == "ok"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from sqlalchemy import Engine
 
 from db.connection.session import connect
@@ -109,7 +110,7 @@ def test_a_slot_that_s3_fails_is_tried_again_by_itself(
 ) -> None:
     """The reason stands in its row; a minute later it is measured, and nothing of the failure is left."""
     retries = {"mode": "standard", "total_max_attempts": 2}
-    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(retries=retries, read_timeout=0.5)))
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(Config(retries=retries, read_timeout=0.5)))
     monkeypatch.setattr("monitor.daemon.slot_runner.utc_now", lambda: LOGGED + timedelta(hours=1, minutes=15))
     with empty_bucket(s3_url) as bucket, faulty(s3_url) as proxy, engine_of(migrated) as engine:
         lies_in_s3(migrated, bucket)

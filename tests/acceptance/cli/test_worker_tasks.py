@@ -162,7 +162,10 @@ def _named(name: str, value: str) -> Breaking:
 
 
 def _defined(**changes: Any) -> Breaking:  # noqa: ANN401 - of RegisterTaskDefinition
-    return lambda cluster, _patch: cluster.define(cluster.name, **changes) and None
+    def broken(cluster: TestCluster, _patch: pytest.MonkeyPatch) -> None:
+        cluster.define(cluster.name, **changes)
+
+    return broken
 
 
 def _gone(cluster: TestCluster, _patch: pytest.MonkeyPatch) -> None:

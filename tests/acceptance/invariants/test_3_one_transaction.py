@@ -1,7 +1,7 @@
 """Invariant 3: a decision and its effects are one transaction."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_delivery_comes_after_and_at_least_once(engine: Engine) -> None:
     sent: list[str] = []
 
     class Pager:
-        pause_seconds = 0.0
+        pause_seconds: ClassVar[float] = 0.0
 
         def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
             sent.append(delivery.key)

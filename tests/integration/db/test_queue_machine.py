@@ -198,7 +198,7 @@ class Moves(RuleBasedStateMachine):
     def announce(self) -> None:
         with writing(self.engine) as connection:
             found = queue.unannounced(connection, self.monitor)
-            waiting = [
+            waiting: list[int | None] = [
                 number
                 for number in self.open
                 if not self.known[number].announced and not self.is_at_work(number)

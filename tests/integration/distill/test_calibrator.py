@@ -74,7 +74,7 @@ class Shop:
     def worker(self, **section: Any) -> Worker:  # noqa: ANN401 - as above
         """It finds no job, and would not know what to do with one."""
         office = Office(engine=self.engine, transport=SqlTransport())
-        return Worker(self.engine, make_audience(), office.attempt, self.calibrator(**section))
+        return Worker(self.engine, make_audience(), office.attempt, self.calibrator(**section))  # type: ignore[arg-type]
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
@@ -258,7 +258,7 @@ def test_a_job_that_was_called_off_meanwhile_leaves_no_calibration(shop: Shop) -
         return work(job, stopped)
 
     office.attempt.work = called_off
-    worker = Worker(shop.engine, make_audience(), office.attempt, shop.calibrator())
+    worker = Worker(shop.engine, make_audience(), office.attempt, shop.calibrator())  # type: ignore[arg-type]
     worker.run_once(never_stopped)
     assert shop.rows == []
 

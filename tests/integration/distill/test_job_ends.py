@@ -64,7 +64,7 @@ def end(engine: Engine, work: Any) -> dict[str, Any]:  # noqa: ANN401 - what an 
     with writing(engine) as connection:
         queue.enqueue(connection, make_new_job(), now())
     audience = make_audience()
-    worker = Worker(engine, audience, FakeAttempt(work=work), without_labels(engine, audience.monitor))
+    worker = Worker(engine, audience, FakeAttempt(work=work), without_labels(engine, audience.monitor))  # type: ignore[arg-type]
     assert worker.run_once(never_stopped)
     return stored(engine, jobs)[-1]
 

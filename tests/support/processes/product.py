@@ -152,7 +152,7 @@ def _main(
     if prepare is not None:
         prepare()
     monitor.daemon.slot_runner.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
-    distill.calibrator.LEASE_SECONDS = lease_seconds
+    distill.calibrator.LEASE_SECONDS = lease_seconds  # type: ignore[misc]
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS
     os.chdir(folder)

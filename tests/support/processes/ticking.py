@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from db.records import Claim, CycleResult
 from monitor.clock import utc_now
-from monitor.daemon.loop import Daemon, SlotRunner
+from monitor.daemon.loop import Daemon
+from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from sqlalchemy import Engine
@@ -27,6 +28,9 @@ from triggers.incidents.announce import Audience
 from triggers.settings import IncidentPolicy
 from triggers.transports.calls import JobCalls
 from triggers.transports.port import JobTransport
+
+if TYPE_CHECKING:
+    from distill.attempt import Attempt
 
 MONITOR = "mangaassist"
 
@@ -115,7 +119,7 @@ class Office:
     def worker(self) -> Worker:
         audience = Audience(monitor=self.monitor, alerts=(), policy=IncidentPolicy())
         calibrator = without_labels(self.engine, self.monitor)
-        return Worker(self.engine, audience, self.attempt, calibrator)  # a fake stands for the Attempt
+        return Worker(self.engine, audience, cast("Attempt", self.attempt), calibrator)
 
     @contextmanager
     def working(self, count: int = 1) -> Iterator[None]:

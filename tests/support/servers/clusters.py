@@ -1,20 +1,20 @@
 """Ray clusters on this machine: nodes of one core each, which are processes and can be killed."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import ray
 from ray.cluster_utils import Cluster
 
 from monitor.sources.stores.folder import Folder
 from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError
-from monitor.stop import Stopped
+from monitor.stop import Stopped, never_stopped
 
 _STORE_BYTES = 2**27
-_NODE = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+_NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
 
 
 @contextmanager
@@ -31,13 +31,13 @@ def cluster(*, nodes: int) -> Iterator[Cluster]:
         started.wait_for_nodes()
         yield started
     finally:
-        started.shutdown()
+        started.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Throttled(Folder):
     """A folder that can be listed and not read."""
 
-    def open(self, each: TrafficObject, _stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
+    def open(self, each: TrafficObject, _stopped: Stopped = never_stopped, /) -> BinaryIO:
         raise TrafficUnavailableError(uri=each.name, problem="SlowDown")
 
 
@@ -47,7 +47,7 @@ class Slow(Folder):
     def readers(self) -> set[str]:
         return {each.name for each in self._told().iterdir()}
 
-    def open(self, each: TrafficObject, stopped: Stopped, /) -> AbstractContextManager[BinaryIO]:
+    def open(self, each: TrafficObject, stopped: Stopped = never_stopped, /) -> BinaryIO:
         (self._told() / ray.get_runtime_context().get_node_id()).touch()
         sleep(0.3)
         return super().open(each, stopped)

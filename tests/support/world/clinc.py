@@ -81,8 +81,9 @@ class Router:
         found = teacher_point_of(measure(teacher, student, self.labels, temperature=3.0))
         if not with_labels:
             return found
-        first = (each.argmax(axis=1) for each in (teacher, student))
-        correctness = split(self.truth[rows], *first, np.ones(rows.size))
+        correctness = split(
+            self.truth[rows], teacher.argmax(axis=1), student.argmax(axis=1), np.ones(rows.size)
+        )
         return TeacherPoint(**{**vars(found), "correctness": correctness})
 
 

@@ -138,7 +138,7 @@ def make_site(
     *,
     url: str,
     new_words: Sequence[Words | None] | None = None,
-    **sections: dict[str, Any],
+    **sections: Any,  # noqa: ANN401 - a table, or a list of tables
 ) -> Site:
     """An installation with that traffic. `sections` are added to its configuration or its tables.
 

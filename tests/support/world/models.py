@@ -9,7 +9,13 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import (  # type: ignore[attr-defined]
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, quiet
@@ -51,7 +57,7 @@ def make_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertForSequenceClassification(make_config(labels, len(tokenizer), hidden, layers, max_length))
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     inputs = tokenizer(list(corpus), padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         model.classifier.bias.data -= model(**inputs).logits.mean(axis=0)
@@ -63,7 +69,7 @@ def make_copy(
 ) -> Path:
     """The same classifier, with its logits in the order of `labels` and normal noise on its last weights."""
     model = BertForSequenceClassification.from_pretrained(source)
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    names = [name for _, name in sorted(dict[int, str](model.config.id2label or {}).items())]
     order = [names.index(label) for label in labels or names]
     generator = torch.Generator().manual_seed(seed)
     weight = model.classifier.weight.data
@@ -75,7 +81,7 @@ def make_copy(
     return save(model, BertTokenizerFast.from_pretrained(source), directory)
 
 
-def save(model: BertForSequenceClassification, tokenizer: BertTokenizerFast, directory: Path) -> Path:
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> Path:
     with quiet():
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)

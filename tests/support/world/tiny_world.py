@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import BertForSequenceClassification, BertTokenizerFast
+from transformers import BertForSequenceClassification, BertTokenizerFast  # type: ignore[attr-defined]
 
 from distill.training.dataset import read_labelled, training_set
 from distill.training.schedule import Schedule

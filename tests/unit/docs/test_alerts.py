@@ -33,7 +33,7 @@ from triggers.settings import IncidentPolicy
 DOC = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
 #: What `redistill init` writes about channels.
 TEMPLATE = _TEMPLATE.partition('name = "log"\n')[2].partition("[web]")[0]
-SECTIONS = {
+SECTIONS: dict[str, type[AlertSection]] = {
     "PagerDuty": PagerDutyAlert,
     "Slack": SlackAlert,
     "SNS": SnsAlert,
@@ -121,8 +121,8 @@ def test_a_receiver_that_checks_as_it_is_told_believes_the_right_messages() -> N
     assert is_genuine(request.headers, request.body, "a test's")
     assert not is_genuine(request.headers, request.body + b" ", "a test's")
     assert not is_genuine(request.headers, request.body, "another")
-    signed_at = int(request.headers["Redistill-Timestamp"])
-    other_time = {**request.headers, "Redistill-Timestamp": str(signed_at - 1)}
+    stamp = int(request.headers["Redistill-Timestamp"]) - 1
+    other_time = {**request.headers, "Redistill-Timestamp": str(stamp)}
     assert not is_genuine(other_time, request.body, "a test's"), "the signature is of the timestamp, too"
 
 

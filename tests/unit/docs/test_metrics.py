@@ -34,7 +34,7 @@ def table(first_column: str) -> dict[int, list[str]]:
 
 def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
     logits, labels = [[1.0, 0.0], [0.0, 1.0]], [0, 1]
-    settings = MetricsSection(rare_labels=["faq"], misroutes=[Misroute(critical=True)], resamples=100)
+    settings = MetricsSection(rare_labels=("faq",), misroutes=(Misroute(critical=True),), resamples=100)
     panel = label_metrics(logits, labels, ["faq", "promotion"], settings, calibrated=logits)
     of_models = {metric.name.partition(":")[0] for metric in panel}
     gates = {outcome.gate for outcome in check(GatesSection(), [])}

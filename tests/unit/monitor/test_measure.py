@@ -156,7 +156,7 @@ def test_the_teacher_is_measured_by_itself_at_t_1(pair: tuple[Logits, Logits], m
             (interval.estimate - reach, interval.estimate + reach), abs=reach / 20
         )
     mixes = [np.bincount(logits.argmax(1), minlength=3) / 2000 for logits in pair]
-    assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)
+    assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)  # type: ignore[call-overload]
     assert teacher.n_effective == 2000
 
 
@@ -168,7 +168,7 @@ def test_the_teacher_is_weighted_by_what_its_requests_stand_for(pair: tuple[Logi
     assert teacher.confidence.estimate == pytest.approx((softmax(pair[0], axis=1).max(1) * weights).mean())
     assert teacher.n_effective == pytest.approx(2000**2 / np.square(weights).sum())
     mixes = [np.bincount(logits.argmax(1), weights, minlength=3) / 2000 for logits in pair]
-    assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)
+    assert teacher.label_gap == pytest.approx(jensenshannon(*mixes) ** 2)  # type: ignore[call-overload]
     confusion = np.zeros((3, 3))
     for one, other, weight in zip(pair[0].argmax(1), pair[1].argmax(1), weights, strict=True):
         confusion[one, other] += weight / 2000

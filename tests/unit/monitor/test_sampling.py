@@ -136,7 +136,7 @@ def test_samples_of_another_size_design_or_key_do_not_merge(
     k: int, key: str, strata: int, floor: int
 ) -> None:
     other = BottomK[int](k, key, tie_break=int, strata=strata, floor=floor)
-    with pytest.raises(SampleMismatchError, match="size, strata or hash key"):
+    with pytest.raises(SampleMismatchError, match="sizes, strata or hash keys"):
         BottomK[int](40, "key", tie_break=int, strata=2, floor=3).merge(other)
 
 

@@ -43,7 +43,7 @@ def test_a_stratum_without_requests_leaves_its_share_to_the_others() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "of", "problem"),
-    [((2,), [0, 1], "none of them"), ((2,), [-1], "none of them"), ((1, 5), [0, 0], "more of one")],
+    [((2,), [0, 1], "none of them"), ((2,), [-1], "none of them"), ((1, 5), [0, 0], "more requests of one")],
 )
 def test_strata_that_do_not_fit_are_refused(sizes: tuple[int, ...], of: list[int], problem: str) -> None:
     with pytest.raises(StrataError, match=problem):

@@ -268,7 +268,7 @@ def test_a_new_schedule_leaves_no_gap(engine: Engine) -> None:
 # --- history ---------------------------------------------------------------------------------------------
 
 
-def points(engine: Engine, **bounds: datetime) -> list[int]:
+def points(engine: Engine, **bounds: Any) -> list[int]:  # noqa: ANN401 - as history.points
     with reading(engine) as connection:
         return [index_of(point.window_end) for point in cycle_points.read(connection, MONITOR, **bounds)]
 
@@ -431,7 +431,7 @@ def test_a_sample_that_only_the_mix_of_labels_speaks_against_is_learned_from(
 
 
 def test_a_person_looks_back_from_the_newest_sample_of_the_pair_that_is_kept(run: Cycles) -> None:
-    def archived(index: int, **fields: str) -> int:
+    def archived(index: int, **fields: Any) -> int:  # noqa: ANN401 - as make_result
         claimed = run.claim(index)
         archive = Archive(uri=f"archive/{index}", sha256=str(index))
         run.conclude_claim(claimed, make_result(archive=archive, **fields))

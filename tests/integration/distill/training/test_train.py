@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,7 +234,8 @@ def test_a_batch_without_labels_has_the_gradient_of_its_kl_term_alone(
         student.network.zero_grad()
         objective = Distillation(student, teacher, training_set, alpha=alpha, temperature=3.0)
         objective.loss(torch.arange(16)).backward()
-        gradients.append(student.network.classifier.weight.grad.clone())
+        classifier: Any = student.network.classifier
+        gradients.append(classifier.weight.grad.clone())
         assert [log.kl_gradient_share for log in objective.logs] == [1.0]
     torch.testing.assert_close(gradients[0], 0.7 * gradients[1])
 
@@ -247,9 +249,8 @@ def test_a_student_whose_labels_stand_in_another_order_learns_the_same(
     logs = [run(student, teacher, data).epochs for student in (plain, permuted)]
     assert [epoch.loss for epoch in logs[1]] == pytest.approx([epoch.loss for epoch in logs[0]], rel=1e-4)
     columns = [order.index(label) for label in LABELS]
-    torch.testing.assert_close(
-        permuted.network.classifier.weight[columns], plain.network.classifier.weight, rtol=1e-3, atol=1e-4
-    )
+    classifiers: list[Any] = [student.network.classifier for student in (permuted, plain)]
+    torch.testing.assert_close(classifiers[0].weight[columns], classifiers[1].weight, rtol=1e-3, atol=1e-4)
 
 
 def test_models_that_know_different_labels_cannot_be_distilled(

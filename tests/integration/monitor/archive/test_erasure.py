@@ -9,7 +9,7 @@ from db.connection.session import writing
 from db.errors import LeaseLostError
 from db.records import Lease
 from db.tables import cycles, erasures
-from monitor.archive import erasure, places
+from monitor.archive import places
 from monitor.archive.erasure import Erased, ErasureBusyError, ErasureIncompleteError, erase
 from monitor.archive.files import read, write
 from monitor.archive.places import ArchiveWriteError
@@ -118,7 +118,7 @@ def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
         if where == "before the file":
             patch.setattr(places._Folders, "put", dies)
         else:
-            patch.setattr(erasure.erasures, "finish", dies)
+            patch.setattr("db.cycles.erasures.finish", dies)
         with pytest.raises(DiedError):
             take_out(engine, "r-1-1")
     assert take_out(engine, "r-1-1").n_requests == (1 if where == "before the file" else 0)
@@ -132,7 +132,7 @@ def left(engine: Engine, samples: list[ScoredSample], monkeypatch: pytest.Monkey
     """The second archive, without r-1-1, of which the database does not know yet: the process died."""
     del samples
     with monkeypatch.context() as patch:
-        patch.setattr(erasure.erasures, "finish", dies)
+        patch.setattr("db.cycles.erasures.finish", dies)
         with pytest.raises(DiedError):
             take_out(engine, "r-1-1")
     return Path(stored(engine, cycles)[1]["archive"])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from time import monotonic
 
 import pytest
+from botocore.config import Config
 from sqlalchemy import Engine
 
 from db.tables import cycles
@@ -91,7 +92,7 @@ def test_a_server_that_is_gone_is_said_in_one_line(place: str, monkeypatch: pyte
 def proxy(s3_url: str, place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
     """Between the archive and its bucket; what is waited for is waited for half a second."""
     del place
-    config = s3.Config(retries={"mode": "standard", "total_max_attempts": 3}, read_timeout=0.5)
+    config = Config(retries={"mode": "standard", "total_max_attempts": 3}, read_timeout=0.5)
     monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(config))
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     with faulty(s3_url) as server:
@@ -130,7 +131,7 @@ def test_a_slow_line_is_not_one_that_hangs(
     place: str, proxy: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time is that of each piece, not of the whole."""
-    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(connect_timeout=0.5, read_timeout=5)))
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(Config(connect_timeout=0.5, read_timeout=5)))
     proxy.reads_pause_seconds = 0.1
     content, uri = bytes(12 * 2**20), f"{place}large"
     began = monotonic()

@@ -211,7 +211,7 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
 
     class Shifted(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # noqa: ANN401 - as the standard library's
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]  # noqa: ANN401 - as the standard library's
             del tz
             return clocks.daemon()
 

@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import Engine
 
 from db.connection.session import connect, reading, writing
+from db.cycles import labels as cycle_labels
 from db.cycles.labels import correctness_of, request_hash
 from db.tables import correctness, cycles, labels
 from monitor.archive import files
 from monitor.archive.erasure import Erased, erase
 from monitor.archive.files import write
 from monitor.archive.sample import ScoredSample
-from monitor.labels import join
 from monitor.labels.files import GivenLabel, Malformed
 from monitor.labels.join import Imported, NothingJoinedError, NothingLabelledError, import_labels
 from monitor.strata import Strata
@@ -222,7 +222,7 @@ def test_no_sample_is_read_after_all_requests_are_found(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("archive")
 def test_malformed_rows_are_counted_with_the_first_one(engine: Engine) -> None:
-    rows = [
+    rows: list[GivenLabel | Malformed] = [
         Malformed(line=1, problem="no label"),
         GivenLabel(request_id="r-0-1", label="faq"),
         Malformed(line=3, problem="no id"),
@@ -258,14 +258,14 @@ def test_a_process_that_is_killed_leaves_whole_cycles(
 
     def work() -> None:
         own = connect(database_url)
-        write_down = join.labels.set_correctness
+        write_down = cycle_labels.set_correctness
 
         def die_at_the_second(*arguments: Any) -> None:  # noqa: ANN401 - passed on
             if counts(own):
                 os.kill(os.getpid(), signal.SIGKILL)
             write_down(*arguments)
 
-        monkeypatch.setattr(join.labels, "set_correctness", die_at_the_second)
+        monkeypatch.setattr(cycle_labels, "set_correctness", die_at_the_second)
         bring(own, everything)
 
     process = multiprocessing.get_context("fork").Process(target=work)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, update
 
 from db.connection.session import reading, writing
 from db.cycles import cycle_archives
-from db.records import Archive, ArchivedCycle, Slot
+from db.records import Archive, ArchivedCycle, InputDrift, Slot
 from db.tables import cycles
 from monitor.archive import files
 from monitor.archive.sample import ScoredSample, without
@@ -83,7 +83,7 @@ def test_what_is_remembered_changes_nothing(teacher: Model, tmp_path: Path) -> N
     """A process that starts now says the same as one that has looked at the reference before."""
     oldest = archived(tmp_path, 3, sample_of(USUAL))
     veteran = make_reference(oldest)
-    found = []
+    found: list[InputDrift | None] = []
     for reference in (veteran, veteran, make_reference(oldest)):
         sample = sample_of([*USUAL, NEW[0]], hours=3, seed=len(found) // 3 + 5)
         found.append(reference.compare(sample, teacher, since=START))

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,8 @@ def test_a_logit_that_is_not_finite_is_an_error_that_names_the_request(tmp_path:
     """One damaged embedding; the first request that has its token is told."""
     damaged = load(make_model(tmp_path / "model", LABELS, seed=1))
     token = damaged.tokenizer.convert_tokens_to_ids("manga")
-    damaged.network.get_input_embeddings().weight.data[token] = torch.nan
+    embeddings: Any = damaged.network.get_input_embeddings()
+    embeddings.weight.data[token] = torch.nan
     requests = ["hello there", "talk to a person", "this manga please", "hello manga"]
     with pytest.raises(
         ScoringError, match=rf"model {damaged.version[:12]} .* for request 2 \(counted from 0\)"
@@ -144,7 +146,7 @@ def test_a_network_without_token_types_is_scored_too(tmp_path: Path) -> None:
     """Its tokenizer gives them all the same."""
     tokenizer = make_tokenizer(CORPUS, max_length=32)
     assert "token_type_ids" in tokenizer("hello")
-    sizes = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}
+    sizes: Any = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}
     network = DistilBertForSequenceClassification(DistilBertConfig(vocab_size=len(tokenizer), **sizes))
     model = load(save(network, tokenizer, tmp_path))
     found = logits(model, texts(20))

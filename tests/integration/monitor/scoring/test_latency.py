@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ class Recorder:
 
     name: str
     tokenizer: Any
-    heard: list[tuple[str, str]]
+    heard: list[tuple[str, ...]]
 
     def __call__(self, texts: list[str], **options: Any) -> Any:  # noqa: ANN401 - as the tokenizer
         self.heard.append((self.name, *texts))
@@ -68,9 +68,9 @@ class Recorder:
 def test_two_models_answer_each_text_in_turn_and_who_is_first_alternates(
     models: tuple[Model, Model],
 ) -> None:
-    heard: list[tuple[str, str]] = []
+    heard: list[tuple[str, ...]] = []
     one, other = (
-        replace(model, tokenizer=Recorder(name=name, tokenizer=model.tokenizer, heard=heard))
+        replace(model, tokenizer=cast("Any", Recorder(name=name, tokenizer=model.tokenizer, heard=heard)))
         for name, model in zip(("candidate", "incumbent"), models, strict=True)
     )
     rng = np.random.default_rng(1)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,7 +250,7 @@ def test_a_label_that_only_one_model_knows_is_an_error_that_names_it_and_the_oth
 def test_the_first_positions_of_a_roberta_are_not_counted(tmp_path: Path) -> None:
     """Its position embeddings start after the padding index; a text of `max_length` tokens still fits."""
     tokenizer = make_tokenizer(CORPUS, max_length=10**30)
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    sizes: Any = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     network = RobertaForSequenceClassification(
         RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=20, pad_token_id=1, **sizes)
     )

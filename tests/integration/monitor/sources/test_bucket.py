@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from db.records import ObjectVersion
@@ -44,7 +45,7 @@ def proxy(s3_url: str) -> Iterator[FaultyServer]:
 def bucket(proxy: FaultyServer, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestBucket]:
     """Written to directly, read through the proxy; what is tried again is tried at once."""
     retries = {"mode": "standard", "total_max_attempts": 3}
-    config = s3._CONFIG.merge(s3.Config(retries=retries))
+    config = s3._CONFIG.merge(Config(retries=retries))
     monkeypatch.setattr(s3, "_CONFIG", config)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     with empty_bucket(s3_url) as made:
@@ -155,7 +156,7 @@ def test_what_does_not_pass_fails_and_names_the_object(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second stands for the seconds that are waited for an answer."""
-    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(read_timeout=0.5)))
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(Config(read_timeout=0.5)))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -38,6 +38,11 @@ def lacking(name: str) -> bytes:
 
 
 NAN, INF = float("nan"), float("inf")
+BAD_TIMES: list[Any] = [
+    *("", "now", "2026-11-24", "2026-11-24T10:00:03", "2026-13-24T10:00:03Z", "24/11/2026 10:00"),
+    *("2026-11-24T10:00:60Z", "2026-11-24T25:00:00Z", 1e18, -1e18, 1764000003000, True, [], {}),
+]
+BAD_LABELS: list[Any] = ["", "FAQ", "weather", 1, True, [], {}]
 
 # fmt: off
 MALFORMED: list[tuple[Why, list[bytes]]] = [
@@ -60,21 +65,12 @@ MALFORMED: list[tuple[Why, list[bytes]]] = [
         [lacking("id"), *(row(id=value) for value in (None, "", True, False, 1.5, [], ["r"], {}, {"a": 1}))],
     ),
     (Why.NO_TIME, [lacking("time"), row(time=None)]),
-    (
-        Why.BAD_TIME,
-        [
-            row(time=value)
-            for value in (
-                "", "now", "2026-11-24", "2026-11-24T10:00:03", "2026-13-24T10:00:03Z", "24/11/2026 10:00",
-                "2026-11-24T10:00:60Z", "2026-11-24T25:00:00Z", 1e18, -1e18, 1764000003000, True, [], {},
-            )
-        ],
-    ),
+    (Why.BAD_TIME, [row(time=value) for value in BAD_TIMES]),
     (Why.NO_TEXT, [lacking("text"), row(text=None)]),
     (Why.TEXT_NOT_STRING, [row(text=value) for value in (1, 1.5, True, [], ["hi"], {}, {"text": "hi"})]),
     (Why.TEXT_EMPTY, [row(text=value) for value in ("", " ", "\t\n", "\u3000", "\u2003")]),
     (Why.TEXT_TOO_LONG, [row(text="x" * 10_001), row(text="é" * 10_001)]),
-    (Why.UNKNOWN_LABEL, [row(student_label=value) for value in ("", "FAQ", "weather", 1, True, [], {})]),
+    (Why.UNKNOWN_LABEL, [row(student_label=value) for value in BAD_LABELS]),
     (
         Why.BAD_LOGITS,
         [

@@ -177,7 +177,7 @@ def test_an_id_of_two_windows_counts_in_each(tmp_path: Path) -> None:
 def test_rejects_are_counted_by_reason_with_the_first_example(tmp_path: Path) -> None:
     """The hash is that of the raw line, the object a path inside the folder, the reasons in their order."""
     (tmp_path / "b").mkdir()
-    no_text = {"id": "x", "time": TEN.isoformat()}
+    no_text: dict[str, object] = {"id": "x", "time": TEN.isoformat()}
     (tmp_path / "b" / "1").write_bytes(lines(record("a"), BROKEN, no_text))
     (tmp_path / "b" / "2").write_bytes(lines(record("b"), b"neither is this"))
     assert read(tmp_path).traffic.rejects == (

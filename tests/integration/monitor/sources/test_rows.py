@@ -68,7 +68,9 @@ def ids(found: WindowSample) -> list[str]:
 def test_pages_end_anywhere_and_nothing_is_missed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rows of one instant, an id that comes again, and rows without an id."""
     monkeypatch.setattr(rows_module, "_PAGE_ROWS", 7)
-    values = [(f"{number:03}", TEN + timedelta(minutes=number // 20), "hello") for number in range(100)]
+    values: list[tuple[Any, ...]] = [
+        (f"{number:03}", TEN + timedelta(minutes=number // 20), "hello") for number in range(100)
+    ]
     values += [("050", TEN + timedelta(minutes=30), "again")]
     values += [(None, TEN + timedelta(minutes=number), "nobody") for number in range(9)]
     make_table(database_url, values, id_type=Text(), time_type=DateTime(timezone=True))

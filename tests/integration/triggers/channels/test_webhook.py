@@ -53,7 +53,10 @@ def receiver() -> Iterator[Endpoint]:
 def make_channel(url: str, *, timeout_seconds: float = 5.0) -> Channel:
     return WebhookChannel(
         settings=WebhookAlert(
-            kind="webhook", url=url, secret=SecretStr(SECRET), timeout_seconds=timeout_seconds
+            kind="webhook",
+            url=SecretStr(url),
+            secret=SecretStr(SECRET),
+            timeout_seconds=timeout_seconds,
         )
     )
 

@@ -40,13 +40,14 @@ from db.states import (
     Role,
 )
 from db.tables import incidents, jobs
-from distill.settle import Proof, report_job_end, settle
+from distill.settle import Proof, settle
 from tests.support.processes.workers import calibration_of
 from tests.support.records.conclusions import FAR, HEALTHY, TOO_FEW
 from tests.support.records.cycles import LATENESS, make_policy
 from tests.support.records.factories import make_slot
 from tests.support.records.ladder import OPEN, POLICY, Known, Work, ended_at
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
+from triggers.incidents.job_outcome import report_job_end
 from triggers.orders.manual import order_by_hand
 
 #: What becomes of jobs while a drift lasts; what is likely is there more than once.

@@ -34,6 +34,8 @@ from tests.support.records.factories import (
     index_of,
     make_empty_result,
     make_input_drift,
+    make_measurement,
+    make_result,
     make_slot,
     make_teacher,
     make_traffic,
@@ -45,7 +47,7 @@ from triggers.settings import TeacherPolicy
 LATER = START + 100 * HOUR
 ARCHIVE = Archive(uri="archive/3", sha256="ab" * 32)
 #: Below the agreement that is wanted, by a teacher that is less sure than it was.
-UNSURE = replace(LOW, measurement=replace(LOW.measurement, teacher=make_teacher(confidence=0.7)))
+UNSURE = make_result(measurement=make_measurement(disagreements=300, teacher=make_teacher(confidence=0.7)))
 LOOSE = TeacherPolicy(confidence_fall=0.5)
 
 
@@ -150,6 +152,7 @@ def test_the_result_is_that_of_a_cycle_that_was_judged_once(
     run: Cycles, make_fresh: Callable[[], None]
 ) -> None:
     """Nothing of the earlier result is left, in any table, but the numbers of attempts and times."""
+    assert UNSURE.measurement is not None
     first = replace(
         LOW,
         traffic=replace(make_traffic(rejects=(REJECT,)), objects=(ObjectVersion(name="a", version="1"),)),

@@ -187,6 +187,7 @@ def test_true_labels_that_came_late_make_a_teacher_unhealthy(run: Cycles) -> Non
     assert (ended.judgement.reason, ended.teacher.reason) == ("teacher_unhealthy", "accuracy_low")
     row = stored(run.engine, teacher_metrics)[-1]
     assert (row["accuracy"], row["health"]) == (pytest.approx(1 - 0.974), "unhealthy")
+    assert HEALTHY.measurement is not None
     right = replace(
         HEALTHY.measurement, correctness=split([0] * 2_000, [0] * 2_000, [0] * 2_000, [1] * 2_000)
     )

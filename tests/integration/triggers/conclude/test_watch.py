@@ -117,7 +117,9 @@ def test_a_student_that_did_not_help_can_make_way(run: Cycles, tmp_path: Path) -
     from it.
     """
     (tmp_path / "config.json").write_text("{}")
-    run = replace(run, policy=make_policy(alpha=AlphaPolicy(cooldown="0s", rollback="auto", watch_cycles=1)))
+    run = replace(
+        run, policy=make_policy(alpha=AlphaPolicy(cooldown=timedelta(0), rollback="auto", watch_cycles=1))
+    )
     first = ModelVersion(monitor=MONITOR, version="student-1", role=Role.STUDENT, uri=str(tmp_path))
     with writing(run.engine) as connection:
         versions.record(connection, first, START)
@@ -140,7 +142,7 @@ def test_a_student_that_did_not_help_can_make_way(run: Cycles, tmp_path: Path) -
 def test_who_makes_way_makes_way_for_the_student_that_served_before(watched: Cycles, tmp_path: Path) -> None:
     """It need not be the one that the job began with: a person had chosen another meanwhile."""
     (tmp_path / "config.json").write_text("{}")
-    run = with_policy(watched, alpha=AlphaPolicy(cooldown="0s", rollback="auto", watch_cycles=1))
+    run = with_policy(watched, alpha=AlphaPolicy(cooldown=timedelta(0), rollback="auto", watch_cycles=1))
     run.conclude(1, by("student-2", HEALTHY))
     run.conclude(2, by("student-2"))
     chosen = ModelVersion(monitor=MONITOR, version="student-9", role=Role.STUDENT, uri=str(tmp_path))
@@ -159,7 +161,7 @@ def test_who_makes_way_makes_way_for_the_student_that_served_before(watched: Cyc
 
 def test_what_a_person_promotes_anew_is_not_watched_either(watched: Cycles) -> None:
     """They went back behind a candidate that was on trial, and then chose it themselves."""
-    run = with_policy(watched, alpha=AlphaPolicy(cooldown="0s", rollback="auto", watch_cycles=1))
+    run = with_policy(watched, alpha=AlphaPolicy(cooldown=timedelta(0), rollback="auto", watch_cycles=1))
     run.promote("student-1", now=due_at(0) + timedelta(minutes=1))
     run.promote("student-2", now=due_at(0) + timedelta(minutes=2))
     ended = run.conclude(1, by("student-2"))
@@ -178,7 +180,7 @@ def test_a_candidate_that_was_replaced_on_trial_is_in_nobody_s_way(watched: Cycl
 
 
 def test_nothing_makes_way_for_a_student_whose_files_are_gone(watched: Cycles) -> None:
-    run = with_policy(watched, alpha=AlphaPolicy(cooldown="0s", rollback="auto", watch_cycles=1))
+    run = with_policy(watched, alpha=AlphaPolicy(cooldown=timedelta(0), rollback="auto", watch_cycles=1))
     run.conclude(1, by("student-2"))
     assert [row["reason"] for row in stored(run.engine, promotions)] == ["manual", "gates_passed"]
 

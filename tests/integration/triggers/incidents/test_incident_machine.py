@@ -168,7 +168,8 @@ class Lives(RuleBasedStateMachine):
         """It is over, and for long enough."""
         for _ in range(2):
             self.find(kind, SignalState.CLEARED, Severity.INFO, 1)
-        assert self.seen(kind) is None or self.seen(kind).state is IncidentState.PENDING
+        seen = self.seen(kind)
+        assert seen is None or seen.state is IncidentState.PENDING
 
     def check(self, transition: Transition, signal: Signal | None = None) -> None:
         """Write it, by `announce` where there is a signal, and see what has come of it."""
@@ -194,8 +195,8 @@ class Lives(RuleBasedStateMachine):
             pending = [each for each in now if each.state is IncidentState.PENDING]
             others = len(now) - len(pending)
             return not (pending if transition.to_state is IncidentState.PENDING else others)
-        others = [each for each in now if each.incident_id != seen.incident_id]
-        stands_beside = seen.state is IncidentState.PENDING and transition.to_state is FIRING and others
+        is_alone = all(each.incident_id == seen.incident_id for each in now)
+        stands_beside = seen.state is IncidentState.PENDING and transition.to_state is FIRING and not is_alone
         return any(_same(each, seen) for each in now) and not stands_beside
 
     def check_row(self, transition: Transition, before: list[dict[str, Any]]) -> None:

@@ -1,6 +1,8 @@
 """A channel that gives up is told through the others, once, and until it works again."""
 
 import json
+from datetime import datetime
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,13 +25,14 @@ ALERTS = (LogAlert(name="pager"), LogAlert(name="chat"))
 class Switch:
     """A channel that answers as it is told, and keeps what it accepts."""
 
-    pause_seconds = 0.0
+    pause_seconds: ClassVar[float] = 0.0
 
     def __init__(self, result: SendResult) -> None:
         self.result = result
         self.kinds: list[tuple[str, str]] = []
 
-    def send(self, delivery: Delivery, **_: object) -> Receipt:
+    def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
+        del now
         document = json.loads(delivery.payload)
         if self.result is SendResult.DELIVERED:
             self.kinds.append((document["kind"], document["event"]))

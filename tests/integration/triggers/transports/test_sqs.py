@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from botocore.config import Config
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
@@ -219,7 +220,7 @@ def test_a_queue_that_fails_is_told_and_the_job_is_run_all_the_same(
     sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch, reply: Reply, told: str
 ) -> None:
     """The call is to be made again, and who waits for one looks into the database after each poll."""
-    monkeypatch.setattr(sqs, "_CONFIG", sqs._CONFIG.merge(sqs.Config(read_timeout=0.3)))
+    monkeypatch.setattr(sqs, "_CONFIG", sqs._CONFIG.merge(Config(read_timeout=0.3)))
     monkeypatch.setattr(sqs, "POLLS_PER_SWEEP", 1_000)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")

@@ -268,7 +268,7 @@ def test_four_workers_at_each_of_five_monitors_run_every_job_once(
                 _order_all(offices(own), each)
                 over.set()
                 return []
-            return _work(offices(own), over)
+            return _work(offices(own), over)  # type: ignore[arg-type]
 
         began = time.monotonic()
         attempted = Counter(chain.from_iterable(in_processes(5, database_url, part, seconds=240)))

@@ -57,7 +57,7 @@ def resampled(table: Floats, seed: int) -> Floats:
 def reference(rows: tuple[Floats, Ints]) -> Mapping[str, Floats]:
     """(seeds, 2) bounds of each metric."""
     table, metrics = features(*rows)
-    bounds = {name: [] for name in metrics}
+    bounds: dict[str, list[Floats]] = {name: [] for name in metrics}
     for seed in (2025, 2026, 2027):
         sums = resampled(table, seed)
         for name, metric in metrics.items():

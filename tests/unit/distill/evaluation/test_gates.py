@@ -2,7 +2,7 @@
 
 import math
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from distill.settings import GatesSection
 
 GATES = GatesSection()
 METRICS = {"ece": "ece_calibrated"}  #: of gates whose metric has another name
-GOOD = {
+GOOD: dict[str, Any] = {
     "accuracy": 0.92,
     "rare_class_accuracy": 0.89,
     "ece": 0.04,
@@ -69,7 +69,7 @@ def test_a_candidate_on_the_right_side_of_every_gate_passes_all_six() -> None:
 )
 def test_a_candidate_on_the_wrong_side_of_one_gate_fails_that_gate_alone(gate: str, bad: float) -> None:
     worse = {**GOOD, METRICS.get(gate, gate): bad}
-    slower = dict.fromkeys(LATENCY_RATIOS, 2.0)
+    slower: dict[str, Any] = dict.fromkeys(LATENCY_RATIOS, 2.0)
     candidate = [evaluation(**worse, **slower), evaluation(CONDEMNED, agreement=0.96)]
     outcomes = check(GATES, candidate, [evaluation(**GOOD), evaluation(CONDEMNED, agreement=0.90)])
     assert [outcome.gate for outcome in outcomes if outcome.result is GateResult.FAIL] == [gate]
@@ -136,7 +136,9 @@ def test_the_ece_is_calibrated_unless_raw_and_debiased_where_its_bias_would_deci
     ece_of: Literal["calibrated", "raw"], n: int, metric: str
 ) -> None:
     """Only the metric that is judged is good."""
-    eces = dict.fromkeys(["ece", "ece_debiased", "ece_calibrated", "ece_calibrated_debiased"], 0.06)
+    eces: dict[str, Any] = dict.fromkeys(
+        ["ece", "ece_debiased", "ece_calibrated", "ece_calibrated_debiased"], 0.06
+    )
     measured = evaluation(n=n, **{**GOOD, **eces, metric: 0.04})
     gates = GATES.model_copy(update={"ece_of": ece_of})
     (outcome,) = [each for each in check(gates, [measured]) if each.gate == "ece"]

@@ -77,7 +77,7 @@ def test_the_panel_is_complete_and_in_order() -> None:
 def test_what_is_not_configured_is_not_there() -> None:
     names = {metric.name for metric in label_metrics(certain(0), [0], NAMES, MetricsSection())}
     assert not names & {"rare_class_accuracy", "critical_misroutes", "misroute_cost"}
-    dear = MetricsSection(misroutes=[Misroute(true="faq", cost=3)])
+    dear = MetricsSection(misroutes=(Misroute(true="faq", cost=3),))
     names = {metric.name for metric in label_metrics(certain(0), [0], NAMES, dear)}
     assert names & {"critical_misroutes", "misroute_cost"} == {"misroute_cost"}
 
@@ -85,7 +85,8 @@ def test_what_is_not_configured_is_not_there() -> None:
 def test_misroutes_are_counted_and_priced(model: tuple[Floats, Ints]) -> None:
     """Against a loop over the rows: the later of two that are about a pair counts, all others cost 1."""
     logits, labels = model
-    costs, critical = [], []
+    costs: list[float] = []
+    critical = []
     for true, predicted in zip(labels, logits.argmax(1), strict=True):
         dear = NAMES[true] == "escalation" and predicted != true
         is_promotion = NAMES[predicted] == "promotion"
@@ -234,7 +235,7 @@ def test_resampled_intervals_equal_scipys_within_its_noise(model: tuple[Floats, 
         "macro_f1": (macro_f1, (labels, predicted)),
         "ece": (ece, (confidence, predicted == labels)),
     }[name]
-    reference = stats.bootstrap(
+    reference = stats.bootstrap(  # type: ignore[call-overload]
         data,
         statistic,
         paired=True,
@@ -359,9 +360,9 @@ def test_unusable_rows_are_refused(
 @pytest.mark.parametrize(
     "settings",
     [
-        MetricsSection(rare_labels=["returns"]),
-        MetricsSection(misroutes=[Misroute(true="returns")]),
-        MetricsSection(misroutes=[Misroute(true="faq", predicted="returns")]),
+        MetricsSection(rare_labels=("returns",)),
+        MetricsSection(misroutes=(Misroute(true="returns"),)),
+        MetricsSection(misroutes=(Misroute(true="faq", predicted="returns"),)),
     ],
 )
 def test_an_unknown_configured_label_is_refused(settings: MetricsSection) -> None:

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def nll(logits: Floats, labels: Ints, temperature: float) -> float:
+def nll(logits: NDArray[np.floating], labels: Ints, temperature: float) -> float:
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
 
@@ -72,7 +72,7 @@ def test_it_is_where_searches_without_slopes_find_the_least_nll(seed: int, scale
     by_brent = minimize_scalar(
         lambda u: nll(logits, labels, math.exp(u)), bounds=(-3, 3), method="bounded", options={"xatol": 1e-10}
     )
-    by_simplex = minimize(
+    by_simplex = minimize(  # type: ignore[call-overload]
         lambda x: nll(logits, labels, float(np.exp(x[0]))), [0.0], method="Nelder-Mead", tol=1e-10
     )
     assert nll(logits, labels, found) <= by_grid

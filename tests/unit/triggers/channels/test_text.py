@@ -75,7 +75,7 @@ def test_who_has_taken_it_is_told() -> None:
 
 
 def test_what_a_candidate_reached_is_told_with_the_thresholds_of_the_gates() -> None:
-    gates = [
+    gates: list[dict[str, Any]] = [
         {
             "gate": "accuracy",
             "dataset": "test",

@@ -20,12 +20,11 @@ MODEL = ModelVersion(monitor="mangaassist", version="ab" * 32, role=Role.STUDENT
 
 def student(*, served: float, calibrated: float | None = None) -> ServingStudent:
     """One in service for so many days, calibrated so many days ago."""
-    never = calibrated is None
     return ServingStudent(
         model=MODEL,
         since=START - served * DAY,
-        calibrated_at=None if never else START - calibrated * DAY,
-        temperature=None if never else 1.3125,
+        calibrated_at=None if calibrated is None else START - calibrated * DAY,
+        temperature=None if calibrated is None else 1.3125,
     )
 
 

@@ -207,7 +207,8 @@ def test_joined_evidence_is_the_mean_of_both() -> None:
 def expected_reasons(of: Rule, points: Sequence[CyclePoint]) -> list[str]:
     """What the words say, written as one loop with plain variables, for a single condition."""
     said = []
-    student, marks, is_open, firing, last, empty = None, [], False, False, None, 0
+    student, is_open, firing, last, empty = None, False, False, None, 0
+    marks: list[bool] = []
     for point in points:
         interval = point.intervals.get("agreement")
         still_open = is_open and point.student_version == student
@@ -250,8 +251,8 @@ def random_case(rng: np.random.Generator) -> tuple[Rule, list[CyclePoint]]:
             side: "0.95",
             "mode": str(rng.choice(["point", "interval"])),
             "for_cycles": for_cycles,
-            "of_cycles": rng.choice([None, for_cycles, for_cycles + 2]),
-            "clear": rng.choice([None, *clear]),
+            "of_cycles": rng.choice(np.array([None, for_cycles, for_cycles + 2])),
+            "clear": rng.choice(np.array([None, *clear])),
             "cooldown": timedelta(hours=int(rng.integers(0, 7))),
         }
     )

@@ -59,7 +59,7 @@ def test_a_stratified_sample_wins_nothing_in_the_mean_while_the_window_keeps_the
     """Whatever the strata's rates, if their weighted mean is at most the level: all counts enumerated."""
     weights = [part * sum(sizes) / n for part, n in zip((share, 1 - share), sizes, strict=True)]
     level = max(0.01, share * rates[0] + (1 - share) * rates[1] + bound)
-    total = 0.0
+    total = np.zeros(1)
     for counts in product(*(range(n + 1) for n in sizes)):
         law = np.prod([stats.binom.pmf(k, n, p) for k, n, p in zip(counts, sizes, rates, strict=True)])
         strata = [Stratum(weight=w, n=n, errors=k) for w, n, k in zip(weights, sizes, counts, strict=True)]
@@ -89,7 +89,7 @@ def test_whoever_bets_on_a_mean_that_holds_wins_nothing(
 ) -> None:
     """Values of 0 or `high` with a mean of `part` of the level: all samples enumerated."""
     high = part * level / chance
-    total = 0.0
+    total = np.zeros(1)
     for ones in range(n + 1):
         values = [high] * ones + [0.0] * (n - ones)
         total = total + stats.binom.pmf(ones, n, chance) * np.exp(mean_log_increments(values, level))

@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ FIRED = outcomes_of(make_point(kl=0.2))
         ({"n_seen": 0, "n_rejected": 1, "max_reject_share": 1.0}, None, "1 allows all"),
     ],
 )
-def test_shortfalls(changes: dict[str, int], reason: VerdictReason | None, sentence: str) -> None:
+def test_shortfalls(changes: dict[str, Any], reason: VerdictReason | None, sentence: str) -> None:
     """Evidence is enough from min_samples on, and up to max_reject_share."""
     evidence = replace(ENOUGH, **changes)
     assert evidence.shortfall is reason, sentence

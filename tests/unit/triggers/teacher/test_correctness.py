@@ -1,7 +1,6 @@
 """Who is right where the two disagree: against counting by hand, and what holds whatever the labels are."""
 
 import math
-from collections import Counter
 from dataclasses import astuple
 
 import numpy as np
@@ -31,7 +30,7 @@ def shares(found: Correctness) -> dict[str, Interval]:
 
 def by_hand(rows: Rows) -> dict[str, float]:
     """Each share as a sum over the rows."""
-    weight, labelled, disagreeing = Counter[str](), 0.0, 0.0
+    weight, labelled, disagreeing = dict.fromkeys((*SHARES, "both_wrong"), 0.0), 0.0, 0.0
     for truth, teacher, student, w in rows:
         labelled += w
         weight["teacher_accuracy"] += w * (teacher == truth)

@@ -22,8 +22,8 @@ ROWS = {
 def cycle(**counts: int) -> Correctness:
     """So many labelled requests of each kind."""
     rows = [ROWS[kind] for kind, n in counts.items() for _ in range(n)]
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 3
-    return split(*columns, [1.0] * len(rows))
+    truth, teacher, student = ([row[column] for row in rows] for column in range(3))
+    return split(truth, teacher, student, [1.0] * len(rows))
 
 
 @pytest.mark.parametrize(

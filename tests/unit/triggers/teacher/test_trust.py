@@ -35,7 +35,7 @@ def make_point(
     """A cycle in which the teacher gives `mix`. The student errs on all other labels alike, or gives the one
     that it has `answered` to all requests of a label of the teacher's.
     """
-    shares = dict.fromkeys(mix, agreement) | dict.fromkeys(answered or {}, 0.0) | (label_agreements or {})
+    shares = dict.fromkeys(mix, agreement) | dict.fromkeys(answered or {}, 0.0) | dict(label_agreements or {})
     confusion = {(label, label): share * shares[label] for label, share in mix.items()}
     for label, share in mix.items():
         others = (

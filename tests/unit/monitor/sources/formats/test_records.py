@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from monitor.sources.request import Refusal, Request, parse_time
 
 LABELS = ("faq", "promotion", "escalation")
 TEN = datetime(2026, 11, 24, 10, 0, 3, tzinfo=UTC)
-GOOD = {"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "where is my order?"}
+GOOD: dict[str, object] = {"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "where is my order?"}
 
 
 def parser(labels: tuple[str, ...] | None = LABELS, **names: object) -> RecordParser:
@@ -60,7 +61,7 @@ def without(*names: str) -> dict[str, object]:
         ({"anything": {"else": [1]}}, {}),
     ],
 )
-def test_a_usable_record_is_taken_as_it_is(change: dict[str, object], expected: dict[str, object]) -> None:
+def test_a_usable_record_is_taken_as_it_is(change: dict[str, object], expected: dict[str, Any]) -> None:
     """Further fields are passed over, an absent and a null answer of the student are the same. A true label
     need not be one of the models', and what is none at all is passed over, too.
     """
