@@ -17,8 +17,8 @@ def report_job_end(
     status: JobStatus,
     why: str,
     audience: Audience,
-    now: datetime,
     *,
+    now: datetime,
     gates: Sequence[GateOutcome] = (),
     evaluations: Sequence[Evaluation] = (),
 ) -> None:

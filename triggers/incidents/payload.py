@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from db.records import Claim, Evaluation, GateOutcome, Job, Measurement
+from db.records import Evaluation, GateOutcome, Job
 from db.states import IncidentState
 from triggers.incidents.figures import differing, gate_of, number_of
 from triggers.incidents.lifecycle import Transition
@@ -58,22 +58,20 @@ def _links(transition: Transition, policy: IncidentPolicy) -> dict[str, str]:
     return runbook | ({"page": policy.page} if policy.page else {})
 
 
-def of_cycle(
-    claim: Claim, situation: Situation, measured: Measurement | None, job_id: int | None
-) -> dict[str, object]:
+def of_cycle(situation: Situation) -> dict[str, object]:
     """The numbers against the thresholds, with intervals; which labels; what moved; what was ordered."""
-    order = situation.order
+    cycle, order = situation.cycle, situation.order
     return {
-        "cycle_id": claim.cycle_id,
-        "window_start": claim.slot.window_start,
-        "window_end": claim.slot.window_end,
-        "verdict": situation.judgement.verdict,
+        "cycle_id": cycle.claim.cycle_id,
+        "window_start": cycle.claim.slot.window_start,
+        "window_end": cycle.claim.slot.window_end,
+        "verdict": cycle.judgement.verdict,
         "moved": situation.moved,
-        "rules": [number_of(outcome, measured) for outcome in situation.outcomes],
-        "labels": differing(measured),
+        "rules": [number_of(outcome, cycle.measurement) for outcome in cycle.outcomes],
+        "labels": differing(cycle.measurement),
         "order": {
             "reason": order.reason,
-            "job_id": job_id,
+            "job_id": order.job_id,
             "alpha_from": str(order.alpha_from),
             "alpha_to": str(order.alpha_to),
             "evidence": order.evidence.says if order.evidence else None,

@@ -9,26 +9,24 @@ from sqlalchemy import Connection
 
 from db import queue, versions
 from db.cycles import history
-from db.records import Claim, CycleResult, Job
+from db.records import CycleResult, Job
 from db.states import JobDecision, JobRecovery, PromotionReason
+from triggers.judged_cycle import JudgedCycle
 from triggers.orders.promotion_watch import Watch
 from triggers.settings import AlphaPolicy
 
 
 def watch(
-    connection: Connection,
-    claim: Claim,
-    result: CycleResult,
-    jobs: Sequence[Job],
-    policy: AlphaPolicy,
-    now: datetime,
+    connection: Connection, cycle: JudgedCycle, jobs: Sequence[Job], policy: AlphaPolicy, now: datetime
 ) -> Watch | None:
     """How the student that serves does, with this cycle, which is the latest; None if nothing is on trial.
 
     When it becomes known whether it has recovered, that is written to its job; and with
     `rollback = "auto"` one that has not makes way for the student before it.
     """
-    monitor = claim.slot.monitor
+    monitor, result = cycle.claim.slot.monitor, cycle.result
+    if result is None:
+        return None
     job = _on_trial(jobs, result)
     since = versions.on_trial_since(connection, monitor)
     if job is None or since is None:

@@ -58,6 +58,7 @@ class Order:
     alpha_to: Decimal
     detail: str
     evidence: LabelEvidence | None = None  #: what true labels say about it, if they do and it was wanted
+    job_id: int | None = None  #: the job that was queued, if one was
 
     @property
     def is_exhausted(self) -> bool:

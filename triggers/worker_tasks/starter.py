@@ -124,7 +124,7 @@ class Starter:
             error = given_up(situation.failed)
             if not queue.give_up(connection, job, owner=self._owner, error=error, now=now):
                 return
-            report_job_end(connection, job, JobStatus.FAILED, error, self.audience, now)
+            report_job_end(connection, job, JobStatus.FAILED, error, self.audience, now=now)
         log.error("job given up", error=error)
 
     def _let_go(self, tasks: tuple[WorkerTask, ...], now: datetime) -> None:

@@ -117,14 +117,14 @@ class Story:
         with writing(self.engine) as connection:
             claim = ledger.claim(connection, slot, begun)
         assert claim is not None
-        return conclude(self.engine, self.lease, claim, result, POLICY, begun + timedelta(seconds=90))
+        return conclude(self.engine, self.lease, claim, result, POLICY, now=begun + timedelta(seconds=90))
 
     def failed_cycle(self, day: int, error: str) -> None:
         begun = slot_of(day).window_end + timedelta(minutes=10)
         with writing(self.engine) as connection:
             claim = ledger.claim(connection, slot_of(day), begun)
         assert claim is not None
-        conclude_failure(self.engine, self.lease, claim, error, POLICY, begun + timedelta(seconds=5))
+        conclude_failure(self.engine, self.lease, claim, error, POLICY, now=begun + timedelta(seconds=5))
 
     def job(self, day: int, candidate: str) -> None:
         """A worker takes the open job an hour after the day's end and is done half an hour later."""

@@ -41,7 +41,7 @@ def test_the_exact_agreement_of_a_stratified_sample_is_remembered(run: Cycles) -
 def test_a_healthy_cycle_is_written_and_has_no_effect(run: Cycles) -> None:
     ended = run.conclude(0, HEALTHY)
     assert (ended.judgement.verdict, ended.judgement.reason) == (Verdict.HEALTHY, VerdictReason.WITHIN_RULES)
-    assert (ended.order.reason, ended.job_id) == (OrderReason.NOT_WANTED, None)
+    assert (ended.order.reason, ended.order.job_id) == (OrderReason.NOT_WANTED, None)
     (cycle,) = stored(run.engine, cycles)
     assert (cycle["status"], cycle["verdict"], cycle["verdict_reason"]) == (
         "evaluated",
