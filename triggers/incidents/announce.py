@@ -10,7 +10,7 @@ from db import incidents, outbox
 from db.records import Incident
 from db.states import IncidentState
 from triggers.alert_settings import Alert
-from triggers.incidents.lifecycle import Signal, Transition, step
+from triggers.incidents.lifecycle import Signal, Transition, TransitionReason, step
 from triggers.incidents.payload import message
 from triggers.settings import IncidentPolicy
 
@@ -126,14 +126,14 @@ def _values(transition: Transition, incident: Incident, occasion: Occasion) -> d
         "severity": transition.severity,
         "clearing_since": transition.clearing_since,
     }
-    match transition.to_state:
-        case IncidentState.FIRING:
+    match transition.reason:
+        case TransitionReason.OPENED | TransitionReason.ESCALATED:
             values |= {"state": IncidentState.FIRING, "summary": transition.summary}
             values |= {"acknowledged_at": None, "acknowledged_by": None}
             if incident.state is IncidentState.PENDING:
                 values |= {"opened_at": now, "cycle_id": occasion.cycle_id, "job_id": occasion.job_id}
-        case IncidentState.ACKNOWLEDGED if transition.event is not None:
+        case TransitionReason.ACKNOWLEDGED:
             values |= {"acknowledged_at": now, "acknowledged_by": transition.by}
-        case IncidentState.RESOLVED:
+        case TransitionReason.RESOLVED:
             values |= {"state": IncidentState.RESOLVED, "resolved_at": now}
     return values

@@ -26,7 +26,8 @@ TRANSITIONS: Final[dict[IncidentState | None, frozenset[IncidentState | None]]] 
     ),
     IncidentState.RESOLVED: frozenset(),
 }
-LOUDNESS: Final = tuple(Severity)
+#: The mildest first.
+SEVERITIES: Final = tuple(Severity)
 
 
 class TransitionRefusedError(RedistillError):
@@ -56,11 +57,34 @@ class Signal:
     summary: str = ""  #: one line, with the numbers against the thresholds
 
 
+class TransitionReason(StrEnum):
+    """The reason of one change of an incident."""
+
+    PENDING = "pending"  #: the condition holds, but has not lasted long enough
+    FORGOTTEN = "forgotten"  #: the condition ended while the incident was pending
+    OPENED = "opened"  #: the condition has lasted long enough
+    ESCALATED = "escalated"  #: the condition was raised at a higher severity than the incident's
+    CLEARING = "clearing"  #: the condition has ended, and has not been clear for `keep_firing_for` yet
+    RECURRED = "recurred"  #: the condition came back while the incident was clearing
+    ACKNOWLEDGED = "acknowledged"  #: a person has taken the incident
+    RESOLVED = "resolved"  #: the condition has been clear for `keep_firing_for`
+
+
+#: The event that the on-call is notified of. The other changes notify nobody.
+_EVENTS: Final = {
+    TransitionReason.OPENED: IncidentState.FIRING,
+    TransitionReason.ESCALATED: IncidentState.FIRING,
+    TransitionReason.ACKNOWLEDGED: IncidentState.ACKNOWLEDGED,
+    TransitionReason.RESOLVED: IncidentState.RESOLVED,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Transition:
     """One change of one incident; one that TRANSITIONS does not allow cannot be made."""
 
     kind: IncidentKind
+    reason: TransitionReason
     from_state: IncidentState | None
     to_state: IncidentState | None
     severity: Severity
@@ -69,7 +93,6 @@ class Transition:
     since: datetime | None = None  #: since when what it is about is so
     clearing_since: datetime | None = None  #: since when that is over, while it keeps firing
     by: str | None = None  #: the person who takes it
-    is_louder: bool = False
 
     def __post_init__(self) -> None:
         if self.to_state not in TRANSITIONS[self.from_state]:
@@ -78,10 +101,7 @@ class Transition:
     @property
     def event(self) -> IncidentState | None:
         """What the on-call is told; None: nothing."""
-        if self.to_state is IncidentState.PENDING:
-            return None
-        moved = self.to_state is not self.from_state
-        return self.to_state if moved or self.is_louder else None
+        return _EVENTS.get(self.reason)
 
 
 def step(
@@ -96,12 +116,16 @@ def step(
         return _not_open(incident, signal, at)
     if signal.state is SignalState.CLEARED:
         return _clearing(incident, signal, at, keep_firing_for)
-    if signal.state is SignalState.RAISED and _is_louder(signal.severity, incident.severity):
-        return _moved(
-            incident, IncidentState.FIRING, severity=signal.severity, summary=signal.summary, is_louder=True
+    if signal.state is SignalState.RAISED and _is_more_severe(signal.severity, incident.severity):
+        return _changed(
+            incident,
+            IncidentState.FIRING,
+            TransitionReason.ESCALATED,
+            severity=signal.severity,
+            summary=signal.summary,
         )
     if signal.state is not SignalState.UNKNOWN and incident.clearing_since is not None:
-        return _moved(incident, incident.state)
+        return _changed(incident, incident.state, TransitionReason.RECURRED)
     return None
 
 
@@ -113,21 +137,29 @@ def acknowledge(incident: Incident, by: str) -> Transition:
     """
     if incident.state is not IncidentState.FIRING:
         raise IncidentStateError(incident_id=incident.incident_id, state=incident.state)
-    return _moved(incident, IncidentState.ACKNOWLEDGED, by=by, clearing_since=incident.clearing_since)
+    return _changed(
+        incident,
+        IncidentState.ACKNOWLEDGED,
+        TransitionReason.ACKNOWLEDGED,
+        by=by,
+        clearing_since=incident.clearing_since,
+    )
 
 
 def _not_open(incident: Incident | None, signal: Signal, at: datetime) -> Transition | None:
+    to_state: IncidentState | None
     match signal.state, incident:
         case (SignalState.RAISED, _):
-            to_state: IncidentState | None = IncidentState.FIRING
+            reason, to_state = TransitionReason.OPENED, IncidentState.FIRING
         case (SignalState.PENDING, None):
-            to_state = IncidentState.PENDING
+            reason, to_state = TransitionReason.PENDING, IncidentState.PENDING
         case (SignalState.CLEARED, Incident()):
-            to_state = None
+            reason, to_state = TransitionReason.FORGOTTEN, None
         case _:
             return None
     return Transition(
         kind=signal.kind,
+        reason=reason,
         from_state=None if incident is None else incident.state,
         to_state=to_state,
         severity=signal.severity,
@@ -142,22 +174,31 @@ def _clearing(
 ) -> Transition | None:
     since = incident.clearing_since or at
     if at - since >= keep_firing_for:
-        return _moved(incident, IncidentState.RESOLVED, summary=signal.summary, clearing_since=since)
-    return None if incident.clearing_since else _moved(incident, incident.state, clearing_since=since)
+        return _changed(
+            incident,
+            IncidentState.RESOLVED,
+            TransitionReason.RESOLVED,
+            summary=signal.summary,
+            clearing_since=since,
+        )
+    if incident.clearing_since is not None:
+        return None
+    return _changed(incident, incident.state, TransitionReason.CLEARING, clearing_since=since)
 
 
-def _moved(
+def _changed(
     incident: Incident,
     to_state: IncidentState,
+    reason: TransitionReason,
     *,
     severity: Severity | None = None,
     summary: str | None = None,
     clearing_since: datetime | None = None,
     by: str | None = None,
-    is_louder: bool = False,
 ) -> Transition:
     return Transition(
         kind=incident.kind,
+        reason=reason,
         from_state=incident.state,
         to_state=to_state,
         severity=severity or incident.severity,
@@ -166,9 +207,8 @@ def _moved(
         since=incident.since,
         clearing_since=clearing_since,
         by=by,
-        is_louder=is_louder,
     )
 
 
-def _is_louder(one: Severity, other: Severity) -> bool:
-    return LOUDNESS.index(one) > LOUDNESS.index(other)
+def _is_more_severe(one: Severity, other: Severity) -> bool:
+    return SEVERITIES.index(one) > SEVERITIES.index(other)

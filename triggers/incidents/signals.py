@@ -13,7 +13,7 @@ from db.states import (
     TeacherHealth,
     VerdictReason,
 )
-from triggers.incidents.lifecycle import LOUDNESS, Signal, SignalState
+from triggers.incidents.lifecycle import SEVERITIES, Signal, SignalState
 from triggers.judged_cycle import JudgedCycle
 from triggers.orders.alpha import Order
 from triggers.orders.promotion_watch import Watch
@@ -114,12 +114,12 @@ def _drift(now: Situation) -> Signal:
     if fired:
         ordered = now.order.reason is OrderReason.ORDERED
         consequence = f"ordered: {now.order.detail}" if ordered else f"nothing ordered: {now.order.detail}"
-        return _raised(kind, _loudest(now.cycle, fired), f"{describe(fired)}; {consequence}")
+        return _raised(kind, _highest_severity(now.cycle, fired), f"{describe(fired)}; {consequence}")
     if now.cycle.is_evaluated and breached:
         return Signal(
             kind=kind,
             state=SignalState.PENDING,
-            severity=_loudest(now.cycle, breached),
+            severity=_highest_severity(now.cycle, breached),
             summary=describe(breached),
         )
     return _if_healthy(now.cycle, kind)
@@ -151,12 +151,12 @@ def _not_of_student(cycle: JudgedCycle, kind: IncidentKind, metric: str, advice:
     fired = [outcome for outcome in outcomes if outcome.fired]
     breached = [outcome for outcome in outcomes if outcome.breached]
     if fired:
-        return _raised(kind, _loudest(cycle, fired), f"{describe(fired)}; {advice}")
+        return _raised(kind, _highest_severity(cycle, fired), f"{describe(fired)}; {advice}")
     if breached:
         return Signal(
             kind=kind,
             state=SignalState.PENDING,
-            severity=_loudest(cycle, breached),
+            severity=_highest_severity(cycle, breached),
             summary=describe(breached),
         )
     return _cleared(kind, describe(outcomes)) if outcomes else _unknown(kind)
@@ -203,9 +203,9 @@ def _if_healthy(cycle: JudgedCycle, kind: IncidentKind) -> Signal:
     return _cleared(kind, cycle.judgement.detail) if cycle.is_healthy else _unknown(kind)
 
 
-def _loudest(cycle: JudgedCycle, outcomes: Sequence[RuleOutcome]) -> Severity:
+def _highest_severity(cycle: JudgedCycle, outcomes: Sequence[RuleOutcome]) -> Severity:
     names = {outcome.rule for outcome in outcomes}
-    return max((rule.severity for rule in cycle.rules if rule.name in names), key=LOUDNESS.index)
+    return max((rule.severity for rule in cycle.rules if rule.name in names), key=SEVERITIES.index)
 
 
 def _raised(kind: IncidentKind, severity: Severity, summary: str) -> Signal:
