@@ -129,11 +129,10 @@ class Starter:
 
     def _let_go(self, tasks: tuple[WorkerTask, ...], now: datetime) -> None:
         """Of jobs that have ended: a task that comes too late finds no job and ends by itself."""
-        if not tasks:
-            return
-        with writing(self.engine) as connection:
-            for task in tasks:
-                worker_tasks.end(connection, task.task_id, TaskEnd.JOB_ENDED, "the job has ended", now)
+        ended = Ended(reason=TaskEnd.JOB_ENDED, detail="the job has ended")
+        for task in tasks:
+            log = _log.bind(monitor=self.audience.monitor, job_id=task.job_id, task=task.arn)
+            self._end(task.task_id, task.job_id, ended, now, log)
 
     def _situation_now(self, task: WorkerTask) -> TaskSituation:
         with reading(self.engine) as connection:

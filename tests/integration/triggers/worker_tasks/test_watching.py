@@ -27,8 +27,12 @@ def test_the_worker_of_the_task_takes_the_job_and_ends_it(office: Office, amazon
     assert office.tend(60 * SECOND) is Act.LOOK
     office.finish(job, lease)
     amazon.tasks[0].stop(exit_code=0)
-    assert office.tend(SECOND) is Act.NONE_WANTED
+    with capture_logs() as entries:
+        assert office.tend(SECOND) is Act.NONE_WANTED
     assert office.ends(job_id) == [TaskEnd.JOB_ENDED]
+    assert [(each["event"], each["log_level"], each["reason"]) for each in entries] == [
+        ("worker task ended", "info", "job_ended")
+    ]
     assert [name for name, _ in amazon.calls] == ["RunTask", "DescribeTasks", "DescribeTasks"]
 
 
