@@ -36,6 +36,22 @@ def evaluate(rule: Rule, history: Sequence[CyclePoint]) -> RuleOutcome:
 
     The answer depends on the arguments alone: asking twice, or after a restart, gives the same. Raises
     ValueError when there is no cycle at all.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> cycles = [
+        ...     CyclePoint(
+        ...         window_end=datetime(2026, 11, 24, hour, tzinfo=UTC),
+        ...         status=CycleStatus.EVALUATED,
+        ...         n=1_000,
+        ...         disagreements=60,
+        ...     )
+        ...     for hour in range(3)
+        ... ]
+        >>> outcome = evaluate(DEFAULT_RULES[0], cycles)
+        >>> outcome.rule, outcome.value, outcome.streak, outcome.fired
+        ('low-agreement', 0.94, 3, True)
     """
     outcome, _fold = resume(rule, None, history)
     return outcome
@@ -46,6 +62,16 @@ def resume(rule: Rule, fold: RuleFold | None, history: Sequence[CyclePoint]) -> 
 
     `fold` is what it remembers of all cycles before those of `history`; None: there are none. Errors as for
     `evaluate`.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> noon, one = datetime(2026, 11, 24, 12, tzinfo=UTC), datetime(2026, 11, 24, 13, tzinfo=UTC)
+        >>> cycle = CyclePoint(window_end=noon, status=CycleStatus.EVALUATED, n=1_000, disagreements=60)
+        >>> first, fold = resume(DEFAULT_RULES[0], None, [cycle])
+        >>> second, _ = resume(DEFAULT_RULES[0], fold, [replace(cycle, window_end=one)])
+        >>> first.streak, second.streak
+        (1, 2)
     """
     if not history:
         raise ValueError(f"rule {rule.name!r} cannot be evaluated: the history holds no cycle")
@@ -64,13 +90,28 @@ def replay(rule: Rule, history: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
 
     The streak counts breached evaluated cycles in a row of one (teacher, student) pair. Which pair an
     unevaluated cycle would have had plays no part.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> cycles = [
+        ...     CyclePoint(window_end=datetime(2026, 11, n, tzinfo=UTC), status=CycleStatus.EVALUATED, kl=kl)
+        ...     for n, kl in enumerate([0.08, 0.2, 0.15], start=1)
+        ... ]
+        >>> [str(outcome.reason) for outcome in replay(DEFAULT_RULES[1], cycles)]
+        ['within', 'fired', 'within']
     """
     for outcome, _fold in _folded(rule, None, history):
         yield outcome
 
 
 def unevaluated_in_a_row(newest_first: Sequence[CycleStatus]) -> int:
-    """Return how many of the newest cycles in a row had no verdict; 0 of none."""
+    """Return how many of the newest cycles in a row had no verdict; 0 of none.
+
+    Example:
+        >>> unevaluated_in_a_row([CycleStatus.FAILED, CycleStatus.INCONCLUSIVE, CycleStatus.EVALUATED])
+        2
+    """
     return sum(1 for _ in takewhile(lambda status: status is not CycleStatus.EVALUATED, newest_first))
 
 

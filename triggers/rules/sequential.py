@@ -42,7 +42,12 @@ class Stratum:
 
 
 def statistic(log_wealth: Floats) -> Floats:
-    """The log of what all bets have won in the mean; an alarm is due from log A on."""
+    """The log of what all bets have won in the mean; an alarm is due from log A on.
+
+    Example:
+        >>> round(float(statistic(np.log([0.5, 1.5]))), 6)  # on average 1
+        0.0
+    """
     return np.asarray(np.logaddexp.reduce(log_wealth, axis=-1) - np.log(log_wealth.shape[-1]))
 
 
@@ -52,6 +57,11 @@ def share_log_increments(strata: Sequence[Stratum], level: float) -> Floats:
     Of one stratum with weight 1 they are the log-likelihood ratios of the rates bet on. Otherwise a gain
     multiplies its stake by 1 in the mean, or by less, as long as the window's error rate is at most `level`,
     whatever the strata's own rates: by the inequality of the means.
+
+    Example:
+        >>> sample = [Stratum(weight=1.0, n=1_000, errors=70)]
+        >>> share_log_increments(sample, 0.05).round(2).tolist()
+        [1.76, 2.92, 3.64, 3.58, 1.14, -9.9, -62.78]
     """
     stakes = (_rates(level) - level) / (1 - level)
     log_increments = np.zeros(stakes.size)
@@ -68,18 +78,39 @@ def mean_log_increments(values: ArrayLike, level: float, weights: ArrayLike = 1.
         values: (n,) one a request.
         level: in their unit.
         weights: (n,) how much of the window each stands for; 1 in the mean.
+
+    Example:
+        >>> mean_log_increments([0.1, 0.2, 0.3], 0.15).round(3).tolist()
+        [0.005, 0.01, 0.02, 0.039, 0.076, 0.146, 0.252]
     """
     excess = np.asarray(values, dtype=np.float64) * np.asarray(weights, dtype=np.float64) / level - 1
     return np.asarray(np.log1p(np.array(MEAN_BETS)[:, None] * excess).sum(axis=1))
 
 
 def start(log_increments: Floats) -> Floats:
-    """What the bets have won before the first cycle."""
+    """What the bets have won before the first cycle.
+
+    Example:
+        >>> start(np.zeros(2)).tolist()
+        [-inf, -inf]
+    """
     return np.full_like(log_increments, -np.inf)
 
 
 def add(log_wealth: Floats, log_increments: Floats) -> Floats:
-    """What the bets have won after one cycle more: (1 + M) · gain, in logs."""
+    """What the bets have won after one cycle more: (1 + M) · gain, in logs.
+
+    Example:
+        Three cycles with 70 errors of 1,000, at 50 allowed: the third one brings the alarm at A = 5,000.
+
+        >>> gains = share_log_increments([Stratum(weight=1.0, n=1_000, errors=70)], 0.05)
+        >>> log_wealth, found = start(gains), []
+        >>> for _ in range(3):
+        ...     log_wealth = add(log_wealth, gains)
+        ...     found.append(round(float(statistic(log_wealth)), 2))
+        >>> found, round(float(np.log(5_000)), 2)
+        ([2.67, 6.13, 9.67], 8.52)
+    """
     return np.logaddexp(0.0, log_wealth) + log_increments
 
 
@@ -89,6 +120,10 @@ def share_boost(log_wealth: Floats, n: int, level: float, alarm_threshold: float
     Wealth beyond A, the `alarm_threshold`, is of no use; b returns it early: E min(A, b · S) = 1 + Σ M / bets
     over samples with the error rate `level`, where S is what the next statistic would be. As S grows with
     the errors, the mean is no larger at any smaller rate. Valid while a small part of the window is sampled.
+
+    Example:
+        >>> round(float(share_boost(start(np.zeros(7)), 1_000, 0.05, alarm_threshold=20_000)), 3)
+        0.487
     """
     law = _sample_law(n, level)
     stakes = (1 + np.exp(np.minimum(log_wealth, _LARGEST_EXPONENT))) / (
