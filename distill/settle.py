@@ -87,7 +87,7 @@ def settle(
             _STATUS[settled.decision],
             settled.reason,
             audience,
-            now,
+            now=now,
             gates=proof.gates,
             evaluations=proof.candidate_evaluations,
         )

@@ -184,4 +184,4 @@ class Worker:
             queue.lock_for_write(connection, job, lease)
             now = utc_now()
             queue.finish(connection, job, JobStatus.FAILED, now=now, error=error)
-            report_job_end(connection, job, JobStatus.FAILED, error, self._audience, now)
+            report_job_end(connection, job, JobStatus.FAILED, error, self._audience, now=now)

@@ -1,4 +1,4 @@
-"""Who is told of incidents, how, and of which."""
+"""The configuration of the channels that notify people of incidents."""
 
 import re
 from typing import Annotated, Final, Literal, Self
@@ -17,7 +17,7 @@ _ONE_WORD = re.compile(r"[!-~]+")
 
 def _one_word(value: SecretStr) -> SecretStr:
     if not _ONE_WORD.fullmatch(value.get_secret_value()):
-        raise ValueError("expected ASCII letters, digits and signs; is there a blank or a line break in it?")
+        raise ValueError("expected printable ASCII characters only: remove blanks and line breaks")
     return value
 
 
@@ -29,40 +29,40 @@ def _secret_url(value: SecretStr) -> SecretStr:
 
 def _routing_key(value: SecretStr) -> SecretStr:
     if not _KEY.fullmatch(value.get_secret_value()):
-        raise ValueError("expected the 32 letters and digits of an Events API v2 integration's key")
+        raise ValueError("expected the key of an Events API v2 integration: 32 letters and digits")
     return value
 
 
-#: An address whose path or query lets in whoever knows it.
+#: A URL whose path or query grants access.
 SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
-#: What stands in a header.
+#: A secret that is sent in a header.
 Token = Annotated[SecretStr, AfterValidator(_one_word)]
-#: Of a service's API; not a secret.
+#: The URL of a service's API; not a secret.
 Endpoint = Annotated[str, Field(pattern=HTTP_URL)]
-#: Of each wait for the network; a message that is being sent is hidden from other senders for 2 minutes.
+#: Seconds for each wait on the network; a message in flight is hidden from other senders for 2 minutes.
 Timeout = Annotated[float, Field(gt=0, le=30)]
 
 
 def host_of(url: SecretStr) -> str:
-    """What of an address may be shown."""
+    """Return the part of a URL that may be shown."""
     return urlsplit(url.get_secret_value()).hostname or "?"
 
 
 class AlertSection(Section):
-    """Of which incidents a channel hears."""
+    """The incidents that a channel receives."""
 
     name: Annotated[str, Field(min_length=1)]
     severities: tuple[Severity, ...] = tuple(Severity)
     kinds: tuple[IncidentKind, ...] = tuple(IncidentKind)
-    except_kinds: tuple[IncidentKind, ...] = ()  #: wins over `kinds`
+    except_kinds: tuple[IncidentKind, ...] = ()  #: takes precedence over `kinds`
 
     def hears(self, kind: IncidentKind, severity: Severity) -> bool:
-        """Whether it is told of an incident of that kind, as loud as that."""
+        """Return whether the channel receives incidents of that kind and severity."""
         return severity in self.severities and kind in self.kinds and kind not in self.except_kinds
 
     @property
     def place(self) -> str:
-        """Where its messages go, without anything secret."""
+        """The destination of the messages, without secrets."""
         return "this process's log"
 
 
@@ -104,12 +104,12 @@ class PagerDutyAlert(AlertSection):
 
 
 class SlackAlert(AlertSection):
-    """Incidents as Slack messages: by an incoming webhook, or, a thread for each, by a bot."""
+    """Incidents as Slack messages: by an incoming webhook, or by a bot in one thread per incident."""
 
     kind: Literal["slack"]
     name: str = "slack"
-    url: SecretUrl | None = None  #: of an incoming webhook
-    token: Token | None = None  #: a bot's, for `channel`
+    url: SecretUrl | None = None  #: the URL of an incoming webhook
+    token: Token | None = None  #: the token of a bot that posts to `channel`
     channel: Annotated[str, Field(min_length=1)] | None = None
     endpoint: Endpoint = "https://slack.com/api"
     timeout_seconds: Timeout = 10.0
@@ -118,19 +118,19 @@ class SlackAlert(AlertSection):
     def _one_way(self) -> Self:
         by_bot = (self.token is not None, self.channel is not None)
         if by_bot not in {(True, True), (False, False)} or all(by_bot) == (self.url is not None):
-            raise ValueError("it needs either 'url' (an incoming webhook) or both 'token' and 'channel'")
+            raise ValueError("set either 'url' (an incoming webhook) or both 'token' and 'channel'")
         return self
 
     @property
     def place(self) -> str:
-        """The host, and the channel where the configuration knows it."""
+        """The host, and the channel if a bot posts to it."""
         if self.url is not None:
             return f"{host_of(self.url)}, by an incoming webhook"
-        return f"{self.channel} by a bot at {host_of(SecretStr(self.endpoint))}, a thread for each incident"
+        return f"{self.channel}, by a bot at {host_of(SecretStr(self.endpoint))}, one thread per incident"
 
 
 class SnsAlert(AlertSection):
-    """Incidents as messages of an SNS topic; credentials are those that boto3 finds."""
+    """Incidents as messages to an SNS topic, with the credentials that boto3 finds."""
 
     kind: Literal["sns"]
     name: str = "sns"
@@ -141,17 +141,17 @@ class SnsAlert(AlertSection):
 
     @property
     def is_fifo(self) -> bool:
-        """Whether the topic keeps messages in order and drops those that it has seen."""
+        """Return whether the topic keeps messages in order and drops duplicates."""
         return self.topic.endswith(".fifo")
 
     @property
     def region(self) -> str:
-        """The topic's."""
+        """The region of the topic."""
         return self.topic.split(":")[3]
 
     @property
     def place(self) -> str:
-        """The topic."""
+        """The ARN of the topic."""
         return self.topic
 
 

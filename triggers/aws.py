@@ -1,8 +1,8 @@
-"""What is the same of all services of AWS."""
+"""The errors that calls to any AWS service raise."""
 
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-#: What boto3's calls raise; a `ClientError` is the service's own answer, after all retries.
+#: A `ClientError` is the service's own response, after all retries.
 FAULTS: Final = (ClientError, BotoCoreError, OSError)

@@ -1,6 +1,5 @@
-"""The decision of a cycle and all its effects, as one transaction."""
+"""The decision on a cycle and all its effects, in one transaction."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,17 +8,15 @@ from sqlalchemy import Connection, Engine
 from db import leases, queue
 from db.connection.session import writing
 from db.cycles import history, ledger, rejudging, results, teachers
-from db.records import Claim, CycleResult, Job, Lease, RuleOutcome
-from db.states import CycleStatus
+from db.records import Claim, CycleResult, Lease, RuleOutcome
 from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
 from triggers.incidents.label_shifts import largest_moves, what_moved
 from triggers.incidents.signals import Situation
-from triggers.orders import alpha
+from triggers.judged_cycle import JudgedCycle
 from triggers.orders.after_promotion import watch
 from triggers.orders.alpha import Order
 from triggers.orders.enqueue import is_latest, order_job
-from triggers.orders.promotion_watch import Watch
 from triggers.rule_progress import evaluate_next
 from triggers.rules import evaluation, verdict
 from triggers.rules.cycle_point import point_of, teacher_point_of
@@ -31,7 +28,7 @@ from triggers.teacher.trust import TeacherJudgement, judge_teacher, without_evid
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """By what a cycle is judged, and who hears of it."""
+    """The rules and policies by which a cycle is judged, and the audience of its incidents."""
 
     rules: tuple[Rule, ...]
     alpha: AlphaPolicy
@@ -43,153 +40,139 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion:
-    """What was decided, and the job that was queued, if any."""
+    """The decision on a cycle."""
 
     judgement: Judgement
     outcomes: tuple[RuleOutcome, ...]
     order: Order
-    job_id: int | None
     teacher: TeacherJudgement
 
 
 def conclude(
-    engine: Engine, lease: Lease, claim: Claim, result: CycleResult, policy: Policy, now: datetime
+    engine: Engine, lease: Lease, claim: Claim, result: CycleResult, policy: Policy, *, now: datetime
 ) -> Conclusion:
-    """Judge what a cycle measured; metrics, outcomes, verdict, job, incidents and messages commit
-    together or not at all.
+    """Judge a measured cycle, and commit the verdict with all its effects.
+
+    Metrics, outcomes, verdict, job, incidents and messages are one transaction.
 
     Raises:
-        LeaseLostError: another process has taken the monitor; nothing was written.
-        AttemptEndedError: an earlier call has written it; nothing more was written.
-        CycleChangedError, ErasureUnfinishedError: of a window that is judged again; nothing was written.
+        LeaseLostError: another process holds the monitor's lease; nothing was written.
+        AttemptEndedError: an earlier call has written the cycle; nothing more was written.
+        CycleChangedError, ErasureUnfinishedError: a window that is judged again has changed since; nothing
+            was written.
     """
     with writing(engine) as connection:
         leases.guard(connection, lease)
-        _hold(connection, claim)
-        quality = _quality(result, policy)
-        teacher = _teacher(connection, claim, result, quality, policy)
-        quality = replace(quality, teacher_fault=teacher.detail if teacher.is_fault else None)
-        point = point_of(claim, result, quality.status, policy.rules)
-        outcomes = evaluate_next(connection, claim, point, policy.rules)
-        missing = {rule.name: missing_of(rule, point) for rule in policy.rules}
-        judgement = verdict.judge(quality, outcomes, missing)
-        results.finish(
-            connection,
-            claim,
-            result,
-            status=judgement.status,
-            verdict=judgement.verdict,
-            reason=judgement.reason,
-            now=now,
-        )
-        if result.measurement is not None:
-            results.add_teacher(connection, claim, result.measurement.teacher, **vars(teacher))
-        results.add_outcomes(connection, claim, outcomes)
-        results.add_log_increments(connection, claim, point.log_increments)
-        results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
-        # The jobs are read before the student: one that ends in between with a promotion must not look as
-        # if it had never been, and its student as if nobody had replaced it.
+        _lock_for_write(connection, claim)
+        cycle = _judge(connection, claim, result, policy, now)
+        # The jobs are read before the student: in the other order, a promotion in between would show the old
+        # student without its open job, and a second job would be ordered.
         jobs = queue.of_monitor(connection, claim.slot.monitor)
-        latest = is_latest(connection, claim, result)
-        watched = None
-        if latest and judgement.status is CycleStatus.EVALUATED:
-            watched = watch(connection, claim, result, jobs, policy.alpha, now)
-        ordered = order_job(
-            connection,
-            claim,
-            result,
-            outcomes,
-            _known(jobs, watched),
-            teacher,
-            policy.rules,
-            policy.alpha,
-            student=(watched and watched.rolled_back_to) or result.student_version,
-            is_watched=watched is not None and watched.recovery is None,
-            latest=latest,
-            now=now,
-        )
-        results.add_order(connection, claim, ordered.order.reason, ordered.order.detail)
+        latest = is_latest(connection, cycle)
+        watched = watch(connection, cycle, jobs, policy.alpha, now) if latest and cycle.is_evaluated else None
+        order = order_job(connection, cycle, jobs, policy.alpha, watched=watched, latest=latest, now=now)
+        results.add_order(connection, claim, order.reason, order.detail)
         situation = Situation(
-            judgement=judgement,
-            rules=policy.rules,
-            outcomes=outcomes,
-            order=ordered.order,
+            cycle=cycle,
+            order=order,
             unevaluated=_unevaluated(connection, claim),
             is_latest=latest,
-            teacher=teacher,
             watch=watched,
             moved=_moved(connection, result),
         )
-        _announce(connection, claim, situation, result, ordered.job_id, policy, now)
+        _announce(connection, situation, policy, now)
     return Conclusion(
-        judgement=judgement,
-        outcomes=outcomes,
-        order=ordered.order,
-        job_id=ordered.job_id,
-        teacher=teacher,
+        judgement=cycle.judgement, outcomes=tuple(cycle.outcomes), order=order, teacher=cycle.teacher
     )
 
 
 def conclude_failure(
-    engine: Engine, lease: Lease, claim: Claim, error: str, policy: Policy, now: datetime
+    engine: Engine, lease: Lease, claim: Claim, error: str, policy: Policy, *, now: datetime
 ) -> None:
-    """Record an attempt that ended in an error, and what that means for the incidents.
+    """Record an attempt that ended in an error, with the incidents that follow.
 
     Raises:
-        LeaseLostError: another process has taken the monitor; nothing was written.
-        AttemptEndedError: an earlier call has written it; nothing more was written.
+        LeaseLostError: another process holds the monitor's lease; nothing was written.
+        AttemptEndedError: an earlier call has written the cycle; nothing more was written.
     """
     with writing(engine) as connection:
         leases.guard(connection, lease)
         ledger.lock_for_write(connection, claim)
         ledger.fail(connection, claim, error, now)
-        nothing_wanted = alpha.ladder_of((), began_at=None, student_alpha=None, wanted=False, is_latest=True)
-        situation = Situation(
-            judgement=verdict.failed(error),
+        cycle = JudgedCycle(
+            claim=claim,
+            result=None,
             rules=policy.rules,
             outcomes=(),
-            order=alpha.decide(policy.alpha, nothing_wanted, now),
-            unevaluated=_unevaluated(connection, claim),
-            is_latest=not history.has_later_result(connection, claim.slot),
+            judgement=verdict.failed(error),
             teacher=without_evidence(),
         )
-        _announce(connection, claim, situation, None, None, policy, now)
+        latest = is_latest(connection, cycle)
+        situation = Situation(
+            cycle=cycle,
+            order=order_job(connection, cycle, (), policy.alpha, watched=None, latest=latest, now=now),
+            unevaluated=_unevaluated(connection, claim),
+            is_latest=latest,
+        )
+        _announce(connection, situation, policy, now)
 
 
-def _hold(connection: Connection, claim: Claim) -> None:
+def _lock_for_write(connection: Connection, claim: Claim) -> None:
     if claim.earlier is None:
         ledger.lock_for_write(connection, claim)
     else:
         rejudging.replace(connection, claim)
 
 
-def _known(jobs: Sequence[Job], watched: Watch | None) -> list[Job]:
-    """The jobs with what this cycle has shown of one of them."""
-    return [watched.settled if watched and job.job_id == watched.job.job_id else job for job in jobs]
+def _judge(
+    connection: Connection, claim: Claim, result: CycleResult, policy: Policy, now: datetime
+) -> JudgedCycle:
+    """Judge the cycle, and write its numbers, its outcomes and its verdict."""
+    quality = _quality(result, policy)
+    teacher = _teacher(connection, claim, result, quality, policy)
+    quality = replace(quality, teacher_fault=teacher.detail if teacher.is_fault else None)
+    point = point_of(claim, result, quality.status, policy.rules)
+    outcomes = evaluate_next(connection, claim, point, policy.rules)
+    missing = {rule.name: missing_of(rule, point) for rule in policy.rules}
+    judgement = verdict.judge(quality, outcomes, missing)
+    results.finish(
+        connection,
+        claim,
+        result,
+        status=judgement.status,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        now=now,
+    )
+    if result.measurement is not None:
+        results.add_teacher(connection, claim, result.measurement.teacher, **vars(teacher))
+    results.add_outcomes(connection, claim, outcomes)
+    results.add_log_increments(connection, claim, point.log_increments)
+    results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
+    return JudgedCycle(
+        claim=claim,
+        result=result,
+        rules=policy.rules,
+        outcomes=outcomes,
+        judgement=judgement,
+        teacher=teacher,
+    )
 
 
-def _announce(
-    connection: Connection,
-    claim: Claim,
-    situation: Situation,
-    result: CycleResult | None,
-    job_id: int | None,
-    policy: Policy,
-    now: datetime,
-) -> None:
-    measured = result.measurement if result else None
+def _announce(connection: Connection, situation: Situation, policy: Policy, now: datetime) -> None:
+    claim = situation.cycle.claim
     occasion = Occasion(
         at=claim.slot.window_end,
         now=now,
         cycle_id=claim.cycle_id,
-        job_id=job_id,
-        details=payload.of_cycle(claim, situation, measured, job_id),
+        job_id=situation.order.job_id,
+        details=payload.of_cycle(situation),
     )
     announce(connection, policy.audience, signals.of_cycle(situation), occasion)
 
 
 def _unevaluated(connection: Connection, claim: Claim) -> int:
-    """How many cycles in a row, this one the last, had no verdict; counted as far as it matters."""
+    """Return the number of unevaluated cycles in a row up to this one, counted up to `BLIND_AFTER`."""
     recent = history.newest_statuses(
         connection, claim.slot.monitor, evaluation.BLIND_AFTER, until=claim.slot.window_end
     )

@@ -1,4 +1,4 @@
-"""What the rules say of a cycle, from where they stood after the last one."""
+"""The evaluation of the rules at a cycle, from their stored state after the last one."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ from triggers.settings import Rule
 def evaluate_next(
     connection: Connection, claim: Claim, point: CyclePoint, configured: Sequence[Rule]
 ) -> tuple[RuleOutcome, ...]:
-    """What the configured rules say of the cycle; where they stand after it is stored.
+    """Return the outcomes of the configured rules at the cycle, and store the rules' state after it.
 
-    Where a rule or an older cycle has changed since, what they stand on is read anew.
+    If a rule or an older cycle has changed since, the state is computed again from the stored cycles.
     """
     details = details_for(configured)
     states = rule_states.read(connection, claim.slot, [rule.version for rule in configured])

@@ -1,4 +1,4 @@
-"""The sections of the configuration that decisions and effects need, and what all sections share."""
+"""The configuration of decisions and their effects, and the base class of all sections."""
 
 import hashlib
 from datetime import timedelta
@@ -19,79 +19,79 @@ from db.states import Severity
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, and an unknown key is an error."""
+    """A section of the configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-def _duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the file holds
+def _duration(value: Any) -> Any:  # noqa: ANN401 - pydantic passes whatever the file contains
     if not isinstance(value, str):
         return value
     try:
         return durationpy.from_str(value)
     except durationpy.DurationError as error:
-        raise ValueError(f"not a duration: {value!r}; expected one such as '10m', '1h30m' or '7d'") from error
+        raise ValueError(f"{value!r} is not a duration: write '10m', '1h30m' or '7d'") from error
 
 
-#: A length of time, written as '10m', '1h30m' or '7d'.
+#: A duration, written as '10m', '1h30m' or '7d'.
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
-#: An alpha, or a step of it, in [0, 1] with at most three decimals.
+#: An alpha or an alpha step, in [0, 1] with at most three decimals.
 Alpha = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
-#: What a rule can watch; `class_agreement:LABEL` and `class_kl:LABEL` are of one of the teacher's labels.
+#: The metrics that a rule can watch; `class_agreement:LABEL` and `class_kl:LABEL` name one of the labels.
 METRICS = ("agreement", "kl", "kl_t1", "js", "serving_skew", "input_drift", "class_agreement", "class_kl")
-#: What says nothing of the student by itself, and why.
+#: The metrics that do not measure the student by themselves, and why.
 NOT_OF_STUDENT = {
-    "serving_skew": "another student does not mend what is served",
-    "input_drift": "what is new in the requests need not be hard for the student",
+    "serving_skew": "another student does not fix what is served",
+    "input_drift": "new requests are not necessarily hard for the student",
 }
 _URL = r"^https?://[^/?#]"
 _DIVERGENCES = frozenset({"kl", "kl_t1", "js", "class_kl"})
 _SHARES = frozenset({"agreement", "serving_skew", "input_drift", "class_agreement"})
 _WITH_INTERVAL = frozenset({"agreement", "kl", "serving_skew", "class_agreement"})
-#: What is evidence from cycle to cycle: a share of agreement that is too low, a mean that is too high.
+#: The metrics of sequential rules, with the side on which evidence accumulates.
 _SEQUENTIAL = {"agreement": "below", "kl": "above"}
 
 
 class Condition(Section):
-    """`metric` on the wrong side of a threshold, for so many of so many evaluated cycles in a row."""
+    """A metric on the wrong side of a threshold for `for_cycles` of the last `of_cycles` evaluated cycles."""
 
     metric: str | None = None
     below: Annotated[Decimal, Field(ge=0)] | None = None
     above: Annotated[Decimal, Field(ge=0)] | None = None
-    clear: Annotated[Decimal, Field(ge=0)] | None = None  #: once it holds, it does so until this is reached
+    clear: Annotated[Decimal, Field(ge=0)] | None = None  #: a condition that holds ends at this value
     for_cycles: Annotated[int, Field(ge=1)] = 1
-    of_cycles: Annotated[int, Field(ge=1)] | None = None  #: None: in a row
+    of_cycles: Annotated[int, Field(ge=1)] | None = None  #: None: `for_cycles`, all in a row
     mode: Literal["point", "interval", "sequential"] = "point"
     false_alarm_rate: Annotated[float, Field(gt=0, le=500)] = 0.05  #: per 1,000 cycles; sequential only
 
     @property
     def threshold(self) -> Decimal:
-        """The bound, in the metric's unit."""
+        """The threshold, in the metric's unit."""
         return self.below if self.below is not None else self.above or Decimal(0)
 
     @property
     def side(self) -> str:
-        """On which the metric is wrong."""
+        """The side of the threshold on which the metric is wrong."""
         return "below" if self.below is not None else "above"
 
     @property
     def cleared_at(self) -> Decimal:
-        """The bound on whose right side the condition ends, once it has held."""
+        """The value at which a condition that holds ends."""
         return self.threshold if self.clear is None else self.clear
 
     @property
     def window(self) -> int:
-        """Of how many evaluated cycles `for_cycles` must be on the wrong side."""
+        """The number of evaluated cycles of which `for_cycles` must be breached."""
         return self.of_cycles or self.for_cycles
 
     @property
     def alarm_threshold(self) -> float:
-        """The evidence from which a sequential condition holds: the mean cycles to a false alarm."""
+        """The wealth at which a sequential condition holds: the mean number of cycles to a false alarm."""
         return 1_000 / self.false_alarm_rate
 
     def check(self, name: str) -> None:
-        """Raise ValueError, which names the rule, unless the parts fit together."""
+        """Raise ValueError with the rule's name if the keys contradict each other."""
         kind, _, label = (self.metric or "").partition(":")
         if kind not in METRICS or (kind.startswith("class_") != bool(label)):
             known = ", ".join(each if not each.startswith("class_") else f"{each}:LABEL" for each in METRICS)
@@ -100,39 +100,44 @@ class Condition(Section):
             raise ValueError(f"rule {name} needs exactly one of 'below' and 'above'")
         if kind in _SHARES and max(self.threshold, self.cleared_at) > 1:
             bound = max(self.threshold, self.cleared_at)
-            raise ValueError(f"rule {name}: a share is in [0, 1], not {bound}")
+            raise ValueError(f"rule {name}: {bound} is not a share: set it in [0, 1]")
         if kind == "input_drift" and self.below is not None:
-            raise ValueError(f"rule {name}: input_drift is 0.5 where nothing is new; set 'above'")
+            raise ValueError(f"rule {name}: input_drift is 0.5 where nothing is new: set 'above'")
         if self.clear is not None and (
             self.clear < self.threshold if self.below is not None else self.clear > self.threshold
         ):
-            raise ValueError(f"rule {name}: 'clear' must lie on the right side of {self.threshold}")
+            allowed = f"{self.threshold} or {'more' if self.below is not None else 'less'}"
+            raise ValueError(f"rule {name}: 'clear' {self.clear} is on the wrong side: set it to {allowed}")
         if self.window < self.for_cycles:
-            raise ValueError(f"rule {name}: 'of_cycles' must be at least 'for_cycles'")
+            raise ValueError(
+                f"rule {name}: 'of_cycles' {self.window} is less than 'for_cycles' {self.for_cycles}: "
+                "raise it or leave it out"
+            )
         if self.mode == "interval" and kind not in _WITH_INTERVAL:
-            raise ValueError(f"rule {name}: {kind} has no interval; set mode = 'point'")
+            raise ValueError(f"rule {name}: {kind} has no interval: set mode = 'point'")
         if self.mode == "sequential":
             self._check_sequential(name, kind)
 
     def _check_sequential(self, name: str, kind: str) -> None:
         if _SEQUENTIAL.get(kind) != self.side:
             raise ValueError(
-                f"rule {name}: mode = 'sequential' is for agreement below and kl above a threshold"
+                f"rule {name}: mode = 'sequential' works only for agreement with 'below' and kl with 'above'"
             )
         if self.window > 1:
             raise ValueError(
-                f"rule {name}: a sequential rule adds up cycles by itself; leave out 'for_cycles'"
+                f"rule {name}: a sequential rule accumulates evidence over cycles: leave out 'for_cycles'"
             )
         if not self.threshold > 0 or (kind == "agreement" and not Decimal("0.5") <= self.threshold < 1):
             expected = "in [0.5, 1)" if kind == "agreement" else "above 0"
-            raise ValueError(f"rule {name}: a sequential threshold of {kind} is {expected}")
+            raise ValueError(f"rule {name}: a sequential threshold of {kind} must be {expected}")
 
 
 class Rule(Condition):
-    """A condition, or several of which `any` or `all` must hold, and what is done about it.
+    """A condition, or several conditions of which `any` or `all` must hold, and the action to take.
 
-    A rule of several conditions counts a cycle as breached when so many of them hold at it. Of sequential
-    ones, with mode = "sequential" and `any`, the evidence is joined: one budget of false alarms for all.
+    A rule with several conditions counts a cycle as breached when any or all of them hold. With
+    mode = "sequential" and `any`, the evidence of sequential conditions is combined: they share one budget of
+    false alarms.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -144,23 +149,23 @@ class Rule(Condition):
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Those of a group; none of a single condition."""
+        """The conditions of a group; empty for a rule with a single condition."""
         return self.any or self.all or ()
 
     @property
     def is_on_divergence(self) -> bool:
-        """Whether all that it watches is how far the two models' distributions lie apart."""
+        """Return whether every watched metric is a divergence between the two models' distributions."""
         watched = [each.metric or "" for each in self.conditions or (self,)]
         return all(metric.partition(":")[0] in _DIVERGENCES for metric in watched)
 
     @property
     def text(self) -> str:
-        """All its keys as JSON, defaults among them."""
+        """All keys as JSON, including defaults."""
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS).decode()
 
     @property
     def version(self) -> str:
-        """SHA-256 of `text`."""
+        """The SHA-256 of `text`."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
@@ -180,39 +185,39 @@ class Rule(Condition):
         if self.conditions:
             self._check_group(name)
         if self.metric in NOT_OF_STUDENT and self.action == "redistill":
-            raise ValueError(f"rule {name}: {NOT_OF_STUDENT[self.metric]}; set action = 'alert'")
+            raise ValueError(f"rule {name}: {NOT_OF_STUDENT[self.metric]}: set action = 'alert'")
         return self
 
     def _check_group(self, name: str) -> None:
         if self.below is not None or self.above is not None or self.clear is not None:
-            raise ValueError(f"rule {name}: thresholds belong to the conditions of 'any' or 'all'")
+            raise ValueError(f"rule {name}: thresholds belong to the conditions of a group: set them there")
         if any(each.metric == "serving_skew" for each in self.conditions):
-            raise ValueError(f"rule {name}: serving_skew is not about the student; give it a rule of its own")
+            raise ValueError(f"rule {name}: serving_skew is not about the student: give it its own rule")
         watched = {each.metric for each in self.conditions}
         if "input_drift" in watched and (self.any is not None or watched == {"input_drift"}):
             raise ValueError(
-                f"rule {name}: input_drift alone says nothing of the student; give it a rule of its own, or "
-                "demand 'all' of it and of another metric"
+                f"rule {name}: input_drift alone says nothing about the student: give it its own rule, or "
+                "require 'all' of it and another metric"
             )
         modes = {each.mode for each in self.conditions}
         if self.mode == "interval":
-            raise ValueError(f"rule {name}: mode = 'interval' belongs to the conditions of 'any' or 'all'")
+            raise ValueError(f"rule {name}: mode = 'interval' belongs to a group's conditions: set it there")
         if self.mode == "sequential" and (self.any is None or modes != {"sequential"} or self.window > 1):
-            raise ValueError(f"rule {name}: evidence can be joined of 'any' sequential conditions only")
+            raise ValueError(f"rule {name}: mode = 'sequential' combines only 'any' of sequential conditions")
 
 
-#: The user's rules: agreement < 0.95 for 3 cycles; KL > 0.15 in one.
+#: The rules where none are configured: agreement < 0.95 for 3 cycles; KL > 0.15 in one.
 DEFAULT_RULES = (
     Rule(name="low-agreement", metric="agreement", below=Decimal("0.95"), for_cycles=3),
     Rule(name="high-kl", metric="kl", above=Decimal("0.15")),
 )
 
-#: Is on beside them where recorded answers are used.
+#: The additional default where the student's recorded answers are used.
 SERVING_RULE = Rule(name="serving-skew", metric="serving_skew", above=Decimal("0.01"), action="alert")
 
 
 class AlphaPolicy(Section):
-    """How the weight of the KL term moves from job to job."""
+    """The weight of the KL term from job to job, and the limits on ordering jobs."""
 
     alpha: Alpha = Decimal("0.7")
     alpha_step: Annotated[Alpha, Field(gt=0)] = Decimal("0.1")
@@ -220,41 +225,40 @@ class AlphaPolicy(Section):
     max_attempts: Annotated[int, Field(ge=1)] = 3
     cooldown: Duration = timedelta(hours=6)
     temperature: Annotated[float, Field(gt=0)] = 3.0
-    watch_cycles: Annotated[int, Field(ge=1)] = 3  #: a promoted student has so many evaluated ones to recover
-    rollback: Literal["off", "auto"] = "off"  #: what follows if it has not
+    watch_cycles: Annotated[int, Field(ge=1)] = 3  #: evaluated cycles for a promoted student to recover in
+    rollback: Literal["off", "auto"] = "off"  #: the action if the student has not recovered
 
 
 class IncidentPolicy(Section):
-    """When incidents are over, and where the on-call reads on."""
+    """The end of incidents, and the links for the on-call."""
 
-    keep_firing_for: Duration = timedelta(0)  #: an incident resolves once it has been over for so long
-    runbook: Annotated[str, Field(pattern=_URL)] | None = None  #: where docs/runbook.md lies for the on-call
-    page: Annotated[str, Field(pattern=_URL)] | None = None  #: where the monitor is looked at
+    keep_firing_for: Duration = timedelta(0)  #: an incident resolves after being clear for this long
+    runbook: Annotated[str, Field(pattern=_URL)] | None = None  #: the URL of docs/runbook.md for the on-call
+    page: Annotated[str, Field(pattern=_URL)] | None = None  #: the URL of the monitor's page
 
 
 class TeacherPolicy(Section):
-    """When a teacher is no longer what it was in its reference cycles."""
+    """The limits beyond which a teacher differs from its reference cycles."""
 
-    reference_cycles: Annotated[int, Field(ge=1)] = 3  #: its first evaluated ones
-    min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.8  #: by true labels
-    confidence_fall: Annotated[float, Field(gt=0, le=1)] = 0.08  #: of its mean confidence
-    entropy_rise: Annotated[float, Field(gt=0)] = 0.25  #: of its mean entropy, in nats
-    label_shift: Annotated[float, Field(gt=0, le=1)] = 0.3  #: of its mix of labels, in nats of JS
-    label_gap: Annotated[float, Field(gt=0, le=1)] = (
-        0.05  #: of familiar labels, if the student's differ as much
-    )
-    #: A new version that a person vouches for: it is not held to its predecessor's numbers.
+    reference_cycles: Annotated[int, Field(ge=1)] = 3  #: the first evaluated cycles of a teacher
+    min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.8  #: accuracy by true labels
+    confidence_fall: Annotated[float, Field(gt=0, le=1)] = 0.08  #: fall of the mean confidence
+    entropy_rise: Annotated[float, Field(gt=0)] = 0.25  #: rise of the mean entropy, in nats
+    label_shift: Annotated[float, Field(gt=0, le=1)] = 0.3  #: shift of the label mix, JS in nats
+    #: Shift of the familiar labels, where they differ as much from the student's; JS in nats.
+    label_gap: Annotated[float, Field(gt=0, le=1)] = 0.05
+    #: A new version that a person vouches for: it is not compared with its predecessor.
     accept: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
 
 
 class QueueSection(Section):
-    """How workers hear of a job: they look into the database, or a queue calls them."""
+    """The transport by which workers learn of jobs: polling the database, or an SQS queue."""
 
     kind: Literal["sql", "sqs"] = "sql"
-    url: Annotated[str, Field(pattern=r"^https?://\S+\.fifo$")] | None = None  #: of the queue; sqs only
+    url: Annotated[str, Field(pattern=r"^https?://\S+\.fifo$")] | None = None  #: the queue; sqs only
 
     @model_validator(mode="after")
     def _a_url_with_sqs(self) -> Self:
         if (self.kind == "sqs") != (self.url is not None):
-            raise ValueError("it needs 'url' with kind = 'sqs', and with that only")
+            raise ValueError("'url' belongs to kind = 'sqs': set both or neither")
         return self

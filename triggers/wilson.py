@@ -1,4 +1,4 @@
-"""The interval of a share: how far it would move with another sample.
+"""The confidence interval of a share.
 
 Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
 """
@@ -10,19 +10,19 @@ from scipy.special import ndtri
 from db.errors import RedistillError
 from db.records import Interval
 
-#: Of nothing to estimate from.
+#: The interval without any observation.
 NOTHING = Interval(estimate=math.nan, low=math.nan, high=math.nan)
 
 
 class ConfidenceError(RedistillError):
-    """The confidence of an interval must lie between 0 and 1, not {confidence!r}."""
+    """The confidence of an interval is {confidence!r}: give a number between 0 and 1."""
 
 
 def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """Of a share that was estimated as well as by a uniform sample of n, not always a whole one.
+    """Return Wilson's score interval of a share that was estimated from n observations.
 
-    It lies in [0, 1] and never has length 0; all is NaN for n = 0. For a stratified sample n is
-    `Strata.n_effective`.
+    The interval lies within [0, 1] and never has length 0; all three numbers are NaN for n = 0. For a
+    stratified sample n is `Strata.n_effective`, which need not be whole.
 
     Raises:
         ConfidenceError: not 0 < confidence < 1.
@@ -46,7 +46,7 @@ def score_interval(share: float, n: float, *, confidence: float = 0.95) -> Inter
 
 
 def one_tail(confidence: float) -> float:
-    """What lies on either side of an interval: (1 - confidence) / 2.
+    """Return the probability on either side of an interval: (1 - confidence) / 2.
 
     Raises:
         ConfidenceError: not 0 < confidence < 1.

@@ -207,10 +207,10 @@ class SlotRunner:
         return self.outage.retry(SLOTS, write, stopped)
 
     def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
-        return conclude(self._engine, lease, claim, result, self._policy, self._now())
+        return conclude(self._engine, lease, claim, result, self._policy, now=self._now())
 
     def _fail(self, lease: Lease, claim: Claim, error: str) -> None:
-        conclude_failure(self._engine, lease, claim, error, self._policy, self._now())
+        conclude_failure(self._engine, lease, claim, error, self._policy, now=self._now())
 
     def _give_back(self, lease: Lease, claim: Claim) -> None:
         if claim.earlier is not None:
@@ -239,7 +239,7 @@ def _report(log: FilteringBoundLogger, ended: Conclusion) -> None:
         detail=ended.judgement.detail,
         teacher=ended.teacher.health.value,
         order=ended.order.reason.value,
-        job_id=ended.job_id,
+        job_id=ended.order.job_id,
     )
 
 

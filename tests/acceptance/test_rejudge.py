@@ -111,11 +111,11 @@ def die_before_the_second_verdict() -> None:
     """Its sample is measured and archived."""
     conclude, calls = monitor.daemon.slot_runner.conclude, []  # type: ignore[attr-defined]
 
-    def dying(*arguments: Any) -> Any:  # noqa: ANN401 - as `conclude`
+    def dying(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as `conclude`
         calls.append(1)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return conclude(*arguments)
+        return conclude(*arguments, **named)
 
     monitor.daemon.slot_runner.conclude = dying  # type: ignore[assignment, attr-defined]
 

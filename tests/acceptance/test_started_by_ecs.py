@@ -116,7 +116,7 @@ def test_a_worker_that_is_taken_away_is_replaced_by_one_that_goes_on(
             assert (job["attempt"], first["reason"]) == (2, "exited")
             assert "exit code 137" in first["detail"]
             told = [event["reason"] for event in site.events("worker task ended")]
-            assert told == ["exited"]
+            assert told == ["exited", "job_ended"]
         else:
             assert worker_of(amazon, 0).wait() == 0
             assert job["attempt"] == 1

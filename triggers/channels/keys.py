@@ -1,4 +1,4 @@
-"""Keys by which a service drops what it has seen, within what it allows of them."""
+"""Deduplication keys within the limits of each service."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ _PLAIN = re.compile(r"[!-~]+")
 
 
 def fitting(key: str, limit: int) -> str:
-    """The key itself, or, where it is too long or not plain ASCII without blanks, the digest in its place.
+    """Return the key, or its digest if it is too long or not printable ASCII without blanks.
 
     Example:
         >>> fitting("redistill:mangaassist:7", 128), len(fitting("redistill:a b:7", 128))

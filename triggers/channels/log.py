@@ -14,12 +14,12 @@ _log = structlog.get_logger()
 
 
 class LogChannel:
-    """Writes each message as one log line: a warning when an incident opens, information when it ends."""
+    """A channel to the process's log: a warning when an incident fires, an info otherwise."""
 
     pause_seconds: ClassVar[float] = 0.0
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Log the message; the log's own clock tells the time. It never fails."""
+        """Log the message, with the log's own time; this never fails."""
         del now
         write = _log.warning if delivery.event is IncidentState.FIRING else _log.info
         write(

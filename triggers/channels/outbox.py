@@ -1,4 +1,4 @@
-"""Sends what waits in the outbox. A message is marked after its channel has accepted it."""
+"""The delivery of the outbox's messages; a message is marked after its channel has accepted it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.incidents.announce import Audience
 from triggers.incidents.undelivered import report_delivered, report_undelivered
 
-#: How long a message that is being sent is hidden from other senders; longer than any timeout.
+#: The time for which a message in flight is hidden from other senders; longer than any timeout.
 HOLD = timedelta(minutes=2)
 
 _log = structlog.get_logger()
@@ -26,24 +26,26 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Outbox:
-    """The configured channels, by name."""
+    """The sender of the outbox's messages to the configured channels."""
 
     engine: Engine
     channels: Mapping[str, Channel]
-    audience: Audience  #: who is told when a channel gives up a message
+    audience: Audience  #: the audience of the incident about a message that was given up
     rng: np.random.Generator
 
     def deliver_due(self, now: datetime) -> int:
-        """Send every message that is due at `now`, the channels beside each other; returns how many were
-        accepted.
+        """Send every message that is due at `now`, in one thread per channel.
+
+        Return the number of messages that were accepted.
         """
         stop = threading.Event()
         with ThreadPoolExecutor(max(1, len(self.channels))) as threads:
             return sum(threads.map(lambda name: self.deliver(name, lambda: now, stop), self.channels))
 
     def deliver(self, name: str, clock: Callable[[], datetime], stop: threading.Event) -> int:
-        """Send what is due for one channel, until it cannot deliver or `stop` is set; returns how many
-        messages were accepted.
+        """Send the messages due for one channel, until it cannot deliver or `stop` is set.
+
+        Return the number of messages that were accepted.
         """
         channel, accepted = self.channels[name], 0
         while not stop.is_set():

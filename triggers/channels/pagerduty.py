@@ -18,20 +18,20 @@ from triggers.channels.text import IncidentView, printable, shortened, view_of
 
 _KEY_LENGTH: Final = 255
 _SUMMARY_LENGTH: Final = 1024
-_FACT_LENGTH: Final = 10_000  #: so that an event has less than 512 KB, whatever its characters
+_FACT_LENGTH: Final = 10_000  #: keeps an event below 512 KB, whatever its characters
 _ACTIONS: Final = {"acknowledged": "acknowledge", "resolved": "resolve"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PagerDutyChannel:
-    """POSTs events. PagerDuty takes those of one `dedup_key` for one alert, however often each comes."""
+    """A channel to PagerDuty, which treats all events with one `dedup_key` as one alert."""
 
     pause_seconds: ClassVar[float] = 0.0
 
     settings: PagerDutyAlert
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Send the event; see `posting.post` for what is tried again."""
+        """Send the event; see `posting.post` for the failures that are retried."""
         key = self.settings.routing_key.get_secret_value()
         message = Post(
             url=f"{self.settings.endpoint.rstrip('/')}/v2/enqueue",
@@ -44,9 +44,9 @@ class PagerDutyChannel:
 
 
 def event(message: IncidentView) -> dict[str, Any]:
-    """The message as an event, without the key that says whose it is.
+    """Return the message as an event, without the routing key.
 
-    What acknowledges or resolves an alert names it, and says no more: PagerDuty would not show it.
+    An event that acknowledges or resolves an alert has only its key: PagerDuty would not show more.
     """
     action = _ACTIONS.get(message.event, "trigger")
     named = {"event_action": action, "dedup_key": fitting(message.dedup_key, _KEY_LENGTH)}
@@ -74,7 +74,7 @@ def event(message: IncidentView) -> dict[str, Any]:
 
 
 def _errors(body: str) -> str:
-    """What PagerDuty refuses of an event: `{"status", "message", "errors": ["…"]}`."""
+    """Return the errors from a refusal of PagerDuty: `{"status", "message", "errors": ["…"]}`."""
     try:
         answer = orjson.loads(body)
         return "; ".join(map(printable, answer.get("errors") or [answer["message"]]))

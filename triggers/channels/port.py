@@ -1,4 +1,4 @@
-"""What every channel to the on-call does."""
+"""The interface of a channel to the on-call."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,28 +9,28 @@ from db.records import Delivery
 
 
 class SendResult(StrEnum):
-    """What became of one sending."""
+    """The result of one attempt to send."""
 
     DELIVERED = "delivered"  #: the receiver has accepted the message
-    RETRY = "retry"  #: it may be accepted later
-    REFUSED = "refused"  #: it will never be accepted as it is
+    RETRY = "retry"  #: the message may be accepted later
+    REFUSED = "refused"  #: the message will never be accepted as it is
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """The answer to one sending."""
+    """The answer to one attempt to send."""
 
     result: SendResult
-    error: str | None = None  #: what went wrong, in one line; None when delivered
-    retry_after_seconds: float | None = None  #: how long the receiver asked us to wait, if it did
-    reference: str | None = None  #: what the receiver calls the message, where later ones can answer it
+    error: str | None = None  #: the error in one line; None if delivered
+    retry_after_seconds: float | None = None  #: the wait that the receiver asked for, if any
+    reference: str | None = None  #: the receiver's id of the message, to which later messages can reply
 
 
 class Channel(Protocol):
-    """A way to the on-call. A failure is an answer, not an exception."""
+    """A channel to the on-call; a failure is returned, not raised."""
 
-    pause_seconds: ClassVar[float]  #: between two messages, where the receiver wants one
+    pause_seconds: ClassVar[float]  #: pause between two messages that the receiver asks for
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Send one message. A receiver may get it more than once, each time under the same key."""
+        """Send one message; a receiver may get it more than once, each time under the same key."""
         ...

@@ -1,4 +1,4 @@
-"""One POST, and what its answer says about trying again. No error shows a secret."""
+"""One HTTP POST, and whether its answer allows a retry; no error shows a secret."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from db.outbox import LONGEST_WAIT
 from triggers.channels.port import Receipt, SendResult
 from triggers.channels.text import printable, shortened
 
-#: A receiver that asks for a longer wait is asked again after an hour.
+#: A longer wait that a receiver asks for is cut to this.
 _LONGEST_WAIT_SECONDS: Final = LONGEST_WAIT.total_seconds()
 _RETRY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_READ_BYTES: Final = 16_384  #: of an answer; more is left unread
+_READ_BYTES: Final = 16_384  #: of an answer; the rest is not read
 _ERROR_LENGTH: Final = 300
-_TELLING_LENGTH: Final = 12  #: a shorter part of an address is a word, not a secret
+_TELLING_LENGTH: Final = 12  #: a shorter part of a URL is a word, not a secret
 
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """What is sent, and what of it must not be shown."""
+    """A request, and the parts of it that must not be shown."""
 
     url: str
     content: bytes
@@ -35,7 +35,7 @@ class Post:
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """What no error may show, the longest first: a part does not spoil the whole."""
+        """The strings that no error may show, the longest first: a whole is masked before its parts."""
         parts = urlsplit(self.url if self.is_url_secret else "")
         telling = {self.url, f"{parts.path}?{parts.query}", parts.path, parts.query, *parts.path.split("/")}
         long = {each for each in telling if len(each) >= _TELLING_LENGTH} if self.is_url_secret else set()
@@ -44,21 +44,21 @@ class Post:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back."""
+    """The answer to a request."""
 
     receipt: Receipt
-    body: str = ""  #: its beginning; empty where it was not wanted, or broke off
+    body: str = ""  #: the beginning of the body; empty if it was not read or broke off
 
 
-#: What a receiver's refusal says, out of its body; empty where that is not for people.
+#: The function that finds the reason of a refusal in its body; empty if there is none for people.
 Reason = Callable[[str], str]
 
 
 def post(message: Post, *, now: datetime, reason: Reason | None = None, reads: bool = False) -> Answer:
-    """Send it: 2xx is delivered; 408, 425, 429, 5xx and a network fault may be tried again.
+    """Send the request: 2xx is delivered; 408, 425, 429, 5xx and network faults can be retried.
 
-    Everything else is refused, redirects too: they are not followed. An answer's body is read if `reads`, or,
-    of a failure, where there is a `reason` to look for.
+    Everything else is refused, including redirects, which are not followed. The answer's body is read if
+    `reads`, and for a failure if there is a `reason`.
     """
     try:
         with httpx.stream(
@@ -71,7 +71,7 @@ def post(message: Post, *, now: datetime, reason: Reason | None = None, reads: b
         ) as response:
             body = _beginning(response) if reads or (reason and not response.is_success) else ""
             return Answer(receipt=_receipt(response, reason(body) if reason else "", message, now), body=body)
-    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that IDNA refuses
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: IDNA refuses the host name
         return Answer(
             receipt=Receipt(result=SendResult.REFUSED, error=f"not a usable URL ({type(error).__name__})")
         )
@@ -81,7 +81,7 @@ def post(message: Post, *, now: datetime, reason: Reason | None = None, reads: b
 
 
 def masked(text: str, hidden: tuple[str, ...]) -> str:
-    """One short line without what is hidden."""
+    """Return the text in one short line, with the hidden strings masked."""
     for secret in hidden:
         text = text.replace(secret, "***")
     return shortened(printable(text), _ERROR_LENGTH)
@@ -104,7 +104,7 @@ def _receipt(response: httpx.Response, reason: str, message: Post, now: datetime
         return Receipt(result=SendResult.DELIVERED)
     error = f"HTTP {response.status_code} {response.reason_phrase}".strip()
     if response.has_redirect_location:
-        error = f"{error} to {_where(response)}: redirects are not followed, mend the address"
+        error = f"{error} to {_where(response)}: redirects are not followed, fix the URL"
     error = masked(f"{error}: {reason}" if reason else error, message.hidden)
     if response.is_server_error or response.status_code in _RETRY:
         wait = _retry_after_seconds(response.headers.get("Retry-After", ""), now)
@@ -113,7 +113,7 @@ def _receipt(response: httpx.Response, reason: str, message: Post, now: datetime
 
 
 def _where(response: httpx.Response) -> str:
-    """The host, without a path that may be as secret as the first one's."""
+    """Return the redirect's host, without a path that may be as secret as the original one."""
     try:
         return urlsplit(response.headers["Location"]).hostname or "another path"
     except ValueError:
@@ -121,7 +121,7 @@ def _where(response: httpx.Response) -> str:
 
 
 def _retry_after_seconds(header: str, now: datetime) -> float | None:
-    """The wait that a Retry-After header asks for, in [0, 3,600] s; None if it is absent or unreadable."""
+    """Return the wait of a Retry-After header, in [0, 3,600] s; None if absent or unreadable."""
     if header.isascii() and header.isdigit():
         return min(float(header), _LONGEST_WAIT_SECONDS)
     try:

@@ -25,7 +25,7 @@ _TEXT_LENGTH: Final = 4_000
 _ADDRESS_LENGTH: Final = 2_000
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _IN_LINK: Final = {"|": "%7C", "<": "%3C", ">": "%3E", " ": "%20"}
-#: What the API may do better at another time.
+#: The API's errors that may pass.
 _PASSING: Final = frozenset(
     {"fatal_error", "internal_error", "ratelimited", "rate_limited", "request_timeout", "service_unavailable"}
 )
@@ -34,9 +34,9 @@ _CODE = re.compile(r"[a-z][a-z0-9_]{1,60}")
 
 @dataclass(frozen=True, kw_only=True)
 class SlackChannel:
-    """POSTs messages, one a second at most. A bot's later messages on an incident answer its first one.
+    """A channel to Slack, at most one message per second; a bot replies in the thread of an incident.
 
-    Slack has no key by which it drops what it has seen: a message that was sent twice is shown twice.
+    Slack has no deduplication key: a message that was sent twice is shown twice.
     """
 
     pause_seconds: ClassVar[float] = 1.0
@@ -44,7 +44,7 @@ class SlackChannel:
     settings: SlackAlert
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Send the message; see `posting.post` for what is tried again."""
+        """Send the message; see `posting.post` for the failures that are retried."""
         message = view_of(delivery.payload)
         if self.settings.url is not None:
             to_webhook = self._to_webhook(self.settings.url.get_secret_value(), message)
@@ -74,12 +74,12 @@ class SlackChannel:
 
 
 def content(message: IncidentView) -> dict[str, Any]:
-    """The message in Block Kit, and as text where blocks cannot be shown, as in a notification."""
+    """Return the message in Block Kit, and as text for places without blocks, such as notifications."""
     return {"text": escaped(written(message), _TEXT_LENGTH), "blocks": list(_blocks(message))}
 
 
 def escaped(text: str, limit: int) -> str:
-    """Without what Slack takes for a mention or a link, and cut so that it has at most `limit` UTF-16 units.
+    """Return the text without Slack's mentions and links, cut to at most `limit` UTF-16 units.
 
     Example:
         >>> escaped("a < b & <!channel>", 100)
@@ -108,7 +108,7 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str) -> dict[str, str | bool]:
-    """`verbatim`: what looks like a name of a channel or a person is not made a link."""
+    """Return a text object; `verbatim` keeps names of channels and people from becoming links."""
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
@@ -118,7 +118,7 @@ def _link(name: str, url: str) -> str:
 
 
 def _code(body: str) -> str:
-    """The word with which Slack refuses: a webhook's whole answer, or `error` of the API's."""
+    """Return Slack's error code: the whole body of a webhook's answer, or `error` of the API's."""
     try:
         found = orjson.loads(body)["error"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -127,13 +127,13 @@ def _code(body: str) -> str:
 
 
 def _of_api(body: str) -> Receipt:
-    """The API answers 200 to what it refuses as well."""
+    """Return the receipt from an answer of the API, which has status 200 for refusals as well."""
     try:
         found = orjson.loads(body)
         if found["ok"] is True:
             return Receipt(result=SendResult.DELIVERED, reference=found.get("ts"))
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return Receipt(result=SendResult.RETRY, error="HTTP 200 without the answer of Slack's API")
+        return Receipt(result=SendResult.RETRY, error="HTTP 200 without an answer of Slack's API")
     code = _code(body)
     result = SendResult.RETRY if code in _PASSING else SendResult.REFUSED
-    return Receipt(result=result, error=f"Slack answers {code or 'no, without a reason'}")
+    return Receipt(result=result, error=f"Slack answered {code or 'with an error, but no reason'}")

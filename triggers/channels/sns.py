@@ -20,10 +20,10 @@ from triggers.channels.port import Receipt, SendResult
 from triggers.channels.text import IncidentView, printable, shortened, view_of, written
 
 _SUBJECT_LENGTH: Final = 99  #: "less than 100"
-_MESSAGE_LENGTH: Final = 60_000  #: so that it has less than 256 KiB, whatever its characters
+_MESSAGE_LENGTH: Final = 60_000  #: keeps a message below 256 KiB, whatever its characters
 _KEY_LENGTH: Final = 128
 _ERROR_LENGTH: Final = 300
-#: Faults that AWS calls the sender's, and that pass.
+#: Faults that AWS attributes to the sender, but that may pass.
 _PASSING: Final = frozenset(
     {
         "ExpiredToken",
@@ -35,21 +35,21 @@ _PASSING: Final = frozenset(
     }
 )
 _THROTTLED: Final = "thrott"
-#: How a signature is refused whose time is not AWS' own: this machine's clock is wrong, for a while.
+#: The refusals of a signature because this machine's clock is wrong, which may pass.
 #: Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
 _UNTIMELY: Final = ("Signature expired", "Signature not yet current")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SnsChannel:
-    """Publishes messages. A FIFO topic drops what it has seen within 5 minutes; another hands it on again."""
+    """A channel to an SNS topic; only a FIFO topic drops a message that it has seen in the last 5 minutes."""
 
     pause_seconds: ClassVar[float] = 0.0
 
     settings: SnsAlert
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Publish the message: throttling, 5xx and network faults may be tried again, all else is refused."""
+        """Publish the message: throttling, 5xx and network faults can be retried, all else is refused."""
         del now
         message = view_of(delivery.payload)
         keys = fifo_keys(delivery) if self.settings.is_fifo else {}
@@ -65,18 +65,18 @@ class SnsChannel:
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-        """Of a session of its own: the default one is not for several threads."""
+        """A client with its own session: the default one is not safe for several threads."""
         config = Config(
             connect_timeout=self.settings.timeout_seconds,
             read_timeout=self.settings.timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": 1},  # the outbox tries again
+            retries={"mode": "standard", "total_max_attempts": 1},  # the outbox retries
             user_agent_extra="redistill",
         )
         return boto3.Session().client("sns", region_name=self.settings.region, config=config)
 
 
 def publication(message: IncidentView) -> dict[str, Any]:
-    """The message as a subject, a body, and attributes by which subscriptions can filter."""
+    """Return the message as a subject, a body, and attributes for the filters of subscriptions."""
     attributes = {
         "kind": message.kind,
         "severity": message.severity,
@@ -93,13 +93,13 @@ def publication(message: IncidentView) -> dict[str, Any]:
 
 
 def subject(message: IncidentView) -> str:
-    """The title in ASCII, beginning with a letter or a sign, in at most 99 characters."""
+    """Return the title in ASCII, in at most 99 characters."""
     plain = message.title.encode("ascii", errors="replace").decode()
     return shortened(plain, _SUBJECT_LENGTH).replace("…", "~")
 
 
 def fifo_keys(delivery: Delivery) -> dict[str, str]:
-    """One incident's messages stay in order; one that is sent again is dropped."""
+    """Return the keys that keep an incident's messages in order and drop repeated ones."""
     return {
         "MessageGroupId": fitting(delivery.dedup_key, _KEY_LENGTH),
         "MessageDeduplicationId": fitting(delivery.key, _KEY_LENGTH),

@@ -1,4 +1,4 @@
-"""A stored message, as people read it: what, since when, the numbers, what was ordered, where to look."""
+"""The text of a stored message for people: summary, times, numbers, order and links."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,16 @@ import orjson
 
 from db.errors import one_line
 
-#: The kind of a message that only tries a channel.
+#: The kind of a message that only tests a channel.
 TEST: Final = "test"
 
-_UNSEEN: Final = {"Cc", "Cs"}  #: control characters, and halves of characters
+_UNSEEN: Final = {"Cc", "Cs"}  #: control characters and surrogates
 _BEYOND_16_BITS: Final = 0xFFFF
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One thing to know about an incident, in a line or more."""
+    """One fact about an incident, in one or more lines."""
 
     name: str
     lines: tuple[str, ...]
@@ -27,7 +27,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentView:
-    """What a message says; every text is one line of it."""
+    """The content of a message; each text is one line."""
 
     dedup_key: str
     event: str  #: firing, acknowledged or resolved
@@ -37,18 +37,18 @@ class IncidentView:
     summary: str
     at: str  #: RFC 3339
     facts: tuple[Fact, ...]
-    links: Mapping[str, str]  #: addresses by what lies there
+    links: Mapping[str, str]  #: URLs by name
 
     @property
     def title(self) -> str:
-        """The incident and where it stands, in a few words."""
+        """The incident and its state in a few words."""
         if self.kind == TEST:
             return f"TEST, nothing is wrong: {self.monitor}"
         return f"{self.event.upper()}: {self.kind} ({self.severity}), {self.monitor}"
 
 
 def view_of(payload: str) -> IncidentView:
-    """What a payload of the schema `redistill.incident/1` says."""
+    """Return the content of a payload of the schema `redistill.incident/1`."""
     found = orjson.loads(payload)
     return IncidentView(
         dedup_key=found["dedup_key"],
@@ -64,7 +64,7 @@ def view_of(payload: str) -> IncidentView:
 
 
 def written(message: IncidentView) -> str:
-    """All of it as plain text."""
+    """Return the whole message as plain text."""
     lines = [message.title, message.summary, ""]
     for fact in message.facts:
         first, *others = fact.lines
@@ -74,15 +74,15 @@ def written(message: IncidentView) -> str:
 
 
 def printable(text: object) -> str:
-    """Without line breaks and other control characters, and with single blanks."""
+    """Return the text without line breaks and other control characters, with single blanks."""
     seen = (" " if unicodedata.category(each) in _UNSEEN else each for each in str(text))
     return one_line("".join(seen))
 
 
 def shortened(signs: Sequence[str], limit: int) -> str:
-    """The text that the signs make, of at most so many UTF-16 units, which are never fewer than characters.
+    """Return the signs as one text, cut to at most `limit` UTF-16 units.
 
-    It is cut between two signs, and the last one says so.
+    The cut is between two signs, and an ellipsis marks it.
 
     Example:
         >>> shortened("agreement", 9), shortened("agreement", 6)
@@ -90,17 +90,17 @@ def shortened(signs: Sequence[str], limit: int) -> str:
     """
     if units(text := "".join(signs)) <= limit:
         return text
-    kept, room = [], limit - 1
+    kept, left = [], limit - 1
     for each in signs:
-        room -= units(each)
-        if room < 0:
+        left -= units(each)
+        if left < 0:
             break
         kept.append(each)
     return "".join(kept).rstrip() + "…"
 
 
 def units(text: str) -> int:
-    """The length as services in JavaScript and Java count it: an emoji is 2 or more."""
+    """Return the length in UTF-16 units, as JavaScript and Java count: an emoji is 2 or more."""
     return len(text) + sum(ord(each) > _BEYOND_16_BITS for each in text)
 
 
@@ -109,7 +109,7 @@ def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
     if since:
         yield Fact(name="since", lines=(_minute(since),))
     if found.get("by"):
-        yield Fact(name="taken by", lines=(printable(found["by"]),))
+        yield Fact(name="acknowledged by", lines=(printable(found["by"]),))
     if found.get("window_start") and found.get("window_end"):
         window = f"{_minute(found['window_start'])} to {_minute(found['window_end'])}"
         yield Fact(name="window", lines=(f"{window}, cycle {found.get('cycle_id')}",))
@@ -139,11 +139,12 @@ def _order(found: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _number(rule: Mapping[str, Any]) -> str:
-    value, side = f"{rule['value']:.4g}{_interval(rule)}", rule.get("side") or "against"
+    bound = f"breach {rule['side']}" if rule.get("side") else "against"
     state = "fired" if rule["fired"] else "breached" if rule["breached"] else "within"
     count = f", {rule['streak']} in a row" if rule["streak"] > 1 else ""
     return printable(
-        f"{rule['metric']} {value}, wrong {side} {rule['threshold']:g}: {state}{count} ({rule['rule']})"
+        f"{rule['metric']} {rule['value']:.4g}{_interval(rule)}, {bound} {rule['threshold']:g}: "
+        f"{state}{count} ({rule['rule']})"
     )
 
 

@@ -1,4 +1,4 @@
-"""The message by which a channel is tried: marked as a test, and about nothing."""
+"""The message that tests a channel: marked as a test, and about no incident."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from triggers.channels.text import TEST
 
 
 def trial(channel: str, monitor: str, now: datetime) -> Delivery:
-    """It opens no incident, and has a key of its own each time, so that no receiver drops it as seen."""
+    """Return a test message with a new key, so that no receiver drops it as a duplicate."""
     dedup_key = f"redistill:{monitor}:test:{now:%Y%m%dT%H%M%S%f}"
     document = {
         "schema": "redistill.incident/1",
@@ -18,7 +18,7 @@ def trial(channel: str, monitor: str, now: datetime) -> Delivery:
         "event": IncidentState.FIRING,
         "kind": TEST,
         "severity": Severity.INFO,
-        "summary": f"`redistill alerts test` tries the channel {channel}: it works, and nothing is wrong",
+        "summary": f"`redistill alerts test` has reached channel {channel}: it works, and nothing is wrong",
         "monitor": monitor,
         "at": now,
     }

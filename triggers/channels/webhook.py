@@ -12,15 +12,15 @@ from triggers.channels.keys import fitting
 from triggers.channels.port import Receipt
 from triggers.channels.posting import Post, post
 
-_KEY_LENGTH: Final = 255  #: no service's limit, but a header is no place for more
+_KEY_LENGTH: Final = 255  #: not a limit of any service, but long enough for a header
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookChannel:
-    """POSTs the payload's bytes, signed with the shared secret.
+    """A channel to a webhook: the payload's bytes, signed with the shared secret.
 
     A receiver verifies `Redistill-Signature: v1=` + hex HMAC-SHA256 of `<Redistill-Timestamp>.<body>`, and
-    drops what it has seen by `Idempotency-Key`, which is the same for every sending of one message.
+    drops duplicates by `Idempotency-Key`, which is the same for every attempt to send one message.
     """
 
     pause_seconds: ClassVar[float] = 0.0
@@ -28,7 +28,7 @@ class WebhookChannel:
     settings: WebhookAlert
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Send the message; the answer's body is not read. See `posting.post` for what is tried again."""
+        """Send the message without reading the answer's body; see `posting.post` for what is retried."""
         message = Post(
             url=self.settings.url.get_secret_value(),
             content=delivery.payload.encode(),

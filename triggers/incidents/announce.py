@@ -1,4 +1,4 @@
-"""Writes what signals change about the incidents, and a message to those who hear of it."""
+"""The changes of incidents that signals cause, and the messages to the channels, in one transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from db import incidents, outbox
 from db.records import Incident
 from db.states import IncidentState
 from triggers.alert_settings import Alert
-from triggers.incidents.lifecycle import Signal, Transition, step
+from triggers.incidents.lifecycle import Signal, Transition, TransitionReason, step
 from triggers.incidents.payload import message
 from triggers.settings import IncidentPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audience:
-    """Who hears of a monitor's incidents, and when one is over."""
+    """The channels that are notified of a monitor's incidents, and the policy for resolving them."""
 
     monitor: str
     alerts: Sequence[Alert]
@@ -26,21 +26,21 @@ class Audience:
 
 @dataclass(frozen=True, kw_only=True)
 class Occasion:
-    """What the signals come from."""
+    """The cycle, job or check that the signals come from."""
 
-    at: datetime  #: the time that they speak of
+    at: datetime  #: the time that the signals refer to
     now: datetime
     cycle_id: int | None = None
     job_id: int | None = None
-    details: Mapping[str, object]  #: for the message, as JSON has it
+    details: Mapping[str, object]  #: JSON values to add to the message
 
 
 def announce(
     connection: Connection, audience: Audience, signals: Iterable[Signal], occasion: Occasion
 ) -> None:
-    """Bring the incidents to where the signals say, and write the messages, in this transaction.
+    """Apply the signals to the incidents, and write the messages, in this transaction.
 
-    When another process opens an incident of the same kind first, it is the one that tells.
+    If another process opens an incident of the same kind first, that process notifies.
     """
     unresolved = incidents.lock_unresolved(connection, audience.monitor)
     for signal in signals:
@@ -55,7 +55,7 @@ def announce(
 
 
 def carry_out(connection: Connection, audience: Audience, transition: Transition, occasion: Occasion) -> bool:
-    """Write one transition and its messages; False if another process was faster, which then has told."""
+    """Write one transition and its messages; return False if another process got there first."""
     incident_id = _write(connection, audience.monitor, transition, occasion)
     if incident_id is None:
         return False
@@ -91,7 +91,7 @@ def carry_out(connection: Connection, audience: Audience, transition: Transition
 
 
 def _of_kind(unresolved: Sequence[Incident], signal: Signal) -> Incident | None:
-    """The open one; one that is pending beside it was written by an older version of this program."""
+    """Return the open incident; a pending one beside it was written by an older version of this program."""
     found = [each for each in unresolved if each.kind is signal.kind]
     return min(found, key=lambda each: each.state is IncidentState.PENDING, default=None)
 
@@ -126,14 +126,14 @@ def _values(transition: Transition, incident: Incident, occasion: Occasion) -> d
         "severity": transition.severity,
         "clearing_since": transition.clearing_since,
     }
-    match transition.to_state:
-        case IncidentState.FIRING:
+    match transition.reason:
+        case TransitionReason.OPENED | TransitionReason.ESCALATED:
             values |= {"state": IncidentState.FIRING, "summary": transition.summary}
             values |= {"acknowledged_at": None, "acknowledged_by": None}
             if incident.state is IncidentState.PENDING:
                 values |= {"opened_at": now, "cycle_id": occasion.cycle_id, "job_id": occasion.job_id}
-        case IncidentState.ACKNOWLEDGED if transition.event is not None:
+        case TransitionReason.ACKNOWLEDGED:
             values |= {"acknowledged_at": now, "acknowledged_by": transition.by}
-        case IncidentState.RESOLVED:
+        case TransitionReason.RESOLVED:
             values |= {"state": IncidentState.RESOLVED, "resolved_at": now}
     return values

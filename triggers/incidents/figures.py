@@ -1,6 +1,4 @@
-"""The numbers of a message: of each rule and gate with its interval, and the intents on which the two models
-differ.
-"""
+"""The numbers in a message: each rule and gate with its interval, and the labels that differ most."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,14 +10,14 @@ _SHOWN: Final = 3
 
 
 def number_of(outcome: RuleOutcome, measured: Measurement | None) -> dict[str, Any]:
-    """What a rule says, and its 95% interval as `low` and `high`, where it has one."""
+    """Return a rule's outcome, with its 95% interval as `low` and `high` if it has one."""
     interval = _interval(outcome.metric, measured) if measured else None
     bounds = {"low": interval.low, "high": interval.high} if interval else {}
     return {**asdict(outcome), **bounds}
 
 
 def gate_of(outcome: GateOutcome, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return what a gate says of a candidate, and the interval of the number, where it was measured."""
+    """Return a gate's outcome, with the interval of its number if it was measured."""
     name = outcome.metric or outcome.gate
     for evaluation in evaluations:
         for metric in evaluation.metrics if evaluation.dataset == outcome.dataset else ():
@@ -29,7 +27,7 @@ def gate_of(outcome: GateOutcome, evaluations: Sequence[Evaluation]) -> dict[str
 
 
 def differing(measured: Measurement | None) -> list[dict[str, Any]]:
-    """The teacher's labels with the most disagreements, the most first: at most three."""
+    """Return the teacher's labels with the most disagreements, the most first: at most three."""
     if measured is None:
         return []
     ranked = sorted(measured.per_label, key=lambda each: (-_disagreeing(each), each.label))
@@ -47,7 +45,7 @@ def differing(measured: Measurement | None) -> list[dict[str, Any]]:
 
 
 def _disagreeing(label: LabelMeasurement) -> float:
-    """The share of all requests that are of this label and on which the two differ; 0 if it is not known."""
+    """Return the share of all requests that have this label and disagree; 0 if unknown."""
     share = label.share * (1 - label.agreement.estimate)
     return share if share > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""What the end of a job means for the incidents."""
+"""The incidents that the end of a job raises and clears."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,13 +17,13 @@ def report_job_end(
     status: JobStatus,
     why: str,
     audience: Audience,
-    now: datetime,
     *,
+    now: datetime,
     gates: Sequence[GateOutcome] = (),
     evaluations: Sequence[Evaluation] = (),
 ) -> None:
-    """Write it, in the transaction of that end; with what its candidate reached, if it made one."""
-    told = f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {why}"
+    """Write the incidents in the transaction of the job's end, with the gates of its candidate, if any."""
+    summary = f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {why}"
     details = payload.of_job(job, gates, evaluations)
     occasion = Occasion(at=now, now=now, job_id=job.job_id, details=details)
-    announce(connection, audience, signals.of_job(status, told), occasion)
+    announce(connection, audience, signals.of_job(status, summary), occasion)

@@ -1,15 +1,15 @@
-"""What users write otherwise than in a cycle's reference, in words for those who were paged."""
+"""The change of the requests since a cycle's reference, in words for the on-call."""
 
 from collections.abc import Mapping, Sequence
 
 from db.records import InputDrift, ShareChange
 
 _SHOWN = 3
-_LEAST = 0.01  #: a share that changed by less has hardly moved
+_LEAST = 0.01  #: smaller changes of a share are not reported
 
 
 def largest_moves(then: Mapping[str, float], now: Mapping[str, float]) -> tuple[ShareChange, ...]:
-    """The labels whose shares changed most, the largest change first: at most three, by 0.01 at least.
+    """Return the labels whose shares changed most, the largest change first: at most three, by at least 0.01.
 
     Example:
         >>> largest_moves({"faq": 0.5, "checkout": 0.5}, {"faq": 0.4, "checkout": 0.495, "returns": 0.105})
@@ -23,10 +23,10 @@ def largest_moves(then: Mapping[str, float], now: Mapping[str, float]) -> tuple[
 
 
 def what_moved(found: InputDrift, moves: Sequence[ShareChange]) -> str:
-    """The labels that moved, and whether the texts themselves are others, in one line."""
+    """Describe in one line the labels that moved, and how well the texts are distinguished."""
     labels = ", ".join(f"{move.label} {move.then:.0%} -> {move.now:.0%}" for move in moves)
     return (
-        f"{labels or 'no label by a point or more'}; label mix PSI {found.psi.estimate:.3f} "
-        f"[{found.psi.low:.3f}, {found.psi.high:.3f}]; texts told from those of cycle "
+        f"{labels or 'no label by 1 percentage point or more'}; label mix PSI {found.psi.estimate:.3f} "
+        f"[{found.psi.low:.3f}, {found.psi.high:.3f}]; texts distinguished from those of cycle "
         f"{found.reference_cycle_id} with accuracy {found.accuracy:.2f} (0.5: alike), p = {found.p_value:.2g}"
     )

@@ -1,4 +1,4 @@
-"""What the on-call reads: one JSON document for every channel, schema `redistill.incident/1`."""
+"""The payload of a notification: one JSON document for all channels, schema `redistill.incident/1`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from db.records import Claim, Evaluation, GateOutcome, Job, Measurement
+from db.records import Evaluation, GateOutcome, Job
 from db.states import IncidentState
 from triggers.incidents.figures import differing, gate_of, number_of
 from triggers.incidents.lifecycle import Transition
@@ -27,7 +27,7 @@ def message(
     at: datetime,
     details: Mapping[str, object],
 ) -> str:
-    """What happened, since when, how loud, where to read on; and what the occasion adds to it."""
+    """Return the payload: event, severity, times and links, with the details of the occasion."""
     document = {
         "schema": SCHEMA,
         "dedup_key": dedup_key,
@@ -48,7 +48,7 @@ def message(
 
 
 def _opened_at(transition: Transition, at: datetime) -> datetime:
-    """When it fired: what was pending until now has opened now."""
+    """Return when the incident fired; an incident that was pending opens now."""
     incident = transition.incident
     return at if incident is None or incident.state is IncidentState.PENDING else incident.opened_at
 
@@ -58,22 +58,20 @@ def _links(transition: Transition, policy: IncidentPolicy) -> dict[str, str]:
     return runbook | ({"page": policy.page} if policy.page else {})
 
 
-def of_cycle(
-    claim: Claim, situation: Situation, measured: Measurement | None, job_id: int | None
-) -> dict[str, object]:
-    """The numbers against the thresholds, with intervals; which labels; what moved; what was ordered."""
-    order = situation.order
+def of_cycle(situation: Situation) -> dict[str, object]:
+    """Return a cycle's details: rules with intervals, labels that differ, what moved, and the order."""
+    cycle, order = situation.cycle, situation.order
     return {
-        "cycle_id": claim.cycle_id,
-        "window_start": claim.slot.window_start,
-        "window_end": claim.slot.window_end,
-        "verdict": situation.judgement.verdict,
+        "cycle_id": cycle.claim.cycle_id,
+        "window_start": cycle.claim.slot.window_start,
+        "window_end": cycle.claim.slot.window_end,
+        "verdict": cycle.judgement.verdict,
         "moved": situation.moved,
-        "rules": [number_of(outcome, measured) for outcome in situation.outcomes],
-        "labels": differing(measured),
+        "rules": [number_of(outcome, cycle.measurement) for outcome in cycle.outcomes],
+        "labels": differing(cycle.measurement),
         "order": {
             "reason": order.reason,
-            "job_id": job_id,
+            "job_id": order.job_id,
             "alpha_from": str(order.alpha_from),
             "alpha_to": str(order.alpha_to),
             "evidence": order.evidence.says if order.evidence else None,
@@ -84,7 +82,7 @@ def of_cycle(
 def of_job(
     job: Job, gates: Sequence[GateOutcome] = (), evaluations: Sequence[Evaluation] = ()
 ) -> dict[str, object]:
-    """Which job it was, how it changes alpha, and what its candidate reached, if it made one."""
+    """Return a job's details, with the gates of its candidate, if any."""
     return {
         "gates": [gate_of(gate, evaluations) for gate in gates],
         "job": {

@@ -1,93 +1,63 @@
-"""What a judged cycle, or a job that has ended, says of each kind of incident."""
+"""The signals of a judged cycle and of an ended job for each kind of incident."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.records import RuleOutcome
 from db.states import (
-    CycleStatus,
     IncidentKind,
     JobRecovery,
     JobStatus,
     OrderReason,
     Severity,
     TeacherHealth,
-    Verdict,
     VerdictReason,
 )
-from triggers.incidents.lifecycle import LOUDNESS, Signal, SignalState
+from triggers.incidents.lifecycle import SEVERITIES, Signal, SignalState
+from triggers.judged_cycle import JudgedCycle
 from triggers.orders.alpha import Order
 from triggers.orders.promotion_watch import Watch
 from triggers.rules.evaluation import BLIND_AFTER
-from triggers.rules.verdict import Judgement, describe, is_about_student
-from triggers.settings import Rule
+from triggers.rules.verdict import describe
 from triggers.teacher.advice import advice_on
-from triggers.teacher.trust import TeacherJudgement
 
 _LOOK_AT_SERVICE = (
-    "what was served is not what the student answers: look at the version, the order of the labels and the "
-    "preprocessing of the service"
+    "the served answers are not the student's: check the service's model version, label order and "
+    "preprocessing"
 )
-_LOOK_AT_REQUESTS = (
-    "what users write is no longer what it was: see what moved, and whether the student follows"
-)
-#: Of a process that dies with each cycle nothing else is left that could be told.
+_LOOK_AT_REQUESTS = "the requests differ from the reference: see what moved, and whether agreement has fallen"
+#: If the process dies in every cycle, this signal is the only trace that it can leave.
 TRIED_IN_VAIN = Signal(
     kind=IncidentKind.BLIND,
     state=SignalState.PENDING,
     severity=Severity.ERROR,
-    summary="a slot is tried anew: the last attempt at it came to nothing",
+    summary="a slot is being retried: its last attempt ended without a result",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What is known when a cycle has been judged and the order, if any, decided."""
+    """A judged cycle with its order and its place among the other cycles."""
 
-    judgement: Judgement
-    rules: Sequence[Rule]
-    outcomes: Sequence[RuleOutcome]
+    cycle: JudgedCycle
     order: Order
-    unevaluated: int  #: the newest cycles in a row, this one included, that were not evaluated
-    is_latest: bool  #: no later cycle of the monitor is judged
-    teacher: TeacherJudgement
-    watch: Watch | None = None  #: of the student, if a job's promotion of it is on trial
-    moved: str | None = None  #: in the requests, since the reference
-
-    @property
-    def is_evaluated(self) -> bool:
-        """The cycle had evidence enough for a verdict."""
-        return self.judgement.status is CycleStatus.EVALUATED
-
-    @property
-    def is_healthy(self) -> bool:
-        """The cycle had evidence enough, and no rule is breached."""
-        return self.is_evaluated and self.judgement.verdict is Verdict.HEALTHY
-
-    @property
-    def of_student(self) -> list[RuleOutcome]:
-        """The outcomes about the student."""
-        return [outcome for outcome in self.outcomes if is_about_student(outcome)]
-
-    def on(self, metric: str) -> list[RuleOutcome]:
-        """The outcomes of the rules on that metric, where it was measured."""
-        return [
-            outcome for outcome in self.outcomes if outcome.metric == metric and outcome.value is not None
-        ]
+    unevaluated: int  #: unevaluated cycles in a row up to this one
+    is_latest: bool  #: no later cycle of the monitor has a verdict
+    watch: Watch | None = None  #: where a promoted candidate is being watched
+    moved: str | None = None  #: the change of the requests since the reference, in one line
 
 
 def of_cycle(now: Situation) -> tuple[Signal, ...]:
-    """What the cycle says of each kind, in the order of IncidentKind.
+    """Return the cycle's signal for each kind, in the order of IncidentKind.
 
-    `drift` is raised when a rule about the student fires, as loud as the loudest fired rule, and pending
-    while one is breached; `retrain-teacher` (critical) is raised when a re-distillation was wanted and the
-    ladder is at its end. Both are cleared by an evaluated healthy cycle, as what jobs have left. `blind`
-    (error) is raised by the third cycle in a row without evidence, pending from the first on, and cleared by
-    any evaluated one; an unhealthy teacher is told as such. `serving-skew` and `input-drift` go by the rules
-    on their metrics, in cycles that measured these. `teacher-unhealthy` (critical) is cleared by a healthy or
-    a new teacher, `teacher-changed` (warning) by a healthy one. `data-quality` (error) is raised by too many
-    rejects and cleared by a cycle with enough evidence. A cycle that was filled in behind a later one speaks
-    of the past and says nothing.
+    `drift` is raised when a rule about the student fires, at the highest severity of the fired rules, and
+    pending while one is breached. `retrain-teacher` (critical) is raised when a re-distillation was wanted
+    and the ladder is exhausted. A healthy cycle clears both, and the incidents of jobs. `blind` (error) is
+    pending from the first cycle without evidence, raised by the third in a row, and cleared by any evaluated
+    cycle; an unhealthy teacher has its own kind. `serving-skew` and `input-drift` follow the rules on their
+    metrics, in cycles that measured them. `teacher-unhealthy` (critical) is cleared by a healthy or a new
+    teacher, `teacher-changed` (warning) by a healthy one. `data-quality` (error) is raised by too many
+    rejects and cleared by a cycle with enough evidence. A cycle behind a later one signals nothing.
     """
     if not now.is_latest:
         return ()
@@ -95,144 +65,146 @@ def of_cycle(now: Situation) -> tuple[Signal, ...]:
         _drift(now),
         _retrain_teacher(now),
         _blind(now),
-        _not_of_student(now, IncidentKind.SERVING_SKEW, "serving_skew", _LOOK_AT_SERVICE),
-        _teacher_unhealthy(now),
-        _teacher_changed(now),
-        _not_of_student(now, IncidentKind.INPUT_DRIFT, "input_drift", _LOOK_AT_REQUESTS),
-        _data_quality(now),
+        _not_of_student(now.cycle, IncidentKind.SERVING_SKEW, "serving_skew", _LOOK_AT_SERVICE),
+        _teacher_unhealthy(now.cycle),
+        _teacher_changed(now.cycle),
+        _not_of_student(now.cycle, IncidentKind.INPUT_DRIFT, "input_drift", _LOOK_AT_REQUESTS),
+        _data_quality(now.cycle),
         _candidate_rejected(now),
-        _if_healthy(now, IncidentKind.JOB_FAILED),
+        _if_healthy(now.cycle, IncidentKind.JOB_FAILED),
     )
 
 
-def of_job(status: JobStatus, told: str) -> tuple[Signal, ...]:
-    """What the end of a job says; `told` is why it ended so, in one line.
+def of_job(status: JobStatus, summary: str) -> tuple[Signal, ...]:
+    """Return the signals of a job's end; `summary` says in one line why it ended.
 
-    A job that failed says nothing of candidates; one that made a candidate shows that jobs can.
+    A failed job says nothing about candidates; a job that made a candidate clears `job-failed`.
     """
     rejected, failed = IncidentKind.CANDIDATE_REJECTED, IncidentKind.JOB_FAILED
     match status:
         case JobStatus.REJECTED:
-            first = Signal(kind=rejected, state=SignalState.RAISED, summary=told)
-            return (first, Signal(kind=failed, state=SignalState.CLEARED, summary=told))
+            return (
+                Signal(kind=rejected, state=SignalState.RAISED, summary=summary),
+                Signal(kind=failed, state=SignalState.CLEARED, summary=summary),
+            )
         case JobStatus.FAILED:
-            return (Signal(kind=failed, state=SignalState.RAISED, severity=Severity.ERROR, summary=told),)
+            return (Signal(kind=failed, state=SignalState.RAISED, severity=Severity.ERROR, summary=summary),)
         case JobStatus.SUCCEEDED:
             return tuple(
-                Signal(kind=kind, state=SignalState.CLEARED, summary=told) for kind in (rejected, failed)
+                Signal(kind=kind, state=SignalState.CLEARED, summary=summary) for kind in (rejected, failed)
             )
         case _:
             return ()
 
 
 def blind_by_the_clock(slots: int, since: str) -> Signal:
-    """So many slots have passed without any evaluated cycle, and none is under way to tell of it."""
+    """Return the signal that `slots` slots passed without an evaluated cycle, and none is under way."""
     summary = (
-        f"no cycle was evaluated for {slots} slots, since {since}: see in the daemon's log whether it hangs "
-        "or dies, and whether another process holds the monitor"
+        f"no cycle was evaluated for {slots} slots, since {since}: check the daemon's log for a hang or a "
+        "crash, and whether another process holds the monitor's lease"
     )
     return Signal(kind=IncidentKind.BLIND, state=SignalState.RAISED, severity=Severity.ERROR, summary=summary)
 
 
 def _drift(now: Situation) -> Signal:
-    kind, outcomes = IncidentKind.DRIFT, now.of_student
+    kind, outcomes = IncidentKind.DRIFT, now.cycle.about_student
     fired = [outcome for outcome in outcomes if outcome.fired]
     breached = [outcome for outcome in outcomes if outcome.breached]
     if fired:
         ordered = now.order.reason is OrderReason.ORDERED
         consequence = f"ordered: {now.order.detail}" if ordered else f"nothing ordered: {now.order.detail}"
-        return _raised(kind, _loudest(now, fired), f"{describe(fired)}; {consequence}")
-    if now.is_evaluated and breached:
+        return _raised(kind, _highest_severity(now.cycle, fired), f"{describe(fired)}; {consequence}")
+    if now.cycle.is_evaluated and breached:
         return Signal(
             kind=kind,
             state=SignalState.PENDING,
-            severity=_loudest(now, breached),
+            severity=_highest_severity(now.cycle, breached),
             summary=describe(breached),
         )
-    return _if_healthy(now, kind)
+    return _if_healthy(now.cycle, kind)
 
 
 def _retrain_teacher(now: Situation) -> Signal:
     if not now.order.is_exhausted:
-        return _if_healthy(now, IncidentKind.RETRAIN_TEACHER)
-    fired = [outcome for outcome in now.of_student if outcome.fired]
-    summary = f"{describe(fired)}; re-distillation is at its end: {now.order.detail}; retrain the teacher"
+        return _if_healthy(now.cycle, IncidentKind.RETRAIN_TEACHER)
+    fired = [outcome for outcome in now.cycle.about_student if outcome.fired]
+    summary = f"{describe(fired)}; re-distillation is exhausted: {now.order.detail}; retrain the teacher"
     return _raised(IncidentKind.RETRAIN_TEACHER, Severity.CRITICAL, summary)
 
 
 def _blind(now: Situation) -> Signal:
     kind = IncidentKind.BLIND
-    if now.is_evaluated:
-        return _cleared(kind, now.judgement.detail)
-    if now.judgement.reason is VerdictReason.TEACHER_UNHEALTHY:
+    if now.cycle.is_evaluated:
+        return _cleared(kind, now.cycle.judgement.detail)
+    if now.cycle.judgement.reason is VerdictReason.TEACHER_UNHEALTHY:
         return _unknown(kind)
     cycles = "cycle" if now.unevaluated == 1 else "cycles"
-    summary = f"{now.unevaluated} {cycles} in a row without a verdict; the last: {now.judgement.detail}"
+    summary = f"{now.unevaluated} {cycles} in a row without a verdict; the last: {now.cycle.judgement.detail}"
     if now.unevaluated < BLIND_AFTER:
         return Signal(kind=kind, state=SignalState.PENDING, severity=Severity.ERROR, summary=summary)
     return _raised(kind, Severity.ERROR, summary)
 
 
-def _not_of_student(now: Situation, kind: IncidentKind, metric: str, advice: str) -> Signal:
-    outcomes = now.on(metric)
+def _not_of_student(cycle: JudgedCycle, kind: IncidentKind, metric: str, advice: str) -> Signal:
+    outcomes = cycle.on(metric)
     fired = [outcome for outcome in outcomes if outcome.fired]
     breached = [outcome for outcome in outcomes if outcome.breached]
     if fired:
-        return _raised(kind, _loudest(now, fired), f"{describe(fired)}; {advice}")
+        return _raised(kind, _highest_severity(cycle, fired), f"{describe(fired)}; {advice}")
     if breached:
         return Signal(
             kind=kind,
             state=SignalState.PENDING,
-            severity=_loudest(now, breached),
+            severity=_highest_severity(cycle, breached),
             summary=describe(breached),
         )
     return _cleared(kind, describe(outcomes)) if outcomes else _unknown(kind)
 
 
-def _teacher_unhealthy(now: Situation) -> Signal:
+def _teacher_unhealthy(cycle: JudgedCycle) -> Signal:
     kind = IncidentKind.TEACHER_UNHEALTHY
-    if now.teacher.is_fault:
-        consequence = f"nothing is judged by this teacher or ordered: {advice_on(now.teacher.reason)}"
-        summary = f"{now.teacher.detail}; {consequence}"
+    if cycle.teacher.is_fault:
+        consequence = f"no verdicts and no jobs until it is fixed: {advice_on(cycle.teacher.reason)}"
+        summary = f"{cycle.teacher.detail}; {consequence}"
         return _raised(kind, Severity.CRITICAL, summary)
-    is_over = now.teacher.health in {TeacherHealth.HEALTHY, TeacherHealth.CHANGED}
-    return _cleared(kind, now.teacher.detail) if is_over else _unknown(kind)
+    is_over = cycle.teacher.health in {TeacherHealth.HEALTHY, TeacherHealth.CHANGED}
+    return _cleared(kind, cycle.teacher.detail) if is_over else _unknown(kind)
 
 
-def _teacher_changed(now: Situation) -> Signal:
+def _teacher_changed(cycle: JudgedCycle) -> Signal:
     kind = IncidentKind.TEACHER_CHANGED
-    if now.teacher.health is TeacherHealth.CHANGED:
+    if cycle.teacher.health is TeacherHealth.CHANGED:
         summary = (
-            f"{now.teacher.detail}; its reference starts afresh, and until that is whole only rules on a "
+            f"{cycle.teacher.detail}; its reference starts again, and until it is complete only rules on a "
             "divergence order a re-distillation"
         )
         return _raised(kind, Severity.WARNING, summary)
-    is_over = now.teacher.health is TeacherHealth.HEALTHY
-    return _cleared(kind, now.teacher.detail) if is_over else _unknown(kind)
+    is_over = cycle.teacher.health is TeacherHealth.HEALTHY
+    return _cleared(kind, cycle.teacher.detail) if is_over else _unknown(kind)
 
 
-def _data_quality(now: Situation) -> Signal:
+def _data_quality(cycle: JudgedCycle) -> Signal:
     kind = IncidentKind.DATA_QUALITY
-    if now.judgement.reason is VerdictReason.TOO_MANY_REJECTS:
-        summary = f"{now.judgement.detail}; `redistill history` and reject_history say why"
+    if cycle.judgement.reason is VerdictReason.TOO_MANY_REJECTS:
+        summary = f"{cycle.judgement.detail}; see the reasons in `redistill history` or reject_history"
         return _raised(kind, Severity.ERROR, summary)
-    is_over = now.is_evaluated or now.judgement.reason is VerdictReason.NO_RULE_EVALUATED
-    return _cleared(kind, now.judgement.detail) if is_over else _unknown(kind)
+    is_over = cycle.is_evaluated or cycle.judgement.reason is VerdictReason.NO_RULE_EVALUATED
+    return _cleared(kind, cycle.judgement.detail) if is_over else _unknown(kind)
 
 
 def _candidate_rejected(now: Situation) -> Signal:
     if now.watch is not None and now.watch.recovery is JobRecovery.NOT_RECOVERED:
         return _raised(IncidentKind.CANDIDATE_REJECTED, Severity.WARNING, now.watch.detail)
-    return _if_healthy(now, IncidentKind.CANDIDATE_REJECTED)
+    return _if_healthy(now.cycle, IncidentKind.CANDIDATE_REJECTED)
 
 
-def _if_healthy(now: Situation, kind: IncidentKind) -> Signal:
-    return _cleared(kind, now.judgement.detail) if now.is_healthy else _unknown(kind)
+def _if_healthy(cycle: JudgedCycle, kind: IncidentKind) -> Signal:
+    return _cleared(kind, cycle.judgement.detail) if cycle.is_healthy else _unknown(kind)
 
 
-def _loudest(now: Situation, outcomes: Sequence[RuleOutcome]) -> Severity:
+def _highest_severity(cycle: JudgedCycle, outcomes: Sequence[RuleOutcome]) -> Severity:
     names = {outcome.rule for outcome in outcomes}
-    return max((rule.severity for rule in now.rules if rule.name in names), key=LOUDNESS.index)
+    return max((rule.severity for rule in cycle.rules if rule.name in names), key=SEVERITIES.index)
 
 
 def _raised(kind: IncidentKind, severity: Severity, summary: str) -> Signal:

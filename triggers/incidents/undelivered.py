@@ -1,4 +1,4 @@
-"""A channel that has given up a message is told through the others."""
+"""The incident about a channel that gave up a message, which the other channels deliver."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -18,13 +18,13 @@ _KIND: Final = IncidentKind.ALERTS_UNDELIVERED
 def report_undelivered(
     connection: Connection, audience: Audience, delivery: Delivery, error: str, now: datetime
 ) -> None:
-    """Raise the incident, in the transaction that gives the message up; the channel itself hears nothing."""
+    """Raise the incident in the transaction that gives up the message; skip the channel itself."""
     failing = outbox.failing_channels(connection, audience.monitor, [alert.name for alert in audience.alerts])
     others = tuple(alert for alert in audience.alerts if alert.name not in failing)
     summary = (
-        f"the channel {delivery.channel} has given up a message of incident {delivery.incident_id} "
-        f"({delivery.event}) after {delivery.attempts} attempts: {error}; mend it and try "
-        f"`redistill alerts test`"
+        f"channel {delivery.channel} gave up a message about incident {delivery.incident_id} "
+        f"({delivery.event}) after {delivery.attempts} attempts: {error}; fix the channel, then run "
+        "`redistill alerts test`"
     )
     signal = Signal(kind=_KIND, state=SignalState.RAISED, severity=Severity.ERROR, summary=summary)
     occasion = Occasion(at=now, now=now, details={"channel": delivery.channel})
@@ -32,7 +32,7 @@ def report_undelivered(
 
 
 def report_delivered(connection: Connection, audience: Audience, now: datetime) -> None:
-    """Clear the incident, if it is open and no channel's newest settled message is a dead one."""
+    """Clear the incident if it is open and no channel's newest settled message is dead."""
     if all(each.kind is not _KIND for each in incidents.firing(connection, audience.monitor)):
         return
     if not outbox.failing_channels(connection, audience.monitor, [alert.name for alert in audience.alerts]):

@@ -1,4 +1,4 @@
-"""Watches the student that a job has promoted, and goes back to the one before it where that is wished."""
+"""The watch over the student that a job promoted, and its rollback if `rollback = "auto"`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,26 +9,24 @@ from sqlalchemy import Connection
 
 from db import queue, versions
 from db.cycles import history
-from db.records import Claim, CycleResult, Job
+from db.records import CycleResult, Job
 from db.states import JobDecision, JobRecovery, PromotionReason
+from triggers.judged_cycle import JudgedCycle
 from triggers.orders.promotion_watch import Watch
 from triggers.settings import AlphaPolicy
 
 
 def watch(
-    connection: Connection,
-    claim: Claim,
-    result: CycleResult,
-    jobs: Sequence[Job],
-    policy: AlphaPolicy,
-    now: datetime,
+    connection: Connection, cycle: JudgedCycle, jobs: Sequence[Job], policy: AlphaPolicy, now: datetime
 ) -> Watch | None:
-    """How the student that serves does, with this cycle, which is the latest; None if nothing is on trial.
+    """Return the watch over the student in service as of this latest cycle; None if none is being watched.
 
-    When it becomes known whether it has recovered, that is written to its job; and with
-    `rollback = "auto"` one that has not makes way for the student before it.
+    Once its recovery is known, it is written to the student's job. With `rollback = "auto"`, a student that
+    did not recover is replaced by the one before it.
     """
-    monitor = claim.slot.monitor
+    monitor, result = cycle.claim.slot.monitor, cycle.result
+    if result is None:
+        return None
     job = _on_trial(jobs, result)
     since = versions.promoted_by_gates_at(connection, monitor)
     if job is None or since is None:
@@ -57,6 +55,6 @@ def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
 def _roll_back(connection: Connection, job: Job, now: datetime) -> str | None:
     before = versions.previous_student(connection, job.monitor)
     if before is None or not (Path(before.uri) / "config.json").is_file():
-        return None  # its files are gone: a student that helps too little is better than none
+        return None  # the files are gone: a student that helps too little is better than none
     versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)
     return before.version

@@ -1,4 +1,4 @@
-"""Whether a fired rule orders a re-distillation, and with which alpha (the weight of the KL term)."""
+"""The decision on a re-distillation, and the ladder of alphas, the weights of the KL term."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,61 +12,64 @@ from triggers.settings import AlphaPolicy, Rule
 from triggers.teacher.label_evidence import LabelEvidence
 
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
-#: A job that made a candidate has used its alpha up, whatever the gates said.
+#: A job that made a candidate has used up its alpha, whatever its gates said.
 _COMPLETED = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
 
 _DETAIL = {
     OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
-    OrderReason.NOT_LATEST: "a later cycle is judged or awaits its verdict, or another student serves",
-    OrderReason.TEACHER_CHANGED: "the teacher is new: until it is known only a rule on a divergence orders",
-    OrderReason.JOB_OPEN: "a job is queued or running, or its candidate waits for `redistill models promote`",
-    OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} jobs in a row have not helped "
+    OrderReason.NOT_LATEST: "a later cycle has a verdict or awaits one, or another student is in service",
+    OrderReason.TEACHER_CHANGED: "the teacher is new: until its reference is complete, only a rule on a "
+    "divergence orders a job",
+    OrderReason.JOB_OPEN: "a job is queued or running, or its candidate awaits `redistill models promote`",
+    OrderReason.ATTEMPTS_EXHAUSTED: "{ladder.failed_in_a_row} jobs in a row did not end the drift "
     "(max_attempts {policy.max_attempts})",
-    OrderReason.AT_FLOOR: "alpha {alpha_from} cannot go below alpha_floor {policy.alpha_floor}",
+    OrderReason.AT_FLOOR: "alpha {alpha_from} cannot be lowered below alpha_floor {policy.alpha_floor}",
     OrderReason.COOLDOWN: "the last job ended at {ladder.last_finished_at:%Y-%m-%dT%H:%M:%SZ}, less than "
-    "the cooldown of {policy.cooldown} ago",
-    OrderReason.WATCHING: "the last candidate serves, and has {policy.watch_cycles} evaluated cycles to help",
+    "{policy.cooldown} ago (cooldown)",
+    OrderReason.WATCHING: "the last candidate is in service, and has {policy.watch_cycles} evaluated cycles "
+    "(watch_cycles) to end the drift",
     OrderReason.ORDERED: "re-distillation with alpha {alpha_from} -> {alpha_to}",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """Where a student stands on its way down in alpha.
+    """The position of a student on its way down in alpha.
 
-    The ladder begins when a student becomes current, unless a job made it that has not ended the drift: that
-    is one more attempt on the ladder of the student before.
+    A ladder begins when a student becomes current, unless the student comes from a job that did not end the
+    drift: that job is one more attempt on the previous student's ladder.
     """
 
     wanted: bool  #: a rule with the action `redistill` has fired at this cycle
-    is_latest: bool  #: no later cycle of the monitor is judged
-    awaits_teacher: bool  #: no rule that may order by this teacher has fired
-    is_watched: bool  #: a candidate serves, and is not known to have recovered or not
-    has_open_job: bool  #: one is queued or running, or its candidate waits to be promoted by a person
-    completed_alpha: Decimal | None  #: alpha_to of the ladder's newest job that made a candidate
-    student_alpha: Decimal | None  #: what the current student was distilled with from this teacher, if known
-    failed_in_a_row: int  #: the ladder's newest jobs, back to the last that helped, that did not
-    last_finished_at: datetime | None  #: when the monitor's last job ended, however it ended
+    is_latest: bool  #: no later cycle of the monitor has a verdict
+    awaits_teacher: bool  #: no rule that may order a job with this teacher has fired
+    is_watched: bool  #: a candidate serves, and its recovery is not yet known
+    has_open_job: bool  #: a job is queued or running, or its candidate is held for a person
+    completed_alpha: Decimal | None  #: `alpha_to` of the ladder's newest job that made a candidate
+    student_alpha: Decimal | None  #: alpha of the current student's distillation from this teacher, if known
+    failed_in_a_row: int  #: jobs that did not help, since the last one of the ladder that did
+    last_finished_at: datetime | None  #: end of the monitor's last job, whatever its result
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """The decision. `alpha_to` is below `alpha_from` when a job is ordered, and equal to it when not."""
+    """The decision; `alpha_to` is below `alpha_from` if a job is ordered, and equal to it otherwise."""
 
     reason: OrderReason
     alpha_from: Decimal
     alpha_to: Decimal
     detail: str
-    evidence: LabelEvidence | None = None  #: what true labels say about it, if they do and it was wanted
+    evidence: LabelEvidence | None = None  #: evidence of true labels, where there is any and a job was wanted
+    job_id: int | None = None  #: the job that was queued, if one was
 
     @property
     def is_exhausted(self) -> bool:
-        """A re-distillation was wanted, and none can help any more: the teacher needs retraining."""
+        """Return whether a re-distillation was wanted but cannot help: the teacher needs retraining."""
         return self.reason in {OrderReason.AT_FLOOR, OrderReason.ATTEMPTS_EXHAUSTED}
 
 
 def wanting(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome]) -> list[tuple[Rule, RuleOutcome]]:
-    """The rules that have fired and want a re-distillation, in their order."""
+    """Return the rules with the action `redistill` that have fired, in their order."""
     fired = {outcome.rule: outcome for outcome in outcomes if outcome.fired}
     return [(rule, fired[rule.name]) for rule in rules if rule.action == "redistill" and rule.name in fired]
 
@@ -74,9 +77,9 @@ def wanting(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome]) -> list[tupl
 def ordering(
     rules: Sequence[Rule], outcomes: Sequence[RuleOutcome], teacher: TeacherHealth
 ) -> RuleOutcome | None:
-    """The first of `wanting` that may order by this teacher.
+    """Return the first outcome of `wanting` that may order a job with this teacher.
 
-    By one that is new only a divergence may: that the student disagrees with it may be the new one's fault.
+    With a new teacher, only rules on a divergence may: a disagreement may be the new teacher's fault.
     """
     is_new = teacher is TeacherHealth.CHANGED
     found = wanting(rules, outcomes)
@@ -86,8 +89,9 @@ def ordering(
 def alpha_from_teacher(
     alpha: Decimal | None, student: str, teacher: str, jobs: Sequence[Job]
 ) -> Decimal | None:
-    """The alpha that a student was distilled with, where it says something of this teacher; None where a job
-    has distilled it from another one. A new teacher is trusted as the first one was.
+    """Return the student's alpha, or None if a job distilled the student from another teacher.
+
+    Without an alpha the ladder starts at the policy's: a new teacher is trusted as the first one was.
     """
     distilled_from = {job.teacher_version for job in jobs if job.candidate_version == student}
     return alpha if not distilled_from or teacher in distilled_from else None
@@ -103,11 +107,12 @@ def ladder_of(
     awaits_teacher: bool = False,
     is_watched: bool = False,
 ) -> Ladder:
-    """The ladder that a monitor's jobs, in any order, amount to.
+    """Return the ladder that results from a monitor's jobs, in any order.
 
-    `began_at` is when the ladder began (None: before all jobs). Jobs enqueued earlier were about another
-    student: they count for the open job and the cooldown only. A failed or cancelled job has tried no alpha;
-    a cancelled one has not failed either. Nor has a candidate that was replaced before anybody knew.
+    `began_at` is the start of the ladder (None: before all jobs). Jobs enqueued earlier concern another
+    student: they count only as an open job and for the cooldown. A failed or cancelled job has not used its
+    alpha. A cancelled job does not count as a failure, nor does a candidate that was replaced before its
+    recovery was known.
     """
     ended = sorted((job for job in jobs if job.status not in _OPEN), key=_ending, reverse=True)
     own = [job for job in ended if began_at is None or job.enqueued_at >= began_at]
@@ -126,14 +131,14 @@ def ladder_of(
 
 
 def decide(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> Order:
-    """Order one step down in alpha, or say why not; the first reason that applies is given, in this order:
+    """Order a job one step down in alpha, or give the first reason against it.
 
-    not wanted, not the latest cycle, a new teacher, a job is open, its candidate is watched, attempts
-    exhausted, at the floor, cooldown.
+    The reasons are checked in this order: not wanted, not the latest cycle, new teacher, open job, watched
+    candidate, attempts exhausted, at the floor, cooldown.
 
-    The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's. It
-    is clipped to the floor; only an alpha that is at the floor (or below it) already is AT_FLOOR. A cooldown
-    that ends exactly now has ended. Alphas are exact decimals in thousandths.
+    The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's, and
+    is clipped to the floor. AT_FLOOR means that alpha is already at the floor or below it. A cooldown that
+    ends exactly now has ended. Alphas are exact decimals in thousandths.
     """
     alpha_from = _current_alpha(policy, ladder)
     reason = _reason(policy, ladder, alpha_from, now)
@@ -159,7 +164,7 @@ def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) 
 
 
 def _is_cooling_down(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> bool:
-    # an end that is further off than that was written by a clock that was ahead
+    # an end further in the future than the cooldown was written by a clock that was ahead
     return ladder.last_finished_at is not None and abs(now - ladder.last_finished_at) < policy.cooldown
 
 
@@ -173,7 +178,7 @@ def _thousandths(alpha: Decimal) -> Decimal:
 
 
 def _has_helped(job: Job) -> bool:
-    """It was promoted by a person, whose own ladder begins there, or it has ended the drift."""
+    """Return whether the candidate ended the drift, or a person promoted it and started a new ladder."""
     return job.status is JobStatus.SUCCEEDED and (
         job.decision is not JobDecision.PROMOTED or job.recovery is JobRecovery.RECOVERED
     )
@@ -185,7 +190,7 @@ def _has_not_helped(job: Job) -> bool:
 
 
 def _is_held(job: Job) -> bool:
-    # once promoted it is the current student itself, and its job lies before the ladder's beginning
+    # once promoted, the candidate is the current student, and its job precedes the ladder
     return job.decision is JobDecision.HELD
 
 

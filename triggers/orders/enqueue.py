@@ -1,7 +1,7 @@
-"""Whether a cycle orders a re-distillation, and the job that it queues."""
+"""The re-distillation job that a cycle orders, or its reason to order none."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -10,78 +10,74 @@ from sqlalchemy import Connection
 
 from db import queue, versions
 from db.cycles import history, labels
-from db.records import Claim, CycleResult, Job, NewJob, RuleOutcome
+from db.records import Claim, CycleResult, Job, NewJob
 from db.states import OrderReason, Role
+from triggers.judged_cycle import JudgedCycle
 from triggers.orders import alpha
 from triggers.orders.alpha import Order
+from triggers.orders.promotion_watch import Watch
 from triggers.rules import verdict
-from triggers.settings import AlphaPolicy, Rule
+from triggers.settings import AlphaPolicy
 from triggers.teacher.label_evidence import label_evidence
-from triggers.teacher.trust import TeacherJudgement
 
 _TEACHER_DRIFT: Final = "; distillation under teacher drift: the teacher is new"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ordered:
-    """What was decided, and the job that was queued, if any."""
+def is_latest(connection: Connection, cycle: JudgedCycle) -> bool:
+    """Return whether no later cycle has a verdict, and the measured student is still the current one.
 
-    order: Order
-    job_id: int | None
-
-
-def is_latest(connection: Connection, claim: Claim, result: CycleResult) -> bool:
-    """Return whether no later cycle is judged, and the student that was measured is still the current one.
-
-    A window that is judged again speaks of the past, too, while a later one waits for the same.
+    A window that is judged again is not the latest while a later window awaits a new judgement, too.
     """
+    claim, result = cycle.claim, cycle.result
     student = versions.current(connection, claim.slot.monitor, Role.STUDENT)
-    is_replaced = student is not None and student.version != result.student_version
+    is_replaced = student is not None and result is not None and student.version != result.student_version
     is_again = claim.earlier is not None
     return not is_replaced and not history.has_later_result(connection, claim.slot, or_unjudged=is_again)
 
 
 def order_job(
     connection: Connection,
-    claim: Claim,
-    result: CycleResult,
-    outcomes: Sequence[RuleOutcome],
+    cycle: JudgedCycle,
     jobs: Sequence[Job],
-    teacher: TeacherJudgement,
-    rules: Sequence[Rule],
     policy: AlphaPolicy,
     *,
-    student: str,
-    is_watched: bool,
+    watched: Watch | None,
     latest: bool,
     now: datetime,
-) -> Ordered:
-    """Decide on a job by what the rules said of a cycle and by the monitor's jobs; queue it if so.
+) -> Order:
+    """Decide on a job from the cycle's rule outcomes and the monitor's jobs, and queue the job if ordered.
 
-    `student` is the version to distil anew: the one that was measured, or the one that serves again. It
-    `is_watched` while nobody knows whether it ends the drift.
+    The job distils the measured student, or after a rollback the student that is in service again. A failed
+    cycle orders nothing.
     """
-    monitor, fired = claim.slot.monitor, alpha.ordering(rules, outcomes, teacher.health)
+    claim, result = cycle.claim, cycle.result
+    if result is None:
+        ladder = alpha.ladder_of((), began_at=None, student_alpha=None, wanted=False, is_latest=latest)
+        return alpha.decide(policy, ladder, now)
+    monitor = claim.slot.monitor
+    student = (watched and watched.rolled_back_to) or result.student_version
+    fired = alpha.ordering(cycle.rules, cycle.outcomes, cycle.teacher.health)
+    known = _with_recovery(jobs, watched)
     ladder = alpha.ladder_of(
-        # another teacher begins another ladder; an open job counts whoever its teacher is
-        [job for job in jobs if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
+        # another teacher begins another ladder; an open job counts whatever its teacher
+        [job for job in known if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
         began_at=versions.ladder_since(connection, monitor),
         student_alpha=alpha.alpha_from_teacher(
-            _alpha_of(connection, monitor, student, result), student, result.teacher_version, jobs
+            _alpha_of(connection, monitor, student, result), student, result.teacher_version, known
         ),
-        wanted=bool(alpha.wanting(rules, outcomes)),
+        wanted=bool(alpha.wanting(cycle.rules, cycle.outcomes)),
         is_latest=latest,
         awaits_teacher=fired is None,
-        is_watched=is_watched,
+        is_watched=watched is not None and watched.recovery is None,
     )
-    order = _backed(connection, claim, result, alpha.decide(policy, ladder, now))
+    order = _with_label_evidence(connection, claim, result, alpha.decide(policy, ladder, now))
     if fired is None or order.reason is not OrderReason.ORDERED:
-        return Ordered(order=order, job_id=None)
+        return order
     job = NewJob(
         monitor=monitor,
         cycle_id=claim.cycle_id,
         rule=fired.rule,
-        reason=verdict.describe([fired]) + (_TEACHER_DRIFT if teacher.is_new else ""),
+        reason=verdict.describe([fired]) + (_TEACHER_DRIFT if cycle.teacher.is_new else ""),
         teacher_version=result.teacher_version,
         student_version=student,
         alpha_from=order.alpha_from,
@@ -89,19 +85,24 @@ def order_job(
         temperature=policy.temperature,
         evidence=order.evidence.text if order.evidence else None,
     )
-    return Ordered(order=order, job_id=queue.enqueue(connection, job, now))
+    return replace(order, job_id=queue.enqueue(connection, job, now))
+
+
+def _with_recovery(jobs: Sequence[Job], watched: Watch | None) -> list[Job]:
+    """Return the jobs, the watched one with its recovery as of this cycle."""
+    return [watched.settled if watched and job.job_id == watched.job.job_id else job for job in jobs]
 
 
 def _alpha_of(connection: Connection, monitor: str, student: str, result: CycleResult) -> Decimal | None:
-    """With which the student was distilled, if that is known."""
+    """Return the alpha of the student's distillation, if known."""
     if student == result.student_version:
         return result.alpha
     found = versions.find(connection, monitor, Role.STUDENT, student)
     return found.alpha if found else None
 
 
-def _backed(connection: Connection, claim: Claim, result: CycleResult, order: Order) -> Order:
-    """The order with what the labels of its version pair say so far, where one was wanted."""
+def _with_label_evidence(connection: Connection, claim: Claim, result: CycleResult, order: Order) -> Order:
+    """Return the order with the label evidence of its version pair, where a job was wanted."""
     if order.reason is OrderReason.NOT_WANTED:
         return order
     found = labels.correctness_of(

@@ -1,4 +1,4 @@
-"""A re-distillation that a person orders. The job is of the same kind as a cycle's, without a rule."""
+"""A re-distillation that a person orders: the same kind of job as a cycle's, without a rule."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,8 +15,8 @@ from triggers.settings import AlphaPolicy
 
 
 class NothingInServiceError(RedistillError):
-    """No {role} is in service for the monitor {monitor!r} yet: the first cycle (`redistill cycle`) records
-    both models.
+    """No {role} is in service for the monitor {monitor!r} yet: run a first cycle (`redistill cycle`), which
+    records both models.
     """
 
 
@@ -30,11 +30,11 @@ def order_by_hand(
     kept: timedelta,
     now: datetime,
 ) -> int:
-    """Queue a job for the teacher and the student in service; returns its number.
+    """Queue a job for the teacher and the student in service, and return its number.
 
-    Neither attempts nor floor nor cooldown hold a person up. `alpha_to` is one step below the ladder's alpha
-    unless it is given, and at the floor the floor once more. The job looks back from the newest cycle of the
-    two models whose sample is still kept, whatever its verdict.
+    Attempts, floor and cooldown do not apply. `alpha_to` defaults to one step below the ladder's alpha, and
+    to the floor if the ladder is there. The job's data end at the newest cycle of the two models whose sample
+    is still kept, whatever its verdict.
 
     Raises:
         NothingInServiceError: no cycle has recorded a teacher and a student.
@@ -70,7 +70,7 @@ def _serving(connection: Connection, monitor: str, role: Role) -> ModelVersion:
 def _alpha_now(
     connection: Connection, teacher: ModelVersion, student: ModelVersion, policy: AlphaPolicy, now: datetime
 ) -> Decimal:
-    """Where the ladder stands, as a cycle would find it."""
+    """Return the ladder's present alpha, as a cycle would find it."""
     jobs = queue.of_monitor(connection, student.monitor)
     ladder = alpha.ladder_of(
         [job for job in jobs if job.teacher_version == teacher.version],

@@ -1,4 +1,4 @@
-"""Whether a student that a job has promoted ends the drift: watched for its first evaluated cycles."""
+"""The watch over a promoted candidate: whether its first evaluated cycles end the drift."""
 
 from dataclasses import dataclass, replace
 
@@ -8,36 +8,36 @@ from db.states import JobRecovery
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """A job's candidate that serves, and what its cycles have shown so far."""
+    """A job's candidate in service, and the results of its cycles so far."""
 
     job: Job
-    n_evaluated: int  #: its evaluated cycles since it was promoted
-    n_healthy: int  #: of them healthy
+    n_evaluated: int  #: evaluated cycles since the promotion
+    n_healthy: int  #: healthy ones among them
     watch_cycles: int
-    rolled_back_to: str | None = None  #: the version that serves again, if it did not recover
+    rolled_back_to: str | None = None  #: the version in service again, if the candidate did not recover
 
     @property
     def recovery(self) -> JobRecovery | None:
-        """Known at its first healthy cycle, or when `watch_cycles` have brought none; None until then."""
+        """Recovered at the first healthy cycle, not recovered after `watch_cycles`; None before that."""
         if self.n_healthy:
             return JobRecovery.RECOVERED
         return JobRecovery.NOT_RECOVERED if self.n_evaluated >= self.watch_cycles else None
 
     @property
     def settled(self) -> Job:
-        """The job with what is known of it now."""
+        """The job with its recovery as far as known."""
         return replace(self.job, recovery=self.recovery)
 
     @property
     def detail(self) -> str:
-        """The same in one line."""
+        """The result in one line."""
         version = (self.job.candidate_version or "")[:12]
-        told = (
-            f"the student {version} of job {self.job.job_id} serves, and of its {self.n_evaluated} evaluated "
-            f"cycles {self.n_healthy or 'none'} was healthy"
+        text = (
+            f"student {version} of job {self.job.job_id}: {self.n_healthy} of {self.n_evaluated} evaluated "
+            f"cycles healthy (watch_cycles {self.watch_cycles})"
         )
         if self.recovery is not JobRecovery.NOT_RECOVERED:
-            return told
-        counts = f"{told}: the job counts as a failed attempt"
+            return text
+        text = f"{text}; the job counts as a failed attempt"
         back = self.rolled_back_to
-        return f"{counts}; the student {back[:12]} serves again" if back else counts
+        return f"{text}, and student {back[:12]} is in service again" if back else text

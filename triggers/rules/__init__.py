@@ -1,4 +1,4 @@
-"""Rules over a monitor's cycles, from one cycle's numbers to a verdict. All of it is pure."""
+"""The rules over a monitor's cycles, from one cycle's numbers to a verdict; pure."""
 
 from triggers.rules.evaluation import evaluate
 

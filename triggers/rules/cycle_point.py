@@ -1,4 +1,4 @@
-"""A cycle that has just been measured, as the rules see it."""
+"""The point that rules and teacher health take from a new measurement."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from triggers.settings import Rule
 
 
 def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequence[Rule]) -> CyclePoint:
-    """What `cycle_points.read` will say of the cycle, with the details that `rules` need."""
+    """Return the point that `cycle_points.read` will give for the cycle, with the details that `rules` need."""
     measured = result.measurement
     skew = _serving_skew(measured)
     return CyclePoint(
@@ -42,7 +42,7 @@ def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequ
 
 
 def teacher_point_of(measured: Measurement) -> TeacherPoint:
-    """The teacher of a cycle that has just been measured, as its health is judged."""
+    """Return the teacher's numbers by which its health is judged."""
     return TeacherPoint(
         measured=measured.teacher,
         agreement=measured.agreement,

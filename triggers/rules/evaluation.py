@@ -1,4 +1,4 @@
-"""What a rule says of each cycle: one fold over the history, for the daemon and for `replay` alike."""
+"""The evaluation of a rule: one fold over the history, shared by the daemon and `replay`."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from triggers.rules.sequential import Floats, statistic
 from triggers.rules.state import Fold, RuleFold
 from triggers.settings import Condition, Rule
 
-#: At this many cycles in a row without evidence a streak ends and the monitor is blind.
+#: After this many cycles in a row without evidence, streaks end and the monitor is blind.
 BLIND_AFTER = 3
 
 _by_window = attrgetter("window_end")
@@ -23,7 +23,7 @@ _by_window = attrgetter("window_end")
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """What a cycle shows of a condition."""
+    """One cycle's finding on a condition."""
 
     value: Value
     breached: bool
@@ -32,45 +32,86 @@ class _Step:
 
 
 def evaluate(rule: Rule, history: Sequence[CyclePoint]) -> RuleOutcome:
-    """What `rule` says at the newest cycle of `history`, which may come in any order, one point a window.
+    """Return the outcome of `rule` at the newest cycle of `history`: one point per window, in any order.
 
-    The answer depends on the arguments alone: asking twice, or after a restart, gives the same. Raises
-    ValueError when there is no cycle at all.
+    The result depends on the arguments alone, so it is the same after a restart. Raises ValueError if the
+    history is empty.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> cycles = [
+        ...     CyclePoint(
+        ...         window_end=datetime(2026, 11, 24, hour, tzinfo=UTC),
+        ...         status=CycleStatus.EVALUATED,
+        ...         n=1_000,
+        ...         disagreements=60,
+        ...     )
+        ...     for hour in range(3)
+        ... ]
+        >>> outcome = evaluate(DEFAULT_RULES[0], cycles)
+        >>> outcome.rule, outcome.value, outcome.streak, outcome.fired
+        ('low-agreement', 0.94, 3, True)
     """
     outcome, _fold = resume(rule, None, history)
     return outcome
 
 
 def resume(rule: Rule, fold: RuleFold | None, history: Sequence[CyclePoint]) -> tuple[RuleOutcome, RuleFold]:
-    """What `rule` says at the newest cycle of `history`, and what it remembers after it.
+    """Return the outcome of `rule` at the newest cycle of `history`, and the rule's state after it.
 
-    `fold` is what it remembers of all cycles before those of `history`; None: there are none. Errors as for
-    `evaluate`.
+    `fold` is the state after all cycles before those of `history`; None: there are none. Raises as `evaluate`
+    does.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> noon, one = datetime(2026, 11, 24, 12, tzinfo=UTC), datetime(2026, 11, 24, 13, tzinfo=UTC)
+        >>> cycle = CyclePoint(window_end=noon, status=CycleStatus.EVALUATED, n=1_000, disagreements=60)
+        >>> first, fold = resume(DEFAULT_RULES[0], None, [cycle])
+        >>> second, _ = resume(DEFAULT_RULES[0], fold, [replace(cycle, window_end=one)])
+        >>> first.streak, second.streak
+        (1, 2)
     """
     if not history:
-        raise ValueError(f"rule {rule.name!r} cannot be evaluated: the history holds no cycle")
+        raise ValueError(f"rule {rule.name!r} cannot be evaluated: the history has no cycle")
     *_, newest = _folded(rule, fold, history)
     return newest
 
 
 def replay(rule: Rule, history: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
-    """What `rule` said at each cycle of `history`, oldest window first.
+    """Yield the outcome of `rule` at each cycle of `history`, oldest window first.
 
-    A cycle is evaluated for a rule when its status says so and the rule's metric is a finite number; for a
-    group, when those of its conditions that are evaluated decide. Agreement is compared as a rational,
-    (n - disagreements) / n or what a stratified sample gives, with the threshold's decimal, so that a tie is
-    a tie at every n. The other metrics are doubles and are compared with the double nearest to the threshold,
-    so that a value written as 0.1 ties with a threshold written as 0.1. A tie is not a breach.
+    A cycle is evaluated for a rule if its status is `evaluated` and the rule's metric is a finite number; for
+    a group, if its evaluated conditions decide the result. Agreement is a rational, (n - disagreements) / n
+    or the weighted share of a stratified sample, and is compared with the threshold's decimal, so that a tie
+    is a tie at every n. The other metrics are doubles and are compared with the double nearest to the
+    threshold, so that a value written as 0.1 ties with a threshold written as 0.1. A tie is not a breach.
 
-    The streak counts breached evaluated cycles in a row of one (teacher, student) pair. Which pair an
-    unevaluated cycle would have had plays no part.
+    The streak counts consecutive breached evaluated cycles of one (teacher, student) pair. The pair of an
+    unevaluated cycle plays no part; `BLIND_AFTER` unevaluated cycles in a row end the streak.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> cycles = [
+        ...     CyclePoint(window_end=datetime(2026, 11, n, tzinfo=UTC), status=CycleStatus.EVALUATED, kl=kl)
+        ...     for n, kl in enumerate([0.08, 0.2, 0.15], start=1)
+        ... ]
+        >>> [str(outcome.reason) for outcome in replay(DEFAULT_RULES[1], cycles)]
+        ['within', 'fired', 'within']
     """
     for outcome, _fold in _folded(rule, None, history):
         yield outcome
 
 
 def unevaluated_in_a_row(newest_first: Sequence[CycleStatus]) -> int:
-    """Return how many of the newest cycles in a row had no verdict; 0 of none."""
+    """Return the number of cycles without a verdict since the last evaluated one.
+
+    Example:
+        >>> unevaluated_in_a_row([CycleStatus.FAILED, CycleStatus.INCONCLUSIVE, CycleStatus.EVALUATED])
+        2
+    """
     return sum(1 for _ in takewhile(lambda status: status is not CycleStatus.EVALUATED, newest_first))
 
 
@@ -85,7 +126,10 @@ def _folded(
 
 
 def _conditions(rule: Rule) -> tuple[Condition, ...]:
-    """Of a group; those whose evidence is joined never hold before the group does."""
+    """Return a group's conditions; combined sequential ones share the group's false-alarm rate.
+
+    With its share of the rate, no single condition holds before the group does.
+    """
     if rule.mode != "sequential":
         return rule.conditions
     rate = rule.false_alarm_rate / max(1, len(rule.conditions))
@@ -161,7 +205,7 @@ def _look(condition: Condition, carried: Fold, point: CyclePoint) -> _Step | Non
 
 
 def _look_at_evidence(condition: Condition, carried: Fold, point: CyclePoint, value: Value) -> _Step | None:
-    """After an alarm the value itself decides when it is over; then the evidence starts anew."""
+    """Step a sequential condition; after an alarm the value itself decides when to clear and start again."""
     if carried.is_open:
         return _Step(value=value, breached=is_beyond(condition, value, condition.cleared_at))
     log_wealth = log_wealth_after(condition, point, carried.log_wealth)
@@ -202,7 +246,7 @@ def _look_at_joint_evidence(
     value = float(sum(beyond))
     if carried.is_open:
         return _Step(value=value, breached=any(beyond))
-    # A bet that has no evidence yet has won nothing, and counts.
+    # A condition without evidence yet has zero wealth, and counts in the average.
     won = [-math.inf if each.log_wealth is None else float(statistic(each.log_wealth)) for each in members]
     found = float(statistic(np.array(won)))
     return _Step(value=value, breached=found >= math.log(rule.alarm_threshold), statistic=found)
@@ -228,7 +272,7 @@ def _outcome(rule: Rule, version: str, fold: RuleFold, point: CyclePoint) -> Rul
 
 
 def _threshold(rule: Rule) -> float:
-    """Of a group: how many of its conditions must hold."""
+    """Return the threshold of a condition, or the number of a group's conditions that must hold."""
     if not rule.conditions:
         return float(rule.threshold)
     return 1.0 if rule.any else float(len(rule.conditions))

@@ -1,4 +1,4 @@
-"""What one cycle shows of the metric that a condition watches."""
+"""The value of a condition's metric in one cycle, and its comparison with the threshold."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +13,16 @@ from triggers.rules import sequential
 from triggers.rules.sequential import Floats, Stratum
 from triggers.settings import Condition, Rule
 
-#: Fewer requests of a label tell nothing of it.
+#: A label needs at least this many requests in the sample.
 LABEL_SAMPLES = 100
-#: The boost takes requests as drawn one by one: no more than one in so many of the window may be drawn.
+#: The boost assumes independent draws: the sample may be at most one request in this many of the window.
 _BOOSTED_PART = 10
 
 Value = Fraction | float
 
 
 def value_of(metric: str, point: CyclePoint) -> Value | None:
-    """Agreement as a rational, all else as a double; None when the cycle says nothing of it."""
+    """Return agreement as a rational, other metrics as a double; None where the cycle has no value."""
     if point.status is not CycleStatus.EVALUATED:
         return None
     kind, _, label = metric.partition(":")
@@ -35,21 +35,22 @@ def value_of(metric: str, point: CyclePoint) -> Value | None:
 
 
 def missing_of(rule: Rule, point: CyclePoint) -> str:
-    """Return what a cycle lacks for the conditions of a rule that it says nothing of, in one line."""
+    """Return, in one line, what the cycle lacks to evaluate the rule's conditions."""
     found = (_missing(each, point) for each in rule.conditions or (rule,))
     return ", ".join(dict.fromkeys(each for each in found if each))
 
 
 def is_beyond(condition: Condition, value: Value, bound: Decimal) -> bool:
-    """Strictly on the wrong side. A rational is compared with the decimal as written, a double with the
-    double nearest to it.
+    """Return whether the value is strictly on the wrong side of the bound.
+
+    A rational is compared with the decimal as written, a double with the double nearest to it.
     """
     exact: Value = Fraction(bound) if isinstance(value, Fraction) else float(bound)
     return value < exact if condition.below is not None else value > exact
 
 
 def interval_is_beyond(condition: Condition, point: CyclePoint, bound: Decimal) -> bool | None:
-    """The whole 95% interval is strictly on the wrong side; None without one."""
+    """Return whether the whole 95% interval is strictly on the wrong side; None without an interval."""
     interval = _interval(condition.metric or "", point)
     if interval is None or not math.isfinite(interval.low) or not math.isfinite(interval.high):
         return None
@@ -57,12 +58,12 @@ def interval_is_beyond(condition: Condition, point: CyclePoint, bound: Decimal) 
 
 
 def increments_key(condition: Condition) -> str:
-    """Names what `mean_log_increments` were computed of: the metric and the level."""
+    """Return the key of a condition's log increments: its metric and level."""
     return f"{condition.metric}>{condition.threshold.normalize():f}"
 
 
 def log_increments_of(rules: Sequence[Rule], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
-    """What the requests of a cycle say against each level of KL that a sequential condition watches."""
+    """Return the cycle's log increments against each level of KL that a sequential condition watches."""
     return {
         increments_key(each): tuple(
             sequential.mean_log_increments(
@@ -75,7 +76,7 @@ def log_increments_of(rules: Sequence[Rule], measurement: Measurement) -> Mappin
 
 
 def details_for(rules: Sequence[Rule]) -> Details:
-    """What of past cycles the rules need besides their metrics."""
+    """Return the details of past cycles that the rules need besides their metrics."""
     conditions = list(_all_conditions(rules))
     watched = {each.metric for each in conditions if each.mode == "sequential"}
     return Details(
@@ -87,9 +88,9 @@ def details_for(rules: Sequence[Rule]) -> Details:
 
 
 def log_wealth_after(condition: Condition, point: CyclePoint, log_wealth: Floats | None) -> Floats | None:
-    """What a sequential condition has won after this cycle, or None if the cycle tells nothing.
+    """Return the log wealth of a sequential condition after this cycle; None if the cycle has no evidence.
 
-    `log_wealth` are what it had won before; None at the start.
+    `log_wealth` is (bets,) before the cycle; None at the start.
     """
     if condition.metric == "agreement":
         return _share_log_wealth(condition, point, log_wealth)
@@ -102,8 +103,8 @@ def log_wealth_after(condition: Condition, point: CyclePoint, log_wealth: Floats
 
 
 def strata_of(point: CyclePoint) -> Sequence[Stratum]:
-    """The strata of the cycle's sample that have requests; none where its counts are not known."""
-    # in an order of their own, so that the last bits do not depend on where they come from
+    """Return the strata of the cycle's sample that have requests; empty where the counts are not known."""
+    # sorted, so that the last bits of a sum do not depend on the source's order
     there = sorted(
         (each for each in point.strata if each.n), key=lambda each: (each.n_seen, each.n, each.disagreements)
     )
@@ -120,7 +121,7 @@ def strata_of(point: CyclePoint) -> Sequence[Stratum]:
 
 
 def is_small_part(point: CyclePoint) -> bool:
-    """The sample may be taken as drawn one by one; so may that of a window of unknown size."""
+    """Return whether the sample may be treated as independent draws; True for a window of unknown size."""
     return all(_BOOSTED_PART * each.n <= each.n_seen for each in point.strata)
 
 
@@ -157,7 +158,7 @@ def _missing(condition: Condition, point: CyclePoint) -> str | None:
             return f"{metric} was not measured"
         found = point.labels.get(label)
         n = found.n if found else 0
-        return f"{metric}: {n} requests of that label, {LABEL_SAMPLES} are needed"
+        return f"{metric}: {n} requests with that label, {LABEL_SAMPLES} needed"
     if condition.mode == "interval" and interval_is_beyond(condition, point, condition.threshold) is None:
         return f"{metric} has no interval"
     return None

@@ -1,13 +1,13 @@
-"""What a rule on agreement will do while the true agreement stays where it is, before it pages anyone.
+"""The operating characteristic of a rule on agreement: false alarms and delay at a constant true agreement.
 
-Cycles are taken as evaluated, each, and as independent samples of requests that are drawn one by one. A
-stratified sample is taken as a uniform one that would be as sure (Kish's effective size), for `point` and
-`interval`; for `sequential` as it is, with the same agreement in all strata.
+Every cycle is assumed to be evaluated, and to be an independent sample of independently drawn requests. For
+`point` and `interval`, a stratified sample is replaced by the uniform sample of the same precision (Kish's
+effective size); for `sequential` it is used as it is, with the same agreement in all strata.
 
 `point` and `interval` are computed: the disagreements of n requests are Binomial(n, 1 - agreement), a cycle
 is breached from some count on, and the breaches of the last cycles are the states of a Markov chain. `clear`
-and `cooldown` play no part before the first alarm. `sequential` has no such law: of it there is the guarantee
-on the right side of the threshold, and on the wrong one a simulation with the detector itself.
+and `cooldown` play no part before the first alarm. `sequential` has no closed form: on the right side of the
+threshold its guarantee is given, on the wrong side a simulation with the detector itself.
 """
 
 import math
@@ -37,47 +37,47 @@ from triggers.rules.sequential import (
 )
 from triggers.settings import Rule
 
-#: The time for which false alarms are told, and the longest delay that is simulated.
+#: The number of cycles to which false alarms refer, and the longest simulated delay.
 CYCLES: Final = 1_000
 
 _STREAMS = 400
 _MOST_STATES = 2**14
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: From how many of how many agree to the interval that a cycle has then.
+#: The interval of agreement, from the number of agreeing requests and the number of all requests.
 IntervalOf = Callable[[int, int], Interval]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delay:
-    """Cycles from the beginning of a drift to the one that fires, that one included."""
+    """The number of cycles from the start of a drift up to and including the one that fires."""
 
-    mean: float  #: inf where it never fires
-    error: float = 0.0  #: the standard error; 0 of what is computed
-    is_least: bool = False  #: the mean is as long at least
+    mean: float  #: inf if the rule never fires
+    error: float = 0.0  #: the standard error; 0 if the mean is computed
+    is_least: bool = False  #: the mean is a lower bound
 
 
 def unknown(rule: Rule) -> str | None:
-    """Why nothing can be said of the rule from the agreement alone; None where it can.
+    """Return why the rule cannot be forecast from the agreement alone; None if it can.
 
     Example:
         >>> from triggers.settings import DEFAULT_RULES
         >>> [unknown(rule) for rule in DEFAULT_RULES]
-        [None, 'how far kl scatters does not follow from its value and the number of requests']
+        [None, 'the spread of kl does not follow from its value and the number of requests']
     """
     if rule.conditions:
-        return "how its conditions move together is not known"
+        return "the dependence between its conditions is not known"
     if rule.metric != "agreement":
-        return f"how far {rule.metric} scatters does not follow from its value and the number of requests"
+        return f"the spread of {rule.metric} does not follow from its value and the number of requests"
     if rule.below is None:
-        return "it looks for an agreement that is too high"
+        return "it fires on an agreement that is too high"
     if _chain(rule.for_cycles, rule.window) is None:
-        return f"{rule.for_cycles} of {rule.window} cycles can lie in too many ways"
+        return f"{rule.for_cycles} of {rule.window} cycles have too many patterns to compute"
     return None
 
 
 def effective_size(strata: Sequence[Stratum]) -> float:
-    """The uniform sample that would be as sure of a share: (Σ w)² / Σ w² over its requests; 0 of none.
+    """Return the size of the uniform sample with the same precision: (Σ w)² / Σ w²; 0 for no requests.
 
     Example:
         >>> effective_size([Stratum(weight=1.5, n=60, errors=0), Stratum(weight=0.25, n=40, errors=0)])
@@ -88,7 +88,7 @@ def effective_size(strata: Sequence[Stratum]) -> float:
 
 
 def breach_probability(rule: Rule, n: int, agreement: float, interval: IntervalOf) -> float:
-    """P(a cycle of n requests is breached), by the least count that the rule itself calls a breach.
+    """Return P(a cycle of n requests is breached), from the least count that the rule calls a breach.
 
     Example:
         >>> from monitor.intervals import wilson
@@ -112,10 +112,9 @@ def breach_probability(rule: Rule, n: int, agreement: float, interval: IntervalO
 
 
 def false_alarm(rule: Rule, typical: CyclePoint, agreement: float, interval: IntervalOf) -> float:
-    """P(the rule fires within CYCLES cycles like `typical`); of a sequential rule, at most so much.
+    """Return P(the rule fires within CYCLES cycles like `typical`); an upper bound for a sequential rule.
 
-    The rule and the cycle are of those that `unknown` and `strata_of` know. `interval` is what the cycle's
-    agreement has, and only looked at by interval rules.
+    `unknown(rule)` must be None, and `strata_of(typical)` not empty. Only interval rules use `interval`.
 
     Example:
         >>> from monitor.intervals import wilson
@@ -133,10 +132,10 @@ def false_alarm(rule: Rule, typical: CyclePoint, agreement: float, interval: Int
 def delay(
     rule: Rule, typical: CyclePoint, agreement: float, interval: IntervalOf, rng: np.random.Generator
 ) -> Delay:
-    """Mean cycles to an alarm, from no evidence on; arguments as of `false_alarm`.
+    """Return the mean number of cycles to an alarm, starting without evidence; arguments as in `false_alarm`.
 
-    Of a sequential rule it is the mean of 400 simulated streams. Where some have not fired after CYCLES
-    cycles, or the agreement is no drift, it is a lower bound.
+    For a sequential rule it is the mean of 400 simulated streams. If some have not fired after CYCLES cycles,
+    or the agreement is not below the threshold, the mean is a lower bound.
 
     Example:
         >>> from monitor.intervals import wilson
@@ -154,7 +153,7 @@ def delay(
 
 
 def alarm_within(rule: Rule, breach: float, cycles: int = CYCLES) -> float:
-    """P(the rule fires within so many cycles), if each is breached with that probability.
+    """Return P(the rule fires within `cycles`) if each cycle is breached with probability `breach`.
 
     Example:
         >>> from triggers.settings import DEFAULT_RULES
@@ -169,10 +168,11 @@ def alarm_within(rule: Rule, breach: float, cycles: int = CYCLES) -> float:
 
 
 def mean_delay(rule: Rule, breach: float) -> float:
-    """Mean cycles until the rule fires, if each is breached with that probability; inf if none is.
+    """Return the mean number of cycles until the rule fires; inf if `breach` is 0.
 
-    The chain comes back to its start again and again, until once it fires: the mean is the length of such a
-    way over the probability that it ends in an alarm. All terms are positive, so that no digits are lost.
+    `breach` is the probability that a cycle is breached. The chain returns to its start until it fires: the
+    mean is the expected length of one excursion over the probability that the excursion ends in an alarm. All
+    terms are positive, so no digits are lost.
 
     Example:
         >>> from triggers.settings import DEFAULT_RULES
@@ -192,20 +192,20 @@ def mean_delay(rule: Rule, breach: float) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Chain:
-    """Which of the last cycles were breached, as far as they can still count for an alarm.
+    """The Markov chain of the breaches among the last cycles, as far as they can still count for an alarm.
 
-    The first state is that none was; after the last one comes that the rule has fired, which stays.
+    In the first state no cycle was breached. The absorbing state, in which the rule has fired, is the last.
     """
 
-    if_breached: NDArray[np.intp]  #: (states,) the next one's number
-    if_not: NDArray[np.intp]
+    if_breached: NDArray[np.intp]  #: (states,) the number of the next state
+    if_not: NDArray[np.intp]  #: (states,) the same if the cycle is not breached
 
     def start(self) -> Floats:
-        """(states + 1,) all of the probability in the first."""
+        """Return (states + 1,) probabilities, all in the first state."""
         return np.asarray(np.eye(1, self.if_not.size + 1)[0])
 
     def step(self, mass: Floats, breach: float) -> Floats:
-        """The probabilities after one cycle more."""
+        """Return the (states + 1,) probabilities after one more cycle."""
         inside, size = mass[:-1], mass.size
         if_breached = np.bincount(self.if_breached, inside * breach, size)
         after = np.asarray(if_breached + np.bincount(self.if_not, inside * (1 - breach), size))
@@ -222,12 +222,12 @@ def _chain_of(rule: Rule) -> _Chain:
 
 @lru_cache(maxsize=64)
 def _chain(wanted: int, window: int) -> _Chain | None:
-    """Of a rule that fires when so many of the last `window` cycles are breached; None of too many states."""
+    """Return the chain of `wanted` breaches in `window` cycles; None if it has too many states."""
     if window > CYCLES:
         return None
     states, number = [0], {0: 0}
     following: list[tuple[int, int]] = []
-    for state in states:  # which grows on the way
+    for state in states:  # the list grows during the loop
         pair = []
         for breached in (True, False):
             if breached and state.bit_count() + 1 >= wanted:
@@ -247,9 +247,9 @@ def _chain(wanted: int, window: int) -> _Chain | None:
 
 
 def _that_count(recent: int, wanted: int, window: int) -> int:
-    """The breaches of the last cycles, a bit each, the newest lowest; without those that come to nothing.
+    """Return the breaches that can still count: one bit per cycle, the newest lowest.
 
-    One comes to nothing when it will have left the window before there can be enough.
+    A breach is dropped if it leaves the window before there can be `wanted` of them.
     """
     kept = found = 0
     while recent:
@@ -287,7 +287,7 @@ def _simulated(rule: Rule, typical: CyclePoint, agreement: float, rng: np.random
 
 
 def _log_increments(stratum: Stratum, level: float, errors: NDArray[np.int64]) -> Floats:
-    """(streams, bets) of a stratum's sample with so many errors in each stream."""
+    """Return (streams, bets) log increments of a stratum's sample, given the errors in each stream."""
     counts, of = np.unique(errors, return_inverse=True)
     table = [
         share_log_increments([Stratum(weight=stratum.weight, n=stratum.n, errors=int(k))], level)

@@ -1,4 +1,4 @@
-"""What a rule remembers from cycle to cycle, and the text in which it is stored with the newest one."""
+"""The state of a rule between cycles, and the text in which it is stored."""
 
 import json
 from dataclasses import dataclass
@@ -13,38 +13,38 @@ from triggers.rules.sequential import Floats
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What one condition remembers; a gap is a run of cycles without evidence."""
+    """The state of one condition."""
 
-    value: Value | None = (
-        None  #: of this cycle, as are breached and statistic: the next one does not look back
-    )
+    # These three describe the present cycle alone, and are not stored.
+    value: Value | None = None
     breached: bool = False
     statistic: float | None = None
+
     streak: int = 0
-    recent: tuple[bool, ...] = ()  #: whether breached, of the evaluated cycles that count
-    is_open: bool = False  #: it held at the last evaluated cycle
+    recent: tuple[bool, ...] = ()  #: whether each of the last evaluated cycles was breached
+    is_open: bool = False  #: the condition held at the last evaluated cycle
     log_wealth: Floats | None = None
-    gap: int = 0
+    gap: int = 0  #: unevaluated cycles since the last evaluated one
     pair: tuple[str | None, str | None] | None = None
 
     @property
     def holds(self) -> bool | None:
-        """At this cycle; None without evidence."""
+        """Return whether the condition holds at this cycle; None without evidence."""
         return None if self.value is None else self.is_open
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleFold:
-    """A rule's conditions and what is made of them."""
+    """The state of a rule and of its conditions."""
 
     whole: Fold = Fold()
     members: tuple[Fold, ...] = ()
-    is_firing: bool = False  #: it fired at the last evaluated cycle
+    is_firing: bool = False  #: the rule fired at the last evaluated cycle
     last_fired: datetime | None = None
 
     @property
     def text(self) -> str:
-        """All that the next cycle looks back at, as JSON; numbers come back to the last bit."""
+        """The state that the next cycle needs, as JSON; numbers are restored to the last bit."""
         return json.dumps(
             {
                 "whole": _packed(self.whole),
@@ -56,7 +56,7 @@ class RuleFold:
 
 
 def from_text(text: str) -> RuleFold:
-    """The fold of a `RuleFold.text`."""
+    """Return the state from a `RuleFold.text`."""
     found = json.loads(text)
     return RuleFold(
         whole=_unpacked(found["whole"]),

@@ -1,5 +1,6 @@
-"""From a cycle's evidence and its rules' outcomes to one verdict. There is none without evidence, nor
-without a rule about the student that could be evaluated.
+"""The verdict on a cycle, from its sample quality and its rules' outcomes.
+
+There is no verdict without enough evidence, nor without an evaluated rule about the student.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +14,23 @@ from triggers.settings import NOT_OF_STUDENT
 
 @dataclass(frozen=True, kw_only=True)
 class SampleQuality:
-    """How much a cycle has to go on, and how much it needs."""
+    """The evidence that a cycle has, and the evidence that a verdict needs."""
 
     n_scored: int  #: sampled requests that both models scored
     n_seen: int  #: distinct usable requests of the window
     n_rejected: int  #: unusable records of the window
-    min_samples: int  #: a verdict needs at least so many scored requests
-    max_reject_share: float  #: and at most this share of unusable records; a tie is enough
-    teacher_fault: str | None = None  #: what is wrong with the teacher, in one line
+    min_samples: int  #: a verdict needs at least this many scored requests
+    max_reject_share: float  #: and at most this share of unusable records
+    teacher_fault: str | None = None  #: the teacher's fault, in one line
 
     @property
     def status(self) -> CycleStatus:
-        """EVALUATED when the rules may look at the cycle, otherwise INCONCLUSIVE."""
+        """EVALUATED if the rules may evaluate the cycle, otherwise INCONCLUSIVE."""
         return CycleStatus.INCONCLUSIVE if self.shortfall else CycleStatus.EVALUATED
 
     @property
     def shortfall(self) -> VerdictReason | None:
-        """What is missing, or None. Rejects come first: they may be why there are few samples."""
+        """The reason for no verdict, or None; rejects first, as they can explain too few samples."""
         if self._too_many_rejects:
             return VerdictReason.TOO_MANY_REJECTS
         if self.n_scored < self.min_samples:
@@ -45,7 +46,7 @@ class SampleQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a cycle says about the student, and why, in one line."""
+    """The verdict on a cycle, with its reason and the numbers in one line."""
 
     status: CycleStatus
     verdict: Verdict
@@ -56,12 +57,11 @@ class Judgement:
 def judge(
     quality: SampleQuality, outcomes: Sequence[RuleOutcome], missing: Mapping[str, str] | None = None
 ) -> Judgement:
-    """Return the verdict of a cycle that ran to its end.
+    """Return the verdict on a cycle that ran to its end.
 
-    `outcomes` are its rules' (`triggers.rules.evaluate`, for a point of status `quality.status`); without
-    enough evidence they are not looked at. Those that are not about the student have no part in it. Where
-    none of the others has a value there is no verdict. `missing` says of rules, by name, what the cycle
-    lacks for them.
+    `outcomes` come from `triggers.rules.evaluate` for a point of status `quality.status`. They are ignored
+    without enough evidence, and outcomes that are not about the student always are. If none of the others has
+    a value, the cycle is inconclusive. `missing` maps the names of rules to what the cycle lacks for them.
     """
     if quality.shortfall is not None:
         return Judgement(
@@ -89,21 +89,22 @@ def judge(
 
 
 def failed(error: str) -> Judgement:
-    """The verdict of a cycle that an error, told in one line, has ended."""
+    """Return the verdict on a cycle that ended in an error, described in one line."""
     return Judgement(
         status=CycleStatus.FAILED, verdict=Verdict.FAILED, reason=VerdictReason.ERROR, detail=error
     )
 
 
 def is_about_student(outcome: RuleOutcome) -> bool:
-    """Whether it says something of the student; `serving_skew` is about the service, `input_drift` about
-    what users write.
+    """Return whether the outcome is about the student.
+
+    `serving_skew` is about the service, `input_drift` about the requests.
     """
     return outcome.metric not in NOT_OF_STUDENT
 
 
 def describe(outcomes: Sequence[RuleOutcome]) -> str:
-    """Each outcome's number against its threshold, in one line."""
+    """Return each outcome's number against its threshold, in one line."""
     return "; ".join(_describe(outcome) for outcome in outcomes) or "no rules"
 
 
@@ -119,7 +120,7 @@ def _unevaluated(outcomes: Sequence[RuleOutcome], missing: Mapping[str, str]) ->
     if not outcomes:
         return "no rule is about the student: add one to [[rules]], such as the defaults of docs/rules.md"
     return "no rule could be evaluated: " + "; ".join(
-        f"{outcome.rule} ({missing.get(outcome.rule) or 'no quality yet'})" for outcome in outcomes
+        f"{outcome.rule} ({missing.get(outcome.rule) or 'not enough evidence yet'})" for outcome in outcomes
     )
 
 
@@ -140,12 +141,13 @@ def _describe(outcome: RuleOutcome) -> str:
         conditions = "condition holds" if outcome.value == 1 else "conditions hold"
         return f"{outcome.rule}: {outcome.value:.0f} {conditions}"
     found = f"{outcome.metric} {outcome.value:.6g}"
+    bound = f"{outcome.side} {outcome.threshold:.6g}"
     if outcome.statistic is not None:
-        verb = "is" if outcome.breached else "may be"
-        return f"{found} {verb} {outcome.side} {outcome.threshold:.6g} by evidence e^{outcome.statistic:.1f}"
+        shown = "shown" if outcome.breached else "not shown"
+        return f"{found} {shown} to be {bound} (log wealth {outcome.statistic:.1f})"
     if not outcome.breached:
         return f"{found} within {outcome.threshold:.6g}"
-    cycles = "cycle" if outcome.streak == 1 else "cycles"
-    beyond = (outcome.value < outcome.threshold) is (outcome.side == "below")
-    how = outcome.side if beyond else f"not cleared of {outcome.side}"
-    return f"{found} {how} {outcome.threshold:.6g} for {outcome.streak} {cycles}"
+    cycles = f"{outcome.streak} {'cycle' if outcome.streak == 1 else 'cycles'}"
+    is_beyond = (outcome.value < outcome.threshold) is (outcome.side == "below")
+    how = bound if is_beyond else f"not recovered from {bound}"
+    return f"{found} {how} for {cycles}"

@@ -1,8 +1,8 @@
-"""Who is right where teacher and student disagree, by labels that people gave.
+"""Correctness: which of teacher and student gives the true label.
 
-Every request counts as what it stands for. Intervals are Wilson's 95% intervals for as many requests as a
-uniform sample would need to be as sure: (Σ w)² / Σ w² (Kish 1965, "Survey Sampling", section 8.2). They take
-the labelled requests as drawn at random from the traffic.
+Every request counts with its weight. Intervals are Wilson's 95% intervals for the size of the uniform sample
+with the same precision, (Σ w)² / Σ w² (Kish 1965, "Survey Sampling", section 8.2). They assume that the
+labelled requests are drawn at random from the traffic.
 """
 
 import math
@@ -16,7 +16,7 @@ from db.records import Correctness, Interval, OutcomeTally
 from db.states import LabelOutcome
 from triggers.wilson import score_interval
 
-#: The index of a true label that the models do not know.
+#: The index of a true label that the models do not have.
 OUT_OF_SCOPE = -1
 
 DISAGREEMENTS = (
@@ -29,23 +29,23 @@ _ALL = tuple(LabelOutcome)
 
 
 class LabelledRowsError(RedistillError):
-    """A request needs one true label, one answer of each model and one weight: {problem}."""
+    """Labelled requests are inconsistent ({problem}): give one true label, answer and weight for each."""
 
 
 def split(truth: ArrayLike, teacher: ArrayLike, student: ArrayLike, weights: ArrayLike) -> Correctness:
-    """Who is right, request by request.
+    """Return how often each model gives the true label.
 
     Args:
-        truth: (n,) the index of each true label; -1: one that the models do not know. Both are wrong then.
-        teacher: (n,) the index of its first label, from 0.
-        student: the same.
-        weights: (n,) above 0, how much of the traffic a request stands for, in any unit.
+        truth: (n,) the index of the true label; -1 if the models do not have it, so that both are wrong.
+        teacher: (n,) the index of the teacher's top label, from 0.
+        student: (n,) the index of the student's top label, from 0.
+        weights: (n,) above 0, requests of the traffic that each represents, in any unit.
 
-    Shares are in [0, 1]; those of the disagreements add up to 1. Without disagreements they are NaN, without
-    labels all shares are.
+    Shares are in [0, 1]; those of the disagreements sum to 1. They are NaN without disagreements, and all
+    shares are NaN without labels.
 
     Raises:
-        LabelledRowsError: not one of each a request, or a weight is not finite and above 0.
+        LabelledRowsError: the arrays differ in shape, or a weight is not finite and above 0.
 
     Example:
         >>> found = split([0, 0, 1, 2, -1], [0, 0, 0, 0, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1])
@@ -64,7 +64,7 @@ def split(truth: ArrayLike, teacher: ArrayLike, student: ArrayLike, weights: Arr
 
 
 def pooled(parts: Iterable[Correctness]) -> Correctness:
-    """Several as one, as if their requests were of one sample; of none: no labels.
+    """Return the correctness of several samples together; without any, it has no labels.
 
     Example:
         >>> one = split([0, 1], [0, 0], [1, 1], [1, 1])
@@ -89,7 +89,7 @@ def pooled(parts: Iterable[Correctness]) -> Correctness:
 def share(
     tallies: Sequence[OutcomeTally], outcomes: Collection[LabelOutcome], among: Collection[LabelOutcome]
 ) -> Interval:
-    """The share of some outcomes among others, in [0, 1]; NaN where there is none of those.
+    """Return the share of `outcomes` among the outcomes `among`, in [0, 1]; NaN if there are none.
 
     Example:
         >>> found = split([0, 0, 1], [0, 0, 0], [1, 1, 1], [1, 1, 1])
@@ -151,6 +151,6 @@ def _check(
 ) -> None:
     shapes = {truth.shape, teacher.shape, student.shape, weights.shape}
     if len(shapes) > 1 or truth.ndim != 1:
-        raise LabelledRowsError(problem=f"their shapes are {', '.join(map(str, sorted(shapes)))}")
+        raise LabelledRowsError(problem=f"shapes {', '.join(map(str, sorted(shapes)))}")
     if not (np.isfinite(weights).all() and (weights > 0).all()):
         raise LabelledRowsError(problem="a weight is not finite and above 0")

@@ -1,4 +1,4 @@
-"""What true labels say about lowering alpha, which takes weight from the teacher and gives it to them."""
+"""The evidence of true labels on lowering alpha, which moves weight from the teacher to the labels."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,27 +18,28 @@ _HALF = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class LabelEvidence:
-    """What the labelled disagreements of some cycles say."""
+    """The finding from the labelled disagreements of some cycles."""
 
     finding: LabelFinding
-    says: str  #: in words, with the numbers
+    says: str  #: the finding in words, with the numbers
     n_cycles: int
-    correctness: Correctness  #: of all of them together
-    student_wrong: Interval  #: the share of the disagreements in scope in which labels correct the student
-    student_of_decided: Interval  #: the student's share of those in which one of the two is right
+    correctness: Correctness  #: of all cycles together
+    student_wrong: Interval  #: share of disagreements in scope that the student gets wrong
+    student_of_decided: Interval  #: the student's share of decided disagreements
 
     @property
     def text(self) -> str:
-        """As JSON."""
+        """The evidence as JSON."""
         return orjson.dumps(asdict(self)).decode()
 
 
 def label_evidence(cycles: Sequence[Correctness]) -> LabelEvidence | None:
-    """What cycles of one version pair say; None without a labelled disagreement.
+    """Return the evidence of the cycles of one version pair; None without a labelled disagreement.
 
-    The teacher is at fault when the student's share of the decided disagreements, those in which one of the
-    two is right, has an interval above 1/2. Else lowering alpha can help when the share of the student's
-    errors has one, of the disagreements whose label the models know: there labels correct it.
+    A disagreement is decided if one of the two models is right, and in scope if the models have its true
+    label. The teacher is at fault if the interval of the student's share of decided disagreements is above
+    1/2. Otherwise, lowering alpha can help if the interval of the share of disagreements in scope that the
+    student gets wrong is above 1/2: there the labels correct the student.
 
     Example:
         >>> from triggers.teacher.correctness import split
@@ -63,7 +64,7 @@ def label_evidence(cycles: Sequence[Correctness]) -> LabelEvidence | None:
 
 
 def percent(interval: Interval) -> str:
-    """In words; '-' where there is nothing to show.
+    """Return an interval in percent; '-' without an estimate.
 
     Example:
         >>> percent(Interval(estimate=0.611, low=0.4549, high=0.748))
@@ -88,13 +89,13 @@ def _says(finding: LabelFinding, found: Correctness, student_wrong: Interval, of
         f"{percent(found.both_wrong)}"
     )
     if found.n_out_of_scope:
-        numbers += f" (the models do not know the labels of {found.n_out_of_scope})"
+        numbers += f" (the models do not have the true label of {found.n_out_of_scope})"
     match finding:
         case LabelFinding.TEACHER_AT_FAULT:
             why = f"where one of the two is right, it is the student in {percent(of_decided)}"
-            return f"Low agreement is no harm here, and the teacher may be at fault: {why}; {numbers}."
+            return f"Low agreement does no harm here, and the teacher may be at fault: {why}; {numbers}."
         case LabelFinding.CAN_HELP:
             why = f"where the two disagree, labels correct the student in {percent(student_wrong)}"
             return f"Lowering alpha can help: {why}; {numbers}."
         case LabelFinding.UNDECIDED:
-            return f"Labels do not tell yet whether lowering alpha can help: {numbers}."
+            return f"The labels do not show yet whether lowering alpha can help: {numbers}."

@@ -1,8 +1,8 @@
-"""The mix of labels that a teacher gives: against its usual mix, and against the student's.
+"""The mix of labels that a teacher gives, compared with its reference and with the student's mix.
 
-A mix moves because traffic moves, because the student does not know what is asked, or because the teacher is
-damaged. Labels that the student has never given tell the second from the third: on them the two models differ
-by construction, so the comparison with the student is made on the other labels, the *familiar* ones.
+The mix moves because the traffic moves, because requests have labels that the student was not taught, or
+because the teacher is damaged. On labels that the student has never given, the two models differ by
+construction, so the comparison with the student uses only the other, *familiar* labels.
 """
 
 import math
@@ -17,9 +17,9 @@ from db.records import MixShift, TeacherPoint
 from triggers.settings import TeacherPolicy
 from triggers.wilson import score_interval
 
-#: Noise alone exceeds the allowance for it in this share of cycles, as with one end of a 95% interval.
+#: The share of cycles in which noise alone exceeds its allowance, as beyond one end of a 95% interval.
 _TAIL: Final = 0.025
-#: A label is familiar when the student surely gives it to this share of the requests that the teacher does.
+#: A label is familiar if the lower end of its agreement's interval is at least this.
 _FAMILIAR: Final = 0.5
 
 Mix = Mapping[str, float]
@@ -27,18 +27,16 @@ Mix = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class MixComparison:
-    """A cycle's mix of labels against its reference's and the student's. Divergences are JS in nats."""
+    """A cycle's label mix compared with the reference's and the student's; divergences are JS in nats."""
 
     shift: float  #: of all labels, from the reference
-    sure_shift: float  #: the same, less what noise explains
-    unfamiliar: Mix  #: shares of the window with labels that the student never gave, the largest first
-    familiar_shift: float  #: of the familiar labels; NaN where no request has one
+    sure_shift: float  #: `shift` less the allowance for noise
+    unfamiliar: Mix  #: shares of the window by label that the student has never given, the largest first
+    familiar_shift: float  #: of the familiar labels, from the reference; NaN without requests with one
     familiar_gap: float  #: of the familiar labels, from the student's mix on the same requests; or NaN
-    sure_familiar_shift: float  #: the same two, less what noise explains
-    sure_familiar_gap: float
-    familiar_agreement: (
-        float  #: share of the requests with a familiar label that the student gives it to; or NaN
-    )
+    sure_familiar_shift: float  #: `familiar_shift` less the allowance for noise
+    sure_familiar_gap: float  #: `familiar_gap` less the allowance for noise
+    familiar_agreement: float  #: agreement on the requests with a familiar label; or NaN
     n_familiar: float  #: effective number of requests with a familiar label
 
     @property
@@ -48,7 +46,7 @@ class MixComparison:
 
     @property
     def stored(self) -> MixShift:
-        """The numbers that are stored with the cycle."""
+        """The numbers to store with the cycle."""
         return MixShift(
             label_shift=self.shift,
             familiar_share=self.familiar_share,
@@ -57,10 +55,10 @@ class MixComparison:
         )
 
     def is_fault(self, policy: TeacherPolicy) -> bool:
-        """Return whether the teacher moved the mix, and neither traffic nor an untaught student did.
+        """Return whether the teacher moved the mix, rather than the traffic or labels unknown to the student.
 
-        A fault is a shift beyond `label_shift`, of all labels or of the familiar ones, or a shift and a gap
-        of the familiar ones that are both beyond `label_gap`. NaN is beyond nothing.
+        A fault is a shift above `label_shift`, of all labels or of the familiar ones, or a shift and a gap of
+        the familiar ones that are both above `label_gap`. NaN is above nothing.
         """
         alone = self.sure_shift > policy.label_shift or self.sure_familiar_shift > policy.label_shift
         apart = self.sure_familiar_shift > policy.label_gap and self.sure_familiar_gap > policy.label_gap
@@ -68,10 +66,10 @@ class MixComparison:
 
 
 def mix_divergence(one: Mix, other: Mix) -> float:
-    """Return the Jensen-Shannon divergence of two mixes of labels, in nats.
+    """Return the Jensen-Shannon divergence of two label mixes, in nats.
 
-    Shares by label, which sum to 1. Symmetric, in [0, ln 2]: a label that one of them lacks counts as a
-    share of 0 and makes nothing infinite. NaN if one is empty.
+    A mix has shares by label that sum to 1. Symmetric, in [0, ln 2]: a label that is missing from one mix
+    counts as a share of 0. NaN if one is empty.
 
     Source: Lin 1991, "Divergence measures based on the Shannon entropy".
 
@@ -92,10 +90,11 @@ def mix_divergence(one: Mix, other: Mix) -> float:
 
 
 def mix_noise(n: float, m: float, labels: int) -> float:
-    """Return what `mix_divergence` of two samples of one mix exceeds in 2.5% of cases, in nats.
+    """Return the value that `mix_divergence` of two samples from one mix exceeds in 2.5% of cases, in nats.
 
-    `n` and `m` are the (effective) sizes of the samples, and so many labels occur. To second order the
-    divergence is (1 / n + 1 / m) / 8 times a χ² of labels - 1 degrees of freedom. 0 for one label.
+    `n` and `m` are the (effective) sizes of the samples, `labels` is the number of labels that occur. To
+    second order the divergence is (1 / n + 1 / m) / 8 times a χ² with labels - 1 degrees of freedom. The
+    result is 0 for one label.
 
     Example:
         >>> [round(mix_noise(n, 3 * n, 10), 5) for n in (500, 1_000, 10_000)]
@@ -107,9 +106,8 @@ def mix_noise(n: float, m: float, labels: int) -> float:
 def familiar_labels(reference: Sequence[TeacherPoint]) -> frozenset[str]:
     """Return the labels that the student is known to give.
 
-    In the reference cycles, taken together, it surely agreed with the teacher on at least half of the
-    requests of such a label (by the lower end of Wilson's interval). A label of fewer than four requests is
-    not familiar.
+    In the reference cycles together, it agreed with the teacher on at least half of the requests with such a
+    label, by the lower end of Wilson's interval. A label of fewer than four requests is never familiar.
     """
     n: dict[str, int] = defaultdict(int)
     agreeing: dict[str, float] = defaultdict(float)
@@ -164,13 +162,13 @@ def _of(mix: Mix, labels: Collection[str]) -> Mix:
 
 
 def _whole(mix: Mix) -> Mix:
-    """The shares of a part of the window as those of a whole one."""
+    """Rescale shares to sum to 1."""
     total = math.fsum(mix.values())
     return {name: share / total for name, share in mix.items()}
 
 
 def _students(confusion: Mapping[tuple[str, str], float], labels: Collection[str]) -> Mix:
-    """The student's mix on the requests to which the teacher gives one of the labels."""
+    """Return the student's mix on the requests to which the teacher gives one of the labels."""
     found: dict[str, float] = defaultdict(float)
     for (teacher, student), share in confusion.items():
         if teacher in labels:

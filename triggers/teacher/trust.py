@@ -1,4 +1,4 @@
-"""The health of a teacher: a cycle's numbers of it against those of its reference cycles."""
+"""Teacher health: the teacher's numbers in a cycle against those of its reference cycles."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,9 @@ from triggers.teacher.correctness import pooled, share
 from triggers.teacher.mix import MixComparison, compare_with_reference
 from triggers.wilson import score_interval
 
-#: Fewer requests of a label contradict nobody.
+#: A label needs at least this many requests for a contradiction.
 CONTRADICTION_SAMPLES: Final = 25
-#: An untaught label with at least this share of the window is named; of any labels at most so many are.
+#: A label that the student has never given is named from this share of the window on, at most _NAMED labels.
 _COMMON: Final = 0.01
 _NAMED: Final = 3
 _SHORT: Final = 12
@@ -26,32 +26,32 @@ _Fault = tuple[TeacherReason, str]
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherJudgement:
-    """What a cycle says about the teacher, and why, in one line with the numbers."""
+    """The health of the teacher at a cycle, with the reason and the numbers in one line."""
 
     health: TeacherHealth
     reason: TeacherReason
     detail: str
-    accuracy: Interval | None  #: on the window's traffic, by true labels; None: too few tell it
-    mix: MixShift | None  #: of its labels from its reference's; None without a reference
-    reference_version: str | None  #: of the teacher whose cycles it was held against
+    accuracy: Interval | None  #: on the window's traffic, by true labels; None: too few labels
+    mix: MixShift | None  #: of its labels from the reference; None without a reference
+    reference_version: str | None  #: the teacher whose cycles are the reference
 
     @property
     def is_fault(self) -> bool:
-        """Whether nothing may be judged by this teacher."""
+        """Return whether the teacher is unhealthy, so that no verdict is given."""
         return self.health is TeacherHealth.UNHEALTHY
 
     @property
     def is_new(self) -> bool:
-        """Whether its own reference is not whole yet, and another teacher was there before."""
+        """Return whether the teacher replaced another one, and its own reference is not complete."""
         return self.health is TeacherHealth.CHANGED
 
 
 def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
-    """Return the teacher's accuracy on traffic of which it agrees with the student on the given share.
+    """Return the teacher's accuracy on traffic with the given agreement.
 
-    People are often asked to label disagreements. So the labelled requests on which the two agree and those
-    on which they do not are weighted by their shares of the traffic, and each end is the sum of what the ends
-    of both Wilson intervals give: together they cover 95% at least. None unless some of both are labelled.
+    Disagreements are often labelled more than other requests. So labelled agreements and labelled
+    disagreements are weighted by their shares of the traffic, and each end is the weighted sum of the ends of
+    the two Wilson intervals: the result covers at least 95%. None unless some of both are labelled.
 
     Source: Cochran 1977, "Sampling Techniques", section 5A.9, for the weights.
 
@@ -74,20 +74,20 @@ def accuracy_of(found: Correctness, agreement: float) -> Interval | None:
 
 
 def is_cleared(found: Correctness | None, agreement: float, policy: TeacherPolicy) -> bool:
-    """Return whether the true labels of a cycle, with this agreement, show that its teacher is right."""
+    """Return whether a cycle's true labels confirm its teacher, by the low end of its accuracy."""
     accuracy = None if found is None else accuracy_of(found, agreement)
     return accuracy is not None and accuracy.low >= policy.min_accuracy
 
 
 def judge_teacher(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy) -> TeacherJudgement:
-    """Return the teacher's health at a cycle that has enough requests for a verdict.
+    """Return the teacher's health at a cycle with enough requests for a verdict.
 
-    A number is out of bounds when its whole 95% interval is, seen from the far end of the reference's: the
-    span of the intervals of the reference cycles. A new version is held to its predecessor's reference until
-    its own is whole, unless the policy accepts it. Without any reference it is unknown, or changed if new.
-    Accuracy, by the true labels of the cycle and of its newest labelled ones, needs no reference. True labels
-    of the cycle itself that clear the teacher (the whole interval of its accuracy is at `min_accuracy` or
-    above) overrule its mix of labels; those of earlier cycles say nothing of damage since.
+    A number is out of bounds if its whole 95% interval is, measured from the far end of the span of the
+    reference cycles' intervals. A new version is compared with its predecessor's reference until its own is
+    complete, unless the policy accepts it. Without any reference the teacher is unknown, or changed if new.
+    Accuracy, by the true labels of the cycle and of the newest labelled cycles, needs no reference. True
+    labels of the cycle itself that confirm the teacher (the whole interval of its accuracy is at
+    `min_accuracy` or above) overrule its label mix; labels of earlier cycles do not rule out damage since.
     """
     reference = known.reference
     is_new = known.predecessor is not None
@@ -113,7 +113,7 @@ def judge_teacher(now: TeacherPoint, known: KnownTeacher, policy: TeacherPolicy)
 
 
 def without_evidence() -> TeacherJudgement:
-    """Return what a cycle says of its teacher that has not enough requests for a verdict."""
+    """Return the teacher judgement of a cycle without enough requests for a verdict."""
     return TeacherJudgement(
         health=TeacherHealth.UNKNOWN,
         reason=TeacherReason.NO_EVIDENCE,
@@ -137,9 +137,10 @@ def _health(faults: Sequence[_Fault], *, is_new: bool, is_known: bool) -> tuple[
 def _damages(
     now: TeacherPoint, known: KnownTeacher, mix: MixComparison, policy: TeacherPolicy
 ) -> Iterator[_Fault]:
-    """The faults that name their cause come first: it is by them that a person is told what to do."""
+    """Yield the faults of the teacher itself; those that name a cause come first, as they set the advice."""
     if known.predecessor is not None and (contradicted := _contradicted(now, known.reference, mix)):
-        yield TeacherReason.CONTRADICTS, f"against the student on most of {_listed(contradicted)}"
+        text = f"contradicts the student on most requests of {_listed(contradicted)}"
+        yield TeacherReason.CONTRADICTS, text
     measured, before = now.measured, [each.measured for each in known.reference]
     floor = min(each.confidence.low for each in before) - policy.confidence_fall
     if measured.confidence.high < floor:
@@ -155,32 +156,32 @@ def _errors(accuracy: Interval | None, labelled: Correctness, policy: TeacherPol
     text = f"accuracy {_shown(accuracy)} below {policy.min_accuracy:.4f}"
     if 2 * labelled.n_out_of_scope > labelled.n_disagreements:
         of = f"{labelled.n_out_of_scope} of {labelled.n_disagreements} labelled disagreements"
-        text += f" ({of} have a true label that the models do not know)"
+        text += f" ({of} have a true label that the models do not have)"
     yield TeacherReason.ACCURACY_LOW, text
 
 
 def _moves(now: TeacherPoint, mix: MixComparison, policy: TeacherPolicy) -> Iterator[_Fault]:
     if mix.is_fault(policy) and not is_cleared(now.correctness, now.agreement.estimate, policy):
-        yield TeacherReason.LABELS_MOVED, _moved(mix)
+        yield TeacherReason.LABELS_MOVED, _moved(mix, policy)
 
 
-def _moved(mix: MixComparison) -> str:
-    text = f"labels {mix.shift:.4f} nats from their usual mix"
+def _moved(mix: MixComparison, policy: TeacherPolicy) -> str:
+    text = f"label mix {mix.shift:.4f} nats from the reference"
     if mix.n_familiar:
         text += (
-            f"; those that the student knows {mix.familiar_shift:.4f} from it and {mix.familiar_gap:.4f} "
-            "from the student's"
+            f"; familiar labels {mix.familiar_shift:.4f} nats from the reference and "
+            f"{mix.familiar_gap:.4f} nats from the student's"
         )
-    return text
+    return f"{text} (label_shift {policy.label_shift}, label_gap {policy.label_gap})"
 
 
 def _contradicted(now: TeacherPoint, reference: Sequence[TeacherPoint], mix: MixComparison) -> list[str]:
-    """List what the student contradicts on most requests, and did not before: a label, or all familiar ones.
+    """List the labels on most of whose requests the teacher contradicts the student, and did not before.
 
-    Labels that the student never gave are no contradiction: it was not taught them.
+    Labels that the student has never given are not a contradiction: it was not taught them.
     """
     familiar = score_interval(mix.familiar_agreement, mix.n_familiar)
-    agreements = {"all": ([each.agreement for each in reference], familiar)}
+    agreements = {"all familiar labels": ([each.agreement for each in reference], familiar)}
     for name, label in now.labels.items():
         before = [each.labels[name].agreement for each in reference if name in each.labels]
         if label.n >= CONTRADICTION_SAMPLES and before:
@@ -209,14 +210,14 @@ def _described(now: TeacherPoint, mix: MixComparison | None) -> str:
 
 
 def _untaught(mix: MixComparison) -> str:
-    """The labels that the student never gave, where they are more than noise of the window."""
+    """Describe the labels that the student has never given, where they are more than noise."""
     common = {name: share for name, share in mix.unfamiliar.items() if share >= _COMMON}
     if not common:
         return ""
     named = ", ".join(f"{name} {share:.1%}" for name, share in islice(common.items(), _NAMED))
     more = f" and {len(common) - _NAMED} more" if len(common) > _NAMED else ""
     total = math.fsum(common.values())
-    return f"; {total:.1%} of the requests have labels that the student never gave: {named}{more}"
+    return f"; {total:.1%} of the requests have labels that the student has never given: {named}{more}"
 
 
 def _shown(interval: Interval) -> str:

@@ -1,6 +1,6 @@
-"""Calls the workers to a job, once its row is committed. The mark in the row is set after the call.
+"""The calls of workers to a job: made after its row is committed, and marked in the row afterwards.
 
-So a crash in between calls twice, none is lost, and nobody is called to a job that was never committed.
+So no call is lost, a crash in between makes a second one, and no call is about a job that was rolled back.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 @dataclass(kw_only=True)
 class JobCalls:
-    """Of one monitor, which has one open job at a time. A restart forgets how often in a row it failed."""
+    """The calls for one monitor, which has one open job at a time; a restart resets the backoff."""
 
     engine: Engine
     monitor: str
@@ -30,12 +30,12 @@ class JobCalls:
     rng: np.random.Generator
     clock: Callable[[], float] = monotonic
     _failures: int = field(default=0, init=False)
-    _waits_until: float = field(default=0.0, init=False)  #: by `clock`
+    _waits_until: float = field(default=0.0, init=False)  #: seconds by `clock`
 
     def call_due(self, now: datetime) -> int:
-        """Call the workers to the job that wants one, if nobody has; how many jobs that was, 0 or 1.
+        """Call the workers to the queued job without a call yet, and return the number of calls, 0 or 1.
 
-        After a failure it waits as the outbox does: a random time that grows, at most 15 minutes.
+        After a failure, the wait is random and grows to at most 15 minutes, as in the outbox.
         """
         if self._failures and self.clock() < self._waits_until:
             return 0

@@ -1,4 +1,4 @@
-"""A job as a message, schema redistill.job/1, and what a worker makes of one."""
+"""The job message, schema redistill.job/1, and its classification by a worker."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from db.states import JobStatus, MessageFate
 SCHEMA: Final = "redistill.job/1"
 _LARGEST_ID: Final = 2**63 - 1
 
-#: What a worker deletes. The others are left to come again, until the queue puts them aside.
+#: The fates of messages that a worker deletes; others are redelivered until the queue discards them.
 SETTLED: Final = frozenset({MessageFate.WANTED, MessageFate.ALREADY_RUNNING, MessageFate.ALREADY_ENDED})
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobMessage:
-    """What is sent; the fields are those of the contract, in its order."""
+    """The fields of a message, in the order of the contract."""
 
     schema: str
     job_id: int
@@ -33,18 +33,18 @@ class JobMessage:
     alpha_to: float
     temperature: float
     soft_labels: str
-    archive: str | None  #: where the sample of the job's cycle lies
+    archive: str | None  #: the archive of the sample of the job's cycle
     enqueued_at: datetime
 
     @property
     def body(self) -> str:
-        """The JSON of it."""
+        """The message as JSON."""
         return orjson.dumps(self, option=orjson.OPT_UTC_Z).decode()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A job, where the sample of its cycle lies, and whether its worker is gone, as the database has it."""
+    """A job in the database, with the archive of its cycle's sample and whether its worker is gone."""
 
     job: Job
     archive: str | None
@@ -52,7 +52,7 @@ class Row:
 
 
 def message_of(job: Job, archive: str | None) -> JobMessage:
-    """The message that calls workers to the job; the same for the same row."""
+    """Return the message that calls workers to the job; the same for the same row."""
     return JobMessage(
         schema=SCHEMA,
         job_id=job.job_id,
@@ -72,9 +72,9 @@ def message_of(job: Job, archive: str | None) -> JobMessage:
 
 
 def classify(body: str, *, monitor: str, find: Callable[[int], Row | None]) -> MessageFate:
-    """What a worker of `monitor` makes of a message; `find` gives the row of a job's number, if there is one.
+    """Return the fate of a message for a worker of `monitor`; `find` returns the row of a job's number.
 
-    Only what the row says counts: a message that says anything else is none of ours.
+    The row is authoritative: a message that differs from it is forged.
     """
     document = _document(body)
     if document is None:

@@ -1,4 +1,4 @@
-"""What every way to call a worker to a job does."""
+"""The interface of a transport of job messages."""
 
 from threading import Event
 from typing import Protocol
@@ -8,26 +8,26 @@ from db.records import Job
 
 
 class TransportError(RedistillError):
-    """The queue {url} cannot be used ({cause}): `redistill doctor` says what is wrong with it. Jobs are
-    found in the database meanwhile.
+    """The queue {url} cannot be used ({cause}): run `redistill doctor` for the details. Workers find jobs in
+    the database meanwhile.
     """
 
 
 class JobTransport(Protocol):
-    """How a worker hears that a job waits.
+    """A transport by which workers learn that a job is queued.
 
-    The job's row is the truth. A call may be late, doubled or lost, and none carries a job: whoever is
-    called looks into the database, and so does, now and then, who is not.
+    The job's row is authoritative. A call can be late, doubled or lost, and does not carry the job: a worker
+    reads the database after a call, and at intervals without one.
     """
 
     def call(self, job: Job, archive: str | None) -> None:
-        """Call the workers to a job that is committed; `archive` is where its cycle's sample lies.
+        """Call the workers to a committed job; `archive` has the sample of its cycle.
 
         Raises:
-            TransportError: nobody was called, as far as one can tell.
+            TransportError: the call failed, or its result is unknown.
         """
         ...
 
     def wait(self, stop: Event) -> None:
-        """Return when a job may wait: after a call, or after a while without one, or when `stop` is set."""
+        """Return after a call, after some time without one, or when `stop` is set."""
         ...

@@ -1,4 +1,4 @@
-"""Workers that look into the database every few seconds."""
+"""The transport by polling the database."""
 
 from dataclasses import dataclass
 from threading import Event
@@ -10,10 +10,10 @@ POLL_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class SqlTransport:
-    """The row itself is the call: who waits looks again after `POLL_SECONDS`."""
+    """A transport in which the row itself is the call: workers poll every `POLL_SECONDS`."""
 
     def call(self, job: Job, archive: str | None) -> None:
-        """Nothing is left to do: the workers see the row."""
+        """Do nothing: the workers see the row."""
         del job, archive
 
     def wait(self, stop: Event) -> None:

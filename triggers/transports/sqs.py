@@ -1,9 +1,9 @@
-"""Workers that are called by messages in an SQS FIFO queue.
+"""The transport by messages in an SQS FIFO queue.
 
-A message is a wake-up and nothing more. It is deleted as soon as the row of its job was read, before the job
-is taken: the row tells what is to be done, and a worker that dies in between has lost no more than the call,
-for workers look into the database every minute anyway. So no message is hidden while a job runs for hours,
-none has to be kept hidden by a heartbeat, and a job that kills its workers is counted once, in its row.
+A message is only a wake-up call. It is deleted once the row of its job was read, before the job is claimed:
+the row has the work, and a worker that dies in between loses only the call, because workers also read the
+database every minute. So no message stays hidden while a job runs for hours, no heartbeat has to keep it
+hidden, and the attempts of a job that kills its workers are counted once, in its row.
 """
 
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ from triggers.aws import FAULTS
 from triggers.transports.job_message import SETTLED, Row, classify, message_of
 from triggers.transports.port import TransportError
 
-#: A long poll: short enough for a worker that is asked to stop.
+#: The length of a long poll: short enough for a worker that is asked to stop.
 POLL_SECONDS = 3
-#: After so many without a call a worker looks into the database.
+#: The number of polls without a call after which a worker reads the database.
 POLLS_PER_SWEEP = 20
 _BATCH: Final = 10
 _CONFIG: Final = Config(
-    retries={"mode": "standard", "total_max_attempts": 1},  # who calls it tries again in its own time
+    retries={"mode": "standard", "total_max_attempts": 1},  # the callers retry at their own pace
     connect_timeout=3,
     read_timeout=POLL_SECONDS + 5,
     user_agent_extra="redistill",
@@ -41,13 +41,13 @@ _log = structlog.get_logger()
 
 
 def client() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-    """A client, with credentials, region and endpoint from the environment, as boto3 finds them."""
+    """Return a client with the credentials, region and endpoint that boto3 finds in the environment."""
     return boto3.client("sqs", config=_CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SqsTransport:
-    """One monitor's queue."""
+    """The queue of one monitor."""
 
     engine: Engine
     monitor: str
@@ -55,10 +55,10 @@ class SqsTransport:
     _client: Any = field(default_factory=client)
 
     def call(self, job: Job, archive: str | None) -> None:
-        """Send the job's message. SQS drops a second one of the same job for five minutes.
+        """Send the job's message; SQS drops a second message about the same job for five minutes.
 
         Raises:
-            TransportError: SQS did not accept it, or its answer did not come through.
+            TransportError: SQS did not accept the message, or its answer was lost.
         """
         try:
             self._client.send_message(
@@ -71,8 +71,9 @@ class SqsTransport:
             raise TransportError(url=self.url, cause=_one_line(error)) from error
 
     def wait(self, stop: Event) -> None:
-        """Return after a message about a job that wants a worker, or after `POLLS_PER_SWEEP` polls; while the
-        queue does not answer, after each.
+        """Return after a message about a job that wants a worker, or after `POLLS_PER_SWEEP` polls.
+
+        While the queue does not answer, return after each poll.
         """
         for _ in range(POLLS_PER_SWEEP):
             if stop.is_set() or self._is_to_look(stop):
@@ -94,7 +95,7 @@ class SqsTransport:
         return MessageFate.WANTED in fates
 
     def _settle(self, message: Any) -> MessageFate:  # noqa: ANN401 - boto3 does not say
-        """Say what the message is about, and delete it if that is settled."""
+        """Log the fate of the message, and delete the message if it is settled."""
         fate = classify(message["Body"], monitor=self.monitor, find=self._find)
         log = _log.bind(
             monitor=self.monitor,
@@ -127,7 +128,7 @@ class SqsTransport:
     def _delete(self, receipt: str) -> None:
         try:
             self._client.delete_message(QueueUrl=self.url, ReceiptHandle=receipt)
-        except FAULTS as error:  # it comes again, and does nothing then
+        except FAULTS as error:  # it is redelivered, and does nothing then
             _log.warning("message not deleted", url=self.url, error=_one_line(error))
 
 

@@ -1,4 +1,4 @@
-"""Amazon ECS, as far as workers are started there."""
+"""The client of Amazon ECS for starting workers."""
 
 import re
 from functools import cached_property
@@ -23,14 +23,14 @@ from triggers.worker_tasks.report import (
     Started,
     TaskReport,
     detail_of,
-    lacks_room,
+    lacks_capacity,
     of_describe_tasks,
     of_run_task,
 )
 from triggers.worker_tasks.settings import EcsSection
 
 _CONFIG: Final = Config(
-    retries={"mode": "standard", "total_max_attempts": 1},  # who calls it tries again in its own time
+    retries={"mode": "standard", "total_max_attempts": 1},  # the callers retry at their own pace
     connect_timeout=3,
     read_timeout=8,
     user_agent_extra="redistill",
@@ -45,27 +45,27 @@ _LONGEST_NAME: Final = 128
 
 
 class EcsError(RedistillError):
-    """ECS did not answer about the task {arn} ({cause}): the daemon needs the right {right}."""
+    """ECS did not answer about the task {arn} ({cause}): check that the daemon has the permission {right}."""
 
 
 def client(session: boto3.Session | None = None) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-    """A client, with credentials, region and endpoint from the environment, as boto3 finds them."""
+    """Return a client with the credentials, region and endpoint that boto3 finds in the environment."""
     return (session or boto3.Session()).client("ecs", config=_CONFIG)
 
 
 class Ecs:
-    """Starts, watches and stops the tasks of one configuration."""
+    """The tasks of one configuration: starts, observes and stops them."""
 
     def __init__(self, section: EcsSection) -> None:
         self._section = section
 
     @property
     def container(self) -> str | None:
-        """The one in which the worker runs, if the configuration names it."""
+        """The container in which the worker runs, if the configuration names one."""
         return self._section.container
 
     def start(self, job: Job, token: str) -> Started | NotStarted:
-        """Ask for a task. Under a token that it knows ECS starts no second one."""
+        """Ask for a task; ECS starts no second task under a token that it has seen."""
         try:
             return of_run_task(self._client.run_task(**self._request(job, token)))
         except FAULTS as error:
@@ -73,10 +73,10 @@ class Ecs:
             return known or NotStarted(reason=_reason(error), detail=cause_of(error))
 
     def look(self, task: WorkerTask) -> TaskReport | None:
-        """How it does; None: ECS does not know it.
+        """Return the report on a task; None: ECS does not know the task.
 
         Raises:
-            EcsError: there is no answer.
+            EcsError: ECS did not answer.
         """
         try:
             return of_describe_tasks(
@@ -86,10 +86,10 @@ class Ecs:
             raise EcsError(arn=task.arn, cause=cause_of(error), right="ecs:DescribeTasks") from error
 
     def stop(self, task: WorkerTask, reason: str) -> None:
-        """Ask it to stop: a worker that runs saves its training and gives its job back.
+        """Ask the task to stop: a running worker saves its training and gives its job back.
 
         Raises:
-            EcsError: there is no answer.
+            EcsError: ECS did not answer.
         """
         try:
             self._client.stop_task(task=task.arn, reason=reason[:255], cluster=self._cluster_of(task))
@@ -98,7 +98,7 @@ class Ecs:
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - as boto3 makes it
-        return client(self._session)  # a new one each time, for one without credentials would never find any
+        return client(self._session)  # a new one each time: one without credentials would never find any
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -129,13 +129,13 @@ class Ecs:
 
 
 def started_by(job: Job) -> str:
-    """By what one finds its tasks in ECS: letters, digits, hyphens, underscores and slashes, at most 128."""
+    """Return the label of a job's tasks in ECS: letters, digits and -_/, at most 128 characters."""
     end = f"/{job.job_id}"
     return f"redistill/{re.sub('[^A-Za-z0-9_-]', '-', job.monitor)}"[: _LONGEST_NAME - len(end)] + end
 
 
 def cause_of(error: Exception) -> str:
-    """The error in one line."""
+    """Return the error in one line."""
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
         return detail_of(f"{answer.get('Code', 'no code')}: {answer.get('Message', '')}")
@@ -149,7 +149,7 @@ def _network(section: EcsSection) -> dict[str, Any]:
 
 
 def _known_task(error: Exception) -> Started | None:
-    """The task that was started under the token, if the configuration has changed since."""
+    """Return the task that was started under the token before the configuration changed, if any."""
     if not isinstance(error, ClientError) or error.response["Error"].get("Code") != "ConflictException":
         return None
     arns = error.response.get("resourceIds") or ()
@@ -157,7 +157,7 @@ def _known_task(error: Exception) -> Started | None:
 
 
 def _cluster_in(arn: str) -> str | None:
-    """Of arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID the cluster; older ones do not have it."""
+    """Return the cluster in arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID; older ARNs do not have it."""
     parts = arn.split("/")
     return parts[1] if len(parts) > len(("task", "id")) else None
 
@@ -183,5 +183,5 @@ def _reason_of_answer(error: ClientError) -> TaskEnd:
         return TaskEnd.UNANSWERED
     if _FORBIDDEN.search(code):
         return TaskEnd.FORBIDDEN
-    is_full = "LimitExceeded" in code or lacks_room(cause_of(error))
+    is_full = "LimitExceeded" in code or lacks_capacity(cause_of(error))
     return TaskEnd.NO_CAPACITY if is_full else TaskEnd.REFUSED

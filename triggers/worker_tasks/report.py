@@ -1,4 +1,4 @@
-"""What ECS says: of a task that it was asked for, and of one that it has."""
+"""The answers of ECS about tasks that were asked for or started."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Any, Final
 from db.errors import one_line
 from db.states import TaskEnd
 
-#: Reasons of RunTask's `failures`, and of tasks that failed to start, which pass when there is room again:
+#: Reasons in RunTask's `failures` and of tasks that failed to start, which pass when there is capacity again:
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
-_NO_ROOM: Final = re.compile(
+_NO_CAPACITY: Final = re.compile(
     r"RESOURCE:|\bAGENT\b|NO ACTIVE INSTANCES|(?i:capacity|reached the limit|above your limit|quota)"
 )
 _TAKEN_AWAY: Final = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})
@@ -22,7 +22,7 @@ _LONGEST_DETAIL: Final = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """ECS has taken the task on."""
+    """A task that ECS accepted."""
 
     arn: str
     cluster: str | None
@@ -31,7 +31,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class NotStarted:
-    """It has not, or did not say."""
+    """A task that ECS did not accept, or did not answer about."""
 
     reason: TaskEnd
     detail: str
@@ -42,13 +42,13 @@ class ContainerReport:
     """One container of a task."""
 
     name: str
-    exit_code: int | None  #: None: it never ran, or still does
+    exit_code: int | None  #: None: the container never ran, or is running
     reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskReport:
-    """A task as DescribeTasks tells of it."""
+    """A task as DescribeTasks reports it."""
 
     status: str  #: lastStatus: PROVISIONING, PENDING, RUNNING, ..., STOPPED
     stop_code: str | None
@@ -57,12 +57,12 @@ class TaskReport:
 
     @property
     def has_stopped(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Return whether the task has stopped completely."""
         return self.status in {"STOPPED", "DELETED"}
 
 
 def of_run_task(answer: Mapping[str, Any]) -> Started | NotStarted:
-    """What RunTask's answer says; of several `failures`, one an instance, each reason once."""
+    """Return the result in RunTask's answer; of several `failures`, one per instance, each reason once."""
     for task in answer.get("tasks", ()):
         return Started(
             arn=task["taskArn"],
@@ -70,13 +70,15 @@ def of_run_task(answer: Mapping[str, Any]) -> Started | NotStarted:
             status=task.get("lastStatus", "PROVISIONING"),
         )
     failures = answer.get("failures", ())
-    told = dict.fromkeys(_joined(": ", each.get("reason"), each.get("detail")) for each in failures)
-    detail = detail_of("; ".join(told) or "ECS has started nothing and does not say why")
-    return NotStarted(reason=TaskEnd.NO_CAPACITY if lacks_room(detail) else TaskEnd.REFUSED, detail=detail)
+    reasons = dict.fromkeys(_joined(": ", each.get("reason"), each.get("detail")) for each in failures)
+    detail = detail_of("; ".join(reasons) or "ECS started no task and gave no reason")
+    return NotStarted(
+        reason=TaskEnd.NO_CAPACITY if lacks_capacity(detail) else TaskEnd.REFUSED, detail=detail
+    )
 
 
 def of_describe_tasks(answer: Mapping[str, Any]) -> TaskReport | None:
-    """What DescribeTasks' answer says of the one task that it was asked about; None: ECS does not know it."""
+    """Return the one task in DescribeTasks' answer; None: ECS does not know it."""
     for task in answer.get("tasks", ()):
         return TaskReport(
             status=task.get("lastStatus", "UNKNOWN"),
@@ -93,7 +95,7 @@ def of_describe_tasks(answer: Mapping[str, Any]) -> TaskReport | None:
 
 
 def why_stopped(report: TaskReport, container: str | None) -> TaskEnd:
-    """Why a task has stopped; its exit code is that of the container of that name, or of any if None."""
+    """Return why a task stopped; the exit code is that of `container`, or of any container if None."""
     of_worker = [each for each in report.containers if container in {None, each.name}]
     codes = [each.exit_code for each in of_worker if each.exit_code is not None]
     reasons = " ".join(filter(None, (report.stopped_reason, *(each.reason for each in report.containers))))
@@ -104,20 +106,20 @@ def why_stopped(report: TaskReport, container: str | None) -> TaskEnd:
     if "OutOfMemory" in reasons:
         return TaskEnd.OUT_OF_MEMORY
     if report.stop_code == _FAILED_TO_START or not codes:
-        return TaskEnd.NO_CAPACITY if lacks_room(report.stopped_reason or "") else TaskEnd.NOT_STARTED
+        return TaskEnd.NO_CAPACITY if lacks_capacity(report.stopped_reason or "") else TaskEnd.NOT_STARTED
     return TaskEnd.EXITED if any(codes) else TaskEnd.IDLE
 
 
 def in_words(report: TaskReport) -> str:
-    """What it says about its end, in one line."""
+    """Return the report on a task's end in one line."""
     containers = (_container(each) for each in report.containers)
-    told = _joined("; ", _joined(": ", report.stop_code, report.stopped_reason), *containers)
-    return detail_of(told or f"ECS says {report.status} and no more")
+    text = _joined("; ", _joined(": ", report.stop_code, report.stopped_reason), *containers)
+    return detail_of(text or f"ECS reports {report.status} and gives no reason")
 
 
-def lacks_room(text: str) -> bool:
-    """Whether it would start if there were more room, or fewer others."""
-    return _NO_ROOM.search(text) is not None
+def lacks_capacity(text: str) -> bool:
+    """Return whether the task would start with more capacity."""
+    return _NO_CAPACITY.search(text) is not None
 
 
 def detail_of(text: str) -> str:
@@ -128,8 +130,8 @@ def detail_of(text: str) -> str:
 
 def _container(report: ContainerReport) -> str | None:
     code = None if report.exit_code is None else f"exit code {report.exit_code}"
-    told = _joined(", ", report.reason, code)
-    return f"{report.name}: {told}" if told else None
+    text = _joined(", ", report.reason, code)
+    return f"{report.name}: {text}" if text else None
 
 
 def _joined(between: str, *parts: str | None) -> str:

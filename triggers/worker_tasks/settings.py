@@ -1,4 +1,4 @@
-"""Where and how ECS starts the workers of jobs."""
+"""The configuration of the workers that ECS starts."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,24 +10,24 @@ _Name = Annotated[str, Field(min_length=1)]
 
 
 class EcsSection(Section):
-    """A worker is started for each job, as a task in Amazon ECS."""
+    """A worker for each job, started as a task in Amazon ECS."""
 
-    cluster: _Name  #: its name or ARN
+    cluster: _Name  #: name or ARN
     task_definition: _Name  #: family, family:revision or ARN
-    container: _Name | None = None  #: of the definition, the one that runs `command` instead of its own
+    container: _Name | None = None  #: the container of the definition that runs `command`
     command: Annotated[tuple[str, ...], Field(min_length=1)] = ("redistill", "worker", "--once")
-    subnets: tuple[_Name, ...] = ()  #: of a definition whose network mode is awsvpc
+    subnets: tuple[_Name, ...] = ()  #: for a definition with the network mode awsvpc
     security_groups: tuple[_Name, ...] = ()
     assign_public_ip: bool = False
     launch_type: Literal["FARGATE", "EC2", "EXTERNAL"] | None = None
-    capacity_provider: _Name | None = None  #: such as FARGATE_SPOT; with neither, what the cluster does
+    capacity_provider: _Name | None = None  #: such as FARGATE_SPOT; default: the cluster's
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.launch_type and self.capacity_provider:
-            raise ValueError("it takes 'launch_type' or 'capacity_provider', not both")
+            raise ValueError("'launch_type' and 'capacity_provider' exclude each other: set one")
         if not self.subnets and (self.security_groups or self.assign_public_ip):
-            raise ValueError("'security_groups' and 'assign_public_ip' need 'subnets'")
+            raise ValueError("'security_groups' and 'assign_public_ip' need 'subnets': set it")
         if "command" in self.model_fields_set and self.container is None:
-            raise ValueError("'command' needs 'container': the name of the one that runs it")
+            raise ValueError("'command' needs 'container': set the name of the container that runs it")
         return self

@@ -1,4 +1,4 @@
-"""Starts a worker for the job that waits, looks after its task, and gives the job up if none comes."""
+"""The start and the supervision of worker tasks in ECS, one step at a time."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 
 @dataclass(kw_only=True)
 class Starter:
-    """Of one monitor, which has one open job at a time. All that it knows is in the database."""
+    """The starter of one monitor, which has one open job at a time; its state is in the database."""
 
     engine: Engine
     audience: Audience
@@ -41,7 +41,7 @@ class Starter:
     _owner: str = field(default_factory=leases.new_owner, init=False)
 
     def tend(self, now: datetime) -> Act:
-        """Make one step, with at most one call to ECS, or two if a task is to be stopped."""
+        """Take one step, with at most one call to ECS, or two if a task has to be stopped."""
         with reading(self.engine) as connection:
             job = queue.open_job(connection, self.audience.monitor)
             situation = _situation(connection, job.job_id) if job else None
@@ -57,7 +57,7 @@ class Starter:
             case Step(act=Act.LOOK, task=WorkerTask() as task):
                 self._look(task, now, log.bind(task=task.arn))
             case Step(act=Act.WRITE_OFF, task=WorkerTask() as task):
-                ended = refused(TaskEnd.UNANSWERED, "whoever asked ECS for it is gone", situation)
+                ended = refused(TaskEnd.UNANSWERED, "the daemon that asked ECS for it is gone", situation)
                 self._end(task.task_id, job.job_id, ended, now, log)
             case Step(act=Act.GIVE_UP):
                 self._give_up(job, now, log)
@@ -67,7 +67,7 @@ class Starter:
         with writing(self.engine) as connection:
             before = _situation(connection, job.job_id)
             step = next_step(before, now)
-            if step.act is not Act.ASK:  # somebody has taken the job, or asks for a task
+            if step.act is not Act.ASK:  # a worker has claimed the job, or another daemon is asking
                 return
             token = step.token or uuid.uuid4().hex
             task_id = worker_tasks.ask(connection, job.job_id, token=token, turn=before.turn, now=now)
@@ -89,7 +89,7 @@ class Starter:
             report = self.ecs.look(task)
         except EcsError as error:
             log.warning("worker task not seen", error=str(error))
-            situation = self._situation_now(task)  # the job may have been taken while ECS was asked
+            situation = self._situation_now(task)  # a worker may have claimed the job while ECS was asked
             ended = decide_unseen(task, situation, now, status=task.last_status)
         else:
             ended = decide(task, report, self._situation_now(task), now, self.ecs.container)
@@ -109,10 +109,10 @@ class Starter:
     def _end(self, task_id: int, job_id: int, ended: Ended, now: datetime, log: FilteringBoundLogger) -> bool:
         with writing(self.engine) as connection:
             is_first = worker_tasks.end(connection, task_id, ended.reason, ended.detail, now)
-            if is_first and ended.told:
-                queue.note_error(connection, job_id, ended.told)
+            if is_first and ended.job_error:
+                queue.note_error(connection, job_id, ended.job_error)
         if is_first:
-            say = log.warning if ended.told else log.info
+            say = log.warning if ended.job_error else log.info
             say("worker task ended", reason=ended.reason.value, detail=ended.detail)
         return is_first
 
@@ -124,16 +124,15 @@ class Starter:
             error = given_up(situation.failed)
             if not queue.give_up(connection, job, owner=self._owner, error=error, now=now):
                 return
-            report_job_end(connection, job, JobStatus.FAILED, error, self.audience, now)
+            report_job_end(connection, job, JobStatus.FAILED, error, self.audience, now=now)
         log.error("job given up", error=error)
 
     def _let_go(self, tasks: tuple[WorkerTask, ...], now: datetime) -> None:
-        """Of jobs that have ended: a task that comes too late finds no job and ends by itself."""
-        if not tasks:
-            return
-        with writing(self.engine) as connection:
-            for task in tasks:
-                worker_tasks.end(connection, task.task_id, TaskEnd.JOB_ENDED, "the job has ended", now)
+        """End the tasks of ended jobs: a task that comes too late finds no job, and exits by itself."""
+        ended = Ended(reason=TaskEnd.JOB_ENDED, detail="the job has ended")
+        for task in tasks:
+            log = _log.bind(monitor=self.audience.monitor, job_id=task.job_id, task=task.arn)
+            self._end(task.task_id, task.job_id, ended, now, log)
 
     def _situation_now(self, task: WorkerTask) -> TaskSituation:
         with reading(self.engine) as connection:

@@ -1,4 +1,4 @@
-"""When a job's worker is started, looked after and given up: decided from the rows, and nothing else."""
+"""The decisions on a job's worker task (start, watch, end, give up), from the rows alone."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,24 +9,24 @@ from db.records import WorkerTask
 from db.states import JobStatus, TaskEnd, TaskState
 from triggers.worker_tasks.report import TaskReport, in_words, why_stopped
 
-#: Between two looks at a task that has not taken its job yet.
+#: The interval between two looks at a task that has not claimed its job yet.
 LOOK = timedelta(seconds=10)
-#: The same while a worker has the job: it shows by its lease that it lives.
+#: The interval while a worker has the job, which renews its lease.
 LOOK_AT_WORK = timedelta(minutes=1)
-#: Whoever asked ECS has had its answer, or died.
+#: The time after which a daemon that asked ECS has its answer, or is dead.
 ANSWER = timedelta(minutes=1)
-#: A task that RunTask has named is known to every part of ECS after so long.
+#: The time after which every part of ECS knows a task that RunTask has named.
 SETTLED: Final = timedelta(minutes=5)
-#: So long may a task take until its worker has the job.
+#: The time in which a task's worker must claim the job.
 PATIENCE: Final = timedelta(minutes=30)
-#: After so many tries in a row a job is given up, if what is in the way may pass.
+#: The failed tries in a row after which a job is given up.
 MAX_TRIES: Final = 20
-#: And after so many for which somebody must mend something.
+#: The same for tries that failed for a reason that a person must fix.
 MAX_FRUITLESS: Final = 5
 
 _FIRST_WAIT: Final = timedelta(seconds=30)
 _LONGEST_WAIT: Final = timedelta(minutes=15)
-#: What waiting may mend. All other ends ask for a person.
+#: The ends that may pass by themselves; all others need a person.
 _PASSING: Final = frozenset(
     {
         TaskEnd.UNANSWERED,
@@ -44,54 +44,54 @@ class TaskSituation:
     """The monitor's open job, and the tasks that were asked for to run its worker."""
 
     status: JobStatus
-    is_abandoned: bool  #: it is running and nobody holds its lease
-    turn: int  #: the fencing token of its lease, which grows when a worker takes the job
+    is_abandoned: bool  #: the job is running, and its lease is not held
+    turn: int  #: the fencing token of the job's lease, which grows with each worker
     tasks: tuple[WorkerTask, ...]  #: oldest first
 
     @property
     def wants_worker(self) -> bool:
-        """Nobody has it."""
+        """Return whether no worker has the job."""
         return self.is_abandoned or self.status is JobStatus.QUEUED
 
     @property
     def failed(self) -> tuple[WorkerTask, ...]:
-        """The tasks that have come to nothing since the job was queued or a worker last had it."""
+        """The tasks that failed since the job was queued, or since a worker last had it."""
         return tuple(each for each in self.tasks if each.turn == self.turn and each.state is TaskState.ENDED)
 
 
 class Act(StrEnum):
-    """What the daemon does next about the job's worker."""
+    """The next action of the daemon for the job's worker."""
 
-    NONE_WANTED = "none_wanted"  #: a worker has the job, and there is no task to look at
+    NONE_WANTED = "none_wanted"  #: no job wants a worker, and there is no task to look at
     AWAITED = "awaited"  #: ECS is being asked, or a task was looked at a moment ago
-    POSTPONED = "postponed"  #: the last one came to nothing, and the wait after it is not over
+    POSTPONED = "postponed"  #: the wait after the last failed task is not over
     ASK = "ask"  #: ask ECS for a task
-    LOOK = "look"  #: ask ECS how the task does
-    WRITE_OFF = "write_off"  #: whoever asked for the task is gone, and its answer with it
-    GIVE_UP = "give_up"  #: it was tried often enough
+    LOOK = "look"  #: ask ECS for the task's status
+    WRITE_OFF = "write_off"  #: the daemon that asked for the task is gone, with the answer
+    GIVE_UP = "give_up"  #: too many tries have failed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What to do next, and about which task."""
+    """The next action, and its task."""
 
     act: Act
-    task: WorkerTask | None = None  #: to look at, or to write off
-    token: str | None = None  #: to ask under, since an earlier call with it may have started a task
+    task: WorkerTask | None = None  #: the task to look at, or to write off
+    token: str | None = None  #: the token of an earlier call that may have started a task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """Nothing is expected of a task any more, and why."""
+    """The end of a task, with its reason."""
 
     reason: TaskEnd
     detail: str
-    stop: bool = False  #: ECS is asked to stop it, as another takes its place
-    told: str | None = None  #: on the job: what keeps it from being done
+    stop: bool = False  #: ECS is asked to stop the task, because another one replaces it
+    job_error: str | None = None  #: the error to note on the job, if the end affects it
 
 
 def next_step(now: TaskSituation, at: datetime) -> Step:
-    """What to do about the job at that time."""
+    """Return the next step for the job at the given time."""
     task = next((each for each in now.tasks if each.state is not TaskState.ENDED), None)
     if task is not None:
         return _about(task, now, at)
@@ -109,11 +109,11 @@ def next_step(now: TaskSituation, at: datetime) -> Step:
 def decide(
     task: WorkerTask, report: TaskReport | None, now: TaskSituation, at: datetime, container: str | None
 ) -> Ended | None:
-    """Whether a started task is at its end by what ECS says of it; `report` is None if it knows of none."""
+    """Return the end of a started task by ECS's report, or None; `report` is None if ECS does not know it."""
     if report is None:
         if at - (task.started_at or task.asked_at) < SETTLED:
             return None
-        return _ended(TaskEnd.MISSING, "ECS does not know the task, or not any more", task, now)
+        return _ended(TaskEnd.MISSING, "ECS does not know the task", task, now)
     if report.has_stopped:
         return _ended(why_stopped(report, container), in_words(report), task, now)
     if now.wants_worker and task.turn < now.turn:
@@ -122,35 +122,35 @@ def decide(
 
 
 def decide_unseen(task: WorkerTask, now: TaskSituation, at: datetime, *, status: str | None) -> Ended | None:
-    """The same by the clock alone, where ECS does not answer; `status` is what it last said."""
+    """Return the end of a task by the clock alone, or None; `status` is the last one that ECS reported."""
     if not now.wants_worker or at - task.asked_at < PATIENCE:
         return None
     if task.turn < now.turn:
         return _left_behind(task, now, status)
     minutes = PATIENCE.total_seconds() / 60
-    detail = f"no worker has taken the job in {minutes:.0f} minutes; ECS says {status}"
+    detail = f"no worker claimed the job within {minutes:.0f} minutes; ECS reports {status}"
     return _ended(TaskEnd.OVERDUE, detail, task, now, stop=True)
 
 
 def refused(reason: TaskEnd, detail: str, now: TaskSituation) -> Ended:
-    """ECS has not taken on the task that the job wants, or did not say."""
-    return Ended(reason=reason, detail=detail, told=_not_started(reason, detail, len(now.failed) + 1))
+    """Return the end of a task that ECS did not accept, or did not answer about."""
+    return Ended(reason=reason, detail=detail, job_error=_not_started(reason, detail, len(now.failed) + 1))
 
 
 def given_up(failed: tuple[WorkerTask, ...]) -> str:
-    """What the job fails with."""
+    """Return the error with which the job fails."""
     last = failed[-1]
     return f"given up: no worker could be started in {len(failed)} tries; the last: {last.detail}"
 
 
 def is_given_up(failed: tuple[WorkerTask, ...]) -> bool:
-    """Whether a job with so many failed tries in a row is tried no more."""
+    """Return whether a job with these failed tries in a row is given up."""
     fruitless = sum(each.reason not in _PASSING for each in failed)
     return len(failed) >= MAX_TRIES or fruitless >= MAX_FRUITLESS
 
 
 def again_at(failed: tuple[WorkerTask, ...]) -> datetime:
-    """When the next try is due: 30 s after the first failed one, then 1, 2, 4, 8, 15, 15, ... minutes."""
+    """Return when the next try is due: 30 s after the first failure, then 1, 2, 4, 8, 15, 15, … minutes."""
     wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** (len(failed) - 1))
     return (failed[-1].ended_at or failed[-1].asked_at) + wait
 
@@ -164,25 +164,27 @@ def _about(task: WorkerTask, now: TaskSituation, at: datetime) -> Step:
 
 
 def _left_behind(task: WorkerTask, now: TaskSituation, status: str | None) -> Ended:
-    detail = f"a worker had the job and is gone, while ECS says {status}"
+    detail = f"the worker that had the job is gone, while ECS reports {status}"
     return _ended(TaskEnd.WORKER_GONE, detail, task, now, stop=True)
 
 
 def _ended(
     reason: TaskEnd, detail: str, task: WorkerTask, now: TaskSituation, *, stop: bool = False
 ) -> Ended:
-    return Ended(reason=reason, detail=detail, stop=stop, told=_told(reason, detail, task, now))
+    return Ended(reason=reason, detail=detail, stop=stop, job_error=_job_error(reason, detail, task, now))
 
 
-def _told(reason: TaskEnd, detail: str, task: WorkerTask, now: TaskSituation) -> str | None:
-    """Of a job that waits for this task: that it does not come. Of one that a worker has had since: why the
-    worker may be gone; what it gave back itself has its error already.
+def _job_error(reason: TaskEnd, detail: str, task: WorkerTask, now: TaskSituation) -> str | None:
+    """Return the error to note on the job, if any.
+
+    A job that waits for this task learns that no worker started. A job that a worker has claimed since learns
+    why the worker may be gone; a job that the worker gave back has its error already.
     """
     if task.turn == now.turn:
         return _not_started(reason, detail, len(now.failed) + 1)
     if now.status is not JobStatus.RUNNING or reason is TaskEnd.IDLE:
         return None
-    return f"the task of its worker has ended, {reason}: {detail}"
+    return f"the task of its worker ended, {reason}: {detail}"
 
 
 def _not_started(reason: TaskEnd, detail: str, tries: int) -> str:

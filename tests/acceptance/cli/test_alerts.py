@@ -90,7 +90,7 @@ def test_one_that_fails_is_told_with_what_to_do(configured: dict[str, Endpoint])
     assert "see whether routing_key is" in result.stdout
     found = trials()
     assert [found[name]["result"] for name in NAMES] == ["delivered", "refused", "retry", "refused"]
-    assert found["slack bot"]["error"] == "Slack answers not_in_channel"
+    assert found["slack bot"]["error"] == "Slack answered not_in_channel"
     assert "whether the bot is in the channel" in str(found["slack bot"]["mend"])
     assert found["slack webhook"]["mend"] == "it was reached, and has trouble of its own: try again later"
 
@@ -140,7 +140,7 @@ def test_no_command_shows_a_secret(configured: dict[str, Endpoint], reply: Reply
 def test_the_doctor_tells_where_each_channel_leads_and_what_it_hears_of() -> None:
     found = {each["check"]: each["found"] for each in json.loads(run("doctor", "--json").stdout)}
     assert found["channel slack webhook"] == "slack to 127.0.0.1, by an incoming webhook, for critical"
-    assert found["channel slack bot"].startswith("slack to #on-call by a bot at 127.0.0.1, a thread for each")
+    assert found["channel slack bot"].startswith("slack to #on-call, by a bot at 127.0.0.1, one thread per")
     assert found["channels"] == "not tried: `redistill alerts test` sends to each"
 
 

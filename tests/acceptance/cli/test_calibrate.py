@@ -219,7 +219,7 @@ def test_the_doctor_says_how_often_and_on_what(
     ("every", "message"),
     [
         ("10m", "[redistill] calibrate_every: expected a value of at least 3600s, not '10m'"),
-        ("monthly", "[redistill] calibrate_every: not a duration: 'monthly'; expected one such as"),
+        ("monthly", "[redistill] calibrate_every: 'monthly' is not a duration: write"),
     ],
 )
 @pytest.mark.usefixtures("project")

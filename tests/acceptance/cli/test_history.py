@@ -185,8 +185,8 @@ def test_the_status_says_what_moved_in_the_requests(cycles: Cycles) -> None:
     few = replace(make_measurement(labels=LABELS[:1]), input_drift=make_input_drift())
     cycles.conclude(1, make_result(measurement=few))
     assert (
-        "escalation 50% -> 0%, order_tracking 50% -> 100%; label mix PSI 0.120 [0.100, 0.140]; texts told "
-        "from those of cycle 1 with accuracy 0.63 (0.5: alike), p = 0.001"
+        "escalation 50% -> 0%, order_tracking 50% -> 100%; label mix PSI 0.120 [0.100, 0.140]; texts "
+        "distinguished from those of cycle 1 with accuracy 0.63 (0.5: alike), p = 0.001"
     ) in run("status").stdout
     state = json.loads(run("status", "--json").stdout)
     assert state["input_drift"]["accuracy"] == 0.634

@@ -178,7 +178,7 @@ def test_what_is_ahead_is_computed_at_the_historys_own_sample_and_agreement(proj
     ]
     expected = false_alarm(DEFAULT_RULES[0], make_point(), 1 - 198 / 5500, wilson)
     assert r1 == ["low-agreement", "point", f"{expected:.3g}", "3.00", "3.00", "3.00"]
-    assert r2[0].startswith("Nothing is known ahead of high-kl: how far kl scatters")
+    assert r2[0].startswith("Nothing is known ahead of high-kl: the spread of kl")
 
 
 def test_healthy_and_drifted_agreements_can_be_named(project: Path, modes: Path) -> None:
@@ -209,7 +209,7 @@ def test_what_is_ahead_in_json(project: Path, modes: Path) -> None:
     assert found == {"agreement": 0.93, "cycles": found["cycles"], "error": found["error"], "at_least": False}
     assert 1 <= found["cycles"] < 1.1
     assert (both["false_alarm"], both["delays"]) == (None, [])
-    assert both["unknown"] == "how its conditions move together is not known"
+    assert both["unknown"] == "the dependence between its conditions is not known"
 
 
 def test_expect_shows_nothing_of_the_past(project: Path) -> None:

@@ -20,7 +20,7 @@ from tests.support.world.project import LOGGED, run, write_config, write_log
 from triggers.settings import AlphaPolicy, Rule
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
-NOT_LATEST = "a later cycle is judged or awaits its verdict, or another student serves"
+NOT_LATEST = "a later cycle has a verdict or awaits one, or another student is in service"
 BY_HAND = "`redistill jobs enqueue --reason TEXT` orders one by hand"
 
 
@@ -73,7 +73,7 @@ def test_the_decision_of_the_last_cycle_is_in_the_status_until_a_healthy_one(cyc
     assert fact("order") == "ordered: re-distillation with alpha 0.7 -> 0.6"
     cycles.conclude(2, FAR)
     assert fact("order") == (
-        "nothing ordered: job_open: a job is queued or running, or its candidate waits for "
+        "nothing ordered: job_open: a job is queued or running, or its candidate awaits "
         "`redistill models promote`; the next cycle decides again once it has ended"
     )
     state = json.loads(run("status", "--json").stdout)
@@ -108,7 +108,10 @@ def test_cycles_in_a_row_with_one_reason_are_one_line(cycles: Cycles) -> None:
         f"at_floor    {make_slot(10).window_end:%Y-%m-%d %H}",
     ]
     assert "2026-11-24 11:00 to 2026-11-24 14:00 (3 cycles): a later cycle" in below
-    assert "alpha 0.7 cannot go below alpha_floor 0.7; retrain the teacher, or lower alpha_floor" in below
+    assert (
+        "alpha 0.7 cannot be lowered below alpha_floor 0.7; retrain the teacher, or lower alpha_floor"
+        in below
+    )
 
 
 def test_json_and_csv_carry_the_decision(cycles: Cycles) -> None:

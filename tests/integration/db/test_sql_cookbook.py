@@ -117,14 +117,14 @@ class Story:
         with writing(self.engine) as connection:
             claim = ledger.claim(connection, slot, begun)
         assert claim is not None
-        return conclude(self.engine, self.lease, claim, result, POLICY, begun + timedelta(seconds=90))
+        return conclude(self.engine, self.lease, claim, result, POLICY, now=begun + timedelta(seconds=90))
 
     def failed_cycle(self, day: int, error: str) -> None:
         begun = slot_of(day).window_end + timedelta(minutes=10)
         with writing(self.engine) as connection:
             claim = ledger.claim(connection, slot_of(day), begun)
         assert claim is not None
-        conclude_failure(self.engine, self.lease, claim, error, POLICY, begun + timedelta(seconds=5))
+        conclude_failure(self.engine, self.lease, claim, error, POLICY, now=begun + timedelta(seconds=5))
 
     def job(self, day: int, candidate: str) -> None:
         """A worker takes the open job an hour after the day's end and is done half an hour later."""
@@ -228,13 +228,13 @@ def tell(story: Story) -> None:
     story.cycle(5, measured(6, 20, kl=0.08), n_seen=18_500, rejects=broken_log)
     story.cycle(6, measured(6, 64, kl=0.11))
     story.cycle(7, measured(6, 74, kl=0.12))
-    assert story.cycle(8, moved(measured(6, 84, kl=0.13))).job_id == 1
+    assert story.cycle(8, moved(measured(6, 84, kl=0.13))).order.job_id == 1
     story.job(8, "student-2")
     story.failed_cycle(9, "the request log is away")
     story.cycle(10, measured(4, 16, kl=0.05))
-    assert story.cycle(11, measured(6, 24, kl=0.2)).job_id == 2
+    assert story.cycle(11, measured(6, 24, kl=0.2)).order.job_id == 2
     story.job(11, "student-3")
-    assert story.cycle(12, measured(6, 34, kl=0.25)).job_id == 3
+    assert story.cycle(12, measured(6, 34, kl=0.25)).order.job_id == 3
     review(story)
     send(story)
 

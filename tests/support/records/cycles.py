@@ -106,12 +106,12 @@ class Cycles:
         self, claim: Claim, result: CycleResult | None = None, *, now: datetime | None = None
     ) -> Conclusion:
         at = now or claim.slot.window_end + LATENESS
-        return conclude(self.engine, self.lease, claim, result or make_result(), self.policy, at)
+        return conclude(self.engine, self.lease, claim, result or make_result(), self.policy, now=at)
 
     def fail(self, index: int, error: str = "the traffic is gone") -> Claim:
         """The index-th slot's claim, ended by an error."""
         claim = self.claim(index)
-        conclude_failure(self.engine, self.lease, claim, error, self.policy, due_at(index))
+        conclude_failure(self.engine, self.lease, claim, error, self.policy, now=due_at(index))
         return claim
 
     def promote(

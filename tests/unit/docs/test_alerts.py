@@ -121,8 +121,8 @@ def test_a_receiver_that_checks_as_it_is_told_believes_the_right_messages() -> N
     assert is_genuine(request.headers, request.body, "a test's")
     assert not is_genuine(request.headers, request.body + b" ", "a test's")
     assert not is_genuine(request.headers, request.body, "another")
-    stamp = int(request.headers["Redistill-Timestamp"]) - 1
-    other_time = {**request.headers, "Redistill-Timestamp": str(stamp)}
+    sent_at = int(request.headers["Redistill-Timestamp"])
+    other_time = {**request.headers, "Redistill-Timestamp": str(sent_at - 1)}
     assert not is_genuine(other_time, request.body, "a test's"), "the signature is of the timestamp, too"
 
 

@@ -70,22 +70,37 @@ ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
     ),
     "clock_skew.reopen": (("reopen", reopen),),
     "conclude.conclude": (
-        ("healthy", lambda run, held: conclude(run.engine, run.lease, held, HEALTHY, run.policy, due_at(0))),
-        ("too few", lambda run, held: conclude(run.engine, run.lease, held, TOO_FEW, run.policy, due_at(0))),
+        (
+            "healthy",
+            lambda run, held: conclude(run.engine, run.lease, held, HEALTHY, run.policy, now=due_at(0)),
+        ),
+        (
+            "too few",
+            lambda run, held: conclude(run.engine, run.lease, held, TOO_FEW, run.policy, now=due_at(0)),
+        ),
         (
             "healthy, again",
-            lambda run, held: conclude(run.engine, run.lease, again(held), HEALTHY, run.policy, due_at(0)),
+            lambda run, held: conclude(
+                run.engine, run.lease, again(held), HEALTHY, run.policy, now=due_at(0)
+            ),
         ),
         (
             "too few, again",
-            lambda run, held: conclude(run.engine, run.lease, again(held), TOO_FEW, run.policy, due_at(0)),
+            lambda run, held: conclude(
+                run.engine, run.lease, again(held), TOO_FEW, run.policy, now=due_at(0)
+            ),
         ),
     ),
     "conclude.conclude_failure": (
-        ("fail", lambda run, held: conclude_failure(run.engine, run.lease, held, "", run.policy, due_at(0))),
+        (
+            "fail",
+            lambda run, held: conclude_failure(run.engine, run.lease, held, "", run.policy, now=due_at(0)),
+        ),
         (
             "fail, again",
-            lambda run, held: conclude_failure(run.engine, run.lease, again(held), "", run.policy, due_at(0)),
+            lambda run, held: conclude_failure(
+                run.engine, run.lease, again(held), "", run.policy, now=due_at(0)
+            ),
         ),
     ),
 }

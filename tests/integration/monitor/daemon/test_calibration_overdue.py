@@ -76,12 +76,14 @@ def test_a_student_that_nobody_calibrates_is_told_once_and_its_calibration_ends_
     clock.calibrate(BEGAN + 2 * MONTH)
     assert clock.look(BEGAN + 2 * MONTH + MINUTE) == [RESOLVED]
     fired, resolved = clock.messages()
-    assert fired["summary"].startswith("the student student-1 serves since 2025-11-24 10:00 UTC, 31 days ago")
-    assert resolved["summary"] == "the student student-1 was calibrated at 2026-01-25 10:00 UTC"
+    assert fired["summary"].startswith(
+        "student student-1 has been in service since 2025-11-24 10:00 UTC (31 days)"
+    )
+    assert resolved["summary"] == "student student-1 was calibrated at 2026-01-25 10:00 UTC"
     assert clock.look(BEGAN + 3 * MONTH) == [RESOLVED]
     assert clock.look(BEGAN + 3 * MONTH + MINUTE) == [RESOLVED, FIRING]
     assert (
-        "its last calibration is of 2026-01-25 10:00 UTC, 31 days ago (T = 0.91)"
+        "and was last calibrated at 2026-01-25 10:00 UTC, 31 days ago (T = 0.91)"
         in (clock.messages()[-1]["summary"])
     )
 

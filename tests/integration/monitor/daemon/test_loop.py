@@ -376,7 +376,7 @@ def take_over(engine: Engine, *, result: CycleResult = BREACH) -> Callable[[Clai
         with writing(engine) as connection:
             again = ledger.claim(connection, claim.slot, utc_now())
         assert again is not None
-        conclude(engine, lease, again, result, make_policy(alerts=()), utc_now())
+        conclude(engine, lease, again, result, make_policy(alerts=()), now=utc_now())
         return lease
 
     return meanwhile

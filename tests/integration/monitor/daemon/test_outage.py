@@ -345,12 +345,12 @@ def test_a_commit_whose_answer_was_lost_is_found_to_be_done(server: Stoppable) -
 def test_an_attempt_that_has_ended_can_be_neither_ended_nor_failed_again(engine: Engine) -> None:
     run = Cycles(engine=engine, lease=taken(engine))
     claim = run.claim(0)
-    conclude(engine, run.lease, claim, make_result(), make_policy(), utc_now())
+    conclude(engine, run.lease, claim, make_result(), make_policy(), now=utc_now())
     (before,) = stored(engine, cycles)
     with pytest.raises(AttemptEndedError):
-        conclude(engine, run.lease, claim, make_result(), make_policy(), utc_now())
+        conclude(engine, run.lease, claim, make_result(), make_policy(), now=utc_now())
     with pytest.raises(AttemptEndedError):
-        conclude_failure(engine, run.lease, claim, "lost", make_policy(), utc_now())
+        conclude_failure(engine, run.lease, claim, "lost", make_policy(), now=utc_now())
     assert stored(engine, cycles) == [before]
 
 

@@ -130,8 +130,8 @@ def test_pagerduty_opens_one_alert_and_resolves_it() -> None:
                 "0.7 -> 0.6",
                 "since": "2026-11-24 09:00 UTC",
                 "window": "2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
-                "numbers": "agreement 0.924 [0.912, 0.935], wrong below 0.95: fired, 3 in a row "
-                "(low-agreement)\nkl 0.08 [0.066, 0.095], wrong above 0.15: within (high-kl)",
+                "numbers": "agreement 0.924 [0.912, 0.935], breach below 0.95: fired, 3 in a row "
+                "(low-agreement)\nkl 0.08 [0.066, 0.095], breach above 0.15: within (high-kl)",
                 "intents that differ most": "returns: agreement 0.61 [0.55, 0.67] on 14.0% of the requests\n"
                 "faq: agreement 0.93 [0.9, 0.95] on 31.0% of the requests",
                 "what moved": "returns 2% -> 14%; label mix PSI 0.210 [0.150, 0.270]",
@@ -167,8 +167,9 @@ def test_a_slack_message_says_what_since_when_how_much_and_what_was_done() -> No
         "*since*\n2026-11-24 09:00 UTC",
         "*window*\n2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
         (
-            "*numbers*\nagreement 0.924 [0.912, 0.935], wrong below 0.95: fired, 3 in a row (low-agreement)\n"
-            "kl 0.08 [0.066, 0.095], wrong above 0.15: within (high-kl)"
+            "*numbers*\n"
+            "agreement 0.924 [0.912, 0.935], breach below 0.95: fired, 3 in a row (low-agreement)\n"
+            "kl 0.08 [0.066, 0.095], breach above 0.15: within (high-kl)"
         ),
         (
             "*intents that differ most*\nreturns: agreement 0.61 [0.55, 0.67] on 14.0% of the requests\n"
@@ -201,15 +202,15 @@ def test_a_bot_s_later_messages_answer_its_first_one() -> None:
 @pytest.mark.parametrize(
     ("body", "result", "error"),
     [
-        ('{"ok":false,"error":"channel_not_found"}', SendResult.REFUSED, "Slack answers channel_not_found"),
-        ('{"ok":false,"error":"invalid_auth"}', SendResult.REFUSED, "Slack answers invalid_auth"),
-        ('{"ok":false,"error":"internal_error"}', SendResult.RETRY, "Slack answers internal_error"),
-        ('{"ok":false,"error":"ratelimited"}', SendResult.RETRY, "Slack answers ratelimited"),
-        ('{"ok":false,"error":{"a":1}}', SendResult.REFUSED, "Slack answers no, without a reason"),
-        ('{"ok":false}', SendResult.REFUSED, "Slack answers no, without a reason"),
-        ("[]", SendResult.RETRY, "HTTP 200 without the answer of Slack's API"),
-        ("<html>please log in</html>", SendResult.RETRY, "HTTP 200 without the answer of Slack's API"),
-        ("", SendResult.RETRY, "HTTP 200 without the answer of Slack's API"),
+        ('{"ok":false,"error":"channel_not_found"}', SendResult.REFUSED, "Slack answered channel_not_found"),
+        ('{"ok":false,"error":"invalid_auth"}', SendResult.REFUSED, "Slack answered invalid_auth"),
+        ('{"ok":false,"error":"internal_error"}', SendResult.RETRY, "Slack answered internal_error"),
+        ('{"ok":false,"error":"ratelimited"}', SendResult.RETRY, "Slack answered ratelimited"),
+        ('{"ok":false,"error":{"a":1}}', SendResult.REFUSED, "Slack answered with an error, but no reason"),
+        ('{"ok":false}', SendResult.REFUSED, "Slack answered with an error, but no reason"),
+        ("[]", SendResult.RETRY, "HTTP 200 without an answer of Slack's API"),
+        ("<html>please log in</html>", SendResult.RETRY, "HTTP 200 without an answer of Slack's API"),
+        ("", SendResult.RETRY, "HTTP 200 without an answer of Slack's API"),
     ],
 )
 def test_slack_s_api_refuses_with_200_too(body: str, result: SendResult, error: str) -> None:

@@ -1,4 +1,4 @@
-"""An incident is pending, gets louder, is taken by a person, and ends when it was over for long enough."""
+"""An incident is pending, escalates, is acknowledged, and ends when it was over for long enough."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

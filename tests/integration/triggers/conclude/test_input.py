@@ -20,8 +20,8 @@ def test_the_message_says_what_moved_in_the_requests(run: Cycles) -> None:
     run.conclude(1, make_result(measurement=replace(far, input_drift=make_input_drift())))
     (message,) = stored(run.engine, deliveries)
     assert json.loads(message["payload"])["moved"] == (
-        "escalation 88% -> 75%, order_tracking 12% -> 25%; label mix PSI 0.120 [0.100, 0.140]; texts told "
-        "from those of cycle 1 with accuracy 0.63 (0.5: alike), p = 0.001"
+        "escalation 88% -> 75%, order_tracking 12% -> 25%; label mix PSI 0.120 [0.100, 0.140]; texts "
+        "distinguished from those of cycle 1 with accuracy 0.63 (0.5: alike), p = 0.001"
     )
 
 

@@ -108,7 +108,7 @@ class Ladder(RuleBasedStateMachine):
         if kind == "fails":
             claim = self.claim()
             now = claim.slot.window_end + LATENESS
-            conclude_failure(self.engine, self.lease, claim, "", self.policy, now)
+            conclude_failure(self.engine, self.lease, claim, "", self.policy, now=now)
         else:
             self.cycle({"drifts": FAR, "is healthy": HEALTHY, "has too few": TOO_FEW}[kind])
 
@@ -146,7 +146,7 @@ class Ladder(RuleBasedStateMachine):
         if kind is not TOO_FEW:
             self.watch(healthy=kind is HEALTHY)
         reason, alpha = known.expected(wanted=kind is FAR, now=self.now), known.alpha
-        ended = conclude(self.engine, self.lease, claim, result, self.policy, self.now)
+        ended = conclude(self.engine, self.lease, claim, result, self.policy, now=self.now)
         assert ended.order.reason is reason
         assert ended.order.alpha_from == alpha
         if kind is HEALTHY:
@@ -154,11 +154,11 @@ class Ladder(RuleBasedStateMachine):
         elif ended.order.is_exhausted:
             known.at_end = True
         if reason is OrderReason.ORDERED:
-            assert ended.job_id is not None
-            assert self.row(ended.job_id).alpha_to == max(alpha - POLICY.alpha_step, POLICY.alpha_floor)
-            self.note(ended.job_id, by_person=False)
+            assert ended.order.job_id is not None
+            assert self.row(ended.order.job_id).alpha_to == max(alpha - POLICY.alpha_step, POLICY.alpha_floor)
+            self.note(ended.order.job_id, by_person=False)
         else:
-            assert ended.job_id is None
+            assert ended.order.job_id is None
         return ended
 
     def watch(self, *, healthy: bool) -> None:
@@ -263,7 +263,7 @@ class Ladder(RuleBasedStateMachine):
         with writing(self.engine) as connection:
             queue.lock_for_write(connection, job, lease)
             queue.finish(connection, job, JobStatus.FAILED, now=self.tick(), error="no disk")
-            report_job_end(connection, job, JobStatus.FAILED, "no disk", self.policy.audience, self.now)
+            report_job_end(connection, job, JobStatus.FAILED, "no disk", self.policy.audience, now=self.now)
             leases.release(connection, lease)
         work = self.known.works[job.job_id]
         work.status, work.ended_at = JobStatus.FAILED, self.now

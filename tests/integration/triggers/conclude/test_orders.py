@@ -54,14 +54,14 @@ def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
         OrderReason.ORDERED,
     )
     (job,) = stored(run.engine, jobs)
-    assert (job["id"], job["cycle_id"], job["rule"]) == (third.job_id, claim.cycle_id, "low-agreement")
+    assert (job["id"], job["cycle_id"], job["rule"]) == (third.order.job_id, claim.cycle_id, "low-agreement")
     assert job["reason"] == "agreement 0.945455 below 0.95 for 3 cycles"
     assert (job["alpha_from"], job["alpha_to"]) == (Decimal("0.7"), Decimal("0.6"))
     assert (job["teacher_version"], job["student_version"]) == (TEACHER, STUDENT)
     assert (job["status"], job["enqueued_at"], job["temperature"]) == ("queued", due_at(2), 3.0)
     (incident,) = stored(run.engine, incidents)
     assert (incident["kind"], incident["severity"], incident["state"]) == ("drift", "error", "firing")
-    assert (incident["cycle_id"], incident["job_id"]) == (claim.cycle_id, third.job_id)
+    assert (incident["cycle_id"], incident["job_id"]) == (claim.cycle_id, third.order.job_id)
     assert (incident["since"], incident["opened_at"]) == (make_slot(0).window_end, due_at(2))
     assert message_list(run) == [(1, "everyone", "firing"), (1, "errors", "firing")]
 
@@ -71,7 +71,7 @@ def test_a_drift_that_lasts_orders_and_pages_once(run: Cycles) -> None:
         run.conclude(index, LOW)
     before = everything(run.engine)
     fourth = run.conclude(3, LOW)
-    assert (fourth.order.reason, fourth.job_id) == (OrderReason.JOB_OPEN, None)
+    assert (fourth.order.reason, fourth.order.job_id) == (OrderReason.JOB_OPEN, None)
     after = everything(run.engine)
     for table in ("jobs", "incidents", "deliveries"):
         assert after[table] == before[table]
@@ -121,7 +121,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "moved": None,
         "order": {
             "reason": "ordered",
-            "job_id": ended.job_id,
+            "job_id": ended.order.job_id,
             "alpha_from": "0.7",
             "alpha_to": "0.6",
             "evidence": None,
@@ -173,7 +173,7 @@ def test_without_labels_a_job_has_no_evidence(run: Cycles) -> None:
 def test_at_the_floor_the_teacher_needs_retraining(run: Cycles) -> None:
     run = with_policy(run, alpha=AlphaPolicy(alpha_floor=Decimal("0.7"), cooldown=timedelta(0)))
     ended = run.conclude(0, FAR)
-    assert (ended.order.reason, ended.job_id) == (OrderReason.AT_FLOOR, None)
+    assert (ended.order.reason, ended.order.job_id) == (OrderReason.AT_FLOOR, None)
     assert stored(run.engine, jobs) == []
     assert incident_list(run) == [("drift", "error", "firing"), ("retrain-teacher", "critical", "firing")]
     run.conclude(1, HEALTHY)

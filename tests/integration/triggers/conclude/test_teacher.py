@@ -76,7 +76,7 @@ def test_by_an_unhealthy_teacher_nothing_is_judged_or_ordered(run: Cycles) -> No
     assert stored(run.engine, jobs) == []
     assert incident_list(run) == [("teacher-unhealthy", "critical", "firing")]
     (incident,) = stored(run.engine, incidents)
-    assert incident["summary"].startswith(f"{detail}; nothing is judged by this teacher")
+    assert incident["summary"].startswith(f"{detail}; no verdicts and no jobs until it is fixed")
 
 
 def test_cycles_of_an_unhealthy_teacher_neither_count_nor_reset(run: Cycles) -> None:
@@ -265,7 +265,7 @@ def test_intents_that_the_student_was_never_taught_are_its_drift_and_not_the_tea
     assert incident_list(run) == [("drift", "error", "firing")]
     row = stored(run.engine, teacher_metrics)[-1]
     assert row["detail"].endswith(
-        "; 60.0% of the requests have labels that the student never gave: new 60.0%"
+        "; 60.0% of the requests have labels that the student has never given: new 60.0%"
     )
     assert row["familiar_share"] == pytest.approx(0.4)
     assert (row["familiar_shift"], row["familiar_gap"]) == (
@@ -307,7 +307,7 @@ def test_what_names_its_cause_comes_before_what_only_shows_it(run: Cycles) -> No
     assert ended.teacher.reason == "contradicts"
     assert "accuracy" in ended.teacher.detail
     (summary,) = [row["summary"] for row in stored(run.engine, incidents)]
-    assert "put the teacher before it back" in summary
+    assert "restore the previous teacher" in summary
 
 
 def test_labels_that_the_models_do_not_know_are_named_where_accuracy_is_low(run: Cycles) -> None:
@@ -317,6 +317,6 @@ def test_labels_that_the_models_do_not_know_are_named_where_accuracy_is_low(run:
     ended = run.conclude(0, replace(HEALTHY, measurement=measured))
     assert ended.teacher.reason == "accuracy_low"
     assert (
-        "(100 of 100 labelled disagreements have a true label that the models do not know)"
+        "(100 of 100 labelled disagreements have a true label that the models do not have)"
         in ended.teacher.detail
     )

@@ -41,7 +41,7 @@ def test_the_exact_agreement_of_a_stratified_sample_is_remembered(run: Cycles) -
 def test_a_healthy_cycle_is_written_and_has_no_effect(run: Cycles) -> None:
     ended = run.conclude(0, HEALTHY)
     assert (ended.judgement.verdict, ended.judgement.reason) == (Verdict.HEALTHY, VerdictReason.WITHIN_RULES)
-    assert (ended.order.reason, ended.job_id) == (OrderReason.NOT_WANTED, None)
+    assert (ended.order.reason, ended.order.job_id) == (OrderReason.NOT_WANTED, None)
     (cycle,) = stored(run.engine, cycles)
     assert (cycle["status"], cycle["verdict"], cycle["verdict_reason"]) == (
         "evaluated",
@@ -160,7 +160,7 @@ def test_the_third_such_cycle_makes_the_monitor_blind_and_says_why(run: Cycles) 
         "blind",
         (
             "3 cycles in a row without a verdict; the last: no rule could be evaluated: rare "
-            "(class_agreement:refund: 34 requests of that label, 100 are needed)"
+            "(class_agreement:refund: 34 requests with that label, 100 needed)"
         ),
     )
 
@@ -188,9 +188,9 @@ def test_why_a_cycle_ordered_or_did_not_is_stored_with_it(run: Cycles) -> None:
         ("not_wanted", "no rule that orders a re-distillation has fired"),
         (
             "not_latest",
-            "a later cycle is judged or awaits its verdict, or another student serves",
+            "a later cycle has a verdict or awaits one, or another student is in service",
         ),
         (None, None),
         ("ordered", "re-distillation with alpha 0.7 -> 0.6"),
-        ("job_open", "a job is queued or running, or its candidate waits for `redistill models promote`"),
+        ("job_open", "a job is queued or running, or its candidate awaits `redistill models promote`"),
     ]

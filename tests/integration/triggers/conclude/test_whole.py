@@ -137,7 +137,7 @@ def test_a_failure_and_its_incident_are_there_together_or_not_at_all(run: Cycles
     before = everything(run.engine)
     with refusing(run.engine, "INSERT", "deliveries"):
         with pytest.raises(DBAPIError, match="refused"):
-            conclude_failure(run.engine, run.lease, claim, "gone", run.policy, due_at(2))
+            conclude_failure(run.engine, run.lease, claim, "gone", run.policy, now=due_at(2))
         assert everything(run.engine) == before
 
 
@@ -150,7 +150,7 @@ def test_one_who_lost_the_lease_writes_nothing(run: Cycles, end: str) -> None:
     before = everything(run.engine)
     ends: dict[str, Callable[[], object]] = {
         "conclude": lambda: run.conclude_claim(claim, FAR),
-        "fail": lambda: conclude_failure(run.engine, run.lease, claim, "gone", run.policy, due_at(2)),
+        "fail": lambda: conclude_failure(run.engine, run.lease, claim, "gone", run.policy, now=due_at(2)),
     }
     with pytest.raises(LeaseLostError):
         ends[end]()

@@ -30,12 +30,13 @@ from tests.support.records.factories import HOUR, START
 from triggers.alert_settings import LogAlert
 from triggers.incidents.announce import Audience, Occasion, announce, carry_out
 from triggers.incidents.lifecycle import (
-    LOUDNESS,
+    SEVERITIES,
     TRANSITIONS,
     IncidentStateError,
     Signal,
     SignalState,
     Transition,
+    TransitionReason,
     acknowledge,
     step,
 )
@@ -246,13 +247,13 @@ class Lives(RuleBasedStateMachine):
     def each_channel_hears_a_story_in_its_order(self) -> None:
         told: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for row in self.messages():
-            event = (row["event"], LOUDNESS.index(row["severity"]))
+            event = (row["event"], SEVERITIES.index(row["severity"]))
             told.setdefault((row["channel"], row["dedup_key"]), []).append(event)
         for story in told.values():
             assert story[0][0] == FIRING
             assert "resolved" not in [event for event, _ in story[:-1]]
             assert len(set(story)) == len(story)
-            assert [loud for _, loud in story] == sorted(loud for _, loud in story)
+            assert [severity for _, severity in story] == sorted(severity for _, severity in story)
 
 
 def _same(one: Incident, other: Incident) -> bool:
@@ -277,10 +278,21 @@ MOVES: Final = [
     for end in sorted(ends, key=str)
     if start not in {None, IncidentState.RESOLVED}
 ]
+#: The reason of each move; that of one to `firing` from there is an escalation.
+REASONS: Final = {
+    (IncidentState.PENDING, FIRING): TransitionReason.OPENED,
+    (IncidentState.PENDING, None): TransitionReason.FORGOTTEN,
+    (FIRING, FIRING): TransitionReason.ESCALATED,
+    (FIRING, IncidentState.ACKNOWLEDGED): TransitionReason.ACKNOWLEDGED,
+    (FIRING, IncidentState.RESOLVED): TransitionReason.RESOLVED,
+    (IncidentState.ACKNOWLEDGED, FIRING): TransitionReason.ESCALATED,
+    (IncidentState.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED): TransitionReason.CLEARING,
+    (IncidentState.ACKNOWLEDGED, IncidentState.RESOLVED): TransitionReason.RESOLVED,
+}
 #: What another process has written meanwhile.
 MEANWHILE: Final[dict[str, dict[str, Any]]] = {
     "nothing": {"summary": "the same"},
-    "it got louder": {"severity": Severity.CRITICAL},
+    "it escalated": {"severity": Severity.CRITICAL},
     "it is over for now": {"clearing_since": START},
     "it fired": {"state": FIRING},
     "somebody took it": {"state": FIRING, "acknowledged_at": START},
@@ -311,6 +323,7 @@ def test_what_was_changed_meanwhile_is_refused(
         assert seen.state is start
         transition = Transition(
             kind=IncidentKind.DRIFT,
+            reason=REASONS[start, end],
             from_state=start,
             to_state=end,
             severity=Severity.CRITICAL if end is FIRING else Severity.ERROR,
@@ -318,7 +331,6 @@ def test_what_was_changed_meanwhile_is_refused(
             incident=seen,
             clearing_since=START if end is start is IncidentState.ACKNOWLEDGED else None,
             by="ada",
-            is_louder=end is FIRING,
         )
         for meanwhile, values in MEANWHILE.items():
             with connection.begin_nested() as savepoint:

@@ -65,7 +65,7 @@ def test_a_channel_that_gives_up_is_told_through_the_others(run: Cycles) -> None
     found = [(row["kind"], row["state"]) for row in stored(run.engine, incidents)]
     assert found == [("drift", "firing"), ("alerts-undelivered", "firing")]
     summary = stored(run.engine, incidents)[1]["summary"]
-    assert summary.startswith("the channel pager has given up a message of incident 1 (firing) after 1")
+    assert summary.startswith("channel pager gave up a message about incident 1 (firing) after 1")
     assert [row["channel"] for row in stored(run.engine, deliveries) if row["incident_id"] == 2] == ["chat"]
 
 

@@ -27,8 +27,12 @@ def test_the_worker_of_the_task_takes_the_job_and_ends_it(office: Office, amazon
     assert office.tend(60 * SECOND) is Act.LOOK
     office.finish(job, lease)
     amazon.tasks[0].stop(exit_code=0)
-    assert office.tend(SECOND) is Act.NONE_WANTED
+    with capture_logs() as entries:
+        assert office.tend(SECOND) is Act.NONE_WANTED
     assert office.ends(job_id) == [TaskEnd.JOB_ENDED]
+    assert [(each["event"], each["log_level"], each["reason"]) for each in entries] == [
+        ("worker task ended", "info", "job_ended")
+    ]
     assert [name for name, _ in amazon.calls] == ["RunTask", "DescribeTasks", "DescribeTasks"]
 
 
@@ -145,7 +149,7 @@ def test_the_task_of_a_worker_that_dies_with_the_job_is_told_on_it_and_replaced_
     amazon.tasks[0].stop(exit_code=137, reason=KILLED)
     assert office.tend(10 * SECOND) is Act.LOOK
     assert str(office.job(job_id).error).startswith(
-        "the task of its worker has ended, out_of_memory: EssentialContainerExited"
+        "the task of its worker ended, out_of_memory: EssentialContainerExited"
     )
     assert office.tend(2 * SECOND) is Act.ASK
     assert office.ends(job_id) == [TaskEnd.OUT_OF_MEMORY, None]
@@ -194,7 +198,7 @@ def test_a_worker_that_hangs_with_the_job_is_stopped_and_replaced(office: Office
     assert office.tend(10 * SECOND) is Act.LOOK
     (request,) = amazon.called("StopTask")
     assert request["task"] == amazon.tasks[0].arn
-    assert request["reason"].startswith("redistill: a worker had the job and is gone")
+    assert request["reason"].startswith("redistill: the worker that had the job is gone")
     assert office.tend(2 * SECOND) is Act.ASK
     assert office.ends(job_id) == [TaskEnd.WORKER_GONE, None]
 

@@ -150,7 +150,7 @@ REFUSED = {
     ),
     "no duration": (
         '[monitor]\nevery = "soon"',
-        "[monitor] every: not a duration: 'soon'; expected one such as '10m', '1h30m' or '7d'",
+        "[monitor] every: 'soon' is not a duration: write '10m', '1h30m' or '7d'",
     ),
     "too short a duration": (
         '[monitor]\nevery = "0s"',
@@ -182,7 +182,7 @@ REFUSED = {
     ),
     "an agreement above one": (
         rule(metric="agreement", below=95),
-        "[[rules]] number 1: rule 'r': a share is in [0, 1], not 95",
+        "[[rules]] number 1: rule 'r': 95 is not a share: set it in [0, 1]",
     ),
     "an unknown metric": (
         rule(metric="accuracy", below=0.9),
@@ -198,11 +198,11 @@ REFUSED = {
     ),
     "a queue without a URL": (
         '[queue]\nkind = "sqs"',
-        "[queue]: it needs 'url' with kind = 'sqs', and with that only",
+        "[queue]: 'url' belongs to kind = 'sqs': set both or neither",
     ),
     "a URL without a queue": (
         '[queue]\nurl = "https://sqs/1/jobs.fifo"',
-        "[queue]: it needs 'url' with kind = 'sqs', and with that only",
+        "[queue]: 'url' belongs to kind = 'sqs': set both or neither",
     ),
     "a queue that is not FIFO": (
         '[queue]\nkind = "sqs"\nurl = "https://sqs/1/jobs"',
@@ -218,7 +218,7 @@ REFUSED = {
     ),
     "tasks of two kinds of capacity": (
         '[ecs]\ncluster = "c"\ntask_definition = "w"\nlaunch_type = "EC2"\ncapacity_provider = "SPOT"',
-        "[ecs]: it takes 'launch_type' or 'capacity_provider', not both",
+        "[ecs]: 'launch_type' and 'capacity_provider' exclude each other: set one",
     ),
     "security groups of no network": (
         '[ecs]\ncluster = "c"\ntask_definition = "w"\nsecurity_groups = ["sg-1"]',
@@ -230,7 +230,7 @@ REFUSED = {
     ),
     "a command of no container": (
         '[ecs]\ncluster = "c"\ntask_definition = "w"\ncommand = ["worker", "--once"]',
-        "[ecs]: 'command' needs 'container': the name of the one that runs it",
+        "[ecs]: 'command' needs 'container': set the name of the container that runs it",
     ),
     "an empty command": (
         '[ecs]\ncluster = "c"\ntask_definition = "w"\ncontainer = "w"\ncommand = []',

@@ -27,8 +27,8 @@ def test_a_message_in_plain_text() -> None:
         "\n"
         "since: 2026-11-24 09:00 UTC\n"
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12\n"
-        "numbers: agreement 0.924 [0.912, 0.935], wrong below 0.95: fired, 3 in a row (low-agreement)\n"
-        "  kl 0.08 [0.066, 0.095], wrong above 0.15: within (high-kl)\n"
+        "numbers: agreement 0.924 [0.912, 0.935], breach below 0.95: fired, 3 in a row (low-agreement)\n"
+        "  kl 0.08 [0.066, 0.095], breach above 0.15: within (high-kl)\n"
         "intents that differ most: returns: agreement 0.61 [0.55, 0.67] on 14.0% of the requests\n"
         "  faq: agreement 0.93 [0.9, 0.95] on 31.0% of the requests\n"
         "what moved: returns 2% -> 14%; label mix PSI 0.210 [0.150, 0.270]\n"
@@ -70,8 +70,8 @@ def test_every_message_leads_to_its_section_of_the_runbook() -> None:
 
 
 def test_who_has_taken_it_is_told() -> None:
-    assert "\ntaken by: ada\n" in text_of(event="acknowledged", by="ada")
-    assert "taken by" not in text_of()
+    assert "\nacknowledged by: ada\n" in text_of(event="acknowledged", by="ada")
+    assert "acknowledged by" not in text_of()
 
 
 def test_what_a_candidate_reached_is_told_with_the_thresholds_of_the_gates() -> None:

@@ -15,7 +15,7 @@ def test_the_labels_that_moved_most_come_first() -> None:
     assert [move.label for move in moves] == ["returns", "escalation", "order_tracking"]
     assert what_moved(DRIFT, moves) == (
         "returns 20% -> 0%, escalation 0% -> 18%, order_tracking 12% -> 25%; label mix PSI 0.120 "
-        "[0.100, 0.140]; texts told from those of cycle 3 with accuracy 0.63 (0.5: alike), p = 0.001"
+        "[0.100, 0.140]; texts distinguished from those of cycle 3 with accuracy 0.63 (0.5: alike), p = 0.001"
     )
 
 
@@ -23,4 +23,4 @@ def test_the_labels_that_moved_most_come_first() -> None:
 def test_labels_that_hardly_moved_are_not_told(now: dict[str, float]) -> None:
     then = {"faq": 1.0} if now else {}
     assert largest_moves(then, now) == ()
-    assert what_moved(DRIFT, ()).startswith("no label by a point or more; label mix PSI 0.120")
+    assert what_moved(DRIFT, ()).startswith("no label by 1 percentage point or more; label mix PSI 0.120")

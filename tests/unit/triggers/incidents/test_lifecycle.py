@@ -10,12 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from db.records import Incident
 from db.states import IncidentKind, IncidentState, Severity
 from triggers.incidents.lifecycle import (
-    LOUDNESS,
+    SEVERITIES,
     TRANSITIONS,
     IncidentStateError,
     Signal,
     SignalState,
     Transition,
+    TransitionReason,
     TransitionRefusedError,
     acknowledge,
     step,
@@ -89,20 +90,22 @@ def test_what_follows_from_a_finding(
 
 
 @pytest.mark.parametrize("state", [FIRING, TAKEN])
-def test_what_gets_louder_is_told_again(state: IncidentState) -> None:
+def test_an_escalation_is_notified_again(state: IncidentState) -> None:
     """Also to who has taken it: a warning that somebody looks at tomorrow has become something else."""
     found = moved(state, "raised", Severity.CRITICAL)
     assert found is not None
     assert (found.to_state, found.event, found.severity) == (FIRING, FIRING, Severity.CRITICAL)
+    assert found.reason is TransitionReason.ESCALATED
     assert found.summary == "now"
     assert moved(state, "raised", Severity.WARNING) is None
 
 
-def test_an_incident_is_told_as_loud_as_it_fires_and_since_when_it_is_so() -> None:
-    """A pending one may have been quieter."""
+def test_an_incident_opens_at_the_severity_that_was_raised_and_since_it_was_pending() -> None:
+    """A pending one may have had a lower severity."""
     found = moved(PENDING, "raised", Severity.CRITICAL)
     assert found is not None
-    assert (found.severity, found.since, found.is_louder) == (Severity.CRITICAL, NOON - 2 * HOUR, False)
+    assert (found.severity, found.since) == (Severity.CRITICAL, NOON - 2 * HOUR)
+    assert found.reason is TransitionReason.OPENED
     new = moved(None, "raised")
     assert new is not None
     assert new.since == NOON
@@ -114,17 +117,19 @@ def test_an_end_must_last_as_long_as_it_is_damped_for() -> None:
     begun = step(make_incident(FIRING), cleared, at=NOON, keep_firing_for=2 * HOUR)
     assert begun is not None
     assert (begun.to_state, begun.event, begun.clearing_since) == (FIRING, None, NOON)
+    assert begun.reason is TransitionReason.CLEARING
     clearing = make_incident(FIRING, clearing_since=NOON)
     assert step(clearing, cleared, at=NOON + HOUR, keep_firing_for=2 * HOUR) is None
     over = step(clearing, cleared, at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR)
     assert over is not None
-    assert (over.event, over.summary) == (RESOLVED, "well")
+    assert (over.reason, over.event, over.summary) == (TransitionReason.RESOLVED, RESOLVED, "well")
     for finding in (SignalState.PENDING, SignalState.RAISED):
         again = step(
             clearing, Signal(kind=DRIFT, state=finding), at=NOON + 2 * HOUR, keep_firing_for=2 * HOUR
         )
         assert again is not None
         assert (again.to_state, again.event, again.clearing_since) == (FIRING, None, None)
+        assert again.reason is TransitionReason.RECURRED
     unknown = Signal(kind=DRIFT, state=SignalState.UNKNOWN)
     assert step(clearing, unknown, at=NOON + 5 * HOUR, keep_firing_for=2 * HOUR) is None
 
@@ -134,6 +139,7 @@ def test_only_a_firing_incident_can_be_taken(state: IncidentState) -> None:
     if state is FIRING:
         taken = acknowledge(make_incident(FIRING, clearing_since=NOON), "ada")
         assert (taken.event, taken.by, taken.clearing_since) == (TAKEN, "ada", NOON)
+        assert taken.reason is TransitionReason.ACKNOWLEDGED
     else:
         with pytest.raises(IncidentStateError, match=f"Incident 7 is {state}"):
             acknowledge(make_incident(state), "ada")
@@ -164,6 +170,7 @@ def test_every_transition_that_the_table_does_not_allow_is_refused() -> None:
 def make_transition(from_state: IncidentState | None, to_state: IncidentState | None) -> Transition:
     return Transition(
         kind=DRIFT,
+        reason=TransitionReason.OPENED,
         from_state=from_state,
         to_state=to_state,
         severity=Severity.ERROR,
@@ -234,13 +241,13 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def is_told_in_order(self) -> None:
-        """First that it fires; again only when louder; the end last and once; each event once a severity."""
+        """Firing first, again only on escalation; the end last and once; each event once a severity."""
         events = [event for event, _ in self.told]
         assert events[:1] in ([], [FIRING])
         assert RESOLVED not in events[:-1]
         assert len(set(self.told)) == len(self.told)
-        loudness = [LOUDNESS.index(severity) for event, severity in self.told if event is FIRING]
-        assert loudness == sorted(set(loudness))
+        fired_at = [SEVERITIES.index(severity) for event, severity in self.told if event is FIRING]
+        assert fired_at == sorted(set(fired_at))
 
 
 Life.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

@@ -69,17 +69,17 @@ def test_where_calibration_is_off_it_is_not_overdue(serving: ServingStudent | No
         (
             student(served=40),
             (
-                "the student abababababab serves since 2026-10-15 10:00 UTC, 40 days ago, and was never "
-                "calibrated; it should be every 31 days (calibrate_every): look at the worker's log, or do "
-                "it now with `redistill models calibrate`"
+                "student abababababab has been in service since 2026-10-15 10:00 UTC (40 days) and has never "
+                "been calibrated; calibrate_every is 31 days: check the worker's log, or run `redistill "
+                "models calibrate`"
             ),
         ),
         (
             student(served=400, calibrated=32),
             (
-                "the student abababababab serves since 2025-10-20 10:00 UTC, and its last calibration is of "
-                "2026-10-23 10:00 UTC, 32 days ago (T = 1.31); it should be every 31 days (calibrate_every): "
-                "look at the worker's log, or do it now with `redistill models calibrate`"
+                "student abababababab has been in service since 2025-10-20 10:00 UTC and was last calibrated "
+                "at 2026-10-23 10:00 UTC, 32 days ago (T = 1.31); calibrate_every is 31 days: check the "
+                "worker's log, or run `redistill models calibrate`"
             ),
         ),
     ],
@@ -91,8 +91,8 @@ def test_the_summary_says_since_when_and_what_to_do(serving: ServingStudent, sum
 
 def test_what_is_short_is_told_in_hours() -> None:
     signal = overdue(student(served=2), timedelta(hours=36), START)
-    assert "48 hours ago" in signal.summary
-    assert "every 36 hours" in signal.summary
+    assert "(48 hours)" in signal.summary
+    assert "calibrate_every is 36 hours" in signal.summary
 
 
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31)).map(  # noqa: DTZ001 - made aware here

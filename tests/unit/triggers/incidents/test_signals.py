@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import CyclePoint, Incident
+from db.records import Claim, CyclePoint, Incident
 from db.states import (
     IncidentKind,
     IncidentState,
@@ -19,9 +19,10 @@ from db.states import (
     TeacherReason,
     Verdict,
 )
-from tests.support.records.factories import make_blind_point, make_job, make_point
+from tests.support.records.factories import make_blind_point, make_job, make_point, make_result, make_slot
 from triggers.incidents.lifecycle import Signal, SignalState, Transition, step
 from triggers.incidents.signals import Situation, of_cycle, of_job
+from triggers.judged_cycle import JudgedCycle
 from triggers.orders.alpha import Order
 from triggers.orders.promotion_watch import Watch
 from triggers.rules.evaluation import evaluate, unevaluated_in_a_row
@@ -111,14 +112,19 @@ def make_situation(
         max_reject_share=0.05,
         teacher_fault="it is" if teacher is TeacherHealth.UNHEALTHY else None,
     )
-    situation = Situation(
-        judgement=judge(evidence, outcomes),
+    cycle = JudgedCycle(
+        claim=Claim(cycle_id=1, slot=make_slot(), attempt=1, started_at=make_slot().window_end),
+        result=make_result(),
         rules=rules,
         outcomes=outcomes,
+        judgement=judge(evidence, outcomes),
+        teacher=make_teacher(teacher),
+    )
+    situation = Situation(
+        cycle=cycle,
         order=make_order(order),
         unevaluated=unevaluated_in_a_row([point.status for point in history[::-1]]),
         is_latest=is_latest,
-        teacher=make_teacher(teacher),
     )
     return Seen(situation=situation, open_kinds=open_kinds)
 
@@ -223,7 +229,7 @@ def test_what_is_served_has_an_incident_of_its_own(
 ) -> None:
     seen = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE))
     assert changes(seen) == expected, sentence
-    assert seen.situation.judgement.verdict in {Verdict.HEALTHY, Verdict.INCONCLUSIVE}
+    assert seen.situation.cycle.judgement.verdict in {Verdict.HEALTHY, Verdict.INCONCLUSIVE}
 
 
 @pytest.mark.parametrize(
@@ -262,8 +268,8 @@ def test_an_unhealthy_teacher_is_critical_and_a_new_one_a_warning() -> None:
     (unhealthy,) = plan(make_situation("g?", teacher=TeacherHealth.UNHEALTHY))
     (changed,) = plan(make_situation("g", teacher=TeacherHealth.CHANGED))
     assert (unhealthy.severity, changed.severity) == (Severity.CRITICAL, Severity.WARNING)
-    assert unhealthy.summary.startswith("it is unhealthy; nothing is judged")
-    assert changed.summary.startswith("it is changed; its reference starts afresh")
+    assert unhealthy.summary.startswith("it is unhealthy; no verdicts and no jobs")
+    assert changed.summary.startswith("it is changed; its reference starts again")
 
 
 @pytest.mark.parametrize(
@@ -283,11 +289,11 @@ def test_what_users_write_has_an_incident_of_its_own(
     rule = Rule(name="new", metric="input_drift", above=Decimal("0.6"), action="alert")
     seen = make_situation(pattern, open_kinds=open_kinds, rules=(*DEFAULT_RULES, SERVING_RULE, rule))
     assert changes(seen) == expected, sentence
-    assert seen.situation.judgement.verdict is Verdict.HEALTHY
+    assert seen.situation.cycle.judgement.verdict is Verdict.HEALTHY
 
 
-def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:
-    """A louder rule that did not fire plays no part."""
+def test_a_drift_has_the_highest_severity_of_the_fired_rules() -> None:
+    """A more severe rule that did not fire plays no part."""
     low, high = DEFAULT_RULES
     rules = (
         high.model_copy(update={"severity": Severity.WARNING}),
@@ -298,7 +304,7 @@ def test_a_drift_is_as_loud_as_the_loudest_fired_rule() -> None:
     assert drift.severity is Severity.ERROR
 
 
-def test_an_incident_ends_as_loud_as_it_began() -> None:
+def test_an_incident_ends_at_the_severity_at_which_it_began() -> None:
     """So that the channels that heard of it hear of its end."""
     (resolved,) = plan(make_situation("g", open_kinds=[DRIFT]))
     assert resolved.incident is not None
@@ -307,7 +313,8 @@ def test_an_incident_ends_as_loud_as_it_began() -> None:
 
 def test_a_failed_cycle_counts_as_one_without_evidence() -> None:
     seen = make_situation("g???", open_kinds=[DRIFT])
-    situation = replace(seen.situation, judgement=failed("disk full"), outcomes=())
+    cycle = replace(seen.situation.cycle, judgement=failed("disk full"), outcomes=())
+    situation = replace(seen.situation, cycle=cycle)
     (blind,) = plan(replace(seen, situation=situation))
     assert blind.summary == "3 cycles in a row without a verdict; the last: disk full"
     assert blind.severity is Severity.ERROR
@@ -393,7 +400,8 @@ def test_too_many_unusable_records_are_told_at_once() -> None:
         n_scored=5_500, n_seen=5_500, n_rejected=5_500, min_samples=1_000, max_reject_share=0.05
     )
     seen = make_situation("g?")
-    seen = replace(seen, situation=replace(seen.situation, judgement=judge(evidence, [])))
+    cycle = replace(seen.situation.cycle, judgement=judge(evidence, []))
+    seen = replace(seen, situation=replace(seen.situation, cycle=cycle))
     (told,) = plan(seen)
     assert (told.kind, told.severity) == (QUALITY, Severity.ERROR)
     assert told.summary.startswith("5500 requests scored (min_samples 1000), 5500 of 11000 records unusable")

@@ -240,13 +240,11 @@ def test_a_student_s_alpha_is_about_the_teacher_that_it_was_distilled_from(
 def test_details_say_the_numbers() -> None:
     assert decide(POLICY, FREE, NOW).detail == "re-distillation with alpha 0.7 -> 0.6"
     cooling = decide(POLICY, replace(FREE, last_finished_at=NOW - HOUR), NOW)
-    assert cooling.detail == (
-        "the last job ended at 2026-11-24T11:00:00Z, less than the cooldown of 6:00:00 ago"
-    )
+    assert cooling.detail == "the last job ended at 2026-11-24T11:00:00Z, less than 6:00:00 ago (cooldown)"
     exhausted = decide(POLICY, replace(FREE, failed_in_a_row=4), NOW)
-    assert exhausted.detail == "4 jobs in a row have not helped (max_attempts 3)"
+    assert exhausted.detail == "4 jobs in a row did not end the drift (max_attempts 3)"
     floored = decide(POLICY, replace(FREE, student_alpha=Decimal("0.1")), NOW)
-    assert floored.detail == "alpha 0.1 cannot go below alpha_floor 0.1"
+    assert floored.detail == "alpha 0.1 cannot be lowered below alpha_floor 0.1"
 
 
 alphas = st.decimals(0, 1, places=3)

@@ -220,10 +220,10 @@ def test_the_effective_size_is_that_of_the_interval() -> None:
     [
         (R1, None),
         (of(4, 24), None),
-        (R2, "how far kl scatters"),
-        (rule(any=[{"metric": "kl", "above": "0.1"}] * 2, metric=None, below=None), "move together"),
+        (R2, "the spread of kl"),
+        (rule(any=[{"metric": "kl", "above": "0.1"}] * 2, metric=None, below=None), "dependence between"),
         (rule(below=None, above="0.99"), "too high"),
-        (of(12, 40), "12 of 40 cycles can lie in too many ways"),
+        (of(12, 40), "12 of 40 cycles have too many patterns to compute"),
         (rule(for_cycles=2_000), "2000 of 2000"),
     ],
     ids=["r1", "m of n", "kl", "a group", "above", "too many states", "too many cycles"],

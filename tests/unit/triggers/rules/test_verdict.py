@@ -99,8 +99,8 @@ def labelled_point(n: int, agreement: float = 0.95) -> CyclePoint:
             labelled_point(34),
             VerdictReason.NO_RULE_EVALUATED,
             (
-                "no rule could be evaluated: rare (class_agreement:refund: 34 requests of that label, 100 "
-                "are needed)"
+                "no rule could be evaluated: rare (class_agreement:refund: 34 requests with that label, 100 "
+                "needed)"
             ),
         ),
         (
@@ -108,8 +108,8 @@ def labelled_point(n: int, agreement: float = 0.95) -> CyclePoint:
             make_point(),
             VerdictReason.NO_RULE_EVALUATED,
             (
-                "no rule could be evaluated: rare (class_agreement:refund: 0 requests of that label, 100 "
-                "are needed)"
+                "no rule could be evaluated: rare (class_agreement:refund: 0 requests with that label, 100 "
+                "needed)"
             ),
         ),
         (
@@ -117,7 +117,7 @@ def labelled_point(n: int, agreement: float = 0.95) -> CyclePoint:
             make_point(kl=float("nan")),
             VerdictReason.NO_RULE_EVALUATED,
             (
-                "no rule could be evaluated: rare (class_agreement:refund: 0 requests of that label, 100 are "
+                "no rule could be evaluated: rare (class_agreement:refund: 0 requests with that label, 100 "
                 "needed); high-kl (kl was not measured)"
             ),
         ),
@@ -168,7 +168,7 @@ def test_what_a_group_lacks_is_said_of_each_of_its_conditions() -> None:
     ]
     group = Rule.model_validate({"name": "group", "any": conditions})
     assert missing_of(group, make_point()) == (
-        "class_kl:refund: 0 requests of that label, 100 are needed, agreement has no interval"
+        "class_kl:refund: 0 requests with that label, 100 needed, agreement has no interval"
     )
 
 
@@ -196,9 +196,10 @@ def test_a_description_counts_cycles_and_says_what_has_no_value() -> None:
 @pytest.mark.parametrize(
     ("rule", "disagreements", "said"),
     [
-        ({"clear": "0.97"}, [300, 200], "agreement 0.963636 not cleared of below 0.95 for 2 cycles"),
-        ({"mode": "sequential"}, [500], r"agreement 0.909091 is below 0.95 by evidence e^\d+.\d"),
-        ({"mode": "sequential"}, [280], r"agreement 0.949091 may be below 0.95 by evidence e^-?\d.\d"),
+        ({"clear": "0.97"}, [300, 200], "agreement 0.963636 not recovered from below 0.95 for 2 cycles"),
+        ({"mode": "sequential"}, [500], r"agreement 0.909091 shown to be below 0.95 \(log wealth \d+\.\d\)"),
+        ({"mode": "sequential"}, [280],
+         r"agreement 0.949091 not shown to be below 0.95 \(log wealth -?\d\.\d\)"),
         ({"any": [{"metric": "agreement", "below": "0.95"}, {"metric": "kl", "above": "0.01"}]}, [300],
          "r: 2 conditions hold"),
     ],

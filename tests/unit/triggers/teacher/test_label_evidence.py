@@ -64,11 +64,11 @@ COUNTS = {
 SAYS = {
     LabelFinding.CAN_HELP: "Lowering alpha can help: where the two disagree, labels correct the student in "
     "77% [62, 87]; of 41 labelled disagreements the teacher is right in 61% [46, 74], the student in "
-    "22% [12, 37], neither in 17% [9, 31] (the models do not know the labels of 2).",
-    LabelFinding.TEACHER_AT_FAULT: "Low agreement is no harm here, and the teacher may be at fault: where "
+    "22% [12, 37], neither in 17% [9, 31] (the models do not have the true label of 2).",
+    LabelFinding.TEACHER_AT_FAULT: "Low agreement does no harm here, and the teacher may be at fault: where "
     "one of the two is right, it is the student in 80% [63, 90]; of 30 labelled disagreements the teacher is "
     "right in 20% [10, 37], the student in 80% [63, 90], neither in 0% [0, 11].",
-    LabelFinding.UNDECIDED: "Labels do not tell yet whether lowering alpha can help: of 1 labelled "
+    LabelFinding.UNDECIDED: "The labels do not show yet whether lowering alpha can help: of 1 labelled "
     "disagreement the teacher is right in 100% [21, 100], the student in 0% [0, 79], neither in 0% [0, 79].",
 }
 

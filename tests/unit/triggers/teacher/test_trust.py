@@ -167,8 +167,9 @@ def test_every_fault_is_told_with_its_numbers() -> None:
     assert mix.familiar_gap is not None
     assert judged.detail == (
         "confidence 0.5000 [0.4960, 0.5040] below 0.8360; entropy 1.0000 [0.9960, 1.0040] above 0.4540 nats; "
-        f"labels {mix.label_shift:.4f} nats from their usual mix; those that the student knows "
-        f"{mix.label_shift:.4f} from it and {mix.familiar_gap:.4f} from the student's"
+        f"label mix {mix.label_shift:.4f} nats from the reference; familiar labels {mix.label_shift:.4f} "
+        f"nats from the reference and {mix.familiar_gap:.4f} nats from the student's (label_shift 0.3, "
+        "label_gap 0.05)"
     )
 
 
@@ -186,7 +187,8 @@ def test_labels_that_the_student_never_gave_are_named() -> None:
     judged = judge_teacher(make_point(mix, answered=dict.fromkeys("abcde", "faq")), known(*REFERENCE), POLICY)
     assert judged.health is TeacherHealth.HEALTHY
     assert judged.detail.endswith(
-        "; 20.0% of the requests have labels that the student never gave: a 10.0%, b 5.0%, c 2.0% and 2 more"
+        "; 20.0% of the requests have labels that the student has never given: a 10.0%, b 5.0%, c 2.0% "
+        "and 2 more"
     )
 
 

@@ -52,7 +52,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], TaskEnd, str]] = {
         TaskEnd.NO_CAPACITY,
         "RESOURCE:CPU; AGENT",
     ),
-    "nothing": ({}, TaskEnd.REFUSED, "ECS has started nothing and does not say why"),
+    "nothing": ({}, TaskEnd.REFUSED, "ECS started no task and gave no reason"),
 }
 
 
@@ -178,7 +178,7 @@ STOPS = {
         TaskEnd.STOPPED,
         "UserInitiated: Task stopped by user; worker: exit code 143",
     ),
-    "nothing is said": (stopped(None, None), TaskEnd.NOT_STARTED, "ECS says STOPPED and no more"),
+    "nothing is said": (stopped(None, None), TaskEnd.NOT_STARTED, "ECS reports STOPPED and gives no reason"),
 }
 
 

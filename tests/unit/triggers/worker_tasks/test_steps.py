@@ -147,7 +147,7 @@ PULL = report("STOPPED", "TaskFailedToStart")
 SPOT = report("STOPPED", "SpotInterruption", 137)
 GAVE_BACK = queued(STARTED, turn=1)
 
-GONE = "a worker had the job and is gone, while ECS says RUNNING"
+GONE = "the worker that had the job is gone, while ECS reports RUNNING"
 
 JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | None, bool, str | None]] = {
     # what ECS says, the job, how long ago it was asked for; why it ended, if it is stopped, what the job says
@@ -158,7 +158,7 @@ JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | N
         30 * MINUTE,
         TaskEnd.OVERDUE,
         True,
-        "no worker started, try 1, overdue: no worker has taken the job in 30 minutes; ECS says PENDING",
+        "no worker started, try 1, overdue: no worker claimed the job within 30 minutes; ECS reports PENDING",
     ),
     "at work": (RUNS, held(STARTED), 600 * MINUTE, None, False, None),
     "it was given back, and the task has not ended yet": (
@@ -175,7 +175,7 @@ JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | N
         5 * MINUTE,
         TaskEnd.WORKER_GONE,
         True,
-        f"the task of its worker has ended, worker_gone: {GONE}",
+        f"the task of its worker ended, worker_gone: {GONE}",
     ),
     "not known yet": (None, queued(STARTED), 4 * MINUTE, None, False, None),
     "not known any more": (
@@ -184,7 +184,7 @@ JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | N
         5 * MINUTE,
         TaskEnd.MISSING,
         False,
-        "no worker started, try 1, missing: ECS does not know the task, or not any more",
+        "no worker started, try 1, missing: ECS does not know the task",
     ),
     "not known any more, its worker neither": (
         None,
@@ -192,7 +192,7 @@ JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | N
         90 * MINUTE,
         TaskEnd.MISSING,
         False,
-        "the task of its worker has ended, missing: ECS does not know the task, or not any more",
+        "the task of its worker ended, missing: ECS does not know the task",
     ),
     "no image": (
         PULL,
@@ -224,7 +224,7 @@ JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | N
         MINUTE,
         TaskEnd.EXITED,
         False,
-        "the task of its worker has ended, exited: EssentialContainerExited; worker: exit code 137",
+        "the task of its worker ended, exited: EssentialContainerExited; worker: exit code 137",
     ),
     "killed, its lease run out": (
         KILLED,
@@ -232,7 +232,7 @@ JUDGED: dict[str, tuple[TaskReport | None, TaskSituation, timedelta, TaskEnd | N
         MINUTE,
         TaskEnd.EXITED,
         False,
-        "the task of its worker has ended, exited: EssentialContainerExited; worker: exit code 137",
+        "the task of its worker ended, exited: EssentialContainerExited; worker: exit code 137",
     ),
     "reclaimed after it gave the job back": (SPOT, GAVE_BACK, MINUTE, TaskEnd.RECLAIMED, False, None),
     "it found no job": (
@@ -262,7 +262,7 @@ def test_what_a_look_at_a_task_means(
         assert found is None
         return
     assert found is not None
-    assert (found.reason, found.stop, found.told) == (end, stop, told)
+    assert (found.reason, found.stop, found.job_error) == (end, stop, told)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_where_ecs_does_not_answer_the_clock_decides(
 def test_a_refusal_counts_the_tries() -> None:
     found = refused(TaskEnd.THROTTLED, "Rate exceeded", queued(*failed(TaskEnd.REFUSED)))
     assert (found.reason, found.stop) == (TaskEnd.THROTTLED, False)
-    assert found.told == "no worker started, try 2, throttled: Rate exceeded"
+    assert found.job_error == "no worker started, try 2, throttled: Rate exceeded"
 
 
 def test_a_job_is_given_up_with_its_last_reason() -> None:
