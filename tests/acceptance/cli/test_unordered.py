@@ -51,7 +51,7 @@ def test_windows_that_are_filled_in_behind_a_later_one_say_that_they_order_nothi
     said = f"not_latest  2026-03-02 13:00: {NOT_LATEST}; the next cycle decides again, and {BY_HAND}"
     for shown in (backfilled.stdout, run("history").stdout):
         assert "rule_fired (not_latest)" in shown
-        assert "A rule has fired, and nothing was ordered:" in shown
+        assert "A rule fired, but no job was ordered:" in shown
         assert said in shown.splitlines()
     assert fact("order") == (
         f"nothing ordered: not_latest: {NOT_LATEST}; the next cycle decides again, and {BY_HAND} "
@@ -74,7 +74,7 @@ def test_the_decision_of_the_last_cycle_is_in_the_status_until_a_healthy_one(cyc
     cycles.conclude(2, FAR)
     assert fact("order") == (
         "nothing ordered: job_open: a job is queued or running, or its candidate waits for "
-        "`redistill models promote`; the next cycle decides again once it has ended"
+        "`redistill models promote`; the first cycle after the end of the job decides again"
     )
     state = json.loads(run("status", "--json").stdout)
     assert (state["order"]["order_reason"], state["order"]["window_end"]) == (
@@ -102,7 +102,7 @@ def test_cycles_in_a_row_with_one_reason_are_one_line(cycles: Cycles) -> None:
         watched.conclude(index, FAR)
     for index in (10, 11):
         watched.conclude(index, FAR)
-    _, _, below = run("history").stdout.partition("A rule has fired, and nothing was ordered:\n")
+    _, _, below = run("history").stdout.partition("A rule fired, but no job was ordered:\n")
     assert [line.split(":")[0] for line in below.splitlines()] == [
         f"not_latest  {make_slot(0).window_end:%Y-%m-%d %H}",
         f"at_floor    {make_slot(10).window_end:%Y-%m-%d %H}",
