@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class CycleStatus(StrEnum):
-    """How far a slot has come."""
+    """The progress of a slot."""
 
     RUNNING = "running"  #: claimed; its process holds the monitor's lease or has died
     EVALUATED = "evaluated"  #: measured, and judged healthy or breached
@@ -14,7 +14,7 @@ class CycleStatus(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a finished cycle says about the student."""
+    """The verdict of a finished cycle on the student."""
 
     HEALTHY = "healthy"  #: enough evidence, and no rule about the student is breached
     BREACHED = "breached"  #: enough evidence, and at least one rule about the student is breached
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 
 class VerdictReason(StrEnum):
-    """Why the verdict is what it is."""
+    """The reason of a verdict."""
 
     WITHIN_RULES = "within_rules"  #: no rule is breached
     RULE_BREACHED = "rule_breached"  #: at least one rule is breached, and none has fired
@@ -37,7 +37,7 @@ class VerdictReason(StrEnum):
 
 
 class TeacherHealth(StrEnum):
-    """What a cycle says about the teacher."""
+    """The health of the teacher at a cycle."""
 
     HEALTHY = "healthy"  #: within the bounds of its own reference cycles
     UNHEALTHY = "unhealthy"  #: out of bounds: there is no verdict on the student
@@ -46,7 +46,7 @@ class TeacherHealth(StrEnum):
 
 
 class TeacherReason(StrEnum):
-    """Why the teacher's health is what it is; of several faults the first."""
+    """The reason of the teacher's health; of several faults, the first."""
 
     WITHIN = "within"  #: every number is within its bound
     NO_EVIDENCE = "no_evidence"  #: too few scored requests, or too many rejects
@@ -60,7 +60,7 @@ class TeacherReason(StrEnum):
 
 
 class OutcomeReason(StrEnum):
-    """Why a rule did or did not fire at a cycle."""
+    """The reason why a rule did or did not fire at a cycle."""
 
     WITHIN = "within"  #: on the right side of the threshold, at it, or not shown to be on the wrong side
     BREACHED = "breached"  #: on the wrong side of the threshold, but not yet for `for_cycles` cycles
@@ -71,7 +71,7 @@ class OutcomeReason(StrEnum):
 
 
 class LabelOutcome(StrEnum):
-    """Who is right about a request whose true label is known."""
+    """The model that is right about a request whose true label is known."""
 
     BOTH_RIGHT = "both_right"  #: both models give the true label
     SAME_ERROR = "same_error"  #: both models give the same label, and it is wrong
@@ -82,7 +82,7 @@ class LabelOutcome(StrEnum):
 
 
 class LabelFinding(StrEnum):
-    """What true labels say about lowering alpha, which is less weight on the teacher."""
+    """The evidence of true labels on lowering alpha, which takes weight from the teacher."""
 
     CAN_HELP = "can_help"  #: where the models disagree, labels correct the student more often than not
     TEACHER_AT_FAULT = "teacher_at_fault"  #: the student is right more often than the teacher
@@ -90,7 +90,7 @@ class LabelFinding(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why a traffic record could not be used."""
+    """The reason why a traffic record is unusable."""
 
     NOT_UTF8 = "not_utf8"  #: the line is not UTF-8
     NOT_JSON = "not_json"  #: the line is not a JSON object
@@ -123,7 +123,7 @@ class JobStatus(StrEnum):
 
 
 class JobDecision(StrEnum):
-    """What became of a job's candidate."""
+    """The decision on a job's candidate."""
 
     PROMOTED = "promoted"  #: the candidate became the student in service
     HELD = "held"  #: the candidate passed, and `promote = "manual"`: a person promotes it
@@ -131,14 +131,14 @@ class JobDecision(StrEnum):
 
 
 class JobRecovery(StrEnum):
-    """Whether a job's candidate has ended the drift, once it served."""
+    """The outcome of watching a promoted candidate: did it end the drift?"""
 
     RECOVERED = "recovered"  #: a healthy cycle followed within `watch_cycles`
     NOT_RECOVERED = "not_recovered"  #: no healthy cycle followed: the job counts as a failed attempt
 
 
 class MessageFate(StrEnum):
-    """What a worker makes of a message that calls it to a job; the job's row decides."""
+    """A worker's reaction to a message about a job; the job's row decides."""
 
     WANTED = "wanted"  #: its job is queued, or its worker is gone: a worker looks for it at once
     ALREADY_RUNNING = "already_running"  #: late or duplicated: a worker has claimed the job
@@ -151,7 +151,7 @@ class MessageFate(StrEnum):
 
 
 class TaskState(StrEnum):
-    """How far a worker's task has come, which the daemon starts in ECS."""
+    """The progress of a worker's task that the daemon started in ECS."""
 
     ASKED = "asked"  #: ECS is being asked for it, or the daemon that asked has died
     STARTED = "started"  #: ECS has accepted it, and it is not known to have stopped
@@ -159,7 +159,7 @@ class TaskState(StrEnum):
 
 
 class TaskEnd(StrEnum):
-    """Why nothing is expected of a worker's task any more."""
+    """The reason why a worker's task is over."""
 
     UNANSWERED = "unanswered"  #: no answer, so it may have started: ECS is asked again under the same token
     THROTTLED = "throttled"  #: AWS throttles calls at the moment
@@ -179,7 +179,7 @@ class TaskEnd(StrEnum):
 
 
 class OrderReason(StrEnum):
-    """Why a fired rule did or did not order a job."""
+    """The reason why a fired rule did or did not order a job."""
 
     ORDERED = "ordered"  #: a job with a lower alpha was queued
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
@@ -193,7 +193,7 @@ class OrderReason(StrEnum):
 
 
 class IncidentKind(StrEnum):
-    """What the on-call is paged about."""
+    """The kind of an incident, by what the on-call is notified of."""
 
     DRIFT = "drift"  #: a rule about the student has fired
     RETRAIN_TEACHER = "retrain-teacher"  #: re-distillation can no longer help
@@ -210,7 +210,7 @@ class IncidentKind(StrEnum):
 
 
 class IncidentState(StrEnum):
-    """Where an incident stands."""
+    """The state of an incident."""
 
     PENDING = "pending"  #: its condition holds, but not for long enough; nobody is notified
     FIRING = "firing"  #: open, and not acknowledged
@@ -219,7 +219,7 @@ class IncidentState(StrEnum):
 
 
 class Severity(StrEnum):
-    """How loud an incident is, in PagerDuty's words."""
+    """The severity of an incident, in PagerDuty's terms."""
 
     INFO = "info"  #: for the record
     WARNING = "warning"  #: look at it today
@@ -228,7 +228,7 @@ class Severity(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a message in the outbox stands."""
+    """The state of a message in the outbox."""
 
     PENDING = "pending"  #: to be sent at `next_attempt_at`
     DELIVERED = "delivered"  #: accepted by the channel
@@ -236,14 +236,14 @@ class DeliveryState(StrEnum):
 
 
 class Role(StrEnum):
-    """What a model version is to its monitor."""
+    """The role of a model version in its monitor."""
 
     TEACHER = "teacher"  #: the larger model, which is the reference
     STUDENT = "student"  #: a small model: in service, formerly in service, or a candidate
 
 
 class PromotionReason(StrEnum):
-    """Why a version became the current one."""
+    """The reason why a version became the current one."""
 
     CONFIGURED = "configured"  #: newly named in the configuration
     GATES_PASSED = "gates_passed"  #: a job's candidate, promoted by the worker
@@ -253,7 +253,7 @@ class PromotionReason(StrEnum):
 
 
 class CalibrationReason(StrEnum):
-    """Why a student was calibrated."""
+    """The reason why a student was calibrated."""
 
     JOB = "job"  #: it is a job's candidate
     DUE = "due"  #: in service, and not calibrated for nine tenths of `calibrate_every`, or never
@@ -261,7 +261,7 @@ class CalibrationReason(StrEnum):
 
 
 class GateResult(StrEnum):
-    """What a gate says about a candidate."""
+    """The result of a gate for a candidate."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side of the threshold, or a tie
     WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it does not reject

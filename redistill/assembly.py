@@ -1,4 +1,4 @@
-"""The one place where the parts are put together from the settings."""
+"""Assembly of the daemon, the worker and their parts from the settings."""
 
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
@@ -43,12 +43,12 @@ from triggers.transports.sqs import SqsTransport
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.starter import Starter
 
-#: How often the daemon looks whether a slot has fallen due or a message waits.
+#: The interval at which the daemon checks for due slots and pending notifications.
 TICK = timedelta(seconds=2)
 
 
 def policy(settings: Settings) -> Policy:
-    """By what cycles are judged."""
+    """Return the policy that judges cycles."""
     return Policy(
         rules=settings.rules,
         alpha=settings.redistill,
@@ -60,13 +60,13 @@ def policy(settings: Settings) -> Policy:
 
 
 def audience(settings: Settings) -> Audience:
-    """Who hears of incidents."""
+    """Return the recipients of notifications."""
     return Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
 
 
 def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
-    """What runs cycles."""
-    use_machine(settings)
+    """Return the runner of cycles."""
+    configure_torch(settings)
     scoring = settings.scoring
     on_cluster = scoring.engine == "ray"
     answers = answers_of_cluster(scoring.address) if on_cluster else answers_here
@@ -94,14 +94,14 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
 
 
 def pair_source(settings: Settings, engine: Engine) -> PairSource:
-    """What knows the two models in service."""
+    """Return the source of the two models in service."""
     return PairSource(
         engine, settings.monitor.name, teacher=settings.teacher.uri, student=settings.student.uri
     )
 
 
 def outbox(settings: Settings, engine: Engine) -> Outbox:
-    """What sends messages."""
+    """Return the sender of notifications."""
     return Outbox(
         engine=engine,
         channels=channels(settings.alerts),
@@ -111,9 +111,9 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
 
 
 def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
-    """What does both as they fall due, calls the workers, and looks at the clock."""
-    messages = outbox(settings, engine)
-    deliver = {name: partial(messages.deliver, name) for name in messages.channels}
+    """Return the daemon, which runs cycles, sends notifications, calls workers and has a watchdog."""
+    notifications = outbox(settings, engine)
+    deliver = {name: partial(notifications.deliver, name) for name in notifications.channels}
     watchdog = Watchdog(
         engine,
         settings.monitor,
@@ -138,21 +138,21 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:
-    """How workers hear of a job."""
+    """Return the transport by which workers learn of jobs."""
     url = settings.queue.url
     return SqsTransport(engine=engine, monitor=settings.monitor.name, url=url) if url else SqlTransport()
 
 
 def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
-    """What starts a worker for each job, if the configuration says where."""
+    """Return the starter of one worker per job, or None if `[ecs]` is not configured."""
     if settings.ecs is None:
         return None
     return Starter(engine=engine, audience=audience(settings), ecs=Ecs(settings.ecs))
 
 
 def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
-    """What runs jobs."""
-    use_machine(settings)
+    """Return the worker that runs jobs."""
+    configure_torch(settings)
     judge = Judge(
         gates=settings.gates,
         metrics=settings.metrics,
@@ -174,7 +174,7 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
 
 
 def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
-    """What calibrates students."""
+    """Return the calibrator of students."""
     return Calibrator(
         engine=engine,
         monitor=settings.monitor.name,
@@ -208,11 +208,11 @@ def _healthy(engine: Engine) -> Healthy:
     return ask
 
 
-def use_machine(settings: Settings) -> None:
-    """Let torch use as many threads as the configuration says; 0: as many cores as this process may use.
+def configure_torch(settings: Settings) -> None:
+    """Set the number of torch's threads, 0 meaning one per core that this process may use.
 
-    By itself torch counts the cores of the machine, whatever share of them a container has. Memory is kept
-    for the next batch.
+    By default torch counts all cores of the machine, even if a container has a share of them. Freed memory is
+    kept for the next batch.
     """
     keep_freed_memory()
     torch.set_num_threads(settings.scoring.threads or usable_cores())

@@ -1,4 +1,4 @@
-"""The channels that the configuration asks for."""
+"""The configured notification channels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from triggers.channels.webhook import WebhookChannel
 
 
 def channels(alerts: Sequence[Alert]) -> Mapping[str, Channel]:
-    """By name."""
+    """Return the channels by name."""
     return {alert.name: _channel(alert) for alert in alerts}
 
 

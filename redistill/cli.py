@@ -12,21 +12,21 @@ from typer.main import get_command
 
 from db.errors import RedistillError
 from monitor.storage.disk import NO_ROOM
-from redistill.commands import PANELS, module_of
+from redistill.commands import CONFIG_HELP, PANELS, module_of
 
 INTERRUPTED: Final = 130
 
 
 class _Commands(TyperGroup):
-    """Loads a command when it is asked for, and tells its expected failures in one line."""
+    """The commands: each is imported when it runs, and its expected failures are reported in one line."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401 - Typer keeps the names of these types to itself
-        """The command that is asked for, in place of the line that stands for it in the help."""
+        """Return the command itself, in place of the stub that lists it in the help."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, get_command(import_module(module_of(str(name))).app), rest
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - as above
-        """Run the command that is asked for."""
+        """Run the requested command."""
         try:
             return super().invoke(ctx)
         except RedistillError as error:
@@ -45,8 +45,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _no_room(error: OSError) -> str:
-    what = error.filename or "the output"
-    return f"{what} cannot be written: {error.strerror}; make room, or mend the mount"
+    target = error.filename or "the output"
+    return f"{target} cannot be written ({error.strerror}): free space or fix the mount"
 
 
 app = typer.Typer(
@@ -55,8 +55,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with `redistill demo`; or, on models of your own, with `redistill init`, "
-    "`redistill db upgrade`, `redistill doctor` and `redistill cycle`.",
+    epilog="Start with `redistill demo`. For your own models, run `redistill init`, `redistill db upgrade`, "
+    "`redistill doctor` and `redistill cycle`.",
 )
 for _panel, _commands in PANELS.items():
     for _name, _line in _commands.items():
@@ -68,14 +68,14 @@ def root(
     *,
     config: Annotated[
         Path,
-        typer.Option("--config", metavar="FILE", envvar="REDISTILL_CONFIG", help="The configuration."),
+        typer.Option("--config", metavar="FILE", envvar="REDISTILL_CONFIG", help=CONFIG_HELP),
     ] = Path("redistill.toml"),
 ) -> None:
-    """Watch a distilled text classifier in production; re-distil it when it drifts from its teacher."""
+    """Watch a distilled text classifier in production, and re-distil it when it drifts from its teacher."""
 
 
 def main() -> None:
-    """Run the command line, and exit."""
+    """Run the command line and exit."""
     try:
         app(prog_name="redistill")
     finally:
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def _flush() -> None:
-    """Write out what is left. That a reader has gone away, such as `head`, is no error; a full disk is."""
+    """Flush the output. A reader that has left, such as `head`, is not an error; a full disk is."""
     try:
         sys.stdout.flush()
     except OSError as error:

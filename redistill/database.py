@@ -1,4 +1,4 @@
-"""The configured database, for commands that need nothing else."""
+"""Access of the commands to the configured database."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,16 +18,16 @@ from redistill.configuration.settings import Settings
 
 
 class NoDatabaseError(RedistillError):
-    """There is no database {path} yet: run `redistill db upgrade`, which makes it."""
+    """The database {path} does not exist: run `redistill db upgrade` to create it."""
 
 
 class DatabaseRefusesError(RedistillError):
-    """The database {url} cannot do what is asked: {cause}."""
+    """The database {url} refused the operation: {cause}."""
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Engine]:
-    """An engine for the database, be it there or not; closed at the end of the block."""
+    """Yield an engine for the database, which need not exist; disposed of at the end of the block."""
     engine = connect(settings.database.url)
     try:
         yield engine
@@ -37,10 +37,10 @@ def opened(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def existing(settings: Settings) -> Iterator[Engine]:
-    """As `opened`, for a database that is there, migrated or not.
+    """Yield an engine as `opened` does, for a database that exists, migrated or not.
 
     Raises:
-        NoDatabaseError: the SQLite file does not exist (and is not made).
+        NoDatabaseError: the SQLite file does not exist; it is not created.
     """
     with opened(settings) as engine:
         file = engine.url.database if engine.dialect.name == "sqlite" else None
@@ -51,22 +51,21 @@ def existing(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def migrated(settings: Settings) -> Iterator[Engine]:
-    """An engine for a database on which this version works. Errors as for `reading_from`."""
+    """Yield an engine for a database that this version works with. Errors as for `reading_from`."""
     with existing(settings) as engine:
-        with telling(engine):
+        with translated_errors(engine):
             _check(engine)
         yield engine
 
 
 def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
-    """Wait until the database answers, as a process that is to run for long; False if it was stopped
-    before.
+    """Wait until the database responds; return False if the process was asked to stop before.
 
     Raises:
-        NotMigratedError, NewerDatabaseError, DatabaseRefusesError: it answers, and is not usable.
+        NotMigratedError, NewerDatabaseError, DatabaseRefusesError: the database responds but is not usable.
     """
     try:
-        with telling(engine):
+        with translated_errors(engine):
             Outage().retry("start", lambda: _check(engine), stopped)
     except UNAVAILABLE:
         return False
@@ -75,14 +74,14 @@ def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
 
 @contextmanager
 def reading_from(settings: Settings) -> Iterator[Connection]:
-    """One consistent view of the database.
+    """Yield a connection with one consistent view of the database.
 
-    Whether it is migrated is asked only when a query fails: that saves every reading command the
-    time that Alembic takes to load.
+    The migration level is checked only after a query has failed, which saves every reading command the time
+    to load Alembic.
 
     Raises:
-        NoDatabaseError, NotMigratedError, NewerDatabaseError, DatabaseRefusesError: it is not one that this
-            version works on, or not usable.
+        NoDatabaseError, NotMigratedError, NewerDatabaseError, DatabaseRefusesError: the database is not
+            usable, or not by this version.
     """
     with existing(settings) as engine:
         try:
@@ -95,7 +94,7 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
 
 
 def serving_student(settings: Settings) -> Path:
-    """Return where the student that serves is: as the database says, else as the configuration does."""
+    """Return the path of the student in service: by the database, else by the configuration."""
     with suppress(RedistillError), reading_from(settings) as connection:
         current = versions.current(connection, settings.monitor.name, Role.STUDENT)
         if current is not None:
@@ -105,14 +104,14 @@ def serving_student(settings: Settings) -> Path:
 
 @contextmanager
 def writing_to(settings: Settings) -> Iterator[Connection]:
-    """A transaction; commits at the end of the block, or leaves no trace. Errors as for `reading_from`."""
-    with migrated(settings) as engine, telling(engine), writing(engine) as connection:
+    """Yield a connection in a transaction, committed if the block succeeds. Errors as for `reading_from`."""
+    with migrated(settings) as engine, translated_errors(engine), writing(engine) as connection:
         yield connection
 
 
 @contextmanager
-def telling(engine: Engine) -> Iterator[None]:
-    """Turns what the database refuses in the block into a DatabaseRefusesError."""
+def translated_errors(engine: Engine) -> Iterator[None]:
+    """Raise a DatabaseRefusesError for an error of the database driver in the block."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -120,7 +119,7 @@ def telling(engine: Engine) -> Iterator[None]:
 
 
 def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:
-    """The driver's own words, in one line, and whose they are."""
+    """Return an error with the driver's own message in one line."""
     cause = one_line(error.orig if isinstance(error, DBAPIError) else error)
     return DatabaseRefusesError(url=without_password(engine.url), cause=cause)
 

@@ -122,7 +122,7 @@ def match_labels(teacher: Model, student: Model) -> NDArray[np.intp]:
 def _parts(directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise ModelError(
-            model=directory, problem="there is no such directory; mend 'uri', or put the model there"
+            model=directory, problem="there is no such directory; correct 'uri', or put the model there"
         )
     _require(directory, ("config.json",), "save the model there with save_pretrained")
     _require_safetensors(directory)
@@ -131,16 +131,16 @@ def _parts(directory: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name)
 
 
-def _require(directory: Path, patterns: tuple[str, ...], mend: str) -> None:
+def _require(directory: Path, patterns: tuple[str, ...], fix: str) -> None:
     if not any(path.is_file() for pattern in patterns for path in directory.glob(pattern)):
-        raise ModelError(model=directory, problem=f"it has no {' or '.join(patterns)}; {mend}")
+        raise ModelError(model=directory, problem=f"it has no {' or '.join(patterns)}; {fix}")
 
 
 def _require_safetensors(directory: Path) -> None:
-    mend = "save the model there with save_pretrained"
+    fix = "save the model there with save_pretrained"
     if any(directory.glob("pytorch_model*.bin")):
-        mend = "pytorch_model.bin is a pickle and not opened: load it where you trust it, and save it anew"
-    _require(directory, (_WEIGHTS,), mend)
+        fix = "pytorch_model.bin is a pickle and is not opened: load it where you trust it, and save it again"
+    _require(directory, (_WEIGHTS,), fix)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Whether the models, the request log and the labelled files are there to be used, and fit each other."""
+"""Checks of the models, the request log and the labelled files, and of whether they match."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,25 +16,25 @@ from monitor.sources.kinds import open_source
 from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
-from redistill.checks.result import CheckResult, bad, good, warn
+from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.times import length
 
 _PROBE = "where is my order?"
-_LOOKED_AT = 100  #: requests of the window, for what they hold
+_INSPECTED = 100  #: requests of the window that are inspected for true labels
 
 
-class Loaded(list[Model]):
+class LoadedModels(list[Model]):
     """The models that could be loaded."""
 
 
-class Looked(list[WindowSample]):
-    """The sample of the newest complete window, as a cycle draws it, if it could be read."""
+class NewestSample(list[WindowSample]):
+    """The sample of the newest complete window, as a cycle draws it; empty if it could not be read."""
 
 
-def model(role: str, directory: Path, loaded: Loaded) -> Iterator[CheckResult]:
-    """It loads and answers; it is added to `loaded`."""
+def model(role: str, directory: Path, loaded: LoadedModels) -> Iterator[CheckResult]:
+    """Check that a model loads and answers, and add it to `loaded`."""
     found = load(directory)
     start = perf_counter()
     score(
@@ -47,28 +47,29 @@ def model(role: str, directory: Path, loaded: Loaded) -> Iterator[CheckResult]:
     milliseconds = (perf_counter() - start) * 1_000
     loaded.append(found)
     about = f"{show.version(found.version)}, {len(found.labels)} labels, answers in {milliseconds:.0f} ms"
-    yield good(role, f"{directory}: {about}")
+    yield ok(role, f"{directory}: {about}")
 
 
 def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[CheckResult]:
-    """The two know the same labels, and the rare ones and those of misroutes are among them."""
+    """Check that both models have the same labels, among them the rare and the misrouted ones."""
     match_labels(teacher, student)
     unknown = [label for label in settings.metrics.rare_labels if label not in teacher.labels]
     misrouted = unknown_label(settings.metrics.misroutes, teacher.labels)
+    known = f"the labels are {', '.join(teacher.labels)}"
     if unknown:
-        mend = f"mend rare_labels in [metrics]; there are {', '.join(teacher.labels)}"
-        yield bad("labels", f"the rare label {unknown[0]!r} is unknown to the models", mend)
+        fix = f"correct rare_labels in [metrics]; {known}"
+        yield problem("labels", f"the rare label {unknown[0]!r} is unknown to the models", fix)
     elif misrouted is not None:
-        mend = f"mend [[metrics.misroutes]]; there are {', '.join(teacher.labels)}"
-        yield bad("labels", f"the misrouted label {misrouted!r} is unknown to the models", mend)
+        fix = f"correct [[metrics.misroutes]]; {known}"
+        yield problem("labels", f"the misrouted label {misrouted!r} is unknown to the models", fix)
     else:
-        yield good("labels", "teacher and student know the same")
+        yield ok("labels", "teacher and student have the same labels")
 
 
 def traffic(
-    settings: Settings, label_names: Sequence[str], now: datetime, looked: Looked
+    settings: Settings, label_names: Sequence[str], now: datetime, samples: NewestSample
 ) -> Iterator[CheckResult]:
-    """The newest complete window, added to `looked`, has enough requests and few that cannot be used."""
+    """Check that the newest complete window, added to `samples`, has enough requests and few rejects."""
     monitor = settings.monitor
     slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
     source = open_source(settings.traffic, label_names, lambda _end: None)
@@ -79,38 +80,39 @@ def traffic(
         floor=monitor.label_floor,
         stopped=never_stopped,
     )
-    looked.append(sample)
-    found = sample.traffic
-    if found.n_seen + found.n_rejected == 0:
+    samples.append(sample)
+    counts = sample.traffic
+    found = f"{_window(slot)}: {_counts(counts)}"
+    if counts.n_seen + counts.n_rejected == 0:
         yield _no_traffic(settings, slot)
-    elif found.n_rejected > monitor.max_reject_share * (found.n_seen + found.n_rejected):
-        mend = "mend the log, or the field names in [traffic]"
-        yield bad("traffic", f"{_window(slot)}: {_counts(found)}, mostly {_worst(found)}", mend)
-    elif found.n_seen < monitor.min_samples:
-        mend = f"a verdict needs min_samples = {monitor.min_samples}: choose a longer window with every"
-        yield bad("traffic", f"{_window(slot)}: {_counts(found)}", mend)
+    elif counts.n_rejected > monitor.max_reject_share * (counts.n_seen + counts.n_rejected):
+        fix = "fix the log, or the field names in [traffic]"
+        yield problem("traffic", f"{found}, mostly {_worst(counts)}", fix)
+    elif counts.n_seen < monitor.min_samples:
+        fix = f"choose a longer window with every: a verdict needs min_samples = {monitor.min_samples}"
+        yield problem("traffic", found, fix)
     elif settings.student.scores == "recorded" and not any(each.student_logits for each in sample.requests):
-        mend = "name the field with student_logits in [traffic], or set scores = 'model' in [student]"
-        yield bad("traffic", f"{_window(slot)}: {_counts(found)}, none with the student's logits", mend)
+        fix = "name their field with student_logits in [traffic], or set scores = 'model' in [student]"
+        yield problem("traffic", f"{found}, none with the student's logits", fix)
     else:
-        yield good("traffic", f"{_window(slot)}: {_counts(found)}{_true_labels(sample)}")
+        yield ok("traffic", f"{found}{_true_labels(sample)}")
         yield from _unknown_labels(sample, label_names)
 
 
 def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[CheckResult]:
-    """The rows can be read, and none that is trained on is in the test set."""
+    """Check that the labelled files can be read, and that no training row is in the test set."""
     section = settings.redistill
     named = {"train": section.train, "test": section.test, "validation": section.validation}
     sets: dict[str, LabelledSet] = {}
     for name, path in named.items():
         if path is not None:
             sets[name] = read_labelled(path, label_names)
-            yield good(name, f"{path}: {show.count(len(sets[name].texts))} rows")
+            yield ok(name, f"{path}: {show.count(len(sets[name].texts))} rows")
     if section.train is None or section.test is None:
-        yield good("labelled data", "none is needed, since no rule orders a re-distillation")
+        yield ok("labelled data", "not needed, because no rule orders a re-distillation")
         return
     training_set(sets["train"], (), sets["test"])
-    yield good("fence", "no training row is in the test set")
+    yield ok("fence", "no training row is in the test set")
     if "validation" in sets:
         yield from _shared_with_test(sets["validation"], sets["test"])
 
@@ -120,42 +122,37 @@ def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Ch
     n = sum(text_hash(text) in tested for text in validation.texts)
     if n:
         found = f"{show.count(n)} of {show.count(len(validation.texts))} validation rows are in the test set"
-        mend = (
-            "remove them from one: the gate ece judges on test rows the temperature that validation rows gave"
+        fix = (
+            "remove them from one: the gate ece tests, on test rows, a temperature fitted on validation rows"
         )
-        yield warn("validation", found, mend)
+        yield warning("validation", found, fix)
 
 
 def calibration(settings: Settings) -> Iterator[CheckResult]:
-    """Whether the student is calibrated, how often and on what; the file itself is read by `labelled`."""
+    """Return how often and on which file the student is calibrated; `labelled` checks the file itself."""
     section = settings.redistill
     if section.calibration_file is None:
-        yield good("calibration", "off, since no labelled file is named (validation or test in [redistill])")
+        yield ok("calibration", "off, because [redistill] has no labelled file (validation or test)")
     elif section.calibrate_every is None:
-        yield good("calibration", "off, as configured; `redistill models calibrate` does it once")
+        yield ok("calibration", "off, as configured; `redistill models calibrate` calibrates once")
     else:
-        yield good("calibration", f"every {length(section.calibrate_every)}, on {section.calibration_file}")
+        yield ok("calibration", f"every {length(section.calibrate_every)}, on {section.calibration_file}")
 
 
 def _no_traffic(settings: Settings, slot: Slot) -> CheckResult:
+    found = f"{_window(slot)}: no requests"
     if not isinstance(settings.traffic, FilesTraffic):
-        return bad(
-            "traffic", f"{_window(slot)}: none", "mend [traffic], or look whether the service writes its log"
-        )
-    look = survey(settings.traffic)
-    if look.last_time is None:
-        first = look.problem
-        why = f"; the first record is refused as {first.reason}" if first else ""
-        mend = (
-            "mend 'uri' or the field names in [traffic]" if first else "let the service write its log there"
-        )
-        return bad("traffic", f"{settings.traffic.uri} has no usable request{why}", mend)
-    last = look.last_time
-    mend = (
-        f"mend 'uri' in [traffic] if there should be some; `redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}` "
-    )
-    mend += "looks at the log's last window"
-    return bad("traffic", f"{_window(slot)}: none; the last request is of {show.time(last)}", mend)
+        return problem("traffic", found, "correct [traffic], or check that the service writes its log")
+    contents = survey(settings.traffic)
+    last, first_problem = contents.last_time, contents.problem
+    if last is None:
+        why = f"; the first record is rejected as {first_problem.reason}" if first_problem else ""
+        correct = "correct 'uri' or the field names in [traffic]"
+        fix = correct if first_problem else "let the service write its log there"
+        return problem("traffic", f"{settings.traffic.uri} has no usable request{why}", fix)
+    at = f"`redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}`"
+    fix = f"correct 'uri' in [traffic] if requests are missing, or run the log's last window with {at}"
+    return problem("traffic", f"{found}; the last request is of {show.time(last)}", fix)
 
 
 def _window(slot: Slot) -> str:
@@ -167,25 +164,25 @@ def _counts(found: Traffic) -> str:
 
 
 def _true_labels(sample: WindowSample) -> str:
-    """How many of the requests that were looked at have one, if any has."""
-    some = sample.requests[:_LOOKED_AT]
+    """Return how many of the first requests have a true label, or nothing if none has."""
+    some = sample.requests[:_INSPECTED]
     n = sum(each.label is not None for each in some)
     return f"; {n} of {len(some)} have a true label" if n else ""
 
 
 def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterator[CheckResult]:
-    """A warning where most true labels are none of the models': both models count as wrong about them."""
+    """Yield a warning if the models do not have most of the true labels."""
     given = [each.label for each in sample.requests if each.label is not None]
     unknown = [label for label in given if label not in label_names]
     if 2 * len(unknown) <= len(given):
         return
     share = f"{show.count(len(unknown))} of {show.count(len(given))} true labels of the window"
-    found = f"{share} are not labels of the models, such as {unknown[0]!r}: both models count as wrong there"
-    mend = "name the field of the true labels with 'label' in [traffic], or one that the log does not have"
-    yield warn("true labels", found, mend)
+    found = f"{share} are not labels of the models, such as {unknown[0]!r}; both models count as wrong there"
+    fix = "name the field of the true labels with 'label' in [traffic], or a field that the log does not have"
+    yield warning("true labels", found, fix)
 
 
 def _worst(found: Traffic) -> str:
-    refused = [each for each in found.rejects if each.reason not in NOT_REJECTED]
-    worst = max(refused, key=lambda each: each.n)
-    return f"{worst.reason}, such as in {worst.example_object}"
+    rejects = [each for each in found.rejects if each.reason not in NOT_REJECTED]
+    worst = max(rejects, key=lambda each: each.n)
+    return f"{worst.reason}, for example in {worst.example_object}"

@@ -1,4 +1,4 @@
-"""Which gates the student in service does not meet itself, before any job is judged by them."""
+"""The check of the student in service against the gates, before a candidate is."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,46 +12,46 @@ from distill.training.dataset import LabelledSet, chosen, read_labelled
 from monitor.scoring.latency import processor
 from monitor.scoring.models import Model, load
 from monitor.stop import never_stopped
-from redistill.checks.result import CheckResult, good, warn
+from redistill.checks.result import CheckResult, ok, warning
 from redistill.configuration.settings import Settings
 from redistill.database import serving_student
 from redistill.display import show
-from redistill.display.comparison import temperature_by
+from redistill.display.comparison import fit_temperature
 from redistill.display.progress import ShowProgress
 from triggers.incidents.figures import gate_of
 
-_ROWS: Final = 1_000  #: of each labelled file: enough to see it, and not minutes of the teacher's time
+_ROWS: Final = 1_000  #: most rows of each labelled file, so that the teacher does not take minutes
 
 
 def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterator[CheckResult]:
-    """Hold the student in service against the gates, on test rows chosen by their hash.
+    """Yield a warning for each gate that the student in service does not meet.
 
-    A warning for each gate that it does not meet. Nothing where no test file is configured.
+    The test rows are chosen by their hash. Without a test file nothing is checked.
     """
     section = settings.redistill
     if section.test is None:
         return
     every = read_labelled(section.test, teacher.labels)
-    outcomes = _judged(settings, teacher, chosen(every, _ROWS), progress)
+    outcomes = _outcomes(settings, teacher, chosen(every, _ROWS), progress)
     rows = f"{show.count(min(len(every.texts), _ROWS))} of {show.count(len(every.texts))} test rows"
     unmet = [each for each in outcomes if each["result"] != GateResult.PASS]
     for outcome in unmet:
         yield _warning(outcome, rows)
     if not unmet:
-        yield good("gates", f"the student in service meets all {len(outcomes)}, on {rows}")
+        yield ok("gates", f"the student in service meets all {len(outcomes)}, on {rows}")
 
 
-def _judged(
+def _outcomes(
     settings: Settings, teacher: Model, rows: LabelledSet, progress: ShowProgress
 ) -> list[dict[str, Any]]:
-    """Return what each gate would say of the student if it were a candidate, each with its interval."""
+    """Return each gate's outcome for the student as if it were a candidate, with its interval."""
     budget, n = settings.scoring.tokens_per_batch, len(rows.texts)
     student = load(serving_student(settings))
-    temperature = temperature_by(
+    temperature = fit_temperature(
         student,
         teacher,
         settings.redistill.validation,
-        unlike=rows,
+        tested_on=rows,
         at_most=_ROWS,
         tokens_per_batch=budget,
         show=progress,
@@ -83,12 +83,12 @@ def _judged(
 def _warning(outcome: Mapping[str, Any], rows: str) -> CheckResult:
     gate, value = str(outcome["gate"]), outcome["value"]
     side = "at most" if gate in AT_MOST else "at least"
-    wanted = f"the gate asks {side} {outcome['threshold']:g}"
+    wanted = f"the gate requires {side} {outcome['threshold']:g}"
     if math.isnan(value):
-        found = f"{gate} cannot be measured on {rows}: every candidate fails this gate"
-        return warn(f"gate {gate}", found, "add rows to the test file on which it can be measured")
+        found = f"{gate} cannot be measured on {rows}, so every candidate fails this gate"
+        return warning(f"gate {gate}", found, "add rows to the test file on which it can be measured")
     detail = f" ({outcome['detail']})" if outcome["detail"] else ""
     bounds = f"[{outcome['low']:.4g}, {outcome['high']:.4g}]"
     found = f"the student in service has {value:.4g} {bounds}{detail} on {rows}; {wanted}"
-    mend = f"nothing, or set '{gate}' in [gates]: a candidate is not rejected by this gate unless it is worse"
-    return warn(f"gate {gate}", found, mend)
+    fix = f"none needed, or set '{gate}' in [gates]: this gate rejects a candidate only if it is worse"
+    return warning(f"gate {gate}", found, fix)

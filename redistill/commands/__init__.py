@@ -1,4 +1,4 @@
-"""The catalogue of commands, by the panel of `redistill --help`. Each panel is a folder here."""
+"""The catalogue of commands, by panel of `redistill --help`. Each panel is a folder of this package."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -30,6 +30,9 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
         "archive": "Erase requests from the archive on a deletion request.",
     },
 }
+
+#: Help of the option --config, which is accepted before and after the name of a command.
+CONFIG_HELP: Final = "Path of the configuration file."
 
 #: Command to help line.
 COMMANDS: Final[Mapping[str, str]] = {

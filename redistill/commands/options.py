@@ -1,14 +1,14 @@
-"""What the commands share: their options, and how they are made."""
+"""Options and constructors that the commands share."""
 
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from redistill.commands import COMMANDS
+from redistill.commands import COMMANDS, CONFIG_HELP
 from redistill.configuration.settings import Settings, load
 
-#: A larger number is none that a database gives.
+#: The largest id that a database can assign.
 LARGEST_ID: Final = 2**63 - 1
 
 Config = Annotated[
@@ -16,18 +16,24 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="The configuration.",
+        help=CONFIG_HELP,
         show_default="redistill.toml, or $REDISTILL_CONFIG",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="From this time on, or from so long ago: 24h, 7d."),
+    typer.Option(
+        "--since", metavar="TIME", help="Start of the range: a time, or a duration back from now (24h, 7d)."
+    ),
 ]
 Until = Annotated[
     str | None,
-    typer.Option("--until", metavar="TIME", help="Before this time, or before so long ago: 24h, 7d."),
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="End of the range, exclusive: a time, or a duration back from now (24h, 7d).",
+    ),
 ]
 
 
@@ -38,7 +44,9 @@ def command() -> typer.Typer:
 
 def group(name: str) -> typer.Typer:
     """Return the app of a command that has subcommands."""
-    return _app(help_line=COMMANDS[name])
+    app = _app(help_line=COMMANDS[name])
+    app.callback()(lambda: None)  # a single subcommand keeps its name
+    return app
 
 
 def _app(*, help_line: str | None) -> typer.Typer:
@@ -52,18 +60,18 @@ def _app(*, help_line: str | None) -> typer.Typer:
 
 
 def examples(*lines: str) -> str:
-    """An epilog, an example a line."""
+    """Return an epilog with one example per line."""
     return "\n\n".join(("Examples:", *lines))
 
 
 def config_file(ctx: typer.Context, config: Path | None) -> Path:
-    """The file named after the command, else before it, else by $REDISTILL_CONFIG, else the default."""
+    """Return the file named after the command, before it or by $REDISTILL_CONFIG, else the default."""
     before: Path = ctx.find_root().params["config"]
     return config or before
 
 
 def configured(ctx: typer.Context, config: Path | None) -> Settings:
-    """The settings that a command runs with.
+    """Return the settings of a command.
 
     Raises:
         ConfigMissingError, ConfigError: see redistill.configuration.settings.load.

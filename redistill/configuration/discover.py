@@ -1,4 +1,4 @@
-"""What a folder holds that a configuration can name: models, a request log, labelled files."""
+"""Discovery of the models, the request log and the labelled files in a folder."""
 
 import os
 import re
@@ -14,49 +14,52 @@ import orjson
 from monitor.sources.fields import guess_fields, guess_format, read_rows
 from monitor.sources.formats.readers import ParquetMissingError
 
-_DEEPEST: Final = 8  #: folders below the one that is looked through
-_HEADS: Final = 20  #: data files of one folder that are looked into
+_DEEPEST: Final = 8  #: levels of folders that are scanned
+_HEADS: Final = 20  #: data files of one folder that are opened
 _SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".ndjson", ".parquet")
 _COUNTED_ROWS: Final = 100_000
-_RARE: Final = 0.75  #: of an even share
-#: Folders of a log that a later day does not share: 2026, 24, 2026-11-24, dt=2026-11-24, hour=03.
+_RARE: Final = 0.75  #: a label is rare below this fraction of an even share
+#: Names of folders that are specific to a date or hour: 2026, 24, 2026-11-24, dt=2026-11-24, hour=03.
 _DATED: Final = re.compile(r"([A-Za-z_]+=)?[\d-]+")
 _ROLES: Final = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundModel:
-    """A directory in the save_pretrained layout, of a classifier whose labels have names."""
+class ModelDirectory:
+    """A save_pretrained directory of a classifier with named labels."""
 
     path: Path
-    n_bytes: int  #: of its weights
+    n_bytes: int  #: size of the weights
     labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What there is, each in the order of its path."""
+class FolderContents:
+    """The models and data files of a folder, each in the order of its path."""
 
     folder: Path
-    models: tuple[FoundModel, ...]
+    models: tuple[ModelDirectory, ...]
     logs: tuple[Path, ...]  #: files of requests with an id, a time and a text
     labelled: tuple[Path, ...]  #: files of texts with a label
 
-    def teacher_and_student(self) -> tuple[FoundModel | None, FoundModel | None]:
-        """By their names, else by their sizes: the teacher is the larger one. Of one model: the student."""
+    def teacher_and_student(self) -> tuple[ModelDirectory | None, ModelDirectory | None]:
+        """Return teacher and student by their names, else by size: the larger model is the teacher.
+
+        A single model is the student.
+        """
         by_size = sorted(self.models, key=lambda model: model.n_bytes)
         named = {name: self._named(name) for name in ("teacher", "student")}
         student = named["student"] or next((each for each in by_size if each != named["teacher"]), None)
         teacher = named["teacher"] or next((each for each in by_size[::-1] if each != student), None)
         return teacher, student
 
-    def _named(self, name: str) -> FoundModel | None:
+    def _named(self, name: str) -> ModelDirectory | None:
         return next(
             (model for model in self.models if name in str(model.path.relative_to(self.folder)).lower()), None
         )
 
     def log(self) -> Path | None:
-        """The deepest folder that holds all, above those named by dates; a file that lies beside others."""
+        """Return the deepest folder of all logs, above those named by dates; or a log beside other files."""
         if not self.logs:
             return None
         above = Path(os.path.commonpath([path.parent for path in self.logs]))
@@ -69,12 +72,12 @@ class Found:
         return any(path.is_relative_to(folder) for path in self.labelled)
 
     def labelled_as(self, role: str) -> Path | None:
-        """The labelled file whose name says train, validation or test."""
+        """Return the labelled file whose name contains the role: train, validation or test."""
         return next((path for path in self.labelled if _is_named(path, _ROLES[role])), None)
 
 
-def read_model(path: Path) -> FoundModel | None:
-    """The model in a directory, judged by its config.json and its files; None if there is none."""
+def read_model(path: Path) -> ModelDirectory | None:
+    """Return the model in a directory, by its config.json and its weights, or None without them."""
     try:
         config = orjson.loads((path / "config.json").read_bytes())
         labels = config.get("id2label")
@@ -83,12 +86,12 @@ def read_model(path: Path) -> FoundModel | None:
         return None
     if not isinstance(labels, dict) or not n_bytes:
         return None
-    return FoundModel(path=path, n_bytes=n_bytes, labels=tuple(map(str, labels.values())))
+    return ModelDirectory(path=path, n_bytes=n_bytes, labels=tuple(map(str, labels.values())))
 
 
-def look_through(folder: Path) -> Found:
-    """Everything in `folder` and below it, without hidden folders; files are judged by their first rows."""
-    models: list[FoundModel] = []
+def scan(folder: Path) -> FolderContents:
+    """Return the contents of `folder` and its subfolders, except hidden ones. First rows decide on a file."""
+    models: list[ModelDirectory] = []
     logs: list[Path] = []
     labelled: list[Path] = []
     for parent, files in _walk(folder):
@@ -102,7 +105,7 @@ def look_through(folder: Path) -> Found:
                 logs.append(path)
             elif _is_labelled(path):
                 labelled.append(path)
-    return Found(folder=folder, models=tuple(models), logs=tuple(logs), labelled=tuple(labelled))
+    return FolderContents(folder=folder, models=tuple(models), logs=tuple(logs), labelled=tuple(labelled))
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -133,7 +136,7 @@ def _is_named(path: Path, names: tuple[str, ...]) -> bool:
 
 
 def rare_labels(labelled: Path) -> tuple[str, ...]:
-    """The labels with less than three quarters of an even share, the rarest first."""
+    """Return the labels with less than three quarters of an even share, rarest first."""
     counts: Counter[str] = Counter()
     for row in islice(read_rows(labelled), _COUNTED_ROWS):
         label = row.get("label")

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: one line with the key, what was found and what is expected."""
+"""Messages about a refused configuration: the key, the value and what was expected, in one line."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ _EXPECTED: Final = {
     "tuple_type": "a list",
     "union_tag_invalid": "one of {expected_tags}",
 }
-#: What the patterns of strings mean, by section and key.
+#: The patterns of strings in words, by section and key.
 _PATTERNS: Final = {
     ("monitor", "name"): "letters, digits, '.', '_' and '-'",
     ("traffic", "uri"): "'s3://bucket/prefix'",
@@ -48,22 +48,22 @@ _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
 
 
 def explained(error: ValidationError, settings: type[BaseModel]) -> str:
-    """All that `settings` refuses in a document."""
+    """Return all problems that `settings` found in a document, in one line."""
     problems = error.errors()
-    return "; ".join(_explain(each, settings) for each in problems if not _is_echo(each, problems))
+    return "; ".join(_explain(each, settings) for each in problems if not _repeats_others(each, problems))
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:
-    """That `name` is none of the known ones, and which one is meant, or else all there are."""
+    """Return a message that `name` is unknown, with the closest known name, or else all of them."""
     close = get_close_matches(name, known, n=1)
-    meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-    return f"unknown {kind} {name!r}; {meant}"
+    meant = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(known))}"
+    return f"unknown {kind} {name!r}: {meant}"
 
 
 def place(location: Location) -> str:
-    """Where in the file: `[section] key: `, or `[[section]] number 2, key: ` in a list of tables."""
+    """Return a place in the file: `[section] key: `, or `[[section]] number 2, key: ` in a list of tables."""
     match location:
-        case ["traffic", "files" | "s3" | "sql", *keys]:  # pydantic names the kind that it takes
+        case ["traffic", "files" | "s3" | "sql", *keys]:  # pydantic adds the kind
             return place(["traffic", *keys])
         case [section]:
             return f"[{section}]: "
@@ -76,11 +76,11 @@ def place(location: Location) -> str:
 
 
 def fields_at(location: Location, settings: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    """The fields of the section at `location`; none where there is no section."""
+    """Return the fields of the section at `location`, or none if there is no section."""
     section: type[BaseModel] = settings
     for part in location:
         if isinstance(part, int) or part not in section.model_fields:
-            continue  # the number of a table in a list, or the kind by which its section is chosen
+            continue  # the number of a table in a list, or the kind that selects its section
         sections = [
             each for each in _types(section.model_fields[part].annotation) if issubclass(each, BaseModel)
         ]
@@ -90,8 +90,8 @@ def fields_at(location: Location, settings: type[BaseModel]) -> Mapping[str, Fie
     return section.model_fields
 
 
-def _is_echo(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
-    """A list whose every part is refused is found to be too short as well."""
+def _repeats_others(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """Return whether a problem only repeats others: a list whose every item is refused is also too short."""
     depth = len(problem["loc"])
     return problem["type"] == "too_short" and any(
         len(each["loc"]) > depth and each["loc"][:depth] == problem["loc"] for each in problems
@@ -113,7 +113,7 @@ def _needs(location: Location, settings: type[BaseModel]) -> str:
     if len(location) > 1:
         return ""
     needed = [name for name, field in fields_at(location, settings).items() if field.is_required()]
-    return f"; it needs {' and '.join(map(repr, needed))}"
+    return f": it needs {' and '.join(map(repr, needed))}"
 
 
 def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
@@ -124,7 +124,7 @@ def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
         return "it needs a 'kind'"
     if kind == "model_type":
         shown = "" if _is_secret(location, settings) else f", not {found!r}"
-        return f"expected a table, so a line [{location[0]}] and keys below it{shown}"
+        return f"expected a table, a line [{location[0]}] with keys below it{shown}"
     if kind == "tuple_type" and isinstance(found, dict):
         return f"expected a list of tables: write [[{location[0]}]], in double brackets"
     expected = _expected(problem)
@@ -143,7 +143,7 @@ def _expected(problem: ErrorDetails) -> str:
 
 
 def _shown(problem: ErrorDetails) -> str:
-    """The value that was found, as one writes it in TOML."""
+    """Return the refused value in TOML notation."""
     if problem["type"] == "union_tag_invalid":
         return repr(problem["ctx"]["tag"])
     found = problem["input"]
@@ -153,7 +153,7 @@ def _shown(problem: ErrorDetails) -> str:
 
 
 def _is_secret(location: Location, settings: type[BaseModel]) -> bool:
-    """Whether the value must not be shown: a secret, a URL that may hold a password, or a whole channel."""
+    """Return whether a value must not be shown: a secret, a URL that may have a password, or a channel."""
     if location[0] == "database" or (location[0] == "alerts" and len(location) <= len(("alerts", 0))):
         return True
     field = fields_at(location[:-1], settings).get(str(location[-1]))
@@ -161,13 +161,13 @@ def _is_secret(location: Location, settings: type[BaseModel]) -> bool:
 
 
 def _kind(section: type[BaseModel]) -> object:
-    """The value of the field that tells this section from its alternatives."""
+    """Return the value of the field that distinguishes a section from its alternatives."""
     field = section.model_fields.get("kind")
     return get_args(field.annotation)[0] if field else None
 
 
 def _types(annotation: object) -> list[type]:
-    """The classes that an annotation is made of."""
+    """Return the classes in an annotation."""
     arguments = get_args(annotation)
     if not arguments:
         return [annotation] if isinstance(annotation, type) else []

@@ -34,7 +34,7 @@ ENVIRONMENT_PREFIX = "REDISTILL__"
 
 
 class ConfigMissingError(RedistillError):
-    """There is no {path}: `redistill init` writes one, `redistill --config FILE` names another."""
+    """{path} does not exist: run `redistill init` to write it, or name another file with --config."""
 
     exit_code = 2
 
@@ -46,13 +46,13 @@ class ConfigError(RedistillError):
 
 
 class DatabaseSection(Section):
-    """Where everything is remembered."""
+    """The database of all cycles, jobs, models and incidents."""
 
     url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
 
 
 class Settings(BaseSettings):
-    """The file's sections; `REDISTILL__SECTION__KEY` in the environment wins over the file."""
+    """The sections of the file; `REDISTILL__SECTION__KEY` in the environment overrides the file."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -87,12 +87,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor a secrets folder
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment first, then the file."""
+        """Return the sources in order of precedence: the environment, then the file."""
         return env_settings, init_settings
 
     @model_validator(mode="before")
     @classmethod
-    def _recorded_answers_are_watched(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
+    def _add_serving_rule(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
         student = given.get("student")
         if "rules" not in given and isinstance(student, dict) and student.get("scores") == "recorded":
             return {**given, "rules": (*DEFAULT_RULES, SERVING_RULE)}
@@ -100,45 +100,45 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        _refuse_twins("rules", [rule.name for rule in self.rules])
-        _refuse_twins("alerts", [alert.name for alert in self.alerts])
+        _refuse_duplicates("rules", [rule.name for rule in self.rules])
+        _refuse_duplicates("alerts", [alert.name for alert in self.alerts])
         return self
 
     @model_validator(mode="after")
-    def _what_orders_can_train(self) -> Self:
+    def _ordered_jobs_can_train(self) -> Self:
         orders = any(rule.action == "redistill" for rule in self.rules)
         if orders and (self.redistill.train is None or self.redistill.test is None):
             raise ValueError(
-                "[redistill] needs 'train' and 'test' (labelled JSONL files), since a rule has the action "
-                "'redistill'; or give every rule the action 'alert'"
+                "[redistill] needs 'train' and 'test' (labelled JSONL files), because a rule has the action "
+                "'redistill': add them, or give every rule the action 'alert'"
             )
         return self
 
 
 class _RulesFile(Section):
-    """A file of rules to try."""
+    """A file with rules for `replay`."""
 
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        _refuse_twins("rules", [rule.name for rule in self.rules])
+        _refuse_duplicates("rules", [rule.name for rule in self.rules])
         return self
 
 
-def _refuse_twins(kind: str, names: list[str]) -> None:
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"[[{kind}]]: two have the name {min(twice)!r}; names must be unique")
+def _refuse_duplicates(kind: str, names: list[str]) -> None:
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise ValueError(f"[[{kind}]]: two have the name {min(duplicates)!r}: rename one of them")
 
 
 def load(path: Path) -> Settings:
-    """Read and check the configuration; relative paths are taken from the file's folder.
+    """Read and check the configuration; relative paths are resolved against the folder of the file.
 
     Raises:
-        ConfigMissingError: there is no such file.
-        ConfigError: it is not TOML, a key is unknown, or a value is not what is expected; in the file
-            or in the environment.
+        ConfigMissingError: the file does not exist.
+        ConfigError: the file is not TOML, a key is unknown or a value is invalid, in the file or in the
+            environment.
     """
     document = _expanded(_read(path), path)
     _refuse_unknown_variables()
@@ -150,11 +150,11 @@ def load(path: Path) -> Settings:
         problem = f"the {ENVIRONMENT_PREFIX}… variables: {error}: {error.__cause__}"
         raise ConfigError(path=path, problem=problem) from error
     _refuse_remote_paths(settings, path)
-    return _anchored(settings, path.resolve().parent)
+    return _with_absolute_paths(settings, path.resolve().parent)
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
-    """Read the [[rules]] of a file; its other sections, if it is a whole configuration, are passed over.
+    """Read the [[rules]] of a file; the other sections of a whole configuration are ignored.
 
     Raises:
         ConfigMissingError, ConfigError: as for `load`.
@@ -177,20 +177,22 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigMissingError(path=path) from error
     except OSError as error:
-        raise ConfigError(path=path, problem=f"it cannot be read: {error.strerror}") from error
+        raise ConfigError(path=path, problem=f"the file cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(path=path, problem=f"it is not TOML: {error}") from error
+        raise ConfigError(path=path, problem=f"the file is not valid TOML: {error}") from error
 
 
 def _expanded(value: Any, path: Path) -> Any:  # noqa: ANN401 - any TOML value
-    """Replace each string of the form '$NAME' by that environment variable."""
+    """Replace each string of the form '$NAME' with the value of that environment variable."""
     if isinstance(value, dict):
         return {key: _expanded(item, path) for key, item in value.items()}
     if isinstance(value, list):
         return [_expanded(item, path) for item in value]
     if isinstance(value, str) and value.startswith("$"):
         if value[1:] not in os.environ:
-            raise ConfigError(path=path, problem=f"the environment variable {value[1:]} is not set")
+            raise ConfigError(
+                path=path, problem=f"the environment variable {value[1:]} is not set: export it"
+            )
         return os.environ[value[1:]]
     return value
 
@@ -211,7 +213,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def _sources(error: ValidationError, path: Path) -> str:
-    """Where the refused values come from: the variables of the environment, else the file."""
+    """Return the source of the refused values: environment variables, else the file."""
     names = {"__".join(map(str, problem["loc"])).upper() for problem in error.errors()}
     variables = {name for name in os.environ if name.upper().removeprefix(ENVIRONMENT_PREFIX) in names}
     return f"the environment variable {', '.join(sorted(variables))}" if variables else str(path)
@@ -221,15 +223,13 @@ def _refuse_remote_paths(settings: Settings, path: Path) -> None:
     for name, section in settings:
         for key, value in section if isinstance(section, Section) else ():
             if isinstance(value, Path) and value.parts and value.parts[0].endswith(":"):
-                problem = (
-                    f"{place([name, key])}expected a path on this machine, not a URL of {value.parts[0]}//"
-                )
+                problem = f"{place([name, key])}expected a local path, not a URL ({value.parts[0]}//)"
                 if (name, key) == ("traffic", "uri"):
-                    problem += "; set kind = 's3' or kind = 'sql' if that is where the log lies"
+                    problem += ": for a log in S3 or in a table, set kind = 's3' or kind = 'sql'"
                 raise ConfigError(path=path, problem=problem)
 
 
-def _anchored(settings: Settings, folder: Path) -> Settings:
+def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     sections: dict[str, Section] = {}
     for name, section in settings:
         if isinstance(section, Section):

@@ -1,4 +1,4 @@
-"""The redistill.toml that `redistill init` writes: the keys that people set, with what they mean."""
+"""The redistill.toml that `redistill init` writes: the keys that people set, each with its meaning."""
 
 import json
 from collections.abc import Sequence
@@ -9,45 +9,45 @@ from monitor.settings import Format
 from monitor.sources.fields import FieldNames
 
 _TEMPLATE = """\
-# What redistill watches, and what it does about it. `redistill doctor` checks this file.
-# Every key can also be set in the environment: REDISTILL__MONITOR__EVERY=1h
+# The configuration of redistill. `redistill doctor` checks it. Durations are written "10m", "1h30m" or "7d".
+# An environment variable overrides a key: REDISTILL__MONITOR__EVERY=1h
 
 [monitor]
-name = {name}  # in SQL, logs and messages
-every = {every}  # a cycle looks at the traffic of so long a window
-lateness = "10m"  # how long after its end a window's traffic may still arrive
-catch_up = "24h"  # a window that was missed longer ago is skipped
-sample_size = 10000  # requests of a window that both models score
-label_floor = 150  # at least so many of each label that the log records; 0: a uniform sample
-min_samples = 1000  # with fewer there is no verdict
-archive = "archive"  # or "s3://bucket/prefix": where the samples lie, on which a candidate is trained
-archive_days = 30
-# redact_patterns = ['CUST-\\d+']  # beside e-mail addresses and long numbers, kept out of the archive
+name = {name}  # of this monitor, in SQL, logs and notifications
+every = {every}  # length of the window that one cycle samples
+lateness = "10m"  # time from the end of a window until it is read
+catch_up = "24h"  # missed windows that are older than this are skipped
+sample_size = 10000  # maximum number of requests of a window that both models score
+label_floor = 150  # minimum of each recorded student label in a sample; 0: a uniform sample
+min_samples = 1000  # minimum number of scored requests for a verdict
+archive = "archive"  # folder or "s3://bucket/prefix" of the samples, on which candidates are trained
+archive_days = 30  # days for which samples are kept
+# redact_patterns = ['CUST-\\d+']  # redacted in the archive, like e-mail addresses and long numbers
 
-[traffic]  # kind = "s3" and kind = "sql" are other places: see docs/traffic.md
+[traffic]  # the request log; for kind = "s3" and kind = "sql" see docs/traffic.md
 uri = {traffic}{traffic_note}
-{format}{fields}key = "redistill"  # of the hash that draws the sample; keep it
+{format}{fields}key = "redistill"  # key of the hash that draws the sample; do not change it
 
-[teacher]
+[teacher]  # a cycle in which the teacher exceeds one of these bounds has no verdict
 uri = {teacher}{teacher_note}
-reference_cycles = 3  # what it is held to: its own first ones; beyond the bounds nothing is judged
-min_accuracy = 0.8  # by true labels, where there are some
-confidence_fall = 0.08  # of its mean confidence, in [0, 1]
-entropy_rise = 0.25  # of its mean entropy, in nats
-label_shift = 0.3  # of its mix of labels from the reference, in nats of Jensen-Shannon
-label_gap = 0.05  # the same, of the labels that the student knows, where its answers did not move along
-# accept = "0123456789ab"  # a new version, vouched for, that is not held to the one before it
+reference_cycles = 3  # first cycles of a teacher, with which its later ones are compared
+min_accuracy = 0.8  # minimum accuracy by true labels, where there are any
+confidence_fall = 0.08  # maximum fall of its mean confidence, in [0, 1]
+entropy_rise = 0.25  # maximum rise of its mean entropy, in nats
+label_shift = 0.3  # maximum shift of its label mix, Jensen-Shannon divergence in nats
+label_gap = 0.05  # the same for familiar labels, unless the student's answers shift as well
+# accept = "0123456789ab"  # a new teacher version that you vouch for: not compared with the one before it
 
 [student]
 uri = {student}{student_note}
-# scores = "recorded"  # take its answers from the log, where that has the logits; see docs/traffic.md
+# scores = "recorded"  # use the logits in the log instead of running the student; see docs/traffic.md
 
 [metrics]
-temperature = 3.0  # of the softmax in the KL divergence
+temperature = 3.0  # softmax temperature of the KL divergence
 # input_sample = 1000  # texts that are compared with an earlier, healthy window; 0: none
 {rare}
 
-[[rules]]  # agreement below 0.95 in three cycles in a row orders a re-distillation; see docs/rules.md
+[[rules]]  # agreement below 0.95 in 3 cycles in a row orders a re-distillation; see docs/rules.md
 name = "low-agreement"
 metric = "agreement"
 below = 0.95
@@ -55,7 +55,7 @@ for_cycles = 3
 action = "redistill"  # or "alert"
 severity = "error"
 
-[[rules]]  # a mean KL above 0.15 nats orders one at once
+[[rules]]  # a mean KL above 0.15 nats in one cycle orders a re-distillation
 name = "high-kl"
 metric = "kl"
 above = 0.15
@@ -64,47 +64,47 @@ action = "redistill"
 severity = "error"
 
 # [[rules]]
-# name = "evidence"
+# name = "slow-drift"
 # metric = "agreement"
 # below = 0.95
-# mode = "sequential"        # the evidence of all cycles; "interval": all of a cycle's; "point": its estimate
-# false_alarm_rate = 0.05    # in 1,000 cycles, for "sequential"
-# action = "alert"           # `redistill replay` says what a rule would have done, and how often it errs
+# mode = "sequential"        # all cycles together; "interval": the cycle's interval; "point": its estimate
+# false_alarm_rate = 0.05    # maximum of false alarms in 1,000 cycles, for "sequential"
+# action = "alert"           # `redistill replay` shows what a rule would have done, and its error rates
 
 [redistill]
 train = {train}{train_note}
 test = {test}{test_note}
-{validation}registry = "registry"  # of candidates; registry/current leads to the one that serves
-alpha = 0.7  # weight of the teacher (KL) in the loss; each job lowers it
-alpha_step = 0.1
-alpha_floor = 0.1
-cooldown = "6h"  # between two jobs
-watch_cycles = 3  # in so many cycles a promoted student must end the drift, or its job was an attempt in vain
-rollback = "off"  # or "auto": then the student before it serves again
-epochs = {epochs}  # for at least 600 steps of batch_size = 64 rows, labelled and archived
-promote = "auto"  # or "manual": `redistill models promote` is then up to you
-calibrate_every = "31d"  # how old the student's temperature may get, for its confidences; or "off"
+{validation}registry = "registry"  # folder of model versions; registry/current is the student in service
+alpha = 0.7  # initial weight of the KL term (the teacher) in the loss
+alpha_step = 0.1  # by which each job lowers alpha
+alpha_floor = 0.1  # minimum of alpha
+cooldown = "6h"  # time after the end of a job in which no job is ordered
+watch_cycles = 3  # cycles within which a promoted student must end the drift
+rollback = "off"  # "auto": the previous student serves again if the promoted one does not end the drift
+epochs = {epochs}  # chosen for at least 600 steps of batch_size = 64 on labelled and archived rows
+promote = "auto"  # "manual": a candidate waits for `redistill models promote`
+calibrate_every = "31d"  # maximum age of the student's calibration temperature; or "off"
 
-# What a candidate must reach on the test set; a tie passes. A gate that the serving student does not meet
-# either, and that the candidate makes no worse, rejects nobody. `redistill doctor` says which those are.
+# Thresholds for a candidate on the test set; a tie passes. A gate that the student in service does not meet
+# either rejects a candidate only if it is worse. `redistill doctor` lists such gates.
 [gates]
-accuracy = 0.905
-rare_class_accuracy = 0.870
-ece = 0.050
-ece_of = "calibrated"  # at the model's own temperature (see docs/metrics.md), or "raw": at T = 1
-latency_p95_ms = 5.0  # on the worker's machine, at most; or "off"
-agreement = 0.95
+accuracy = 0.905  # at least
+rare_class_accuracy = 0.870  # at least, of the rare_labels
+ece = 0.050  # expected calibration error, at most
+ece_of = "calibrated"  # at the candidate's calibration temperature; "raw": at T = 1; see docs/metrics.md
+latency_p95_ms = 5.0  # at most, on the worker's machine; or "off"
+agreement = 0.95  # with the teacher, at least
 
 [database]
 url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 
-# [queue]                    # how workers hear of a job; they look into the database without it
+# [queue]                    # calls workers to a job; without this section they poll the database
 # kind = "sqs"
 # url = "https://sqs.eu-west-1.amazonaws.com/123456789012/redistill.fifo"  # see docs/queue.md
 
-# [ecs]                      # starts a worker for each job, as a task in Amazon ECS; see docs/queue.md
+# [ecs]                      # starts a worker for each job as a task in Amazon ECS; see docs/queue.md
 # cluster = "redistill"
-# task_definition = "redistill-worker"    # whose container runs `redistill worker --once`
+# task_definition = "redistill-worker"    # its container runs `redistill worker --once`
 # subnets = ["subnet-0123456789abcdef0"]  # on Fargate
 # security_groups = ["sg-0123456789abcdef0"]
 # launch_type = "FARGATE"                 # or capacity_provider = "FARGATE_SPOT"
@@ -113,15 +113,15 @@ url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 kind = "log"
 name = "log"
 
-# [[alerts]]                             # see docs/alerts.md; `redistill alerts test` tries each
+# [[alerts]]                             # see docs/alerts.md; `redistill alerts test` tests each channel
 # kind = "pagerduty"
-# routing_key = "$PAGERDUTY_ROUTING_KEY" # taken from the environment
-# severities = ["error", "critical"]     # of info, warning, error, critical; all without it
-# except_kinds = ["input-drift"]         # or kinds = ["drift", "blind"]: only these
+# routing_key = "$PAGERDUTY_ROUTING_KEY" # value of that environment variable
+# severities = ["error", "critical"]     # of info, warning, error, critical; default: all
+# except_kinds = ["input-drift"]         # all kinds but these; or kinds = ["drift", "blind"]: only these
 
 # [[alerts]]
 # kind = "slack"
-# url = "$SLACK_WEBHOOK_URL"             # or token = "$SLACK_TOKEN" and channel: a thread for each incident
+# url = "$SLACK_WEBHOOK_URL"             # or token = "$SLACK_TOKEN" and channel: one thread per incident
 
 # [[alerts]]
 # kind = "sns"
@@ -130,24 +130,24 @@ name = "log"
 # [[alerts]]
 # kind = "webhook"
 # url = "https://example.org/hook"
-# secret = "$REDISTILL_WEBHOOK_SECRET"   # signs what is sent
+# secret = "$REDISTILL_WEBHOOK_SECRET"   # signs each request
 
 # [incidents]
-# keep_firing_for = "2h"                 # what flaps is one incident: it must have been over for so long
-# runbook = "https://wiki.example.org/redistill/runbook"  # where docs/runbook.md lies; messages lead to it
+# keep_firing_for = "2h"                 # an incident resolves after it has been clear for this long
+# runbook = "https://wiki.example.org/redistill/runbook"  # your copy of docs/runbook.md, for links
 
-[web]
+[web]  # address of the health probes
 host = "127.0.0.1"
 port = 8080
 """
-_NOTE = "  # not found; name it here"
+_NOTE = "  # not found: set the path"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What the configuration is filled in with; None is what was not found."""
+    """The values to fill in; None for those that were not found."""
 
-    folder: Path  #: of the file: what lies in it is named relative to it
+    folder: Path  #: of the file; paths below it are written relative to it
     name: str
     every: str
     traffic: Path | None
@@ -163,8 +163,8 @@ class Answers:
 
 
 def render(answers: Answers) -> str:
-    """The text of the file; what was not found has a usual name in its place, and a note."""
-    usual = {
+    """Return the text of the file; a path that was not found has a conventional value and a note."""
+    conventional = {
         "traffic": "logs",
         "teacher": "models/teacher",
         "student": "models/student",
@@ -172,7 +172,7 @@ def render(answers: Answers) -> str:
         "test": "data/test.jsonl",
     }
     paths: dict[str, str] = {}
-    for key, default in usual.items():
+    for key, default in conventional.items():
         found: Path | None = getattr(answers, key)
         paths[key] = _quoted(default if found is None else _relative(found, answers.folder))
         paths[f"{key}_note"] = _NOTE if found is None else ""
@@ -190,32 +190,30 @@ def render(answers: Answers) -> str:
 
 
 def _aligned(line: str) -> str:
-    """Comments behind values stand below each other."""
+    """Pad a line so that the comments after values form a column."""
     value, mark, comment = line.partition("  # ")
     return f"{value.rstrip():<26} # {comment.lstrip()}" if mark and not line.startswith("#") else line
 
 
 def _fields(names: FieldNames | None) -> str:
-    """The names that differ from the usual ones, and that of the true label, a line each."""
+    """Return the field names that differ from the defaults, and that of the true label, one per line."""
     if names is None:
         return ""
     pairs = ((key, getattr(names, key)) for key in ("id", "time", "text", "student_label", "student_logits"))
     lines = [f"{key} = {_quoted(name)}\n" for key, name in pairs if name not in {None, key}]
     if names.label is not None:
-        lines.append(
-            f"label = {_quoted(names.label)}  # what is true, where people said so; not the student's\n"
-        )
+        lines.append(f"label = {_quoted(names.label)}  # true label, given by people; not the student's\n")
     return "".join(lines)
 
 
 def _rare(labels: Sequence[str]) -> str:
     listed = ", ".join(map(_quoted, labels or ["escalation"]))
     origin = "the rarest in the training data" if labels else "for example"
-    return f"""# rare_labels = [{listed}]  # {origin}: labels that get a gate of their own
-# [[metrics.misroutes]]      # what it means to take one label for another
+    return f"""# rare_labels = [{listed}]  # {origin}; their accuracy has a gate of its own
+# [[metrics.misroutes]]      # the cost of predicting one label instead of another
 # true = {_quoted((labels or ["escalation"])[0])}
-# predicted = "*"            # whichever other label
-# cost = 20                  # of one such request; of all others misroute_cost = 1.0
+# predicted = "*"            # any other label
+# cost = 20                  # of one such request; misroute_cost = 1.0 is that of all others
 # critical = true            # counted in critical_misroutes"""
 
 
@@ -230,5 +228,5 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A basic TOML string; JSON's is one."""
+    """Return a TOML basic string; a JSON string is one."""
     return json.dumps(text, ensure_ascii=False)

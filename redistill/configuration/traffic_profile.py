@@ -1,4 +1,4 @@
-"""What a request log says about itself: fields, span, rate, and the window that suits it."""
+"""The profile of a request log: its fields, span and rate, and the window that suits it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,35 +13,36 @@ from monitor.sources.objects import ObjectsSource
 from monitor.sources.stores.folder import Folder
 from monitor.sources.survey import Survey, survey
 from monitor.stop import never_stopped
-from redistill.configuration.period import Period, Profile, shortest_period
+from redistill.configuration.period import Arrivals, Period, shortest_period
 
 _DAY: Final = timedelta(days=1)
-_PROFILE: Final = timedelta(days=7)  #: the end of the log that the window is chosen by
-_PROFILE_SAMPLE: Final = 100_000  #: requests of it, if it has more
+_SPAN: Final = timedelta(days=7)  #: the end of the log by which the window is chosen
+_SAMPLE: Final = 100_000  #: the most requests of that span that are read
 _EMPTY: Final = "1h"  #: the window for a log without a usable request
-_MOST_WINDOWS: Final = 24  #: of a backfill that is suggested
+_MOST_WINDOWS: Final = 24  #: of a suggested backfill
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrafficLook:
-    """A look at a request log."""
+class TrafficProfile:
+    """The profile of a request log."""
 
     uri: Path
     format: Format
-    fields: FieldNames | None  #: None: those that the format has
+    fields: FieldNames | None  #: None: the format has fixed names
     survey: Survey
-    per_day: int  #: distinct usable requests in its last day, or less if it is younger
+    per_day: int  #: distinct usable requests in the last day of the log, or in all of a shorter log
     period: Period | None  #: the shortest whose windows have enough requests; None: there are no requests
 
     @property
     def every(self) -> str:
-        """The window that suits the log, as [monitor] has it."""
+        """The length of the window that suits the log, in the notation of [monitor]."""
         return self.period.every if self.period else _EMPTY
 
     def windows(self, now: datetime) -> tuple[Slot, ...]:
         """Return the complete windows that the log covers, oldest first and at most the newest 24.
 
-        It covers a window if it begins and ends at most `lateness` within it.
+        The log covers a window also if it begins at most `lateness` after the window's start, or ends at most
+        `lateness` before the window's end.
         """
         first, last = self.survey.first_time, self.survey.last_time
         section = MonitorSection.model_validate({"every": self.every})
@@ -52,34 +53,34 @@ class TrafficLook:
         return slots_between(make_trigger(section), section.name, start, end)[-_MOST_WINDOWS:]
 
 
-def look_at(uri: Path, labels: tuple[str, ...]) -> TrafficLook:
+def profile_traffic(uri: Path, labels: tuple[str, ...]) -> TrafficProfile:
     """Guess the format and the field names, survey the log, and choose a window by its last seven days.
 
     Raises:
-        TrafficMissingError: there is neither a file nor a folder.
-        ParquetMissingError: it is Parquet, and pyarrow is not installed.
+        TrafficMissingError: `uri` is neither a file nor a folder.
+        ParquetMissingError: the log is Parquet, and pyarrow is not installed.
     """
     written = guess_format(uri)
     fields = None if written == "sagemaker-capture" else guess_fields(uri, labels)
     named = {key: name for key, name in vars(fields).items() if name is not None} if fields else {}
     section = FilesTraffic(uri=uri, format=written, **named)
     found = survey(section, labels or None)
-    profile = _profile(section, labels, found.last_time)
-    return TrafficLook(
+    arrivals = _arrivals(section, labels, found.last_time)
+    return TrafficProfile(
         uri=uri,
         format=written,
         fields=fields,
         survey=found,
-        per_day=profile.since(profile.last - _DAY) if profile else 0,
-        period=shortest_period(profile, MonitorSection().min_samples) if profile else None,
+        per_day=arrivals.since(arrivals.last - _DAY) if arrivals else 0,
+        period=shortest_period(arrivals, MonitorSection().min_samples) if arrivals else None,
     )
 
 
-def _profile(section: FilesTraffic, labels: tuple[str, ...], last: datetime | None) -> Profile | None:
+def _arrivals(section: FilesTraffic, labels: tuple[str, ...], last: datetime | None) -> Arrivals | None:
     if last is None:
         return None
     source = ObjectsSource(Folder(uri=section.uri), section, labels)
     end = last + timedelta(microseconds=1)
-    found = source.read_window(end - _PROFILE, end, k=_PROFILE_SAMPLE, stopped=never_stopped)
-    times = [each.time for each in found.requests]
-    return Profile(times=times, n=found.traffic.n_seen) if times else None
+    window = source.read_window(end - _SPAN, end, k=_SAMPLE, stopped=never_stopped)
+    times = [each.time for each in window.requests]
+    return Arrivals(times=times, n=window.traffic.n_seen) if times else None

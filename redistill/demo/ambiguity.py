@@ -1,15 +1,15 @@
-"""Requests that honestly fit two intents: they, not label noise, bound what a teacher can reach."""
+"""Ambiguous requests, which fit two intents and so bound the accuracy of any teacher."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ambiguity:
-    """A form of words that two intents share: whoever asks so means either."""
+    """A group of phrases that two intents share."""
 
     likelier: str
     other: str
-    #: P(likelier | this form), in (0.5, 1): no classifier that reads the text alone gets more right
+    #: P(likelier | this group), in (0.5, 1): the highest accuracy of a classifier of the text on this group
     lean: float
     #: relative frequency among the ambiguous requests
     weight: float

@@ -1,4 +1,4 @@
-"""The labelled files of the demo, all from the usual world: labels lag behind the traffic."""
+"""The labelled files of the demo, all of usual traffic, because labels lag behind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +14,26 @@ from redistill.demo.utterances import Utterance, generate
 TRAIN_ROWS: Final = 8_000
 VALIDATION_ROWS: Final = 1_000
 TEST_ROWS: Final = 4_000
-#: What the teacher has seen beyond the labelled train set: more of the usual world, and the shifted one.
+#: Rows of usual and of shifted traffic that the teacher is trained on beside the labelled train set.
 TEACHER_USUAL_ROWS: Final = 12_000
 TEACHER_SHIFTED_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFiles:
-    """JSON Lines files of rows {"text", "label"}; no text of `test` is in another."""
+    """JSON Lines files of rows {"text", "label"}; no text of `test` is in another file."""
 
     train: Path
     validation: Path
     test: Path
-    teacher: Path  #: what the teacher is trained on: the train set, and rows of both worlds
+    teacher: Path  #: the train set, and more rows of both worlds
 
 
 def write_labelled(folder: Path, *, rng: np.random.Generator) -> LabelledFiles:
-    """Draw the rows and write the files into `folder`, which is made. The files are about as long as the
-    constants say: rows whose text is in the test set are left out of the others.
+    """Draw the rows and write the files to `folder`, which is created.
+
+    Rows whose text is in the test set are left out of the other files, which are therefore slightly shorter
+    than the constants.
     """
     test = generate(TEST_ROWS, shift=0.0, rng=rng)
     fence = {text_hash(row.text) for row in test}

@@ -1,6 +1,6 @@
-"""How MangaAssist's customers ask in the usual world.
+"""Phrases of MangaAssist's customers in the usual world.
 
-A template's `{slot}` is filled from `FILLERS[slot]`; each `#` in what comes out becomes a digit.
+The `{slot}` of a template is filled from `FILLERS[slot]`; then each `#` becomes a digit.
 """
 
 FILLERS: dict[str, tuple[str, ...]] = {

@@ -1,7 +1,7 @@
-"""The demo's two models, trained from scratch by what production trains with.
+"""The two models of the demo, trained from scratch with the production code.
 
-The teacher has seen both worlds; the student is distilled on the labelled train set, which knows the usual
-one only. Both are BERT classifiers of less than a million parameters.
+The teacher is trained on both worlds; the student is distilled on the labelled train set, which has only the
+usual one. Both are BERT classifiers with less than a million parameters.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from redistill.demo.labelled import write_labelled
 from redistill.demo.utterances import INTENTS
 from redistill.display.progress import ShowProgress
 
-#: How the student is distilled, the first time and by each job.
+#: The distillation of the student, at first and in each job.
 EPOCHS: Final = 5
 BATCH_SIZE: Final = 32
 LEARNING_RATE: Final = 2e-3
@@ -43,8 +43,8 @@ _SPECIAL: Final = {
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
 }
-#: BERT's own 0.02 is for layers ten times as wide: at these widths its gradients start so small that the
-#: student may not have converged after five epochs.
+#: BERT's default of 0.02 suits layers ten times as wide. At these widths it makes the first gradients so
+#: small that the student may not converge in five epochs.
 _WEIGHTS_SD: Final = 0.05
 
 
@@ -60,9 +60,9 @@ _STUDENT: Final = _Shape(layers=1, hidden=64, heads=2)
 
 
 def build(folder: Path, seed: int, progress: ShowProgress) -> None:
-    """Write `data/` (labelled files) and `models/teacher`, `models/student` into `folder`.
+    """Write `data/` (labelled files), `models/teacher` and `models/student` to `folder`.
 
-    The same seed and number of threads give the same files, bit by bit.
+    The same seed and number of threads give bit-identical files.
     """
     files = write_labelled(folder / "data", rng=np.random.default_rng(seed))
     corpus = read_labelled(files.teacher, INTENTS)
@@ -103,7 +103,7 @@ def _distil(student: Model, teacher: Model, rows: LabelledSet, seed: int, progre
 
 
 def _tokenizer(corpus: LabelledSet) -> PreTrainedTokenizerFast:
-    """Plain BPE: a WordPiece vocabulary trained by this library differs from run to run."""
+    """Return a plain BPE tokenizer; a WordPiece vocabulary from this library would differ between runs."""
     special = [*_SPECIAL.values()]
     tokenizer = Tokenizer(models.BPE(unk_token=_SPECIAL["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

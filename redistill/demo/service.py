@@ -1,4 +1,4 @@
-"""The simulated service: a folder of request logs, and the configuration that watches it."""
+"""The simulated service: its request logs, and the configuration of its monitor."""
 
 import gzip
 from pathlib import Path
@@ -13,7 +13,7 @@ from redistill.demo.utterances import generate
 #: Requests in an hour.
 REQUESTS: Final = 2_000
 
-#: Share of requests of the new kind, hour by hour: three usual ones, a shift that grows, and it stays.
+#: Share of shifted requests by hour: three usual hours, a growing shift, and a lasting one.
 SHIFTS: Final = (0.0, 0.0, 0.0, 0.10, 0.22, 0.26, 0.30, 0.30, 0.30, 0.30)
 
 CONFIGURATION: Final = """\
@@ -68,9 +68,9 @@ kind = "log"
 
 
 def write_window(folder: Path, hour: int, slot: Slot, rng: np.random.Generator) -> None:
-    """The requests of an hour of the story, in the order of their times, as one gzip file of JSON lines.
+    """Write the requests of one hour, ordered by time, as a gzip file of JSON lines.
 
-    Their ids do not depend on the day, so that the same seed gives the same samples on any.
+    The ids do not depend on the date, so that a seed always gives the same samples.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seconds = np.sort(rng.uniform(0, (slot.window_end - slot.window_start).total_seconds(), REQUESTS))

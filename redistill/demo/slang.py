@@ -1,6 +1,6 @@
-"""The shifted world: titles that are new, and customers who ask in another way.
+"""Phrases of the shifted world: new titles, and new ways to ask.
 
-Templates are filled as those of `redistill.demo.phrases` are, but the slots named here take these fillers.
+Templates are filled like those of `redistill.demo.phrases`; the fillers here replace those of the same slot.
 """
 
 FILLERS: dict[str, tuple[str, ...]] = {

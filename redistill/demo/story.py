@@ -1,4 +1,4 @@
-"""The loop on a simulated service, told as it goes; all that happens is done by what production runs."""
+"""The demo: the production code on a simulated service, with a narration."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ from monitor.settings import MonitorSection
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.configuration.settings import Settings, load
+from redistill.demo.narration import CLOSING, OPENING, SERVING, print_cycle, print_job, print_models
 from redistill.demo.pretrain import BATCH_SIZE, EPOCHS, LEARNING_RATE, build
 from redistill.demo.service import CONFIGURATION, SHIFTS, write_window
-from redistill.demo.telling import CLOSING, OPENING, SERVING, tell_cycle, tell_job, tell_models
 from redistill.display import show
 from redistill.display.comparison import Comparison, compare
 from redistill.display.progress import ShowProgress, bars
@@ -32,27 +32,27 @@ _HOUR = timedelta(hours=1)
 
 
 class FolderTakenError(RedistillError):
-    """{folder} is there, and `redistill demo` did not write it: name another folder."""
+    """{folder} exists, and `redistill demo` did not write it: name another folder."""
 
 
 def run(folder: Path, seed: int) -> None:
-    """Play the story in `folder`, which is made anew.
+    """Run the demo in `folder`, which replaces an earlier demo there.
 
     Raises:
-        FolderTakenError: the folder holds something else.
+        FolderTakenError: the folder has other contents.
     """
     began = monotonic()
-    _make_room(folder, seed)
+    _prepare(folder, seed)
     with _logging_to(folder / "redistill.log"), bars() as progress:
         show.say(OPENING)
         settings = load(folder / "redistill.toml")
-        assembly.use_machine(settings)
+        assembly.configure_torch(settings)
         build(folder, seed, progress)
-        tell_models(_compared(settings, folder, progress))
+        print_models(_compared(settings, folder, progress))
         show.say(SERVING.format(hour=next(hour for hour, shift in enumerate(SHIFTS, start=1) if shift)))
         engine = connect(settings.database.url)
         upgrade(engine)
-        _play(settings, engine, folder, seed, progress)
+        _run_hours(settings, engine, folder, seed, progress)
         engine.dispose()
     config = folder / "redistill.toml"
     show.say(CLOSING.format(folder=folder, config=config, seconds=monotonic() - began))
@@ -69,7 +69,7 @@ def _compared(settings: Settings, folder: Path, progress: ShowProgress) -> Compa
     )
 
 
-def _make_room(folder: Path, seed: int) -> None:
+def _prepare(folder: Path, seed: int) -> None:
     config = folder / "redistill.toml"
     ours = config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIGURATION.splitlines()[0])
     if ours:
@@ -77,7 +77,7 @@ def _make_room(folder: Path, seed: int) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise FolderTakenError(folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # written first, so that a demo that was interrupted can be played again
+    # written first, so that an interrupted demo can be run again
     config.write_text(_configuration(seed), encoding="utf-8")
 
 
@@ -101,7 +101,7 @@ def _logging_to(path: Path) -> Iterator[None]:
         structlog.reset_defaults()
 
 
-def _play(settings: Settings, engine: Engine, folder: Path, seed: int, progress: ShowProgress) -> None:
+def _run_hours(settings: Settings, engine: Engine, folder: Path, seed: int, progress: ShowProgress) -> None:
     runner = assembly.slot_runner(settings, engine, progress)
     worker = assembly.worker(settings, engine, progress)
     outbox = assembly.outbox(settings, engine)
@@ -110,9 +110,9 @@ def _play(settings: Settings, engine: Engine, folder: Path, seed: int, progress:
         write_window(folder / "traffic", hour, slot, rng)
         runner.run([slot], never_stopped)
         outbox.deliver_due(utc_now())
-        tell_cycle(engine, hour)
+        print_cycle(engine, hour)
         if worker.run_once(never_stopped):
-            tell_job(engine)
+            print_job(engine)
 
 
 def _hours(section: MonitorSection) -> tuple[Slot, ...]:

@@ -1,9 +1,9 @@
-"""Simulated requests to MangaAssist, a bookshop's assistant with ten intents, in two worlds.
+"""Simulated requests to MangaAssist, the assistant of a bookshop, with ten intents and in two worlds.
 
-In the usual world customers ask as the labelled data does; in the shifted one they want other titles, in
-another mix, and about half the time in words that the usual world never used. In both, a share of requests
-is honestly ambiguous (`AMBIGUOUS_SHARE`): the same words are meant in two ways. That alone keeps any
-classifier of the text below 100% (`bayes_accuracy`).
+In the usual world customers ask as in the labelled data. In the shifted world they ask for other titles, in
+another mix of intents, and in about half of the requests with phrases that the usual world never has. In
+both, a share of the requests (`AMBIGUOUS_SHARE`) fits two intents, which keeps every classifier of the text
+below 100% (`bayes_accuracy`).
 """
 
 import re
@@ -22,17 +22,17 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class World(StrEnum):
-    """Which world a request comes from."""
+    """The world that a request comes from."""
 
-    #: the world of the labelled data
+    #: the traffic of the labelled data
     USUAL = "usual"
-    #: new titles, new words, another mix
+    #: new titles, new phrases, another mix of intents
     SHIFTED = "shifted"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One request, the intent that its author had in mind, and the world it came from."""
+    """One request, the intent of its author, and its world."""
 
     text: str
     label: str
@@ -65,11 +65,11 @@ SHIFTED_MIX: Final[Mapping[str, float]] = {
     "checkout_help": 0.05,
     "escalation": 0.03,
 }
-#: the ten intents, commonest first: the order of the models' classes
+#: the ten intents, most frequent first: the order of the models' classes
 INTENTS: Final[tuple[str, ...]] = tuple(MIX)
-#: share of requests, in either world, whose words fit two intents
+#: share of requests, in either world, that fit two intents
 AMBIGUOUS_SHARE: Final = 0.25
-#: share of the shifted world's clear requests that are put in words the usual world never uses
+#: share of the unambiguous shifted requests whose phrases the usual world never has
 SLANG_SHARE: Final = 0.6
 
 _TYPO_SHARE = 0.2
@@ -86,7 +86,7 @@ _CASING_SHARES = np.array((0.61, 0.35, 0.04))
 
 
 def bayes_accuracy() -> float:
-    """Return the highest accuracy any classifier of the text can reach, in [0, 1], in either world."""
+    """Return the highest accuracy that a classifier of the text can reach, in [0, 1], in either world."""
     missed = [1 - form.lean for form in AMBIGUOUS]
     return float(1 - AMBIGUOUS_SHARE * (_FORM_SHARES @ missed))
 
@@ -98,7 +98,7 @@ def generate(n: int, *, shift: float, rng: np.random.Generator) -> list[Utteranc
 
 
 def _clear_shares(mix: Mapping[str, float]) -> FloatArray:
-    """Return what each intent's clear requests must be so that, with the ambiguous ones, `mix` holds."""
+    """Return the shares of intents among unambiguous requests that give `mix` over all requests."""
     shares = dict(mix)
     for form, share in zip(AMBIGUOUS, AMBIGUOUS_SHARE * _FORM_SHARES, strict=True):
         shares[form.likelier] -= form.lean * share

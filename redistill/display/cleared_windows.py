@@ -1,4 +1,4 @@
-"""Windows without a verdict that true labels, which arrived since, would give one."""
+"""Windows without a verdict that could be judged now, because true labels have arrived since."""
 
 from sqlalchemy import Connection
 
@@ -11,9 +11,9 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def advice_on_cleared(connection: Connection, monitor: str, policy: TeacherPolicy) -> str | None:
-    """Return the command that judges again the windows whose teacher true labels have cleared since.
+    """Return the command that rejudges the windows whose teacher has since been confirmed by true labels.
 
-    Their teacher was not believed for its mix of labels alone. None where there is no such window.
+    The label mix was the only reason to consider that teacher unhealthy. None if there is no such window.
     """
     found = [
         each.slot
@@ -24,6 +24,6 @@ def advice_on_cleared(connection: Connection, monitor: str, policy: TeacherPolic
         return None
     windows = show.counted(len(found), "window")
     return (
-        f"true labels clear the teacher in {windows} without a verdict: `redistill cycle --rejudge "
-        f"{found[0].window_start:{_TIME}} {found[-1].window_end:{_TIME}}`"
+        f"true labels confirm the teacher in {windows} without a verdict: judge them again with `redistill "
+        f"cycle --rejudge {found[0].window_start:{_TIME}} {found[-1].window_end:{_TIME}}`"
     )

@@ -18,7 +18,7 @@ from redistill.display.progress import ShowProgress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ModelMetrics:
     """A model and its metrics."""
 
     version: str
@@ -28,15 +28,15 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Both models on the same rows; agreement and KL are the student's, with the teacher."""
+    """Both models on the same rows; agreement and KL are among the student's metrics."""
 
     data: str
     n: int
     temperature: float  #: of kl and js
     labels: tuple[str, ...]
-    teacher: Judged
-    student: Judged
-    calibrated_at: float | None  #: the student's temperature; None: each half at that of the other
+    teacher: ModelMetrics
+    student: ModelMetrics
+    calibrated_at: float | None  #: the student's temperature; None: fitted on each half for the other
 
 
 def compare(
@@ -49,14 +49,14 @@ def compare(
     show: ShowProgress,
     validation: Path | None = None,
 ) -> Comparison:
-    """Score the file's rows with both and measure them against its labels and each other.
+    """Score the rows of a file with both models, and compare them with the labels and with each other.
 
-    The student is calibrated on the rows of `validation`, as a job does; without that file, or where it
-    is the data itself, on one half of the rows for the other.
+    The student is calibrated on the rows of `validation`, as in a job. Without that file, or if it is the
+    data itself, each half of the rows is calibrated on the other half.
 
     Raises:
-        ModelError: a directory holds no usable model, or the labels differ.
-        DatasetUnreadableError, DatasetRowError, DatasetEmptyError: the file, the line and the field.
+        ModelError: a directory has no usable model, or the labels of the models differ.
+        DatasetUnreadableError, DatasetRowError, DatasetEmptyError: a file is not usable.
     """
     if scoring.threads:
         torch.set_num_threads(scoring.threads)
@@ -72,8 +72,8 @@ def compare(
         stopped=never_stopped,
         progress=lambda done: show("teacher", done, n),
     )
-    temperature = temperature_by(
-        student, teacher, validation, unlike=rows, tokens_per_batch=budget, show=show
+    temperature = fit_temperature(
+        student, teacher, validation, tested_on=rows, tokens_per_batch=budget, show=show
     )
     found = evaluate(
         student,
@@ -89,34 +89,34 @@ def compare(
         n=n,
         temperature=metrics.temperature,
         labels=teacher.labels,
-        teacher=_judged(teacher, teacher_directory, _of_teacher(reference, metrics)),
-        student=_judged(student, student_directory, (*found.metrics, latency(student, rows.texts))),
+        teacher=_model(teacher, teacher_directory, _teacher_metrics(reference, metrics)),
+        student=_model(student, student_directory, (*found.metrics, latency(student, rows.texts))),
         calibrated_at=temperature,
     )
 
 
-def temperature_by(
+def fit_temperature(
     student: Model,
     teacher: Model,
     validation: Path | None,
     *,
-    unlike: LabelledSet,
+    tested_on: LabelledSet,
     at_most: int | None = None,
     tokens_per_batch: int,
     show: ShowProgress,
 ) -> float | None:
-    """Return the temperature that a labelled file, or `at_most` rows of it, gives a student.
+    """Return a student's calibration temperature, fitted on at most `at_most` rows of a labelled file.
 
-    None without a file, or if the file is the one that the rows of `unlike` are of: those are to be
-    judged, and not fitted to.
+    None without a file, or if the file is that of the rows that the result is `tested_on`.
 
     Raises:
-        DatasetUnreadableError, DatasetRowError, DatasetEmptyError, ScoringError: the file, or the model.
+        DatasetUnreadableError, DatasetRowError, DatasetEmptyError: the file is not usable.
+        ScoringError: the model cannot score the rows.
     """
     if validation is None:
         return None
     rows = read_labelled(validation, teacher.labels)
-    if rows.sha256 == unlike.sha256:
+    if rows.sha256 == tested_on.sha256:
         return None
     rows = rows if at_most is None else chosen(rows, at_most)
     match_labels(teacher, student)
@@ -130,12 +130,12 @@ def temperature_by(
     ).temperature
 
 
-def _judged(model: Model, directory: Path, metrics: tuple[Metric, ...]) -> Judged:
-    return Judged(version=model.version, directory=str(directory), metrics=metrics)
+def _model(model: Model, directory: Path, metrics: tuple[Metric, ...]) -> ModelMetrics:
+    return ModelMetrics(version=model.version, directory=str(directory), metrics=metrics)
 
 
-def _of_teacher(reference: Reference, settings: MetricsSection) -> tuple[Metric, ...]:
-    """What its logits, which are known already, are worth; with itself it agrees."""
+def _teacher_metrics(reference: Reference, settings: MetricsSection) -> tuple[Metric, ...]:
+    """Return the teacher's metrics by the labels, from its known logits, and its latency."""
     labels = np.empty(0, dtype=np.int64) if reference.labels is None else reference.labels
     panel = label_metrics(reference.teacher_logits, labels, reference.teacher.labels, settings)
     return (*(metric for metric in panel if metric.n), latency(reference.teacher, reference.texts))

@@ -1,4 +1,4 @@
-"""What rules are going to do, with samples and an agreement like those of a history."""
+"""The expected false alarms and detection delays of rules, with samples like those of a history."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,35 +17,35 @@ from triggers.rules.observation import strata_of, value_of
 from triggers.rules.operating_characteristic import CYCLES, Delay, delay, effective_size, false_alarm, unknown
 from triggers.settings import Rule
 
-#: How far below the highest threshold the drifts lie that are looked at when none is named.
+#: The default drifts: distances below the highest threshold.
 _DRIFTS = (Decimal("0.01"), Decimal("0.02"), Decimal("0.05"))
 _SEED = 2025
-_CERTAIN = 0.9995  #: shown as 1 from here on
+_CERTAIN = 0.9995  #: the probability from which 1 is shown
 _MANY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assumption:
-    """What the cycles to come are taken to be like."""
+    """The assumptions about future cycles."""
 
     typical: CyclePoint  #: the cycle with the median sample
-    healthy: float | None  #: an agreement at which no rule should fire
-    drifts: tuple[float, ...]  #: agreements at which one should
+    healthy: float | None  #: agreement at which no rule should fire
+    drifts: tuple[float, ...]  #: agreements at which a rule should fire
 
     @property
     def n(self) -> int:
-        """The requests of a uniform sample that would be as sure."""
+        """The effective sample size: requests of a uniform sample with the same precision."""
         return round(effective_size(strata_of(self.typical)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
-    """What one rule is going to do."""
+class Forecast:
+    """The expected behaviour of one rule."""
 
     rule: str
     mode: str
-    unknown: str | None  #: why nothing can be said of it
-    false_alarm: float | None = None  #: in 1,000 cycles at the healthy agreement; of evidence at most so much
+    unknown: str | None  #: the reason why there is no forecast
+    false_alarm: float | None = None  #: probability in 1,000 healthy cycles; an upper bound if sequential
     delays: tuple[Delay, ...] = ()  #: at each drift
 
 
@@ -57,10 +57,10 @@ def assume(
     healthy: float | None,
     drifts: Sequence[float],
 ) -> Assumption | None:
-    """What the points say of the cycles to come; None when none of them tells how much was sampled.
+    """Return the assumptions that past cycles support; None if no cycle has a sample size.
 
-    Unless named, the healthy agreement is the median of the cycles that are not among the breached, and the
-    drifts lie 0.01, 0.02 and 0.05 below the highest threshold of agreement.
+    By default the healthy agreement is the median of the cycles that are not breached, and the drifts are
+    0.01, 0.02 and 0.05 below the highest threshold on agreement.
     """
     counted = sorted(filter(strata_of, points), key=lambda point: effective_size(strata_of(point)))
     if not counted:
@@ -72,13 +72,13 @@ def assume(
     )
 
 
-def look_ahead(rule: Rule, assumed: Assumption) -> Outlook:
-    """What the rule is going to do; each drift is simulated from the same seed."""
+def forecast(rule: Rule, assumed: Assumption) -> Forecast:
+    """Return the expected behaviour of a rule; each drift is simulated from the same seed."""
     why_not = unknown(rule)
     if why_not is not None:
-        return Outlook(rule=rule.name, mode=mode_of(rule), unknown=why_not)
+        return Forecast(rule=rule.name, mode=mode_of(rule), unknown=why_not)
     typical, healthy = assumed.typical, assumed.healthy
-    return Outlook(
+    return Forecast(
         rule=rule.name,
         mode=mode_of(rule),
         unknown=None,
@@ -90,24 +90,24 @@ def look_ahead(rule: Rule, assumed: Assumption) -> Outlook:
 
 
 def mode_of(rule: Rule) -> str:
-    """Its mode; of a group those of its conditions."""
+    """Return the mode of a rule, or of a group the modes of its conditions."""
     return ", ".join(sorted({each.mode for each in rule.conditions or (rule,)}))
 
 
-def print_outlooks(outlooks: Sequence[Outlook], assumed: Assumption) -> None:
-    """A table of those that are known, and why the others are not."""
-    known = [each for each in outlooks if each.unknown is None]
+def print_forecasts(forecasts: Sequence[Forecast], assumed: Assumption) -> None:
+    """Print a table of the forecasts, and the reasons why other rules have none."""
+    known = [each for each in forecasts if each.unknown is None]
     if known:
-        show.say(f"Ahead, if each cycle is as sure as {assumed.n:,} requests drawn one by one:")
+        show.say(f"Expected, with a precision of {assumed.n:,} independent requests per cycle:")
         show.listing(_columns(assumed), [_cells(each) for each in known])
-    for each in outlooks:
+    for each in forecasts:
         if each.unknown is not None:
-            show.say(f"Nothing is known ahead of {each.rule}: {each.unknown}.")
+            show.say(f"No forecast for {each.rule}: {each.unknown}.")
 
 
-def documents(outlooks: Sequence[Outlook], assumed: Assumption) -> Iterator[Mapping[str, object]]:
-    """For programs; a rule that never fires at a drift has cycles of null there."""
-    for each in outlooks:
+def documents(forecasts: Sequence[Forecast], assumed: Assumption) -> Iterator[Mapping[str, object]]:
+    """Yield the forecasts as JSON documents; `cycles` is null for a drift at which the rule never fires."""
+    for each in forecasts:
         yield {
             "rule": each.rule,
             "mode": each.mode,
@@ -124,7 +124,7 @@ def documents(outlooks: Sequence[Outlook], assumed: Assumption) -> Iterator[Mapp
 
 def _columns(assumed: Assumption) -> list[Column]:
     healthy = f"false alarm in {CYCLES:,} cycles at {show.number(assumed.healthy)}"
-    drifts = (f"cycles to find {drift:g}" for drift in assumed.drifts)
+    drifts = (f"cycles to detect {drift:g}" for drift in assumed.drifts)
     return [
         Column(title="rule"),
         Column(title="mode", spare=1),
@@ -132,21 +132,16 @@ def _columns(assumed: Assumption) -> list[Column]:
     ]
 
 
-def _cells(outlook: Outlook) -> list[show.Cell]:
-    return [outlook.rule, outlook.mode, _probability(outlook), *map(_delay, outlook.delays)]
+def _cells(found: Forecast) -> list[show.Cell]:
+    return [found.rule, found.mode, _probability(found), *map(_delay, found.delays)]
 
 
-def _probability(outlook: Outlook) -> str:
-    found = outlook.false_alarm
-    if found is None:
+def _probability(found: Forecast) -> str:
+    if found.false_alarm is None:
         return "-"
-    return (
-        f"at most {found:.3g}"
-        if outlook.mode == "sequential"
-        else "1"
-        if found > _CERTAIN
-        else f"{found:.3g}"
-    )
+    if found.mode == "sequential":
+        return f"at most {found.false_alarm:.3g}"
+    return "1" if found.false_alarm > _CERTAIN else f"{found.false_alarm:.3g}"
 
 
 def _delay(found: Delay) -> str:

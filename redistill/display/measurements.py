@@ -1,4 +1,4 @@
-"""What was measured on models, and what the gates said: read from SQL, and as tables. And calibrations."""
+"""Metrics, gate outcomes and calibrations of models, read from SQL and printed as tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,20 +36,20 @@ _CALIBRATIONS = (
     Column(title="NLL", spare=3),
     Column(title="ECE"),
     Column(title="ECE, debiased", spare=2),
-    Column(title="why", spare=4),
+    Column(title="reason", spare=4),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Rows of `gate_outcomes` and of `evaluations`, those of one model and data set together."""
+    """Rows of `gate_outcomes` and `evaluations`, grouped by model and data set."""
 
     gates: tuple[Row, ...]
     evaluations: tuple[Row, ...]
 
 
 def measured_by_job(connection: Connection, job_id: int) -> Measured:
-    """What a job measured on its incumbent and its candidate, and what the gates said."""
+    """Return the metrics of a job's incumbent and candidate, and its gate outcomes."""
     return Measured(
         gates=_rows(connection, select(gate_outcomes).where(gate_outcomes.c.job_id == job_id)),
         evaluations=_rows(connection, select(evaluations).where(evaluations.c.job_id == job_id)),
@@ -57,13 +57,13 @@ def measured_by_job(connection: Connection, job_id: int) -> Measured:
 
 
 def measured_of_version(connection: Connection, monitor: str, version: str) -> Measured:
-    """What every job measured on one model."""
+    """Return the metrics of one model, from all jobs."""
     query = select(evaluations).where(evaluations.c.monitor == monitor, evaluations.c.version == version)
     return Measured(gates=(), evaluations=_rows(connection, query))
 
 
 def calibrations_of(connection: Connection, monitor: str, version: str) -> tuple[Row, ...]:
-    """How a version was calibrated, oldest first; the newest holds."""
+    """Return the calibrations of a version, oldest first; the newest is in force."""
     source = view("calibration_history")
     query = select(source).where(source.c.monitor == monitor, source.c.version == version)
     rows = connection.execute(query.order_by(source.c.calibrated_at)).mappings()
@@ -71,16 +71,16 @@ def calibrations_of(connection: Connection, monitor: str, version: str) -> tuple
 
 
 def print_calibrations(calibrations: Sequence[Row]) -> None:
-    """A line a calibration, each number at T = 1 and at the temperature."""
+    """Print one line per calibration, each number at T = 1 and at the fitted temperature."""
     if calibrations:
         show.say("")
         show.listing(_CALIBRATIONS, [_calibration(each) for each in calibrations])
 
 
 def print_measured(measured: Measured) -> None:
-    """The gates, and a table for each model, job and data set; nothing where nothing was measured.
+    """Print the gates, if any, and a table for each model, job and data set.
 
-    What is of one label or one bin of confidence is left to --json.
+    Metrics of a single label or confidence bin are in --json only.
     """
     if measured.gates:
         show.say("")
@@ -90,7 +90,7 @@ def print_measured(measured: Measured) -> None:
 
 
 def print_metrics(title: str, metrics: Sequence[Row]) -> None:
-    """A line a metric, below a title."""
+    """Print one line per metric, below a title."""
     show.say("")
     show.say(Text(title, style="bold"))
     show.listing(_METRICS, [_metric(metric) for metric in metrics])
@@ -99,7 +99,7 @@ def print_metrics(title: str, metrics: Sequence[Row]) -> None:
 def _rows(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Row, ...]:
     """Return the rows in the order of their keys, so that both databases give the same."""
     rows = connection.execute(query.order_by(*query.selected_columns)).mappings()
-    # SQLAlchemy's names of a table's columns are a kind of str that orjson takes for no key
+    # SQLAlchemy's column names are a subclass of str, which orjson does not accept as keys
     return tuple({str(name): value for name, value in row.items()} for row in rows)
 
 

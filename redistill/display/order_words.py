@@ -1,4 +1,4 @@
-"""The decision of a cycle on a re-distillation, in words: why a fired rule ordered one, or nothing."""
+"""The order decision of a cycle in words: the reason why a fired rule ordered a job, or none."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -13,7 +13,7 @@ from redistill.display.show import Row
 
 _BY_HAND: Final = "`redistill jobs enqueue --reason TEXT` orders one by hand"
 _WHAT_TO_DO: Final[Mapping[str, str]] = {
-    OrderReason.JOB_OPEN: "the next cycle decides again once it has ended",
+    OrderReason.JOB_OPEN: "the first cycle after the end of the job decides again",
     OrderReason.COOLDOWN: _BY_HAND,
     OrderReason.NOT_LATEST: f"the next cycle decides again, and {_BY_HAND}",
     OrderReason.TEACHER_CHANGED: _BY_HAND,
@@ -24,7 +24,7 @@ _WHAT_TO_DO: Final[Mapping[str, str]] = {
 
 
 def standing_order(connection: Connection, monitor: str) -> Row | None:
-    """Return the newest cycle at which a rule has fired, unless a healthy one was judged since."""
+    """Return the newest cycle at which a rule fired, unless a healthy cycle was judged since."""
     source = view("cycle_history")
     fired = connection.execute(
         select(source)
@@ -43,24 +43,24 @@ def standing_order(connection: Connection, monitor: str) -> Row | None:
     return dict(cycle) if connection.execute(healthy.limit(1)).first() is None else None
 
 
-def why(cycle: Row) -> str:
-    """Return the reason of a cycle's verdict; where a rule fired and ordered nothing, that reason too."""
-    reason = show.word(cycle["verdict_reason"])
-    return f"{reason} ({cycle['order_reason']})" if _ordered_nothing(cycle) else reason
+def reason(cycle: Row) -> str:
+    """Return the reason of a cycle's verdict, and why no job was ordered if a rule fired without one."""
+    verdict_reason = show.word(cycle["verdict_reason"])
+    return f"{verdict_reason} ({cycle['order_reason']})" if _ordered_nothing(cycle) else verdict_reason
 
 
 def decision(cycle: Row) -> str:
-    """Return what a cycle at which a rule has fired has decided, why, and what a person can do about it."""
+    """Return the decision of a cycle at which a rule fired, its reason, and what a person can do about it."""
     if not _ordered_nothing(cycle):
         return f"ordered: {cycle['order_detail']}"
     return f"nothing ordered: {cycle['order_reason']}: {_explained(cycle)}"
 
 
 def print_unordered(cycles: Sequence[Row]) -> None:
-    """Print why nothing was ordered where a rule had fired; cycles in a row with one reason are one line."""
+    """Print why fired rules ordered no job, one line per run of cycles with the same reason."""
     lines = list(_lines([cycle for cycle in cycles if _ordered_nothing(cycle)]))
     if lines:
-        show.say("\nA rule has fired, and nothing was ordered:")
+        show.say("\nA rule fired, but no job was ordered:")
         show.facts(lines)
 
 

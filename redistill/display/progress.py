@@ -1,4 +1,4 @@
-"""How far a long piece of work has come: a bar on a terminal, nothing elsewhere."""
+"""Progress bars on a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-#: Shows how far a piece of work has come: its name, how much is done, of how much.
+#: Called with the name of a task, how much of it is done, and its total.
 ShowProgress = Callable[[str, int, int], None]
 
 
 def show_nothing(what: str, done: int, total: int) -> None:
-    """For a process that nobody watches."""
+    """Show no progress, for a process without a terminal."""
     del what, done, total
 
 
 @contextmanager
 def bars() -> Iterator[ShowProgress]:
-    """A bar for each piece of work, on the standard error while the block lasts; none in a pipe."""
+    """Yield a function that shows a bar per task on standard error during the block; no bars in a pipe."""
     if not sys.stderr.isatty():
         yield show_nothing
         return

@@ -1,4 +1,4 @@
-"""What commands print: tables that a person likes to read, and JSON for programs."""
+"""Output of commands: tables and prose for people, JSON for programs."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-#: Lines into a pipe are not broken.
+#: Width of a table in a pipe, so that its lines are not wrapped.
 _PIPE_WIDTH = 1_000
 _SHORT = 12
 
@@ -30,30 +30,30 @@ class Column:
 
     title: str
     align: Literal["left", "right"] = "left"
-    spare: int = 0  #: 0: always shown; else left out on narrow screens, the highest first
+    spare: int = 0  #: 0: always shown; else dropped on narrow screens, the highest number first
 
 
 def console() -> Console:
-    """The standard output: as wide as the terminal, with its colours; plain in a pipe or with NO_COLOR."""
+    """Return the standard output with the terminal's width and colours; plain in a pipe or with NO_COLOR."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def print_json(value: object) -> None:
-    """One JSON document on one line; decimals as numbers, NaN as null, times as UTC with a Z."""
+    """Print a JSON document on one line; decimals as numbers, NaN as null, times in UTC with a Z."""
     content = orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
     sys.stdout.write(content.decode())
 
 
 def say(line: Cell) -> None:
-    """A line or more of prose."""
+    """Print one or more lines of prose."""
     console().print(line)
 
 
 def listing(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
-    """A table as wide as its contents, without the spare columns that do not fit.
+    """Print a table as wide as its contents, without the spare columns that do not fit.
 
-    Where even the others do not, their cells are broken at blanks.
+    If the other columns do not fit either, their cells are wrapped.
     """
     screen = console()
     for least_needed in sorted({column.spare for column in columns}, reverse=True):
@@ -65,7 +65,7 @@ def listing(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def facts(rows: Sequence[Sequence[Cell]]) -> None:
-    """Names, and what is to be said of each; the last cell is broken where the screen ends."""
+    """Print rows of a name and its values; the last cell is wrapped at the edge of the screen."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     for row in rows:
@@ -74,75 +74,75 @@ def facts(rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def version(value: object) -> str:
-    """The first 12 hexadecimal digits of a version; '-' for none."""
+    """Return the first 12 hexadecimal digits of a version; '-' for none."""
     return str(value)[:_SHORT] if value else "-"
 
 
 def number(value: object, *, decimals: int = 4) -> str:
-    """A number with a fixed count of decimals; '-' for none or NaN."""
+    """Return a number with fixed decimals; '-' for none or NaN."""
     if not isinstance(value, int | float | Decimal) or math.isnan(value):
         return "-"
     return f"{value:.{decimals}f}"
 
 
 def estimate(row: Row, name: str, *, decimals: int = 4) -> str:
-    """The row's metric with its interval: '0.9740 [0.9700, 0.9780]'; '-' where there is none."""
+    """Return a metric of the row with its interval: '0.9740 [0.9700, 0.9780]'; '-' for none."""
     return f"{number(row[name], decimals=decimals)} {interval(row, name, decimals=decimals)}".rstrip()
 
 
 def interval(row: Row, name: str, *, decimals: int = 4) -> str:
-    """'[low, high]' of the row's metric; empty where there is none."""
+    """Return the interval of a metric of the row: '[0.9700, 0.9780]'; empty for none."""
     low, high = (number(row[f"{name}_{end}"], decimals=decimals) for end in ("low", "high"))
     return "" if low == "-" else f"[{low}, {high}]"
 
 
 def count(value: object) -> str:
-    """A whole number with its thousands apart; '-' for none."""
+    """Return a whole number with thousands separators; '-' for none."""
     return f"{value:,}" if isinstance(value, int) else "-"
 
 
 def counted(n: int, what: str) -> str:
-    """'1 request', '1,024 requests'."""
+    """Return a number with its noun: '1 request', '1,024 requests'."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def decimal(value: object) -> str:
-    """A number without needless zeros: 0.6, 3; '-' for none."""
+    """Return a number without trailing zeros: 0.6, 3; '-' for none."""
     return f"{float(value):g}" if isinstance(value, int | float | Decimal) else "-"
 
 
 def word(value: object) -> str:
-    """A word, or '-' for none."""
+    """Return a value as text; '-' for none."""
     return str(value) if value is not None else "-"
 
 
 def time(value: object) -> str:
-    """A time in UTC, to the minute, or to the second where it has seconds; '-' for none."""
+    """Return a time in UTC to the minute, or to the second if it has seconds; '-' for none."""
     if not isinstance(value, datetime):
         return "-"
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S" if value.second else "%Y-%m-%d %H:%M")
 
 
 def verdict(value: object) -> Text:
-    """A cycle's verdict in its colour."""
+    """Return a cycle's verdict in its colour."""
     colours = {"healthy": GOOD, "breached": BAD, "failed": BAD, "inconclusive": "yellow"}
     return Text(word(value), style=colours.get(str(value), QUIET))
 
 
 def gate_result(value: object) -> Text:
-    """Return what a gate says, in its colour."""
+    """Return a gate's result in its colour."""
     colours = {"pass": GOOD, "waived": WARNING, "fail": BAD}
     return Text(word(value), style=colours.get(str(value), QUIET))
 
 
 def health(value: object) -> Text:
-    """A teacher's health in its colour."""
+    """Return a teacher's health in its colour."""
     colours = {"healthy": GOOD, "unhealthy": BAD, "changed": "yellow"}
     return Text(word(value), style=colours.get(str(value), QUIET))
 
 
 def _print(screen: Console, table: Table) -> None:
-    """Without the blanks that fill a table's last column."""
+    """Print a table without trailing blanks."""
     with screen.capture() as printed:
         screen.print(table, soft_wrap=False)
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())

@@ -1,4 +1,4 @@
-"""Moments and lengths of time, as people write and read them."""
+"""Times and durations, as people write and read them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,18 +10,18 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 class BadTimeError(RedistillError):
-    """{option}: {text!r} is no time; expected one such as '2026-11-24T10:00:00Z' (UTC without an
-    offset), or a duration back from now such as '24h'.
+    """{option}: {text!r} is not a time: give one such as '2026-11-24T10:00:00Z' (UTC without an offset), or a
+    duration back from now such as '24h'.
     """
 
     exit_code = 2
 
 
 def moment(option: str, text: str, now: datetime) -> datetime:
-    """The aware UTC time that `text` names: a time, a day (its first instant) or a duration back from `now`.
+    """Return the aware UTC time of `text`: a time, a day (its first instant) or a duration back from `now`.
 
     Raises:
-        BadTimeError: it is neither; the message names the option.
+        BadTimeError: `text` is none of these; the message names the option.
     """
     try:
         found = datetime.fromisoformat(text)
@@ -38,7 +38,7 @@ def _back(option: str, text: str, now: datetime) -> datetime:
 
 
 def length(span: timedelta) -> str:
-    """A length of time in its largest fitting unit: '45 s', '3 min', '26 h' below two days, '9 d'."""
+    """Return a duration in its largest fitting unit: '45 s', '3 min', '26 h' below two days, '9 d'."""
     seconds = abs(span.total_seconds())
     for size, unit in _UNITS:
         if seconds >= (2 if unit == "d" else 1) * size:
@@ -47,7 +47,7 @@ def length(span: timedelta) -> str:
 
 
 def relative(then: datetime, now: datetime) -> str:
-    """'3 min ago', 'in 12 min' or 'now'."""
+    """Return a time relative to `now`: '3 min ago', 'in 12 min' or 'now'."""
     if abs(then - now) < timedelta(seconds=1):
         return "now"
     return f"{length(now - then)} ago" if then < now else f"in {length(then - now)}"

@@ -1,4 +1,4 @@
-"""Whether a job has a worker, or gets one."""
+"""The state of a job's worker."""
 
 from datetime import datetime
 
@@ -10,17 +10,19 @@ from db.states import JobStatus, TaskState
 from redistill.display import show
 from redistill.display.times import relative
 
-#: What is said of a job behind its status; of other states nothing is.
-SAID = {
+#: The states that are shown after the status of a job.
+IN_WORDS = {
     "gone": "its worker is gone",
-    "starting": "its worker starts",
+    "starting": "its worker is starting",
     "not_started": "no worker could be started",
 }
 
 
 def worker_of(connection: Connection, job_id: int, status: object) -> str | None:
-    """Of a running job 'alive' or 'gone'; of a queued one, where the daemon starts workers, 'starting' or
-    'not_started'; else None.
+    """Return the state of a job's worker, or None if it has none.
+
+    A running job's worker is 'alive' or 'gone'. Where the daemon starts workers, that of a queued job is
+    'starting' or 'not_started'.
     """
     lease = queue.lease_name(job_id)
     if status == JobStatus.RUNNING:
@@ -32,12 +34,12 @@ def worker_of(connection: Connection, job_id: int, status: object) -> str | None
 
 
 def task_in_words(task: WorkerTask, now: datetime) -> str:
-    """How far the task has come, or how it ended."""
+    """Return the progress of a worker task, or its end."""
     name = f"; {task.arn}" if task.arn else ""
     match task.state:
         case TaskState.ASKED:
-            return f"asked for {relative(task.asked_at, now)}"
+            return f"requested {relative(task.asked_at, now)}"
         case TaskState.STARTED:
-            return f"{task.last_status}, asked for {relative(task.asked_at, now)}{name}"
+            return f"{task.last_status}, requested {relative(task.asked_at, now)}{name}"
         case TaskState.ENDED:
             return f"{task.reason} at {show.time(task.ended_at)}: {task.detail}{name}"

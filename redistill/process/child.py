@@ -1,4 +1,4 @@
-"""A process of this program that is kept running."""
+"""A child process that is restarted when it dies."""
 
 import subprocess
 import sys
@@ -13,9 +13,9 @@ _log = structlog.get_logger()
 
 _FIRST_WAIT_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
-#: A child that ran for so long is restarted as if it had never died before.
+#: The run time after which the wait before a restart is reset.
 _SOUND_SECONDS: Final = 60.0
-#: How long a child may take to stop, from when it is asked; then it is killed. A worker saves its training.
+#: The time that a child has to stop, in which a worker saves its training; then it is killed.
 PATIENCE_SECONDS: Final = 20.0
 
 
@@ -28,7 +28,7 @@ class Child:
         self._started_at = 0.0
         self._restart_at = 0.0
         self._wait = _FIRST_WAIT_SECONDS
-        self._until = 0.0  #: it may take to stop; 0: it was not asked
+        self._until = 0.0  #: the time by which it must have stopped; 0: it was not asked to
 
     def __enter__(self) -> Self:
         self._start()
@@ -47,13 +47,13 @@ class Child:
             self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Without waiting for it: that is done at the end of the block."""
+        """Ask the child to stop, without waiting for it: the end of the block does."""
         if self._process is not None and not self._until:
             self._until = monotonic() + PATIENCE_SECONDS
             self._process.terminate()
 
-    def look_after(self) -> None:
-        """Note that it died, or start it again when its wait is over; to be called every second or so."""
+    def restart_if_due(self) -> None:
+        """Record a death of the child, or restart it after its wait; to be called about every second."""
         if self._process is None:
             if monotonic() >= self._restart_at:
                 self._start()

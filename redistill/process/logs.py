@@ -1,4 +1,4 @@
-"""Log lines on the standard error: for eyes on a terminal, JSON for programs otherwise."""
+"""Logging to standard error: readable lines on a terminal, JSON otherwise."""
 
 import logging
 import os
@@ -17,9 +17,9 @@ _SHARED: tuple[Processor, ...] = (
 
 
 class _StandardError:
-    """Takes log lines. Those that it does not keep, as its disk is full or its reader gone, stop nothing.
+    """Standard error, on which a full disk or a closed pipe is ignored.
 
-    It is looked up anew each time: a progress bar stands in front of it while it is shown.
+    `sys.stderr` is read for each line, because a progress bar replaces it for a while.
     """
 
     def write(self, text: str) -> None:
@@ -35,11 +35,10 @@ _STANDARD_ERROR = _StandardError()
 
 
 def configure() -> None:
-    """Send this process's events, and the warnings of the libraries, to the standard error.
+    """Log the events of this process, and the warnings of libraries, to standard error.
 
-    Warnings and no more: httpx, for one, tells the whole address of each request, which may be secret.
-
-    A traceback never shows the values of variables: they may hold the text of requests.
+    Libraries do not log below warnings, because httpx, for example, logs the full URL of each request, which
+    may be secret. Tracebacks do not show the values of variables, because they may contain request texts.
     """
     render = _render()
     structlog.configure(
@@ -55,7 +54,7 @@ def configure() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # that a tick is left out while a cycle runs is how the daemon works
+    # apscheduler warns of ticks that are skipped while a cycle runs, which is expected
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 

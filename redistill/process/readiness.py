@@ -1,4 +1,4 @@
-"""What /readyz asks: is the monitor doing its work."""
+"""The checks of /readyz."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,17 +15,17 @@ from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
 
-#: A cycle that has not begun so long after it fell due is overdue.
+#: The time after its due time from which a cycle that has not begun is overdue.
 _GRACE: Final = timedelta(minutes=5)
 
 
 def checks(
     engine: Engine, monitor: MonitorSection, is_running: Callable[[], bool], now: datetime
 ) -> tuple[Check, ...]:
-    """The database answers and is migrated, the scheduler runs, and no slot is overdue.
+    """Return the checks that the database is migrated, the scheduler runs and no slot is overdue.
 
-    A database that is newer than this version is good, even where this one could not start any more: the
-    next one is being rolled out, and what it takes away is nothing that this one uses.
+    A database that is newer than this version passes, even if this version could no longer start with it: the
+    next version is being rolled out, and removes nothing that this version uses.
     """
     running = is_running()
     return (

@@ -1,4 +1,4 @@
-"""How a process is asked to stop, and that it does."""
+"""Stopping a process on SIGINT and SIGTERM, within a time limit."""
 
 import os
 import signal
@@ -18,20 +18,20 @@ _ASKING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signals(*, within_seconds: float | None = None) -> Iterator[threading.Event]:
-    """An event that SIGINT (Ctrl-C) or SIGTERM sets; a second Ctrl-C ends the process at once.
+    """Yield an event that SIGINT (Ctrl-C) or SIGTERM sets; a second Ctrl-C kills the process.
 
-    A process that still runs `within_seconds` after it was asked ends then, be it in the block or after it:
-    something hangs, and what is not committed by then is left to the next process.
+    A process that still runs `within_seconds` after the signal, in the block or after it, exits then, because
+    something hangs; the next process redoes what is not committed.
 
-    Only for the main thread. The handlers of before are put back at the end of the block.
+    Only for the main thread. The previous handlers are restored at the end of the block.
     """
     stop, asked = threading.Event(), SimpleQueue[bool]()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        asked.put(item=True)  # not stop.set(): the main thread may be about to wait, and hold its lock
+        asked.put(item=True)  # not stop.set(): the main thread may hold its lock at this moment
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    threading.Thread(target=_obey, args=(asked, stop, within_seconds), name="stop", daemon=True).start()
+    threading.Thread(target=_stop_when, args=(asked, stop, within_seconds), name="stop", daemon=True).start()
     before = {number: signal.signal(number, ask) for number in _ASKING}
     try:
         yield stop
@@ -41,7 +41,7 @@ def stop_on_signals(*, within_seconds: float | None = None) -> Iterator[threadin
         asked.put(item=False)
 
 
-def _obey(asked: SimpleQueue[bool], stop: threading.Event, within_seconds: float | None) -> None:
+def _stop_when(asked: SimpleQueue[bool], stop: threading.Event, within_seconds: float | None) -> None:
     if not asked.get():
         return
     stop.set()
@@ -52,10 +52,8 @@ def _obey(asked: SimpleQueue[bool], stop: threading.Event, within_seconds: float
 
 
 def leave() -> NoReturn:
-    """End the process, with 0: it waits for no thread that hangs, nor until torch is taken down, which takes
-    seconds on a busy machine.
-    """
-    with suppress(OSError):  # what they lead to may be full, or gone
+    """Exit with 0 without waiting for hanging threads, nor for torch, whose teardown can take seconds."""
+    with suppress(OSError):  # a full disk or a closed pipe
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(0)

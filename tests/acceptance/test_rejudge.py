@@ -96,14 +96,14 @@ def labelled(line: str) -> str:
 
 def test_windows_that_had_no_verdict_order_the_job(missed: Missed) -> None:
     said = run(fork, missed.site, *missed.rejudge)
-    assert "3 of 6 windows had a verdict before, and were left." in said
+    assert "3 of 6 windows were skipped: they have a verdict." in said
     assert_as_if_believed_from_the_start(missed)
 
 
 def test_with_nothing_to_judge_again_all_are_left(missed: Missed) -> None:
     run(fork, missed.site, *missed.rejudge)
     before = stored(missed.engine, cycles)
-    assert "6 of 6 windows had a verdict before, and were left." in run(fork, missed.site, *missed.rejudge)
+    assert "6 of 6 windows were skipped: they have a verdict." in run(fork, missed.site, *missed.rejudge)
     assert stored(missed.engine, cycles) == before
 
 

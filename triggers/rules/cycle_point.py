@@ -18,7 +18,7 @@ from triggers.settings import Rule
 
 
 def point_of(claim: Claim, result: CycleResult, status: CycleStatus, rules: Sequence[Rule]) -> CyclePoint:
-    """Return the point that `cycle_points.read` will give for the cycle, with the details that `rules` need."""
+    """Return the point that `cycle_points.read` will give for the cycle, with what `rules` need."""
     measured = result.measurement
     skew = _serving_skew(measured)
     return CyclePoint(

@@ -1,4 +1,4 @@
-"""`redistill evaluate`: what the student and the teacher are worth on labelled data."""
+"""`redistill evaluate`: the metrics of the student and the teacher on labelled data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,19 +41,26 @@ _BINS = (
     Column(title="confidence"),
     Column(title="rows", align="right"),
     Column(title="mean", align="right"),
-    Column(title="right", align="right"),
+    Column(title="accuracy", align="right"),
     Column(title="95% interval"),
     Column(title="teacher's rows", align="right", spare=2),
     Column(title="mean", align="right", spare=1),
-    Column(title="right", align="right", spare=1),
+    Column(title="accuracy", align="right", spare=1),
 )
-_Data = Annotated[Path, typer.Option("--data", metavar="FILE", help="JSON Lines with text and label.")]
+_Data = Annotated[
+    Path, typer.Option("--data", metavar="FILE", help="Labelled rows: JSON Lines with text and label.")
+]
 _Teacher = Annotated[
-    Path | None, typer.Option("--teacher", metavar="DIR", help="The large model.", show_default="configured")
+    Path | None,
+    typer.Option(
+        "--teacher", metavar="DIR", help="Directory of a teacher.", show_default="the configured teacher"
+    ),
 ]
 _Student = Annotated[
     Path | None,
-    typer.Option("--student", metavar="DIR", help="The small model.", show_default="the one that serves"),
+    typer.Option(
+        "--student", metavar="DIR", help="Directory of a student.", show_default="the student in service"
+    ),
 ]
 
 
@@ -111,10 +118,10 @@ def _print(found: "Comparison") -> None:
     panel = [metric for metric in found.student.metrics if ":" not in metric.name]
     show.listing(_COLUMNS, [_cells(metric, teacher.get(metric.name)) for metric in panel])
     show.say(f"\nagreement, kl (nats) and js (nats) are with the teacher, at T = {found.temperature:g}.")
-    show.say(f"ece_calibrated is the student's {_calibrated(found)}.")
-    if apart := max(metric.spread for metric in panel):
-        drawn = "The bounds of macro_f1 and of the ECEs are drawn"
-        show.say(f"{drawn}; between the seeds they differ by up to {apart:.4f}.")
+    show.say(f"ece_calibrated is the student's ECE {_calibrated(found)}.")
+    if spread := max(metric.spread for metric in panel):
+        bootstrapped = "The bounds of macro_f1 and of the ECEs are bootstrapped"
+        show.say(f"{bootstrapped}; between the seeds they differ by up to {spread:.4f}.")
     show.say("")
     show.listing(_LABELS, [_of_label(label, student, teacher) for label in found.labels])
     show.say("")
@@ -124,8 +131,8 @@ def _print(found: "Comparison") -> None:
 
 def _calibrated(found: "Comparison") -> str:
     if found.calibrated_at is None:
-        return "with each half of the rows at the temperature of the other"
-    return f"at the temperature {found.calibrated_at:.4g}, of the configured validation rows"
+        return "with each half of the rows at the temperature fitted on the other half"
+    return f"at the temperature {found.calibrated_at:.4g}, fitted on the configured validation rows"
 
 
 def _by_name(metrics: Sequence[Metric]) -> Mapping[str, Metric]:

@@ -1,4 +1,4 @@
-"""`redistill history`: what the cycles found."""
+"""`redistill history`: the cycles and their results."""
 
 import csv
 import sys
@@ -21,7 +21,7 @@ from redistill.display.times import moment
 COLUMNS = (
     Column(title="window end (UTC)"),
     Column(title="verdict"),
-    Column(title="why", spare=5),
+    Column(title="reason", spare=5),
     Column(title="requests", align="right", spare=2),
     Column(title="agreement [95%]"),
     Column(title="streak", align="right", spare=1),
@@ -34,7 +34,7 @@ COLUMNS = (
     Column(title="cycle", align="right", spare=7),
 )
 
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV for spreadsheets.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 app = command()
 
@@ -49,9 +49,9 @@ def history(
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show the cycles, oldest first."""
+    """List the cycles with their verdicts and numbers, oldest first."""
     if as_csv and as_json:
-        raise typer.BadParameter("give --csv or --json, not both")
+        raise typer.BadParameter("give at most one of --csv and --json")
     settings, now = configured(ctx, config), utc_now()
     with reading_from(settings) as connection:
         cycles = rows(
@@ -62,7 +62,7 @@ def history(
             since=moment("--since", since, now) if since else None,
             until=moment("--until", until, now) if until else None,
         )
-        health = teachers_health(connection, cycles)
+        health = teacher_health(connection, cycles)
     if as_json:
         show.print_json(cycles)
     elif as_csv:
@@ -70,11 +70,11 @@ def history(
     elif cycles:
         print_table(cycles, health)
     else:
-        show.say(_nothing(narrowed=bool(since or until)))
+        show.say(_no_cycles(in_range=bool(since or until)))
 
 
-def teachers_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, object]:
-    """What the cycles, which are of one monitor and oldest first, say of their teachers, by their numbers."""
+def teacher_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, object]:
+    """Return the teacher's health by cycle id; the cycles are of one monitor, oldest first."""
     if not cycles:
         return {}
     source = view("teacher_history")
@@ -84,17 +84,17 @@ def teachers_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[ob
 
 
 def print_table(cycles: Sequence[Row], health: Mapping[object, object]) -> None:
-    """Print a line a cycle, and below them why a rule that fired ordered nothing."""
+    """Print one line per cycle, and below them the reasons why fired rules ordered no job."""
     show.listing(COLUMNS, [cells(cycle, health) for cycle in cycles])
     order_words.print_unordered(cycles)
 
 
 def cells(cycle: Row, health: Mapping[object, object]) -> list[show.Cell]:
-    """One line of the table; the numbers that breach a rule stand out."""
+    """Return one line of the table; numbers that breach a rule are highlighted."""
     return [
         show.time(cycle["window_end"]),
         show.verdict(cycle["verdict"] or cycle["status"]),
-        order_words.why(cycle),
+        order_words.reason(cycle),
         show.count(cycle["n_scored"]),
         _measured(cycle, "agreement"),
         show.word(cycle["agreement_streak"]),
@@ -123,10 +123,10 @@ def _csv(value: object) -> object:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
-def _nothing(*, narrowed: bool) -> str:
-    if narrowed:
-        return "No cycle in this time. `redistill history` shows all."
+def _no_cycles(*, in_range: bool) -> str:
+    if in_range:
+        return "No cycle in this range. `redistill history` lists all cycles."
     return (
         "No cycles yet. `redistill cycle` runs the newest complete window now; `redistill monitor` runs each "
-        "as it falls due."
+        "window as it falls due."
     )

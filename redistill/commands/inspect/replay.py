@@ -1,4 +1,4 @@
-"""`redistill replay`: what rules say, or would have said, of a history; and what they are going to do."""
+"""`redistill replay`: the outcomes of rules at past cycles, and their expected alarms and delays."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +19,8 @@ from redistill.commands.options import Config, Json, Since, command, config_file
 from redistill.configuration.settings import Settings, load_rules
 from redistill.database import reading_from
 from redistill.display import show
-from redistill.display.forecast import Assumption, assume, documents, look_ahead, mode_of, print_outlooks
-from redistill.display.rule_words import wanted
+from redistill.display.forecast import Assumption, assume, documents, forecast, mode_of, print_forecasts
+from redistill.display.rule_words import condition_in_words
 from redistill.display.show import Column
 from redistill.display.times import moment
 from triggers.rules import evaluation as rule_engine
@@ -32,8 +32,8 @@ _RulesFile = Annotated[
     typer.Option(
         "--rules",
         metavar="FILE",
-        help="A TOML file with the rules to try, written as in the configuration.",
-        show_default="those of the configuration",
+        help="TOML file with other rules, in the format of the configuration.",
+        show_default="the configured rules",
     ),
 ]
 _HistoryFile = Annotated[
@@ -41,8 +41,8 @@ _HistoryFile = Annotated[
     typer.Option(
         "--history",
         metavar="FILE",
-        help="Cycles to run them over: JSON Lines.",
-        show_default="those in the database",
+        help="JSON Lines file of cycles to apply them to.",
+        show_default="the cycles in the database",
     ),
 ]
 _Healthy = Annotated[
@@ -51,8 +51,8 @@ _Healthy = Annotated[
         min=0,
         max=1,
         metavar="AGREEMENT",
-        help="At which no rule should fire.",
-        show_default="the median of the cycles that no rule calls breached",
+        help="Agreement at which no rule should fire.",
+        show_default="the median of the cycles that breach no rule",
     ),
 ]
 _Drifts = Annotated[
@@ -62,11 +62,11 @@ _Drifts = Annotated[
         min=0,
         max=1,
         metavar="AGREEMENT",
-        help="At which a rule should fire; can be given several times.",
+        help="Agreement at which a rule should fire; can be repeated.",
         show_default="0.01, 0.02 and 0.05 below the highest threshold",
     ),
 ]
-_Expect = Annotated[bool, typer.Option("--expect", help="Show only what is ahead, as a table or as JSON.")]
+_Expect = Annotated[bool, typer.Option("--expect", help="Show only the expected alarms and delays.")]
 _COLUMNS = (
     Column(title="window end (UTC)"),
     Column(title="rule"),
@@ -112,18 +112,18 @@ def replay(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Run rules over past cycles, with the functions that the monitor uses; nothing is written.
+    """Apply rules to past cycles, with the functions that the monitor uses; nothing is written.
 
-    Then say how often the rules on agreement are going to be wrong, and how late, with samples of that size.
+    Then show the expected false alarms and detection delays of rules on agreement, with samples of that size.
     """
     if as_json and not expect and (healthy is not None or drifts):
-        raise typer.BadParameter("with --json, --healthy and --drift go with --expect")
+        raise typer.BadParameter("--healthy and --drift need --expect when --json is given")
     rules = _rules(ctx, config, rules_file, history_file)
     start = moment("--since", since, utc_now()) if since else datetime.min.replace(tzinfo=UTC)
     points = _read(history_file) if history_file else _stored(configured(ctx, config), rules)
     outcomes = [each for each in _outcomes(rules, points) if each.window_end >= start]
     if not outcomes and not as_json:
-        show.say("No cycle to run the rules over.")
+        show.say("No cycle to apply the rules to.")
         return
     if not expect:
         _show(rules, outcomes, as_json=as_json)
@@ -131,17 +131,17 @@ def replay(
         shown = [point for point in points if point.window_end >= start]
         breached = {outcome.window_end for outcome in outcomes if outcome.breached}
         assumed = assume(rules, shown, breached, healthy=healthy, drifts=drifts or ())
-        _show_ahead(rules, assumed, as_json=as_json)
+        _show_forecasts(rules, assumed, as_json=as_json)
 
 
 def _rules(
     ctx: typer.Context, config: Path | None, rules_file: Path | None, history_file: Path | None
 ) -> tuple[Rule, ...]:
-    """The rules of the file, else of the configuration; for a file of cycles these may be the defaults."""
+    """Return the rules of the file, else of the configuration; for a file of cycles, else the defaults."""
     if rules_file is not None:
         return load_rules(rules_file)
     if history_file is not None and not config_file(ctx, config).exists():
-        typer.echo(f"There is no {config_file(ctx, config)}: the default rules are run.", err=True)
+        typer.echo(f"{config_file(ctx, config)} does not exist: the default rules are applied.", err=True)
         return DEFAULT_RULES
     return configured(ctx, config).rules
 
@@ -153,7 +153,7 @@ def _stored(settings: Settings, rules: Sequence[Rule]) -> tuple[CyclePoint, ...]
 
 
 def _read(history_file: Path) -> tuple[CyclePoint, ...]:
-    """The cycles of a file; those with counts have the interval that the monitor gives a uniform sample."""
+    """Return the cycles of a file; those with counts get the interval of a uniform sample."""
     return tuple(
         replace(point, intervals={"agreement": wilson(point.n - point.disagreements, point.n)})
         if point.n and point.disagreements is not None and point.agreement is None
@@ -163,7 +163,7 @@ def _read(history_file: Path) -> tuple[CyclePoint, ...]:
 
 
 def _outcomes(rules: Sequence[Rule], points: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
-    """Every rule's outcome at every cycle, the cycles in the order of their windows."""
+    """Yield every rule's outcome at every cycle, in the order of the windows."""
     for at_one_cycle in zip(*(rule_engine.replay(rule, points) for rule in rules), strict=True):
         yield from at_one_cycle
 
@@ -196,16 +196,16 @@ def _show(rules: Sequence[Rule], outcomes: Sequence[RuleOutcome], *, as_json: bo
     show.say("")
 
 
-def _show_ahead(rules: Sequence[Rule], assumed: Assumption | None, *, as_json: bool) -> None:
+def _show_forecasts(rules: Sequence[Rule], assumed: Assumption | None, *, as_json: bool) -> None:
     if assumed is None:
         if not as_json:
-            show.say("Nothing is known ahead: no cycle says how many requests it had.")
+            show.say("No forecast: no cycle has the number of its requests.")
         return
-    outlooks = [look_ahead(rule, assumed) for rule in rules]
+    forecasts = [forecast(rule, assumed) for rule in rules]
     if not as_json:
-        print_outlooks(outlooks, assumed)
+        print_forecasts(forecasts, assumed)
         return
-    for document in documents(outlooks, assumed):
+    for document in documents(forecasts, assumed):
         show.print_json(document)
 
 
@@ -227,7 +227,7 @@ def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
     return [
         rule.name,
         mode_of(rule),
-        wanted(rule),
+        condition_in_words(rule),
         show.count(len(own)),
         show.count(sum(outcome.value is not None for outcome in own)),
         show.count(sum(outcome.breached for outcome in own)),
@@ -239,9 +239,9 @@ def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
 
 
 def _alarms(outcomes: Sequence[RuleOutcome]) -> int:
-    """How often the rule began to fire; a cycle without evidence does not end it."""
-    told = [outcome for outcome in outcomes if outcome.reason is not OutcomeReason.NOT_EVALUATED]
+    """Return how often the rule began to fire; a cycle in which it is not evaluated does not end an alarm."""
+    evaluated = [outcome for outcome in outcomes if outcome.reason is not OutcomeReason.NOT_EVALUATED]
     return sum(
         now.fired and (before is None or not before.fired)
-        for before, now in zip([None, *told], told, strict=False)
+        for before, now in zip([None, *evaluated], evaluated, strict=False)
     )

@@ -1,4 +1,4 @@
-"""A series of cycles from a JSONL file, for `replay --history`."""
+"""The reader of JSON Lines files of cycles, for `replay --history`."""
 
 import json
 import math
@@ -80,18 +80,20 @@ class _Line:
 class _Counts:
     n: int | None
     disagreements: int | None
-    agreement: Fraction | None = None  #: where the two are its terms and no counts
+    agreement: Fraction | None = None  #: if the two are the terms of a fraction and not counts
 
 
 def read_history(path: Path) -> tuple[CyclePoint, ...]:
-    """The cycles of a JSONL file, one a line in any order, by their windows; empty lines are passed over.
+    """Return the cycles of a JSON Lines file, sorted by window; the lines have any order, or are empty.
 
-    `agreement` may stand for `disagreements`: its decimal text is taken as an exact rational. Where it is no
-    count out of `n`, the point's `n` is that rational's denominator, and sequential rules pass it over.
-    `kl_values` may stand for `kl`, which is then their mean. Without a `status` a cycle is evaluated; the
-    numbers of a cycle that is not are passed over. `missing` becomes CycleStatus.SKIPPED.
+    A line may have `agreement` instead of `disagreements`: its decimal text is an exact rational number. If
+    that is not a count out of `n`, the point's `n` is the denominator, and sequential rules ignore the cycle.
+    A line may have `kl_values` instead of `kl`, which is then their mean. A cycle without a `status` is
+    evaluated; the numbers of a cycle with another status are ignored. `missing` becomes CycleStatus.SKIPPED.
 
-    Raises HistoryFileError or HistoryLineError, which names the file, the line and the field.
+    Raises:
+        HistoryFileError: the file cannot be read.
+        HistoryLineError: a line is invalid; the message names the file, the line and the field.
     """
     line_of: dict[datetime, int] = {}
     points = []
@@ -99,7 +101,7 @@ def read_history(path: Path) -> tuple[CyclePoint, ...]:
         point = _point(line)
         earlier = line_of.setdefault(point.window_end, line.number)
         if earlier != line.number:
-            line.refuse("window_end", f"{point.window_end.isoformat()} is on line {earlier} already")
+            line.refuse("window_end", f"{point.window_end.isoformat()} is already on line {earlier}")
         points.append(point)
     return tuple(sorted(points, key=attrgetter("window_end")))
 
@@ -177,7 +179,7 @@ def _counts(line: _Line) -> _Counts:
     if disagreements is None:
         return _counts_of_agreement(line, n)
     if n is None:
-        line.refuse("n", "expected beside 'disagreements'")
+        line.refuse("n", "expected together with 'disagreements'")
     if disagreements > n:
         line.refuse("disagreements", f"expected at most n = {n}, not {disagreements}")
     return _Counts(n=n, disagreements=disagreements)
@@ -210,5 +212,5 @@ def _kl_values(line: _Line) -> tuple[float, ...]:
     if values is None:
         return ()
     if not isinstance(values, list) or not values:
-        line.refuse("kl_values", "expected a list of numbers, one a request")
+        line.refuse("kl_values", "expected a list of numbers, one per request")
     return tuple(line.as_real("kl_values", line.as_decimal("kl_values", value)) for value in values)

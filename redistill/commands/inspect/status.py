@@ -1,8 +1,8 @@
-"""`redistill status`: the present state in one screen."""
+"""`redistill status`: the current state on one screen."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from redistill.display import order_words, show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.show import Row
 from redistill.display.times import length, relative
-from redistill.display.worker_state import SAID, worker_of
+from redistill.display.worker_state import IN_WORDS, worker_of
 from triggers.incidents.label_shifts import largest_moves, what_moved
 from triggers.settings import Rule
 from triggers.teacher.advice import advice_on
@@ -35,49 +35,54 @@ app = command()
 
 _LABELLED_CYCLES = 24
 _HINTS = {VerdictReason.NO_RULE_EVALUATED.value: ": `redistill doctor` names the rules"}
-_NOBODY_SENDS = "nobody sends it: does `redistill monitor` run, and is the channel in [[alerts]] still"
+_NOT_SENT = "not sent: check that `redistill monitor` runs and that [[alerts]] has the channel"
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the database holds about a monitor now."""
+    """The current state of a monitor in the database."""
 
     monitor: str
     last_cycle: Row | None
-    rules: tuple[Row, ...]  #: what each rule said at the last cycle
-    input_drift: InputDrift | None  #: of its requests
+    rules: tuple[Row, ...]  #: outcome of each rule at the last cycle
+    input_drift: InputDrift | None  #: of the last cycle
     moves: tuple[ShareChange, ...]  #: the labels whose shares changed most
-    order: Row | None  #: the newest cycle whose rule fired, with its decision; None once a healthy one came
+    order: Row | None  #: newest cycle at which a rule fired, with its decision; None after a healthy cycle
     open_job: Job | None
     worker: str | None  #: of the open job (see redistill/display/worker_state.py)
-    worker_is_gone: bool  #: the same as `worker` being "gone"; older than that
     incidents: tuple[Incident, ...]
-    undelivered: tuple[Undelivered, ...]  #: messages that a channel has not accepted, or that nobody sends
+    undelivered: tuple[Undelivered, ...]  #: notifications that were not accepted or not sent
     teacher: ModelVersion | None
-    teacher_health: Row | None  #: what the last cycle with scores said of its teacher
+    teacher_health: Row | None  #: health of the teacher in the last cycle with scores
     student: ModelVersion | None
     student_since: datetime | None
-    n_labelled_cycles: int  #: the newest that have true labels, at most 24
-    correctness: Correctness  #: who is right in all of these
+    n_labelled_cycles: int  #: newest cycles with true labels, at most 24
+    correctness: Correctness  #: over these cycles
     next_slot: Slot
     next_due_at: datetime
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The state for --json; `worker_is_gone` is older than `worker`."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**own, "worker_is_gone": self.worker == "gone"}
 
 
 @app.command(epilog=examples("redistill status", "redistill status --json"))
 def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
-    """Show the last cycle, the streaks, the open job and incidents, both models and the next slot."""
+    """Show the last cycle, the rules, the open job and incidents, both models and the next slot."""
     settings, now = configured(ctx, config), utc_now()
     with reading_from(settings) as connection:
         state = read_state(connection, settings.monitor, now)
         cleared = advice_on_cleared(connection, settings.monitor.name, settings.teacher)
     if as_json:
-        show.print_json(state)
+        show.print_json(state.document)
     else:
         show.facts([*_facts(state, settings.rules, now), *([("to do", cleared)] if cleared else [])])
 
 
 def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:
-    """The state in one view of the database."""
+    """Return the state, from one consistent view of the database."""
     cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
@@ -93,7 +98,6 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         moves=moves,
         order=order_words.standing_order(connection, monitor.name),
         open_job=job,
-        worker_is_gone=worker == "gone",
         worker=worker,
         incidents=incidents.firing(connection, monitor.name),
         undelivered=outbox.undelivered(connection, monitor.name, now),
@@ -134,7 +138,10 @@ def _next_slot(monitor: MonitorSection, last_end: datetime | None, now: datetime
 def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, show.Cell]]:
     yield "monitor", state.monitor
     if state.last_cycle is None:
-        yield "last cycle", "none yet; `redistill cycle` runs one now, `redistill monitor` runs each when due"
+        yield (
+            "last cycle",
+            "none yet; `redistill cycle` runs one now, `redistill monitor` runs each as it is due",
+        )
     else:
         yield from _cycle(state.last_cycle, now)
     if state.input_drift is not None:
@@ -143,13 +150,13 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     for outcome in state.rules:
         name = str(outcome["rule"])
         yield f"rule {name}", _rule(outcome, configured_rules.get(name))
-    yield "who is right", _who_is_right(state)
+    yield "who is right", _correctness(state)
     if state.order is not None:
         yield "order", _order(state.order, state.last_cycle)
     yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     if state.undelivered:
-        yield "messages", _messages(state.undelivered)
+        yield "notifications", _undelivered(state.undelivered)
     if state.teacher_health is not None:
         yield "teacher", _teacher(state.teacher_health)
         if state.teacher_health["health"] == TeacherHealth.UNHEALTHY:
@@ -178,19 +185,19 @@ def _rule(outcome: Row, rule: Rule | None) -> Text:
     line = f"{outcome['reason']}: {value} against {show.decimal(outcome['threshold'])}, "
     if rule and outcome["statistic"] is not None:
         needed = show.number(math.log(rule.alarm_threshold), decimals=2)
-        line += f"log of the evidence {show.number(outcome['statistic'], decimals=2)} of {needed}"
+        line += f"log wealth {show.number(outcome['statistic'], decimals=2)} of {needed}"
     else:
         line += f"streak {outcome['streak']}" + (f" of {rule.for_cycles}" if rule else "")
     return Text(line, style=show.BAD if outcome["breached"] else "")
 
 
-def _who_is_right(state: State) -> str:
+def _correctness(state: State) -> str:
     found = state.correctness
     if not state.n_labelled_cycles:
-        return "not known; `redistill labels import FILE` brings true labels"
+        return "unknown; `redistill labels import FILE` imports true labels"
     of_cycles = f"({show.counted(state.n_labelled_cycles, 'cycle')} with labels)"
     if not found.n_disagreements:
-        return f"the two agree on all {show.counted(found.n_labelled, 'labelled request')} {of_cycles}"
+        return f"the models agree on all {show.counted(found.n_labelled, 'labelled request')} {of_cycles}"
     return (
         f"of {show.counted(found.n_disagreements, 'labelled disagreement')} {of_cycles} the teacher is right "
         f"in {percent(found.teacher_right)}, the student in {percent(found.student_right)}, neither in "
@@ -204,9 +211,9 @@ def _order(cycle: Row, last: Row | None) -> str:
 
 
 def _job(job: Job, state: State, now: datetime) -> str:
-    said = SAID.get(state.worker or "")
-    more = f" ({said})" if said else ""
-    last = f"; last error: {job.error}" if job.error and said else ""
+    worker = IN_WORDS.get(state.worker or "")
+    more = f" ({worker})" if worker else ""
+    last = f"; last error: {job.error}" if job.error and worker else ""
     return (
         f"job {job.job_id}: {job.status}{more}, {_since(job.started_at or job.enqueued_at, now)}, "
         f"alpha {job.alpha_from} -> {job.alpha_to}, ordered by {job.rule or 'a person'}: {job.reason}{last}"
@@ -216,20 +223,20 @@ def _job(job: Job, state: State, now: datetime) -> str:
 def _incidents(incidents: Sequence[Incident], now: datetime) -> Text:
     lines = (
         f"{incident.incident_id} {incident.kind} ({incident.severity}), "
-        f"{relative(incident.opened_at, now)}{_taken(incident)}: {incident.summary}"
+        f"{relative(incident.opened_at, now)}{_acknowledged(incident)}: {incident.summary}"
         for incident in incidents
     )
     return Text("\n".join(lines), style=show.BAD)
 
 
-def _taken(incident: Incident) -> str:
+def _acknowledged(incident: Incident) -> str:
     return f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
 
 
-def _messages(undelivered: Sequence[Undelivered]) -> Text:
+def _undelivered(undelivered: Sequence[Undelivered]) -> Text:
     lines = (
-        f"{each.channel}: {each.n_dead} given up, {each.n_waiting} to be sent; the last: "
-        f"{each.last_error or _NOBODY_SENDS}; `redistill alerts test` tries the channel"
+        f"{each.channel}: {each.n_dead} dead, {each.n_waiting} pending; the last: "
+        f"{each.last_error or _NOT_SENT}; `redistill alerts test` tests the channel"
         for each in undelivered
     )
     return Text("\n".join(lines), style=show.BAD)

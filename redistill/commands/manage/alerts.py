@@ -1,8 +1,8 @@
-"""`redistill alerts`: how the on-call is told."""
+"""`redistill alerts`: tests of the notification channels."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -22,7 +22,7 @@ app = group("alerts")
 
 _Channel = Annotated[
     str | None,
-    typer.Option("--channel", metavar="NAME", help="Only the one of this name.", show_default="all"),
+    typer.Option("--channel", metavar="NAME", help="Test only this channel.", show_default="all"),
 ]
 _COLUMNS = (
     show.Column(title="channel"),
@@ -31,60 +31,60 @@ _COLUMNS = (
     show.Column(title="what to do"),
 )
 _REFUSED = {
-    "webhook": "see whether url and secret are the receiver's",
-    "pagerduty": "see whether routing_key is an Events API v2 integration's, and endpoint its region's",
-    "slack": "see whether url or token is still valid, and whether the bot is in the channel",
-    "sns": "see whether the topic exists and this role may sns:Publish to it",
+    "webhook": "check that url and secret are those of the receiver",
+    "pagerduty": "check that routing_key is that of an Events API v2 integration, and endpoint its region's",
+    "slack": "check that url or token is still valid, and that the bot is in the channel",
+    "sns": "check that the topic exists, and that this role may sns:Publish to it",
 }
-_DELIVERED = {"pagerduty": "see that it paged, and resolve the test incident there"}
+_DELIVERED = {"pagerduty": "check that it paged, and resolve the test incident there"}
 
 
 class NoChannelError(RedistillError):
-    """--channel: there is no channel {name!r}; there are {known}."""
+    """--channel: {name!r} is not a configured channel; the channels are {known}."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What became of the test message to one channel."""
+class ChannelTest:
+    """The result of the test notification to one channel."""
 
     channel: str
     kind: str
     result: SendResult
     error: str | None
-    mend: str
+    fix: str  #: after a delivery: what to check
 
-
-@app.callback()
-def alerts() -> None:
-    """Try the channels by which the on-call is told."""
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The result for --json; `mend` is the older name of `fix`."""
+        return {**asdict(self), "mend": self.fix}
 
 
 @app.command("test", epilog=examples("redistill alerts test", "redistill alerts test --channel pagerduty"))
-def try_channels(
+def send_tests(
     ctx: typer.Context,
     *,
     channel: _Channel = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Send a message that is marked as a test to each channel; exit 1 if one does not accept it.
+    """Send a test notification to each channel; exit 1 if one does not accept it.
 
-    It is sent as the messages of incidents are, also to channels that hear only of some. Nothing is written
-    to the database.
+    It takes the same path as a notification of an incident, whichever incidents a channel receives. Nothing
+    is written to the database.
     """
     settings = configured(ctx, config)
     chosen = _chosen(settings.alerts, channel)
     logs.configure()
-    found = _try(chosen, monitor=settings.monitor.name)
+    tests = _test(chosen, monitor=settings.monitor.name)
     if as_json:
-        show.print_json(found)
-    elif found:
-        show.listing(_COLUMNS, [_cells(each) for each in found])
+        show.print_json([each.document for each in tests])
+    elif tests:
+        show.listing(_COLUMNS, [_cells(each) for each in tests])
     else:
-        show.say("There are no [[alerts]] in the configuration: nobody is told of anything.")
-    if not found or any(each.result is not SendResult.DELIVERED for each in found):
+        show.say("No channel is configured, so nobody is notified of incidents: add [[alerts]].")
+    if not tests or any(each.result is not SendResult.DELIVERED for each in tests):
         raise typer.Exit(1)
 
 
@@ -95,48 +95,48 @@ def _chosen(configured_alerts: Sequence[Alert], name: str | None) -> Sequence[Al
     return chosen
 
 
-def _try(chosen: Sequence[Alert], *, monitor: str) -> list[Trial]:
-    """All at once, so that one that hangs holds up no other; nor does it hold up Ctrl-C."""
-    ways, found = channels(chosen), dict[str, Trial]()
+def _test(chosen: Sequence[Alert], *, monitor: str) -> list[ChannelTest]:
+    """Test all channels at once, so that one that hangs delays neither the others nor Ctrl-C."""
+    by_name, tests = channels(chosen), dict[str, ChannelTest]()
 
     def send(alert: Alert) -> None:
-        found[alert.name] = _send(alert, ways[alert.name], monitor=monitor)
+        tests[alert.name] = _send(alert, by_name[alert.name], monitor=monitor)
 
     threads = [threading.Thread(target=send, args=(alert,), daemon=True) for alert in chosen]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return [found[alert.name] for alert in chosen]
+    return [tests[alert.name] for alert in chosen]
 
 
-def _send(alert: Alert, way: Channel, *, monitor: str) -> Trial:
+def _send(alert: Alert, channel: Channel, *, monitor: str) -> ChannelTest:
     now = utc_now()
-    receipt = way.send(trial(alert.name, monitor, now), now=now)
-    return Trial(
+    receipt = channel.send(trial(alert.name, monitor, now), now=now)
+    return ChannelTest(
         channel=alert.name,
         kind=alert.kind,
         result=receipt.result,
         error=receipt.error,
-        mend=_mend(alert, receipt),
+        fix=_fix(alert, receipt),
     )
 
 
-def _mend(alert: Alert, receipt: Receipt) -> str:
+def _fix(alert: Alert, receipt: Receipt) -> str:
     if receipt.result is SendResult.DELIVERED:
-        return _DELIVERED.get(alert.kind, f"see that it has come: {alert.place}")
+        return _DELIVERED.get(alert.kind, f"check that it arrived: {alert.place}")
     if receipt.result is SendResult.REFUSED:
         return _REFUSED.get(alert.kind, "")
     if receipt.retry_after_seconds is not None:
-        return f"it asks for time: try again in {receipt.retry_after_seconds:.0f} s"
+        return f"the receiver asks to wait: retry in {receipt.retry_after_seconds:.0f} s"
     if (receipt.error or "").startswith("HTTP "):
-        return "it was reached, and has trouble of its own: try again later"
-    access = "this process has credentials for AWS and " if alert.kind == "sns" else ""
-    return f"see whether {access}{alert.place} can be reached from here, and try again"
+        return "the receiver responded with an error of its own: retry later"
+    access = "this process has AWS credentials and " if alert.kind == "sns" else ""
+    return f"check that {access}{alert.place} is reachable from here, then retry"
 
 
-def _cells(each: Trial) -> list[show.Cell]:
+def _cells(each: ChannelTest) -> list[show.Cell]:
     if each.result is SendResult.DELIVERED:
-        return [each.channel, each.kind, Text("delivered", style=show.GOOD), each.mend]
-    result = "refused" if each.result is SendResult.REFUSED else "not now"
-    return [each.channel, each.kind, Text(f"{result}: {each.error}", style=show.BAD), each.mend]
+        return [each.channel, each.kind, Text("delivered", style=show.GOOD), each.fix]
+    result = "refused" if each.result is SendResult.REFUSED else "not accepted now"
+    return [each.channel, each.kind, Text(f"{result}: {each.error}", style=show.BAD), each.fix]

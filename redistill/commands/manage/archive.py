@@ -1,4 +1,4 @@
-"""`redistill archive`: the sampled requests that are kept."""
+"""`redistill archive`: the archived samples of requests."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -8,28 +8,23 @@ import typer
 from monitor.archive.erasure import erase as erase_requests
 from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, configured, examples, group
-from redistill.database import migrated, telling
+from redistill.database import migrated, translated_errors
 from redistill.display import show
 from redistill.display.progress import bars
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Request ids, as they are in the log.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests, as in the request log.")]
 
 app = group("archive")
 
 
-@app.callback()
-def archive() -> None:
-    """Take requests out of the archive."""
-
-
 @app.command(epilog=examples("redistill archive erase r-17 r-18"))
 def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json = False) -> None:
-    """Take the requests of these ids out of every archive; the numbers of their cycles stay.
+    """Erase the requests with these ids from every archive; the numbers of their cycles are kept.
 
-    The request log itself is the service's. Models that were trained with them stay as they are.
+    The request log itself, and models that were trained on the requests, are not changed.
     """
     settings = configured(ctx, config)
-    with migrated(settings) as engine, telling(engine), bars() as progress:
+    with migrated(settings) as engine, translated_errors(engine), bars() as progress:
         erased = erase_requests(
             engine,
             settings.monitor.name,
@@ -45,6 +40,7 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
             show.counted(erased.n_archives, "archive"),
         )
         and_labels = f", and {show.counted(erased.n_labels, 'label')}" if erased.n_labels else ""
-        show.say(f"Taken out: {requests}, of {archives}{and_labels}.")
+        show.say(f"Erased: {requests} from {archives}{and_labels}.")
     else:
-        show.say(f"No archive holds any of them; they are kept for {settings.monitor.archive_days} days.")
+        days = settings.monitor.archive_days
+        show.say(f"No archive contains any of these requests; archives are kept for {days} days.")

@@ -1,4 +1,4 @@
-"""`redistill incidents`: what the on-call was told."""
+"""`redistill incidents`: the incidents and their notifications."""
 
 import getpass
 from typing import Annotated
@@ -24,9 +24,11 @@ IncidentId = Annotated[
 ]
 By = Annotated[
     str | None,
-    typer.Option("--by", metavar="NAME", help="Who is at it.", show_default="the user of this shell"),
+    typer.Option(
+        "--by", metavar="NAME", help="Person who handles the incident.", show_default="the current user"
+    ),
 ]
-Open = Annotated[bool, typer.Option("--open", help="Only those that are not resolved.")]
+Open = Annotated[bool, typer.Option("--open", help="List only incidents that are not resolved.")]
 
 _COLUMNS = (
     Column(title="incident", align="right"),
@@ -36,7 +38,7 @@ _COLUMNS = (
     Column(title="opened (UTC)"),
     Column(title="resolved (UTC)", spare=2),
     Column(title="job", align="right", spare=3),
-    Column(title="messages", spare=4),
+    Column(title="notifications", spare=4),
     Column(title="summary", spare=1),
 )
 _COLOURS = {"firing": show.BAD, "acknowledged": "yellow", "resolved": show.GOOD}
@@ -48,7 +50,7 @@ app = group("incidents")
 def list_incidents(
     ctx: typer.Context, *, only_open: Open = False, config: Config = None, as_json: Json = False
 ) -> None:
-    """Show the incidents, oldest first."""
+    """List the incidents, oldest first."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         found = rows(connection, "incident_history", monitor=settings.monitor.name, order_by="incident_id")
@@ -70,35 +72,35 @@ def list_incidents(
 
 @app.command(epilog=examples("redistill incidents ack 3 --by ada"))
 def ack(ctx: typer.Context, incident_id: IncidentId, *, by: By = None, config: Config = None) -> None:
-    """Acknowledge a firing incident as yours: the channels that heard of it are told who is at it."""
+    """Acknowledge a firing incident; the channels that were notified of it receive the person's name."""
     settings, now = configured(ctx, config), utc_now()
     audience = Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
     with writing_to(settings) as connection:
         incident = stored.get(connection, settings.monitor.name, incident_id)
         transition = acknowledge(incident, by or getpass.getuser())
         carry_out(connection, audience, transition, Occasion(at=now, now=now, details={}))
-    show.say(f"Incident {incident_id} is acknowledged. The daemon tells the channels that heard of it.")
+    show.say(f"Incident {incident_id} is acknowledged. The daemon notifies the channels that received it.")
 
 
 def _cells(incident: Row) -> list[show.Cell]:
     state = str(incident["state"])
-    taken = incident["acknowledged_by"] if state == IncidentState.ACKNOWLEDGED else None
+    person = incident["acknowledged_by"] if state == IncidentState.ACKNOWLEDGED else None
     return [
         show.word(incident["incident_id"]),
         show.word(incident["kind"]),
         show.word(incident["severity"]),
-        Text(f"{state} by {taken}" if taken else state, style=_COLOURS[state]),
+        Text(f"{state} by {person}" if person else state, style=_COLOURS[state]),
         show.time(incident["opened_at"]),
         show.time(incident["resolved_at"]),
         show.word(incident["job_id"]),
-        _messages(incident),
+        _notifications(incident),
         show.word(incident["summary"]),
     ]
 
 
-def _messages(incident: Row) -> Text:
-    waiting, dead = incident["deliveries_pending"], incident["deliveries_dead"]
-    told = [f"{incident['deliveries_ok']} sent"]
-    told += [f"{waiting} wait"] if waiting else []
-    told += [f"{dead} dead"] if dead else []
-    return Text(", ".join(told), style=show.BAD if dead else "")
+def _notifications(incident: Row) -> Text:
+    pending, dead = incident["deliveries_pending"], incident["deliveries_dead"]
+    counts = [f"{incident['deliveries_ok']} sent"]
+    counts += [f"{pending} pending"] if pending else []
+    counts += [f"{dead} dead"] if dead else []
+    return Text(", ".join(counts), style=show.BAD if dead else "")

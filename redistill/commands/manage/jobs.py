@@ -1,4 +1,4 @@
-"""`redistill jobs`: the orders for a re-distillation."""
+"""`redistill jobs`: the re-distillation jobs."""
 
 import json
 from datetime import timedelta
@@ -22,7 +22,7 @@ from redistill.database import reading_from, writing_to
 from redistill.display import show
 from redistill.display.measurements import measured_by_job, print_measured
 from redistill.display.show import Column, Row
-from redistill.display.worker_state import SAID, task_in_words, worker_of
+from redistill.display.worker_state import IN_WORDS, task_in_words, worker_of
 from triggers.orders.manual import order_by_hand
 from triggers.settings import Alpha
 from triggers.transports.job_message import message_of
@@ -49,26 +49,26 @@ _COLOURS = {
     "failed": show.BAD,
 }
 
-_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for later readers.")]
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, kept with the job.")]
 _Alpha = Annotated[
     str | None,
     typer.Option(
         "--alpha",
         metavar="A",
-        help="Weight of the KL term in the loss, 0 to 1; the lower, the less the teacher counts.",
-        show_default="one alpha_step lower than now",
+        help="Weight of the KL term (the teacher) in the loss, 0 to 1.",
+        show_default="one alpha_step below the current alpha",
     ),
 ]
 
 
 class BadAlphaError(RedistillError):
-    """--alpha: {text!r} is no alpha; expected a number from 0 to 1 with at most three decimals."""
+    """--alpha: {text!r} is not an alpha: give a number from 0 to 1 with at most three decimals."""
 
     exit_code = 2
 
 
 class NoReasonError(RedistillError):
-    """--reason is empty: say in a line why the student is re-distilled; it is kept with the job."""
+    """--reason is empty: state in one line why the student is re-distilled."""
 
     exit_code = 2
 
@@ -78,7 +78,7 @@ app = group("jobs")
 
 @app.command("list", epilog=examples("redistill jobs list --json"))
 def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
-    """Show the jobs, oldest first."""
+    """List the jobs, oldest first."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         history = rows(connection, "job_history", monitor=settings.monitor.name, order_by="job_id")
@@ -89,8 +89,8 @@ def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = Fals
         show.listing(_COLUMNS, [_cells(job) for job in found])
     else:
         show.say(
-            "No jobs yet. A rule with the action 'redistill' orders one when it fires, and "
-            "`redistill jobs enqueue` does by hand."
+            "No jobs yet. A rule with the action 'redistill' orders one when it fires; "
+            "`redistill jobs enqueue` enqueues one by hand."
         )
 
 
@@ -99,28 +99,28 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
     """Show why a job was ordered, what was measured and what was decided."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
-        found_job = _own(connection, settings, job_id)
-        payload = message_of(found_job, queue.archive_of(connection, found_job))
+        recorded = _own(connection, settings, job_id)
+        payload = message_of(recorded, queue.archive_of(connection, recorded))
         job = _row(connection, job_id)
-        evidence = measured_by_job(connection, job_id)
+        measured = measured_by_job(connection, job_id)
         task = worker_tasks.newest(connection, job_id)
         tasks = _tasks(connection, job_id)
     if as_json:
-        found = {"gates": evidence.gates, "evaluations": evidence.evaluations, "tasks": tasks}
-        labels = json.loads(str(job["evidence"])) if job["evidence"] else None
-        show.print_json({**job, "evidence": labels, **found, "payload": payload})
+        details = {"gates": measured.gates, "evaluations": measured.evaluations, "tasks": tasks}
+        evidence = json.loads(str(job["evidence"])) if job["evidence"] else None
+        show.print_json({**job, "evidence": evidence, **details, "payload": payload})
         return
     show.facts(_facts(job) + ([("task", task_in_words(task, utc_now()))] if task else []))
-    print_measured(evidence)
+    print_measured(measured)
 
 
 @app.command("enqueue", epilog=examples('redistill jobs enqueue --reason "new labels" --alpha 0.5'))
 def enqueue_job(
     ctx: typer.Context, *, reason: _Reason, alpha: _Alpha = None, config: Config = None, as_json: Json = False
 ) -> None:
-    """Order a re-distillation by hand, also when the rules order none any more.
+    """Enqueue a re-distillation by hand, also when the rules no longer order one.
 
-    Neither `max_attempts` nor `alpha_floor` nor `cooldown` is in its way, only a job that is queued or runs.
+    Only a queued or running job prevents it; `max_attempts`, `alpha_floor` and `cooldown` do not.
     """
     why, alpha_to = one_line(reason), _parsed(alpha)
     if not why:
@@ -143,23 +143,25 @@ def enqueue_job(
         return
     show.say(f"Job {job_id} is queued, with alpha {job.alpha_from} -> {job.alpha_to}.")
     if job.cycle_id is None:
-        show.say("It trains on the labelled files alone: no sample of the two models in service is archived.")
+        show.say("It trains on the labelled files only: no sample of the two models in service is archived.")
     else:
         show.say(f"It trains on the labelled files and on the samples up to that of cycle {job.cycle_id}.")
 
 
 @app.command("cancel", epilog=examples("redistill jobs cancel 7"))
 def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
-    """Call off a queued or running job: nothing of it will serve."""
+    """Cancel a queued or running job; its candidate is discarded."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         queue.cancel(connection, _own(connection, settings, job_id).job_id, utc_now())
-    show.say(f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and drops its candidate.")
+    show.say(
+        f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and discards its candidate."
+    )
 
 
 @app.command("retry", epilog=examples("redistill jobs retry 7"))
 def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
-    """Queue a failed or cancelled job again, with all its attempts; mend first what it failed by."""
+    """Queue a failed or cancelled job again, with all its attempts; fix the cause first."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         queue.retry(connection, _own(connection, settings, job_id).job_id)
@@ -167,15 +169,15 @@ def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> No
 
 
 def _own(connection: Connection, settings: Settings, job_id: int) -> Job:
-    """The job, if it is one of this configuration's monitor."""
+    """Return the job if it belongs to the configured monitor."""
     job = queue.get(connection, job_id)
     if job.monitor != settings.monitor.name:
         raise queue.NoSuchJobError(job_id=job_id)
     return job
 
 
-def alphas(job: Row) -> str:
-    """How the job changes alpha: '0.7 -> 0.6'."""
+def _alpha_change(job: Row) -> str:
+    """Return the job's change of alpha: '0.7 -> 0.6'."""
     return f"{show.decimal(job['alpha_from'])} -> {show.decimal(job['alpha_to'])}"
 
 
@@ -208,7 +210,7 @@ def _cells(job: Row) -> list[show.Cell]:
         show.word(job["job_id"]),
         _status(job),
         show.word(job["decision"]),
-        alphas(job),
+        _alpha_change(job),
         show.word(job["rule"]),
         show.time(job["enqueued_at"]),
         show.time(job["finished_at"]),
@@ -221,7 +223,7 @@ def _cells(job: Row) -> list[show.Cell]:
 def _facts(job: Row) -> list[tuple[str, show.Cell]]:
     optional = (
         ("decision", job["decision"]),
-        ("because", job["decision_reason"]),
+        ("reason", job["decision_reason"]),
         ("last error", job["error"]),
         ("candidate", job["candidate_version"] and show.version(job["candidate_version"])),
         ("promoted", job["promoted_at"] and show.time(job["promoted_at"])),
@@ -230,7 +232,7 @@ def _facts(job: Row) -> list[tuple[str, show.Cell]]:
         ("job", show.word(job["job_id"])),
         ("status", _status(job)),
         ("ordered by", f"{job['rule'] or 'a person'}, cycle {show.word(job['cycle_id'])}: {job['reason']}"),
-        ("alpha", f"{alphas(job)} (temperature {show.decimal(job['temperature'])})"),
+        ("alpha", f"{_alpha_change(job)} (temperature {show.decimal(job['temperature'])})"),
         ("attempt", show.word(job["attempt"])),
         ("labels", _labels(job)),
         ("enqueued", show.time(job["enqueued_at"])),
@@ -241,13 +243,13 @@ def _facts(job: Row) -> list[tuple[str, show.Cell]]:
 
 
 def _labels(job: Row) -> str:
-    """What true labels said about the job when it was ordered."""
+    """Return what true labels said about the job when it was ordered."""
     if job["evidence"] is None:
-        return "none spoke for or against it; `redistill labels import FILE` brings some for the next job"
+        return "no evidence from true labels; `redistill labels import FILE` provides some for the next job"
     return str(json.loads(str(job["evidence"]))["says"])
 
 
 def _status(job: Row) -> Text:
-    said = SAID.get(str(job["worker"]))
-    more = f", {said}" if said else ""
+    worker = IN_WORDS.get(str(job["worker"]))
+    more = f", {worker}" if worker else ""
     return Text(f"{job['status']}{more}", style=_COLOURS.get(str(job["status"]), show.QUIET))

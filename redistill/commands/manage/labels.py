@@ -1,4 +1,4 @@
-"""`redistill labels`: what people say is true, and so who is right where the two models disagree."""
+"""`redistill labels`: true labels, which show the model that is right where the two disagree."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from monitor.clock import utc_now
 from monitor.labels.files import read_labels
 from monitor.labels.join import Imported, import_labels
 from redistill.commands.options import Config, Json, configured, examples, group
-from redistill.database import migrated, telling
+from redistill.database import migrated, translated_errors
 from redistill.display import show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.progress import bars
@@ -21,18 +21,13 @@ from redistill.display.progress import bars
 _File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="JSON Lines, or CSV with a header and a name in .csv; also .gz, .zst."
+        metavar="FILE", help="JSON Lines, or CSV with a header (.csv); also compressed (.gz, .zst)."
     ),
 ]
-_Id = Annotated[str, typer.Option("--id", metavar="NAME", help="The field or column of the request's id.")]
-_Label = Annotated[str, typer.Option("--label", metavar="NAME", help="That of the true label.")]
+_Id = Annotated[str, typer.Option("--id", metavar="NAME", help="Field or column of the request id.")]
+_Label = Annotated[str, typer.Option("--label", metavar="NAME", help="Field or column of the true label.")]
 
 app = group("labels")
-
-
-@app.callback()
-def labels() -> None:
-    """Bring true labels that came later, by request id."""
 
 
 @app.command("import", epilog=examples("redistill labels import reviewed.csv --id request_id --label intent"))
@@ -45,12 +40,12 @@ def import_file(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Join true labels with the sampled requests, and tell who is right where the two models disagree.
+    """Match true labels with the sampled requests, to see which model is right where the two disagree.
 
-    A label takes the place of an earlier one of the same request. `redistill status` shows what they say.
+    A label replaces an earlier one of the same request. `redistill status` shows the result.
     """
     settings = configured(ctx, config)
-    with migrated(settings) as engine, telling(engine), bars() as progress:
+    with migrated(settings) as engine, translated_errors(engine), bars() as progress:
         imported = import_labels(
             engine,
             settings.monitor.name,
@@ -85,7 +80,7 @@ def _facts(found: Imported, archive_days: int) -> Iterator[tuple[str, show.Cell]
         f"{show.counted(found.n_changed, 'label')} new or changed, in {show.counted(found.n_cycles, 'cycle')}"
     )
     yield "joined", f"{show.counted(found.n_joined, 'sampled request')}; {changed}"
-    why = f"most of the traffic is in none, and samples are kept for {archive_days} days"
+    why = f"most requests are not sampled, and samples are kept for {archive_days} days"
     yield "in no sample", f"{show.counted(found.n_unsampled, 'request')}; {why}"
     if first := found.first_malformed:
         rows = show.counted(found.n_malformed, "row")
@@ -97,4 +92,4 @@ def _facts(found: Imported, archive_days: int) -> Iterator[tuple[str, show.Cell]
 
 def _unread(found: Imported) -> str:
     samples = show.counted(found.n_unread, "sample")
-    return f"{samples} could not be read, the first because: {found.first_unread}"
+    return f"{samples} could not be read; the first error: {found.first_unread}"

@@ -1,4 +1,4 @@
-"""`redistill models`: the versions, which of them serves, and how sure they should be."""
+"""`redistill models`: the model versions, promotion and calibration."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from monitor.clock import utc_now
 from monitor.stop import never_stopped
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
-from redistill.database import migrated, reading_from, telling, writing_to
+from redistill.database import migrated, reading_from, translated_errors, writing_to
 from redistill.display import show
 from redistill.display.measurements import (
     calibrations_of,
@@ -31,7 +31,7 @@ from redistill.display.progress import bars
 from redistill.display.show import Column, Row
 from triggers.orders.manual import NothingInServiceError
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version, or how it begins.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or its first digits.")]
 
 _COLUMNS = (
     Column(title="version"),
@@ -52,8 +52,8 @@ _Calibrated = Annotated[
     str | None,
     typer.Argument(
         metavar="VERSION",
-        help="The student, or how it begins.",
-        show_default="the one that serves",
+        help="Version of a student, or its first digits.",
+        show_default="the student in service",
     ),
 ]
 
@@ -61,26 +61,26 @@ app = group("models")
 
 
 class AlreadyServesError(RedistillError):
-    """The student {version} serves already: nothing is to be done."""
+    """The student {version} is in service already, and its link is correct: nothing was changed."""
 
 
 class LinkBehindError(RedistillError):
-    """The student {version} serves, by the database. But {problem} Whoever loads {link} has another one until
-    then: a worker sets it at its next turn, and so does `redistill models promote {version}`.
+    """The student {version} is in service by the database, but not by the link. {problem} Until a worker sets
+    {link} at its next turn, or `redistill models promote {version}` does, it leads to another student.
     """
 
 
 class ModelGoneError(RedistillError):
-    """The student {version} is not in {directory} any more, so it cannot serve: put it back."""
+    """The student {version} is no longer in {directory}: restore it there first."""
 
 
 class NothingBeforeError(RedistillError):
-    """No student served before the present one: there is nothing to go back to."""
+    """No student was in service before the current one, so there is none to roll back to."""
 
 
 @app.command("list", epilog=examples("redistill models list"))
 def list_models(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
-    """Show the versions, oldest first; scores are those on the labelled test set."""
+    """List the versions, oldest first, with their metrics on the labelled test set."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         found = _rows(connection, settings.monitor.name)
@@ -89,12 +89,12 @@ def list_models(ctx: typer.Context, *, config: Config = None, as_json: Json = Fa
     elif found:
         show.listing(_COLUMNS, [_cells(model) for model in found])
     else:
-        show.say("No models yet. The first cycle records the two that the configuration names.")
+        show.say("No models yet. The first cycle records the two configured models.")
 
 
 @app.command("show", epilog=examples("redistill models show 3f9c"))
 def show_model(ctx: typer.Context, version: Version, *, config: Config = None, as_json: Json = False) -> None:
-    """Show where a version comes from and what was measured on it."""
+    """Show the origin of a version and everything that was measured on it."""
     settings = configured(ctx, config)
     monitor = settings.monitor.name
     with reading_from(settings) as connection:
@@ -102,33 +102,33 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
         if not found or len({row["version"] for row in found}) > 1:
             raise versions.NoSuchModelError(version=version)
         whole = str(found[-1]["version"])
-        evidence = measured_of_version(connection, monitor, whole)
+        measured = measured_of_version(connection, monitor, whole)
         calibrated = calibrations_of(connection, monitor, whole)
     if as_json:
-        show.print_json({**found[-1], "evaluations": evidence.evaluations, "calibrations": calibrated})
+        show.print_json({**found[-1], "evaluations": measured.evaluations, "calibrations": calibrated})
         return
     show.facts(_facts(found[-1]))
     print_calibrations(calibrated)
-    print_measured(evidence)
+    print_measured(measured)
 
 
 @app.command(epilog=examples("redistill models promote 3f9c"))
 def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
-    """Let a known student serve from now on; of the one that serves, mend the registry's link."""
+    """Promote a known student. For the student in service, repair the registry's `current` link."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         model = versions.by_prefix(connection, settings.monitor.name, version)
-        serves = _serves(connection, model)
-        if not serves:
+        is_current = _is_current(connection, model)
+        if not is_current:
             _make_current(connection, model, PromotionReason.MANUAL)
-    if not _point(settings, model) and serves:
+    if not _set_link(settings, model) and is_current:
         raise AlreadyServesError(version=show.version(model.version))
-    _say_who_serves(settings, model)
+    _report_current(settings, model)
 
 
 @app.command(epilog=examples("redistill models rollback"))
 def rollback(ctx: typer.Context, *, config: Config = None) -> None:
-    """Let the student serve again that served before the present one."""
+    """Promote the student that was in service before the current one."""
     settings = configured(ctx, config)
     monitor = settings.monitor.name
     with writing_to(settings) as connection:
@@ -137,21 +137,21 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
         if model is None:
             raise NothingBeforeError
         _make_current(connection, model, PromotionReason.ROLLBACK)
-    _point(settings, model)
-    _say_who_serves(settings, model)
+    _set_link(settings, model)
+    _report_current(settings, model)
 
 
 @app.command(epilog=examples("redistill models calibrate", "redistill models calibrate 3f9c"))
 def calibrate(
     ctx: typer.Context, version: _Calibrated = None, *, config: Config = None, as_json: Json = False
 ) -> None:
-    """Fit the temperature at which a student is as sure as it is right, on the labelled validation file."""
+    """Fit the temperature that makes a student's confidence match its accuracy, on labelled rows."""
     from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
     settings = configured(ctx, config)
     monitor = settings.monitor.name
-    assembly.use_machine(settings)
-    with migrated(settings) as engine, telling(engine), bars() as progress:
+    assembly.configure_torch(settings)
+    with migrated(settings) as engine, translated_errors(engine), bars() as progress:
         with reading(engine) as connection:
             student = _student(connection, monitor, version)
         found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped)
@@ -162,8 +162,8 @@ def calibrate(
         show.print_json(row)
         return
     show.say(
-        f"The student {show.version(found.version)} has the temperature {found.fit.temperature:.4g}: whoever "
-        "serves its confidences divides the logits by it."
+        f"The student {show.version(found.version)} has the calibration temperature "
+        f"{found.fit.temperature:.4g}: divide its logits by it wherever you use its confidences."
     )
     print_calibrations([row])
 
@@ -181,10 +181,10 @@ _BACK = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
 
 
 def predecessor(history: Sequence[tuple[str, PromotionReason]]) -> str | None:
-    """The version that a rollback goes to, from the (version, reason) of all promotions, oldest first.
+    """Return the version that a rollback promotes, from the (version, reason) of all promotions in order.
 
-    A rollback undoes the promotion that it went back behind, so that the next one goes back further:
-    after A, B, C and a rollback to B the predecessor is A. None where there is none.
+    A rollback undoes the promotions after the one it returns to, so that the next rollback returns further:
+    after A, B, C and a rollback to B, the predecessor is A. None if there is none.
     """
     served: list[str] = []
     for version, reason in history:
@@ -205,7 +205,7 @@ def _promotions(connection: Connection, monitor: str) -> list[tuple[str, Promoti
     return [(row.version, PromotionReason(row.reason)) for row in rows]
 
 
-def _serves(connection: Connection, model: ModelVersion) -> bool:
+def _is_current(connection: Connection, model: ModelVersion) -> bool:
     current = versions.current(connection, model.monitor, Role.STUDENT)
     return current is not None and current.version == model.version
 
@@ -216,8 +216,8 @@ def _make_current(connection: Connection, model: ModelVersion, reason: Promotion
     versions.promote(connection, model, reason, utc_now())
 
 
-def _point(settings: Settings, model: ModelVersion) -> bool:
-    """Let the registry's link follow; whether it was moved."""
+def _set_link(settings: Settings, model: ModelVersion) -> bool:
+    """Set the registry's link to the model; return whether the link was changed."""
     from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
     folder = settings.redistill.registry
@@ -228,9 +228,9 @@ def _point(settings: Settings, model: ModelVersion) -> bool:
         raise LinkBehindError(version=version, problem=error, link=folder / "current") from error
 
 
-def _say_who_serves(settings: Settings, model: ModelVersion) -> None:
-    show.say(f"The student {show.version(model.version)} serves from now on.")
-    show.say(f"{settings.redistill.registry / 'current'} leads to it, in {model.uri}.")
+def _report_current(settings: Settings, model: ModelVersion) -> None:
+    show.say(f"The student {show.version(model.version)} is in service from now on.")
+    show.say(f"{settings.redistill.registry / 'current'} links to it, in {model.uri}.")
 
 
 def _rows(connection: Connection, monitor: str) -> list[Mapping[str, object]]:
@@ -259,17 +259,17 @@ def _cells(model: Row) -> list[show.Cell]:
 def _state(model: Row) -> Text:
     if model["promoted_at"] is None:
         return Text("candidate", style="yellow")
-    return Text("retired", style=show.QUIET) if model["retired_at"] else Text("serves", style=show.GOOD)
+    return Text("retired", style=show.QUIET) if model["retired_at"] else Text("current", style=show.GOOD)
 
 
 def _facts(model: Row) -> list[tuple[str, show.Cell]]:
     optional = (
         ("made by", model["job_id"] and f"job {model['job_id']}"),
-        ("from", model["parent_version"]),
+        ("parent", model["parent_version"]),
         ("alpha", model["alpha"] is not None and show.decimal(model["alpha"])),
         ("temperature", model["temperature"] is not None and show.decimal(model["temperature"])),
-        ("served from", model["promoted_at"] and show.time(model["promoted_at"])),
-        ("until", model["retired_at"] and show.time(model["retired_at"])),
+        ("promoted", model["promoted_at"] and show.time(model["promoted_at"])),
+        ("retired", model["retired_at"] and show.time(model["retired_at"])),
     )
     return [
         ("version", show.word(model["version"])),

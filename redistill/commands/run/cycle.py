@@ -1,4 +1,4 @@
-"""`redistill cycle`: one cycle now, those of a range, or those of a range that had no verdict."""
+"""`redistill cycle`: one cycle now, the cycles of a range, or those of a range that had no verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Engine, select
 
 from db.connection.session import reading
-from db.cycles import rejudging
+from db.cycles.rejudging import windows as recorded_windows
 from db.errors import RedistillError
 from db.records import Slot
 from db.states import CycleStatus
@@ -18,9 +18,9 @@ from db.views import rows
 from monitor.clock import utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at, slots_between
 from monitor.settings import MonitorSection
-from redistill.commands.inspect.history import print_table, teachers_health
+from redistill.commands.inspect.history import print_table, teacher_health
 from redistill.commands.options import Config, Json, command, configured, examples
-from redistill.database import migrated, telling
+from redistill.database import migrated, translated_errors
 from redistill.display import show
 from redistill.display.progress import bars
 from redistill.display.times import moment
@@ -34,56 +34,56 @@ _At = Annotated[
     typer.Option(
         "--at",
         metavar="TIME",
-        help="The window that this time lies in, or a duration back.",
-        show_default="the newest complete one",
+        help="Run the window at this time: a time, or a duration back from now (24h).",
+        show_default="the newest complete window",
     ),
 ]
 _Backfill = Annotated[
     tuple[str, str] | None,
-    typer.Option("--backfill", metavar="FROM TO", help="Every window between two times, oldest first."),
+    typer.Option("--backfill", metavar="FROM TO", help="Run every window between two times, oldest first."),
 ]
-
-
 _Rejudge = Annotated[
     tuple[str, str] | None,
     typer.Option(
         "--rejudge",
         metavar="FROM TO",
-        help="Every window between two times that has no verdict, oldest first; fix the cause before.",
+        help="Judge the windows without a verdict between two times again, after their cause is fixed.",
     ),
 ]
 
 
 class NotCompleteError(RedistillError):
     """The window from {slot.window_start:%Y-%m-%d %H:%M} to {slot.window_end:%Y-%m-%d %H:%M} UTC is not
-    complete: its traffic may still arrive, for [monitor] lateness, until {complete_at:%Y-%m-%d %H:%M}.
+    complete: wait until {complete_at:%Y-%m-%d %H:%M} UTC, when [monitor] lateness has passed.
     """
 
 
 class NoWindowError(RedistillError):
-    """Between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC there is no whole and complete window."""
+    """No complete window is between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC: give a longer range,
+    or wait until [monitor] lateness has passed.
+    """
 
 
-class NothingKnownError(RedistillError):
-    """Between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC there is no window in the history: run new
-    ones with --backfill.
+class NoRecordedWindowError(RedistillError):
+    """The history has no window between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC: run the windows
+    with --backfill.
     """
 
 
 class CyclesFailedError(RedistillError):
-    """{n} of {total} cycles failed; the first: {error}"""
+    """{n} of {total} cycles failed; the first error: {error}"""
 
 
 class NotRejudgedError(RedistillError):
-    """{n} of {total} windows could not be judged again and stay as they were; the first: {error}"""
+    """{n} of {total} windows could not be judged again and are unchanged; the first reason: {error}"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Again:
+class _Rejudging:
     """The windows of --rejudge."""
 
-    known: tuple[Slot, ...]  #: all of the range, also those with a verdict
-    slots: tuple[Slot, ...]  #: those without
+    recorded: tuple[Slot, ...]  #: all of the range
+    without_verdict: tuple[Slot, ...]
 
 
 @app.command(
@@ -103,29 +103,32 @@ def cycle(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Run one cycle now, or those of a range, and exit; a window that was judged before is left as it is.
+    """Run one cycle now, or the cycles of a range, and exit. Windows that were judged before are skipped.
 
-    With --rejudge the windows of a range that have no verdict are measured and judged anew, by the models,
-    the configuration and the log of now.
+    With --rejudge, the windows of a range that have no verdict are measured and judged again, with the
+    current models, configuration and log.
     """
     from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
     if sum(given is not None for given in (at, backfill, rejudge)) > 1:
-        raise typer.BadParameter("give --at or --backfill or --rejudge, not more than one")
+        raise typer.BadParameter("give at most one of --at, --backfill and --rejudge")
     settings = configured(ctx, config)
     slots = () if rejudge else _slots(settings.monitor, at, backfill, utc_now())
     logs.configure()
-    with migrated(settings) as engine, telling(engine), stop_on_signals() as stop:
-        again = _without_verdict(engine, settings.monitor, rejudge, utc_now()) if rejudge else None
-        slots = again.known if again else slots
+    with migrated(settings) as engine, translated_errors(engine), stop_on_signals() as stop:
+        rejudging = _rejudging(engine, settings.monitor, rejudge, utc_now()) if rejudge else None
+        slots = rejudging.recorded if rejudging else slots
         with bars() as progress:
             runner = assembly.slot_runner(settings, engine, progress)
-            n_run = runner.rejudge(again.slots, stop.is_set) if again else runner.run(slots, stop.is_set)
+            if rejudging:
+                n_run = runner.rejudge(rejudging.without_verdict, stop.is_set)
+            else:
+                n_run = runner.run(slots, stop.is_set)
         assembly.outbox(settings, engine).deliver_due(utc_now())
         if stop.is_set():
             raise KeyboardInterrupt
-        left = "a verdict" if again else "been judged"
-        _print(engine, slots, n_run, left=left, unchanged=runner.unchanged, as_json=as_json)
+        skipped = "have a verdict" if rejudging else "were judged before"
+        _print(engine, slots, n_run, skipped=skipped, unchanged=runner.unchanged, as_json=as_json)
 
 
 def _slots(
@@ -153,17 +156,17 @@ def _range(option: str, given: tuple[str, str], now: datetime) -> tuple[datetime
     return start, end
 
 
-def _without_verdict(
+def _rejudging(
     engine: Engine, monitor: MonitorSection, rejudge: tuple[str, str], now: datetime
-) -> _Again:
+) -> _Rejudging:
     start, end = _range("--rejudge", rejudge, now)
     with reading(engine) as connection:
-        found = rejudging.windows(connection, monitor.name, start=start, end=end)
-    if not found:
-        raise NothingKnownError(start=start, end=end)
-    return _Again(
-        known=tuple(each.slot for each in found),
-        slots=tuple(each.slot for each in found if not each.has_verdict),
+        windows = recorded_windows(connection, monitor.name, start=start, end=end)
+    if not windows:
+        raise NoRecordedWindowError(start=start, end=end)
+    return _Rejudging(
+        recorded=tuple(each.slot for each in windows),
+        without_verdict=tuple(each.slot for each in windows if not each.has_verdict),
     )
 
 
@@ -172,7 +175,7 @@ def _print(
     slots: Sequence[Slot],
     n_run: int,
     *,
-    left: str,
+    skipped: str,
     unchanged: Mapping[datetime, str],
     as_json: bool,
 ) -> None:
@@ -187,16 +190,16 @@ def _print(
         )
         found = [row for row in history if row["window_end"] in ends]
         ids = [row["cycle_id"] for row in found if row["status"] == CycleStatus.FAILED]
-        health = teachers_health(connection, found)
+        health = teacher_health(connection, found)
         errors = connection.scalars(select(cycles.c.error).where(cycles.c.id.in_(ids))).all()
     if as_json:
         show.print_json(found)
     else:
         print_table(found, health)
         if n_run < len(slots):
-            show.say(f"{len(slots) - n_run} of {len(slots)} windows had {left} before, and were left.")
+            show.say(f"{len(slots) - n_run} of {len(slots)} windows were skipped: they {skipped}.")
         for end, why in unchanged.items():
-            show.say(f"{show.time(end)}: left as it was: {why}")
+            show.say(f"{show.time(end)}: unchanged: {why}")
     if unchanged:
         raise NotRejudgedError(n=len(unchanged), total=len(slots), error=next(iter(unchanged.values())))
     if errors:

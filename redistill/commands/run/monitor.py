@@ -23,19 +23,19 @@ from redistill.process.stop_signals import leave, stop_on_signals
 
 app = command()
 
-_LOOK_SECONDS: Final = 1.0
-#: From SIGTERM to the end, whatever hangs; a worker of its own has some more, to save its training.
+_CHECK_SECONDS: Final = 1.0
+#: The most time from SIGTERM to the exit. A worker of the monitor gets more, to save its training.
 _STOP_SECONDS: Final = 9.0
 _STOP_WITH_WORKER_SECONDS: Final = PATIENCE_SECONDS + 4
 
 _WithWorker = Annotated[
-    bool, typer.Option("--with-worker", help="Also run a worker, as a process of its own.")
+    bool, typer.Option("--with-worker", help="Also run a worker, in a process of its own.")
 ]
 
 
 @app.command(epilog=examples("redistill monitor", "redistill monitor --with-worker"))
 def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Config = None) -> None:
-    """Run cycles as they fall due, and send messages, until stopped by SIGTERM or Ctrl-C."""
+    """Run cycles as they fall due and send notifications, until stopped by SIGTERM or Ctrl-C."""
     settings = configured(ctx, config)
     logs.configure()
     within = _STOP_WITH_WORKER_SECONDS if with_worker else _STOP_SECONDS
@@ -46,7 +46,7 @@ def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Con
 
 
 class _Monitor:
-    """The probes from the first moment on, and the rest once the database is there."""
+    """The probes, which answer at once, and the daemon, which starts once the database responds."""
 
     def __init__(self, settings: Settings, engine: Engine, stop: Event, worker: Child | None) -> None:
         self._settings = settings
@@ -72,17 +72,17 @@ class _Monitor:
         with self._worker or nullcontext():
             daemon.start()
             try:
-                self._look_after(daemon, port)
+                self._supervise(daemon, port)
             finally:
                 daemon.stop()
 
-    def _look_after(self, daemon: Daemon, port: int) -> None:
+    def _supervise(self, daemon: Daemon, port: int) -> None:
         log = structlog.get_logger().bind(monitor=self._settings.monitor.name)
         log.info("monitor started", web=f"http://{self._settings.web.host}:{port}")
-        while not self._stop.wait(_LOOK_SECONDS):
+        while not self._stop.wait(_CHECK_SECONDS):
             daemon.reschedule_after_clock_change()
             if self._worker is not None:
-                self._worker.look_after()
+                self._worker.restart_if_due()
         log.info("monitor stops")
         if self._worker is not None:
             self._worker.ask_to_stop()

@@ -1,4 +1,4 @@
-"""`redistill worker`: takes the orders for a re-distillation and runs them."""
+"""`redistill worker`: the process that runs re-distillation jobs."""
 
 from typing import Annotated, Final
 
@@ -13,15 +13,15 @@ from redistill.process.stop_signals import leave, stop_on_signals
 
 app = command()
 
-#: From SIGTERM to the end, whatever hangs: what a training needs to be saved.
+#: The most time from SIGTERM to the exit, in which a training is saved.
 _STOP_SECONDS: Final = 20.0
 
-_Once = Annotated[bool, typer.Option("--once", help="Run the job that waits, if one does, and exit.")]
+_Once = Annotated[bool, typer.Option("--once", help="Run the queued job, if there is one, and exit.")]
 
 
 @app.command(epilog=examples("redistill worker", "redistill worker --once"))
 def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) -> None:
-    """Take the orders for a re-distillation and run them, until stopped by SIGTERM or Ctrl-C."""
+    """Run re-distillation jobs as they are queued, until stopped by SIGTERM or Ctrl-C."""
     from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
     settings = configured(ctx, config)
@@ -34,7 +34,7 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
         runner = assembly.worker(settings, engine, progress)
         if once:
             if not runner.run_once(stop.is_set):
-                show.say("No job waits.")
+                show.say("No job is queued.")
             return
         runner.serve(assembly.job_transport(settings, engine), stop)
     leave()

@@ -1,4 +1,4 @@
-"""`redistill doctor`: is everything there that a cycle and a re-distillation need."""
+"""`redistill doctor`: the checks of everything that a cycle and a re-distillation need."""
 
 import typer
 from rich.text import Text
@@ -18,14 +18,14 @@ app = command()
 def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Check everything that a cycle and a re-distillation need; exit 1 if there is a problem.
 
-    A warning is not a problem: everything runs, but not as its owner may think.
+    A warning is not a problem: everything runs, but perhaps not as intended.
     """
     from redistill.checks.all import all_results  # noqa: PLC0415 - torch takes seconds to load
 
     with bars() as progress:
         results = list(all_results(config_file(ctx, config), utc_now(), progress))
     if as_json:
-        show.print_json(results)
+        show.print_json([result.document for result in results])
     else:
         show.facts([_cells(result) for result in results])
     if not all(result.ok for result in results):
@@ -34,5 +34,5 @@ def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
 
 def _cells(result: CheckResult) -> list[show.Cell]:
     state = Text(result.level, style=_COLOURS[result.level])
-    mend = f"\nto do: {result.mend}" if result.mend else ""
-    return [result.check, state, f"{result.found}{mend}"]
+    fix = f"\nfix: {result.fix}" if result.fix else ""
+    return [result.check, state, f"{result.found}{fix}"]

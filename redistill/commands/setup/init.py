@@ -1,4 +1,4 @@
-"""`redistill init`: a configuration for what is here."""
+"""`redistill init`: a configuration for the models and the data in a folder."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from monitor.clock import utc_now
 from monitor.settings import MonitorSection
 from monitor.sources.fields import read_rows
 from redistill.commands.options import command, examples
-from redistill.configuration.discover import FoundModel, look_through, rare_labels, read_model
+from redistill.configuration.discover import ModelDirectory, rare_labels, read_model, scan
 from redistill.configuration.period import Period
 from redistill.configuration.settings import load_rules
 from redistill.configuration.template import Answers, render
-from redistill.configuration.traffic_profile import TrafficLook, look_at
+from redistill.configuration.traffic_profile import TrafficProfile, profile_traffic
 from redistill.configuration.training_length import epochs_for
 from redistill.display import show
 from redistill.display.rule_words import rule_in_words
@@ -36,24 +36,26 @@ _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ConfigExistsError(RedistillError):
-    """There is a {path} already: edit it, or move it away and run `redistill init` again."""
+    """{path} already exists: edit it, or move it away and run `redistill init` again."""
 
 
 class NoClassifierError(RedistillError):
-    """{option}: {path} holds no classifier: expected a config.json with id2label, and safetensors weights."""
+    """{option}: {path} is not a classifier: name a directory with safetensors weights and a config.json that
+    has id2label.
+    """
 
     exit_code = 2
 
 
 class NoSuchPathError(RedistillError):
-    """{option}: there is no {path}."""
+    """{option}: {path} does not exist."""
 
     exit_code = 2
 
 
 class NotAPathError(RedistillError):
-    """--traffic takes a path: run `redistill init` without it, and then name the bucket or the table in
-    [traffic], as docs/traffic.md shows.
+    """--traffic takes a path, not a URL: run `redistill init` without it, then name the bucket or the table
+    in [traffic] (see docs/traffic.md).
     """
 
     exit_code = 2
@@ -61,53 +63,57 @@ class NotAPathError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """What the configuration will name; None is what there is not."""
+    """The paths to configure; None for one that was not found."""
 
-    teacher: FoundModel | None
-    student: FoundModel | None
-    traffic: TrafficLook | None
+    teacher: ModelDirectory | None
+    student: ModelDirectory | None
+    traffic: TrafficProfile | None
     train: Path | None
     validation: Path | None
     test: Path | None
 
 
 def _option(name: str, metavar: str, meaning: str) -> object:
-    return typer.Option(name, metavar=metavar, help=meaning, show_default="what is found")
+    return typer.Option(name, metavar=metavar, help=meaning, show_default="found in the folder")
 
 
 @app.command(
     epilog=examples("redistill init", "redistill init . --teacher models/bert --student models/tiny")
 )
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, and to write to.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to search, and to write redistill.toml to.")
+    ] = Path(),
     *,
-    teacher: Annotated[Path | None, _option("--teacher", "DIR", "The large model.")] = None,
-    student: Annotated[Path | None, _option("--student", "DIR", "The small model that serves.")] = None,
-    traffic: Annotated[str | None, _option("--traffic", "PATH", "The request log.")] = None,
+    teacher: Annotated[Path | None, _option("--teacher", "DIR", "Directory of the large model.")] = None,
+    student: Annotated[
+        Path | None, _option("--student", "DIR", "Directory of the small model in service.")
+    ] = None,
+    traffic: Annotated[str | None, _option("--traffic", "PATH", "File or folder of the request log.")] = None,
     train: Annotated[Path | None, _option("--train", "FILE", "Labelled rows to train on.")] = None,
-    test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to judge with.")] = None,
+    test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to evaluate on.")] = None,
 ) -> None:
-    """Write a redistill.toml for the models, the request log and the labelled files that are here."""
+    """Write a redistill.toml for the models, the request log and the labelled files in a folder."""
     target = folder.resolve() / _FILE
     if target.exists():
         raise ConfigExistsError(path=folder / _FILE)
-    found = look_through(target.parent)
-    teacher_found, student_found = found.teacher_and_student()
+    contents = scan(target.parent)
+    teacher_found, student_found = contents.teacher_and_student()
     chosen = _model("--student", student) or student_found
     choice = _Choice(
         teacher=_model("--teacher", teacher) or teacher_found,
         student=chosen,
-        traffic=_look(_log(traffic) or found.log(), chosen),
-        train=_existing("--train", train) or found.labelled_as("train"),
-        validation=found.labelled_as("validation"),
-        test=_existing("--test", test) or found.labelled_as("test"),
+        traffic=_profile(_log(traffic) or contents.log(), chosen),
+        train=_existing("--train", train) or contents.labelled_as("train"),
+        validation=contents.labelled_as("validation"),
+        test=_existing("--test", test) or contents.labelled_as("test"),
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render(_answers(target.parent, choice)), encoding="utf-8")
     show.facts(list(_report(choice, target, load_rules(target), utc_now())))
 
 
-def _model(option: str, path: Path | None) -> FoundModel | None:
+def _model(option: str, path: Path | None) -> ModelDirectory | None:
     if path is None:
         return None
     model = read_model(path.resolve())
@@ -126,12 +132,12 @@ def _log(traffic: str | None) -> Path | None:
     if traffic is None:
         return None
     if "://" in traffic:
-        raise NotAPathError  # without the URL, in which a password may stand
+        raise NotAPathError  # without the URL, which may contain a password
     return _existing("--traffic", Path(traffic))
 
 
-def _look(log: Path | None, student: FoundModel | None) -> TrafficLook | None:
-    return look_at(log, student.labels if student else ()) if log else None
+def _profile(log: Path | None, student: ModelDirectory | None) -> TrafficProfile | None:
+    return profile_traffic(log, student.labels if student else ()) if log else None
 
 
 def _answers(folder: Path, choice: _Choice) -> Answers:
@@ -154,7 +160,7 @@ def _answers(folder: Path, choice: _Choice) -> Answers:
 
 
 def _epochs(train: Path | None, period: Period | None) -> int:
-    """The epochs for the rows of a file, of which at most 100,000 are counted, and for windows of the log."""
+    """Return the epochs for the rows of a file, at most 100,000 of them, and the windows of the log."""
     n_labelled = sum(1 for _ in islice(read_rows(train), _COUNTED_ROWS)) if train else 0
     n_window = min(period.quietest, MonitorSection().sample_size) if period else 0
     return epochs_for(n_labelled, n_window)
@@ -163,8 +169,8 @@ def _epochs(train: Path | None, period: Period | None) -> int:
 def _report(
     choice: _Choice, target: Path, rules: Sequence[Rule], now: datetime
 ) -> Iterator[tuple[str, show.Cell]]:
-    yield "teacher", _described(choice.teacher, "the large model: a save_pretrained directory")
-    yield "student", _described(choice.student, "the small model that serves: a save_pretrained directory")
+    yield "teacher", _described(choice.teacher, "the save_pretrained directory of the large model")
+    yield "student", _described(choice.student, "the save_pretrained directory of the small model in service")
     yield "traffic", _traffic(choice.traffic, now)
     if choice.traffic and choice.traffic.period:
         yield "window", _window(choice.traffic.period)
@@ -176,7 +182,7 @@ def _report(
     yield "next", "`redistill db upgrade`, `redistill doctor`, " + _cycle(choice, now)
 
 
-def _described(model: FoundModel | None, wanted: str) -> Text:
+def _described(model: ModelDirectory | None, wanted: str) -> Text:
     if model is None:
         return _missing(wanted)
     return Text(f"{model.path} ({model.n_bytes / 1e6:,.1f} MB of weights, {len(model.labels)} labels)")
@@ -184,45 +190,48 @@ def _described(model: FoundModel | None, wanted: str) -> Text:
 
 def _file(path: Path | None) -> Text:
     return (
-        Text(str(path)) if path else _missing('rows such as {"text": "where is my order?", "label": "faq"}')
+        Text(str(path))
+        if path
+        else _missing('a file of rows such as {"text": "where is my order?", "label": "faq"}')
     )
 
 
 def _missing(wanted: str) -> Text:
-    return Text(f"not found; name {wanted}", style="yellow")
+    return Text(f"not found: name {wanted}", style="yellow")
 
 
-def _traffic(look: TrafficLook | None, now: datetime) -> Text:
-    if look is None:
+def _traffic(log: TrafficProfile | None, now: datetime) -> Text:
+    if log is None:
         lines = '{"id": "r-1", "time": "2026-11-24T10:00:03Z", "text": "hello"}'
         return _missing(
             f"JSON Lines such as {lines}, SageMaker captures, or Parquet (with redistill[parquet])"
         )
-    first, last = look.survey.first_time, look.survey.last_time
+    first, last = log.survey.first_time, log.survey.last_time
     if first is None or last is None:
-        return Text(f"{look.uri}: no usable request in it yet{_problem(look)}", style="yellow")
+        return Text(f"{log.uri}: no usable request yet{_problem(log)}", style="yellow")
     span = f"from {show.time(first)} to {show.time(last)} ({relative(last, now)})"
-    line = f"{look.uri}: {span}; {look.per_day:,} requests in its last day"
-    problem = _problem(look)
-    return Text(f"{line}; not all is usable{problem}", style="yellow") if problem else Text(line)
+    line = f"{log.uri}: {span}; {log.per_day:,} requests in the last day of the log"
+    problem = _problem(log)
+    return Text(f"{line}; some records are unusable{problem}", style="yellow") if problem else Text(line)
 
 
 def _window(period: Period) -> Text:
     needed = MonitorSection().min_samples
     if period.n_windows:
-        found = f"the quietest window of {period.every} has {show.counted(period.quietest, 'request')}"
+        count = f"the quietest window of {period.every} has {show.counted(period.quietest, 'request')}"
     else:
-        found = (
-            f"{show.counted(period.quietest, 'request')} are expected, at the rate of a log that is shorter"
-        )
-    line = f"every = {period.every!r}: {found}"
+        requests = show.counted(period.quietest, "request")
+        count = f"about {requests} per window, by the rate of the log, which is shorter than a window"
+    line = f"every = {period.every!r}: {count}"
     if period.quietest >= needed:
-        return Text(f"{line}, and a verdict needs {needed:,}")
-    return Text(f"{line}, too few for min_samples = {needed:,}: lower that in [monitor]", style=show.WARNING)
+        return Text(f"{line}; a verdict needs {needed:,}")
+    return Text(
+        f"{line}, fewer than min_samples = {needed:,}: lower min_samples in [monitor]", style=show.WARNING
+    )
 
 
-def _problem(look: TrafficLook) -> str:
-    problem = look.survey.problem
+def _problem(log: TrafficProfile) -> str:
+    problem = log.survey.problem
     if problem is None:
         return ""
     place = problem.object_name + (f", line {problem.line}" if problem.line else "")
@@ -230,15 +239,15 @@ def _problem(look: TrafficLook) -> str:
 
 
 def _cycle(choice: _Choice, now: datetime) -> str:
-    """Return the commands for the windows that the log has; where it ends long ago it has no others."""
+    """Return the commands that run the windows of the log, by how many there are and how recent it is."""
     windows = choice.traffic.windows(now) if choice.traffic else ()
     if len(windows) > 1:
         start, end = windows[0].window_start, windows[-1].window_end
         return (
-            f"`redistill cycle --backfill {start:{_TIME}} {end:{_TIME}}` (older windows first: one that is "
-            "judged after a later one can order nothing), then `redistill monitor --with-worker`"
+            f"`redistill cycle --backfill {start:{_TIME}} {end:{_TIME}}` first (a window that is judged "
+            "after a later one cannot order a job), then `redistill monitor --with-worker`"
         )
     last = choice.traffic.survey.last_time if choice.traffic else None
     if last is None or now - last < _FRESH:
         return "then `redistill cycle`"
-    return f"then `redistill cycle --at {last:{_TIME}}` (the log is not from today)"
+    return f"then `redistill cycle --at {last:{_TIME}}` (the log has no recent requests)"

@@ -77,7 +77,10 @@ def test_one_channel_can_be_tried(configured: dict[str, Endpoint]) -> None:
     assert [len(configured[name].requests) for name in NAMES] == [0, 1, 0, 0]
     result = run("alerts", "test", "--channel", "pager")
     assert result.exit_code == 2
-    assert said(result) == f"--channel: there is no channel 'pager'; there are log, {', '.join(NAMES)}."
+    assert (
+        said(result)
+        == f"--channel: 'pager' is not a configured channel; the channels are log, {', '.join(NAMES)}."
+    )
 
 
 def test_one_that_fails_is_told_with_what_to_do(configured: dict[str, Endpoint]) -> None:
@@ -87,12 +90,13 @@ def test_one_that_fails_is_told_with_what_to_do(configured: dict[str, Endpoint])
     result = run("alerts", "test")
     assert result.exit_code == 1
     assert "refused: HTTP 400 Bad Request: Event object is invalid" in result.stdout
-    assert "see whether routing_key is" in result.stdout
+    assert "check that routing_key is" in result.stdout
     found = trials()
     assert [found[name]["result"] for name in NAMES] == ["delivered", "refused", "retry", "refused"]
     assert found["slack bot"]["error"] == "Slack answered not_in_channel"
-    assert "whether the bot is in the channel" in str(found["slack bot"]["mend"])
-    assert found["slack webhook"]["mend"] == "it was reached, and has trouble of its own: try again later"
+    assert "that the bot is in the channel" in str(found["slack bot"]["fix"])
+    assert found["slack webhook"]["fix"] == "the receiver responded with an error of its own: retry later"
+    assert all(each["mend"] == each["fix"] for each in found.values())
 
 
 def test_one_that_does_not_accept_it_now_is_told_with_what_to_do(configured: dict[str, Endpoint]) -> None:
@@ -100,8 +104,8 @@ def test_one_that_does_not_accept_it_now_is_told_with_what_to_do(configured: dic
     configured["webhook"].replies = [Reply(fault="reset")]
     found = trials()
     assert [found[name]["result"] for name in ("pagerduty", "webhook")] == ["retry", "retry"]
-    assert found["pagerduty"]["mend"] == "it asks for time: try again in 30 s"
-    assert found["webhook"]["mend"] == "see whether 127.0.0.1 can be reached from here, and try again"
+    assert found["pagerduty"]["fix"] == "the receiver asks to wait: retry in 30 s"
+    assert found["webhook"]["fix"] == "check that 127.0.0.1 is reachable from here, then retry"
 
 
 def test_ctrl_c_waits_for_no_channel_that_hangs(project: Path, models: Path) -> None:
@@ -123,7 +127,7 @@ def test_without_a_channel_it_says_that_nobody_is_told(monkeypatch: pytest.Monke
     monkeypatch.setenv("REDISTILL__ALERTS", "[]")
     result = run("alerts", "test")
     assert result.exit_code == 1
-    assert "nobody is told of anything" in result.stdout
+    assert "nobody is notified of incidents" in result.stdout
 
 
 @pytest.mark.parametrize("reply", [Reply(status=500, echo=True), Reply(status=404, echo=True)])
@@ -141,19 +145,19 @@ def test_the_doctor_tells_where_each_channel_leads_and_what_it_hears_of() -> Non
     found = {each["check"]: each["found"] for each in json.loads(run("doctor", "--json").stdout)}
     assert found["channel slack webhook"] == "slack to 127.0.0.1, by an incoming webhook, for critical"
     assert found["channel slack bot"].startswith("slack to #on-call, by a bot at 127.0.0.1, one thread per")
-    assert found["channels"] == "not tried: `redistill alerts test` sends to each"
+    assert found["channels"] == "not tested: `redistill alerts test` sends to each"
 
 
 def test_the_doctor_finds_a_channel_that_hears_of_nothing(project: Path, models: Path) -> None:
     write_config(project, models, '[[alerts]]\nkind = "log"\n[[alerts]]\nkind="log"\nname="mute"\nkinds=[]\n')
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
-    assert (found["channel mute"]["ok"], found["channel mute"]["found"]) == (False, "it hears of nothing")
+    assert (found["channel mute"]["ok"], found["channel mute"]["found"]) == (False, "it receives no incident")
 
 
 def test_the_doctor_tells_of_kinds_that_nobody_hears_of(project: Path, models: Path) -> None:
     write_config(project, models, '[[alerts]]\nkind = "log"\nexcept_kinds = ["input-drift"]\n')
     found = {each["check"]: each["found"] for each in json.loads(run("doctor", "--json").stdout)}
-    assert found["channels"].endswith("; nobody is told of input-drift, as configured")
+    assert found["channels"].endswith("; no channel receives input-drift, as configured")
     assert "; only drift, retrain-teacher" in found["channel log"]
 
 
@@ -168,7 +172,7 @@ def test_the_doctor_finds_that_there_are_no_credentials_for_sns(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(project / "none"))
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
-    assert "no credentials for AWS" in found["channel sns"]["found"]
+    assert "no AWS credentials" in found["channel sns"]["found"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
@@ -179,7 +183,7 @@ def test_the_status_counts_the_messages_that_were_given_up(cycles: Cycles) -> No
     """And those that wait, for each channel, with what the last one met; a week long."""
     alerts = (LogAlert(name="pager"), LogAlert(name="whole"))
     replace(cycles, policy=make_policy(alerts=alerts)).conclude(0, FAR, now=utc_now())
-    assert "given up" not in run("status").stdout
+    assert "dead" not in run("status").stdout
     with answering(Reply(status=403, body="")) as server, answering(Reply()) as whole:
         channels = {
             "pager": make_channel("slack webhook", server.url),
@@ -193,7 +197,7 @@ def test_the_status_counts_the_messages_that_were_given_up(cycles: Cycles) -> No
         )
         outbox.deliver_due(utc_now() + timedelta(seconds=1))
     shown = run("status").stdout
-    assert "pager: 1 given up, 0 to be sent; the last: HTTP 403 Forbidden" in shown
+    assert "pager: 1 dead, 0 pending; the last: HTTP 403 Forbidden" in shown
     assert "whole:" not in shown
     assert HOOK not in shown
     (undelivered,) = json.loads(run("status", "--json").stdout)["undelivered"]
@@ -213,6 +217,4 @@ def test_the_status_tells_of_messages_that_nobody_sends(cycles: Cycles) -> None:
     with writing(cycles.engine) as connection:
         connection.execute(deliveries.update().values(next_attempt_at=utc_now() - timedelta(days=30)))
     shown = run("status").stdout
-    assert (
-        "renamed: 0 given up, 1 to be sent; the last: nobody sends it: does `redistill monitor` run" in shown
-    )
+    assert "renamed: 0 dead, 1 pending; the last: not sent: check that `redistill monitor` runs" in shown

@@ -67,10 +67,10 @@ def test_the_student_that_serves_is_calibrated_on_the_validation_file(
     assert row["temperature"] == pytest.approx(wanted.temperature, rel=1e-4)
     first, _, titles, numbers = result.stdout.splitlines()
     assert first == (
-        f"The student {serving.version[:12]} has the temperature {row['temperature']:.4g}: whoever serves "
-        "its confidences divides the logits by it."
+        f"The student {serving.version[:12]} has the calibration temperature "
+        f"{row['temperature']:.4g}: divide its logits by it wherever you use its confidences."
     )
-    assert " ".join(titles.split()) == "calibrated (UTC) temperature on rows NLL ECE ECE, debiased why"
+    assert " ".join(titles.split()) == "calibrated (UTC) temperature on rows NLL ECE ECE, debiased reason"
     assert f"{row['temperature']:.4f}  validation   200" in numbers
     assert f"{row['nll_before']:.4f} -> {row['nll_after']:.4f}" in numbers
     assert numbers.endswith("manual")
@@ -190,7 +190,7 @@ def test_without_any_labelled_file_it_says_what_to_name(
     ]
     assert (finding["ok"], finding["found"]) == (
         True,
-        "off, since no labelled file is named (validation or test in [redistill])",
+        "off, because [redistill] has no labelled file (validation or test)",
     )
 
 
@@ -234,7 +234,7 @@ def test_what_is_no_interval_is_refused(every: str, message: str, monkeypatch: p
 def test_a_worker_without_a_job_does_it_by_itself(engine: Engine) -> None:
     result = run("worker", "--once")
     assert result.exit_code == 0
-    assert result.stdout == "No job waits.\n"
+    assert result.stdout == "No job is queued.\n"
     (row,) = rows(engine)
     assert (row["reason"], row["n"]) == ("due", 200)
     with reading(engine) as connection:

@@ -192,7 +192,7 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line(
         _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert error == (
-        "redistill: the output cannot be written: No space left on device; make room, or mend the mount\n"
+        "redistill: the output cannot be written (No space left on device): free space or fix the mount\n"
     )
 
 

@@ -178,7 +178,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "an unknown label": (_unknown_label, "labelled data", "'greeting' is not one of the models' labels"),
     "an unknown rare label": (_rare_label, "labels", "the rare label 'greeting' is unknown"),
     "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
-    "no channel": (_no_channel, "channels", "nobody is told"),
+    "no channel": (_no_channel, "channels", "no channel receives"),
     "no recorded answers": (_nothing_recorded, "traffic", "none with the student's logits"),
     "no cluster": (_no_cluster, "cluster", "fix 'address' in [scoring]"),
     "a bad schedule": (_bad_schedule, "traffic", "is not a schedule"),
@@ -193,7 +193,7 @@ def test_what_is_wrong_is_found_and_nothing_else_is_kept_from_being_checked(
     found = findings()
     problems = {name: finding for name, finding in found.items() if not finding["ok"]}
     assert list(problems) == [check]
-    assert message in f"{problems[check]['found']}; {problems[check]['mend']}"
+    assert message in f"{problems[check]['found']}; {problems[check]['fix']}"
     assert "web" in found
 
 
@@ -207,7 +207,7 @@ def test_an_archive_in_s3_is_looked_for(s3_url: str, monkeypatch: pytest.MonkeyP
         gone = findings()["archive"]
         assert not gone["ok"]
         assert "NoSuchBucket" in str(gone["found"])
-        assert gone["mend"] == "name a bucket that this user may list, read and write"
+        assert gone["fix"] == "name a bucket that this user may list, read and write"
 
 
 def test_everything_that_is_wrong_is_found_at_once_and_exits_with_1(sound: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_bad_configuration_is_the_one_thing_that_is_found(sound: Path) -> None
     _replace(sound, "min_samples", "min_sample")
     result = run("doctor")
     assert result.exit_code == 1
-    assert "unknown key 'min_sample'; did you mean 'min_samples'?" in result.stdout
+    assert "unknown key 'min_sample': did you mean 'min_samples'?" in result.stdout
 
 
 @pytest.mark.usefixtures("sound")
@@ -239,7 +239,7 @@ def test_a_job_that_nobody_takes_is_a_problem(sound: Path, cycles: Cycles) -> No
     cycles.promote(now=START)
     cycles.conclude(0, make_result(measurement=make_measurement(kl=0.21)))
     found = findings()["queue"]
-    assert (found["ok"], found["mend"]) == (False, "start `redistill worker`, if none runs")
+    assert (found["ok"], found["fix"]) == (False, "start `redistill worker` if none runs")
 
 
 def test_a_job_whose_worker_is_gone_is_a_problem(sound: Path, cycles: Cycles) -> None:
@@ -271,9 +271,9 @@ def test_a_sound_queue_is_told_with_what_lies_in_it(made: TestQueue) -> None:
     found = {name: (each["ok"], each["found"]) for name, each in findings().items() if "sqs" in name}
     name = made.dead_url.rpartition("/")[2]
     assert found == {
-        "sqs": (True, f"{made.url}: FIFO, 1 message waits"),
+        "sqs": (True, f"{made.url}: FIFO, 1 message"),
         "sqs visibility": (True, "30 s"),
-        "sqs dead letters": (True, f"{name}: empty, after 5 receives"),
+        "sqs dead letters": (True, f"{name}: empty, used after 5 receives"),
     }
 
 
@@ -311,11 +311,15 @@ def _hardly_hidden(made: TestQueue) -> None:
 
 WRONG_QUEUE: dict[str, tuple[Callable[[TestQueue], None], str, str]] = {
     "no queue": (_no_queue, "sqs", "QueueDoesNotExist"),
-    "no dead letters": (_no_dead_letters, "sqs dead letters", "there is none"),
+    "no dead letters": (_no_dead_letters, "sqs dead letters", "no dead-letter queue"),
     "a queue for dead letters that is gone": (_dead_letters_gone, "sqs dead letters", "QueueDoesNotExist"),
-    "dead letters": (_dead_letters_lie, "sqs dead letters", "1 lie there; look where they come from"),
+    "dead letters": (_dead_letters_lie, "sqs dead letters", "1 message; find out where they come from"),
     "nothing is put aside": (_never_put_aside, "sqs dead letters", "maxReceiveCount is 1000"),
-    "hidden for hours": (_hidden_for_hours, "sqs visibility", "7200 s: a message is read in less"),
+    "hidden for hours": (
+        _hidden_for_hours,
+        "sqs visibility",
+        "7200 s: an unusable message blocks the others",
+    ),
     "hardly hidden": (_hardly_hidden, "sqs visibility", "2 s"),
 }
 
@@ -327,7 +331,7 @@ def test_what_is_wrong_with_the_queue_is_found(
     break_it(made)
     problems = {name: finding for name, finding in findings().items() if not finding["ok"]}
     assert list(problems) == [check]
-    assert message in f"{problems[check]['found']}; {problems[check]['mend']}"
+    assert message in f"{problems[check]['found']}; {problems[check]['fix']}"
 
 
 def test_a_queue_that_is_not_reached_keeps_nothing_from_being_checked(
@@ -357,6 +361,7 @@ def test_a_student_that_meets_all_gates_is_one_good_line(sound: Path) -> None:
             "ok": True,
             "level": "ok",
             "found": "the student in service meets all 4, on 8 of 8 test rows",
+            "fix": None,
             "mend": None,
         }
     }
@@ -376,11 +381,13 @@ def test_gates_that_the_student_in_service_does_not_meet_are_warnings(sound: Pat
     number = r"[\d.e-]+"
     assert re.fullmatch(
         rf"the student in service has {number} \[{number}, {number}\] on 8 of 8 test rows; "
-        r"the gate asks at least 1",
+        r"the gate requires at least 1",
         accuracy,
     )
-    assert re.search(r"\(on .+, \d+ threads?\) on 8 of 8 test rows; the gate asks at most 1e-06$", latency)
-    assert "not rejected by this gate unless it is worse" in str(found["gate accuracy"]["mend"])
+    assert re.search(
+        r"\(on .+, \d+ threads?\) on 8 of 8 test rows; the gate requires at most 1e-06$", latency
+    )
+    assert "this gate rejects a candidate only if it is worse" in str(found["gate accuracy"]["fix"])
     shown = run("doctor")
     assert shown.exit_code == 0
     assert "\ngate accuracy " in shown.stdout
@@ -398,7 +405,7 @@ def test_a_gate_that_nothing_can_be_measured_for_is_told(sound: Path) -> None:
     (found,) = gate_findings().values()
     assert found["level"] == "warning"
     assert "every candidate fails this gate" in str(found["found"])
-    assert "add rows" in str(found["mend"])
+    assert "add rows" in str(found["fix"])
 
 
 def test_the_gates_are_held_against_the_student_that_serves_by_the_database(

@@ -127,7 +127,7 @@ def test_the_status_shows_how_far_the_evidence_is(cycles: Cycles, project: Path,
     shown = run("status").stdout
     with reading(cycles.engine) as connection:
         (stored,) = rows(connection, "rule_history", order_by="cycle_id")
-    said_of_it = f"within: 0.9400 against 0.95, log of the evidence {stored['statistic']:.2f} of 9.90"
+    said_of_it = f"within: 0.9400 against 0.95, log wealth {stored['statistic']:.2f} of 9.90"
     assert 0 < float(str(stored["statistic"])) < math.log(20_000)
     assert said_of_it in shown
     for index in (1, 2):

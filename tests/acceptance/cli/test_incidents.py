@@ -41,7 +41,7 @@ def test_an_incident_is_listed_with_what_is_wrong() -> None:
 
 def test_a_person_takes_an_incident(drifting: Cycles) -> None:
     shown = run("incidents", "ack", "1", "--by", "ada").stdout
-    assert shown == "Incident 1 is acknowledged. The daemon tells the channels that heard of it.\n"
+    assert shown == "Incident 1 is acknowledged. The daemon notifies the channels that received it.\n"
     (found,) = json.loads(run("incidents", "list", "--open", "--json").stdout)
     assert (found["state"], found["acknowledged_by"], found["deliveries_pending"]) == (
         "acknowledged",

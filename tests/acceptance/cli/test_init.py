@@ -43,7 +43,7 @@ def test_in_an_empty_folder_it_says_what_is_missing_and_writes_a_file_that_loads
     assert result.exit_code == 0
     for part in ("teacher", "student", "traffic", "train", "test"):
         (line,) = [line for line in result.stdout.splitlines() if line.startswith(f"{part} ")]
-        assert "not found; name" in line
+        assert "not found: name" in line
     settings = load(empty / "redistill.toml")
     assert settings.teacher.uri == empty / "models/teacher"
     assert settings == load(empty / "redistill.toml")
@@ -98,7 +98,7 @@ def test_it_finds_the_true_label_and_says_that_it_must_not_be_the_students(whole
     run("init")
     assert load(whole / "redistill.toml").traffic.label == "gold_label"
     assert 'label = "gold_label"' in (whole / "redistill.toml").read_text()
-    assert "where people said so; not the student's" in (whole / "redistill.toml").read_text()
+    assert "true label, given by people; not the student's" in (whole / "redistill.toml").read_text()
 
 
 def parquet_of(rows: list[dict[str, Any]]) -> bytes:
@@ -165,7 +165,7 @@ def test_it_finds_the_format_and_what_it_writes_reads_the_log(
     target.parent.mkdir(parents=True)
     (target.parent / "_SUCCESS").touch()
     target.write_bytes(pack(rows))
-    assert "requests in its last day" in run("init", *arguments).stdout
+    assert "requests in the last day of the log" in run("init", *arguments).stdout
     keys = tomllib.loads((empty / "redistill.toml").read_text())["traffic"]
     assert keys.keys() - {"uri", "key"} == written
     source = open_source(load(empty / "redistill.toml").traffic, LABELS, lambda _end: None)
@@ -177,7 +177,7 @@ def test_a_log_without_a_usable_request_says_why(empty: Path) -> None:
     (empty / "log.jsonl").write_bytes(
         captures_of([{"request_id": "r-1", "timestamp": "soon", "utterance": "hi"}])
     )
-    assert "no usable request in it yet: log.jsonl, line 1 is bad_time" in run("init").stdout
+    assert "no usable request yet: log.jsonl, line 1 is bad_time" in run("init").stdout
 
 
 def test_parquet_that_cannot_be_read_here_is_not_looked_into_unless_it_is_named(
@@ -211,9 +211,7 @@ def test_the_quietest_hours_decide_and_the_report_says_so(empty: Path) -> None:
         write_log(empty, first=first, hours=2, per_hour=per_hour)
     write_log(empty, first=LOGGED + timedelta(hours=4), hours=3, per_hour=1_400)
     shown = run("init").stdout
-    assert "every = '3h': the quietest window of 3h has 2,200 requests, and a verdict needs 1,000" in shown, (
-        shown
-    )
+    assert "every = '3h': the quietest window of 3h has 2,200 requests; a verdict needs 1,000" in shown, shown
 
 
 def test_it_lists_the_rules_in_force(empty: Path) -> None:
@@ -228,7 +226,7 @@ def test_what_the_log_has_is_filled_in_first_oldest_windows_first(empty: Path) -
     write_log(empty, hours=3, per_hour=1_500)
     write_log(empty, first=LOGGED - timedelta(minutes=40), hours=1, per_hour=1_500)  # from 9:20 on
     shown = run("init").stdout
-    assert "`redistill cycle --backfill 2026-03-02T10:00:00Z 2026-03-02T13:00:00Z` (older windows" in shown
+    assert "`redistill cycle --backfill 2026-03-02T10:00:00Z 2026-03-02T13:00:00Z` first (a window" in shown
     shutil.rmtree(empty / "logs")
     (empty / "redistill.toml").unlink()
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # noqa: TID251 - as the command does
@@ -266,15 +264,15 @@ def test_the_options_win_over_what_is_found(whole: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "path", "message"),
     [
-        ("--teacher", "logs", "--teacher: logs holds no classifier"),
-        ("--student", "nowhere", "--student: nowhere holds no classifier"),
-        ("--traffic", "nowhere", "--traffic: there is no nowhere"),
+        ("--teacher", "logs", "--teacher: logs is not a classifier"),
+        ("--student", "nowhere", "--student: nowhere is not a classifier"),
+        ("--traffic", "nowhere", "--traffic: nowhere does not exist"),
         (
             "--traffic",
             "s3://bucket/log",
-            "--traffic takes a path: run `redistill init` without it",
+            "--traffic takes a path, not a URL: run `redistill init` without it",
         ),
-        ("--test", "nowhere", "--test: there is no nowhere"),
+        ("--test", "nowhere", "--test: nowhere does not exist"),
     ],
 )
 def test_an_option_that_names_nothing_is_refused_and_nothing_is_written(
@@ -290,7 +288,7 @@ def test_a_file_that_is_there_is_left_as_it_is(project: Path) -> None:
     before = (project / "redistill.toml").read_bytes()
     result = run("init")
     assert result.exit_code == 1
-    assert said(result).startswith("There is a redistill.toml already")
+    assert said(result).startswith("redistill.toml already exists")
     assert (project / "redistill.toml").read_bytes() == before
 
 

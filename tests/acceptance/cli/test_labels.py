@@ -42,7 +42,7 @@ def measured(migrated: Path) -> Path:
 
 
 def test_labels_are_imported_and_the_status_says_who_is_right(measured: Path) -> None:
-    assert "not known; `redistill labels import FILE` brings true labels" in run("status").stdout
+    assert "unknown; `redistill labels import FILE` imports true labels" in run("status").stdout
     requests = archived(measured)
     labels = {each["id"]: answer(each, "teacher") for each in requests[:30]}
     labels |= {requests[30]["id"]: "refund", "elsewhere": "faq", "10-x": ""}
@@ -128,13 +128,13 @@ def test_samples_that_cannot_be_read_are_a_warning_or_an_error(measured: Path) -
     write_csv(measured / "labels.csv", dict.fromkeys([*ids, "11-1"], "faq"))
     result = run("labels", "import", "labels.csv", "--id", "request_id", "--label", "intent")
     assert result.exit_code == 0
-    assert "1 sample could not be read, the first because: The archive " in said(result)
+    assert "1 sample could not be read; the first error: The archive " in said(result)
 
 
 def test_a_job_without_labels_says_how_to_bring_some(cycles: Cycles) -> None:
     cycles.conclude(0, make_result(measurement=make_measurement(kl=0.21)))
     shown = run("jobs", "show", "1").stdout
-    assert "none spoke for or against it; `redistill labels import FILE` brings some" in shown
+    assert "no evidence from true labels; `redistill labels import FILE` provides some" in shown
     assert json.loads(run("jobs", "show", "1", "--json").stdout)["evidence"] is None
 
 

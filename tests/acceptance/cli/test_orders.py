@@ -186,7 +186,7 @@ def test_without_a_sample_that_is_kept_it_trains_on_labelled_data_alone(serving_
     with writing(serving_pair.engine) as connection:
         connection.execute(update(tables.cycles).values(window_end=START - timedelta(days=31)))
     result = run(*ORDER)
-    assert "on the labelled files alone" in result.stdout
+    assert "on the labelled files only" in result.stdout
 
 
 @pytest.mark.usefixtures("serving_pair")
@@ -202,7 +202,7 @@ def test_what_is_no_alpha_is_refused(alpha: str) -> None:
     result = run(*ORDER, "--alpha", alpha)
     assert result.exit_code == 2
     assert said(result) == (
-        f"--alpha: {alpha!r} is no alpha; expected a number from 0 to 1 with at most three decimals."
+        f"--alpha: {alpha!r} is not an alpha: give a number from 0 to 1 with at most three decimals."
     )
     assert "No jobs yet" in run("jobs", "list").stdout
 
@@ -212,7 +212,7 @@ def test_what_is_no_alpha_is_refused(alpha: str) -> None:
 def test_an_order_without_a_reason_is_refused(reason: str) -> None:
     result = run("jobs", "enqueue", "--reason", reason)
     assert result.exit_code == 2
-    assert said(result).startswith("--reason is empty: say in a line why")
+    assert said(result).startswith("--reason is empty: state in one line why")
 
 
 @pytest.mark.usefixtures("serving_pair")
@@ -298,7 +298,7 @@ def test_models_are_listed_with_their_state() -> None:
     lines = run("models", "list").stdout.splitlines()[1:]
     assert [line.split()[:4] for line in lines] == [
         ["aaa111", "student", "-", "retired"],
-        ["bbb222", "student", "0.7", "serves"],
+        ["bbb222", "student", "0.7", "current"],
         ["ccc333", "student", "0.6", "candidate"],
     ]
 
@@ -319,15 +319,13 @@ def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: C
     assert (project / "registry/current").resolve() == project / "models/aaa111"
     last = run("models", "rollback")
     assert last.exit_code == 1
-    assert said(last) == "No student served before the present one: there is nothing to go back to."
+    assert said(last) == "No student was in service before the current one, so there is none to roll back to."
 
 
 def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, project: Path) -> None:
     (project / "models/aaa111/config.json").unlink()
     result = run("models", "promote", "aaa")
-    assert said(result) == (
-        "The student aaa111 is not in models/aaa111 any more, so it cannot serve: put it back."
-    )
+    assert said(result) == ("The student aaa111 is no longer in models/aaa111: restore it there first.")
     assert serving(students) == "bbb222"
 
 
@@ -351,7 +349,10 @@ def test_the_one_that_serves_is_promoted_only_to_mend_the_link(students: Cycles,
     assert (project / "registry/current").resolve() == project / "models/bbb222"
     again = run("models", "promote", "bbb")
     assert again.exit_code == 1
-    assert said(again) == "The student bbb222 serves already: nothing is to be done."
+    assert (
+        said(again)
+        == "The student bbb222 is in service already, and its link is correct: nothing was changed."
+    )
     assert serving(students) == "bbb222"
 
 
@@ -360,12 +361,13 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     in_the_way.mkdir()
     result = run("models", "promote", "ccc")
     assert result.exit_code == 1
-    assert said(result) == (
-        "The student ccc333 serves, by the database. But registry/current cannot point to "
-        "registry/versions/ccc333: Is a directory; free space or fix the permissions in registry. Whoever "
-        "loads registry/current has another one until then: a worker sets it at its next turn, and so does "
-        "`redistill models promote ccc333`."
-    ).replace("registry/", f"{project}/registry/").replace("in registry", f"in {project}/registry")
+    message = said(result)
+    assert message.startswith("The student ccc333 is in service by the database, but not by the link. ")
+    assert "registry/versions/ccc333: Is a directory" in message
+    assert message.endswith(
+        f"Until a worker sets {project}/registry/current at its next turn, or `redistill models promote "
+        "ccc333` does, it leads to another student."
+    )
     assert serving(students) == "ccc333"
     in_the_way.rmdir()
     assert run("models", "promote", "ccc").exit_code == 0
@@ -380,7 +382,7 @@ def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(students: Cyc
     with capture_logs() as logs:
         for _ in range(3):
             assert not worker.run_once(never_stopped)
-        assert [(ok, mend is None) for ok, mend in current_by_doctor()] == [(False, False)]
+        assert [(ok, fix is None) for ok, fix in current_by_doctor()] == [(False, False)]
         in_the_way.rmdir()
         for _ in range(2):
             assert not worker.run_once(never_stopped)
@@ -392,7 +394,7 @@ def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(students: Cyc
 
 def current_by_doctor() -> list[tuple[bool, str | None]]:
     findings = json.loads(run("doctor", "--json").stdout)
-    return [(each["ok"], each["mend"]) for each in findings if each["check"] == "current"]
+    return [(each["ok"], each["fix"]) for each in findings if each["check"] == "current"]
 
 
 @pytest.mark.usefixtures("students")

@@ -63,10 +63,10 @@ def test_a_request_is_erased_on_demand(planted: Path) -> None:
     (archived,) = (planted / "archive").rglob("*.zst")
     ids = [json.loads(line)["id"] for line in zstd.decompress(archived.read_bytes()).splitlines()[1:]]
     erased = run("archive", "erase", ids[0], ids[7])
-    assert (erased.exit_code, erased.stdout) == (0, "Taken out: 2 requests, of 1 archive.\n")
+    assert (erased.exit_code, erased.stdout) == (0, "Erased: 2 requests from 1 archive.\n")
     left = [json.loads(line)["id"] for line in zstd.decompress(archived.read_bytes()).splitlines()[1:]]
     assert left == [each for each in ids if each not in {ids[0], ids[7]}]
     nothing = {"n_requests": 0, "n_archives": 0, "n_labels": 0}
     assert json.loads(run("archive", "erase", ids[0], "--json").stdout) == nothing
     again = run("archive", "erase", ids[0])
-    assert again.stdout == "No archive holds any of them; they are kept for 30 days.\n"
+    assert again.stdout == "No archive contains any of these requests; archives are kept for 30 days.\n"

@@ -58,7 +58,7 @@ def test_windows_without_a_verdict_are_judged_again_and_the_others_left(unjudged
     result = run("cycle", "--rejudge", *RANGE)
     assert result.exit_code == 0, result.output
     assert "2026-03-02 13:00  healthy" in result.stdout
-    assert "1 of 3 windows had a verdict before, and were left." in result.stdout
+    assert "1 of 3 windows were skipped: they have a verdict." in result.stdout
     assert verdicts() == [("healthy", "within_rules")] * 3
     after = json.loads(run("history", "--json").stdout)
     assert after[0] == before[0]
@@ -130,9 +130,9 @@ def test_a_window_that_the_log_no_longer_holds_stays_as_it_is(
     result = run("cycle", "--rejudge", *RANGE)
     assert result.exit_code == 1
     why = f"The request log holds {left} of the 100 records of the window that ended at 2026-03-02 13:00 UTC"
-    assert f"2026-03-02 13:00: left as it was: {why}" in result.stdout
+    assert f"2026-03-02 13:00: unchanged: {why}" in result.stdout
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("redistill: 1 of 3 windows could not be judged again and stay as they were; ")
+    assert last.startswith("redistill: 1 of 3 windows could not be judged again and are unchanged; ")
     assert why in last
     after = json.loads(run("history", "--json").stdout)
     assert after[2] == before[2]
@@ -171,7 +171,7 @@ def test_what_was_erased_from_the_archive_stays_erased(unjudged: Path) -> None:
     found = [each["id"] for each in archived(unjudged)]
     assert gone not in found
     assert len(found) == 99
-    assert run("archive", "erase", gone).stdout.startswith("No archive holds any of them")
+    assert run("archive", "erase", gone).stdout.startswith("No archive contains any of these requests")
 
 
 def test_an_archive_that_was_erased_from_and_cannot_be_read_refuses_its_window(unjudged: Path) -> None:
@@ -189,10 +189,14 @@ def test_an_archive_that_was_erased_from_and_cannot_be_read_refuses_its_window(u
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--rejudge", *RANGE), 1, "there is no window in the history: run new ones with --backfill"),
-        (("--rejudge", "soon", "later"), 2, "--rejudge: 'soon' is no time"),
-        (("--rejudge", *RANGE, "--at", "1h"), 2, "give --at or --backfill or --rejudge, not"),
-        (("--rejudge", *RANGE, "--backfill", *RANGE), 2, "give --at or --backfill or --rejudge, not"),
+        (("--rejudge", *RANGE), 1, "run the windows with --backfill"),
+        (("--rejudge", "soon", "later"), 2, "--rejudge: 'soon' is not a time"),
+        (("--rejudge", *RANGE, "--at", "1h"), 2, "give at most one of --at, --backfill and --rejudge"),
+        (
+            ("--rejudge", *RANGE, "--backfill", *RANGE),
+            2,
+            "give at most one of --at, --backfill and --rejudge",
+        ),
     ],
     ids=["nothing there", "no time", "at", "backfill"],
 )

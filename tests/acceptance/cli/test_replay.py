@@ -91,7 +91,7 @@ def test_other_rules_can_be_tried(project: Path) -> None:
 
 def test_without_a_configuration_a_file_is_replayed_with_the_rules_of_the_design(empty: Path) -> None:
     result = run("replay", "--history", str(series(empty, 385, 385, 385)))
-    assert "There is no redistill.toml: the default rules are run." in result.stderr
+    assert "redistill.toml does not exist: the default rules are applied." in result.stderr
     assert summary(result.stdout, "low-agreement") == "3 3 3 1 1 2026-11-24 12:00 2026-11-24 12:00"
 
 
@@ -100,7 +100,7 @@ def test_without_a_configuration_a_file_is_replayed_with_the_rules_of_the_design
     [
         ("", "[rules]: missing"),
         ("rules = []", "[rules]: expected a list of at least 1, not []"),
-        ('[[rule]]\nname = "a"', "unknown section 'rule'; did you mean 'rules'?"),
+        ('[[rule]]\nname = "a"', "unknown section 'rule': did you mean 'rules'?"),
         ('[[rules]]\nname = "a"\nmetric = "kl"', "needs exactly one of 'below' and 'above'"),
     ],
     ids=["empty", "no rule", "a wrong name", "no bound"],
@@ -162,7 +162,7 @@ def test_the_summary_counts_alarms_and_not_only_the_cycles_they_last(project: Pa
 
 def table_ahead(shown: str) -> list[list[str]]:
     """The rows below the line that says for which sample, cells apart by two blanks."""
-    _, _, after = shown.partition("Ahead, ")
+    _, _, after = shown.partition("Expected, ")
     lines = after.splitlines()[1:]
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
@@ -170,15 +170,15 @@ def table_ahead(shown: str) -> list[list[str]]:
 def test_what_is_ahead_is_computed_at_the_historys_own_sample_and_agreement(project: Path) -> None:
     """The median of the cycles that no rule calls breached, and drifts below the threshold."""
     shown = run("replay", "--history", str(series(project, 143, 198, 220, 385))).stdout
-    assert "if each cycle is as sure as 5,500 requests drawn one by one:" in shown
+    assert "with a precision of 5,500 independent requests per cycle:" in shown
     head, r1, r2 = table_ahead(shown)
     assert head[2:] == [
         "false alarm in 1,000 cycles at 0.9640",
-        *(f"cycles to find {drift}" for drift in (0.94, 0.93, 0.9)),
+        *(f"cycles to detect {drift}" for drift in (0.94, 0.93, 0.9)),
     ]
     expected = false_alarm(DEFAULT_RULES[0], make_point(), 1 - 198 / 5500, wilson)
     assert r1 == ["low-agreement", "point", f"{expected:.3g}", "3.00", "3.00", "3.00"]
-    assert r2[0].startswith("Nothing is known ahead of high-kl: the spread of kl")
+    assert r2[0].startswith("No forecast for high-kl: how far kl scatters")
 
 
 def test_healthy_and_drifted_agreements_can_be_named(project: Path, modes: Path) -> None:
@@ -187,7 +187,7 @@ def test_healthy_and_drifted_agreements_can_be_named(project: Path, modes: Path)
     head, interval, evidence, *_ = table_ahead(shown)
     assert head[2:] == [
         "false alarm in 1,000 cycles at 0.9550",
-        *(f"cycles to find {drift}" for drift in ("0.94", "0.945", "0.96", "1")),
+        *(f"cycles to detect {drift}" for drift in ("0.94", "0.945", "0.96", "1")),
     ]
     two_of_three, by_evidence, _ = load_rules(modes)
     alarm = false_alarm(two_of_three, make_point(), 0.955, wilson)
@@ -214,7 +214,7 @@ def test_what_is_ahead_in_json(project: Path, modes: Path) -> None:
 
 def test_expect_shows_nothing_of_the_past(project: Path) -> None:
     shown = run("replay", "--history", str(series(project, 385, 385, 385)), "--expect").stdout
-    assert shown.startswith("Ahead, ")
+    assert shown.startswith("Expected, ")
     assert "false alarm in 1,000 cycles at -" in shown
     assert table_ahead(shown)[1] == ["low-agreement", "point", "-", "3.00", "3.00", "3.00"]
 
@@ -233,9 +233,9 @@ def test_a_stratified_sample_counts_as_a_uniform_one_that_is_as_sure(cycles: Cyc
 @pytest.mark.parametrize(
     ("line", "said_ahead"),
     [
-        ('"kl": 0.1', "Nothing is known ahead: no cycle says how many requests it had."),
-        ('"agreement": 0.97, "kl": 0.1', "Nothing is known ahead: no cycle says how many requests it had."),
-        ('"agreement": 0.97, "n": 1000', "as sure as 1,000 requests"),
+        ('"kl": 0.1', "No forecast: no cycle has the number of its requests."),
+        ('"agreement": 0.97, "kl": 0.1', "No forecast: no cycle has the number of its requests."),
+        ('"agreement": 0.97, "n": 1000', "a precision of 1,000 independent requests"),
     ],
     ids=["no agreement", "a share of nothing known", "a share of a number"],
 )
@@ -254,7 +254,7 @@ def test_without_a_number_of_requests_nothing_is_known_ahead(
     [
         (("--healthy", "1.2"), "--healthy"),
         (("--drift", "94"), "--drift"),
-        (("--drift", "0.94", "--json"), "with --json, --healthy and --drift go with --expect"),
+        (("--drift", "0.94", "--json"), "--healthy and --drift need --expect"),
     ],
     ids=["healthy above 1", "a drift in percent", "json of the past"],
 )
@@ -268,5 +268,5 @@ def test_what_makes_no_sense_of_what_is_ahead_is_refused(
 
 def test_without_a_cycle_there_is_nothing_to_replay(migrated: Path) -> None:
     del migrated
-    assert run("replay").stdout == "No cycle to run the rules over.\n"
+    assert run("replay").stdout == "No cycle to apply the rules to.\n"
     assert replayed() == replayed("--expect") == []

@@ -44,7 +44,7 @@ def test_the_default_rules_are_listed_in_words() -> None:
 WRONG: dict[str, tuple[dict[str, object], str, str]] = {
     "agreement above": (
         {"name": "r", "metric": "agreement", "above": 0.95, "for_cycles": 3},
-        "agreement above 0.95 holds at each healthy cycle",
+        "agreement above 0.95 holds in every healthy cycle",
         "set 'below' instead of 'above'",
     ),
     "agreement below 0": (
@@ -54,22 +54,22 @@ WRONG: dict[str, tuple[dict[str, object], str, str]] = {
     ),
     "agreement below 1": (
         {"name": "r", "metric": "agreement", "below": 1},
-        "agreement below 1 holds from one disagreement on",
+        "agreement below 1 holds as soon as there is one disagreement",
         "lower 'below' below 1",
     ),
     "agreement above 1": (
         {"name": "r", "metric": "agreement", "above": 1},
-        "agreement above 1 never happens, since it is at most 1",
+        "agreement above 1 never happens, because the metric is at most 1",
         "lower 'above' below 1",
     ),
     "a label's agreement above": (
         {"name": "r", "metric": "class_agreement:escalation", "above": 0.9, "action": "alert"},
-        "class_agreement:escalation above 0.9 holds at each healthy cycle",
+        "class_agreement:escalation above 0.9 holds in every healthy cycle",
         "set 'below' instead of 'above'",
     ),
     "kl below": (
         {"name": "r", "metric": "kl", "below": 0.15},
-        "kl below 0.15 holds at each healthy cycle",
+        "kl below 0.15 holds in every healthy cycle",
         "set 'above' instead of 'below'",
     ),
     "kl above 0": (
@@ -79,13 +79,13 @@ WRONG: dict[str, tuple[dict[str, object], str, str]] = {
     ),
     "js above its bound": (
         {"name": "r", "metric": "js", "above": 0.7},
-        "js above 0.7 never happens, since it is at most 0.693147",
+        "js above 0.7 never happens, because the metric is at most 0.693147",
         "lower 'above' below 0.693147",
     ),
     "input drift at chance": (
         {"name": "r", "metric": "input_drift", "above": 0.4, "action": "alert"},
-        "input_drift above 0.4 holds at each healthy cycle",
-        "raise 'above' above 0.5, which is chance",
+        "input_drift above 0.4 holds in every healthy cycle",
+        "raise 'above' above 0.5, the value of unchanged requests",
     ),
     "one of any": (
         {"name": "r", "any": [AGREEMENT | {"name": None}, {"metric": "kl", "above": 0}]},
@@ -105,9 +105,9 @@ WRONG: dict[str, tuple[dict[str, object], str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("rule", "found", "mend"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("rule", "found", "fix"), WRONG.values(), ids=WRONG)
 def test_a_rule_that_cannot_do_what_it_says_is_a_problem(
-    rule: dict[str, object], found: str, mend: str, sound: Path, models: Path
+    rule: dict[str, object], found: str, fix: str, sound: Path, models: Path
 ) -> None:
     conditions = rule.get("any")
     if isinstance(conditions, list):
@@ -116,7 +116,7 @@ def test_a_rule_that_cannot_do_what_it_says_is_a_problem(
     said = findings()["rule r"]
     assert said["level"] == "problem"
     assert found in str(said["found"])
-    assert mend in str(said["mend"])
+    assert fix in str(said["fix"])
     assert run("doctor").exit_code == 1
 
 
@@ -205,6 +205,6 @@ def test_a_misspelt_label_gives_no_verdict_from_end_to_end(project: Path, models
     assert "inconclusive  no_rule_evaluated" in run("history").stdout
     assert "inconclusive (no_rule_evaluated: `redistill doctor` names the rules)" in run("status").stdout
     said = findings()["rule r"]
-    assert (said["level"], said["mend"]) == ("problem", "write 'class_agreement:escalation'")
+    assert (said["level"], said["fix"]) == ("problem", "write 'class_agreement:escalation'")
     outcomes = [json.loads(line) for line in run("replay", "--json").stdout.splitlines()]
     assert [(each["value"], each["reason"]) for each in outcomes] == [(None, "not_evaluated")]

@@ -35,7 +35,7 @@ def test_a_window_that_was_judged_is_left_as_it_is() -> None:
     first = json.loads(run("cycle", "--at", AT, "--json").stdout)
     again = run("cycle", "--at", AT)
     assert again.exit_code == 0
-    assert "1 of 1 windows had been judged before" in again.stdout
+    assert "1 of 1 windows were skipped: they were judged before" in again.stdout
     assert json.loads(run("history", "--json").stdout) == first
 
 
@@ -60,8 +60,8 @@ def test_the_newest_window_without_traffic_is_inconclusive() -> None:
     ("arguments", "code", "message"),
     [
         (("--at", "0s"), 1, "is not complete"),
-        (("--backfill", "2026-03-02 10:10", "2026-03-02 10:50"), 1, "there is no whole and complete window"),
-        (("--at", AT, "--backfill", AT, AT), 2, "give --at or --backfill or --rejudge, not"),
+        (("--backfill", "2026-03-02 10:10", "2026-03-02 10:50"), 1, "No complete window is between"),
+        (("--at", AT, "--backfill", AT, AT), 2, "give at most one of --at, --backfill and --rejudge"),
     ],
     ids=["now", "no whole window", "both"],
 )
@@ -88,7 +88,7 @@ def test_corrupt_weights_fail_the_cycle_with_their_folder(migrated: Path, models
     weights = migrated / "models/student/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
     last = run("cycle", "--at", AT).stderr.splitlines()[-1]
-    assert last.startswith("redistill: 1 of 1 cycles failed; the first: The model ")
+    assert last.startswith("redistill: 1 of 1 cycles failed; the first error: The model ")
     assert "models/student cannot be used" in last
 
 
@@ -142,7 +142,10 @@ def test_an_evaluation_calibrates_the_student_on_the_validation_rows(project: Pa
         return found["calibrated_at"], {name for name in names if "calibrated" in name}, line
 
     both = {"ece_calibrated", "ece_calibrated_debiased"}
-    halves = "ece_calibrated is the student's with each half of the rows at the temperature of the other."
+    halves = (
+        "ece_calibrated is the student's ECE with each half of the rows at the temperature fitted on the "
+        "other half."
+    )
     assert calibrated() == (None, both, halves)
     config = project / "redistill.toml"
     config.write_text(config.read_text().replace("[redistill]", '[redistill]\nvalidation = "more.jsonl"'))
@@ -152,7 +155,7 @@ def test_an_evaluation_calibrates_the_student_on_the_validation_rows(project: Pa
     temperature, names, line = calibrated()
     assert names == both
     assert temperature is not None
-    assert line.endswith(f"at the temperature {temperature:.4g}, of the configured validation rows.")
+    assert line.endswith(f"at the temperature {temperature:.4g}, fitted on the configured validation rows.")
 
 
 def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
@@ -198,7 +201,7 @@ def test_a_bad_labelled_file_is_told_by_line_and_field(row: str, message: str, p
 def test_a_worker_without_a_job_says_so() -> None:
     result = run("worker", "--once")
     assert result.exit_code == 0
-    assert result.stdout == "No job waits.\n"
+    assert result.stdout == "No job is queued.\n"
 
 
 def stopped(process: subprocess.Popen[str], number: signal.Signals) -> float:

@@ -158,7 +158,7 @@ def test_a_cycle_on_a_table_gives_the_numbers_of_the_folder(migrated: Path) -> N
 def test_doctor_says_what_is_wrong_with_a_bucket_or_a_table(migrated: Path, s3_url: str) -> None:
     with empty_bucket(s3_url) as bucket:
         bucket_of(migrated, bucket)
-        assert "none" in traffic_line()
+        assert "no requests" in traffic_line()
         configure(migrated, 'kind = "s3"\nuri = "s3://nowhere-at-all"')
         assert "NoSuchBucket" in traffic_line()
     configure(migrated, 'kind = "sql"\nuri = "sqlite:///requests.db"\ntable = "requests"')

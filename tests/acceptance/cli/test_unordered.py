@@ -51,7 +51,7 @@ def test_windows_that_are_filled_in_behind_a_later_one_say_that_they_order_nothi
     said = f"not_latest  2026-03-02 13:00: {NOT_LATEST}; the next cycle decides again, and {BY_HAND}"
     for shown in (backfilled.stdout, run("history").stdout):
         assert "rule_fired (not_latest)" in shown
-        assert "A rule has fired, and nothing was ordered:" in shown
+        assert "A rule fired, but no job was ordered:" in shown
         assert said in shown.splitlines()
     assert fact("order") == (
         f"nothing ordered: not_latest: {NOT_LATEST}; the next cycle decides again, and {BY_HAND} "
@@ -102,7 +102,7 @@ def test_cycles_in_a_row_with_one_reason_are_one_line(cycles: Cycles) -> None:
         watched.conclude(index, FAR)
     for index in (10, 11):
         watched.conclude(index, FAR)
-    _, _, below = run("history").stdout.partition("A rule has fired, and nothing was ordered:\n")
+    _, _, below = run("history").stdout.partition("A rule fired, but no job was ordered:\n")
     assert [line.split(":")[0] for line in below.splitlines()] == [
         f"not_latest  {make_slot(0).window_end:%Y-%m-%d %H}",
         f"at_floor    {make_slot(10).window_end:%Y-%m-%d %H}",

@@ -94,7 +94,7 @@ NEEDS_CONFIG = (
 def test_without_a_configuration_a_command_says_how_to_get_one(command: tuple[str, ...]) -> None:
     result = run(*command)
     assert result.exit_code == 2
-    assert said(result).startswith("There is no redistill.toml: `redistill init` writes one")
+    assert said(result).startswith("redistill.toml does not exist: run `redistill init`")
 
 
 @pytest.mark.usefixtures("project")
@@ -104,13 +104,13 @@ def test_without_a_configuration_a_command_says_how_to_get_one(command: tuple[st
     ids=["before the command", "after the command"],
 )
 def test_the_configuration_can_be_named_on_both_sides_of_the_command(arguments: tuple[str, ...]) -> None:
-    assert said(run(*arguments)).startswith("There is no other.toml")
+    assert said(run(*arguments)).startswith("other.toml does not exist")
 
 
 @pytest.mark.usefixtures("project")
 def test_the_configuration_can_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_CONFIG", "elsewhere.toml")
-    assert said(run("history")).startswith("There is no elsewhere.toml")
+    assert said(run("history")).startswith("elsewhere.toml does not exist")
 
 
 @pytest.mark.usefixtures("project")
@@ -118,7 +118,7 @@ def test_a_bad_configuration_exits_with_2_and_names_the_key(monkeypatch: pytest.
     monkeypatch.setenv("REDISTILL__MONITOR__SAMPLE_SIZ", "5")
     result = run("history")
     assert result.exit_code == 2
-    assert "unknown key 'sample_siz'; did you mean 'sample_size'?" in said(result)
+    assert "unknown key 'sample_siz': did you mean 'sample_size'?" in said(result)
 
 
 @pytest.mark.parametrize("command", NEEDS_CONFIG[:5] + NEEDS_CONFIG[6:], ids=" ".join)
@@ -162,7 +162,7 @@ def test_a_database_to_which_a_later_version_has_added_is_worked_on(migrated: Pa
     for command in (("db", "upgrade"), ("db", "check")):
         result = run(*command)
         assert result.exit_code == 0
-        assert "A later version of redistill has added to the database" in result.stdout
+        assert "A later version of redistill has upgraded the database" in result.stdout
     assert run("cycle").exit_code == 0
     assert "mangaassist" in run("status").stdout
 
@@ -183,7 +183,7 @@ def test_a_table_that_somebody_has_changed_fails_the_check(migrated: Path) -> No
         (("jobs", "list"), "orders one when it fires"),
         (("models", "list"), "The first cycle records the two"),
         (("status",), "`redistill cycle` runs one now"),
-        (("history", "--since", "1h"), "`redistill history` shows all"),
+        (("history", "--since", "1h"), "`redistill history` lists all cycles"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -208,7 +208,7 @@ def test_an_empty_state_is_an_empty_list_in_json(command: tuple[str, ...]) -> No
 def test_what_is_no_time_is_refused_with_the_option(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert said(result).startswith(f"{arguments[1]}: {arguments[2]!r} is no time; expected one such as")
+    assert said(result).startswith(f"{arguments[1]}: {arguments[2]!r} is not a time: give one such as")
 
 
 def test_a_reader_that_goes_away_is_no_error(migrated: Path) -> None:

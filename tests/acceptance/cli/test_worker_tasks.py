@@ -72,11 +72,11 @@ def test_a_worker_on_its_way_is_told(daemon: Daemon) -> None:
     daemon.amazon.tasks[0].status = "PENDING"
     daemon.tend(timedelta(seconds=10))
     arn = daemon.amazon.tasks[0].arn
-    assert shown("status") == "queued, its worker starts"
-    assert shown("task").startswith("PENDING, asked for ")
+    assert shown("status") == "queued, its worker is starting"
+    assert shown("task").startswith("PENDING, requested ")
     assert shown("task").endswith(arn)
-    assert "queued, its worker starts" in run("jobs", "list").stdout
-    assert "job 1: queued (its worker starts), for " in run("status").stdout
+    assert "queued, its worker is starting" in run("jobs", "list").stdout
+    assert "job 1: queued (its worker is starting), for " in run("status").stdout
     job = json.loads(run("jobs", "show", "1", "--json").stdout)
     (task,) = job["tasks"]
     assert (job["worker"], task["state"], task["arn"], task["last_status"]) == (
@@ -109,14 +109,14 @@ def test_what_keeps_a_worker_from_starting_is_told_everywhere(daemon: Daemon) ->
 def test_doctor_knows_a_job_whose_worker_starts_from_one_that_waits(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert findings()["queue"]["mend"] == "start `redistill worker`, if none runs"
+    assert findings()["queue"]["fix"] == "start `redistill worker` if none runs"
     daemon.amazon.answer("RunTask", failure("RESOURCE:GPU"))
     daemon.tend()
     queue_of = findings()["queue"]
     assert not queue_of["ok"]
     assert queue_of["found"] == "job 1: no worker started, try 1, no_capacity: RESOURCE:GPU"
     daemon.tend(timedelta(minutes=1))
-    assert findings()["queue"]["found"] == "job 1 waits, its worker starts"
+    assert findings()["queue"]["found"] == "job 1 is queued, and its worker is starting"
     assert findings()["queue"]["ok"]
     assert monkeypatch
 
@@ -136,7 +136,7 @@ def cluster(migrated: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def of_ecs() -> dict[str, tuple[bool, str]]:
     return {
-        name: (each["ok"], f"{each['found']}; {each['mend']}" if each["mend"] else each["found"])
+        name: (each["ok"], f"{each['found']}; {each['fix']}" if each["fix"] else each["found"])
         for name, each in findings().items()
         if name.startswith("ecs")
     }
@@ -190,7 +190,7 @@ WRONG: dict[str, tuple[Breaking, str, str]] = {
     "no such cluster": (
         _named("CLUSTER", "nowhere"),
         "ecs cluster",
-        "nowhere is MISSING; name an ACTIVE one",
+        "nowhere is MISSING; set [ecs] cluster to an ACTIVE one",
     ),
     "a cluster that was deleted": (_gone, "ecs cluster", " is "),
     "no such definition": (_named("TASK_DEFINITION", "nobody"), "ecs", "ClientException: Unable to describe"),
@@ -198,20 +198,20 @@ WRONG: dict[str, tuple[Breaking, str, str]] = {
     "no such container": (
         _named("CONTAINER", "gpu"),
         "ecs task",
-        "it has no container 'gpu'; there is worker",
+        "it has no container 'gpu'; set [ecs] container to one of worker",
     ),
-    "no subnets": (_no_network, "ecs task", "its network mode is awsvpc, and [ecs] needs subnets"),
+    "no subnets": (_no_network, "ecs task", "its network mode is awsvpc, and [ecs] lacks subnets"),
     "subnets for nothing": (_bridged, "ecs task", "its network mode is bridge, and [ecs] has subnets"),
-    "another launch type": (_named("LAUNCH_TYPE", "EXTERNAL"), "ecs task", "not on EXTERNAL; mend"),
+    "another launch type": (_named("LAUNCH_TYPE", "EXTERNAL"), "ecs task", "not on EXTERNAL; correct"),
     "a worker that never ends": (
         _defined(container={"command": ["redistill", "worker"]}),
         "ecs task",
-        "its command is 'redistill worker': such a worker never ends; let it run `redistill worker --once`",
+        "its command is 'redistill worker', which never exits; let it run `redistill worker --once`",
     ),
     "a worker that is killed too soon": (
         _defined(container={"stopTimeout": 5}),
         "ecs task",
-        "worker is killed 5 s after it was asked to stop; set stopTimeout to 20 or more",
+        "worker is killed 5 s after a stop request; set stopTimeout to at least 20",
     ),
 }
 

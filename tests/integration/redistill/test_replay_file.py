@@ -154,7 +154,7 @@ def test_other_divergences_and_unknown_fields_are_welcome(path: Path) -> None:
         ),
         ("", "field 'disagreements': an evaluated cycle needs"),
         ('"n": 5500', "field 'disagreements': an evaluated cycle needs"),
-        ('"disagreements": 3', "field 'n': expected beside 'disagreements'"),
+        ('"disagreements": 3', "field 'n': expected together with 'disagreements'"),
         ('"n": 0, "disagreements": 0', "field 'n': an evaluated cycle has at least one request"),
         ('"n": 5, "disagreements": 6', "field 'disagreements': expected at most n = 5, not 6"),
         ('"n": 5, "disagreements": -1', "field 'disagreements': expected a whole number"),
@@ -191,7 +191,7 @@ def test_a_window_that_comes_twice_is_an_error(path: Path) -> None:
     """Even when it is written in another offset; the message names both lines."""
     first = '"window_end": "2026-11-24T11:00:00Z", "kl": 1'
     again = '"window_end": "2026-11-24T12:00:00+01:00", "status": "missing"'
-    with pytest.raises(HistoryLineError, match=r"line 2: field 'window_end': .* is on line 1 already"):
+    with pytest.raises(HistoryLineError, match=r"line 2: field 'window_end': .* is already on line 1"):
         read(path, first, again)
 
 

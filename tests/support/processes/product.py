@@ -23,9 +23,9 @@ import distill.calibrator
 import distill.worker
 import monitor.daemon.slot_runner
 import redistill.assembly
-import redistill.commands.run.cycle
-import redistill.commands.run.monitor
-import redistill.commands.run.worker
+import redistill.commands.run.cycle  # noqa: F401 - loaded before the fork
+import redistill.commands.run.monitor  # noqa: F401 - loaded before the fork
+import redistill.commands.run.worker  # noqa: F401 - loaded before the fork
 import triggers.transports.sql
 from redistill.cli import main
 from tests.support.world.installation import Site

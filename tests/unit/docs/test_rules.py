@@ -20,7 +20,7 @@ OF_INTERVALS = Rule(
 @pytest.mark.parametrize("rule", [DEFAULT_RULES[0], OF_INTERVALS], ids=lambda rule: rule.name)
 def test_false_alarms_and_delays_are_recomputed(rule: Rule) -> None:
     """Of the rules without a simulation, at the demo's 1,500 requests a cycle."""
-    _, _, ahead = DOC.partition("as sure as 1,500 requests drawn one by one:")
+    _, _, ahead = DOC.partition("with a precision of 1,500 independent requests per cycle:")
     (row,) = [line.split() for line in ahead.splitlines() if line.split()[:2] == [rule.name, rule.mode]]
     typical, rng = make_point(n=1_500), np.random.default_rng(2025)
     delays = [f"{delay(rule, typical, drift, wilson, rng).mean:.2f}" for drift in (0.94, 0.93, 0.9)]

@@ -16,7 +16,7 @@ def test_a_child_that_dies_is_started_again_after_a_wait(monkeypatch: pytest.Mon
     starts: list[float] = []
 
     def looked_after(child: Child) -> int:
-        child.look_after()
+        child.restart_if_due()
         process = child._process
         if process is not None and process.pid not in starts:
             starts.append(process.pid)

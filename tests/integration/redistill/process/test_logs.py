@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[4]
 
 BEGIN = """
 import logging, warnings, structlog
-from redistill import logs
+from redistill.process import logs
 logs.configure()
 """
 

@@ -291,7 +291,8 @@ def test_windows_that_true_labels_clear_since_are_named_with_what_judges_them_ag
     slot = make_slot(3)
     times = " ".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in (slot.window_start, slot.window_end))
     assert advice() == (
-        f"true labels clear the teacher in 1 window without a verdict: `redistill cycle --rejudge {times}`"
+        "true labels confirm the teacher in 1 window without a verdict: judge them again with `redistill "
+        f"cycle --rejudge {times}`"
     )
 
 

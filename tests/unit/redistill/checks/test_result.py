@@ -6,39 +6,44 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from db.errors import RedistillError
-from redistill.checks.result import CheckResult, attempt, bad, good, warn
+from redistill.checks.result import CheckResult, ok, problem, run_check, warning
 from redistill.display import show
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "expected"),
     [
-        (good("disk", "empty"), (True, "ok")),
-        (warn("disk", "nearly full", "free space"), (True, "warning")),
-        (bad("disk", "full", "free space"), (False, "problem")),
+        (ok("disk", "empty"), (True, "ok")),
+        (warning("disk", "nearly full", "free space"), (True, "warning")),
+        (problem("disk", "full", "free space"), (False, "problem")),
     ],
-    ids=["good", "warn", "bad"],
+    ids=["ok", "warning", "problem"],
 )
 def test_only_a_problem_is_not_ok_and_json_has_the_level(
-    result: CheckResult, told: tuple[bool, str], capsys: pytest.CaptureFixture[str]
+    result: CheckResult, expected: tuple[bool, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show.print_json(result)
+    show.print_json(result.document)
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["ok"], printed["level"]) == told
+    assert (printed["ok"], printed["level"]) == expected
+
+
+def test_json_has_the_fix_under_both_of_its_names() -> None:
+    document = problem("disk", "full", "free space").document
+    assert (document["fix"], document["mend"]) == ("free space", "free space")
 
 
 def _expected() -> Iterator[CheckResult]:
-    yield warn("disk", "nearly full")
+    yield warning("disk", "nearly full")
     raise RedistillError
 
 
 def _unexpected() -> Iterator[CheckResult]:
-    yield warn("disk", "nearly full")
+    yield warning("disk", "nearly full")
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("look", [_expected, _unexpected])
+@pytest.mark.parametrize("check", [_expected, _unexpected])
 def test_a_check_that_fails_is_a_problem_after_what_it_found(
-    look: Callable[[], Iterator[CheckResult]],
+    check: Callable[[], Iterator[CheckResult]],
 ) -> None:
-    assert [result.level for result in attempt("disk", look)] == ["warning", "problem"]
+    assert [result.level for result in run_check("disk", check)] == ["warning", "problem"]

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.daemon.schedule import make_trigger, slots_between
 from monitor.settings import MonitorSection
-from redistill.configuration.period import PERIODS, Period, Profile, shortest_period
+from redistill.configuration.period import PERIODS, Arrivals, Period, shortest_period
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,7 +23,7 @@ def by_day(day: int, night: int) -> Callable[[int], int]:
     return lambda hour: day if 8 <= hour % 24 < 22 else night
 
 
-def profile(rate: Callable[[int], int], *, hours: int, start: datetime = MONDAY, n_days: int = 7) -> Profile:
+def profile(rate: Callable[[int], int], *, hours: int, start: datetime = MONDAY, n_days: int = 7) -> Arrivals:
     """A log of that many requests in each hour, evenly spread."""
     assert hours <= 24 * n_days
     times = [
@@ -31,7 +31,7 @@ def profile(rate: Callable[[int], int], *, hours: int, start: datetime = MONDAY,
         for hour in range(hours)
         for number in range(rate(hour))
     ]
-    return Profile(times=times, n=len(times))
+    return Arrivals(times=times, n=len(times))
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_the_shortest_period_whose_quietest_window_has_enough(
 
 def test_a_sample_of_the_requests_stands_for_all() -> None:
     whole = profile(steady(3_000), hours=48)
-    sampled = Profile(times=whole.times[::5], n=whole.n)
+    sampled = Arrivals(times=whole.times[::5], n=whole.n)
     assert shortest_period(sampled, ENOUGH) == shortest_period(whole, ENOUGH)
     assert sampled.since(sampled.last - timedelta(days=1)) == pytest.approx(72_000, rel=0.001)
 
 
 def test_a_log_of_one_request_has_a_period() -> None:
-    assert shortest_period(Profile(times=[MONDAY], n=1), ENOUGH).n_windows == 0
+    assert shortest_period(Arrivals(times=[MONDAY], n=1), ENOUGH).n_windows == 0
 
 
 @pytest.mark.parametrize("every", PERIODS)

@@ -118,23 +118,23 @@ def rule(**keys: object) -> str:
 REFUSED = {
     "an unknown key close to a known one": (
         "[monitor]\nsample_siz = 500",
-        "[monitor]: unknown key 'sample_siz'; did you mean 'sample_size'?",
+        "[monitor]: unknown key 'sample_siz': did you mean 'sample_size'?",
     ),
     "an unknown key like none": (
         "[web]\nlevel = 5",
-        "[web]: unknown key 'level'; there are host, port",
+        "[web]: unknown key 'level': expected one of host, port",
     ),
     "an unknown section": (
         '[monitr]\nname = "a"',
-        "unknown section 'monitr'; did you mean 'monitor'?",
+        "unknown section 'monitr': did you mean 'monitor'?",
     ),
     "an unknown key in a list of tables": (
         rule(above=0.1, for_cycle=2),
-        "[[rules]] number 1: unknown key 'for_cycle'; did you mean 'for_cycles'?",
+        "[[rules]] number 1: unknown key 'for_cycle': did you mean 'for_cycles'?",
     ),
     "an unknown key of one kind of alert": (
         '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = "y"\nurls = "z"',
-        "[[alerts]] number 1, webhook: unknown key 'urls'; did you mean 'url'?",
+        "[[alerts]] number 1, webhook: unknown key 'urls': did you mean 'url'?",
     ),
     "a word for a whole number": (
         '[monitor]\nsample_size = "many"',
@@ -166,7 +166,7 @@ REFUSED = {
     ),
     "two rules of one name": (
         rule(above=0.1) + rule(above=0.2),
-        "[[rules]]: two have the name 'r'; names must be unique",
+        "[[rules]]: two have the name 'r': rename one of them",
     ),
     "a rule without a bound": (
         rule(),
@@ -238,7 +238,7 @@ REFUSED = {
     ),
     "a misspelt key of the tasks": (
         '[ecs]\ncluster = "c"\ntask_definition = "w"\nsubnet = ["subnet-1"]',
-        "[ecs]: unknown key 'subnet'; did you mean 'subnets'?",
+        "[ecs]: unknown key 'subnet': did you mean 'subnets'?",
     ),
     "an alert without a kind": ('[[alerts]]\nname = "a"', "[[alerts]] number 1: it needs a 'kind'"),
     "an address without a scheme": (
@@ -255,7 +255,7 @@ REFUSED = {
     ),
     "a bucket where a folder is wanted": (
         '[monitor]\narchive = "gs://bucket/archive"',
-        "[monitor] archive: expected a path on this machine, not a URL of gs://",
+        "[monitor] archive: expected a local path, not a URL (gs://)",
     ),
     "a variable that is not set": (
         '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = "$NOT_SET_ANYWHERE"',
@@ -266,7 +266,7 @@ REFUSED = {
         "[redistill] alpha: expected at most 3 decimals, not 0.70001",
     ),
     "an alpha above one": ("alpha = 1.1", "[redistill] alpha: expected a value of at most 1, not 1.1"),
-    "no TOML": ("[monitor", "it is not TOML: "),
+    "no TOML": ("[monitor", "the file is not valid TOML: "),
 }
 
 
@@ -282,7 +282,7 @@ def test_a_bad_file_is_refused_with_the_key_and_what_is_expected(
 
 
 def test_sections_that_are_missing_are_named_with_what_they_need(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\[teacher\]: missing; it needs 'uri'"):
+    with pytest.raises(ConfigError, match=r"\[teacher\]: missing: it needs 'uri'"):
         load(written(tmp_path, '[traffic]\nuri = "logs"\n'))
 
 
@@ -292,7 +292,7 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_no_section_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\[web\]: expected a table, so a line \[web\] and keys below it"):
+    with pytest.raises(ConfigError, match=r"\[web\]: expected a table, a line \[web\] with keys below it"):
         load(written(tmp_path, f"web = 8080\n{SMALLEST}"))
 
 
@@ -312,13 +312,13 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigMissingError, match="`redistill init` writes one") as refusal:
+    with pytest.raises(ConfigMissingError, match="run `redistill init` to write it") as refusal:
         load(tmp_path / "redistill.toml")
     assert refusal.value.exit_code == 2
 
 
 def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="it cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="the file cannot be read: Is a directory"):
         load(tmp_path)
 
 
@@ -326,12 +326,12 @@ VARIABLES = {
     "an unknown section": (
         "REDISTILL__MONITR__NAME",
         "a",
-        "unknown section 'monitr'; did you mean 'monitor'?",
+        "unknown section 'monitr': did you mean 'monitor'?",
     ),
     "an unknown key": (
         "REDISTILL__MONITOR__SAMPLE_SIZ",
         "1",
-        "[monitor]: unknown key 'sample_siz'; did you mean 'sample_size'?",
+        "[monitor]: unknown key 'sample_siz': did you mean 'sample_size'?",
     ),
     "a wrong type": (
         "REDISTILL__MONITOR__SAMPLE_SIZE",
@@ -392,10 +392,10 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> N
     [
         (
             'uri = "s3://log/app"',
-            "[traffic] uri: expected a path on this machine, not a URL of s3://; set kind",
+            "[traffic] uri: expected a local path, not a URL (s3://): for a log in S3",
         ),
         ('kind = "s3"\nuri = "log/app"', "[traffic] uri: expected 's3://bucket/prefix', not 'log/app'"),
-        ('kind = "s3"\nuri = "s3://log/a"\nlat = "1h"', "[traffic]: unknown key 'lat'; did you mean 'late'?"),
+        ('kind = "s3"\nuri = "s3://log/a"\nlat = "1h"', "[traffic]: unknown key 'lat': did you mean 'late'?"),
         ('kind = "s4"\nuri = "x"', "[traffic]: expected one of 'files', 's3', 'sql', not 's4'"),
         ('kind = "sql"\nuri = "sqlite:///x"', "[traffic] table: missing"),
         (

@@ -28,7 +28,7 @@ def test_a_time_a_day_or_a_duration_back_is_a_moment(text: str, wanted: datetime
 
 @pytest.mark.parametrize("text", ["", "yesterday", "24", "24x", "2026-13-01", "h", "99999999999d"])
 def test_anything_else_is_refused_with_the_option_and_an_example(text: str) -> None:
-    with pytest.raises(BadTimeError, match=f"^--since: '{text}' is no time; expected one such as"):
+    with pytest.raises(BadTimeError, match=f"^--since: '{text}' is not a time: give one such as"):
         moment("--since", text, NOW)
 
 

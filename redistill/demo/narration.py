@@ -1,4 +1,4 @@
-"""What the demo says of what the loop has done; what the loop did is read from SQL."""
+"""The narration of the demo, read from SQL."""
 
 from typing import Final
 
@@ -14,16 +14,16 @@ from redistill.display import show
 from redistill.display.comparison import Comparison
 
 OPENING: Final = """\
-A simulated MangaAssist: an intent router of 10 intents. Its teacher and its student are trained now, from
-scratch: the teacher on all that users say, the student on what was usual when it was made."""
+A simulated MangaAssist: an intent router with 10 intents. Its teacher and its student are now trained from
+scratch: the teacher on everything that users ask, the student only on what was usual when it was made."""
 
 SERVING: Final = """
-The service runs, and Redistill looks at each hour of its log. From hour {hour} on, users change: new titles,
+The service runs, and Redistill samples every hour of its log. From hour {hour} on, users change: new titles,
 new ways to ask, other intents.
 """
 
 CLOSING: Final = """
-That was the whole loop, in {seconds:.0f} s; all of it is in {folder}. Look closer:
+That was the whole loop, in {seconds:.0f} s. Everything is in {folder}. To look closer:
 
   redistill --config {config} history
   redistill --config {config} status
@@ -51,23 +51,23 @@ _COLUMNS: Final = (
 )
 
 
-def tell_models(compared: Comparison) -> None:
-    """What the two models are worth on the labelled test set, before anything happens."""
-    show.say(f"\nOn {compared.n:,} labelled requests that neither has seen:")
-    for name, judged in (("teacher", compared.teacher), ("student", compared.student)):
-        told = ", ".join(
+def print_models(compared: Comparison) -> None:
+    """Print the metrics of the two models on the labelled test set, before the service runs."""
+    show.say(f"\nOn {compared.n:,} labelled requests that neither model was trained on:")
+    for name, model in (("teacher", compared.teacher), ("student", compared.student)):
+        metrics = ", ".join(
             f"{metric.name} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
-            for metric in judged.metrics
+            for metric in model.metrics
             if metric.name in {"accuracy", "agreement"}
         )
-        show.say(f"  {name} {show.version(judged.version)}  {told}")
+        show.say(f"  {name} {show.version(model.version)}  {metrics}")
 
 
-def tell_cycle(engine: Engine, hour: int) -> None:
-    """A line for the newest cycle, and one for each incident that it opened or resolved."""
+def print_cycle(engine: Engine, hour: int) -> None:
+    """Print one line for the newest cycle, and one for each incident that it opened or resolved."""
     with reading(engine) as connection:
         (cycle,) = rows(connection, "cycle_history", order_by="window_end", newest=1)
-        moved = connection.execute(
+        changed = connection.execute(
             select(incidents)
             .where(
                 incidents.c.state != IncidentState.PENDING,
@@ -87,15 +87,15 @@ def tell_cycle(engine: Engine, hour: int) -> None:
     show.say(
         Text.assemble(f"hour {hour + 1:>2}  {usage:<8} {numbers}  ", show.verdict(cycle["verdict"]), student)
     )
-    for incident in moved:
+    for incident in changed:
         if incident.state == IncidentState.RESOLVED:
             show.say(Text(f"         resolved: {incident.kind}", style=show.GOOD))
         else:
             show.say(Text(f"         paged: {incident.kind} ({incident.severity}): {incident.summary}"))
 
 
-def tell_job(engine: Engine) -> None:
-    """What the newest job was, what its candidate is worth, and what became of it."""
+def print_job(engine: Engine) -> None:
+    """Print the newest job, the metrics of its candidate and its end."""
     with reading(engine) as connection:
         (job,) = rows(connection, "job_history", order_by="job_id", newest=1)
         table = _table(connection, job["job_id"], job["candidate_version"])

@@ -1,0 +1,140 @@
+"""Checks of the database, the cluster, the folders, the channels and the port."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import boto3
+import httpx
+
+from db import versions
+from db.connection.migrate import check
+from db.connection.session import reading, without_password
+from db.states import IncidentKind, Role, Severity
+from monitor.archive.places import ArchiveReadError, Places
+from monitor.cluster import connected, cores_of
+from redistill.checks.result import CheckResult, ok, problem
+from redistill.configuration.settings import Settings
+from redistill.database import existing, translated_errors
+from redistill.display import show
+from triggers.alert_settings import Alert, SnsAlert
+
+_SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples and candidates
+_TIMEOUT_SECONDS: Final = 2.0
+
+
+def database(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the database is reachable and has a schema that this version works with."""
+    with existing(settings) as engine, translated_errors(engine):
+        yield ok("database", f"{without_password(engine.url)}, {check(engine)}")
+
+
+def cluster(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the Ray cluster, if configured, is reachable and has cores for work."""
+    if settings.scoring.engine == "ray":
+        with connected(settings.scoring.address) as ray:
+            cores, nodes = cores_of(ray), sum(node["Alive"] for node in ray.nodes())
+        yield ok("cluster", f"{show.counted(nodes, 'node')} with {show.counted(cores, 'core')} for work")
+
+
+def folders(settings: Settings) -> Iterator[CheckResult]:
+    """Check that registry and archive are writable and have free space."""
+    yield _folder("registry", settings.redistill.registry)
+    archive = settings.monitor.archive
+    yield _folder("archive", archive) if isinstance(archive, Path) else _bucket("archive", archive)
+
+
+def link(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the registry's `current`, if it exists, is a link to the student in service."""
+    current = settings.redistill.registry / "current"
+    with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
+        student = versions.current(connection, settings.monitor.name, Role.STUDENT)
+    if student is None or not os.path.lexists(current):
+        return
+    version = show.version(student.version)
+    if current.resolve() == Path(student.uri).resolve():
+        yield ok("current", f"{current} links to the student in service, {version}")
+    else:
+        fix = f"start `redistill worker`, or run `redistill models promote {version}`"
+        yield problem("current", f"{current} does not link to the student in service, {version}", fix)
+
+
+def _folder(check_name: str, folder: Path) -> CheckResult:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        return problem(check_name, f"{nearest} is a file", "name a folder in the configuration")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return problem(check_name, f"{nearest} is not writable", "give this user write permission")
+    free = shutil.disk_usage(nearest).free
+    if free < _SCARCE:
+        return problem(check_name, f"only {free / 2**20:,.0f} MiB are free at {nearest}", "free space there")
+    created = "" if nearest == folder else ", which will be created"
+    return ok(check_name, f"{folder}{created}; {free / 2**30:,.0f} GiB are free")
+
+
+def _bucket(check_name: str, uri: str) -> CheckResult:
+    try:
+        n = len(Places().of(uri).names(uri))
+    except ArchiveReadError as error:
+        return problem(check_name, str(error), "name a bucket that this user may list, read and write")
+    return ok(check_name, f"{uri} can be listed" + (f"; it has {show.counted(n, 'object')}" if n else ""))
+
+
+def channels(settings: Settings) -> Iterator[CheckResult]:
+    """Check that severe incidents reach a channel. Only the configuration is read; nothing is sent."""
+    for alert in settings.alerts:
+        yield _channel(alert)
+    severe = (Severity.ERROR, Severity.CRITICAL)
+    unsent = [severity for severity in severe if not _is_sent(settings.alerts, IncidentKind, [severity])]
+    if unsent:
+        fix = "add [[alerts]], or add the severities to a channel"
+        yield problem("channels", f"no channel receives incidents of severity {' or '.join(unsent)}", fix)
+        return
+    silent = [kind for kind in IncidentKind if not _is_sent(settings.alerts, [kind], severe)]
+    silence = f"; no channel receives {', '.join(silent)}, as configured" if silent else ""
+    yield ok("channels", f"not tested: `redistill alerts test` sends to each{silence}")
+
+
+def _channel(alert: Alert) -> CheckResult:
+    kinds = [kind for kind in IncidentKind if _is_sent([alert], [kind], Severity)]
+    if not kinds:
+        fix = "correct its severities, kinds and except_kinds"
+        return problem(f"channel {alert.name}", "it receives no incident", fix)
+    about = "" if len(kinds) == len(IncidentKind) else f"; only {', '.join(kinds)}"
+    found = f"{alert.kind} to {alert.place}, for {', '.join(alert.severities)}{about}"
+    if isinstance(alert, SnsAlert) and boto3.Session().get_credentials() is None:
+        fix = "give this process a role, or set keys in the environment"
+        return problem(f"channel {alert.name}", f"{found}; it has no AWS credentials", fix)
+    return ok(f"channel {alert.name}", found)
+
+
+def _is_sent(alerts: Iterable[Alert], kinds: Iterable[IncidentKind], severities: Iterable[Severity]) -> bool:
+    cases = product(alerts, kinds, severities)
+    return any(alert.hears(kind, severity) for alert, kind, severity in cases)
+
+
+def web(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the port is free, or that a monitor answers on it."""
+    host, port = settings.web.host, settings.web.port
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        if _answers(host, port):
+            yield ok("web", f"{host}:{port}: a monitor answers on it")
+        else:
+            fix = "set another port in [web], or 0 for any free one"
+            yield problem("web", f"{host}:{port} is not available ({error.strerror})", fix)
+    else:
+        yield ok("web", f"{host}:{port} is free")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        answer = httpx.get(f"http://{host}:{port}/healthz", timeout=_TIMEOUT_SECONDS)
+    except httpx.HTTPError:
+        return False
+    return answer.text == "ok\n"
