@@ -95,7 +95,7 @@ def test_a_database_on_a_disk_that_is_read_only_is_told(disk: Disk, sqlite_templ
     with disk.read_only():
         failed = run("history")
         assert failed.exit_code == 1
-        assert "its folder is there and may be written" in said(failed)
+        assert "its folder exists and is writable" in said(failed)
     assert run("history").exit_code == 0
 
 

@@ -118,7 +118,7 @@ def test_what_passes_is_not_noticed_in_writing_nor_in_reading(
 def test_what_does_not_pass_is_left_after_three_times(place: str, proxy: FaultyServer, fault: Fault) -> None:
     written = write(place, make_sample())
     proxy.faults.extend([fault] * 30)
-    with pytest.raises(ArchiveWriteError, match=r"cannot be written: .*\. Make room"):
+    with pytest.raises(ArchiveWriteError, match=r"cannot be written: .*\. Free space"):
         write(place, make_sample())
     with pytest.raises(ArchiveUnavailableError, match="cannot be read now: "):
         read(written.uri)

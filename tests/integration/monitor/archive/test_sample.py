@@ -142,7 +142,7 @@ def test_a_full_disk_is_an_error_that_names_path_cause_and_mend_and_leaves_no_tr
     message = str(failed.value)
     assert message.startswith(f"The archive {earlier.uri} cannot be written: ")
     assert "No space left on device" in message
-    assert "Make room" in message
+    assert "Free space" in message
     assert "\n" not in message
 
 
