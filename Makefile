@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ slow: $(READY) ## run the long tests: statistics, kills at random moments, a rol
 # To repeat a run, or to draw other moments: REDISTILL_TEST_SEED=N make chaos
 chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases; 20 minutes
 	$(PY) -m pytest -m chaos -s
+
+mutations: $(READY) ## break the product on purpose, 30 times, and check that the tests notice
+	$(PY) tests/mutations/run.py
 
 bench-traffic: $(READY) ## compare sampling a million records with Polars, DuckDB and the standard library
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
