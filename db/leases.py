@@ -17,8 +17,8 @@ from db.errors import LeaseLostError
 from db.records import Lease
 from db.tables import leases
 
-#: No lease is longer. A longer one was written before the database's clock was set back, and its holder is
-#: dead: a live holder would have renewed the lease since.
+#: The longest lease. A lease that seems longer dates from before the database's clock was set back, and its
+#: holder is dead: a live holder would have renewed the lease since.
 LONGEST_SECONDS: Final = 900.0
 
 

@@ -1,0 +1,1 @@
+"""The worker: train, evaluate and promote a candidate."""

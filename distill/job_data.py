@@ -30,7 +30,8 @@ from monitor.archive.sample import ScoredSample
 from monitor.strata import Strata
 
 #: The most requests in the archived samples that a job trains on: six samples of the usual size. The samples
-#: of its cycle and of the earlier cycles of the episode are taken newest first; its own always counts.
+#: of its cycle and of the earlier cycles of the episode are taken newest first; the sample of its own
+#: cycle is always included.
 MAX_ARCHIVED_REQUESTS: Final = 60_000
 
 

@@ -1,0 +1,1 @@
+"""The daemon: sample, score, measure and conclude one window after another."""

@@ -87,8 +87,8 @@ def results_in_order(
 ) -> Iterator[Any]:
     """Yield the results of the tasks, in the order of the tasks.
 
-    A task is started by a call. At most `at_once` tasks are running or have a result that was not yielded
-    yet. Ray retries the tasks of a lost node. When no node is left, a new one is awaited for five minutes.
+    A task is started by a call. At most `at_once` tasks are running, or finished but not yet yielded.
+    Ray retries the tasks of a lost node. When no node is left, a new one is awaited for five minutes.
 
     Raises:
         StoppedError: `stopped` returned True; running tasks are abandoned when the connection ends.

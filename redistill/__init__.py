@@ -1,0 +1,1 @@
+"""The user interface: commands, configuration, checks, demo."""

@@ -71,7 +71,7 @@ def root(
         typer.Option("--config", metavar="FILE", envvar="REDISTILL_CONFIG", help=CONFIG_HELP),
     ] = Path("redistill.toml"),
 ) -> None:
-    """Watch a distilled text classifier in production, and re-distil it when it drifts from its teacher."""
+    """Watch a distilled text classifier in production, and re-distill it when it drifts from its teacher."""
 
 
 def main() -> None:

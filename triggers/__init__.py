@@ -1,0 +1,1 @@
+"""The path from the history of cycles to decisions and their effects."""

@@ -1,0 +1,1 @@
+"""Opening the database, migrating it, and waiting for it through an outage."""

@@ -1,0 +1,1 @@
+"""The stored rows of cycles: the ledger of slots, results, rule states, labels, erasures."""

@@ -1,0 +1,1 @@
+"""One training: data, loss, steps, and the checkpoints that it resumes from."""

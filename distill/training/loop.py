@@ -63,12 +63,12 @@ def minimise(
     """Minimise the loss by changing the network's weights in place, and return the number of steps.
 
     `lengths` are the (n,) rows' tokens; `Descent` describes a step. The seed decides the order of the rows
-    and the dropout: with the same number of threads the same call gives the same weights, bit by bit, also
+    and the dropout: with the same number of threads the same call gives the same weights, bit for bit, even
     when it resumes from a checkpoint of another process. The network is in evaluation mode between epochs
     and afterwards.
 
     Raises:
-        StoppedError: `stopped`, which is asked before each step, returned True, or `loss` raised it; the
+        StoppedError: `stopped`, which is checked before each step, returned True, or `loss` raised it; the
             steps done until then are saved.
         TrainingDivergedError: a loss is not finite.
     """

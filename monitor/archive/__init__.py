@@ -1,0 +1,1 @@
+"""The archived samples: files, erasure, redaction, reuse of teacher scores."""

@@ -1,0 +1,1 @@
+"""The daemon: due slots, attempts at them, the watchdog, delivery threads, health probes."""

@@ -1,0 +1,1 @@
+"""True labels that arrive after their window, joined by request id."""

@@ -44,11 +44,11 @@ def two_sample_test(
 ) -> TwoSampleResult:
     """Test whether the texts of a window differ from those of an earlier one.
 
-    A text is represented by the set of its tokens, as a vector of length 1. Texts with equal sets are left
-    out together, and an undecided text counts as half correct. All predictions of all permutations follow
-    from two matrices: f = y - D G y, where G is the inverse of the centred Gram matrix plus the penalty (its
-    mean diagonal), and D has the inverses of G's blocks of equal texts. For independent texts from one
-    distribution the p-value is exact: P(p <= a) <= a for every a, whatever the distribution.
+    A text is represented by the set of its tokens, as a vector of length 1. Texts with the same set are held
+    out together, and a text whose score is zero counts as half correct. All predictions of all permutations
+    follow from two matrices: f = y - D G y, where G is the inverse of the centred Gram matrix plus the
+    penalty (its mean diagonal), and D has the inverses of G's blocks of equal texts. For independent texts
+    from one distribution the p-value is exact: P(p <= a) <= a for every a, whatever the distribution.
 
     If all texts are equal, the result is (0.5, 1.0).
 

@@ -1,0 +1,1 @@
+"""Loading the two models, and scoring texts with them."""

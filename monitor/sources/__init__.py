@@ -1,0 +1,1 @@
+"""Reading the requests of a window from a log."""

@@ -1,0 +1,1 @@
+"""Clients of disk, S3 and zstandard."""

@@ -1,0 +1,1 @@
+"""The checks of `redistill doctor`."""

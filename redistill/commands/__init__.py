@@ -27,7 +27,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
         "incidents": "List incidents, or acknowledge one.",
         "alerts": "Test the channels that notify the on-call.",
         "labels": "Import true labels that arrived after their window, matched by request id.",
-        "archive": "Erase requests from the archive on a deletion request.",
+        "archive": "Erase requests from the archive, when a person asks for deletion.",
     },
 }
 

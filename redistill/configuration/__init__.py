@@ -1,0 +1,1 @@
+"""The settings as one tree, and what `init` finds out and writes."""

@@ -30,12 +30,12 @@ uri = {traffic}{traffic_note}
 
 [teacher]  # a cycle in which the teacher exceeds one of these bounds has no verdict
 uri = {teacher}{teacher_note}
-reference_cycles = 3  # first cycles of a teacher, with which its later ones are compared
+reference_cycles = 3  # number of a teacher's first cycles that are the reference for its later ones
 min_accuracy = 0.8  # minimum accuracy by true labels, where there are any
 confidence_fall = 0.08  # maximum fall of its mean confidence, in [0, 1]
 entropy_rise = 0.25  # maximum rise of its mean entropy, in nats
 label_shift = 0.3  # maximum shift of its label mix, Jensen-Shannon divergence in nats
-label_gap = 0.05  # the same for familiar labels, unless the student's answers shift as well
+label_gap = 0.05  # maximum shift of familiar labels that the student's answers do not share
 # accept = "0123456789ab"  # a new teacher version that you vouch for: not compared with the one before it
 
 [student]
@@ -44,7 +44,7 @@ uri = {student}{student_note}
 
 [metrics]
 temperature = 3.0  # softmax temperature of the KL divergence
-# input_sample = 1000  # texts that are compared with an earlier, healthy window; 0: none
+# input_sample = 1000  # number of texts compared with an earlier, healthy window; 0 turns this off
 {rare}
 
 [[rules]]  # agreement below 0.95 in 3 cycles in a row orders a re-distillation; see docs/rules.md
@@ -81,12 +81,12 @@ alpha_floor = 0.1  # minimum of alpha
 cooldown = "6h"  # time after the end of a job in which no job is ordered
 watch_cycles = 3  # cycles within which a promoted student must end the drift
 rollback = "off"  # "auto": the previous student serves again if the promoted one does not end the drift
-epochs = {epochs}  # chosen for at least 600 steps of batch_size = 64 on labelled and archived rows
+epochs = {epochs}  # enough for at least 600 steps at batch_size = 64 on labelled and archived rows
 promote = "auto"  # "manual": a candidate waits for `redistill models promote`
 calibrate_every = "31d"  # maximum age of the student's calibration temperature; or "off"
 
-# Thresholds for a candidate on the test set; a tie passes. A gate that the student in service does not meet
-# either rejects a candidate only if it is worse. `redistill doctor` lists such gates.
+# Thresholds for a candidate on the test set; a tie passes. If the student in service also misses a gate, the
+# gate rejects a candidate only if the candidate is worse. `redistill doctor` lists such gates.
 [gates]
 accuracy = 0.905  # at least
 rare_class_accuracy = 0.870  # at least, of the rare_labels
@@ -98,7 +98,7 @@ agreement = 0.95  # with the teacher, at least
 [database]
 url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
 
-# [queue]                    # calls workers to a job; without this section they poll the database
+# [queue]                    # notifies workers of a job; without this section they poll the database
 # kind = "sqs"
 # url = "https://sqs.eu-west-1.amazonaws.com/123456789012/redistill.fifo"  # see docs/queue.md
 
@@ -117,7 +117,7 @@ name = "log"
 # kind = "pagerduty"
 # routing_key = "$PAGERDUTY_ROUTING_KEY" # value of that environment variable
 # severities = ["error", "critical"]     # of info, warning, error, critical; default: all
-# except_kinds = ["input-drift"]         # all kinds but these; or kinds = ["drift", "blind"]: only these
+# except_kinds = ["input-drift"]         # all kinds except these; kinds = ["drift", "blind"]: only these
 
 # [[alerts]]
 # kind = "slack"

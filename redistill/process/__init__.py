@@ -1,0 +1,1 @@
+"""Stop signals, child processes, logs and readiness."""

@@ -1,0 +1,1 @@
+"""Sending notifications: one module per service."""

@@ -1,0 +1,1 @@
+"""The path from a judged cycle to incidents and their notifications."""

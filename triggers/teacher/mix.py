@@ -17,7 +17,7 @@ from db.records import MixShift, TeacherPoint
 from triggers.settings import TeacherPolicy
 from triggers.wilson import score_interval
 
-#: The share of cycles in which noise alone exceeds its allowance, as beyond one end of a 95% interval.
+#: The share of cycles in which noise alone exceeds its allowance: one tail of a 95% interval.
 _TAIL: Final = 0.025
 #: A label is familiar if the lower end of its agreement's interval is at least this.
 _FAMILIAR: Final = 0.5
@@ -58,7 +58,7 @@ class MixComparison:
         """Return whether the teacher moved the mix, rather than the traffic or labels unknown to the student.
 
         A fault is a shift above `label_shift`, of all labels or of the familiar ones, or a shift and a gap of
-        the familiar ones that are both above `label_gap`. NaN is above nothing.
+        the familiar ones that are both above `label_gap`. NaN never exceeds a bound.
         """
         alone = self.sure_shift > policy.label_shift or self.sure_familiar_shift > policy.label_shift
         apart = self.sure_familiar_shift > policy.label_gap and self.sure_familiar_gap > policy.label_gap

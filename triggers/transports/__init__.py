@@ -1,0 +1,1 @@
+"""Notifying workers of a job: by the database alone, or by SQS."""

@@ -21,7 +21,7 @@ class JobTransport(Protocol):
     """
 
     def call(self, job: Job, archive: str | None) -> None:
-        """Call the workers to a committed job; `archive` has the sample of its cycle.
+        """Notify the workers of a committed job; `archive` has the sample of its cycle.
 
         Raises:
             TransportError: the call failed, or its result is unknown.

@@ -1,0 +1,1 @@
+"""Starting a worker for each job as a task in Amazon ECS."""

@@ -177,8 +177,8 @@ def _ended(
 def _job_error(reason: TaskEnd, detail: str, task: WorkerTask, now: TaskSituation) -> str | None:
     """Return the error to note on the job, if any.
 
-    A job that waits for this task learns that no worker started. A job that a worker has claimed since learns
-    why the worker may be gone; a job that the worker gave back has its error already.
+    The error of a job that still waits says that no worker started; of a job claimed since, why its worker
+    may be gone. A job that the worker gave back has its error already.
     """
     if task.turn == now.turn:
         return _not_started(reason, detail, len(now.failed) + 1)

@@ -1,0 +1,1 @@
+"""Decoding the records of a request log."""

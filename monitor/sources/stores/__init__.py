@@ -1,0 +1,1 @@
+"""The stores of a request log: a folder or a bucket."""

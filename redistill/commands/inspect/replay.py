@@ -114,7 +114,8 @@ def replay(
 ) -> None:
     """Apply rules to past cycles, with the functions that the monitor uses; nothing is written.
 
-    Then show the expected false alarms and detection delays of rules on agreement, with samples of that size.
+    Then show the expected false alarms and detection delays of rules on agreement, for samples as large as
+    those of the past cycles.
     """
     if as_json and not expect and (healthy is not None or drifts):
         raise typer.BadParameter("--healthy and --drift need --expect when --json is given")

@@ -1,0 +1,1 @@
+"""Commands of an operator: jobs, models, incidents, alerts, labels, archive."""

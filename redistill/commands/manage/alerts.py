@@ -71,8 +71,8 @@ def send_tests(
 ) -> None:
     """Send a test notification to each channel; exit 1 if one does not accept it.
 
-    It takes the same path as a notification of an incident, whichever incidents a channel receives. Nothing
-    is written to the database.
+    It is sent like a notification of an incident, but whichever severities and kinds a channel receives.
+    Nothing is written to the database.
     """
     settings = configured(ctx, config)
     chosen = _chosen(settings.alerts, channel)

@@ -118,7 +118,7 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
 def enqueue_job(
     ctx: typer.Context, *, reason: _Reason, alpha: _Alpha = None, config: Config = None, as_json: Json = False
 ) -> None:
-    """Enqueue a re-distillation by hand, also when the rules no longer order one.
+    """Enqueue a re-distillation by hand, even when the rules would not order one.
 
     Only a queued or running job prevents it; `max_attempts`, `alpha_floor` and `cooldown` do not.
     """
@@ -161,7 +161,7 @@ def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> N
 
 @app.command("retry", epilog=examples("redistill jobs retry 7"))
 def retry_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> None:
-    """Queue a failed or cancelled job again, with all its attempts; fix the cause first."""
+    """Queue a failed or cancelled job again, with a fresh set of attempts; fix the cause first."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         queue.retry(connection, _own(connection, settings, job_id).job_id)

@@ -65,8 +65,8 @@ class AlreadyServesError(RedistillError):
 
 
 class LinkBehindError(RedistillError):
-    """The student {version} is in service by the database, but not by the link. {problem} Until a worker sets
-    {link} at its next turn, or `redistill models promote {version}` does, it leads to another student.
+    """The student {version} is in service by the database, but not by the link. {problem} {link} leads
+    to another student until a worker sets it at its next turn, or `redistill models promote {version}` does.
     """
 
 
@@ -114,7 +114,7 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
 
 @app.command(epilog=examples("redistill models promote 3f9c"))
 def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
-    """Promote a known student. For the student in service, repair the registry's `current` link."""
+    """Promote a known student. If it already serves, only repair the registry's `current` link."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
         model = versions.by_prefix(connection, settings.monitor.name, version)

@@ -1,0 +1,1 @@
+"""Commands that do the work: the monitor, the worker, one cycle."""

@@ -47,7 +47,7 @@ _Rejudge = Annotated[
     typer.Option(
         "--rejudge",
         metavar="FROM TO",
-        help="Judge the windows without a verdict between two times again, after their cause is fixed.",
+        help="Judge again the windows between two times that have no verdict, once the cause is fixed.",
     ),
 ]
 

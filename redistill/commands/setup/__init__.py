@@ -1,0 +1,1 @@
+"""Commands for the first day: demo, init, db, doctor."""

@@ -365,8 +365,8 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     assert message.startswith("The student ccc333 is in service by the database, but not by the link. ")
     assert "registry/versions/ccc333: Is a directory" in message
     assert message.endswith(
-        f"Until a worker sets {project}/registry/current at its next turn, or `redistill models promote "
-        "ccc333` does, it leads to another student."
+        f"{project}/registry/current leads to another student until a worker sets it at its next turn, or "
+        "`redistill models promote ccc333` does."
     )
     assert serving(students) == "ccc333"
     in_the_way.rmdir()
