@@ -18,9 +18,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## run the whole loop on a simulated service, in minutes
 	$(VENV)/bin/redistill demo
 
-# Three processes even on two cores: many tests wait for processes that they started.
+# Three processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos" --numprocesses 3 --dist loadfile
+	$(PY) -m pytest -m "not slow and not chaos" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 

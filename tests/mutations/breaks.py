@@ -50,7 +50,7 @@ BREAKS: Final = (
         "triggers/rules/state.py",
         '"gap": fold.gap,',
         '"gap": 0,',
-        "tests/unit/triggers/rules",
+        "tests/unit/triggers/rules/test_state.py",
     ),
     # Orders.
     Break(
