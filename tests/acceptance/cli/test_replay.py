@@ -178,7 +178,7 @@ def test_what_is_ahead_is_computed_at_the_historys_own_sample_and_agreement(proj
     ]
     expected = false_alarm(DEFAULT_RULES[0], make_point(), 1 - 198 / 5500, wilson)
     assert r1 == ["low-agreement", "point", f"{expected:.3g}", "3.00", "3.00", "3.00"]
-    assert r2[0].startswith("No forecast for high-kl: how far kl scatters")
+    assert r2[0].startswith("No forecast for high-kl: the spread of kl")
 
 
 def test_healthy_and_drifted_agreements_can_be_named(project: Path, modes: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_decision_of_the_last_cycle_is_in_the_status_until_a_healthy_one(cyc
     cycles.conclude(2, FAR)
     assert fact("order") == (
         "nothing ordered: job_open: a job is queued or running, or its candidate awaits "
-        "`redistill models promote`; the next cycle decides again once it has ended"
+        "`redistill models promote`; the first cycle after the end of the job decides again"
     )
     state = json.loads(run("status", "--json").stdout)
     assert (state["order"]["order_reason"], state["order"]["window_end"]) == (

@@ -170,7 +170,7 @@ def without_padding_token(directory: Path) -> None:
             without("tokenizer.json"),
             "it has no tokenizer.json or vocab* or *.model; save the tokenizer there",
         ),
-        (pickle_only, "pytorch_model.bin is a pickle and not opened: load it where you trust it"),
+        (pickle_only, "pytorch_model.bin is a pickle and is not opened: load it where you trust it"),
         (holding("config.json", b"{"), "its network cannot be loaded (OSError: It looks like the config"),
         (holding("config.json", b"[]"), "its network cannot be loaded (ValueError: Unrecognized model"),
         (config(model_type="nosuch"), "does not recognize this architecture"),
