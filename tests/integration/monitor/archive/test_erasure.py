@@ -1,10 +1,12 @@
 """Requests are taken out of all archives, and whenever the process dies nothing is undecided."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, update
 
+import db.cycles.erasures
 from db.connection.session import writing
 from db.errors import LeaseLostError
 from db.records import Lease
@@ -56,6 +58,15 @@ def test_requests_are_taken_out_wherever_they_are(engine: Engine, samples: list[
         (1, 1, NOW, NOW),
         (3, 2, NOW, NOW),
     ]
+
+
+@pytest.mark.usefixtures("samples")
+def test_an_archive_that_was_replaced_since_it_was_read_is_not_begun(engine: Engine) -> None:
+    with writing(engine) as connection:
+        cycle = db.cycles.erasures.archived(connection, MONITOR)[0]
+        for outdated in (replace(cycle, sha256="0" * 64), replace(cycle, uri="elsewhere")):
+            assert not db.cycles.erasures.begin(connection, outdated, sha256_after="1" * 64, n=1, now=NOW)
+    assert stored(engine, erasures) == []
 
 
 def test_what_is_out_is_out(engine: Engine, samples: list[ScoredSample]) -> None:
