@@ -44,7 +44,7 @@ def test_a_decision_and_its_effects_are_one_transaction(engine: Engine, table: s
     with pytest.raises(DBAPIError):
         cycle.conclude_claim(claim, make_drifted_result())
     assert everything(engine) == before
-    mend_inserts(engine, table)
+    repair_inserts(engine, table)
     cycle.conclude_claim(claim, make_drifted_result())
     assert changed(before, everything(engine)) == {
         "cycles", "class_metrics", "teacher_metrics", "strata", "correctness", "input_drift", "rejects",
@@ -71,7 +71,7 @@ def break_inserts(engine: Engine, table: str) -> None:
         )
 
 
-def mend_inserts(engine: Engine, table: str) -> None:
+def repair_inserts(engine: Engine, table: str) -> None:
     with writing(engine) as connection:
         on = "" if engine.dialect.name == "sqlite" else f" ON {table}"
         connection.exec_driver_sql(f"DROP TRIGGER broken{on}")
