@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import requires
-from typing import Final
+from typing import Final, cast
 
 import pytest
 from packaging.markers import default_environment
@@ -64,9 +64,10 @@ def closure() -> dict[str, set[str]]:
 
 
 def needs(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+    base = cast("dict[str, str]", default_environment())
     for text in requires(name) or ():
         need = Requirement(text)
-        environments = [{**default_environment(), **PYTHON, "extra": extra} for extra in (*extras, "")]
+        environments = [{**base, **PYTHON, "extra": extra} for extra in (*extras, "")]
         if need.marker is None or any(need.marker.evaluate(each) for each in environments):
             yield need
 

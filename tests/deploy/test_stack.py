@@ -11,21 +11,10 @@ import boto3
 import pytest
 
 from redistill.configuration.settings import load
-from tests.support.servers.stack import HOST, Account, account, evaluated, for_moto, template
+from tests.support.servers.stack import HOST, TOML, Account, account, evaluated, for_moto, template
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS")  # the types of UNKNOWN_TO_MOTO
 
-#: The configuration of a user, without the keys that the stack sets.
-TOML: Final = """
-[traffic]
-[teacher]
-uri = "teacher"
-[student]
-uri = "student"
-[redistill]
-train = "train.jsonl"
-test = "test.jsonl"
-"""
 #: Keys that the product does not have yet: a registry in S3, and passwords in Secrets Manager.
 AWAITED: Final = {"REDISTILL__REDISTILL__REGISTRY", "REDISTILL__DATABASE__PASSWORD_SECRET"}
 #: What moto has no model of; it logs each and creates the others.

@@ -21,6 +21,18 @@ HOST: Final = "redistill.abc.eu-west-1.rds.amazonaws.com"
 SECRET: Final = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:rds!db-1-AbCdEf"
 TOPIC: Final = f"arn:aws:sns:{REGION}:123456789012:on-call"
 
+#: The configuration of a user, without the keys that the stack sets.
+TOML: Final = """
+[traffic]
+[teacher]
+uri = "teacher"
+[student]
+uri = "student"
+[redistill]
+train = "train.jsonl"
+test = "test.jsonl"
+"""
+
 
 @cache
 def _parsed() -> str:
