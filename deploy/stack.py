@@ -29,7 +29,7 @@ def one_line(error: Exception) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What is deployed."""
+    """A deployed stack."""
 
     status: str
     parameters: Mapping[str, str]
@@ -46,7 +46,7 @@ class Stack:
         self._client = boto3.client("cloudformation")
 
     def state(self) -> State | None:
-        """Return what is deployed; None: there is no such stack."""
+        """Return the deployed stack; None if it does not exist."""
         try:
             (found,) = self._client.describe_stacks(StackName=self.name)["Stacks"]
         except ClientError as error:
