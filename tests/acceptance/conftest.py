@@ -4,8 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
+import distill.evaluate
+from tests.support.processes.product import FEW_LATENCY_RUNS
 from tests.support.world.for_processes import built
 from tests.support.world.tiny_world import World
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_latency_runs() -> Iterator[None]:
+    """The time of a model is measured with as few runs as in a forked process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill.evaluate, "_LATENCY_RUNS", FEW_LATENCY_RUNS)
+        yield
 
 
 @pytest.fixture(scope="session")
