@@ -35,6 +35,8 @@ LEASE_SECONDS = 60.0
 _LEAST_WAIT_SECONDS = 0.2
 #: The pause after a failed calibration, as the next one would fail at once.
 _CALIBRATION_PAUSE_SECONDS = 3_600.0
+#: The pause between two looks at the registry while no job runs: each is a few requests to S3.
+_REGISTRY_PAUSE_SECONDS = 10.0
 
 
 class Worker:
@@ -47,7 +49,9 @@ class Worker:
         self._calibrator = calibrator
         self._calibrate_from = monotonic()
         self._owner = leases.new_owner()
-        self._link_problem = ""  #: the reason logged last why the registry's link cannot be set
+        self._registry_problem = ""  #: the reason logged last why the registry cannot be used
+        self._registry_is_usable = False
+        self._tend_from = monotonic()
 
     def run_once(self, stopped: Stopped) -> bool:
         """Run the next job, if there is one, and return whether there was one.
@@ -57,8 +61,8 @@ class Worker:
         Raises:
             ArchiveUnavailableError: the training data cannot be read now; the job is requeued.
         """
-        self._point_current()
-        self._attempt.sweep(utc_now())
+        if not self._tend_registry():
+            return False
         claimed = self._claim()
         if claimed is None:
             self._calibrate(stopped)
@@ -70,8 +74,8 @@ class Worker:
         finally:
             with writing(self._engine) as connection:
                 leases.release(connection, lease)
-        self._point_current()
-        self._attempt.sweep(utc_now())
+        self._tend_from = monotonic()
+        self._tend_registry()
         return True
 
     def serve(self, transport: JobTransport, stop: Event) -> None:
@@ -110,17 +114,33 @@ class Worker:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
 
-    def _point_current(self) -> None:
-        """Set the registry's link; log once if that is impossible, and retry at the next turn."""
+    def _tend_registry(self) -> bool:
+        """Confirm the registry, set its link and remove what ended jobs left; return whether jobs can run.
+
+        This is done now and then. A problem is logged once.
+        """
+        if monotonic() < self._tend_from:
+            return self._registry_is_usable
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
+        problem, event = "", ""
+        self._registry_is_usable = True
         try:
+            self._attempt.confirm_registry(utc_now())
             if self._attempt.point_current():
                 log.info("current set")
-            self._link_problem = ""
-        except LinkError as error:
-            logged, self._link_problem = self._link_problem, str(error)
-            if logged != self._link_problem:
-                log.error("current not set", error=self._link_problem)  # noqa: TRY400 - the message says it all
+            self._attempt.sweep(utc_now())
+        except UNAVAILABLE:
+            raise
+        except LinkError as error:  # SQL still records which student is in service
+            problem, event = str(error), "current not set"
+        except RedistillError as error:
+            problem, event = str(error), "registry not usable"
+            self._registry_is_usable = False
+        if problem and problem != self._registry_problem:
+            log.error(event, error=problem)
+        self._registry_problem = problem
+        self._tend_from = monotonic() + _REGISTRY_PAUSE_SECONDS
+        return self._registry_is_usable
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:

@@ -56,6 +56,8 @@ FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
+#: The location of a model, a labelled file, a registry or an archive.
+ArtifactLocation = Annotated[S3Uri | Path, Field(union_mode="left_to_right")]
 
 
 #: The format of the objects of a request log.
@@ -76,7 +78,7 @@ class MonitorSection(Section):
     )
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
-    archive: Annotated[S3Uri | Path, Field(union_mode="left_to_right")] = Path("archive")
+    archive: ArtifactLocation = Path("archive")
     archive_days: Annotated[int, Field(ge=1)] = 30
     redact: bool = True
     redact_patterns: tuple[RegularExpression, ...] = ()
@@ -189,13 +191,13 @@ Traffic = Annotated[
 class TeacherSection(TeacherPolicy):
     """The larger model, with which the student is compared."""
 
-    uri: Path
+    uri: ArtifactLocation
 
 
 class StudentSection(Section):
     """The smaller model that serves at the start; later students follow from promotions in the database."""
 
-    uri: Path
+    uri: ArtifactLocation
     scores: Literal["model", "recorded"] = "model"
     #: The number of recorded answers of a sample that are checked with the model.
     rescored: Annotated[int, Field(ge=1)] = 500
@@ -241,6 +243,27 @@ class ScoringSection(Section):
         0  #: of archives to read for answers that the teacher gave before
     )
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: one per core that this process may use
+
+
+class S3Section(Section):
+    """The use of S3: the copies of what is there, and the encryption of what is written to it."""
+
+    cache: Path = Path("cache")  #: the folder of the copies of models, labelled files and checkpoints
+    server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None  #: None: the bucket's
+    kms_key: str | None = None  #: the ARN, id or alias of the key
+
+    @model_validator(mode="after")
+    def _key_of_kms(self) -> Self:
+        kinds = ("aws:kms", "aws:kms:dsse")
+        if self.kms_key is not None and self.server_side_encryption not in kinds:
+            raise ValueError("'kms_key' needs server_side_encryption = 'aws:kms'")
+        return self
+
+    @property
+    def encryption(self) -> dict[str, str]:
+        """The parameters of each upload."""
+        given = {"ServerSideEncryption": self.server_side_encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class WebSection(Section):

@@ -31,6 +31,7 @@ from monitor.scoring.pair import PairSource
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
+from redistill.artifacts import artifacts
 from redistill.channels import channels
 from redistill.configuration.settings import Settings
 from triggers.channels.outbox import Outbox
@@ -96,7 +97,11 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
 def pair_source(settings: Settings, engine: Engine) -> PairSource:
     """Return the source of the two models in service."""
     return PairSource(
-        engine, settings.monitor.name, teacher=settings.teacher.uri, student=settings.student.uri
+        engine,
+        settings.monitor.name,
+        artifacts(settings),
+        teacher=settings.teacher.uri,
+        student=settings.student.uri,
     )
 
 
@@ -165,6 +170,7 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         monitor=settings.monitor.name,
         teacher=settings.teacher.uri,
         redistill=settings.redistill,
+        artifacts=artifacts(settings),
         judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
@@ -179,6 +185,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         engine=engine,
         monitor=settings.monitor.name,
         section=settings.redistill,
+        artifacts=artifacts(settings),
         tokens_per_batch=settings.scoring.tokens_per_batch,
         show=show,
     )

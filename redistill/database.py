@@ -14,6 +14,7 @@ from db.connection.session import connect, reading, without_password, writing
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
+from monitor.storage.artifacts import Location, located
 from redistill.configuration.settings import Settings
 
 
@@ -28,7 +29,7 @@ class DatabaseRefusesError(RedistillError):
 @contextmanager
 def opened(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for the database, which need not exist; disposed of at the end of the block."""
-    engine = connect(settings.database.url)
+    engine = connect(settings.database.url, root=settings.folder)
     try:
         yield engine
     finally:
@@ -93,12 +94,12 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
             raise _refusal(engine, error) from error
 
 
-def serving_student(settings: Settings) -> Path:
-    """Return the path of the student in service: by the database, else by the configuration."""
+def serving_student(settings: Settings) -> Location:
+    """Return the location of the student in service: by the database, else by the configuration."""
     with suppress(RedistillError), reading_from(settings) as connection:
         current = versions.current(connection, settings.monitor.name, Role.STUDENT)
         if current is not None:
-            return Path(current.uri)
+            return located(current.uri)
     return settings.student.uri
 
 

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -13,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from db.connection import postgres
 from db.connection.unavailable import DatabaseUnreachableError, unavailable_error
 from db.errors import RedistillError, one_line
+from db.tables.columns import ROOT
 
 BUSY_SECONDS = 10
 _SQLITE = {"sqlite", "sqlite+pysqlite"}
@@ -26,12 +28,20 @@ class DatabaseUrlError(RedistillError):
     exit_code = 2
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, root: Path | None = None) -> Engine:
     """Return an engine for `url`; nothing is opened yet.
+
+    Paths of models and archives in the folder `root` are stored relative to it.
 
     Raises:
         DatabaseUrlError: the URL names neither a SQLite file nor PostgreSQL with the psycopg driver.
     """
+    engine = _engine(url)
+    setattr(engine.dialect, ROOT, root)
+    return engine
+
+
+def _engine(url: str) -> Engine:
     parsed = _parsed(url)
     if parsed.drivername in _SQLITE and parsed.database not in {None, "", ":memory:"}:
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})

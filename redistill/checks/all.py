@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from db.errors import RedistillError
+from redistill.artifacts import artifacts
 from redistill.assembly import configure_torch
 from redistill.checks import data, ecs, gates, job_queue, resources, rules
 from redistill.checks.result import CheckResult, ok, problem, run_check
@@ -41,8 +42,9 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
 
 def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
     teachers, students = data.LoadedModels(), data.LoadedModels()
-    yield from run_check("teacher", lambda: data.model("teacher", settings.teacher.uri, teachers))
-    yield from run_check("student", lambda: data.model("student", settings.student.uri, students))
+    opener = artifacts(settings)
+    yield from run_check("teacher", lambda: data.model("teacher", settings.teacher.uri, opener, teachers))
+    yield from run_check("student", lambda: data.model("student", settings.student.uri, opener, students))
     matched: list[CheckResult] = []
     if teachers and students:
         matched += run_check("labels", lambda: data.labels(settings, teachers[0], students[0]))

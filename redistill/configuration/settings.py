@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,7 @@ from distill.settings import GatesSection, RedistillSection
 from monitor.settings import (
     MetricsSection,
     MonitorSection,
+    S3Section,
     ScoringSection,
     StudentSection,
     TeacherSection,
@@ -77,6 +78,13 @@ class Settings(BaseSettings):
     alerts: tuple[Alert, ...] = (LogAlert(),)
     incidents: IncidentPolicy = IncidentPolicy()
     web: WebSection = WebSection()
+    s3: S3Section = S3Section()
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the configuration, relative to which the database stores paths."""
+        return self._folder
 
     @classmethod
     def settings_customise_sources(
@@ -239,4 +247,6 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     scheme, slashes, file = url.partition(":///")
     if scheme.startswith("sqlite") and slashes and file not in {"", ":memory:"}:
         sections["database"] = DatabaseSection(url=f"{scheme}:///{folder / file}")
-    return settings.model_copy(update=sections)
+    absolute = settings.model_copy(update=sections)
+    absolute._folder = folder  # noqa: SLF001 - its own class, which is frozen for others
+    return absolute
