@@ -2,10 +2,10 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-CODE := db triggers monitor distill redistill migrations tests examples bench
+CODE := db triggers monitor distill redistill migrations tests examples bench deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,17 @@ example-s3: $(READY) ## read the demo's traffic from a local S3 bucket, as Fireh
 demo-picture: $(READY) ## draw the README's picture again from docs/demo.json
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt matplotlib
 	$(PY) examples/demo/picture.py
+
+# TORCH_CPU: the index or folder that has the wheels of torch without CUDA.
+LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --constraint constraints.txt --no-emit-package setuptools
+locks: $(READY) ## resolve the lock files of the image again: make locks TORCH_CPU=URL-OR-FOLDER
+	@test -n "$(TORCH_CPU)" || { echo "make locks TORCH_CPU=...: give the index or folder of torch without CUDA"; exit 2; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(LOCK) --extra parquet --output-file deploy/locks/cuda.txt pyproject.toml
+	$(LOCK) --extra parquet --find-links "$(TORCH_CPU)" --output-file deploy/locks/cpu.txt pyproject.toml
+	$(VENV)/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --output-file deploy/locks/build.txt deploy/locks/build.in
 
 monitor: $(READY) ## run the daemon with ./redistill.toml
 	$(VENV)/bin/redistill monitor

@@ -32,6 +32,7 @@ settings.load_profile("redistill")
 MARKERS = {
     "unit": "unit",
     "integration": "integration",
+    "deploy": "integration",
     "acceptance": "acceptance",
     "statistical": "slow",
     "chaos": "chaos",
