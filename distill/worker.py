@@ -59,7 +59,7 @@ class Worker:
         """
         self._point_current()
         self._attempt.sweep(utc_now())
-        claimed = self._claim()
+        claimed = None if stopped() else self._claim()
         if claimed is None:
             self._calibrate(stopped)
             return False
