@@ -66,9 +66,15 @@ for _panel, _commands in PANELS.items():
 def root(
     *,
     config: Annotated[
-        Path,
-        typer.Option("--config", metavar="FILE", envvar="REDISTILL_CONFIG", help=CONFIG_HELP),
-    ] = Path("redistill.toml"),
+        list[Path] | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            envvar="REDISTILL_CONFIG",
+            help=CONFIG_HELP,
+            show_default="$REDISTILL_TOML, else redistill.toml",
+        ),
+    ] = None,
 ) -> None:
     """Watch a distilled text classifier in production, and re-distill it when it drifts from its teacher."""
 

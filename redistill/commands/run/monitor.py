@@ -1,7 +1,6 @@
 """`redistill monitor`: the daemon."""
 
 from contextlib import nullcontext
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,8 +11,9 @@ from sqlalchemy import Engine
 from monitor.clock import utc_now
 from monitor.daemon.probes import Check, Server
 from monitor.daemon.probes import app as probes
-from redistill.commands.options import Config, command, config_file, configured, examples
+from redistill.commands.options import Config, command, config_source, configured, examples
 from redistill.configuration.settings import Settings
+from redistill.configuration.source import Source
 from redistill.database import existing, wait_until_migrated
 from redistill.display.progress import show_nothing
 from redistill.process import logs, readiness
@@ -43,7 +43,7 @@ def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Con
         settings = configured(ctx, config)
         logs.configure()
         with existing(settings) as engine:
-            worker = _worker(config_file(ctx, config)) if with_worker else None
+            worker = _worker(config_source(ctx, config)) if with_worker else None
             _Monitor(settings, engine, stop, worker).run()
     leave()
 
@@ -102,5 +102,5 @@ class _Monitor:
         return "running" if self._daemon.is_running else "stopped"
 
 
-def _worker(config: Path) -> Child:
-    return Child(("--config", str(config.resolve()), "worker"))
+def _worker(source: Source) -> Child:
+    return Child((*source.options, "worker"))
