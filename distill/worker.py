@@ -63,7 +63,7 @@ class Worker:
         """
         if not self._tend_registry():
             return False
-        claimed = self._claim()
+        claimed = None if stopped() else self._claim()
         if claimed is None:
             self._calibrate(stopped)
             return False

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
+from threading import Event
 
 import numpy as np
 import torch
@@ -115,7 +116,7 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
     )
 
 
-def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
+def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemon:
     """Return the daemon, which runs cycles, sends notifications, calls workers and has a watchdog."""
     notifications = outbox(settings, engine)
     deliver = {name: partial(notifications.deliver, name) for name in notifications.channels}
@@ -139,7 +140,8 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
         if starter is not None:
             starter.tend(now)
 
-    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, call_workers, tick=TICK)
+    runner = slot_runner(settings, engine, show)
+    return Daemon(runner, watchdog, deliver, call_workers, tick=TICK, stop=stop)
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:

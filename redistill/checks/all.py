@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 from db.errors import RedistillError
 from redistill.artifacts import artifacts
@@ -10,10 +9,11 @@ from redistill.assembly import configure_torch
 from redistill.checks import data, ecs, gates, job_queue, resources, rules
 from redistill.checks.result import CheckResult, ok, problem, run_check
 from redistill.configuration.settings import Settings, load
+from redistill.configuration.source import Source
 from redistill.display.progress import ShowProgress
 
 
-def all_results(config: Path, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
+def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
     """Yield the results, in the order in which one would fix the problems."""
     try:
         settings = load(config)

@@ -9,7 +9,7 @@ from db.records import Metric
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.storage.artifacts import Artifacts, located
 from redistill.artifacts import artifacts
-from redistill.commands.options import Config, Json, command, config_file, configured, examples
+from redistill.commands.options import Config, Json, command, config_source, configured, examples
 from redistill.database import serving_student
 from redistill.display import show
 from redistill.display.progress import bars
@@ -83,7 +83,7 @@ def evaluate(
     """Measure the student and the teacher on labelled data, each number with its 95% interval."""
     from redistill.display.comparison import compare  # noqa: PLC0415 - torch takes seconds to load
 
-    if teacher and student and not config_file(ctx, config).exists():
+    if teacher and student and not config_source(ctx, config).exists:
         metrics, scoring, validation = MetricsSection(), ScoringSection(), None
         opener, pair = Artifacts(), (located(teacher), located(student))
     else:

@@ -1,25 +1,27 @@
 """`redistill monitor`: the daemon."""
 
 from contextlib import nullcontext
-from pathlib import Path
 from threading import Event
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
 import typer
 from sqlalchemy import Engine
 
 from monitor.clock import utc_now
-from monitor.daemon.loop import Daemon
 from monitor.daemon.probes import Check, Server
 from monitor.daemon.probes import app as probes
-from redistill.commands.options import Config, command, config_file, configured, examples
+from redistill.commands.options import Config, command, config_source, configured, examples
 from redistill.configuration.settings import Settings
+from redistill.configuration.source import Source
 from redistill.database import existing, wait_until_migrated
 from redistill.display.progress import show_nothing
 from redistill.process import logs, readiness
 from redistill.process.child import PATIENCE_SECONDS, Child
 from redistill.process.stop_signals import leave, stop_on_signals
+
+if TYPE_CHECKING:
+    from monitor.daemon.loop import Daemon
 
 app = command()
 
@@ -36,12 +38,13 @@ _WithWorker = Annotated[
 @app.command(epilog=examples("redistill monitor", "redistill monitor --with-worker"))
 def monitor(ctx: typer.Context, *, with_worker: _WithWorker = False, config: Config = None) -> None:
     """Run cycles as they fall due and send notifications, until stopped by SIGTERM or Ctrl-C."""
-    settings = configured(ctx, config)
-    logs.configure()
     within = _STOP_WITH_WORKER_SECONDS if with_worker else _STOP_SECONDS
-    with existing(settings) as engine, stop_on_signals(within_seconds=within) as stop:
-        worker = _worker(config_file(ctx, config)) if with_worker else None
-        _Monitor(settings, engine, stop, worker).run()
+    with stop_on_signals(within_seconds=within) as stop:
+        settings = configured(ctx, config)
+        logs.configure()
+        with existing(settings) as engine:
+            worker = _worker(config_source(ctx, config)) if with_worker else None
+            _Monitor(settings, engine, stop, worker).run()
     leave()
 
 
@@ -60,7 +63,7 @@ class _Monitor:
         server = Server(probes(self._checks), host=web.host, port=web.port)
         server.start()
         try:
-            if wait_until_migrated(self._engine, self._stop.is_set):
+            if wait_until_migrated(self._engine, self._stop.is_set) and not self._stop.is_set():
                 self._work(server.port)
         finally:
             server.stop()
@@ -68,7 +71,9 @@ class _Monitor:
     def _work(self, port: int) -> None:
         from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
-        self._daemon = daemon = assembly.daemon(self._settings, self._engine, show_nothing)
+        self._daemon = daemon = assembly.daemon(self._settings, self._engine, show_nothing, self._stop)
+        if self._stop.is_set():
+            return
         with self._worker or nullcontext():
             daemon.start()
             try:
@@ -76,7 +81,7 @@ class _Monitor:
             finally:
                 daemon.stop()
 
-    def _supervise(self, daemon: Daemon, port: int) -> None:
+    def _supervise(self, daemon: "Daemon", port: int) -> None:
         log = structlog.get_logger().bind(monitor=self._settings.monitor.name)
         log.info("monitor started", web=f"http://{self._settings.web.host}:{port}")
         while not self._stop.wait(_CHECK_SECONDS):
@@ -88,11 +93,14 @@ class _Monitor:
             self._worker.ask_to_stop()
 
     def _checks(self) -> tuple[Check, ...]:
-        return readiness.checks(self._engine, self._settings.monitor, self._is_running, utc_now())
+        return readiness.checks(self._engine, self._settings.monitor, self._scheduler, utc_now())
 
-    def _is_running(self) -> bool:
-        return self._daemon is not None and self._daemon.is_running
+    @property
+    def _scheduler(self) -> readiness.Scheduler:
+        if self._daemon is None:
+            return "starting"
+        return "running" if self._daemon.is_running else "stopped"
 
 
-def _worker(config: Path) -> Child:
-    return Child(("--config", str(config.resolve()), "worker"))
+def _worker(source: Source) -> Child:
+    return Child((*source.options, "worker"))

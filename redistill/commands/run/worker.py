@@ -22,13 +22,12 @@ _Once = Annotated[bool, typer.Option("--once", help="Run the queued job, if ther
 @app.command(epilog=examples("redistill worker", "redistill worker --once"))
 def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) -> None:
     """Run re-distillation jobs as they are queued, until stopped by SIGTERM or Ctrl-C."""
-    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
-
     settings = configured(ctx, config)
     logs.configure()
-    database = migrated(settings) if once else existing(settings)
+    from redistill import assembly  # noqa: PLC0415 - takes seconds, in which SIGTERM ends the process at once
+
     within = stop_on_signals(within_seconds=_STOP_SECONDS)
-    with database as engine, within as stop, bars() as progress:
+    with within as stop, migrated(settings) if once else existing(settings) as engine, bars() as progress:
         if not once and not wait_until_migrated(engine, stop.is_set):
             return
         runner = assembly.worker(settings, engine, progress)

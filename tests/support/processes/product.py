@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,10 +82,10 @@ class Process:
 Start = Callable[..., Process]
 
 
-def spawn(site: Site, *arguments: str, tree: Path = ROOT) -> Process:
-    """`python -m redistill`, as its users start it, from that source tree."""
+def spawn(site: Site, *arguments: str, tree: Path = ROOT, starter: Sequence[str] = ()) -> Process:
+    """`python -m redistill`, as its users start it, from that source tree, or by the command `starter`."""
     log = _log(site, arguments)
-    command = [sys.executable, "-m", "redistill", "--config", str(site.config), *arguments]
+    command = [*starter, sys.executable, "-m", "redistill", "--config", str(site.config), *arguments]
     env = {**os.environ, "PYTHONPATH": str(tree)}
     with log.with_suffix(".out").open("wb") as out, log.open("wb") as err:
         popen = subprocess.Popen(command, cwd=site.folder, env=env, stdout=out, stderr=err)
