@@ -3,22 +3,40 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from db import versions
 from db.connection.outage import Outage
+from db.connection.passwords import Passwords, in_file, in_url
 from db.connection.session import connect, reading, without_password, writing
+from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
+from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 
 
 class NoDatabaseError(RedistillError):
     """The database {path} does not exist: run `redistill db upgrade` to create it."""
+
+
+class PasswordTwiceError(RedistillError):
+    """[database] url has a password, and another key says where the password is: remove it from the URL."""
+
+    exit_code = 2
+
+
+class PlaintextTokenError(RedistillError):
+    """[database] auth = 'iam' sends a token that stands for a password, but the URL does not ask for TLS: add
+    ?sslmode=verify-full&sslrootcert=FILE to [database] url.
+    """
+
+    exit_code = 2
 
 
 class DatabaseRefusesError(RedistillError):
@@ -28,7 +46,8 @@ class DatabaseRefusesError(RedistillError):
 @contextmanager
 def opened(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for the database, which need not exist; disposed of at the end of the block."""
-    engine = connect(settings.database.url)
+    section = settings.database
+    engine = connect(section.url, passwords=partial(_passwords, section))
     try:
         yield engine
     finally:
@@ -116,6 +135,29 @@ def translated_errors(engine: Engine) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         raise _refusal(engine, error) from error
+
+
+def _passwords(section: DatabaseSection, url: URL, shown: str) -> Passwords:
+    """Return the configured source of PostgreSQL's passwords.
+
+    Raises:
+        PasswordTwiceError, PlaintextTokenError, IamAddressError: the URL does not fit the source.
+    """
+    has_password = url.password is not None or "password" in url.query
+    has_source = section.auth == "iam" or section.password_file or section.password_secret
+    if not has_source:
+        return in_url(shown, is_there=has_password)
+    if has_password:
+        raise PasswordTwiceError
+    if section.password_file is not None:
+        return in_file(shown, section.password_file)
+    from db.connection import aws_passwords  # noqa: PLC0415 - boto3 takes long to load
+
+    if section.password_secret is not None:
+        return aws_passwords.in_secret(shown, section.password_secret)
+    if not encrypts(url):
+        raise PlaintextTokenError
+    return aws_passwords.rds_tokens(shown, url)
 
 
 def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:

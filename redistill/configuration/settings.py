@@ -25,6 +25,7 @@ from monitor.settings import (
     Traffic,
     WebSection,
 )
+from redistill.configuration.database import DatabaseSection
 from redistill.configuration.errors import explained, fields_at, place, unknown
 from triggers.alert_settings import Alert, LogAlert
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
@@ -43,12 +44,6 @@ class ConfigError(RedistillError):
     """{path}: {problem}"""
 
     exit_code = 2
-
-
-class DatabaseSection(Section):
-    """The database of all cycles, jobs, models and incidents."""
-
-    url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
 
 
 class Settings(BaseSettings):
