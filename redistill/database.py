@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import versions
+from db import monitors, versions
 from db.connection.outage import Outage
 from db.connection.passwords import Passwords, in_file, in_url
 from db.connection.session import connect, reading, without_password, writing
@@ -74,18 +74,25 @@ def migrated(settings: Settings) -> Iterator[Engine]:
     with existing(settings) as engine:
         with translated_errors(engine):
             _check(engine)
+            _refuse_renamed(engine, settings.monitor.name)
         yield engine
 
 
-def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
+def wait_until_migrated(engine: Engine, monitor: str, stopped: Callable[[], bool]) -> bool:
     """Wait until the database responds; return False if the process was asked to stop before.
 
     Raises:
         NotMigratedError, NewerDatabaseError, DatabaseRefusesError: the database responds but is not usable.
+        MonitorRenamedError: the monitor has another name now.
     """
+
+    def check() -> None:
+        _check(engine)
+        _refuse_renamed(engine, monitor)
+
     try:
         with translated_errors(engine):
-            Outage().retry("start", lambda: _check(engine), stopped)
+            Outage().retry("start", check, stopped)
     except UNAVAILABLE:
         return False
     return True
@@ -101,10 +108,12 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
     Raises:
         NoDatabaseError, NotMigratedError, NewerDatabaseError, DatabaseRefusesError: the database is not
             usable, or not by this version.
+        MonitorRenamedError: the monitor has another name now.
     """
     with existing(settings) as engine:
         try:
             with reading(engine) as connection:
+                monitors.refuse_renamed(connection, settings.monitor.name)
                 yield connection
         except (DBAPIError, sqlite3.Error) as error:
             with suppress(DBAPIError, sqlite3.Error):
@@ -164,6 +173,11 @@ def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:
     """Return an error with the driver's own message in one line."""
     cause = one_line(error.orig if isinstance(error, DBAPIError) else error)
     return DatabaseRefusesError(url=without_password(engine.url), cause=cause)
+
+
+def _refuse_renamed(engine: Engine, monitor: str) -> None:
+    with reading(engine) as connection:
+        monitors.refuse_renamed(connection, monitor)
 
 
 def _check(engine: Engine) -> None:
