@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from db import leases, queue
+from db import leases, monitors, queue
 from db.connection.outage import Outage
 from db.connection.session import writing
 from db.connection.unavailable import UNAVAILABLE
@@ -60,6 +60,7 @@ class Worker:
 
         Raises:
             ArchiveUnavailableError: the training data cannot be read now; the job is requeued.
+            MonitorRenamedError: the monitor has another name now.
         """
         if not self._tend_registry():
             return False
@@ -144,6 +145,7 @@ class Worker:
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
+            monitors.refuse_renamed(connection, self._audience.monitor)
             return queue.claim(
                 connection,
                 self._audience.monitor,

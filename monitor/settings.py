@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model
 
 from triggers.settings import Duration, Section, TeacherPolicy
 
+#: The names of monitors; they are also names of folders.
+MONITOR_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
 #: The fields of a row that SageMaker captured; the text as the Hugging Face containers accept it.
@@ -67,7 +69,7 @@ Format = Literal["jsonl", "parquet", "sagemaker-capture"]
 class MonitorSection(Section):
     """The schedule of a monitor, its samples and its archive."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "default"
+    name: Annotated[str, Field(pattern=f"^{MONITOR_NAME}$")] = "default"
     every: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
     cron: str | None = None
     lateness: Duration = timedelta(minutes=10)

@@ -1,6 +1,6 @@
 """Assembly of the daemon, the worker and their parts from the settings."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sqlalchemy import Engine
 
+from db import monitors
 from db.connection.session import reading
 from db.cycles import cycle_archives, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
@@ -82,6 +83,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         read_all=read_all_by_cluster(scoring.address) if on_cluster else read_all_here,
         engine_session=partial(connected, scoring.address) if on_cluster else nullcontext,
         archived=_archived(engine),
+        earlier_names=_earlier_names(settings, engine),
         cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         reference=Reference(
@@ -205,6 +207,14 @@ def _archived(engine: Engine) -> Archived:
     def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
         with reading(engine) as connection:
             return cycle_archives.scored_before(connection, slot, teacher_version, since=since)
+
+    return ask
+
+
+def _earlier_names(settings: Settings, engine: Engine) -> Callable[[], Sequence[str]]:
+    def ask() -> Sequence[str]:
+        with reading(engine) as connection:
+            return monitors.earlier_names(connection, settings.monitor.name)
 
     return ask
 

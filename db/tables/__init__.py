@@ -13,6 +13,7 @@ from db.tables.jobs import (
     registries,
     worker_tasks,
 )
+from db.tables.names import renames
 from db.tables.rules import evidence, rule_outcomes, rule_states, rule_texts
 from db.tables.truth import correctness, labels, teacher_metrics
 
@@ -39,6 +40,7 @@ __all__ = [
     "promotions",
     "registries",
     "rejects",
+    "renames",
     "rule_outcomes",
     "rule_states",
     "rule_texts",

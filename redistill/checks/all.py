@@ -8,6 +8,7 @@ from redistill.artifacts import artifacts
 from redistill.assembly import configure_torch
 from redistill.checks import data, ecs, gates, job_queue, resources, rules
 from redistill.checks.result import CheckResult, ok, problem, run_check
+from redistill.checks.tls import tls
 from redistill.configuration.settings import Settings, load
 from redistill.configuration.source import Source
 from redistill.display.progress import ShowProgress
@@ -33,6 +34,7 @@ def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterat
 def _database(settings: Settings) -> Iterator[CheckResult]:
     results = list(run_check("database", lambda: resources.database(settings)))
     yield from results
+    yield from run_check("tls", lambda: tls(settings))
     if all(result.ok for result in results):
         yield from run_check("queue", lambda: job_queue.open_job(settings))
         yield from run_check("current", lambda: resources.link(settings))

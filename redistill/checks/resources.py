@@ -11,7 +11,7 @@ from typing import Final
 import boto3
 import httpx
 
-from db import versions
+from db import monitors, versions
 from db.connection.migrate import check
 from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
@@ -29,9 +29,12 @@ _TIMEOUT_SECONDS: Final = 2.0
 
 
 def database(settings: Settings) -> Iterator[CheckResult]:
-    """Check that the database is reachable and has a schema that this version works with."""
+    """Check that the database is reachable, has a usable schema, and knows the monitor by no newer name."""
     with existing(settings) as engine, translated_errors(engine):
-        yield ok("database", f"{without_password(engine.url)}, {check(engine)}")
+        level = check(engine)
+        with reading(engine) as connection:
+            monitors.refuse_renamed(connection, settings.monitor.name)
+        yield ok("database", f"{without_password(engine.url)}, {level}")
 
 
 def cluster(settings: Settings) -> Iterator[CheckResult]:

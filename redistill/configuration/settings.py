@@ -23,6 +23,7 @@ from monitor.settings import (
     Traffic,
     WebSection,
 )
+from redistill.configuration.database import DatabaseSection
 from redistill.configuration.errors import explained, fields_at, place, unknown
 from redistill.configuration.source import ConfigError, Source
 from triggers.alert_settings import Alert, LogAlert
@@ -30,12 +31,6 @@ from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, Queue
 from triggers.worker_tasks.settings import EcsSection
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
-
-
-class DatabaseSection(Section):
-    """The database of all cycles, jobs, models and incidents."""
-
-    url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
 
 
 class Settings(BaseSettings):

@@ -62,7 +62,8 @@ def carry_out(connection: Connection, audience: Audience, transition: Transition
     event = transition.event
     if event is None:
         return True
-    dedup_key = f"redistill:{audience.monitor}:{incident_id}"
+    earlier_key = outbox.dedup_key_of(connection, incident_id)
+    dedup_key = earlier_key or f"redistill:{audience.monitor}:{incident_id}"
     payload = message(
         transition,
         event,

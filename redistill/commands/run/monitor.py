@@ -63,7 +63,8 @@ class _Monitor:
         server = Server(probes(self._checks), host=web.host, port=web.port)
         server.start()
         try:
-            if wait_until_migrated(self._engine, self._stop.is_set) and not self._stop.is_set():
+            is_migrated = wait_until_migrated(self._engine, self._settings.monitor.name, self._stop.is_set)
+            if is_migrated and not self._stop.is_set():
                 self._work(server.port)
         finally:
             server.stop()

@@ -28,7 +28,7 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
 
     within = stop_on_signals(within_seconds=_STOP_SECONDS)
     with within as stop, migrated(settings) if once else existing(settings) as engine, bars() as progress:
-        if not once and not wait_until_migrated(engine, stop.is_set):
+        if not once and not wait_until_migrated(engine, settings.monitor.name, stop.is_set):
             return
         runner = assembly.worker(settings, engine, progress)
         if once:

@@ -18,7 +18,7 @@ SUBCOMMANDS = (
     *(
         (name,)
         for name in COMMANDS
-        if name not in {"alerts", "archive", "db", "incidents", "jobs", "labels", "models"}
+        if name not in {"alerts", "archive", "db", "incidents", "jobs", "labels", "models", "monitors"}
     ),
     ("alerts", "test"),
     ("archive", "erase"),
@@ -26,6 +26,7 @@ SUBCOMMANDS = (
     *(("db", name) for name in ("upgrade", "check")),
     *(("incidents", name) for name in ("list", "ack")),
     *(("jobs", name) for name in ("list", "show", "enqueue", "cancel", "retry")),
+    *(("monitors", name) for name in ("list", "rename")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),
 )
 
