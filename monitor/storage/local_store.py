@@ -121,10 +121,12 @@ class LocalStore:
         return True
 
     def pointed(self, name: str) -> str | None:
-        """Return the path that the symbolic link names."""
+        """Return the path that the symbolic link names; its own if it is a file or a directory."""
         link = self.root / name
         with self._errors(name, ArtifactReadError):
-            return os.path.normpath(self.root / link.readlink()) if link.is_symlink() else None
+            if not os.path.lexists(link):
+                return None
+            return os.path.normpath(self.root / link.readlink()) if link.is_symlink() else str(link)
 
     @contextmanager
     def _errors(self, key: str, kind: type[RedistillError] = ArtifactWriteError) -> Iterator[None]:

@@ -10,12 +10,10 @@ from tests.support.world.for_processes import built
 from tests.support.world.tiny_world import World
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_latency_runs() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def few_latency_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a model is measured with as few runs as in a forked process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distill.evaluate, "_LATENCY_RUNS", FEW_LATENCY_RUNS)
-        yield
+    monkeypatch.setattr(distill.evaluate, "_LATENCY_RUNS", FEW_LATENCY_RUNS)
 
 
 @pytest.fixture(scope="session")

@@ -325,7 +325,8 @@ def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: C
 def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, project: Path) -> None:
     (project / "models/aaa111/config.json").unlink()
     result = run("models", "promote", "aaa")
-    assert said(result) == ("The student aaa111 is no longer in models/aaa111: restore it there first.")
+    gone = project / "models/aaa111"
+    assert said(result) == f"The student aaa111 is no longer in {gone}: restore it there first."
     assert serving(students) == "bbb222"
 
 
@@ -374,8 +375,11 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     assert in_the_way.resolve() == project / "registry/versions/ccc333"
 
 
-def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(students: Cycles, project: Path) -> None:
+def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(
+    students: Cycles, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is told once, however often it looks for work."""
+    monkeypatch.setattr("distill.worker._REGISTRY_PAUSE_SECONDS", 0.0)
     in_the_way = project / "registry/current"
     in_the_way.mkdir()
     worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
