@@ -69,7 +69,8 @@ def ordered(
 ) -> Iterator[tuple[Site, Engine]]:
     """An installation in which a job waits."""
     timeline = hours(healthy=0, drifted=2)
-    site = make_site(folder, world, timeline, url=url, **sections(bucket, world, **redistill))
+    given: dict[str, Any] = sections(bucket, world, **redistill)
+    site = make_site(folder, world, timeline, url=url, **given)
     run(fork, site, "cycle", "--at", timeline.start.isoformat(), **machine(site, "a"))
     engine = connect(url)
     try:

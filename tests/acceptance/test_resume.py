@@ -83,7 +83,7 @@ def assert_as_if_undisturbed(home: Path, site: Site, engine: Engine) -> None:
         assembly.slot_runner(settings, reference, show_nothing).run([*site.slots], never_stopped)
         assert assembly.worker(settings, reference, show_nothing).run_once(never_stopped)
         (expected,) = stored(reference, jobs)
-        registry = settings.redistill.registry
+        registry = Path(settings.redistill.registry)
     assert job["candidate_version"] == expected["candidate_version"]
     version = str(job["candidate_version"])
     assert manifest(site.registry, version)["training"] == manifest(registry, version)["training"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from redistill.configuration.settings import ConfigError, load
+from redistill.configuration.settings import load
+from redistill.configuration.source import ConfigError
 from redistill.database import PasswordTwiceError, PlaintextTokenError, opened
 from tests.unit.redistill.configuration.test_settings import SMALLEST
 
