@@ -54,7 +54,7 @@ def migrated(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for a database that this version works with. Errors as for `reading_from`."""
     with existing(settings) as engine:
         with translated_errors(engine):
-            _check(engine)
+            check_migrated(engine)
         yield engine
 
 
@@ -66,7 +66,7 @@ def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
     """
     try:
         with translated_errors(engine):
-            Outage().retry("start", lambda: _check(engine), stopped)
+            Outage().retry("start", lambda: check_migrated(engine), stopped)
     except UNAVAILABLE:
         return False
     return True
@@ -89,7 +89,7 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
                 yield connection
         except (DBAPIError, sqlite3.Error) as error:
             with suppress(DBAPIError, sqlite3.Error):
-                _check(engine)
+                check_migrated(engine)
             raise _refusal(engine, error) from error
 
 
@@ -124,7 +124,12 @@ def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:
     return DatabaseRefusesError(url=without_password(engine.url), cause=cause)
 
 
-def _check(engine: Engine) -> None:
+def check_migrated(engine: Engine) -> None:
+    """Check that this version works with the database.
+
+    Raises:
+        NotMigratedError, NewerDatabaseError: the database is not usable, or not by this version.
+    """
     from db.connection.migrate import check  # noqa: PLC0415 - Alembic takes long to load
 
     check(engine)
