@@ -3,6 +3,7 @@
 While no job waits, it calibrates the student in service when that is due.
 """
 
+from contextlib import suppress
 from threading import Event
 from time import monotonic
 
@@ -22,7 +23,8 @@ from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.registry import LinkError
-from distill.settle import settle
+from distill.settle import Proof, settle
+from distill.turns import Turn, always
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
@@ -40,13 +42,24 @@ _REGISTRY_PAUSE_SECONDS = 10.0
 
 
 class Worker:
-    """The worker of the audience's monitor, which runs one job at a time, each under its lease."""
+    """The worker of the audience's monitor, which runs one job at a time, each under its lease.
 
-    def __init__(self, engine: Engine, audience: Audience, attempt: Attempt, calibrator: Calibrator) -> None:
+    It computes only in its turn, and waits for an unavailable database outside of it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        audience: Audience,
+        attempt: Attempt,
+        calibrator: Calibrator,
+        turn: Turn | None = None,
+    ) -> None:
         self._engine = engine
         self._audience = audience
         self._attempt = attempt
         self._calibrator = calibrator
+        self._turn_to_compute = turn or always()
         self._calibrate_from = monotonic()
         self._owner = leases.new_owner()
         self._registry_problem = ""  #: the reason logged last why the registry cannot be used
@@ -64,20 +77,16 @@ class Worker:
         """
         if not self._tend_registry():
             return False
-        claimed = None if stopped() else self._claim()
-        if claimed is None:
-            self._calibrate(stopped)
-            return False
-        job, lease = claimed
-        try:
-            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
-                self._run(job, lease, lambda: stopped() or heartbeat.lost)
-        finally:
-            with writing(self._engine) as connection:
-                leases.release(connection, lease)
-        self._tend_from = monotonic()
-        self._tend_registry()
-        return True
+        with suppress(StoppedError), self._turn_to_compute.taken(stopped):
+            claimed = None if stopped() else self._claim()
+            if claimed is None:
+                self._calibrate(stopped)
+                return False
+            self._run_claimed(*claimed, stopped)
+            self._tend_from = monotonic()
+            self._tend_registry()
+            return True
+        return False
 
     def serve(self, transport: JobTransport, stop: Event) -> None:
         """Run one job after the other and wait in between until `stop` is set.
@@ -154,6 +163,14 @@ class Worker:
                 now=utc_now(),
             )
 
+    def _run_claimed(self, job: Job, lease: Lease, stopped: Stopped) -> None:
+        try:
+            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
+                self._run(job, lease, lambda: stopped() or heartbeat.lost)
+        finally:
+            with writing(self._engine) as connection:
+                leases.release(connection, lease)
+
     def _run(self, job: Job, lease: Lease, stopped: Stopped) -> None:
         log = structlog.get_logger().bind(monitor=job.monitor, job_id=job.job_id, attempt=job.attempt)
         try:
@@ -172,7 +189,7 @@ class Worker:
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)
         try:
-            proof = self._attempt.make(job, stopped=stopped, now=utc_now())
+            proof = self._make(job, stopped)
             promote = self._attempt.redistill.promote
             settled = settle(self._engine, lease, job, proof, self._audience, promote=promote, now=utc_now())
             log.info("job ended", decision=settled.decision.value, reason=settled.reason)
@@ -195,6 +212,12 @@ class Worker:
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._requeue(job, lease, text)
             log.exception("attempt failed")
+
+    def _make(self, job: Job, stopped: Stopped) -> Proof:
+        try:
+            return self._attempt.make(job, stopped=stopped, now=utc_now())
+        finally:
+            self._turn_to_compute.give()
 
     def _requeue(self, job: Job, lease: Lease, error: str | None) -> None:
         with writing(self._engine) as connection:

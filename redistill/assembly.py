@@ -17,6 +17,7 @@ from db.records import ArchivedCycle, ObjectVersion, Slot
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.judgement import Judge
+from distill.turns import Turn, Turns
 from distill.worker import Worker
 from monitor.archive.redaction import redactor
 from monitor.clock import utc_now
@@ -159,8 +160,8 @@ def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
     return Starter(engine=engine, audience=audience(settings), ecs=Ecs(settings.ecs))
 
 
-def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
-    """Return the worker that runs jobs."""
+def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None = None) -> Worker:
+    """Return the worker that runs jobs, one of those that take turns if there are several."""
     configure_torch(settings)
     judge = Judge(
         gates=settings.gates,
@@ -180,7 +181,8 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         kept=timedelta(days=settings.monitor.archive_days),
         show=show,
     )
-    return Worker(engine, audience(settings), attempt, judge.calibrator)
+    turn = Turn(turns or Turns(), partial(configure_torch, settings))
+    return Worker(engine, audience(settings), attempt, judge.calibrator, turn)
 
 
 def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:

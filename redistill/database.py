@@ -74,7 +74,7 @@ def migrated(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for a database that this version works with. Errors as for `reading_from`."""
     with existing(settings) as engine:
         with translated_errors(engine):
-            _check(engine)
+            check_migrated(engine)
             _refuse_renamed(engine, settings.monitor.name)
         yield engine
 
@@ -88,7 +88,7 @@ def wait_until_migrated(engine: Engine, monitor: str, stopped: Callable[[], bool
     """
 
     def check() -> None:
-        _check(engine)
+        check_migrated(engine)
         _refuse_renamed(engine, monitor)
 
     try:
@@ -118,7 +118,7 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
                 yield connection
         except (DBAPIError, sqlite3.Error) as error:
             with suppress(DBAPIError, sqlite3.Error):
-                _check(engine)
+                check_migrated(engine)
             raise _refusal(engine, error) from error
 
 
@@ -181,7 +181,12 @@ def _refuse_renamed(engine: Engine, monitor: str) -> None:
         monitors.refuse_renamed(connection, monitor)
 
 
-def _check(engine: Engine) -> None:
+def check_migrated(engine: Engine) -> None:
+    """Check that this version works with the database.
+
+    Raises:
+        NotMigratedError, NewerDatabaseError: the database is not usable, or not by this version.
+    """
     from db.connection.migrate import check  # noqa: PLC0415 - Alembic takes long to load
 
     check(engine)

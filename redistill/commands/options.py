@@ -22,6 +22,15 @@ Config = Annotated[
         show_default="$REDISTILL_CONFIG, else the content of $REDISTILL_TOML, else redistill.toml",
     ),
 ]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"{CONFIG_HELP} Give it once for each of several monitors.",
+        show_default="$REDISTILL_CONFIG, else the content of $REDISTILL_TOML, else redistill.toml",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Since = Annotated[
     str | None,

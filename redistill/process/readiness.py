@@ -1,18 +1,22 @@
 """The checks of /readyz."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final, Literal
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from db import versions
 from db.connection import clock, migrate
 from db.connection.session import reading
 from db.cycles import ledger
 from db.errors import RedistillError, one_line
+from db.states import Role
 from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
+from redistill.configuration.settings import Settings
 
 #: The time after its due time from which a cycle that has not begun is overdue.
 _GRACE: Final = timedelta(minutes=5)
@@ -33,6 +37,19 @@ def checks(engine: Engine, monitor: MonitorSection, scheduler: Scheduler, now: d
         Check(name="scheduler", ok=scheduler == "running", detail=scheduler),
         _slots(engine, monitor, now),
     )
+
+
+def models(engine: Engine, settings: Settings) -> Check:
+    """Return the check that the folders of both models exist."""
+    try:
+        with reading(engine) as connection:
+            current = versions.current(connection, settings.monitor.name, Role.STUDENT)
+    except (RedistillError, DBAPIError) as error:
+        return Check(name="models", ok=False, detail=one_line(error))
+    student = settings.student.uri if current is None else Path(current.uri)
+    missing = [str(folder) for folder in (settings.teacher.uri, student) if not folder.is_dir()]
+    detail = f"missing: {', '.join(missing)}: put it back" if missing else "found"
+    return Check(name="models", ok=not missing, detail=detail)
 
 
 def _database(engine: Engine) -> Check:

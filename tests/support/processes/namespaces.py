@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,12 +43,12 @@ def running_first(site: Site, *arguments: str) -> Iterator[Process]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that still exist."""
-    try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    return [int(each) for each in found.split()]
+    """The processes that any thread of a process has started and that still exist."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found += map(int, thread.read_text().split())
+    return found
 
 
 def is_alive(pid: int) -> bool:

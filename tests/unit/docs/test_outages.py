@@ -39,7 +39,7 @@ TIMES = [
     f"takes minutes | after {loop.STOP_TIMEOUT_SECONDS:.0f} s",
     f"at startup | after {monitor._STOP_SECONDS:.0f} s",
     f"a worker | after {worker._STOP_SECONDS:.0f} s",
-    f"exits after {monitor._STOP_WITH_WORKER_SECONDS:.0f} s",
+    f"exits after {monitor._STOP_WITH_CHILDREN_SECONDS:.0f} s",
 ]
 
 

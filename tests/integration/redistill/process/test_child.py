@@ -11,6 +11,7 @@ import pytest
 from redistill.process.child import Child
 from tests.support.processes.namespaces import handles, is_alive
 from tests.support.processes.waiting import comes_true, wait_until
+from tests.support.world.waiting_monitor import written
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -24,24 +25,6 @@ thread.start()
 thread.join()
 print(child._process.pid, flush=True)
 time.sleep(600)
-"""
-#: A monitor waits for its database for as long as it takes.
-WAITS = """
-[monitor]
-every = "1h"
-[traffic]
-uri = "logs"
-[teacher]
-uri = "teacher"
-[student]
-uri = "student"
-[redistill]
-train = "train.jsonl"
-test = "test.jsonl"
-[database]
-url = "postgresql://nobody@127.0.0.1:9/nothing"
-[web]
-port = 0
 """
 
 
@@ -71,8 +54,7 @@ def test_a_child_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_child_stops_when_its_parent_is_killed_and_not_when_a_thread_of_it_ends(tmp_path: Path) -> None:
-    config = tmp_path / "redistill.toml"
-    config.write_text(WAITS)
+    config = written(tmp_path / "redistill.toml")
     command = [sys.executable, "-c", STARTED_BY_A_THREAD, "--config", str(config), "monitor"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         try:
