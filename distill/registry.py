@@ -46,6 +46,13 @@ class LinkError(RedistillError):
     """{registry}/current cannot point to {directory}: {problem}."""
 
 
+class LinkAheadError(LinkError):
+    """{registry}/current leads to the version {linked}, which the database does not know, and was left as it
+    is: if the database was restored from a backup, see docs/restoring.md; to serve the student that the
+    database names, run `redistill models promote {version}`.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parents:
     """The versions from which a candidate was made."""
@@ -171,6 +178,14 @@ def point_current(registry: Path, directory: Path) -> bool:
         problem = f"{error.strerror or error}; free space or fix the permissions in {registry}"
         raise LinkError(registry=registry, directory=directory, problem=problem) from error
     return True
+
+
+def linked_version(registry: Path) -> str | None:
+    """Return the version in this registry to which `current` leads; None for no link or another target."""
+    current = registry / "current"
+    target = current.resolve()
+    is_version = current.is_symlink() and target.parent == (registry / "versions").resolve()
+    return target.name if is_version else None
 
 
 def _json(version: str, manifest: Manifest) -> bytes:

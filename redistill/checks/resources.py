@@ -15,6 +15,7 @@ from db import monitors, versions
 from db.connection.migrate import check
 from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
+from distill.registry import linked_version
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
 from redistill.checks.result import CheckResult, ok, problem
@@ -56,10 +57,16 @@ def link(settings: Settings) -> Iterator[CheckResult]:
     current = settings.redistill.registry / "current"
     with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
         student = versions.current(connection, settings.monitor.name, Role.STUDENT)
+        linked = linked_version(settings.redistill.registry)
+        is_ahead = linked is not None and not versions.is_known(connection, linked)
     if student is None or not os.path.lexists(current):
         return
     version = show.version(student.version)
-    if current.resolve() == Path(student.uri).resolve():
+    if is_ahead:
+        found = f"{current} links to {show.version(linked)}, a version that the database does not know"
+        fix = f"see docs/restoring.md; to serve {version} instead, run `redistill models promote {version}`"
+        yield problem("current", found, fix)
+    elif current.resolve() == Path(student.uri).resolve():
         yield ok("current", f"{current} links to the student in service, {version}")
     else:
         fix = f"start `redistill worker`, or run `redistill models promote {version}`"
