@@ -68,8 +68,8 @@ def earlier_names(connection: Connection, name: str) -> tuple[str, ...]:
 
 def summaries(connection: Connection) -> tuple[MonitorSummary, ...]:
     """Return all monitors of the database, by name."""
-    counted = connection.execute(select(jobs.c.monitor, func.count()).group_by(jobs.c.monitor))
-    n_jobs: dict[str, int] = dict(counted.tuples().all())
+    counted = connection.execute(select(jobs.c.monitor, func.count().label("n")).group_by(jobs.c.monitor))
+    n_jobs = {row.monitor: row.n for row in counted}
     windows = {
         row.monitor: row
         for row in connection.execute(

@@ -126,16 +126,28 @@ class Attempt:
     def point_current(self) -> bool:
         """Point the registry's link to the student in service, and return whether it was changed.
 
-        This repairs the link after a crash.
+        This repairs the link after a crash. A link to a version of the registry that the database does not
+        know stays: the database was restored from a backup that is older than the promotion, so the student
+        that it names may be the one that had drifted.
 
         Raises:
+            ArtifactReadError: the registry cannot be read now.
             LinkError: the link cannot be set now. SQL still records which student is in service.
+            LinkAheadError: the link leads to a version that the database does not know.
         """
+        linked = registry.linked_version(self._store, self.redistill.link)
         with reading(self.engine) as connection:
             student = versions.current(connection, self.monitor, Role.STUDENT)
+            is_ahead = linked is not None and not versions.is_known(connection, linked)
         if student is None:
             return False
         section = self.redistill
+        if is_ahead:
+            raise registry.LinkAheadError(
+                link=self._store.location(section.link),
+                linked=str(linked)[:12],
+                version=student.version[:12],
+            )
         return registry.point_current(self.artifacts, section.registry, section.link, located(student.uri))
 
     def sweep(self, now: datetime) -> None:

@@ -15,6 +15,7 @@ from db import monitors, versions
 from db.connection.migrate import check
 from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
+from distill.registry import linked_version
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
 from redistill.artifacts import artifacts
@@ -58,11 +59,17 @@ def link(settings: Settings) -> Iterator[CheckResult]:
     store = artifacts(settings).store(settings.redistill.registry)
     with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
         student = versions.current(connection, settings.monitor.name, Role.STUDENT)
-    pointed = store.pointed(settings.redistill.link)
+        pointed = store.pointed(settings.redistill.link)
+        linked = linked_version(store, settings.redistill.link)
+        is_ahead = linked is not None and not versions.is_known(connection, linked)
     if student is None or pointed is None:
         return
     version, place = show.version(student.version), store.location(settings.redistill.link)
-    if _same(pointed, student.uri):
+    if is_ahead:
+        found = f"{place} points to {show.version(linked)}, a version that the database does not know"
+        fix = f"see docs/restoring.md; to serve {version} instead, run `redistill models promote {version}`"
+        yield problem("current", found, fix)
+    elif _same(pointed, student.uri):
         yield ok("current", f"{place} points to the student in service, {version}")
     else:
         fix = f"start `redistill worker`, or run `redistill models promote {version}`"

@@ -16,6 +16,7 @@ from db.states import Role
 from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
+from monitor.storage.artifacts import located
 from redistill.configuration.settings import Settings
 
 #: The time after its due time from which a cycle that has not begun is overdue.
@@ -40,14 +41,15 @@ def checks(engine: Engine, monitor: MonitorSection, scheduler: Scheduler, now: d
 
 
 def models(engine: Engine, settings: Settings) -> Check:
-    """Return the check that the folders of both models exist."""
+    """Return the check that the folders of both models exist; those in S3 are not looked at."""
     try:
         with reading(engine) as connection:
             current = versions.current(connection, settings.monitor.name, Role.STUDENT)
     except (RedistillError, DBAPIError) as error:
         return Check(name="models", ok=False, detail=one_line(error))
-    student = settings.student.uri if current is None else Path(current.uri)
-    missing = [str(folder) for folder in (settings.teacher.uri, student) if not folder.is_dir()]
+    student = settings.student.uri if current is None else located(current.uri)
+    folders = [each for each in (settings.teacher.uri, student) if isinstance(each, Path)]
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
     detail = f"missing: {', '.join(missing)}: put it back" if missing else "found"
     return Check(name="models", ok=not missing, detail=detail)
 

@@ -18,7 +18,7 @@ def serve(sources: Sequence[Source], progress: ShowProgress, stop: Event) -> Non
 
     def work(settings: Settings) -> None:
         with existing(settings) as engine:
-            if wait_until_migrated(engine, stop.is_set):
+            if wait_until_migrated(engine, settings.monitor.name, stop.is_set):
                 worker = assembly.worker(settings, engine, progress, turns)
                 worker.serve(assembly.job_transport(settings, engine), stop)
 

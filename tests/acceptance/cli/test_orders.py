@@ -396,6 +396,33 @@ def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(
     assert current_by_doctor() == [(True, None)]
 
 
+def test_a_link_to_a_version_that_the_database_has_lost_is_left_to_a_person(
+    students: Cycles, project: Path
+) -> None:
+    """A restored database may name the student that had drifted; docs/restoring.md says what to do."""
+    ahead = project / "registry/versions/ddd444"
+    ahead.mkdir(parents=True)
+    (ahead / "config.json").write_text("{}")
+    link = project / "registry/current"
+    link.symlink_to("versions/ddd444")
+    worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert not worker.run_once(never_stopped)
+    (told,) = [entry["error"] for entry in logs if entry["event"] == "current not set"]
+    assert told == (
+        f"{project}/registry/current leads to the version ddd444, which the database does not know, and was "
+        "left as it is: if the database was restored from a backup, see docs/restoring.md; to serve the "
+        "student that the database names, run `redistill models promote bbb222`."
+    )
+    assert link.resolve() == ahead
+    ((ok, fix),) = current_by_doctor()
+    assert (ok, "see docs/restoring.md" in str(fix)) == (False, True)
+    assert run("models", "promote", "bbb").exit_code == 0
+    assert link.resolve() == project / "models/bbb222"
+    assert current_by_doctor() == [(True, None)]
+
+
 def current_by_doctor() -> list[tuple[bool, str | None]]:
     findings = json.loads(run("doctor", "--json").stdout)
     return [(each["ok"], each["fix"]) for each in findings if each["check"] == "current"]

@@ -149,6 +149,14 @@ def stoppable(*, tcp: bool = False, tls: Path | None = None) -> Iterator[Stoppab
             server.stop(signal.SIGQUIT)
 
 
+def program(name: str) -> Path:
+    """A program of PostgreSQL's, such as `pg_dump`."""
+    binaries = _wheel_binaries() or _system_binaries()
+    if binaries is None:
+        pytest.fail(MISSING)
+    return binaries / name
+
+
 def _accept_passwords(folder: Path, tls: Path | None) -> list[str]:
     """Let those who come over TCP give a password, with `tls` only encrypted; returns the settings of TLS."""
     kind = "hostssl" if tls else "host"
