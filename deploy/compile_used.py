@@ -1,6 +1,6 @@
 """Import what the product uses, so that the image has the bytecode of these modules and of no others.
 
-The root of a container is read-only, and each start would compile them anew; compiling everything that is
+The root of a container is read-only, so each start would compile them again; compiling everything that is
 installed would make the image 180 MB larger.
 """
 

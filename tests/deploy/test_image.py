@@ -47,8 +47,9 @@ def test_the_context_has_what_is_copied_and_no_more() -> None:
 def test_the_stack_runs_the_image_as_the_image_says() -> None:
     (container,) = template()["Resources"]["DaemonTask"]["Properties"]["ContainerDefinitions"]
     assert f"USER {container['User']}" in DOCKERFILE
-    probe = ", ".join(f'"{word}"' for word in container["HealthCheck"]["Command"][1:])
-    assert f"CMD [{probe}]" in DOCKERFILE
+    assert container["HealthCheck"]["Command"][:3] == ["CMD", "python3", "-S"]
+    assert Path(container["HealthCheck"]["Command"][3]).parent == Path("/opt/redistill")
+    assert "cp /src/deploy/probe.py" in DOCKERFILE
     volumes = ", ".join(f'"{each["ContainerPath"]}"' for each in container["MountPoints"])
     assert f"VOLUME [{volumes}]" in DOCKERFILE
 

@@ -49,10 +49,14 @@ def for_moto(document: dict[str, Any]) -> dict[str, Any]:
     """The template without what moto lacks.
 
     Its `AWS::RDS::DBInstance` knows no parameter group of a stack and no secret, and its endpoint has no
-    value; it has no capacity providers.
+    value; it has no capacity providers, and a task's containers must have shares of their own.
     """
     found: dict[str, Any] = _substituted(copy.deepcopy(document))
-    del found["Resources"]["Database"]["Properties"]["DBParameterGroupName"]
+    resources = found["Resources"]
+    del resources["Database"]["Properties"]["DBParameterGroupName"]
+    for each in resources.values():
+        for container in each["Properties"].get("ContainerDefinitions", ()):
+            container |= {"Cpu": 256, "Memory": 512}
     return found
 
 
@@ -86,6 +90,7 @@ class Account:
             "Image": DIGEST,
             "MigrationImage": DIGEST,
             "Configuration": "/redistill/configuration",
+            "MigrationConfiguration": "/redistill/configuration",
             "VpcId": self.vpc,
             "SubnetIds": ",".join(self.subnets),
             "RouteTableIds": self.route_table,
@@ -119,13 +124,17 @@ def account(url: str) -> Iterator[Account]:
 
 
 def evaluated(value: Any, conditions: dict[str, bool]) -> Any:  # noqa: ANN401 - any part of a template
-    """The value with each `Fn::If` replaced by one of its branches; NoValue is left out."""
+    """The value, with each `Fn::If` of a known condition replaced by its branch, or by nothing."""
     none = {"Ref": "AWS::NoValue"}
     if isinstance(value, dict):
         if "Fn::If" in value:
-            name, then, otherwise = value["Fn::If"]
-            return evaluated(then if conditions[name] else otherwise, conditions)
-        return {key: evaluated(each, conditions) for key, each in value.items()}
+            name, *branches = value["Fn::If"]
+            then, otherwise = (evaluated(each, conditions) for each in branches)
+            if name not in conditions:
+                return {"Fn::If": [name, then, otherwise]}
+            return then if conditions[name] else otherwise
+        found = {key: evaluated(each, conditions) for key, each in value.items()}
+        return {key: each for key, each in found.items() if each != none}
     if isinstance(value, list):
         return [each for each in (evaluated(each, conditions) for each in value) if each != none]
     return value

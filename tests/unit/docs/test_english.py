@@ -13,9 +13,11 @@ from redistill.cli import app
 from redistill.commands import COMMANDS
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("db", "triggers", "monitor", "distill", "redistill", "migrations", "bench", "examples")
+PACKAGES = ("db", "triggers", "monitor", "distill", "redistill", "migrations", "bench", "examples", "deploy")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(path for name in ("deploy", "docs") for path in (ROOT / name).rglob("*.md"))]
+)
 
 #: Words and idioms that no reader of the field expects, and what to write instead.
 REFUSED = {

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-ROOMS = "db|triggers|monitor|distill|redistill|migrations|tests|examples|docs"
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(path for name in ("deploy", "docs") for path in (ROOT / name).rglob("*.md"))]
+)
+ROOMS = "db|triggers|monitor|distill|redistill|migrations|tests|examples|docs|deploy"
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
