@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Three processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -42,13 +42,17 @@ unit: $(READY) ## run the tests of pure code
 	$(PY) -m pytest -m "unit and not slow"
 
 integration: $(READY) ## run the tests with real databases, models, files and servers
-	$(PY) -m pytest -m "integration and not slow"
+	$(PY) -m pytest -m "integration and not slow and not pgbouncer"
 
 acceptance: $(READY) ## run the tests of the product as its users run it
 	$(PY) -m pytest -m "acceptance and not slow"
 
 slow: $(READY) ## run the long tests: statistics, kills at random moments, a rolling deploy
 	$(PY) -m pytest -m slow
+
+# Not in `make test`, as no Python package brings these servers: apt-get install pgbouncer postgresql
+pgbouncer-test: $(READY) ## test with PgBouncer and with the TLS of PostgreSQL itself, from the system's packages
+	$(PY) -m pytest -m pgbouncer
 
 # To repeat a run, or to draw other moments: REDISTILL_TEST_SEED=N make chaos
 chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases; 20 minutes

@@ -29,6 +29,7 @@ from distill.losses import distillation_loss
 from distill.settings import RedistillSection
 from distill.training.adamw import Descent
 from distill.training.checkpoint import LARGEST_SHARE, Checkpoint, Checkpoints
+from monitor.storage.local_store import LocalStore
 
 _BATCH: Final = 64
 _TOKENS: Final = 16
@@ -72,7 +73,9 @@ def measured(folder: Path, steps: int) -> Costs:
     student.train()
     descent.step(loss(rows[0]))
     stepping = [seconds(lambda batch=batch: descent.step(loss(batch))) for batch in rows[1:]]  # type: ignore[misc]
-    checkpoints = Checkpoints(folder, identity={"bench": "checkpoint"}, every_seconds=60, job_id=1)
+    checkpoints = Checkpoints(
+        LocalStore(folder), "1", identity={"bench": "checkpoint"}, every_seconds=60, job_id=1
+    )
 
     def save(number: int) -> None:
         checkpoints.save(
@@ -80,7 +83,7 @@ def measured(folder: Path, steps: int) -> Costs:
         )
 
     saving = [seconds(lambda number=number: save(number)) for number in range(steps)]  # type: ignore[misc]
-    (path,) = folder.glob("*.safetensors")
+    (path,) = folder.rglob("*.safetensors")
     loading = [seconds(checkpoints.load) for _ in range(steps)]
     return Costs(
         step=median(stepping), saving=median(saving), loading=median(loading), n_bytes=path.stat().st_size

@@ -7,6 +7,7 @@ A holder that was suspended for too long finds a higher token at its next `guard
 import os
 import socket
 import uuid
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, select, update
@@ -79,6 +80,16 @@ def revoke(connection: Connection, name: str) -> None:
 def is_held(connection: Connection, name: str) -> bool:
     """Return whether a process holds the lease now, by the database's clock."""
     return bool(connection.scalar(select(_is_current()).where(leases.c.name == name)))
+
+
+def holder_of(connection: Connection, name: str) -> str | None:
+    """Return the last holder of the lease: host, process and start; None if there never was one."""
+    return connection.scalar(select(leases.c.owner).where(leases.c.name == name))
+
+
+def expiry_of(connection: Connection, name: str) -> datetime | None:
+    """Return when the lease expires or was released, by the database's clock; None if there never was one."""
+    return connection.scalar(select(leases.c.expires_at).where(leases.c.name == name))
 
 
 def token_of(connection: Connection, name: str) -> int:

@@ -59,6 +59,12 @@ def channels_of(connection: Connection, incident_id: int) -> frozenset[str]:
     return frozenset(connection.scalars(query))
 
 
+def dedup_key_of(connection: Connection, incident_id: int) -> str | None:
+    """Return the key of the incident's earlier messages, which a renamed monitor keeps; None without any."""
+    query = select(deliveries.c.dedup_key).where(deliveries.c.incident_id == incident_id)
+    return connection.scalar(query.order_by(deliveries.c.id).limit(1))
+
+
 def add(
     connection: Connection,
     *,

@@ -6,7 +6,17 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from db import leases
@@ -99,8 +109,12 @@ def of_monitor(connection: Connection, monitor: str) -> tuple[Job, ...]:
 
 
 def archive_of(connection: Connection, job: Job) -> str | None:
-    """Return the location of the archived sample of the job's cycle, or None."""
-    return connection.scalar(select(cycles.c.archive).where(cycles.c.id == job.cycle_id))
+    """Return the location of the archived sample of the job's cycle as it is stored, or None.
+
+    A path relative to the configuration's folder stays so: it is the same for daemon and worker.
+    """
+    stored = type_coerce(cycles.c.archive, Text)
+    return connection.scalar(select(stored).where(cycles.c.id == job.cycle_id))
 
 
 def lease_name(job_id: int) -> str:

@@ -17,6 +17,12 @@ class NoSuchModelError(RedistillError):
     """No single student version begins with {version!r}: choose one from `redistill models list`."""
 
 
+def is_known(connection: Connection, version: str) -> bool:
+    """Return whether any monitor of the database has the version."""
+    query = select(models.c.id).where(models.c.version == version)
+    return connection.scalar(query.limit(1)) is not None
+
+
 def find(connection: Connection, monitor: str, role: Role, version: str) -> ModelVersion | None:
     """Return the recorded version, or None."""
     row = connection.execute(

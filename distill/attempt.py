@@ -1,13 +1,14 @@
 """One attempt at a job: from the order to a registered and evaluated candidate."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import cached_property
 
 from sqlalchemy import Engine
 
-from db import queue, versions
-from db.connection.session import reading
+from db import queue, registries, versions
+from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import Job, ModelVersion
 from db.states import Role
@@ -25,6 +26,8 @@ from monitor.archive.redaction import Redact
 from monitor.cycle import Show
 from monitor.scoring.models import Model, load
 from monitor.stop import Stopped
+from monitor.storage.artifacts import Artifacts, Location, located
+from monitor.storage.store import Store
 
 
 class TeacherChangedError(RedistillError):
@@ -45,8 +48,9 @@ class Attempt:
 
     engine: Engine
     monitor: str
-    teacher: Path
+    teacher: Location
     redistill: RedistillSection
+    artifacts: Artifacts
     judge: Judge
     redact: Redact  #: the function that was applied to texts before they were archived
     kept: timedelta  #: the time for which samples are archived
@@ -64,21 +68,29 @@ class Attempt:
         """
         teacher = self._load_teacher(job)
         incumbent_version, incumbent = self._load_incumbent(job)
-        data = read_job_data(self.engine, job, self.redistill, teacher.labels, self.redact, kept=self.kept)
-        student = load(self.redistill.student_init or Path(incumbent_version.uri))
+        data = read_job_data(
+            self.engine,
+            job,
+            self.redistill,
+            self.artifacts,
+            labels=teacher.labels,
+            redact=self.redact,
+            kept=self.kept,
+        )
+        student = self._load(self.redistill.student_init or located(incumbent_version.uri))
         trained = self._train(job, student, teacher, data, stopped=stopped)
-        staged = registry.stage(self.redistill.registry, student, job_id=job.job_id, now=now)
+        staged = registry.stage(self._store, student, job=registry.job_key(job), now=now)
         made = load(staged)
         judged = self.judge.judge(made, incumbent, teacher, data, stopped)
         manifest = self._manifest(
             job, start_version=student.version, trained=trained, data=data, judged=judged, now=now
         )
-        added = registry.add(self.redistill.registry, staged, manifest)
+        added = registry.add(self._store, staged, manifest)
         candidate = ModelVersion(
             monitor=self.monitor,
             version=added.version,
             role=Role.STUDENT,
-            uri=str(added.path),
+            uri=added.location,
             parent_version=student.version,
             job_id=job.job_id,
             alpha=job.alpha_to,
@@ -93,19 +105,50 @@ class Attempt:
             calibration=judged.calibration,
         )
 
+    def confirm_registry(self, now: datetime) -> None:
+        """Record the registry as the monitor's, or check that it is the one that is recorded.
+
+        Raises:
+            OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
+            ArtifactReadError, RegistryWriteError: the registry cannot be used.
+        """
+        found = registry.registry_id(self._store)
+        with writing(self.engine) as connection:
+            registries.confirm(
+                connection,
+                self.monitor,
+                registry_id=found,
+                link=self.redistill.link,
+                location=self.redistill.registry,
+                now=now,
+            )
+
     def point_current(self) -> bool:
         """Point the registry's link to the student in service, and return whether it was changed.
 
-        This repairs the link after a crash.
+        This repairs the link after a crash. A link to a version of the registry that the database does not
+        know stays: the database was restored from a backup that is older than the promotion, so the student
+        that it names may be the one that had drifted.
 
         Raises:
+            ArtifactReadError: the registry cannot be read now.
             LinkError: the link cannot be set now. SQL still records which student is in service.
+            LinkAheadError: the link leads to a version that the database does not know.
         """
+        linked = registry.linked_version(self._store, self.redistill.link)
         with reading(self.engine) as connection:
             student = versions.current(connection, self.monitor, Role.STUDENT)
+            is_ahead = linked is not None and not versions.is_known(connection, linked)
         if student is None:
             return False
-        return registry.point_current(self.redistill.registry, Path(student.uri))
+        section = self.redistill
+        if is_ahead:
+            raise registry.LinkAheadError(
+                link=self._store.location(section.link),
+                linked=str(linked)[:12],
+                version=student.version[:12],
+            )
+        return registry.point_current(self.artifacts, section.registry, section.link, located(student.uri))
 
     def sweep(self, now: datetime) -> None:
         """Remove the checkpoints of jobs that have ended.
@@ -113,19 +156,30 @@ class Attempt:
         As a registry may be shared, those of jobs that are not in the database are removed once nothing was
         written to them for a day.
         """
-        for job_id, folder in checkpoint.folders(self.redistill.registry):
-            if self._is_over(job_id, folder, now):
-                checkpoint.remove(folder)
+        for key in checkpoint.jobs(self._store):
+            if self._is_over(key, now):
+                self._store.remove(checkpoint.folder(key))
 
-    def _is_over(self, job_id: int, folder: Path, now: datetime) -> bool:
-        try:
-            with reading(self.engine) as connection:
-                return queue.get(connection, job_id).status not in queue.OPEN
-        except queue.NoSuchJobError:
-            return checkpoint.untouched_since(folder, now - registry.LEFTOVER_AGE)
+    @cached_property
+    def _store(self) -> Store:
+        return self.artifacts.store(self.redistill.registry)
+
+    def _is_over(self, key: str, now: datetime) -> bool:
+        number = key.partition("-")[0]
+        if not number.isdecimal():
+            return False
+        with suppress(queue.NoSuchJobError), reading(self.engine) as connection:
+            job = queue.get(connection, int(number))
+            if key in {number, registry.job_key(job)}:
+                return job.status not in queue.OPEN
+        modified = self._store.modified(checkpoint.folder(key))
+        return modified is not None and modified < now - registry.LEFTOVER_AGE
+
+    def _load(self, location: Location) -> Model:
+        return load(self.artifacts.directory(location))
 
     def _load_teacher(self, job: Job) -> Model:
-        teacher = load(self.teacher)
+        teacher = self._load(self.teacher)
         if teacher.version != job.teacher_version:
             raise TeacherChangedError(
                 wanted=job.teacher_version[:12], directory=self.teacher, found=teacher.version[:12]
@@ -137,7 +191,7 @@ class Attempt:
             recorded = versions.find(connection, self.monitor, Role.STUDENT, job.student_version)
         if recorded is None:
             raise IncumbentLostError(version=job.student_version[:12], directory="the database")
-        incumbent = load(Path(recorded.uri))
+        incumbent = self._load(located(recorded.uri))
         if incumbent.version != recorded.version:
             raise IncumbentLostError(version=job.student_version[:12], directory=recorded.uri)
         return recorded, incumbent
@@ -156,7 +210,8 @@ class Attempt:
             progress=lambda done, total, _loss: self.show("training", done, total),
             validation=data.validation,
             checkpoints=Checkpoints(
-                checkpoint.folder(self.redistill.registry, job.job_id),
+                self._store,
+                registry.job_key(job),
                 identity=identity(job, student, teacher, data, self.redistill),
                 every_seconds=self.redistill.checkpoint_every.total_seconds(),
                 job_id=job.job_id,

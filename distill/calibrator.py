@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -24,6 +23,7 @@ from monitor.scoring.batches import Progress, score
 from monitor.scoring.models import Model, load
 from monitor.scoring.pair import ModelChangedError
 from monitor.stop import Stopped
+from monitor.storage.artifacts import Artifacts, located
 from triggers.incidents.recalibration_due import is_due
 
 LEASE_SECONDS: Final = 60.0
@@ -59,6 +59,7 @@ class Calibrator:
     engine: Engine
     monitor: str
     section: RedistillSection
+    artifacts: Artifacts
     tokens_per_batch: int
     show: Show
 
@@ -73,10 +74,10 @@ class Calibrator:
         path = self.section.calibration_file
         if path is None:
             raise NoLabelledFileError
-        model = load(Path(student.uri))
+        model = load(self.artifacts.directory(located(student.uri)))
         if model.version != student.version:
             raise ModelChangedError(directory=student.uri, version=student.version[:12])
-        return self.fit(model, read_labelled(path, model.labels), model.labels, stopped)
+        return self.fit(model, read_labelled(self.artifacts.file(path), model.labels), model.labels, stopped)
 
     def fit(
         self, model: Model, rows: LabelledSet, label_names: Sequence[str], stopped: Stopped

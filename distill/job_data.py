@@ -27,6 +27,7 @@ from distill.training.dataset import (
 from monitor.archive import files
 from monitor.archive.redaction import Redact
 from monitor.archive.sample import ScoredSample
+from monitor.storage.artifacts import Artifacts
 from monitor.strata import Strata
 
 #: The most requests in the archived samples that a job trains on: six samples of the usual size. The samples
@@ -65,9 +66,10 @@ def read_job_data(
     engine: Engine,
     job: Job,
     section: RedistillSection,
+    artifacts: Artifacts,
+    *,
     labels: Sequence[str],
     redact: Redact,
-    *,
     kept: timedelta,
 ) -> JobData:
     """Read the labelled files and the archived samples of the job.
@@ -82,8 +84,8 @@ def read_job_data(
     """
     if section.train is None or section.test is None:
         raise NoLabelledDataError
-    train, test = read_labelled(section.train, labels), read_labelled(section.test, labels)
-    validation = read_labelled(section.validation, labels) if section.validation else None
+    train, test = (read_labelled(artifacts.file(each), labels) for each in (section.train, section.test))
+    validation = read_labelled(artifacts.file(section.validation), labels) if section.validation else None
     archives, left_out = within(_archives(engine, job, kept), MAX_ARCHIVED_REQUESTS)
     archived: list[str] = []
     condemned = None

@@ -1,18 +1,22 @@
-"""The registry: a directory of model versions, each whole or absent, and a link to the one in service.
+"""The registry: a store of model versions, each whole or absent, and a pointer to the one in service.
 
 REGISTRY/versions/<version>/   save_pretrained layout and manifest.json; never changed
-REGISTRY/current               link to versions/<version>; serving code loads this
-REGISTRY/.tmp-<job>-…/         a candidate that is not evaluated yet, or the leftovers of a killed attempt
+REGISTRY/current               pointer to versions/<version>; serving code loads this
+REGISTRY/registry.json         the id by which a worker recognises the registry of its monitor
+REGISTRY/.tmp-<job>-…/         a candidate that is not evaluated yet, or the leftovers of a killed attempt;
+                               for a registry in S3, in the cache of this machine
 REGISTRY/.checkpoint-<job>/    the training of an open job: see distill/training/checkpoint.py
+
+A job is named by its number and eight digits, because two databases that share a registry number their jobs
+alike.
 """
 
-import errno
-import shutil
+import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -22,13 +26,18 @@ import orjson
 from safetensors import SafetensorError
 
 from db.errors import RedistillError
-from db.records import Calibration, Evaluation, GateOutcome
+from db.records import Calibration, Evaluation, GateOutcome, Job
 from distill.training.train import TrainingLog
 from monitor.scoring.models import Model, fingerprint, quiet
-from monitor.storage.disk import sync
+from monitor.storage.artifacts import Artifacts, Location
+from monitor.storage.local_store import remove_tree, removed
+from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Store
 
 MANIFEST: Final = "manifest.json"
 MANIFEST_SCHEMA: Final = "redistill.model/1"
+REGISTRY_FILE: Final = "registry.json"
+REGISTRY_SCHEMA: Final = "redistill.registry/1"
+VERSIONS: Final = "versions"
 
 #: The age at which the leftovers of other jobs' attempts are removed.
 LEFTOVER_AGE: Final = timedelta(days=1)
@@ -43,7 +52,14 @@ class RegistryWriteError(RedistillError):
 
 
 class LinkError(RedistillError):
-    """{registry}/current cannot point to {directory}: {problem}."""
+    """{link} cannot point to {directory}: {problem}."""
+
+
+class LinkAheadError(LinkError):
+    """{link} leads to the version {linked}, which the database does not know, and was left as it
+    is: if the database was restored from a backup, see docs/restoring.md; to serve the student that the
+    database names, run `redistill models promote {version}`.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,25 +114,53 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """A version and its directory."""
+    """A version and the location of its directory."""
 
     version: str
-    path: Path
+    location: str
 
 
-def stage(registry: Path, candidate: Model, *, job_id: int, now: datetime) -> Path:
-    """Save a candidate to a new folder of the registry, which readers ignore.
+def job_key(job: Job) -> str:
+    """Return the name of a job in a registry: its number, and digits that differ between databases.
+
+    Example: `7-1f0c93ab`.
+    """
+    own = f"{job.enqueued_at.astimezone(UTC).isoformat()} {job.teacher_version} {job.student_version}"
+    return f"{job.job_id}-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
+
+
+def registry_id(store: Store) -> str:
+    """Return the id of the registry, which is given to it now if it has none.
+
+    Raises:
+        RegistryWriteError: it has none, and the registry cannot be written.
+        ArtifactReadError: it cannot be read, or its registry.json is not one of Redistill's.
+    """
+    content = store.read(REGISTRY_FILE)
+    if content is None:
+        fresh = {"schema": REGISTRY_SCHEMA, "id": str(uuid.uuid4())}
+        with _write_errors(store):
+            content = store.create(REGISTRY_FILE, orjson.dumps(fresh, option=orjson.OPT_APPEND_NEWLINE))
+    try:
+        return str(uuid.UUID(orjson.loads(content)["id"]))
+    except (ValueError, KeyError, TypeError) as error:
+        location = store.location(REGISTRY_FILE)
+        raise ArtifactReadError(location=location, problem="it has no 'id' that is a UUID") from error
+
+
+def stage(store: Store, candidate: Model, *, job: str, now: datetime) -> Path:
+    """Save a candidate to a new local folder, which readers of the registry ignore.
 
     First, the leftovers of this job's earlier attempts (which have lost its lease) are removed, and those of
-    other jobs that are older than a day.
+    other jobs that are older than a day. `job` is a `job_key`.
 
     Raises:
         RegistryWriteError: disk full, permission denied, …; nothing of the candidate is left.
     """
-    with _write_errors(registry):
-        registry.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(registry, job_id, now)
-        folder = registry / f".tmp-{job_id}-{uuid.uuid4().hex}"
+    with _write_errors(store):
+        store.staging.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(store, job, now)
+        folder = store.staging / f".tmp-{job}-{uuid.uuid4().hex}"
         folder.mkdir()
         with removed_on_error(folder), quiet():
             candidate.network.save_pretrained(folder)
@@ -124,8 +168,8 @@ def stage(registry: Path, candidate: Model, *, job_id: int, now: datetime) -> Pa
     return folder
 
 
-def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
-    """Turn a staged candidate into a version, which appears whole and synced to disk, or not at all.
+def add(store: Store, staged: Path, manifest: Manifest) -> Registered:
+    """Turn a staged candidate into a version, which appears whole and durable, or not at all.
 
     `staged` no longer exists afterwards. An existing version stays as it is, with its first manifest:
     adding the same candidate again changes nothing.
@@ -133,44 +177,42 @@ def add(registry: Path, staged: Path, manifest: Manifest) -> Registered:
     Raises:
         RegistryWriteError: disk full, permission denied, …; nothing of the candidate is left.
     """
-    with _write_errors(registry), _removed(staged):
+    with _write_errors(store), removed(staged):
         version = fingerprint(staged)
-        path = registry / "versions" / version
+        key = f"{VERSIONS}/{version}"
         (staged / MANIFEST).write_bytes(_json(version, manifest))
-        _sync_tree(staged)
-        path.parent.mkdir(exist_ok=True)
-        _rename_unless_there(staged, path)
-        sync(path.parent)
-        sync(registry)
-    return Registered(version=version, path=path)
+        store.put_directory(key, staged, last=MANIFEST)
+    return Registered(version=version, location=store.location(key))
 
 
-def point_current(registry: Path, directory: Path) -> bool:
-    """Point REGISTRY/current atomically to a model directory, and return whether it was changed.
+def point_current(artifacts: Artifacts, registry: Location, link: str, student: Location) -> bool:
+    """Point the registry's link to a model directory, and return whether it was changed.
 
     The directory is a version of the registry, or a student that was deployed from elsewhere.
 
     Raises:
-        LinkError: the directory holds no model, the disk is full, permission is denied, or `current` is not
-            a link.
+        LinkError: the directory holds no model, the registry cannot be written, or `link` is not a link.
     """
-    link, current = registry / f".tmp-current-{uuid.uuid4().hex}", registry / "current"
+    store = artifacts.store(registry)
     try:
-        if not (directory / "config.json").is_file():
-            raise LinkError(registry=registry, directory=directory, problem="it holds no model; put it back")
-        inside = directory.is_relative_to(registry)
-        target = directory.relative_to(registry) if inside else directory.absolute()
-        if current.is_symlink() and current.readlink() == target:
-            return False
-        registry.mkdir(parents=True, exist_ok=True)
-        with _removed(link):
-            link.symlink_to(target)
-            link.replace(current)
-        sync(registry)
-    except OSError as error:
-        problem = f"{error.strerror or error}; free space or fix the permissions in {registry}"
-        raise LinkError(registry=registry, directory=directory, problem=problem) from error
-    return True
+        if not artifacts.holds_model(student):
+            problem = "it holds no model; put it back"
+            raise LinkError(link=store.location(link), directory=student, problem=problem)
+        target = student.absolute() if isinstance(student, Path) else student
+        return store.point(link, str(target))
+    except (ArtifactReadError, ArtifactWriteError) as error:
+        problem = f"{error.fields.get('problem', error)}; free space or fix the permissions in {registry}"
+        raise LinkError(link=store.location(link), directory=student, problem=problem) from error
+
+
+def linked_version(store: Store, link: str) -> str | None:
+    """Return the version in this registry to which the link leads; None for no link or another target.
+
+    Raises:
+        ArtifactReadError: the registry cannot be read.
+    """
+    pointed, versions = store.pointed(link), store.location(f"{VERSIONS}/")
+    return pointed.removeprefix(versions) if pointed and pointed.startswith(versions) else None
 
 
 def _json(version: str, manifest: Manifest) -> bytes:
@@ -179,41 +221,14 @@ def _json(version: str, manifest: Manifest) -> bytes:
     return orjson.dumps(content, default=float, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _rename_unless_there(staged: Path, path: Path) -> None:
-    try:
-        staged.rename(path)
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        sync(path)
-    sync(folder)
-
-
-def _remove_leftovers(registry: Path, job_id: int, now: datetime) -> None:
-    removed_before = (now - LEFTOVER_AGE).timestamp()
-    for path in registry.glob(".tmp-*"):
+def _remove_leftovers(store: Store, job: str, now: datetime) -> None:
+    removed_before = now - LEFTOVER_AGE
+    for path in store.staging.glob(".tmp-*"):
         with suppress(FileNotFoundError):  # another worker may have removed it meanwhile
-            if path.name.startswith(f".tmp-{job_id}-") or path.lstat().st_mtime < removed_before:
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _removed(path: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        _remove(path)
+            own = path.name.startswith(f".tmp-{job}-")
+            if own or path.lstat().st_mtime < removed_before.timestamp():
+                remove_tree(path)
+    store.remove_incomplete(VERSIONS, last=MANIFEST, before=removed_before)
 
 
 @contextmanager
@@ -222,15 +237,16 @@ def removed_on_error(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _remove(path)
+        remove_tree(path)
         raise
 
 
 @contextmanager
-def _write_errors(registry: Path) -> Iterator[None]:
+def _write_errors(store: Store) -> Iterator[None]:
     try:
         yield
+    except ArtifactWriteError as error:
+        raise RegistryWriteError(registry=store.location(""), problem=error.fields["problem"]) from error
     except (OSError, SafetensorError) as error:
-        raise RegistryWriteError(
-            registry=registry, problem=getattr(error, "strerror", None) or error
-        ) from error
+        problem = getattr(error, "strerror", None) or error
+        raise RegistryWriteError(registry=store.location(""), problem=problem) from error

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from distill.training.schedule import Schedule
-from monitor.settings import Share
+from monitor.settings import ArtifactLocation, Share
 from triggers.settings import AlphaPolicy, Duration, Section
 
 
@@ -27,11 +27,14 @@ class RedistillSection(AlphaPolicy):
     batch_size: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     seed: int = 2025
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
-    student_init: Path | None = None
-    registry: Path = Path("registry")
+    train: ArtifactLocation | None = None
+    validation: ArtifactLocation | None = None
+    test: ArtifactLocation | None = None
+    student_init: ArtifactLocation | None = None
+    registry: ArtifactLocation = Path("registry")
+    #: The name in the registry of the pointer to the student in service; monitors that share a registry need
+    #: different names.
+    link: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "current"
     checkpoint_every: Duration = timedelta(minutes=1)  #: of training; less often where saving is slow
     promote: Literal["auto", "manual"] = "auto"
     calibrate_every: Every = timedelta(days=31)  #: the maximum age of the student's temperature
@@ -47,7 +50,7 @@ class RedistillSection(AlphaPolicy):
         )
 
     @property
-    def calibration_file(self) -> Path | None:
+    def calibration_file(self) -> ArtifactLocation | None:
         """The labelled file for calibration; students are not trained on its rows."""
         return self.validation or self.test
 

@@ -3,6 +3,7 @@
 While no job waits, it calibrates the student in service when that is due.
 """
 
+from contextlib import suppress
 from threading import Event
 from time import monotonic
 
@@ -10,7 +11,7 @@ import structlog
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from db import leases, queue
+from db import leases, monitors, queue
 from db.connection.outage import Outage
 from db.connection.session import writing
 from db.connection.unavailable import UNAVAILABLE
@@ -22,7 +23,8 @@ from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.registry import LinkError
-from distill.settle import settle
+from distill.settle import Proof, settle
+from distill.turns import Turn, always
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
@@ -35,19 +37,34 @@ LEASE_SECONDS = 60.0
 _LEAST_WAIT_SECONDS = 0.2
 #: The pause after a failed calibration, as the next one would fail at once.
 _CALIBRATION_PAUSE_SECONDS = 3_600.0
+#: The pause between two looks at the registry while no job runs: each is a few requests to S3.
+_REGISTRY_PAUSE_SECONDS = 10.0
 
 
 class Worker:
-    """The worker of the audience's monitor, which runs one job at a time, each under its lease."""
+    """The worker of the audience's monitor, which runs one job at a time, each under its lease.
 
-    def __init__(self, engine: Engine, audience: Audience, attempt: Attempt, calibrator: Calibrator) -> None:
+    It computes only in its turn, and waits for an unavailable database outside of it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        audience: Audience,
+        attempt: Attempt,
+        calibrator: Calibrator,
+        turn: Turn | None = None,
+    ) -> None:
         self._engine = engine
         self._audience = audience
         self._attempt = attempt
         self._calibrator = calibrator
+        self._turn_to_compute = turn or always()
         self._calibrate_from = monotonic()
         self._owner = leases.new_owner()
-        self._link_problem = ""  #: the reason logged last why the registry's link cannot be set
+        self._registry_problem = ""  #: the reason logged last why the registry cannot be used
+        self._registry_is_usable = False
+        self._tend_from = monotonic()
 
     def run_once(self, stopped: Stopped) -> bool:
         """Run the next job, if there is one, and return whether there was one.
@@ -56,23 +73,20 @@ class Worker:
 
         Raises:
             ArchiveUnavailableError: the training data cannot be read now; the job is requeued.
+            MonitorRenamedError: the monitor has another name now.
         """
-        self._point_current()
-        self._attempt.sweep(utc_now())
-        claimed = self._claim()
-        if claimed is None:
-            self._calibrate(stopped)
+        if not self._tend_registry():
             return False
-        job, lease = claimed
-        try:
-            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
-                self._run(job, lease, lambda: stopped() or heartbeat.lost)
-        finally:
-            with writing(self._engine) as connection:
-                leases.release(connection, lease)
-        self._point_current()
-        self._attempt.sweep(utc_now())
-        return True
+        with suppress(StoppedError), self._turn_to_compute.taken(stopped):
+            claimed = None if stopped() else self._claim()
+            if claimed is None:
+                self._calibrate(stopped)
+                return False
+            self._run_claimed(*claimed, stopped)
+            self._tend_from = monotonic()
+            self._tend_registry()
+            return True
+        return False
 
     def serve(self, transport: JobTransport, stop: Event) -> None:
         """Run one job after the other and wait in between until `stop` is set.
@@ -110,20 +124,37 @@ class Worker:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
 
-    def _point_current(self) -> None:
-        """Set the registry's link; log once if that is impossible, and retry at the next turn."""
+    def _tend_registry(self) -> bool:
+        """Confirm the registry, set its link and remove what ended jobs left; return whether jobs can run.
+
+        This is done now and then. A problem is logged once.
+        """
+        if monotonic() < self._tend_from:
+            return self._registry_is_usable
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
+        problem, event = "", ""
+        self._registry_is_usable = True
         try:
+            self._attempt.confirm_registry(utc_now())
             if self._attempt.point_current():
                 log.info("current set")
-            self._link_problem = ""
-        except LinkError as error:
-            logged, self._link_problem = self._link_problem, str(error)
-            if logged != self._link_problem:
-                log.error("current not set", error=self._link_problem)  # noqa: TRY400 - the message says it all
+            self._attempt.sweep(utc_now())
+        except UNAVAILABLE:
+            raise
+        except LinkError as error:  # SQL still records which student is in service
+            problem, event = str(error), "current not set"
+        except RedistillError as error:
+            problem, event = str(error), "registry not usable"
+            self._registry_is_usable = False
+        if problem and problem != self._registry_problem:
+            log.error(event, error=problem)
+        self._registry_problem = problem
+        self._tend_from = monotonic() + _REGISTRY_PAUSE_SECONDS
+        return self._registry_is_usable
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
+            monitors.refuse_renamed(connection, self._audience.monitor)
             return queue.claim(
                 connection,
                 self._audience.monitor,
@@ -131,6 +162,14 @@ class Worker:
                 lease_seconds=LEASE_SECONDS,
                 now=utc_now(),
             )
+
+    def _run_claimed(self, job: Job, lease: Lease, stopped: Stopped) -> None:
+        try:
+            with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
+                self._run(job, lease, lambda: stopped() or heartbeat.lost)
+        finally:
+            with writing(self._engine) as connection:
+                leases.release(connection, lease)
 
     def _run(self, job: Job, lease: Lease, stopped: Stopped) -> None:
         log = structlog.get_logger().bind(monitor=job.monitor, job_id=job.job_id, attempt=job.attempt)
@@ -150,7 +189,7 @@ class Worker:
             return
         log.info("job started", alpha=str(job.alpha_to), reason=job.reason)
         try:
-            proof = self._attempt.make(job, stopped=stopped, now=utc_now())
+            proof = self._make(job, stopped)
             promote = self._attempt.redistill.promote
             settled = settle(self._engine, lease, job, proof, self._audience, promote=promote, now=utc_now())
             log.info("job ended", decision=settled.decision.value, reason=settled.reason)
@@ -173,6 +212,12 @@ class Worker:
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._requeue(job, lease, text)
             log.exception("attempt failed")
+
+    def _make(self, job: Job, stopped: Stopped) -> Proof:
+        try:
+            return self._attempt.make(job, stopped=stopped, now=utc_now())
+        finally:
+            self._turn_to_compute.give()
 
     def _requeue(self, job: Job, lease: Lease, error: str | None) -> None:
         with writing(self._engine) as connection:

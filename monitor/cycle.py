@@ -70,6 +70,9 @@ class CycleMeasurer:
         [], AbstractContextManager[object]
     ]  #: the context in which a cycle reads and scores
     archived: Archived
+    earlier_names: Callable[
+        [], Sequence[str]
+    ]  #: of the monitor; archives from before a change keep their folder
     cache_bytes: int
     temperature: float
     reference: Reference
@@ -202,7 +205,8 @@ class CycleMeasurer:
         if earlier is not None and earlier.n_erasures:
             sample = _without_erased(sample, earlier)
         written = files.write(self.monitor.archive, sample, beside=earlier is not None)
-        files.expire(self.monitor.archive, sample.slot.monitor, before=self._oldest(sample))
+        for name in (sample.slot.monitor, *self.earlier_names()):
+            files.expire(self.monitor.archive, name, before=self._oldest(sample))
         return written
 
     def _oldest(self, sample: ScoredSample) -> datetime:

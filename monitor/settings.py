@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model
 
 from triggers.settings import Duration, Section, TeacherPolicy
 
+#: The names of monitors; they are also names of folders.
+MONITOR_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
 #: The fields of a row that SageMaker captured; the text as the Hugging Face containers accept it.
@@ -56,6 +58,8 @@ FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
+#: The location of a model, a labelled file, a registry or an archive.
+ArtifactLocation = Annotated[S3Uri | Path, Field(union_mode="left_to_right")]
 
 
 #: The format of the objects of a request log.
@@ -65,7 +69,7 @@ Format = Literal["jsonl", "parquet", "sagemaker-capture"]
 class MonitorSection(Section):
     """The schedule of a monitor, its samples and its archive."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "default"
+    name: Annotated[str, Field(pattern=f"^{MONITOR_NAME}$")] = "default"
     every: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
     cron: str | None = None
     lateness: Duration = timedelta(minutes=10)
@@ -76,7 +80,7 @@ class MonitorSection(Section):
     )
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
-    archive: Annotated[S3Uri | Path, Field(union_mode="left_to_right")] = Path("archive")
+    archive: ArtifactLocation = Path("archive")
     archive_days: Annotated[int, Field(ge=1)] = 30
     redact: bool = True
     redact_patterns: tuple[RegularExpression, ...] = ()
@@ -189,13 +193,13 @@ Traffic = Annotated[
 class TeacherSection(TeacherPolicy):
     """The larger model, with which the student is compared."""
 
-    uri: Path
+    uri: ArtifactLocation
 
 
 class StudentSection(Section):
     """The smaller model that serves at the start; later students follow from promotions in the database."""
 
-    uri: Path
+    uri: ArtifactLocation
     scores: Literal["model", "recorded"] = "model"
     #: The number of recorded answers of a sample that are checked with the model.
     rescored: Annotated[int, Field(ge=1)] = 500
@@ -241,6 +245,27 @@ class ScoringSection(Section):
         0  #: of archives to read for answers that the teacher gave before
     )
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: one per core that this process may use
+
+
+class S3Section(Section):
+    """The use of S3: the copies of what is there, and the encryption of what is written to it."""
+
+    cache: Path = Path("cache")  #: the folder of the copies of models, labelled files and checkpoints
+    server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None  #: None: the bucket's
+    kms_key: str | None = None  #: the ARN, id or alias of the key
+
+    @model_validator(mode="after")
+    def _key_of_kms(self) -> Self:
+        kinds = ("aws:kms", "aws:kms:dsse")
+        if self.kms_key is not None and self.server_side_encryption not in kinds:
+            raise ValueError("'kms_key' needs server_side_encryption = 'aws:kms'")
+        return self
+
+    @property
+    def encryption(self) -> dict[str, str]:
+        """The parameters of each upload."""
+        given = {"ServerSideEncryption": self.server_side_encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class WebSection(Section):

@@ -1,20 +1,23 @@
 """Assembly of the daemon, the worker and their parts from the settings."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
+from threading import Event
 
 import numpy as np
 import torch
 from sqlalchemy import Engine
 
+from db import monitors
 from db.connection.session import reading
 from db.cycles import cycle_archives, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
 from distill.judgement import Judge
+from distill.turns import Turn, Turns
 from distill.worker import Worker
 from monitor.archive.redaction import redactor
 from monitor.clock import utc_now
@@ -31,6 +34,7 @@ from monitor.scoring.pair import PairSource
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
+from redistill.artifacts import artifacts
 from redistill.channels import channels
 from redistill.configuration.settings import Settings
 from triggers.channels.outbox import Outbox
@@ -80,6 +84,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         read_all=read_all_by_cluster(scoring.address) if on_cluster else read_all_here,
         engine_session=partial(connected, scoring.address) if on_cluster else nullcontext,
         archived=_archived(engine),
+        earlier_names=_earlier_names(settings, engine),
         cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         reference=Reference(
@@ -96,7 +101,11 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
 def pair_source(settings: Settings, engine: Engine) -> PairSource:
     """Return the source of the two models in service."""
     return PairSource(
-        engine, settings.monitor.name, teacher=settings.teacher.uri, student=settings.student.uri
+        engine,
+        settings.monitor.name,
+        artifacts(settings),
+        teacher=settings.teacher.uri,
+        student=settings.student.uri,
     )
 
 
@@ -110,7 +119,7 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
     )
 
 
-def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
+def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemon:
     """Return the daemon, which runs cycles, sends notifications, calls workers and has a watchdog."""
     notifications = outbox(settings, engine)
     deliver = {name: partial(notifications.deliver, name) for name in notifications.channels}
@@ -134,7 +143,8 @@ def daemon(settings: Settings, engine: Engine, show: Show) -> Daemon:
         if starter is not None:
             starter.tend(now)
 
-    return Daemon(slot_runner(settings, engine, show), watchdog, deliver, call_workers, tick=TICK)
+    runner = slot_runner(settings, engine, show)
+    return Daemon(runner, watchdog, deliver, call_workers, tick=TICK, stop=stop)
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:
@@ -150,8 +160,8 @@ def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
     return Starter(engine=engine, audience=audience(settings), ecs=Ecs(settings.ecs))
 
 
-def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
-    """Return the worker that runs jobs."""
+def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None = None) -> Worker:
+    """Return the worker that runs jobs, one of those that take turns if there are several."""
     configure_torch(settings)
     judge = Judge(
         gates=settings.gates,
@@ -165,12 +175,14 @@ def worker(settings: Settings, engine: Engine, show: Show) -> Worker:
         monitor=settings.monitor.name,
         teacher=settings.teacher.uri,
         redistill=settings.redistill,
+        artifacts=artifacts(settings),
         judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
         show=show,
     )
-    return Worker(engine, audience(settings), attempt, judge.calibrator)
+    turn = Turn(turns or Turns(), partial(configure_torch, settings))
+    return Worker(engine, audience(settings), attempt, judge.calibrator, turn)
 
 
 def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
@@ -179,6 +191,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         engine=engine,
         monitor=settings.monitor.name,
         section=settings.redistill,
+        artifacts=artifacts(settings),
         tokens_per_batch=settings.scoring.tokens_per_batch,
         show=show,
     )
@@ -196,6 +209,14 @@ def _archived(engine: Engine) -> Archived:
     def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
         with reading(engine) as connection:
             return cycle_archives.scored_before(connection, slot, teacher_version, since=since)
+
+    return ask
+
+
+def _earlier_names(settings: Settings, engine: Engine) -> Callable[[], Sequence[str]]:
+    def ask() -> Sequence[str]:
+        with reading(engine) as connection:
+            return monitors.earlier_names(connection, settings.monitor.name)
 
     return ask
 

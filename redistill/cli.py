@@ -4,7 +4,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -13,8 +13,7 @@ from typer.main import get_command
 from db.errors import RedistillError
 from monitor.storage.disk import NO_ROOM
 from redistill.commands import CONFIG_HELP, PANELS, module_of
-
-INTERRUPTED: Final = 130
+from redistill.process.stop_signals import INTERRUPTED
 
 
 class _Commands(TyperGroup):
@@ -67,9 +66,15 @@ for _panel, _commands in PANELS.items():
 def root(
     *,
     config: Annotated[
-        Path,
-        typer.Option("--config", metavar="FILE", envvar="REDISTILL_CONFIG", help=CONFIG_HELP),
-    ] = Path("redistill.toml"),
+        list[Path] | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            envvar="REDISTILL_CONFIG",
+            help=CONFIG_HELP,
+            show_default="$REDISTILL_TOML, else redistill.toml",
+        ),
+    ] = None,
 ) -> None:
     """Watch a distilled text classifier in production, and re-distill it when it drifts from its teacher."""
 

@@ -3,22 +3,41 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import versions
+from db import monitors, versions
 from db.connection.outage import Outage
+from db.connection.passwords import Passwords, in_file, in_url
 from db.connection.session import connect, reading, without_password, writing
+from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
+from monitor.storage.artifacts import Location, located
+from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 
 
 class NoDatabaseError(RedistillError):
     """The database {path} does not exist: run `redistill db upgrade` to create it."""
+
+
+class PasswordTwiceError(RedistillError):
+    """[database] url has a password, and another key says where the password is: remove it from the URL."""
+
+    exit_code = 2
+
+
+class PlaintextTokenError(RedistillError):
+    """[database] auth = 'iam' sends a token that stands for a password, but the URL does not ask for TLS: add
+    ?sslmode=verify-full&sslrootcert=FILE to [database] url.
+    """
+
+    exit_code = 2
 
 
 class DatabaseRefusesError(RedistillError):
@@ -28,7 +47,8 @@ class DatabaseRefusesError(RedistillError):
 @contextmanager
 def opened(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for the database, which need not exist; disposed of at the end of the block."""
-    engine = connect(settings.database.url)
+    section = settings.database
+    engine = connect(section.url, root=settings.folder, passwords=partial(_passwords, section))
     try:
         yield engine
     finally:
@@ -54,19 +74,26 @@ def migrated(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for a database that this version works with. Errors as for `reading_from`."""
     with existing(settings) as engine:
         with translated_errors(engine):
-            _check(engine)
+            check_migrated(engine)
+            _refuse_renamed(engine, settings.monitor.name)
         yield engine
 
 
-def wait_until_migrated(engine: Engine, stopped: Callable[[], bool]) -> bool:
+def wait_until_migrated(engine: Engine, monitor: str, stopped: Callable[[], bool]) -> bool:
     """Wait until the database responds; return False if the process was asked to stop before.
 
     Raises:
         NotMigratedError, NewerDatabaseError, DatabaseRefusesError: the database responds but is not usable.
+        MonitorRenamedError: the monitor has another name now.
     """
+
+    def check() -> None:
+        check_migrated(engine)
+        _refuse_renamed(engine, monitor)
+
     try:
         with translated_errors(engine):
-            Outage().retry("start", lambda: _check(engine), stopped)
+            Outage().retry("start", check, stopped)
     except UNAVAILABLE:
         return False
     return True
@@ -82,23 +109,25 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
     Raises:
         NoDatabaseError, NotMigratedError, NewerDatabaseError, DatabaseRefusesError: the database is not
             usable, or not by this version.
+        MonitorRenamedError: the monitor has another name now.
     """
     with existing(settings) as engine:
         try:
             with reading(engine) as connection:
+                monitors.refuse_renamed(connection, settings.monitor.name)
                 yield connection
         except (DBAPIError, sqlite3.Error) as error:
             with suppress(DBAPIError, sqlite3.Error):
-                _check(engine)
+                check_migrated(engine)
             raise _refusal(engine, error) from error
 
 
-def serving_student(settings: Settings) -> Path:
-    """Return the path of the student in service: by the database, else by the configuration."""
+def serving_student(settings: Settings) -> Location:
+    """Return the location of the student in service: by the database, else by the configuration."""
     with suppress(RedistillError), reading_from(settings) as connection:
         current = versions.current(connection, settings.monitor.name, Role.STUDENT)
         if current is not None:
-            return Path(current.uri)
+            return located(current.uri)
     return settings.student.uri
 
 
@@ -118,13 +147,46 @@ def translated_errors(engine: Engine) -> Iterator[None]:
         raise _refusal(engine, error) from error
 
 
+def _passwords(section: DatabaseSection, url: URL, shown: str) -> Passwords:
+    """Return the configured source of PostgreSQL's passwords.
+
+    Raises:
+        PasswordTwiceError, PlaintextTokenError, IamAddressError: the URL does not fit the source.
+    """
+    has_password = url.password is not None or "password" in url.query
+    has_source = section.auth == "iam" or section.password_file or section.password_secret
+    if not has_source:
+        return in_url(shown, is_there=has_password)
+    if has_password:
+        raise PasswordTwiceError
+    if section.password_file is not None:
+        return in_file(shown, section.password_file)
+    from db.connection import aws_passwords  # noqa: PLC0415 - boto3 takes long to load
+
+    if section.password_secret is not None:
+        return aws_passwords.in_secret(shown, section.password_secret)
+    if not encrypts(url):
+        raise PlaintextTokenError
+    return aws_passwords.rds_tokens(shown, url)
+
+
 def _refusal(engine: Engine, error: Exception) -> DatabaseRefusesError:
     """Return an error with the driver's own message in one line."""
     cause = one_line(error.orig if isinstance(error, DBAPIError) else error)
     return DatabaseRefusesError(url=without_password(engine.url), cause=cause)
 
 
-def _check(engine: Engine) -> None:
+def _refuse_renamed(engine: Engine, monitor: str) -> None:
+    with reading(engine) as connection:
+        monitors.refuse_renamed(connection, monitor)
+
+
+def check_migrated(engine: Engine) -> None:
+    """Check that this version works with the database.
+
+    Raises:
+        NotMigratedError, NewerDatabaseError: the database is not usable, or not by this version.
+    """
     from db.connection.migrate import check  # noqa: PLC0415 - Alembic takes long to load
 
     check(engine)

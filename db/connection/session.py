@@ -2,8 +2,9 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -11,8 +12,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from db.connection import postgres
+from db.connection.passwords import Passwords, in_url
 from db.connection.unavailable import DatabaseUnreachableError, unavailable_error
 from db.errors import RedistillError, one_line
+from db.tables.columns import ROOT
 
 BUSY_SECONDS = 10
 _SQLITE = {"sqlite", "sqlite+pysqlite"}
@@ -26,12 +29,25 @@ class DatabaseUrlError(RedistillError):
     exit_code = 2
 
 
-def connect(url: str) -> Engine:
+#: Returns the source of passwords for a database's URL, and the URL to be shown.
+FindPasswords = Callable[[URL, str], Passwords]
+
+
+def connect(url: str, *, root: Path | None = None, passwords: FindPasswords | None = None) -> Engine:
     """Return an engine for `url`; nothing is opened yet.
+
+    Paths of models and archives in the folder `root` are stored relative to it. Without `passwords`,
+    PostgreSQL's password is in the URL, or libpq finds it.
 
     Raises:
         DatabaseUrlError: the URL names neither a SQLite file nor PostgreSQL with the psycopg driver.
     """
+    engine = _engine(url, passwords or _in_url)
+    setattr(engine.dialect, ROOT, root)
+    return engine
+
+
+def _engine(url: str, passwords: FindPasswords) -> Engine:
     parsed = _parsed(url)
     if parsed.drivername in _SQLITE and parsed.database not in {None, "", ":memory:"}:
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
@@ -39,10 +55,8 @@ def connect(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.drivername in postgres.DRIVERS:
-        options = f"{postgres.OPTIONS} {parsed.query.get('options', '')}"  # the URL's own options win
-        arguments = {**postgres.network(parsed), "options": options}
-        engine = create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
-        postgres.limit_silence(engine)
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=postgres.network(parsed))
+        postgres.govern(engine, passwords(parsed, without_password(parsed)))
         return engine
     raise DatabaseUrlError(url=without_password(parsed))
 
@@ -51,6 +65,10 @@ def without_password(url: URL) -> str:
     """Return the URL without its password, to be shown or logged."""
     secrets = [key for key in url.query if "password" in key]
     return url.difference_update_query(secrets).render_as_string(hide_password=True)
+
+
+def _in_url(url: URL, shown: str) -> Passwords:
+    return in_url(shown, is_there=url.password is not None or "password" in url.query)
 
 
 def _parsed(url: str) -> URL:

@@ -3,7 +3,17 @@
 from db.tables.columns import ExactAlpha, UTCDateTime, metadata
 from db.tables.cycles import class_metrics, cycles, erasures, input_drift, leases, objects, rejects, strata
 from db.tables.incidents import deliveries, incidents
-from db.tables.jobs import calibrations, evaluations, gate_outcomes, jobs, models, promotions, worker_tasks
+from db.tables.jobs import (
+    calibrations,
+    evaluations,
+    gate_outcomes,
+    jobs,
+    models,
+    promotions,
+    registries,
+    worker_tasks,
+)
+from db.tables.names import renames
 from db.tables.rules import evidence, rule_outcomes, rule_states, rule_texts
 from db.tables.truth import correctness, labels, teacher_metrics
 
@@ -28,7 +38,9 @@ __all__ = [
     "models",
     "objects",
     "promotions",
+    "registries",
     "rejects",
+    "renames",
     "rule_outcomes",
     "rule_states",
     "rule_texts",

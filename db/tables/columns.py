@@ -2,8 +2,13 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Final
 
 from sqlalchemy import BigInteger, Column, DateTime, Dialect, Integer, MetaData, Numeric, Text, TypeDecorator
+
+#: The attribute of an engine's dialect with the folder that stored paths are relative to.
+ROOT: Final = "redistill_root"
 
 metadata = MetaData(
     naming_convention={
@@ -56,6 +61,31 @@ class ExactAlpha(TypeDecorator[Decimal]):
         if value is None:
             return None
         return Decimal(f"{value:.3f}").normalize()
+
+
+class ArtifactPath(TypeDecorator[str]):
+    """A path or `s3://…` URI; a path in the folder of the configuration is stored relative to that folder.
+
+    So an installation can be moved, or its folder mounted elsewhere. The folder is `ROOT` of the engine's
+    dialect (see db.connection.session.connect); without one, paths are stored and returned as they are.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return the path relative to the folder, if it is in it."""
+        root: Path | None = getattr(dialect, ROOT, None)
+        if value is None or root is None or not Path(value).is_relative_to(root):
+            return value
+        return str(Path(value).relative_to(root))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return the absolute path; earlier versions stored only such paths."""
+        root: Path | None = getattr(dialect, ROOT, None)
+        if value is None or root is None or value.startswith("s3://"):
+            return value
+        return str(root / value)
 
 
 BigId = BigInteger().with_variant(Integer, "sqlite")

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, Table, Text, UniqueConstraint
 
-from db.tables.columns import BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
+from db.tables.columns import ArtifactPath, BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
 
 leases = Table(
     "leases",
@@ -83,7 +83,12 @@ cycles = Table(
         comment="Weight of the KL term in the distillation of that student; a lower alpha puts more weight "
         "on hard labels; NULL if unknown",
     ),
-    Column("archive", Text, comment="Location of the archived sample (its texts are never stored in SQL)"),
+    Column(
+        "archive",
+        ArtifactPath,
+        comment="Location of the archived sample, whose texts are never in SQL; relative to the "
+        "configuration's folder, or s3://",
+    ),
     Column("archive_sha256", Text, comment="SHA-256 of the archive's bytes"),
     Column(
         "order_reason",

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
 
-from db.tables.columns import BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
+from db.tables.columns import ArtifactPath, BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
 
 jobs = Table(
     "jobs",
@@ -142,7 +142,12 @@ models = Table(
     Column("monitor", Text, nullable=False, comment="The monitor that uses or made it"),
     Column("version", Text, nullable=False, comment="SHA-256 of weights, config and tokenizer"),
     Column("role", Text, nullable=False, comment="teacher or student"),
-    Column("uri", Text, nullable=False, comment="The directory in save_pretrained layout"),
+    Column(
+        "uri",
+        ArtifactPath,
+        nullable=False,
+        comment="The directory in save_pretrained layout; relative to the configuration's folder, or s3://",
+    ),
     version_column("parent_version", "The version from which training started"),
     Column("job_id", BigId, ForeignKey("jobs.id"), comment="The job that made it"),
     Column("alpha", ExactAlpha, comment="Weight of the KL term in its distillation, if known"),
@@ -150,6 +155,18 @@ models = Table(
     Column("created_at", UTCDateTime, nullable=False, comment="UTC; when it was first recorded"),
     UniqueConstraint("monitor", "role", "version"),
     comment="Model versions that were seen or made",
+)
+
+
+registries = Table(
+    "registries",
+    metadata,
+    Column("monitor", Text, primary_key=True, comment="The monitor"),
+    Column("registry_id", Text, nullable=False, comment="The id in registry.json of its registry; a UUID"),
+    Column("link", Text, nullable=False, comment="The registry's pointer to the student in service"),
+    Column("recorded_at", UTCDateTime, nullable=False, comment="UTC; when a worker recorded it"),
+    UniqueConstraint("registry_id", "link"),
+    comment="The registry of each monitor, by which workers recognise it",
 )
 
 

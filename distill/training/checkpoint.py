@@ -1,6 +1,6 @@
-"""Checkpoints: the state of a training on disk, from which another process resumes it.
+"""Checkpoints: the state of a training in the registry, from which another process resumes it.
 
-REGISTRY/.checkpoint-<job>/<step>-<sha256>.safetensors
+REGISTRY/.checkpoint-<job>/<step>-<sha256>.safetensors, where the job is named as in distill/registry.py
 
 A file is written whole or not at all, and its name has the SHA-256 of its bytes, so a truncated or changed
 file is detected and not used; neither is one of another training. Nothing in it is executed or unpickled.
@@ -9,12 +9,10 @@ file is detected and not used; neither is one of another training. Nothing in it
 import hashlib
 import json
 import re
-import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -26,7 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from db.errors import RedistillError
-from monitor.storage.disk import sync
+from monitor.storage.local_store import remove_tree, removed
+from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Store
 
 #: Changes with the contents of the file; the code of a step is part of the identity.
 CHECKPOINT_SCHEMA: Final = "redistill.checkpoint/1"
@@ -68,15 +67,23 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: Path,
+        store: Store,
+        job: str,
         *,
         identity: Mapping[str, str],
         every_seconds: float,
         job_id: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Create the checkpoints; trainings that would end with other weights have another `identity`."""
-        self._folder = folder
+        """Create the checkpoints of a job, by its key in the registry.
+
+        Trainings that would end with other weights have another `identity`.
+        """
+        self._store = store
+        self._job = job
+        self._prefix = f".tmp-{job}-checkpoint-"
+        # Version 0.5 and earlier named the folder by the job's number alone.
+        self._folders = (folder(job), folder(str(job_id)))
         self._identity = dict(identity)
         self._every_seconds = every_seconds
         self._clock = clock
@@ -85,15 +92,16 @@ class Checkpoints:
 
     def load(self) -> Checkpoint | None:
         """Return the latest usable checkpoint of this training, or None; log why others are not used."""
-        for path in sorted(self._files(), key=_step, reverse=True):
+        for key in sorted(self._keys(), key=_step, reverse=True):
+            file = key.rpartition("/")[2]
             try:
-                found = self._read(path)
+                found = self._read(self._store.fetch(key))
             except UnusableError as error:
-                self._log.warning("checkpoint not used", file=path.name, reason=str(error))
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                self._log.warning("checkpoint not used", file=path.name, reason=str(error))
+                self._log.warning("checkpoint not used", file=file, reason=str(error))
+                with suppress(ArtifactWriteError):
+                    self._store.remove(key)
+            except (OSError, ArtifactReadError) as error:
+                self._log.warning("checkpoint not used", file=file, reason=str(error))
             else:
                 self._log.info("training resumed", step=found.step, steps=found.steps)
                 return found
@@ -109,7 +117,7 @@ class Checkpoints:
         log = self._log.bind(step=checkpoint.step, steps=checkpoint.steps)
         try:
             n_bytes = self._write(checkpoint)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ArtifactReadError, ArtifactWriteError) as error:
             log.warning("checkpoint not written", reason=str(error))
             n_bytes = None
         ended = self._clock()
@@ -118,8 +126,17 @@ class Checkpoints:
         if n_bytes is not None:
             log.info("checkpoint written", n_bytes=n_bytes, seconds=round(seconds, 3))
 
-    def _files(self) -> Iterator[Path]:
-        return (path for path in self._folder.glob("*.safetensors") if _NAME.fullmatch(path.name))
+    def _keys(self) -> list[str]:
+        try:
+            return [
+                f"{folder}/{name}"
+                for folder in self._folders
+                for name in self._store.names(folder)
+                if _NAME.fullmatch(name)
+            ]
+        except ArtifactReadError as error:
+            self._log.warning("checkpoint not used", file=self._folders[0], reason=str(error))
+            return []
 
     def _read(self, path: Path) -> Checkpoint:
         if _sha256(path) not in path.name:
@@ -154,55 +171,38 @@ class Checkpoints:
             epochs=checkpoint.epochs,
             journal=checkpoint.log,
         )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".tmp-{uuid.uuid4().hex}"
-        try:
-            save_file(dict(checkpoint.tensors), temporary, metadata={_METADATA: json.dumps(asdict(header))})
-            sync(temporary)
-            path = self._folder / f"{checkpoint.step:09}-{_sha256(temporary)}.safetensors"
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync(self._folder)
-        self._remove_others(path)
-        return path.stat().st_size
+        staging = self._store.staging
+        staging.mkdir(parents=True, exist_ok=True)
+        staged = staging / f"{self._prefix}{uuid.uuid4().hex}"
+        with removed(staged):
+            save_file(dict(checkpoint.tensors), staged, metadata={_METADATA: json.dumps(asdict(header))})
+            n_bytes = staged.stat().st_size
+            key = f"{self._folders[0]}/{checkpoint.step:09}-{_sha256(staged)}.safetensors"
+            self._store.put(key, staged)
+        self._remove_others(key)
+        return n_bytes
 
-    def _remove_others(self, path: Path) -> None:
+    def _remove_others(self, key: str) -> None:
         """Remove earlier checkpoints and the files of killed writers, but no checkpoint of a later step."""
-        for other in self._folder.iterdir():
-            further = _NAME.fullmatch(other.name) and _step(other) > _step(path)
-            if other != path and not further:
-                other.unlink(missing_ok=True)
+        for path in self._store.staging.glob(f"{self._prefix}*"):
+            remove_tree(path)
+        for other in self._keys():
+            if other != key and _step(other) <= _step(key):
+                self._store.remove(other)
 
 
-def folder(registry: Path, job_id: int) -> Path:
-    """Return the folder of a job's checkpoints."""
-    return registry / f"{_PREFIX}{job_id}"
+def folder(job: str) -> str:
+    """Return the key of a job's checkpoints in the registry."""
+    return f"{_PREFIX}{job}"
 
 
-def folders(registry: Path) -> Iterator[tuple[int, Path]]:
-    """Yield each job that has a folder of checkpoints in the registry, with that folder."""
-    for path in registry.glob(f"{_PREFIX}*"):
-        number = path.name.removeprefix(_PREFIX)
-        if number.isdecimal():
-            yield int(number), path
+def jobs(store: Store) -> list[str]:
+    """Return the keys of the jobs that have checkpoints in the registry."""
+    return [name.removeprefix(_PREFIX) for name in store.names("") if name.startswith(_PREFIX)]
 
 
-def remove(path: Path) -> None:
-    """Remove the checkpoints of a job; files that cannot be removed now stay until the next try."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def untouched_since(path: Path, then: datetime) -> bool:
-    """Return whether nothing was written to a folder of checkpoints since then; False if it is gone."""
-    try:
-        return path.stat().st_mtime < then.timestamp()
-    except OSError:
-        return False
-
-
-def _step(path: Path) -> int:
-    return int(path.name.partition("-")[0])
+def _step(key: str) -> int:
+    return int(key.rpartition("/")[2].partition("-")[0])
 
 
 def _sha256(path: Path) -> str:

@@ -98,7 +98,7 @@ def _play(example: Example, wanted: Wanted) -> None:
         prepared = time.monotonic()
         with (wanted.out / "log.jsonl").open("w", encoding="utf-8") as log_lines:
             _log_into(log_lines)
-            engine = connect(settings.database.url)
+            engine = connect(settings.database.url, root=settings.folder)
             log = RequestLog(
                 settings.traffic.uri,
                 usual=corpus.usual,

@@ -53,7 +53,7 @@ THEMES: Final = {
 def recorded(folder: Path) -> Numbers:
     """Return the numbers of a finished demo, from its configuration and its database."""
     settings = load(folder / "redistill.toml")
-    engine = connect(settings.database.url)
+    engine = connect(settings.database.url, root=settings.folder)
     with reading(engine) as connection:
         cycles = rows(connection, "cycle_history", order_by="window_end")
         (job,) = rows(connection, "job_history", order_by="job_id")

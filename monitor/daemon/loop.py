@@ -25,7 +25,8 @@ CallWorkers = Callable[[datetime], object]
 class Daemon:
     """The ticks for slots, jobs and the watchdog, and the delivery threads.
 
-    All state is in the database: a tick finds there what is due.
+    All state is in the database: a tick finds there what is due. No tick begins once `stop`, the event of
+    the process, is set.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class Daemon:
         call_workers: CallWorkers,
         *,
         tick: timedelta,
+        stop: threading.Event | None = None,
     ) -> None:
         self._runner = runner
         self._call_workers = call_workers
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
         self._tick = tick
         self._delivery_threads = DeliveryThreads(deliver, tick=tick, clock=utc_now, outage=runner.outage)
         self._watchdog = watchdog

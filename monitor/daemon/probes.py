@@ -81,16 +81,25 @@ class PortError(RedistillError):
     """[web] cannot listen on {host}:{port} ({cause}): choose another port, or 0 for any free one."""
 
 
+def listening(*, host: str, port: int) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises:
+        PortError: the address or the port cannot be used.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        cause = str(error.strerror).partition(" (while")[0]  # the rest repeats the address
+        raise PortError(host=host, port=port, cause=cause) from error
+
+
 class Server:
     """A server of the application, in a thread, until it is stopped."""
 
-    def __init__(self, application: Starlette, *, host: str, port: int) -> None:
-        try:
-            self._socket = socket.create_server((host, port))
-        except OSError as error:
-            cause = str(error.strerror).partition(" (while")[0]  # the rest repeats the address
-            raise PortError(host=host, port=port, cause=cause) from error
-        self.port: int = self._socket.getsockname()[1]
+    def __init__(self, application: Starlette, listener: socket.socket) -> None:
+        self._socket = listener
+        self.port: int = listener.getsockname()[1]
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application, log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS

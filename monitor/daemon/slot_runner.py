@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from structlog.typing import FilteringBoundLogger
 
-from db import leases
+from db import leases, monitors
 from db.connection import clock, clock_skew
 from db.connection.outage import Outage
 from db.connection.session import writing
@@ -62,7 +62,11 @@ class SlotRunner:
         self.unchanged: dict[datetime, str] = {}  #: by the end of a window, why it could not be judged again
 
     def run_due(self, stopped: Stopped) -> int:
-        """Attempt every due slot, oldest first, and return the number; 0 if another process has the lease."""
+        """Attempt every due slot, oldest first, and return the number; 0 if another process has the lease.
+
+        Raises:
+            MonitorRenamedError: the monitor has another name now.
+        """
         try:
             return self._run_under_lease(self._due_slots, stopped)
         except MonitorBusyError:
@@ -90,6 +94,7 @@ class SlotRunner:
         name = self._section.name
         with writing(self._engine) as connection:
             lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=LEASE_SECONDS)
+            monitors.refuse_renamed(connection, name)  # now, as a change of the name locks the lease
         if lease is None:
             raise MonitorBusyError(monitor=name)
         try:

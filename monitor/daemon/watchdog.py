@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from db import calibrations, incidents
+from db import calibrations, incidents, monitors
 from db.connection import clock
 from db.connection.session import writing
 from db.cycles import ledger
@@ -52,8 +52,12 @@ class Watchdog:
         The monitor is blind if `BLIND_AFTER` slots have fallen due since the last conclusive cycle, or since
         the first attempt. The incident about undelivered messages is cleared here as well: there may be no
         later message that would clear it.
+
+        Raises:
+            MonitorRenamedError: the monitor has another name now.
         """
         with writing(self._engine) as connection:
+            monitors.refuse_renamed(connection, self._section.name)
             now = clock.capped_by_database(connection, now)
             self._started_at = min(self._started_at, now)  # the clock may have been set back
             report_delivered(connection, self._audience, now)

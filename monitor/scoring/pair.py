@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
@@ -14,6 +13,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
 from monitor.scoring.models import Model, fingerprint, load, match_labels
+from monitor.storage.artifacts import Artifacts, Location, located
 
 
 class ModelChangedError(RedistillError):
@@ -34,10 +34,13 @@ class Pair:
 class PairSource:
     """The source of the current pair: the configured teacher, and the student that SQL names."""
 
-    def __init__(self, engine: Engine, monitor: str, *, teacher: Path, student: Path) -> None:
+    def __init__(
+        self, engine: Engine, monitor: str, artifacts: Artifacts, *, teacher: Location, student: Location
+    ) -> None:
         self._engine = engine
         self._monitor = monitor
-        self._directories = {Role.TEACHER: teacher, Role.STUDENT: student}
+        self._artifacts = artifacts
+        self._locations = {Role.TEACHER: teacher, Role.STUDENT: student}
         self._loaded: dict[Role, Model] = {}
 
     def current(self, now: datetime) -> Pair:
@@ -51,7 +54,10 @@ class PairSource:
             ModelError: a directory has no usable model, or the labels differ.
             ModelChangedError: a registered directory was changed in place.
         """
-        configured = {role: fingerprint(path) for role, path in self._directories.items()}
+        configured = {
+            role: fingerprint(self._artifacts.directory(location))
+            for role, location in self._locations.items()
+        }
         with writing(self._engine) as connection:
             teacher = self._follow_teacher(connection, configured[Role.TEACHER], now)
             student = self._follow_student(connection, configured[Role.STUDENT], now)
@@ -78,7 +84,7 @@ class PairSource:
 
     def _adopt(self, connection: Connection, role: Role, version: str, now: datetime) -> ModelVersion:
         model = ModelVersion(
-            monitor=self._monitor, version=version, role=role, uri=str(self._directories[role])
+            monitor=self._monitor, version=version, role=role, uri=str(self._locations[role])
         )
         versions.record(connection, model, now)
         versions.promote(connection, model, PromotionReason.CONFIGURED, now)
@@ -89,9 +95,9 @@ class PairSource:
         if loaded is not None and loaded.version == wanted.version:
             return loaded
         is_configured = configured[wanted.role] == wanted.version
-        directory = self._directories[wanted.role] if is_configured else Path(wanted.uri)
-        loaded = load(directory)
+        location = self._locations[wanted.role] if is_configured else located(wanted.uri)
+        loaded = load(self._artifacts.directory(location))
         if loaded.version != wanted.version:
-            raise ModelChangedError(directory=directory, version=wanted.version[:12])
+            raise ModelChangedError(directory=location, version=wanted.version[:12])
         self._loaded[wanted.role] = loaded
         return loaded

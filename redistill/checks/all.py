@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 from db.errors import RedistillError
+from redistill.artifacts import artifacts
 from redistill.assembly import configure_torch
 from redistill.checks import data, ecs, gates, job_queue, resources, rules
 from redistill.checks.result import CheckResult, ok, problem, run_check
+from redistill.checks.tls import tls
 from redistill.configuration.settings import Settings, load
+from redistill.configuration.source import Source
 from redistill.display.progress import ShowProgress
 
 
-def all_results(config: Path, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
+def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
     """Yield the results, in the order in which one would fix the problems."""
     try:
         settings = load(config)
@@ -32,6 +34,7 @@ def all_results(config: Path, now: datetime, progress: ShowProgress) -> Iterator
 def _database(settings: Settings) -> Iterator[CheckResult]:
     results = list(run_check("database", lambda: resources.database(settings)))
     yield from results
+    yield from run_check("tls", lambda: tls(settings))
     if all(result.ok for result in results):
         yield from run_check("queue", lambda: job_queue.open_job(settings))
         yield from run_check("current", lambda: resources.link(settings))
@@ -41,8 +44,9 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
 
 def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
     teachers, students = data.LoadedModels(), data.LoadedModels()
-    yield from run_check("teacher", lambda: data.model("teacher", settings.teacher.uri, teachers))
-    yield from run_check("student", lambda: data.model("student", settings.student.uri, students))
+    opener = artifacts(settings)
+    yield from run_check("teacher", lambda: data.model("teacher", settings.teacher.uri, opener, teachers))
+    yield from run_check("student", lambda: data.model("student", settings.student.uri, opener, students))
     matched: list[CheckResult] = []
     if teachers and students:
         matched += run_check("labels", lambda: data.labels(settings, teachers[0], students[0]))

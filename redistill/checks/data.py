@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from time import perf_counter
 
 from db.records import Slot, Traffic
@@ -16,6 +15,8 @@ from monitor.sources.kinds import open_source
 from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
+from monitor.storage.artifacts import Artifacts, Location
+from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
@@ -33,9 +34,9 @@ class NewestSample(list[WindowSample]):
     """The sample of the newest complete window, as a cycle draws it; empty if it could not be read."""
 
 
-def model(role: str, directory: Path, loaded: LoadedModels) -> Iterator[CheckResult]:
+def model(role: str, location: Location, opener: Artifacts, loaded: LoadedModels) -> Iterator[CheckResult]:
     """Check that a model loads and answers, and add it to `loaded`."""
-    found = load(directory)
+    found = load(opener.directory(location))
     start = perf_counter()
     score(
         found,
@@ -47,7 +48,7 @@ def model(role: str, directory: Path, loaded: LoadedModels) -> Iterator[CheckRes
     milliseconds = (perf_counter() - start) * 1_000
     loaded.append(found)
     about = f"{show.version(found.version)}, {len(found.labels)} labels, answers in {milliseconds:.0f} ms"
-    yield ok(role, f"{directory}: {about}")
+    yield ok(role, f"{location}: {about}")
 
 
 def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[CheckResult]:
@@ -106,7 +107,7 @@ def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[CheckRe
     sets: dict[str, LabelledSet] = {}
     for name, path in named.items():
         if path is not None:
-            sets[name] = read_labelled(path, label_names)
+            sets[name] = read_labelled(artifacts(settings).file(path), label_names)
             yield ok(name, f"{path}: {show.count(len(sets[name].texts))} rows")
     if section.train is None or section.test is None:
         yield ok("labelled data", "not needed, because no rule orders a re-distillation")

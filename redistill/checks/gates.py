@@ -12,6 +12,7 @@ from distill.training.dataset import LabelledSet, chosen, read_labelled
 from monitor.scoring.latency import processor
 from monitor.scoring.models import Model, load
 from monitor.stop import never_stopped
+from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, warning
 from redistill.configuration.settings import Settings
 from redistill.database import serving_student
@@ -31,7 +32,7 @@ def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterato
     section = settings.redistill
     if section.test is None:
         return
-    every = read_labelled(section.test, teacher.labels)
+    every = read_labelled(artifacts(settings).file(section.test), teacher.labels)
     outcomes = _outcomes(settings, teacher, chosen(every, _ROWS), progress)
     rows = f"{show.count(min(len(every.texts), _ROWS))} of {show.count(len(every.texts))} test rows"
     unmet = [each for each in outcomes if each["result"] != GateResult.PASS]
@@ -46,11 +47,12 @@ def _outcomes(
 ) -> list[dict[str, Any]]:
     """Return each gate's outcome for the student as if it were a candidate, with its interval."""
     budget, n = settings.scoring.tokens_per_batch, len(rows.texts)
-    student = load(serving_student(settings))
+    opener, validation = artifacts(settings), settings.redistill.validation
+    student = load(opener.directory(serving_student(settings)))
     temperature = fit_temperature(
         student,
         teacher,
-        settings.redistill.validation,
+        None if validation is None else opener.file(validation),
         tested_on=rows,
         at_most=_ROWS,
         tokens_per_batch=budget,

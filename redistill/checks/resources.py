@@ -11,12 +11,14 @@ from typing import Final
 import boto3
 import httpx
 
-from db import versions
+from db import monitors, versions
 from db.connection.migrate import check
 from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
+from distill.registry import linked_version
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
+from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem
 from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
@@ -28,9 +30,12 @@ _TIMEOUT_SECONDS: Final = 2.0
 
 
 def database(settings: Settings) -> Iterator[CheckResult]:
-    """Check that the database is reachable and has a schema that this version works with."""
+    """Check that the database is reachable, has a usable schema, and knows the monitor by no newer name."""
     with existing(settings) as engine, translated_errors(engine):
-        yield ok("database", f"{without_password(engine.url)}, {check(engine)}")
+        level = check(engine)
+        with reading(engine) as connection:
+            monitors.refuse_renamed(connection, settings.monitor.name)
+        yield ok("database", f"{without_password(engine.url)}, {level}")
 
 
 def cluster(settings: Settings) -> Iterator[CheckResult]:
@@ -42,25 +47,37 @@ def cluster(settings: Settings) -> Iterator[CheckResult]:
 
 
 def folders(settings: Settings) -> Iterator[CheckResult]:
-    """Check that registry and archive are writable and have free space."""
-    yield _folder("registry", settings.redistill.registry)
-    archive = settings.monitor.archive
-    yield _folder("archive", archive) if isinstance(archive, Path) else _bucket("archive", archive)
+    """Check that registry, archive and cache can be used, and that disks have free space."""
+    for name, location in (("registry", settings.redistill.registry), ("archive", settings.monitor.archive)):
+        yield _folder(name, location) if isinstance(location, Path) else _bucket(name, location)
+    if any(isinstance(each, str) for each in (settings.redistill.registry, settings.teacher.uri)):
+        yield _folder("cache", settings.s3.cache)
 
 
 def link(settings: Settings) -> Iterator[CheckResult]:
-    """Check that the registry's `current`, if it exists, is a link to the student in service."""
-    current = settings.redistill.registry / "current"
+    """Check that the registry's link, if it exists, points to the student in service."""
+    store = artifacts(settings).store(settings.redistill.registry)
     with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
         student = versions.current(connection, settings.monitor.name, Role.STUDENT)
-    if student is None or not os.path.lexists(current):
+        pointed = store.pointed(settings.redistill.link)
+        linked = linked_version(store, settings.redistill.link)
+        is_ahead = linked is not None and not versions.is_known(connection, linked)
+    if student is None or pointed is None:
         return
-    version = show.version(student.version)
-    if current.resolve() == Path(student.uri).resolve():
-        yield ok("current", f"{current} links to the student in service, {version}")
+    version, place = show.version(student.version), store.location(settings.redistill.link)
+    if is_ahead:
+        found = f"{place} points to {show.version(linked)}, a version that the database does not know"
+        fix = f"see docs/restoring.md; to serve {version} instead, run `redistill models promote {version}`"
+        yield problem("current", found, fix)
+    elif _same(pointed, student.uri):
+        yield ok("current", f"{place} points to the student in service, {version}")
     else:
         fix = f"start `redistill worker`, or run `redistill models promote {version}`"
-        yield problem("current", f"{current} does not link to the student in service, {version}", fix)
+        yield problem("current", f"{place} does not point to the student in service, {version}", fix)
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or Path(one).resolve() == Path(other).resolve()
 
 
 def _folder(check_name: str, folder: Path) -> CheckResult:

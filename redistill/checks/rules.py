@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from db.errors import RedistillError
 from monitor.sources.fields import read_rows
 from monitor.sources.port import WindowSample
+from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
@@ -174,16 +174,17 @@ def _in_window(label: str, sample: WindowSample | None) -> tuple[int, str] | Non
 
 def _in_test_set(label: str, settings: Settings, sample: WindowSample | None) -> tuple[int, str] | None:
     """Return the expected requests by the labelled test rows; None if those cannot be read."""
-    counts = _label_counts(settings.redistill.test)
+    counts = _label_counts(settings)
     if not counts:
         return None
     n_sampled = min(settings.monitor.sample_size, sample.traffic.n_seen if sample else math.inf)
     return int(n_sampled * counts[label] / counts.total()), "(by the labelled test rows)"
 
 
-def _label_counts(path: Path | None) -> Counter[object]:
+def _label_counts(settings: Settings) -> Counter[object]:
+    test = settings.redistill.test
     try:
-        rows = islice(read_rows(path), _COUNTED_ROWS) if path else ()
+        rows = islice(read_rows(artifacts(settings).file(test)), _COUNTED_ROWS) if test else ()
         return Counter(row.get("label") for row in rows)
     except (OSError, RedistillError):
         return Counter()  # the check of labelled data reports the error

@@ -22,6 +22,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
         "replay": "Apply rules to past cycles without writing anything.",
     },
     "Manage": {
+        "monitors": "List the monitors of the database, or rename one.",
         "jobs": "List, enqueue, cancel or retry re-distillation jobs.",
         "models": "List model versions, and choose the student that serves.",
         "incidents": "List incidents, or acknowledge one.",

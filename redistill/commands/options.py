@@ -1,5 +1,6 @@
 """Options and constructors that the commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -7,17 +8,27 @@ import typer
 
 from redistill.commands import COMMANDS, CONFIG_HELP
 from redistill.configuration.settings import Settings, load
+from redistill.configuration.source import Source
 
 #: The largest id that a database can assign.
 LARGEST_ID: Final = 2**63 - 1
 
 Config = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--config",
         metavar="FILE",
         help=CONFIG_HELP,
-        show_default="redistill.toml, or $REDISTILL_CONFIG",
+        show_default="$REDISTILL_CONFIG, else the content of $REDISTILL_TOML, else redistill.toml",
+    ),
+]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"{CONFIG_HELP} Give it once for each of several monitors.",
+        show_default="$REDISTILL_CONFIG, else the content of $REDISTILL_TOML, else redistill.toml",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -64,16 +75,29 @@ def examples(*lines: str) -> str:
     return "\n\n".join(("Examples:", *lines))
 
 
-def config_file(ctx: typer.Context, config: Path | None) -> Path:
-    """Return the file named after the command, before it or by $REDISTILL_CONFIG, else the default."""
-    before: Path = ctx.find_root().params["config"]
-    return config or before
+def config_sources(ctx: typer.Context, config: Sequence[Path] | None) -> tuple[Source, ...]:
+    """Return the configurations of a command.
+
+    They are the files named after the command, else before it, else by $REDISTILL_CONFIG, else those of
+    `Source.chosen`.
+    """
+    before: Sequence[Path] | None = ctx.find_root().params["config"]
+    return Source.chosen(config or before or ())
 
 
-def configured(ctx: typer.Context, config: Path | None) -> Settings:
+def config_source(ctx: typer.Context, config: Sequence[Path] | None) -> Source:
+    """Return the one configuration of a command, chosen as by `config_sources`."""
+    sources = config_sources(ctx, config)
+    if len(sources) > 1:
+        names = ", ".join(map(str, sources))
+        raise typer.BadParameter(f"--config: this command takes one configuration, not {names}: name one")
+    return sources[0]
+
+
+def configured(ctx: typer.Context, config: Sequence[Path] | None) -> Settings:
     """Return the settings of a command.
 
     Raises:
-        ConfigMissingError, ConfigError: see redistill.configuration.settings.load.
+        ConfigMissingError, ConfigError: see `redistill.configuration.settings.load`.
     """
-    return load(config_file(ctx, config))
+    return load(config_source(ctx, config))

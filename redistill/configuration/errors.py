@@ -40,6 +40,10 @@ _PATTERNS: Final = {
     ("traffic", "uri"): "'s3://bucket/prefix'",
     ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
+    (
+        "database",
+        "password_secret",
+    ): "the ARN of a secret: 'arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME'",
     ("alerts", "endpoint"): "'https://…' or 'http://…'",
     ("alerts", "topic"): "the ARN of a topic: 'arn:aws:sns:REGION:ACCOUNT:NAME'",
     ("queue", "url"): "the URL of a FIFO queue, 'https://….fifo'",

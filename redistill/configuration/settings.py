@@ -1,12 +1,10 @@
-"""The whole configuration: one frozen tree, read once, from a TOML file and the environment."""
+"""The whole configuration: one frozen tree, read once, from its source and the environment."""
 
 import os
-import tomllib
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,41 +12,25 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from db.errors import RedistillError
 from distill.settings import GatesSection, RedistillSection
 from monitor.settings import (
     MetricsSection,
     MonitorSection,
+    S3Section,
     ScoringSection,
     StudentSection,
     TeacherSection,
     Traffic,
     WebSection,
 )
+from redistill.configuration.database import DatabaseSection
 from redistill.configuration.errors import explained, fields_at, place, unknown
+from redistill.configuration.source import ConfigError, Source
 from triggers.alert_settings import Alert, LogAlert
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
 from triggers.worker_tasks.settings import EcsSection
 
 ENVIRONMENT_PREFIX = "REDISTILL__"
-
-
-class ConfigMissingError(RedistillError):
-    """{path} does not exist: run `redistill init` to write it, or name another file with --config."""
-
-    exit_code = 2
-
-
-class ConfigError(RedistillError):
-    """{path}: {problem}"""
-
-    exit_code = 2
-
-
-class DatabaseSection(Section):
-    """The database of all cycles, jobs, models and incidents."""
-
-    url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
 
 
 class Settings(BaseSettings):
@@ -77,6 +59,13 @@ class Settings(BaseSettings):
     alerts: tuple[Alert, ...] = (LogAlert(),)
     incidents: IncidentPolicy = IncidentPolicy()
     web: WebSection = WebSection()
+    s3: S3Section = S3Section()
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the configuration, relative to which the database stores paths."""
+        return self._folder
 
     @classmethod
     def settings_customise_sources(
@@ -132,25 +121,26 @@ def _refuse_duplicates(kind: str, names: list[str]) -> None:
         raise ValueError(f"[[{kind}]]: two have the name {min(duplicates)!r}: rename one of them")
 
 
-def load(path: Path) -> Settings:
-    """Read and check the configuration; relative paths are resolved against the folder of the file.
+def load(config: Source | Path) -> Settings:
+    """Read and check a configuration; relative paths are resolved against the folder of the source.
 
     Raises:
         ConfigMissingError: the file does not exist.
-        ConfigError: the file is not TOML, a key is unknown or a value is invalid, in the file or in the
+        ConfigError: the content is not TOML, a key is unknown or a value is invalid, in the content or in the
             environment.
     """
-    document = _expanded(_read(path), path)
+    source = Source(file=config) if isinstance(config, Path) else config
+    document = _expanded(source.read(), source)
     _refuse_unknown_variables()
     try:
         settings = Settings(**document)
     except ValidationError as error:
-        raise ConfigError(path=_sources(error, path), problem=explained(error, Settings)) from error
+        raise ConfigError(path=_sources(error, source), problem=explained(error, Settings)) from error
     except SettingsError as error:
         problem = f"the {ENVIRONMENT_PREFIX}… variables: {error}: {error.__cause__}"
-        raise ConfigError(path=path, problem=problem) from error
-    _refuse_remote_paths(settings, path)
-    return _with_absolute_paths(settings, path.resolve().parent)
+        raise ConfigError(path=source, problem=problem) from error
+    _refuse_remote_paths(settings, source)
+    return _with_absolute_paths(settings, source.folder)
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
@@ -159,7 +149,7 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     Raises:
         ConfigMissingError, ConfigError: as for `load`.
     """
-    document = _read(path)
+    document = Source(file=path).read()
     try:
         rules = {
             key: value
@@ -171,28 +161,16 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
-    except FileNotFoundError as error:
-        raise ConfigMissingError(path=path) from error
-    except OSError as error:
-        raise ConfigError(path=path, problem=f"the file cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(path=path, problem=f"the file is not valid TOML: {error}") from error
-
-
-def _expanded(value: Any, path: Path) -> Any:  # noqa: ANN401 - any TOML value
+def _expanded(value: Any, source: Source) -> Any:  # noqa: ANN401 - any TOML value
     """Replace each string of the form '$NAME' with the value of that environment variable."""
     if isinstance(value, dict):
-        return {key: _expanded(item, path) for key, item in value.items()}
+        return {key: _expanded(item, source) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expanded(item, path) for item in value]
+        return [_expanded(item, source) for item in value]
     if isinstance(value, str) and value.startswith("$"):
         if value[1:] not in os.environ:
-            raise ConfigError(
-                path=path, problem=f"the environment variable {value[1:]} is not set: export it"
-            )
+            problem = f"the environment variable {value[1:]} is not set: export it"
+            raise ConfigError(path=source, problem=problem)
         return os.environ[value[1:]]
     return value
 
@@ -212,21 +190,21 @@ def _refuse_unknown_variables() -> None:
         raise ConfigError(path=f"the environment variable {name}", problem=problem)
 
 
-def _sources(error: ValidationError, path: Path) -> str:
-    """Return the source of the refused values: environment variables, else the file."""
+def _sources(error: ValidationError, source: Source) -> str:
+    """Return the source of the refused values: environment variables, else the configuration."""
     names = {"__".join(map(str, problem["loc"])).upper() for problem in error.errors()}
     variables = {name for name in os.environ if name.upper().removeprefix(ENVIRONMENT_PREFIX) in names}
-    return f"the environment variable {', '.join(sorted(variables))}" if variables else str(path)
+    return f"the environment variable {', '.join(sorted(variables))}" if variables else str(source)
 
 
-def _refuse_remote_paths(settings: Settings, path: Path) -> None:
+def _refuse_remote_paths(settings: Settings, source: Source) -> None:
     for name, section in settings:
         for key, value in section if isinstance(section, Section) else ():
             if isinstance(value, Path) and value.parts and value.parts[0].endswith(":"):
                 problem = f"{place([name, key])}expected a local path, not a URL ({value.parts[0]}//)"
                 if (name, key) == ("traffic", "uri"):
                     problem += ": for a log in S3 or in a table, set kind = 's3' or kind = 'sql'"
-                raise ConfigError(path=path, problem=problem)
+                raise ConfigError(path=source, problem=problem)
 
 
 def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
@@ -239,4 +217,6 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     scheme, slashes, file = url.partition(":///")
     if scheme.startswith("sqlite") and slashes and file not in {"", ":memory:"}:
         sections["database"] = DatabaseSection(url=f"{scheme}:///{folder / file}")
-    return settings.model_copy(update=sections)
+    absolute = settings.model_copy(update=sections)
+    absolute._folder = folder  # noqa: SLF001 - its own class, which is frozen for others
+    return absolute

@@ -96,7 +96,8 @@ latency_p95_ms = 5.0  # at most, on the worker's machine; or "off"
 agreement = 0.95  # with the teacher, at least
 
 [database]
-url = "sqlite:///redistill.db"  # or "postgresql://user@host/name"
+url = "sqlite:///redistill.db"  # or "postgresql://user@host/name?sslmode=verify-full"; see docs/database.md
+# password_file = "/run/secrets/redistill"  # read for each connection; or password_secret, or auth = "iam"
 
 # [queue]                    # notifies workers of a job; without this section they poll the database
 # kind = "sqs"

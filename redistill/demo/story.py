@@ -20,6 +20,7 @@ from monitor.daemon.schedule import make_trigger, newest_complete_slot, slots_be
 from monitor.settings import MonitorSection
 from monitor.stop import never_stopped
 from redistill import assembly
+from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings, load
 from redistill.demo.narration import CLOSING, OPENING, SERVING, print_cycle, print_job, print_models
 from redistill.demo.pretrain import BATCH_SIZE, EPOCHS, LEARNING_RATE, build
@@ -50,7 +51,7 @@ def run(folder: Path, seed: int) -> None:
         build(folder, seed, progress)
         print_models(_compared(settings, folder, progress))
         show.say(SERVING.format(hour=next(hour for hour, shift in enumerate(SHIFTS, start=1) if shift)))
-        engine = connect(settings.database.url)
+        engine = connect(settings.database.url, root=settings.folder)
         upgrade(engine)
         _run_hours(settings, engine, folder, seed, progress)
         engine.dispose()
@@ -63,6 +64,7 @@ def _compared(settings: Settings, folder: Path, progress: ShowProgress) -> Compa
         folder / "data" / "test.jsonl",
         settings.teacher.uri,
         settings.student.uri,
+        artifacts=artifacts(settings),
         metrics=settings.metrics,
         scoring=settings.scoring,
         show=progress,

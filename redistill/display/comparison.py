@@ -14,6 +14,7 @@ from distill.training.dataset import LabelledSet, chosen, read_labelled
 from monitor.scoring.models import Model, load, match_labels
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
+from monitor.storage.artifacts import Artifacts, Location
 from redistill.display.progress import ShowProgress
 
 
@@ -40,14 +41,15 @@ class Comparison:
 
 
 def compare(
-    data: Path,
-    teacher_directory: Path,
-    student_directory: Path,
+    data: Location,
+    teacher_directory: Location,
+    student_directory: Location,
     *,
+    artifacts: Artifacts,
     metrics: MetricsSection,
     scoring: ScoringSection,
     show: ShowProgress,
-    validation: Path | None = None,
+    validation: Location | None = None,
 ) -> Comparison:
     """Score the rows of a file with both models, and compare them with the labels and with each other.
 
@@ -55,16 +57,18 @@ def compare(
     data itself, each half of the rows is calibrated on the other half.
 
     Raises:
+        ArtifactReadError: a model or a file is in S3 and cannot be read.
         ModelError: a directory has no usable model, or the labels of the models differ.
         DatasetUnreadableError, DatasetRowError, DatasetEmptyError: a file is not usable.
     """
     if scoring.threads:
         torch.set_num_threads(scoring.threads)
-    teacher, student = load(teacher_directory), load(student_directory)
-    rows = read_labelled(data, teacher.labels)
+    teacher, student = (load(artifacts.directory(each)) for each in (teacher_directory, student_directory))
+    file = artifacts.file(data)
+    rows = read_labelled(file, teacher.labels)
     n, budget = len(rows.texts), scoring.tokens_per_batch
     reference = refer(
-        data.name,
+        file.name,
         teacher,
         rows.texts,
         rows.labels,
@@ -73,7 +77,12 @@ def compare(
         progress=lambda done: show("teacher", done, n),
     )
     temperature = fit_temperature(
-        student, teacher, validation, tested_on=rows, tokens_per_batch=budget, show=show
+        student,
+        teacher,
+        None if validation is None else artifacts.file(validation),
+        tested_on=rows,
+        tokens_per_batch=budget,
+        show=show,
     )
     found = evaluate(
         student,
@@ -130,7 +139,7 @@ def fit_temperature(
     ).temperature
 
 
-def _model(model: Model, directory: Path, metrics: tuple[Metric, ...]) -> ModelMetrics:
+def _model(model: Model, directory: Location, metrics: tuple[Metric, ...]) -> ModelMetrics:
     return ModelMetrics(version=model.version, directory=str(directory), metrics=metrics)
 
 

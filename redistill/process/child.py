@@ -1,4 +1,4 @@
-"""A child process that is restarted when it dies."""
+"""A child process that is restarted when it dies, and stops when its parent dies."""
 
 import subprocess
 import sys
@@ -20,10 +20,14 @@ PATIENCE_SECONDS: Final = 20.0
 
 
 class Child:
-    """`python -m redistill ARGUMENTS`, restarted when it dies, with a wait that doubles each time."""
+    """`redistill ARGUMENTS`, restarted when it dies, with a wait that doubles each time.
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self._command = (sys.executable, "-m", "redistill", *arguments)
+    If this process dies, the child stops as on SIGTERM: see redistill.process.kept.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, descriptors: Sequence[int] = ()) -> None:
+        self._command = (sys.executable, "-m", "redistill.process.kept", *arguments)
+        self._descriptors = tuple(descriptors)  #: open files that the child inherits under the same numbers
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._restart_at = 0.0
@@ -44,7 +48,17 @@ class Child:
             self._process.wait(max(0.0, self._until - monotonic()))
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self._process.communicate()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Return the exit code of a child that has died; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def kill(self) -> None:
+        """Kill the child, which hangs."""
+        if self._process is not None:
+            self._process.kill()
 
     def ask_to_stop(self) -> None:
         """Ask the child to stop, without waiting for it: the end of the block does."""
@@ -58,10 +72,13 @@ class Child:
             if monotonic() >= self._restart_at:
                 self._start()
         elif self._process.poll() is not None:
+            self._process.communicate()
             self._note_death(self._process.returncode)
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(self._command)  # noqa: S603 - this program itself
+        self._process = subprocess.Popen(  # noqa: S603 - this program itself
+            self._command, stdin=subprocess.PIPE, pass_fds=self._descriptors
+        )
         self._started_at = monotonic()
 
     def _note_death(self, code: int) -> None:

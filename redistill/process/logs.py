@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -34,15 +34,17 @@ class _StandardError:
 _STANDARD_ERROR = _StandardError()
 
 
-def configure() -> None:
+def configure(*, monitor: str | None = None) -> None:
     """Log the events of this process, and the warnings of libraries, to standard error.
+
+    Events that name no monitor get the name `monitor`, if it is given.
 
     Libraries do not log below warnings, because httpx, for example, logs the full URL of each request, which
     may be secret. Tracebacks do not show the values of variables, because they may contain request texts.
     """
     render = _render()
     structlog.configure(
-        processors=[*_SHARED, *render],
+        processors=[_name_added(monitor), *_SHARED, *render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _STANDARD_ERROR)),
     )
@@ -57,6 +59,15 @@ def configure() -> None:
     # apscheduler warns of ticks that are skipped while a cycle runs, which is expected
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
+
+
+def _name_added(monitor: str | None) -> Processor:
+    def add(_logger: object, _method: str, event: EventDict) -> EventDict:
+        if monitor is not None:
+            event.setdefault("monitor", monitor)
+        return event
+
+    return add
 
 
 def _render() -> tuple[Processor, ...]:

@@ -1,38 +1,57 @@
 """The checks of /readyz."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from db import versions
 from db.connection import clock, migrate
 from db.connection.session import reading
 from db.cycles import ledger
 from db.errors import RedistillError, one_line
+from db.states import Role
 from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
+from monitor.storage.artifacts import located
+from redistill.configuration.settings import Settings
 
 #: The time after its due time from which a cycle that has not begun is overdue.
 _GRACE: Final = timedelta(minutes=5)
 
 
-def checks(
-    engine: Engine, monitor: MonitorSection, is_running: Callable[[], bool], now: datetime
-) -> tuple[Check, ...]:
+#: The state of the scheduler: the models' libraries take seconds to load.
+Scheduler = Literal["starting", "running", "stopped"]
+
+
+def checks(engine: Engine, monitor: MonitorSection, scheduler: Scheduler, now: datetime) -> tuple[Check, ...]:
     """Return the checks that the database is migrated, the scheduler runs and no slot is overdue.
 
     A database that is newer than this version passes, even if this version could no longer start with it: the
     next version is being rolled out, and removes nothing that this version uses.
     """
-    running = is_running()
     return (
         _database(engine),
-        Check(name="scheduler", ok=running, detail="running" if running else "stopped"),
+        Check(name="scheduler", ok=scheduler == "running", detail=scheduler),
         _slots(engine, monitor, now),
     )
+
+
+def models(engine: Engine, settings: Settings) -> Check:
+    """Return the check that the folders of both models exist; those in S3 are not looked at."""
+    try:
+        with reading(engine) as connection:
+            current = versions.current(connection, settings.monitor.name, Role.STUDENT)
+    except (RedistillError, DBAPIError) as error:
+        return Check(name="models", ok=False, detail=one_line(error))
+    student = settings.student.uri if current is None else located(current.uri)
+    folders = [each for each in (settings.teacher.uri, student) if isinstance(each, Path)]
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
+    detail = f"missing: {', '.join(missing)}: put it back" if missing else "found"
+    return Check(name="models", ok=not missing, detail=detail)
 
 
 def _database(engine: Engine) -> Check:

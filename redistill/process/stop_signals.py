@@ -7,53 +7,77 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
-import structlog
-
-_ASKING = (signal.SIGINT, signal.SIGTERM)
+#: The exit code of a command that was stopped before its end.
+INTERRUPTED: Final = 130
+_ASKING: Final = (signal.SIGINT, signal.SIGTERM)
+_PIPE_BYTES: Final = 512
 
 
 @contextmanager
-def stop_on_signals(*, within_seconds: float | None = None) -> Iterator[threading.Event]:
+def stop_on_signals(*, within_seconds: float | None = None, exit_code: int = 0) -> Iterator[threading.Event]:
     """Yield an event that SIGINT (Ctrl-C) or SIGTERM sets; a second Ctrl-C kills the process.
 
-    A process that still runs `within_seconds` after the signal, in the block or after it, exits then, because
-    something hangs; the next process redoes what is not committed.
+    A process that still runs `within_seconds` after the signal, in the block or after it, exits then with
+    `exit_code`, because something hangs; the next process redoes what is not committed.
 
     Only for the main thread. The previous handlers are restored at the end of the block.
     """
-    stop, asked = threading.Event(), SimpleQueue[bool]()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        asked.put(item=True)  # not stop.set(): the main thread may hold its lock at this moment
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    threading.Thread(target=_stop_when, args=(asked, stop, within_seconds), name="stop", daemon=True).start()
-    before = {number: signal.signal(number, ask) for number in _ASKING}
+    stop = threading.Event()
+    # Through a pipe, the signal reaches the thread even while the main thread hangs in a library.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _let_second_kill) for number in _ASKING}
+    limit = (within_seconds, exit_code)
+    threading.Thread(target=_stop_when, args=(reader, stop, *limit), name="stop", daemon=True).start()
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        asked.put(item=False)
+        signal.set_wakeup_fd(earlier)
+        os.close(writer)
 
 
-def _stop_when(asked: SimpleQueue[bool], stop: threading.Event, within_seconds: float | None) -> None:
-    if not asked.get():
+@contextmanager
+def leave_on_signals() -> Iterator[None]:
+    """Exit with 0 at once on a signal in the block, which loads libraries while nothing is under way."""
+    before = {number: signal.signal(number, lambda *_: leave()) for number in _ASKING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _let_second_kill(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _stop_when(reader: int, stop: threading.Event, within_seconds: float | None, exit_code: int) -> None:
+    received = b""
+    while not set(received) & set(_ASKING):
+        received = os.read(reader, _PIPE_BYTES)
+        if not received:  # the block has ended
+            break
+    os.close(reader)
+    if not received:
         return
     stop.set()
     if within_seconds is not None:
         time.sleep(within_seconds)
+        import structlog  # noqa: PLC0415 - the handlers are set before anything that takes long to load
+
         structlog.get_logger().warning("left hanging", after_seconds=within_seconds)
-        leave()
+        leave(exit_code)
 
 
-def leave() -> NoReturn:
-    """Exit with 0 without waiting for hanging threads, nor for torch, whose teardown can take seconds."""
+def leave(exit_code: int = 0) -> NoReturn:
+    """Exit without waiting for hanging threads, nor for torch, whose teardown can take seconds."""
     with suppress(OSError):  # a full disk or a closed pipe
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(0)
+    os._exit(exit_code)

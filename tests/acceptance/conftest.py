@@ -4,8 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
+import distill.evaluate
+from tests.support.processes.product import FEW_LATENCY_RUNS
 from tests.support.world.for_processes import built
 from tests.support.world.tiny_world import World
+
+
+@pytest.fixture(autouse=True)
+def few_latency_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a model is measured with as few runs as in a forked process."""
+    monkeypatch.setattr(distill.evaluate, "_LATENCY_RUNS", FEW_LATENCY_RUNS)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_candidate_keeps_the_temperature_at_which_it_was_judged(repaired: Re
     """In SQL and in its manifest; and the ratios are the candidate's alone."""
     (fit,) = stored(repaired.engine, calibrations)
     assert (fit["version"], fit["dataset"]) == (repaired.job["candidate_version"], "validation")
-    manifest = repaired.settings.redistill.registry / "current" / "manifest.json"
+    manifest = Path(repaired.settings.redistill.registry) / "current" / "manifest.json"
     kept = json.loads(manifest.read_text(encoding="utf-8"))["calibration"]
     assert kept == {name: fit[name] for name in ("temperature", "n", "dataset", "sha256")}
     timed = [row for row in stored(repaired.engine, evaluations) if row["metric"] in gates.LATENCY_RATIOS]

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 from db.connection.session import connect, reading
 from db.tables import cycles, leases
 from db.views import rows
-from tests.support.processes.product import Process, Start, fork, run, running, spawn
+from tests.support.processes.product import Process, fork, run, running, spawn
 from tests.support.processes.waiting import wait_until
 from tests.support.records.leaks import leaks
 from tests.support.servers.receiver import Receiver, receiving
@@ -58,8 +58,8 @@ def test_a_drift_is_seen_repaired_and_told(empty_database_url: str, world: World
             web={"port": port},
             alerts=[webhook(receiver.url), {"kind": "log"}],
         )
-        run(start, site, "db", "upgrade")
-        judge_the_past(start, site)
+        run(fork, site, "db", "upgrade")
+        judge_the_past(site)
         with running(start, site, "monitor") as daemon, running(start, site, "worker") as worker:
             wait_until(lambda: len(receiver.received) == 2, "fired and resolved")
             wait_until(lambda: n_healthy_at_the_end(engine) >= 2, "healthy again")
@@ -77,10 +77,10 @@ def test_a_drift_is_seen_repaired_and_told(empty_database_url: str, world: World
     engine.dispose()
 
 
-def judge_the_past(start: Start, site: Site) -> None:
+def judge_the_past(site: Site) -> None:
     first, every = site.timeline.start, site.timeline.every
     said = run(
-        start, site, "cycle", "--backfill", first.isoformat(), (first + 4 * every).isoformat(), "--json"
+        fork, site, "cycle", "--backfill", first.isoformat(), (first + 4 * every).isoformat(), "--json"
     )
     assert [row["verdict"] for row in json.loads(said)] == ["healthy"] * 4
 
@@ -136,7 +136,10 @@ def assert_the_daemon_followed(engine: Engine, candidate: str) -> None:
 
 def assert_the_pager_heard_both_in_order(engine: Engine, receiver: Receiver) -> None:
     (incident,) = history(engine, "incident_history", "incident_id")
-    key = f"redistill:{MONITOR}:{incident['incident_id']}"
+    with reading(engine) as connection:
+        query = select(cycles.c.window_end).where(cycles.c.id == incident["cycle_id"])
+        opened = connection.execute(query).scalar_one()
+    key = f"redistill:{MONITOR}:{incident['incident_id']}:{opened:%Y%m%dT%H%M%SZ}"
     assert [message.key for message in receiver.received] == [f"{key}:firing:error", f"{key}:resolved:error"]
     firing, resolved = (message.document for message in receiver.received)
     assert (firing["schema"], firing["dedup_key"]) == ("redistill.incident/1", key)

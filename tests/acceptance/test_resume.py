@@ -12,8 +12,11 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
+from db import queue
 from db.connection.session import connect, reading
 from db.tables import jobs, leases
+from distill.registry import job_key
+from distill.training.checkpoint import folder
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
@@ -26,9 +29,9 @@ from tests.support.world.tiny_world import World
 
 
 @contextmanager
-def ordered(folder: Path, world: World, url: str, **redistill: Any) -> Iterator[tuple[Site, Engine]]:  # noqa: ANN401
+def ordered(home: Path, world: World, url: str, **redistill: Any) -> Iterator[tuple[Site, Engine]]:  # noqa: ANN401
     """An installation in which a job waits."""
-    site = make_site(folder, world, hours(healthy=0, drifted=1), url=url, redistill=redistill)
+    site = make_site(home, world, hours(healthy=0, drifted=1), url=url, redistill=redistill)
     run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
     engine = connect(url)
     try:
@@ -72,20 +75,20 @@ def manifest(registry: Path, version: str) -> dict[str, Any]:
     return content
 
 
-def assert_as_if_undisturbed(folder: Path, site: Site, engine: Engine) -> None:
+def assert_as_if_undisturbed(home: Path, site: Site, engine: Engine) -> None:
     """The candidate and its log are those of a run that nobody disturbs."""
     (job,) = stored(engine, jobs)
     assert (job["status"], job["decision"]) == ("succeeded", "promoted")
-    with rerun(site, folder, redistill={"checkpoint_every": timedelta(days=1)}) as (settings, reference):
+    with rerun(site, home, redistill={"checkpoint_every": timedelta(days=1)}) as (settings, reference):
         assembly.slot_runner(settings, reference, show_nothing).run([*site.slots], never_stopped)
         assert assembly.worker(settings, reference, show_nothing).run_once(never_stopped)
         (expected,) = stored(reference, jobs)
-        registry = settings.redistill.registry
+        registry = Path(settings.redistill.registry)
     assert job["candidate_version"] == expected["candidate_version"]
     version = str(job["candidate_version"])
     assert manifest(site.registry, version)["training"] == manifest(registry, version)["training"]
     assert folders(site) == set()
-    assert {path.name for path in site.registry.iterdir()} == {"versions", "current"}
+    assert {path.name for path in site.registry.iterdir()} == {"versions", "current", "registry.json"}
 
 
 def test_killed_in_training_and_in_proving_the_candidate_is_the_same(
@@ -155,11 +158,11 @@ def test_a_registry_that_takes_no_checkpoint_fails_no_job(
     with ordered(tmp_path / "site", world, sqlite_url, checkpoint_every="0s") as (site, engine):
         (job,) = stored(engine, jobs)
         site.registry.mkdir()
-        in_the_way = site.registry / f".checkpoint-{job['id']}"
+        with reading(engine) as connection:
+            in_the_way = site.registry / folder(job_key(queue.get(connection, job["id"])))
         in_the_way.write_text("no folder")
         run(fork, site, "worker", "--once")
         assert n_seen(site, "checkpoint not written") > 0
-        in_the_way.unlink()
         assert_as_if_undisturbed(tmp_path / "reference", site, engine)
 
 
@@ -189,9 +192,9 @@ def test_what_other_installations_left_goes_after_a_day(
 ) -> None:
     with ordered(tmp_path / "site", world, sqlite_url) as (site, _):
         for job_id, hours_ago in ((98, 23), (99, 25)):
-            folder = site.registry / f".checkpoint-{job_id}"
-            folder.mkdir(parents=True)
+            left = site.registry / f".checkpoint-{job_id}"
+            left.mkdir(parents=True)
             then = (now() - timedelta(hours=hours_ago)).timestamp()
-            os.utime(folder, (then, then))
+            os.utime(left, (then, then))
         run(fork, site, "worker", "--once")
         assert folders(site) == {".checkpoint-98"}

@@ -1,10 +1,10 @@
-"""The world of the tale, built once a session."""
+"""The world of the scenario, built once a session."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.tale import all_words
+from tests.chaos.scenario import all_words
 from tests.support.world.for_processes import built
 from tests.support.world.tiny_world import World
 

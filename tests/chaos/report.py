@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from db.tables import cycles, jobs
-from tests.chaos.mail import accepted, outbox, turned_away
+from tests.chaos.delivery_checks import accepted, outbox, turned_away
 from tests.chaos.stage import Stage
 from tests.support.processes.killer import Kill
 from tests.support.records.cycles import stored

@@ -1,4 +1,4 @@
-"""Two daemons and two workers in one installation, killed while a tale goes on."""
+"""Two daemons and two workers in one installation, killed while a scenario goes on."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -17,10 +17,10 @@ from db.connection.session import connect
 from db.connection.unavailable import DatabaseUnusableError
 from db.states import DeliveryState, IncidentState, JobStatus
 from db.tables import cycles, deliveries, jobs
-from tests.chaos.aims import drawn, of_daemons, of_workers
-from tests.chaos.looking import name_at_the_database
-from tests.chaos.sights import DaemonSight, WorkerSight
-from tests.chaos.tale import Tale
+from tests.chaos.database_locks import name_at_the_database
+from tests.chaos.kill_plan import drawn, of_daemons, of_workers
+from tests.chaos.process_states import DaemonSight, WorkerSight
+from tests.chaos.scenario import Scenario
 from tests.support.processes.killer import Kill, Killer, hunt_at_once
 from tests.support.processes.product import Process, fork, run, running
 from tests.support.processes.waiting import wait_until
@@ -41,20 +41,21 @@ _ACT_SECONDS: Final = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    tale: Tale
+    scenario: Scenario
     site: Site
     engine: Engine
     receiver: Receiver
+    prepare: Callable[[], None]  #: called in each process that may be killed, first
 
     def n_judged(self) -> int:
         return n_evaluated(self.engine)
 
     def is_over(self, act: int) -> bool:
         """All its windows are judged, and the student against its drift serves, or the last drift is over."""
-        if self.n_judged() < self.tale.due_in(act):
+        if self.n_judged() < self.scenario.due_in(act):
             return False
         ordered = stored(self.engine, jobs)
-        if act < self.tale.drifts:
+        if act < self.scenario.drifts:
             return (
                 len(ordered) > act
                 and {row["status"] for row in ordered} == {JobStatus.SUCCEEDED}
@@ -65,26 +66,36 @@ class Stage:
     def is_quiet(self) -> bool:
         """No message waits, and nothing is left of the jobs."""
         states = {row["state"] for row in stored(self.engine, deliveries)}
-        return DeliveryState.PENDING not in states and not any(self.site.registry.glob(".checkpoint-*"))
+        is_swept = not any(name.startswith(".checkpoint-") for name in self.site.store.names(""))
+        return DeliveryState.PENDING not in states and is_swept
 
 
 @contextmanager
 def staged(
-    tale: Tale, folder: Path, world: World, url: str, answer: Answer, *, tokens_per_batch: int
+    scenario: Scenario,
+    folder: Path,
+    world: World,
+    url: str,
+    answer: Answer,
+    *,
+    tokens_per_batch: int,
+    prepare: Callable[[], None] = name_at_the_database,
+    **redistill: str,
 ) -> Iterator[Stage]:
     """An installation whose first window is judged; small batches make the cycles last."""
     engine = connect(url)
     with receiving(wait_seconds=_ANSWER_SECONDS, answer=answer) as receiver:
         alerts = [webhook(f"{receiver.url}{name}", name=name) for name in CHANNELS]
-        site = tale.site(folder, world, url, alerts=alerts, scoring={"tokens_per_batch": tokens_per_batch})
-        run(fork, site, "cycle", "--at", site.timeline.start.isoformat())
-        yield Stage(tale=tale, site=site, engine=engine, receiver=receiver)
+        scoring = {"tokens_per_batch": tokens_per_batch}
+        site = scenario.site(folder, world, url, redistill=redistill, alerts=alerts, scoring=scoring)
+        run(fork, site, "cycle", "--at", site.timeline.start.isoformat(), prepare=prepare)
+        yield Stage(scenario=scenario, site=site, engine=engine, receiver=receiver, prepare=prepare)
     engine.dispose()
 
 
 @dataclass(kw_only=True)
 class Hunt:
-    """Kills `per_act` processes and more in each act, until the tale is over."""
+    """Kills `per_act` processes and more in each act, until the scenario is over."""
 
     stage: Stage
     seed: int
@@ -100,7 +111,7 @@ class Hunt:
             with ThreadPoolExecutor(1) as pool:
                 hunting = pool.submit(hunt_at_once, *killers)
                 try:
-                    for act in self.stage.tale.acts:
+                    for act in self.stage.scenario.acts:
                         self.act = act
                         self._play(hunting)
                 finally:
@@ -114,9 +125,9 @@ class Hunt:
 
     def _play(self, hunting: "Future[None]") -> None:
         """One act, window by window: who is started after some deaths finds one more to measure."""
-        *steps, last = self.stage.tale.steps_of(self.act)
+        *steps, last = self.stage.scenario.steps_of(self.act)
         for n_due in steps:
-            self.stage.tale.open(self.stage.site, n_due)
+            self.stage.scenario.open(self.stage.site, n_due)
             n_kills = len(self.kills) + _PER_WINDOW
             self._wait(
                 lambda: (
@@ -124,7 +135,7 @@ class Hunt:
                 ),
                 f"{n_due} windows judged",
             )
-        self.stage.tale.open(self.stage.site, last)
+        self.stage.scenario.open(self.stage.site, last)
         self._wait(lambda: hunting.done() or self._act_is_over(), f"the end of act {self.act}")
 
     def _act_is_over(self) -> bool:
@@ -147,7 +158,7 @@ class Hunt:
             engine=stage.engine,
             receiver=stage.receiver,
             kills=self.kills,
-            messages_may_die=lambda: self.act < stage.tale.drifts - 1,
+            messages_may_die=lambda: self.act < stage.scenario.drifts - 1,
         )
         look_at_worker = WorkerSight(site=stage.site, engine=stage.engine)
         kinds = (
@@ -163,7 +174,7 @@ class Hunt:
                 look=look,
                 patience_seconds=patience_seconds,
                 name=f"{command} {number}",
-                options={"lease_seconds": LEASE_SECONDS, "prepare": name_at_the_database},
+                options={"lease_seconds": LEASE_SECONDS, "prepare": stage.prepare},
                 is_strict=True,
                 is_over=self._over.is_set,
                 kills=self.kills,
@@ -176,7 +187,7 @@ class Hunt:
 def play(stage: Stage, *acts: int, prepare: Callable[[], None] | None = None) -> None:
     """Let two daemons and a worker do these acts, which nobody disturbs, until all messages are out."""
     for act in acts:
-        stage.tale.open(stage.site, stage.tale.due_in(act))
+        stage.scenario.open(stage.site, stage.scenario.due_in(act))
         with (
             running(fork, stage.site, "monitor", prepare=prepare) as one,
             running(fork, stage.site, "monitor", prepare=prepare) as other,

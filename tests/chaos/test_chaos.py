@@ -10,11 +10,11 @@ from typing import Final
 
 from db.tables import cycles
 from tests.chaos.answers import Moody
-from tests.chaos.mail import assert_delivered, turned_away
+from tests.chaos.delivery_checks import assert_delivered, turned_away
+from tests.chaos.outcomes import Outcome, assert_as_told, assert_the_same, undisturbed
 from tests.chaos.report import report
+from tests.chaos.scenario import ALPHAS, Scenario
 from tests.chaos.stage import Hunt, Stage, staged
-from tests.chaos.story import Story, assert_as_told, assert_the_same, undisturbed
-from tests.chaos.tale import ALPHAS, Tale
 from tests.support.processes.killer import Mark
 from tests.support.records.cycles import stored
 from tests.support.world.tiny_world import World
@@ -24,9 +24,9 @@ KILLS: Final = 210
 
 
 def test_two_hundred_kills_change_nothing(database_url: str, world: World, tmp_path: Path) -> None:
-    tale = Tale()
-    with staged(tale, tmp_path / "site", world, database_url, Moody(SEED), tokens_per_batch=20) as stage:
-        hunt = Hunt(stage=stage, seed=SEED, per_act=KILLS // len(tale.acts))
+    scenario = Scenario()
+    with staged(scenario, tmp_path / "site", world, database_url, Moody(SEED), tokens_per_batch=20) as stage:
+        hunt = Hunt(stage=stage, seed=SEED, per_act=KILLS // len(scenario.acts))
         began = time.monotonic()
         try:
             hunt.run()
@@ -34,7 +34,7 @@ def test_two_hundred_kills_change_nothing(database_url: str, world: World, tmp_p
             print(report(stage, hunt.kills, seed=SEED, seconds=time.monotonic() - began))  # noqa: T201
         assert_each_slot_once(stage)
         assert_delivered(stage.engine, stage.receiver)
-        found = Story.of(stage.engine)
+        found = Outcome.of(stage.engine)
         assert_as_told(found, ALPHAS)
         assert_the_same(found, undisturbed(stage.site, tmp_path / "undisturbed", stage.engine))
         assert_all_was_hit(hunt)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
@@ -62,7 +62,7 @@ def carry_out(connection: Connection, audience: Audience, transition: Transition
     event = transition.event
     if event is None:
         return True
-    dedup_key = f"redistill:{audience.monitor}:{incident_id}"
+    dedup_key = outbox.dedup_key_of(connection, incident_id) or _new_key(audience, incident_id, occasion)
     payload = message(
         transition,
         event,
@@ -88,6 +88,15 @@ def carry_out(connection: Connection, audience: Audience, transition: Transition
                 now=occasion.now,
             )
     return True
+
+
+def _new_key(audience: Audience, incident_id: int, occasion: Occasion) -> str:
+    """Return the key of a new incident.
+
+    A database that was restored from a backup gives numbers again. With the time, another incident of the
+    same number has another key, so that no receiver takes it for one that it knows.
+    """
+    return f"redistill:{audience.monitor}:{incident_id}:{occasion.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _of_kind(unresolved: Sequence[Incident], signal: Signal) -> Incident | None:

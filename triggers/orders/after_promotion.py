@@ -54,7 +54,12 @@ def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
 
 def _roll_back(connection: Connection, job: Job, now: datetime) -> str | None:
     before = versions.previous_student(connection, job.monitor)
-    if before is None or not (Path(before.uri) / "config.json").is_file():
-        return None  # the files are gone: a student that helps too little is better than none
+    if before is None or _is_gone(before.uri):
+        return None  # a student that helps too little is better than none
     versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)
     return before.version
+
+
+def _is_gone(uri: str) -> bool:
+    """Return whether the files of a model are gone; S3 is not asked in the middle of a transaction."""
+    return not uri.startswith("s3://") and not (Path(uri) / "config.json").is_file()

@@ -1,14 +1,15 @@
 """`redistill evaluate`: the metrics of the student and the teacher on labelled data."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from db.records import Metric
 from monitor.settings import MetricsSection, ScoringSection
-from redistill.commands.options import Config, Json, command, config_file, configured, examples
+from monitor.storage.artifacts import Artifacts, located
+from redistill.artifacts import artifacts
+from redistill.commands.options import Config, Json, command, config_source, configured, examples
 from redistill.database import serving_student
 from redistill.display import show
 from redistill.display.progress import bars
@@ -48,16 +49,16 @@ _BINS = (
     Column(title="accuracy", align="right", spare=1),
 )
 _Data = Annotated[
-    Path, typer.Option("--data", metavar="FILE", help="Labelled rows: JSON Lines with text and label.")
+    str, typer.Option("--data", metavar="FILE", help="Labelled rows: JSON Lines with text and label.")
 ]
 _Teacher = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--teacher", metavar="DIR", help="Directory of a teacher.", show_default="the configured teacher"
     ),
 ]
 _Student = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--student", metavar="DIR", help="Directory of a student.", show_default="the student in service"
     ),
@@ -82,18 +83,23 @@ def evaluate(
     """Measure the student and the teacher on labelled data, each number with its 95% interval."""
     from redistill.display.comparison import compare  # noqa: PLC0415 - torch takes seconds to load
 
-    if teacher and student and not config_file(ctx, config).exists():
+    if teacher and student and not config_source(ctx, config).exists:
         metrics, scoring, validation = MetricsSection(), ScoringSection(), None
+        opener, pair = Artifacts(), (located(teacher), located(student))
     else:
         settings = configured(ctx, config)
         metrics, scoring = settings.metrics, settings.scoring
         validation = settings.redistill.validation
-        teacher, student = teacher or settings.teacher.uri, student or serving_student(settings)
+        opener = artifacts(settings)
+        pair = (
+            located(teacher) if teacher else settings.teacher.uri,
+            located(student) if student else serving_student(settings),
+        )
     with bars() as progress:
         found = compare(
-            data,
-            teacher,
-            student,
+            located(data),
+            *pair,
+            artifacts=opener,
             metrics=metrics,
             scoring=scoring,
             show=progress,

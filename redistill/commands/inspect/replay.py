@@ -15,7 +15,7 @@ from db.states import OutcomeReason
 from monitor.clock import utc_now
 from monitor.intervals import wilson
 from redistill.commands.inspect.replay_file import read_history
-from redistill.commands.options import Config, Json, Since, command, config_file, configured, examples
+from redistill.commands.options import Config, Json, Since, command, config_source, configured, examples
 from redistill.configuration.settings import Settings, load_rules
 from redistill.database import reading_from
 from redistill.display import show
@@ -136,13 +136,13 @@ def replay(
 
 
 def _rules(
-    ctx: typer.Context, config: Path | None, rules_file: Path | None, history_file: Path | None
+    ctx: typer.Context, config: Sequence[Path] | None, rules_file: Path | None, history_file: Path | None
 ) -> tuple[Rule, ...]:
     """Return the rules of the file, else of the configuration; for a file of cycles, else the defaults."""
     if rules_file is not None:
         return load_rules(rules_file)
-    if history_file is not None and not config_file(ctx, config).exists():
-        typer.echo(f"{config_file(ctx, config)} does not exist: the default rules are applied.", err=True)
+    if history_file is not None and not config_source(ctx, config).exists:
+        typer.echo(f"{config_source(ctx, config)} does not exist: the default rules are applied.", err=True)
         return DEFAULT_RULES
     return configured(ctx, config).rules
 

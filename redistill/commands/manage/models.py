@@ -1,7 +1,6 @@
 """`redistill models`: the model versions, promotion and calibration."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +16,8 @@ from db.tables import models, promotions
 from db.views import view
 from monitor.clock import utc_now
 from monitor.stop import never_stopped
+from monitor.storage.artifacts import located
+from redistill.artifacts import artifacts
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
 from redistill.database import migrated, reading_from, translated_errors, writing_to
@@ -116,11 +117,11 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
 def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
     """Promote a known student. If it already serves, only repair the registry's `current` link."""
     settings = configured(ctx, config)
-    with writing_to(settings) as connection:
+    with reading_from(settings) as connection:
         model = versions.by_prefix(connection, settings.monitor.name, version)
         is_current = _is_current(connection, model)
-        if not is_current:
-            _make_current(connection, model, PromotionReason.MANUAL)
+    if not is_current:
+        _make_current(settings, model, PromotionReason.MANUAL)
     if not _set_link(settings, model) and is_current:
         raise AlreadyServesError(version=show.version(model.version))
     _report_current(settings, model)
@@ -131,12 +132,12 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
     """Promote the student that was in service before the current one."""
     settings = configured(ctx, config)
     monitor = settings.monitor.name
-    with writing_to(settings) as connection:
+    with reading_from(settings) as connection:
         before = predecessor(_promotions(connection, monitor))
         model = versions.find(connection, monitor, Role.STUDENT, before) if before else None
-        if model is None:
-            raise NothingBeforeError
-        _make_current(connection, model, PromotionReason.ROLLBACK)
+    if model is None:
+        raise NothingBeforeError
+    _make_current(settings, model, PromotionReason.ROLLBACK)
     _set_link(settings, model)
     _report_current(settings, model)
 
@@ -210,27 +211,32 @@ def _is_current(connection: Connection, model: ModelVersion) -> bool:
     return current is not None and current.version == model.version
 
 
-def _make_current(connection: Connection, model: ModelVersion, reason: PromotionReason) -> None:
-    if not (Path(model.uri) / "config.json").is_file():
+def _make_current(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
+    if not artifacts(settings).holds_model(located(model.uri)):
         raise ModelGoneError(version=show.version(model.version), directory=model.uri)
-    versions.promote(connection, model, reason, utc_now())
+    with writing_to(settings) as connection:
+        versions.promote(connection, model, reason, utc_now())
 
 
 def _set_link(settings: Settings, model: ModelVersion) -> bool:
     """Set the registry's link to the model; return whether the link was changed."""
     from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
-    folder = settings.redistill.registry
+    section = settings.redistill
     try:
-        return registry.point_current(folder, Path(model.uri))
+        return registry.point_current(artifacts(settings), section.registry, section.link, located(model.uri))
     except registry.LinkError as error:
-        version = show.version(model.version)
-        raise LinkBehindError(version=version, problem=error, link=folder / "current") from error
+        version, link = show.version(model.version), _link(settings)
+        raise LinkBehindError(version=version, problem=error, link=link) from error
 
 
 def _report_current(settings: Settings, model: ModelVersion) -> None:
     show.say(f"The student {show.version(model.version)} is in service from now on.")
-    show.say(f"{settings.redistill.registry / 'current'} links to it, in {model.uri}.")
+    show.say(f"{_link(settings)} points to it, in {model.uri}.")
+
+
+def _link(settings: Settings) -> str:
+    return artifacts(settings).store(settings.redistill.registry).location(settings.redistill.link)
 
 
 def _rows(connection: Connection, monitor: str) -> list[Mapping[str, object]]:

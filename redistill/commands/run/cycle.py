@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from sqlalchemy import Engine, select
@@ -25,9 +25,12 @@ from redistill.display import show
 from redistill.display.progress import bars
 from redistill.display.times import moment
 from redistill.process import logs
-from redistill.process.stop_signals import stop_on_signals
+from redistill.process.stop_signals import INTERRUPTED, stop_on_signals
 
 app = command()
+
+#: The most time from SIGTERM to the exit.
+_STOP_SECONDS: Final = 20.0
 
 _At = Annotated[
     str | None,
@@ -108,14 +111,15 @@ def cycle(
     With --rejudge, the windows of a range that have no verdict are measured and judged again, with the
     current models, configuration and log.
     """
-    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
-
     if sum(given is not None for given in (at, backfill, rejudge)) > 1:
         raise typer.BadParameter("give at most one of --at, --backfill and --rejudge")
     settings = configured(ctx, config)
     slots = () if rejudge else _slots(settings.monitor, at, backfill, utc_now())
     logs.configure()
-    with migrated(settings) as engine, translated_errors(engine), stop_on_signals() as stop:
+    from redistill import assembly  # noqa: PLC0415 - takes seconds, in which SIGTERM ends the process at once
+
+    stopping = stop_on_signals(within_seconds=_STOP_SECONDS, exit_code=INTERRUPTED)
+    with stopping as stop, migrated(settings) as engine, translated_errors(engine):
         rejudging = _rejudging(engine, settings.monitor, rejudge, utc_now()) if rejudge else None
         slots = rejudging.recorded if rejudging else slots
         with bars() as progress:

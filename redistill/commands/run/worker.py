@@ -1,10 +1,13 @@
 """`redistill worker`: the process that runs re-distillation jobs."""
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Final, NoReturn
 
 import typer
 
-from redistill.commands.options import Config, command, configured, examples
+from redistill.commands.options import Configs, command, config_sources, examples
+from redistill.configuration.settings import load
+from redistill.configuration.source import Source
 from redistill.database import existing, migrated, wait_until_migrated
 from redistill.display import show
 from redistill.display.progress import bars
@@ -19,17 +22,26 @@ _STOP_SECONDS: Final = 20.0
 _Once = Annotated[bool, typer.Option("--once", help="Run the queued job, if there is one, and exit.")]
 
 
-@app.command(epilog=examples("redistill worker", "redistill worker --once"))
-def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) -> None:
-    """Run re-distillation jobs as they are queued, until stopped by SIGTERM or Ctrl-C."""
-    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+@app.command(
+    epilog=examples(
+        "redistill worker", "redistill worker --once", "redistill worker --config a.toml --config b.toml"
+    )
+)
+def worker(ctx: typer.Context, *, once: _Once = False, config: Configs = None) -> None:
+    """Run re-distillation jobs as they are queued, until stopped by SIGTERM or Ctrl-C.
 
-    settings = configured(ctx, config)
+    With several configurations, their jobs are run in turn, one at a time.
+    """
+    sources = config_sources(ctx, config)
+    if len(sources) > 1:
+        _serve_several(sources, once=once)
+    settings = load(sources[0])
     logs.configure()
-    database = migrated(settings) if once else existing(settings)
+    from redistill import assembly  # noqa: PLC0415 - takes seconds, in which SIGTERM ends the process at once
+
     within = stop_on_signals(within_seconds=_STOP_SECONDS)
-    with database as engine, within as stop, bars() as progress:
-        if not once and not wait_until_migrated(engine, stop.is_set):
+    with within as stop, migrated(settings) if once else existing(settings) as engine, bars() as progress:
+        if not once and not wait_until_migrated(engine, settings.monitor.name, stop.is_set):
             return
         runner = assembly.worker(settings, engine, progress)
         if once:
@@ -37,4 +49,15 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Config = None) ->
                 show.say("No job is queued.")
             return
         runner.serve(assembly.job_transport(settings, engine), stop)
+    leave()
+
+
+def _serve_several(sources: Sequence[Source], *, once: bool) -> NoReturn:
+    if once:
+        raise typer.BadParameter("--once takes one configuration: run the command once for each")
+    logs.configure()
+    from redistill.several import workers  # noqa: PLC0415 - as above
+
+    with stop_on_signals(within_seconds=_STOP_SECONDS) as stop, bars() as progress:
+        workers.serve(sources, progress, stop)
     leave()

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from monitor.clock import utc_now
 from redistill.checks.result import CheckResult, Level
-from redistill.commands.options import Config, Json, command, config_file, examples
+from redistill.commands.options import Config, Json, command, config_source, examples
 from redistill.display import show
 from redistill.display.progress import bars
 
@@ -23,7 +23,7 @@ def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
     from redistill.checks.all import all_results  # noqa: PLC0415 - torch takes seconds to load
 
     with bars() as progress:
-        results = list(all_results(config_file(ctx, config), utc_now(), progress))
+        results = list(all_results(config_source(ctx, config), utc_now(), progress))
     if as_json:
         show.print_json([result.document for result in results])
     else:

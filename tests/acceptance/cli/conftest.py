@@ -26,7 +26,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, in which the command line runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("REDISTILL_CONFIG", raising=False)
+    for name in ("REDISTILL_CONFIG", "REDISTILL_TOML"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 

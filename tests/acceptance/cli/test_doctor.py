@@ -28,6 +28,28 @@ def test_when_nothing_is_wrong_it_says_so_and_exits_with_0() -> None:
         assert f"\n{check} " in result.stdout
 
 
+@pytest.mark.usefixtures("sound")
+@pytest.mark.parametrize(
+    ("query", "level", "found"),
+    [
+        ("", "warning", "password and data may cross the network in plaintext"),
+        ("?sslmode=require", "warning", "the server is not verified"),
+        ("?sslmode=verify-ca", "warning", "the server's name is not verified"),
+        ("?sslmode=verify-full", "ok", "certificate and name are verified"),
+    ],
+)
+def test_a_way_to_the_database_that_is_not_protected_is_a_warning(
+    query: str, level: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the server cannot be reached: the name does not resolve."""
+    monkeypatch.setenv("REDISTILL__DATABASE__URL", f"postgresql://app@db.invalid/redistill{query}")
+    finding = findings()["tls"]
+    assert (finding["level"], finding["ok"]) == (level, True)
+    assert found in finding["found"]
+    fix = "add ?sslmode=verify-full&sslrootcert=FILE to [database] url (see docs/database.md)"
+    assert finding["fix"] == (fix if level == "warning" else None)
+
+
 def test_true_labels_that_the_models_do_not_know_are_a_warning(sound: Path) -> None:
     """Both models count as wrong about them, so the teacher would be unhealthy from the first cycle on."""
     assert "true labels" not in findings()

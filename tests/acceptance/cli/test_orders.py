@@ -325,7 +325,8 @@ def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: C
 def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, project: Path) -> None:
     (project / "models/aaa111/config.json").unlink()
     result = run("models", "promote", "aaa")
-    assert said(result) == ("The student aaa111 is no longer in models/aaa111: restore it there first.")
+    gone = project / "models/aaa111"
+    assert said(result) == f"The student aaa111 is no longer in {gone}: restore it there first."
     assert serving(students) == "bbb222"
 
 
@@ -374,8 +375,11 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     assert in_the_way.resolve() == project / "registry/versions/ccc333"
 
 
-def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(students: Cycles, project: Path) -> None:
+def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(
+    students: Cycles, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is told once, however often it looks for work."""
+    monkeypatch.setattr("distill.worker._REGISTRY_PAUSE_SECONDS", 0.0)
     in_the_way = project / "registry/current"
     in_the_way.mkdir()
     worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
@@ -389,6 +393,33 @@ def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(students: Cyc
     told = [entry["event"] for entry in logs if "current" in entry["event"]]
     assert told == ["current not set", "current set"]
     assert in_the_way.resolve() == project / "models/bbb222"
+    assert current_by_doctor() == [(True, None)]
+
+
+def test_a_link_to_a_version_that_the_database_has_lost_is_left_to_a_person(
+    students: Cycles, project: Path
+) -> None:
+    """A restored database may name the student that had drifted; docs/restoring.md says what to do."""
+    ahead = project / "registry/versions/ddd444"
+    ahead.mkdir(parents=True)
+    (ahead / "config.json").write_text("{}")
+    link = project / "registry/current"
+    link.symlink_to("versions/ddd444")
+    worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert not worker.run_once(never_stopped)
+    (told,) = [entry["error"] for entry in logs if entry["event"] == "current not set"]
+    assert told == (
+        f"{project}/registry/current leads to the version ddd444, which the database does not know, and was "
+        "left as it is: if the database was restored from a backup, see docs/restoring.md; to serve the "
+        "student that the database names, run `redistill models promote bbb222`."
+    )
+    assert link.resolve() == ahead
+    ((ok, fix),) = current_by_doctor()
+    assert (ok, "see docs/restoring.md" in str(fix)) == (False, True)
+    assert run("models", "promote", "bbb").exit_code == 0
+    assert link.resolve() == project / "models/bbb222"
     assert current_by_doctor() == [(True, None)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ SUBCOMMANDS = (
     *(
         (name,)
         for name in COMMANDS
-        if name not in {"alerts", "archive", "db", "incidents", "jobs", "labels", "models"}
+        if name not in {"alerts", "archive", "db", "incidents", "jobs", "labels", "models", "monitors"}
     ),
     ("alerts", "test"),
     ("archive", "erase"),
@@ -25,6 +26,7 @@ SUBCOMMANDS = (
     *(("db", name) for name in ("upgrade", "check")),
     *(("incidents", name) for name in ("list", "ack")),
     *(("jobs", name) for name in ("list", "show", "enqueue", "cancel", "retry")),
+    *(("monitors", name) for name in ("list", "rename")),
     *(("models", name) for name in ("list", "show", "promote", "rollback")),
 )
 
@@ -111,6 +113,47 @@ def test_the_configuration_can_be_named_on_both_sides_of_the_command(arguments: 
 def test_the_configuration_can_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_CONFIG", "elsewhere.toml")
     assert said(run("history")).startswith("elsewhere.toml does not exist")
+
+
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize(
+    ("arguments", "variables", "chosen"),
+    [
+        (("--config", "before", "history", "--config", "after"), "CONFIG TOML", "after"),
+        (("--config", "before", "history"), "CONFIG TOML", "before"),
+        (("history",), "CONFIG TOML", "named"),
+        (("history",), "TOML", "the environment variable REDISTILL_TOML"),
+        (("history",), "", "redistill.toml"),
+    ],
+    ids=["after", "before", "REDISTILL_CONFIG", "REDISTILL_TOML", "default"],
+)
+def test_the_configuration_that_is_named_most_closely_is_read(
+    arguments: tuple[str, ...], variables: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is one: the error names that which was read."""
+    for name, value in (("CONFIG", "named"), ("TOML", "not TOML")):
+        if name in variables.split():
+            monkeypatch.setenv(f"REDISTILL_{name}", value)
+    assert re.match(rf"{chosen}(:| does not exist:)", said(run(*arguments)))
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [
+        (("history", "--config", "a.toml", "--config", "b.toml"), ""),
+        (("--config", "a.toml", "--config", "b.toml", "history"), ""),
+        (("history",), os.pathsep.join(("a.toml", "b.toml"))),
+    ],
+    ids=["after", "before", "REDISTILL_CONFIG"],
+)
+def test_a_command_that_takes_one_configuration_refuses_two(
+    arguments: tuple[str, ...], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDISTILL_CONFIG", variable)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "this command takes one configuration, not a.toml, b.toml: name one" in result.stderr
 
 
 @pytest.mark.usefixtures("project")

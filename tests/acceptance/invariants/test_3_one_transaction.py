@@ -103,4 +103,4 @@ def test_delivery_comes_after_and_at_least_once(engine: Engine) -> None:
     assert outbox.deliver_due(due_at(0)) == 0
     assert outbox.deliver_due(due_at(0) + HOLD) == 1
     assert outbox.deliver_due(due_at(0) + 2 * HOLD) == 0
-    assert sent == [f"redistill:{MONITOR}:1:firing:error"] * 2
+    assert sent == [f"redistill:{MONITOR}:1:{claim.slot.window_end:%Y%m%dT%H%M%SZ}:firing:error"] * 2

@@ -80,4 +80,4 @@ def test_the_test_set_alone_promotes_nobody(repaired: Repaired, tmp_path: Path) 
         assert failed == [("agreement", gates.CONDEMNED)]
         current = [row["version"] for row in stored(engine, promotions) if row["role"] == Role.STUDENT]
         assert current == [job["student_version"]]
-        assert (settings.redistill.registry / "current").resolve() == settings.student.uri
+        assert (Path(settings.redistill.registry) / "current").resolve() == settings.student.uri

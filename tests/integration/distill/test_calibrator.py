@@ -28,6 +28,7 @@ from distill.training.dataset import read_labelled
 from distill.worker import Worker
 from monitor.scoring.models import load
 from monitor.stop import StoppedError, never_stopped
+from monitor.storage.artifacts import Artifacts
 from redistill.display.progress import show_nothing
 from tests.support.processes.product import in_a_process
 from tests.support.processes.races import in_threads
@@ -64,6 +65,7 @@ class Shop:
             engine=engine or self.engine,
             monitor=MONITOR,
             section=RedistillSection(**{"validation": self.validation, **section}),
+            artifacts=Artifacts(),
             tokens_per_batch=1_024,
             show=show_nothing,
         )

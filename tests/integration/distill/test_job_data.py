@@ -21,6 +21,7 @@ from distill.job_data import JobData, read_job_data, within
 from distill.settings import RedistillSection
 from distill.training.dataset import split_archive
 from monitor.archive import files
+from monitor.storage.artifacts import Artifacts
 from tests.support.records.cycles import MONITOR, Cycles, make_policy, taken
 from tests.support.records.factories import HOUR, START, make_measurement, make_result, make_traffic
 from tests.support.records.samples import make_sample
@@ -54,7 +55,15 @@ def read(engine: Engine, job: Job, folder: Path) -> JobData:
     for name in ("train", "test"):
         (folder / name).write_text(json.dumps({"text": f"a text to {name}", "label": "faq"}) + "\n")
     section = RedistillSection.model_validate({"train": folder / "train", "test": folder / "test"})
-    return read_job_data(engine, job, section, ("faq", "promotion"), str, kept=timedelta(days=30))
+    return read_job_data(
+        engine,
+        job,
+        section,
+        Artifacts(),
+        labels=("faq", "promotion"),
+        redact=str,
+        kept=timedelta(days=30),
+    )
 
 
 def test_all_samples_of_the_episode_are_learned_from(engine: Engine, job: Job, tmp_path: Path) -> None:

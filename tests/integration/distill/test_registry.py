@@ -21,6 +21,7 @@ from distill.registry import (
     LinkError,
     Manifest,
     Parents,
+    Registered,
     RegistryWriteError,
     add,
     point_current,
@@ -28,6 +29,8 @@ from distill.registry import (
 )
 from distill.training.train import EpochLog, TrainingLog
 from monitor.scoring.models import Model, fingerprint, load
+from monitor.storage.artifacts import Artifacts
+from monitor.storage.local_store import LocalStore
 from tests.support.processes.file_faults import is_killed_at, largest_file
 from tests.support.world.models import make_model
 
@@ -88,10 +91,19 @@ def manifest(*, job_id: int = 3, seed: int = 2025) -> Manifest:
     )
 
 
+def registered(registry: Path, candidate: Model, manifest: Manifest, *, job: str) -> Registered:
+    store = LocalStore(registry)
+    return add(store, stage(store, candidate, job=job, now=NOW), manifest)
+
+
+def point(registry: Path, directory: Path) -> bool:
+    return point_current(Artifacts(), registry, "current", directory)
+
+
 def promoted(registry: Path, model: Model, *, job_id: int) -> str:
-    staged = stage(registry, model, job_id=job_id, now=NOW)
-    version = add(registry, staged, manifest(job_id=job_id)).version
-    point_current(registry, registry / "versions" / version)
+    staged = stage(LocalStore(registry), model, job=str(job_id), now=NOW)
+    version = add(LocalStore(registry), staged, manifest(job_id=job_id)).version
+    point(registry, registry / "versions" / version)
     return version
 
 
@@ -108,12 +120,12 @@ def assert_only_whole_versions(registry: Path) -> None:
 def test_an_added_version_is_named_by_its_contents_and_loads_as_the_candidate(
     registry: Path, candidate: Model
 ) -> None:
-    staged = stage(registry, candidate, job_id=3, now=NOW)
-    registered = add(registry, staged, manifest())
-    assert registered.path == registry / "versions" / registered.version
+    staged = stage(LocalStore(registry), candidate, job="3", now=NOW)
+    found = add(LocalStore(registry), staged, manifest())
+    assert Path(found.location) == registry / "versions" / found.version
     assert_only_whole_versions(registry)
     assert names(registry) == {"versions"}
-    loaded = load(registered.path)
+    loaded = load(Path(found.location))
     assert loaded.labels == LABELS
     assert loaded.tokenizer("where is my order") == candidate.tokenizer("where is my order")
     weights, saved = candidate.network.state_dict(), loaded.network.state_dict()
@@ -121,10 +133,10 @@ def test_an_added_version_is_named_by_its_contents_and_loads_as_the_candidate(
 
 
 def test_the_manifest_tells_how_the_version_came_to_be(registry: Path, candidate: Model) -> None:
-    registered = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest())
-    content = json.loads((registered.path / "manifest.json").read_text())
+    found = registered(registry, candidate, manifest(), job="3")
+    content = json.loads((Path(found.location) / "manifest.json").read_text())
     assert content["schema"] == "redistill.model/1"
-    assert content["version"] == registered.version
+    assert content["version"] == found.version
     assert content["parents"] == {"teacher": "t" * 64, "incumbent": "s" * 64, "student_init": "s" * 64}
     assert (content["job_id"], content["alpha"], content["temperature"]) == (3, 0.6, 3.0)
     assert (content["epochs"], content["batch_size"], content["seed"]) == (5, 64, 2025)
@@ -149,25 +161,25 @@ def test_the_same_weights_are_the_same_version_wherever_they_were_loaded_from(
     registry: Path, tmp_path: Path, directory: Path, candidate: Model
 ) -> None:
     elsewhere = load(shutil.copytree(directory, tmp_path / "elsewhere"))
-    one = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest())
-    other = add(registry, stage(registry, elsewhere, job_id=4, now=NOW), manifest())
+    one = registered(registry, candidate, manifest(), job="3")
+    other = registered(registry, elsewhere, manifest(), job="4")
     assert one == other
 
 
 def test_adding_a_version_again_changes_nothing(registry: Path, candidate: Model) -> None:
-    first = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest(seed=1))
-    content = (first.path / "manifest.json").read_bytes()
-    again = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest(seed=2))
+    first = registered(registry, candidate, manifest(seed=1), job="3")
+    content = (Path(first.location) / "manifest.json").read_bytes()
+    again = registered(registry, candidate, manifest(seed=2), job="3")
     assert again == first
-    assert (first.path / "manifest.json").read_bytes() == content
+    assert (Path(first.location) / "manifest.json").read_bytes() == content
     assert names(registry) == {"versions"}
 
 
 def test_other_weights_are_another_version(registry: Path, candidate: Model) -> None:
-    first = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest())
+    first = registered(registry, candidate, manifest(), job="3")
     with torch.no_grad():
         candidate.network.classifier.bias.add_(1.0)  # type: ignore[operator,union-attr]
-    second = add(registry, stage(registry, candidate, job_id=4, now=NOW), manifest(job_id=4))
+    second = registered(registry, candidate, manifest(job_id=4), job="4")
     assert names(registry / "versions") == {first.version, second.version}
     assert_only_whole_versions(registry)
 
@@ -181,29 +193,29 @@ def test_staging_removes_what_earlier_attempts_of_the_job_and_old_ones_of_others
         (registry / name / "model.safetensors").write_bytes(b"half")
         then = (NOW - timedelta(hours=hours)).timestamp()
         os.utime(registry / name, (then, then))
-    staged = stage(registry, candidate, job_id=3, now=NOW)
+    staged = stage(LocalStore(registry), candidate, job="3", now=NOW)
     assert names(registry) == {".tmp-33-fresh", staged.name}
 
 
 def test_current_leads_to_the_version_and_is_moved_from_one_to_the_next(
     registry: Path, candidate: Model
 ) -> None:
-    first = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest())
-    point_current(registry, registry / "versions" / first.version)
-    point_current(registry, registry / "versions" / first.version)
+    first = registered(registry, candidate, manifest(), job="3")
+    point(registry, registry / "versions" / first.version)
+    point(registry, registry / "versions" / first.version)
     assert load(registry / "current").version == first.version
     with torch.no_grad():
         candidate.network.classifier.bias.add_(1.0)  # type: ignore[operator,union-attr]
-    second = add(registry, stage(registry, candidate, job_id=4, now=NOW), manifest(job_id=4))
+    second = registered(registry, candidate, manifest(job_id=4), job="4")
     assert load(registry / "current").version == first.version
-    point_current(registry, registry / "versions" / second.version)
+    point(registry, registry / "versions" / second.version)
     assert load(registry / "current").version == second.version
     assert names(registry) == {"versions", "current"}
 
 
 def test_current_still_leads_there_when_the_registry_is_moved(registry: Path, candidate: Model) -> None:
-    version = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest()).version
-    point_current(registry, registry / "versions" / version)
+    version = registered(registry, candidate, manifest(), job="3").version
+    point(registry, registry / "versions" / version)
     moved = registry.rename(registry.with_name("moved"))
     assert load(moved / "current").version == version
 
@@ -212,7 +224,7 @@ def test_a_reader_never_finds_current_missing_or_half_moved(registry: Path) -> N
     for version in ("a", "b"):
         (registry / "versions" / version).mkdir(parents=True)
         (registry / "versions" / version / "config.json").write_text(version)
-    point_current(registry, registry / "versions" / "a")
+    point(registry, registry / "versions" / "a")
     done, seen = threading.Event(), set[str]()
 
     def read() -> None:
@@ -221,7 +233,7 @@ def test_a_reader_never_finds_current_missing_or_half_moved(registry: Path) -> N
 
     with _running(read) as reader:
         for turn in range(400):
-            point_current(registry, registry / "versions" / "ab"[turn % 2])
+            point(registry, registry / "versions" / "ab"[turn % 2])
         assert reader.is_alive()
         done.set()
     assert seen == {"a", "b"}
@@ -231,22 +243,22 @@ def test_current_leads_to_no_place_without_a_model(registry: Path) -> None:
     (registry / "versions" / "empty").mkdir(parents=True)
     for version in ("unknown", "empty"):
         with pytest.raises(LinkError, match=version):
-            point_current(registry, registry / "versions" / version)
+            point(registry, registry / "versions" / version)
     assert names(registry) == {"versions"}
 
 
 def test_current_can_lead_to_a_student_that_was_deployed_from_elsewhere(
     registry: Path, incumbent: Model, tmp_path: Path
 ) -> None:
-    point_current(registry, tmp_path / "incumbent")
+    point(registry, tmp_path / "incumbent")
     assert load(registry / "current").version == incumbent.version
 
 
 def test_a_directory_in_the_place_of_current_is_not_replaced(registry: Path, candidate: Model) -> None:
-    version = add(registry, stage(registry, candidate, job_id=3, now=NOW), manifest()).version
+    version = registered(registry, candidate, manifest(), job="3").version
     (registry / "current").mkdir()
     with pytest.raises(LinkError, match=f"{registry}/current cannot point to .*: Is a directory; free space"):
-        point_current(registry, registry / "versions" / version)
+        point(registry, registry / "versions" / version)
     assert names(registry) == {"versions", "current"}
 
 
@@ -254,7 +266,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_of_the_candidate(
     registry: Path, candidate: Model
 ) -> None:
     with largest_file(10_000), pytest.raises(RegistryWriteError) as caught:
-        stage(registry, candidate, job_id=3, now=NOW)
+        stage(LocalStore(registry), candidate, job="3", now=NOW)
     assert str(registry) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert names(registry) == set()
@@ -263,9 +275,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_of_the_candidate(
 def test_a_disk_that_is_full_when_the_manifest_is_written_leaves_nothing_either(
     registry: Path, candidate: Model
 ) -> None:
-    staged = stage(registry, candidate, job_id=3, now=NOW)
+    staged = stage(LocalStore(registry), candidate, job="3", now=NOW)
     with largest_file(100), pytest.raises(RegistryWriteError):
-        add(registry, staged, manifest())
+        add(LocalStore(registry), staged, manifest())
     assert names(registry) == set()
 
 

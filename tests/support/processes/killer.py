@@ -151,9 +151,9 @@ class Killer:
             case Moment.VERDICT:
                 return sum(path.stat().st_mtime_ns for path in self.site.archive.glob("*.zst"))
             case Moment.STAGED:
-                return len(list(self.site.registry.glob(".tmp-*/model.safetensors")))
+                return sum((path / "model.safetensors").exists() for path in self.site.staged())
             case Moment.ADDED:
-                return len(list(self.site.registry.glob("versions/*")))
+                return len(self.site.versions)
 
 
 def hunt_at_once(*killers: Killer) -> None:
@@ -199,9 +199,9 @@ def worker_sight(site: Site, engine: Engine, _process: Process, _since: datetime
     if job.status != JobStatus.RUNNING:
         is_served = site.served == job.candidate_version
         return Sight(state=f"job {job.status}, {'served' if is_served else 'not served yet'}")
-    if any(site.registry.glob("versions/*")):
+    if site.versions:
         state = "added, not promoted"
-    elif any(site.registry.glob(".tmp-*")):
+    elif site.staged():
         state = "proving"
     else:
         state = "training"

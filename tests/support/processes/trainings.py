@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from distill.training.checkpoint import Checkpoints
+from distill.training.checkpoint import Checkpoints, folder
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training.schedule import Schedule
 from distill.training.train import train
 from monitor.scoring.models import load
 from monitor.stop import StoppedError
+from monitor.storage.local_store import LocalStore
 from tests.support.processes.product import in_a_process
 from tests.support.world.models import CORPUS, make_model
 
@@ -64,7 +65,7 @@ class Lesson:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "registry" / ".checkpoint-3"
+        return self.folder / "registry" / folder("3")
 
 
 def make_lesson(folder: Path, *, every_step: bool = False) -> Lesson:
@@ -126,7 +127,8 @@ def _take_part(lesson: Lesson, until: Until) -> None:
 
 def _checkpoints(lesson: Lesson) -> Checkpoints:
     return Checkpoints(
-        lesson.checkpoints,
+        LocalStore(lesson.checkpoints.parent),
+        "3",
         identity=lesson.identity,
         every_seconds=0 if lesson.every_step else _NEVER,
         job_id=3,

@@ -21,6 +21,7 @@ from distill.settings import RedistillSection
 from distill.settle import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped
+from monitor.storage.artifacts import Artifacts
 from redistill.display.progress import show_nothing
 from tests.support.records.factories import make_new_job
 from tests.support.world.installation import now
@@ -70,6 +71,9 @@ class FakeAttempt:
     work: Callable[[Job, Stopped], Proof] = rejected
     attempted: list[int] = field(default_factory=list)
     redistill: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(promote="auto"))
+
+    def confirm_registry(self, now: datetime) -> None:
+        """It has none."""
 
     def point_current(self) -> bool:
         """Nobody serves."""
@@ -144,6 +148,7 @@ def without_labels(engine: Engine, monitor: str) -> Calibrator:
         engine=engine,
         monitor=monitor,
         section=RedistillSection(),
+        artifacts=Artifacts(),
         tokens_per_batch=1_024,
         show=show_nothing,
     )

@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -31,7 +32,7 @@ MISSING = (
 )
 START_SECONDS = 60
 #: Nothing here outlives the session, so nothing need reach the disk.
-SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
+SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +67,37 @@ def running() -> Iterator[Postgres]:
 
 
 class Stoppable:
-    """A server of one's own, to be stopped and started again with what it holds."""
+    """A server of one's own, to be stopped and started again with what it holds.
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    `url` is that of a Unix socket, which asks for no password. Over TCP, if it has a port, it asks for one.
+    """
+
+    def __init__(self, binaries: Path, folder: Path, port: int | None, settings: Sequence[str]) -> None:
         self.folder = folder
-        self.url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
-        self._binaries = binaries
+        self.binaries = binaries
+        self.port = port
+        query = {"host": str(folder), **({"port": str(port)} if port else {})}
+        self.url = URL.create("postgresql", "postgres", database="postgres", query=query)
+        listen = ["listen_addresses=127.0.0.1", f"port={port}"] if port else ["listen_addresses="]
+        self._settings = (*SETTINGS, *listen, *settings)
         self._process: subprocess.Popen[bytes] | None = None
 
+    def execute(self, statement: str) -> None:
+        """As the superuser."""
+        with psycopg.connect(_conninfo(self.url), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
     def start(self) -> None:
-        settings = [word for setting in SETTINGS for word in ("-c", setting)]
+        settings = [word for setting in self._settings for word in ("-c", setting)]
         log = self.folder / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
+                [self.binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
                 cwd=self.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C is for pytest, which then stops the server
-                **_account(),
+                **account(),
             )
         _wait(self.url, self._process, log)
 
@@ -117,18 +130,52 @@ class Stoppable:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stoppable]:
-    """A server that was started, from the wheel's binaries or the system's; removed at the end."""
-    with _folder() as folder:
-        binaries = _usable_binaries(folder)
-        initialise = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
+def stoppable(*, tcp: bool = False, tls: Path | None = None) -> Iterator[Stoppable]:
+    """A server that was started, from the wheel's binaries or the system's; removed at the end.
+
+    With `tls`, a file with a key and its certificate, it speaks TLS, which only the system's binaries can.
+    """
+    with own_folder() as folder:
+        binaries = _binaries_with_tls() if tls else _usable_binaries(folder)
+        initialise = ["--auth-local=trust", "--auth-host=reject", "--username=postgres"]
+        initialise += ["--encoding=UTF8", "--locale=C", "--no-sync"]
         _run([binaries / "initdb", *initialise, "-D", folder / "data"], folder)
-        server = Stoppable(binaries, folder)
+        settings = _accept_passwords(folder, tls) if tcp else []
+        server = Stoppable(binaries, folder, free_port() if tcp else None, settings)
         server.start()
         try:
             yield server
         finally:
             server.stop(signal.SIGQUIT)
+
+
+def program(name: str) -> Path:
+    """A program of PostgreSQL's, such as `pg_dump`."""
+    binaries = _wheel_binaries() or _system_binaries()
+    if binaries is None:
+        pytest.fail(MISSING)
+    return binaries / name
+
+
+def _accept_passwords(folder: Path, tls: Path | None) -> list[str]:
+    """Let those who come over TCP give a password, with `tls` only encrypted; returns the settings of TLS."""
+    kind = "hostssl" if tls else "host"
+    rules = f"local all all trust\n{kind} all all 127.0.0.1/32 scram-sha-256\n"
+    (folder / "data" / "pg_hba.conf").write_text(rules)
+    if tls is None:
+        return []
+    own = folder / "tls.pem"
+    shutil.copyfile(tls, own)
+    own.chmod(0o600)
+    if found := account():
+        os.chown(own, found["user"], found["group"])
+    return ["ssl=on", f"ssl_cert_file={own}", f"ssl_key_file={own}"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 class _Account(TypedDict, total=False):
@@ -137,7 +184,7 @@ class _Account(TypedDict, total=False):
     extra_groups: Sequence[int]
 
 
-def _account() -> _Account:
+def account() -> _Account:
     """PostgreSQL refuses to run as root, so root runs it as nobody."""
     if os.geteuid() != 0:
         return {}
@@ -146,12 +193,12 @@ def _account() -> _Account:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def own_folder() -> Iterator[Path]:
     # Not under TMPDIR or tmp_path: the path of a Unix socket has 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="redistill-", dir="/tmp"))
-    account = _account()
-    if account:
-        os.chown(folder, account["user"], account["group"])
+    found = account()
+    if found:
+        os.chown(folder, found["user"], found["group"])
     try:
         yield folder
     finally:
@@ -163,6 +210,13 @@ def _usable_binaries(folder: Path) -> Path:
     if binaries is None:
         pytest.fail(MISSING)
     return binaries if _runs(binaries, folder) else _copied(binaries, folder)
+
+
+def _binaries_with_tls() -> Path:
+    binaries = _system_binaries()
+    if binaries is None:
+        pytest.fail("a PostgreSQL that speaks TLS is missing: install Debian's package `postgresql`")
+    return binaries
 
 
 def _wheel_binaries() -> Path | None:
@@ -196,7 +250,7 @@ def _copied(binaries: Path, folder: Path) -> Path:
 
 
 def _run(command: Sequence[str | Path], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, **_account())
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, **account())
 
 
 def _wait(url: URL, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -53,6 +53,12 @@ def silent(handler: "Handler", _answer: http.client.HTTPResponse, _body: bytes) 
     handler.close_connection = True
 
 
+def lost(handler: "Handler", _answer: http.client.HTTPResponse, _body: bytes) -> None:
+    """The server has done what was asked, and the connection is gone before it says so."""
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
 def wrong_etag(handler: "Handler", answer: http.client.HTTPResponse, body: bytes) -> None:
     """The body of another version."""
     handler.send_answer(answer, body, headers={"ETag": '"00"'})
@@ -65,8 +71,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._relay(b"")
 
+    def do_HEAD(self) -> None:
+        self._relay(b"")
+
+    def do_DELETE(self) -> None:
+        self._relay(b"")
+
+    def do_POST(self) -> None:
+        self.do_PUT()
+
     def do_PUT(self) -> None:
-        length, sent = int(self.headers["Content-Length"]), b""
+        length, sent = int(self.headers.get("Content-Length", 0)), b""
         while len(sent) < length and self.server.reads_bytes:
             sent += self.rfile.read(min(self.server.reads_bytes, length - len(sent)))
             time.sleep(self.server.reads_pause_seconds)
@@ -78,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
-        fault = self.server.next_fault(self.path)
+        fault = self.server.next_fault(self.command, self.path)
         if fault is None:
             self.send_answer(answer, body)
         else:
@@ -97,7 +112,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in {"content-length", "connection", "transfer-encoding", "date", "server"}:
                 self.send_header(name, changed.pop(name, value))
-        self.send_header("Content-Length", str(len(body)))
+        length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
         self.end_headers()
         self.wfile.write(body if sent is None else sent)
 
@@ -120,11 +136,13 @@ class FaultyServer(ThreadingHTTPServer):
         self.reads_bytes = 2**20  #: of what is sent, at a time
         self.reads_pause_seconds = 0.0
         self.asked: list[str] = []
+        self.methods: list[str] = []
         self._lock = threading.Lock()
 
-    def next_fault(self, path: str) -> Fault | None:
+    def next_fault(self, method: str, path: str) -> Fault | None:
         with self._lock:
             self.asked.append(path)
+            self.methods.append(method)
             faults = self.listing_faults if "list-type" in path else self.faults
             return faults.popleft() if faults else None
 

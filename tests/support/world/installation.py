@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from db.records import Slot
 from monitor.daemon.schedule import make_trigger, slots_between
+from monitor.storage.store import Store
+from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings, load
 from tests.support.servers.receiver import SECRET
 from tests.support.world.tiny_world import LABELS, NEW, Utterance, Words, World, utterances
@@ -100,10 +103,26 @@ class Site:
     def registry(self) -> Path:
         return self.folder / "registry"
 
+    @cached_property
+    def store(self) -> Store:
+        """The registry, wherever it is."""
+        settings = self.settings
+        return artifacts(settings).store(settings.redistill.registry)
+
     @property
     def served(self) -> str:
         """The name of the folder that serving code loads: a candidate's is its version."""
-        return (self.registry / "current").resolve().name
+        return str(self.store.pointed("current")).rpartition("/")[2]
+
+    @property
+    def versions(self) -> list[str]:
+        """The whole versions in the registry."""
+        names = self.store.names("versions")
+        return [name for name in names if "manifest.json" in self.store.names(f"versions/{name}")]
+
+    def staged(self, job_id: int | str = "*") -> list[Path]:
+        """The candidates that are not in the registry yet."""
+        return list(self.store.staging.glob(f".tmp-{job_id}-*/"))
 
     @property
     def logs(self) -> Path:

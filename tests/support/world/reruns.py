@@ -39,7 +39,7 @@ def rerun(site: Site, folder: Path, **sections: dict[str, Any]) -> Iterator[tupl
             for name in {*changes, *sections}
         }
     )
-    engine = connect(settings.database.url)
+    engine = connect(settings.database.url, root=settings.folder)
     upgrade(engine)
     yield settings, engine
     engine.dispose()

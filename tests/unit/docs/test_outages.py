@@ -23,12 +23,7 @@ def test_every_row_names_a_test() -> None:
     assert [row for row in ROWS if not re.search(r"`tests/[\w/]+\.py(::\w+)?`.* \|$", row)] == []
 
 
-def seconds_of(option: str) -> int:
-    (found,) = re.findall(rf"{option}=(\d+)s", postgres.OPTIONS)
-    return int(found)
-
-
-STATEMENT, SILENCE = seconds_of("statement_timeout"), postgres.SILENCE_SECONDS
+STATEMENT, SILENCE = postgres.STATEMENT_SECONDS, postgres.SILENCE_SECONDS
 CONNECT, KEEPALIVES = postgres.NETWORK["connect_timeout"], postgres.NETWORK["keepalives_idle"]
 TIMES = [
     f"{CONNECT} s for a connection; 1, 2, 4, … {outage.LONGEST_WAIT_SECONDS:.0f} s in between",
@@ -44,7 +39,7 @@ TIMES = [
     f"takes minutes | after {loop.STOP_TIMEOUT_SECONDS:.0f} s",
     f"at startup | after {monitor._STOP_SECONDS:.0f} s",
     f"a worker | after {worker._STOP_SECONDS:.0f} s",
-    f"exits after {monitor._STOP_WITH_WORKER_SECONDS:.0f} s",
+    f"exits after {monitor._STOP_WITH_CHILDREN_SECONDS:.0f} s",
 ]
 
 
@@ -54,7 +49,7 @@ def test_its_times_are_those_of_the_code(words: str) -> None:
 
 
 def test_a_lock_is_waited_for_as_long_as_a_file() -> None:
-    assert seconds_of("lock_timeout") == session.BUSY_SECONDS
+    assert postgres.TRANSACTION["lock_timeout"] == f"{session.BUSY_SECONDS}s"
     assert child.PATIENCE_SECONDS == worker._STOP_SECONDS
     assert outbox.LONGEST_WAIT.total_seconds() == 3_600
     attempts = s3._CONFIG.retries["total_max_attempts"]

@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from db.states import IncidentKind, Severity
-from redistill.configuration.settings import ConfigError, load
+from redistill.configuration.settings import load
+from redistill.configuration.source import ConfigError
 from tests.support.servers.channels import HOOK, KINDS, ROUTING_KEY, TOKEN, make_alert
 from triggers.alert_settings import LogAlert
 

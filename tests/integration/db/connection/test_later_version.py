@@ -49,7 +49,7 @@ def later(engine: Engine) -> Engine:
 
 
 def is_ready(engine: Engine) -> tuple[bool, str]:
-    database, *_ = checks(engine, MonitorSection(name=MONITOR, every=HOUR), lambda: True, START)
+    database, *_ = checks(engine, MonitorSection(name=MONITOR, every=HOUR), "running", START)
     return database.ok, database.detail
 
 

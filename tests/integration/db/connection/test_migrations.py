@@ -28,9 +28,11 @@ from sqlalchemy.exc import DBAPIError
 from db.connection.migrate import NewerDatabaseError, NotMigratedError, check, diff, downgrade, upgrade
 from db.connection.session import reading, writing
 from db.tables import ExactAlpha, UTCDateTime, metadata
+from db.tables.columns import ArtifactPath
 from tests.support.records.factories import START
 
 VALUES = {
+    ArtifactPath: "x",
     BigInteger: 1,
     Boolean: True,
     ExactAlpha: Decimal("0.6"),
@@ -141,7 +143,7 @@ def test_an_empty_database_is_refused_with_the_mend(empty_engine: Engine) -> Non
 
 def test_a_database_that_is_behind_is_refused_with_both_revisions(empty_engine: Engine) -> None:
     upgrade(empty_engine, "0001")
-    with pytest.raises(NotMigratedError, match=r"at revision 0001, .* needs 0020: run"):
+    with pytest.raises(NotMigratedError, match=r"at revision 0001, .* needs 0022: run"):
         check(empty_engine)
 
 

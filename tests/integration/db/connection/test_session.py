@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from db.connection import postgres
 from db.connection.session import (
     DatabaseUrlError,
     connect,
@@ -182,9 +183,15 @@ def test_postgres_does_not_wait_for_ever(postgres_engine: Engine) -> None:
     with reading(postgres_engine) as connection:
         settings = {
             name: connection.scalar(text(f"SHOW {name}"))
-            for name in ("lock_timeout", "statement_timeout", "timezone")
+            for name in (*postgres.TRANSACTION, "application_name")
         }
-    assert settings == {"lock_timeout": "10s", "statement_timeout": "1min", "timezone": "UTC"}
+    assert settings == {
+        "lock_timeout": "10s",
+        "statement_timeout": "1min",
+        "idle_in_transaction_session_timeout": "1min",
+        "timezone": "UTC",
+        "application_name": "redistill",
+    }
 
 
 def test_what_the_url_asks_of_postgres_wins(postgres_url: str) -> None:

@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import save_file
 from structlog.testing import capture_logs
 
-from distill.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, Checkpoints, folder, folders
+from distill.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, Checkpoints, folder, jobs
+from monitor.storage.local_store import LocalStore
 from tests.support.processes.file_faults import is_killed_at, largest_file
 
+JOB = "3-1f0c93ab"
 IDENTITY = {"job": "3", "seed": "2025"}
 FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.listdir", "os.scandir"}
 FIRST = Checkpoint(
@@ -30,11 +32,13 @@ SECOND = replace(FIRST, step=12, epochs=1, tensors={**FIRST.tensors, "step": tor
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return folder(tmp_path, 3)
+    return tmp_path / folder(JOB)
 
 
 def make_checkpoints(home: Path, *, identity: dict[str, str] | None = None) -> Checkpoints:
-    return Checkpoints(home, identity=identity or IDENTITY, every_seconds=60, job_id=3)
+    return Checkpoints(
+        LocalStore(home.parent), JOB, identity=identity or IDENTITY, every_seconds=60, job_id=3
+    )
 
 
 def same(one: Checkpoint | None, other: Checkpoint) -> bool:
@@ -79,10 +83,11 @@ def test_what_was_saved_is_found_by_another_process(home: Path) -> None:
 def test_a_checkpoint_takes_the_place_of_the_last_and_of_what_killed_writers_left(home: Path) -> None:
     checkpoints = make_checkpoints(home)
     checkpoints.save(FIRST)
-    (home / ".tmp-left").write_bytes(b"half")
+    (home.parent / f".tmp-{JOB}-checkpoint-left").write_bytes(b"half")
     with capture_logs() as said:
         checkpoints.save(SECOND)
     (path,) = home.iterdir()
+    assert list(home.parent.iterdir()) == [home]
     assert [(line["event"], line["step"], line["n_bytes"]) for line in said] == [
         ("checkpoint written", 12, path.stat().st_size)
     ]
@@ -175,7 +180,7 @@ def test_a_full_disk_is_told_and_leaves_the_last_one(home: Path) -> None:
 def test_a_registry_that_takes_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "registry").write_text("a file")
     with capture_logs() as said:
-        make_checkpoints(folder(tmp_path / "registry", 3)).save(FIRST)
+        make_checkpoints(tmp_path / "registry" / folder(JOB)).save(FIRST)
     assert [line["event"] for line in said] == ["checkpoint not written"]
 
 
@@ -183,9 +188,11 @@ def test_killed_at_any_file_operation_there_is_the_last_one_or_the_new_one(tmp_p
     """One child is killed before its first file operation, one before its second, … until one ends."""
     found = set[int]()
     for operation in count():
-        home = folder(tmp_path / str(operation), 3)
+        home = tmp_path / str(operation) / folder(JOB)
         make_checkpoints(home).save(FIRST)
-        killed = is_killed_at(operation, FILE_EVENTS, home, partial(make_checkpoints(home).save, SECOND))
+        killed = is_killed_at(
+            operation, FILE_EVENTS, home.parent, partial(make_checkpoints(home).save, SECOND)
+        )
         kept = make_checkpoints(home).load()
         assert same(kept, FIRST) or same(kept, SECOND)
         assert kept is not None
@@ -207,7 +214,12 @@ def test_saving_takes_at_most_a_fiftieth_of_the_time(home: Path) -> None:
         ]
     )
     checkpoints = Checkpoints(
-        home, identity=IDENTITY, every_seconds=10, job_id=3, clock=lambda: next(readings)
+        LocalStore(home.parent),
+        JOB,
+        identity=IDENTITY,
+        every_seconds=10,
+        job_id=3,
+        clock=lambda: next(readings),
     )
     assert [checkpoints.due(), checkpoints.due()] == [False, True]
     for checkpoint in (FIRST, SECOND):
@@ -215,7 +227,18 @@ def test_saving_takes_at_most_a_fiftieth_of_the_time(home: Path) -> None:
         assert [checkpoints.due(), checkpoints.due()] == [False, True]
 
 
-def test_the_folders_of_a_registry_are_told_by_job(tmp_path: Path) -> None:
-    for name in (".checkpoint-3", ".checkpoint-14", ".checkpoint-x", ".tmp-3-early", "versions"):
+def test_the_jobs_with_checkpoints_in_a_registry_are_found(tmp_path: Path) -> None:
+    for name in (".checkpoint-3", ".checkpoint-14-1f0c93ab", ".tmp-3-early", "versions"):
         (tmp_path / name).mkdir()
-    assert dict(folders(tmp_path)) == {3: folder(tmp_path, 3), 14: folder(tmp_path, 14)}
+    assert jobs(LocalStore(tmp_path)) == ["14-1f0c93ab", "3"]
+
+
+def test_a_training_of_an_earlier_version_resumes(home: Path) -> None:
+    """It named the folder by the job's number alone, and the next checkpoint takes its place."""
+    checkpoints = make_checkpoints(home)
+    checkpoints.save(FIRST)
+    earlier = home.rename(home.with_name(folder("3")))
+    assert same(make_checkpoints(home).load(), FIRST)
+    checkpoints.save(SECOND)
+    assert same(make_checkpoints(home).load(), SECOND)
+    assert list(earlier.iterdir()) == []

@@ -344,7 +344,7 @@ def test_a_clock_that_is_ahead_wakes_nobody(clocks: Clocks) -> None:
     dog = Watchdog(clocks.engine, SECTION, make_audience(), calibrate_every=None, started_at=START)
     clocks.set_database(make_slot(1).window_end)
     assert not dog.check(make_slot(9).window_end)
-    found = checks(clocks.engine, SECTION, lambda: True, make_slot(9).window_end)
+    found = checks(clocks.engine, SECTION, "running", make_slot(9).window_end)
     assert all(check.ok for check in found)
 
 
@@ -354,4 +354,4 @@ def test_a_window_of_a_clock_that_was_ahead_does_not_hide_that_a_slot_is_overdue
     run.conclude(40)
     overdue = make_slot(1).window_end + SECTION.lateness + timedelta(minutes=6)
     clocks.set_database(overdue)
-    assert {c.name: c.ok for c in checks(clocks.engine, SECTION, lambda: True, overdue)}["slots"] is False
+    assert {c.name: c.ok for c in checks(clocks.engine, SECTION, "running", overdue)}["slots"] is False

@@ -93,7 +93,7 @@ def test_a_channel_that_hangs_delays_no_other(engine: Engine) -> None:
     assert seconds < 5
     events = [(each.document["dedup_key"], each.document["event"]) for each in whole.requests]
     for incident in range(1, 6):
-        mine = [event for key, event in events if key == f"redistill:mangaassist:{incident}"]
+        mine = [event for key, event in events if key.startswith(f"redistill:mangaassist:{incident}:")]
         assert mine[:2] == ["firing", "resolved"]
 
 

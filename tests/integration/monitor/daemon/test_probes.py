@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from monitor.daemon.probes import Check, PortError, Server, app
+from monitor.daemon.probes import Check, PortError, Server, app, listening
 
 GOOD = Check(name="database", ok=True, detail="migrated")
 BAD = Check(name="slots", ok=False, detail="the last slot is 3 h overdue")
@@ -16,7 +16,7 @@ BAD = Check(name="slots", ok=False, detail="the last slot is 3 h overdue")
 
 @contextmanager
 def serving(checks: list[Check]) -> Iterator[Server]:
-    server = Server(app(lambda: tuple(checks)), host="127.0.0.1", port=0)
+    server = Server(app(lambda: tuple(checks)), listening(host="127.0.0.1", port=0))
     server.start()
     try:
         yield server
@@ -69,7 +69,7 @@ def test_a_check_that_breaks_is_not_ready_and_breaks_nothing_else() -> None:
             raise RuntimeError
         return (GOOD,)
 
-    server = Server(app(checks), host="127.0.0.1", port=0)
+    server = Server(app(checks), listening(host="127.0.0.1", port=0))
     server.start()
     try:
         assert get(server, "/readyz").status_code == 500
@@ -84,7 +84,7 @@ def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(PortError) as error:
-            Server(app(lambda: ()), host="127.0.0.1", port=port)
+            listening(host="127.0.0.1", port=port)
     assert str(error.value) == (
         f"[web] cannot listen on 127.0.0.1:{port} (Address already in use): choose another port, or 0 for "
         "any free one."
@@ -93,7 +93,7 @@ def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
 
 def test_a_host_that_is_not_ours_is_named() -> None:
     with pytest.raises(PortError, match=r"cannot listen on no\.such\.host\.invalid:0 \(\w"):
-        Server(app(lambda: ()), host="no.such.host.invalid", port=0)
+        listening(host="no.such.host.invalid", port=0)
 
 
 def test_a_stopped_server_is_gone_within_seconds() -> None:

@@ -1,14 +1,31 @@
 """A process that is kept running."""
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from redistill.process.child import Child
-from tests.support.processes.waiting import wait_until
+from tests.support.processes.namespaces import handles, is_alive
+from tests.support.processes.waiting import comes_true, wait_until
+from tests.support.world.waiting_monitor import written
 
 ROOT = Path(__file__).resolve().parents[4]
+
+STARTED_BY_A_THREAD = """
+import sys, threading, time
+from redistill.process.child import Child
+
+child = Child(sys.argv[1:])
+thread = threading.Thread(target=child.__enter__)
+thread.start()
+thread.join()
+print(child._process.pid, flush=True)
+time.sleep(600)
+"""
 
 
 def test_a_child_that_dies_is_started_again_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +51,18 @@ def test_a_child_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
         process = child._process
     assert process is not None
     assert process.returncode is not None
+
+
+def test_a_child_stops_when_its_parent_is_killed_and_not_when_a_thread_of_it_ends(tmp_path: Path) -> None:
+    config = written(tmp_path / "redistill.toml")
+    command = [sys.executable, "-c", STARTED_BY_A_THREAD, "--config", str(config), "monitor"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            assert parent.stdout is not None
+            child = int(parent.stdout.readline())
+            wait_until(lambda: handles(child, signal.SIGTERM), "started")
+            time.sleep(0.5)
+            assert is_alive(child)
+        finally:
+            parent.kill()
+    assert comes_true(lambda: not is_alive(child), seconds=10)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from monitor.settings import MonitorSection
-from redistill.process.readiness import checks
+from redistill.process.readiness import Scheduler, checks
 from tests.support.records.cycles import MONITOR, Cycles, taken
 from tests.support.records.factories import HOUR, make_slot
 
@@ -14,8 +14,10 @@ SECTION = MonitorSection(name=MONITOR, every=HOUR)
 DUE = make_slot(1).window_end + SECTION.lateness
 
 
-def ready(engine: Engine, *, late: timedelta = timedelta(0), is_running: bool = True) -> dict[str, bool]:
-    found = checks(engine, SECTION, lambda: is_running, DUE + late)
+def ready(
+    engine: Engine, *, late: timedelta = timedelta(0), scheduler: Scheduler = "running"
+) -> dict[str, bool]:
+    found = checks(engine, SECTION, scheduler, DUE + late)
     return {check.name: check.ok for check in found}
 
 
@@ -38,8 +40,9 @@ def test_a_slot_that_is_being_run_is_not_overdue(engine: Engine) -> None:
     assert ready(engine, late=timedelta(minutes=30))["slots"]
 
 
-def test_a_scheduler_that_has_stopped_is_not_ready(engine: Engine) -> None:
-    assert not ready(engine, is_running=False)["scheduler"]
+@pytest.mark.parametrize("scheduler", ["starting", "stopped"])
+def test_a_scheduler_that_does_not_run_is_not_ready(scheduler: Scheduler, engine: Engine) -> None:
+    assert not ready(engine, scheduler=scheduler)["scheduler"]
 
 
 def test_a_database_that_is_not_migrated_is_not_ready(empty_engine: Engine) -> None:

@@ -36,6 +36,17 @@ with stop_on_signals(within_seconds=1):
     time.sleep(60)
 """
 
+HANGS_IN_A_LIBRARY = """
+import sqlite3, tempfile
+from redistill.process.stop_signals import stop_on_signals
+
+with tempfile.NamedTemporaryFile() as file, stop_on_signals(within_seconds=1):
+    one, other = (sqlite3.connect(file.name, timeout=60, isolation_level=None) for _ in range(2))
+    one.execute("BEGIN IMMEDIATE")
+    print("up", flush=True)
+    other.execute("BEGIN IMMEDIATE")
+"""
+
 HANGS_AFTER_IT = """
 import threading, time
 from redistill.process.stop_signals import stop_on_signals
@@ -73,8 +84,13 @@ def test_a_signal_at_any_moment_is_heard() -> None:
 
 @pytest.mark.parametrize(
     ("code", "exit_code", "least_seconds"),
-    [(HANGS_IN_THE_BLOCK, 0, 0.9), (HANGS_AFTER_IT, 0, 0.9), (ENDS_BY_ITSELF, 3, 0)],
-    ids=["hangs in the block", "hangs after it", "ends by itself"],
+    [
+        (HANGS_IN_THE_BLOCK, 0, 0.9),
+        (HANGS_IN_A_LIBRARY, 0, 0.9),
+        (HANGS_AFTER_IT, 0, 0.9),
+        (ENDS_BY_ITSELF, 3, 0),
+    ],
+    ids=["hangs in the block", "hangs in a library", "hangs after it", "ends by itself"],
 )
 def test_what_hangs_is_ended_after_its_time(code: str, exit_code: int, least_seconds: float) -> None:
     with start(code) as process:

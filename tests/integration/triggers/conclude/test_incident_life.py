@@ -85,7 +85,8 @@ def test_a_drift_that_gets_louder_is_told_to_those_who_did_not_hear_of_it(run: C
     assert message_list(run)[3:] == [(1, "quiet", "resolved"), (1, "pager", "resolved")]
     with writing(run.engine) as connection:
         keys = [outbox_message(connection, name).key for name in ("quiet", "pager")]
-    assert keys == ["redistill:mangaassist:1:firing:warning", "redistill:mangaassist:1:firing:error"]
+    key = f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}"
+    assert keys == [f"{key}:firing:warning", f"{key}:firing:error"]
 
 
 def outbox_message(connection: Connection, channel: str) -> Delivery:

@@ -23,7 +23,8 @@ def test_a_healthy_cycle_resolves_the_drift_under_the_same_key(run: Cycles) -> N
     (incident,) = stored(run.engine, incidents)
     assert incident["resolved_at"] == due_at(3)
     assert message_list(run) == [(1, "log", "firing"), (1, "log", "resolved")]
-    assert {row["dedup_key"] for row in stored(run.engine, deliveries)} == {"redistill:mangaassist:1"}
+    key = f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}"
+    assert {row["dedup_key"] for row in stored(run.engine, deliveries)} == {key}
 
 
 def test_a_drift_that_comes_back_is_a_new_incident(run: Cycles) -> None:

@@ -102,7 +102,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
     rules, labels = payload.pop("rules"), payload.pop("labels")
     assert payload == {
         "schema": "redistill.incident/1",
-        "dedup_key": "redistill:mangaassist:1",
+        "dedup_key": f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}",
         "event": "firing",
         "kind": "drift",
         "severity": "error",

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from monitor.settings import S3Traffic
-from redistill.configuration.settings import ConfigError, ConfigMissingError, Settings, load, load_rules
+from redistill.configuration.settings import Settings, load, load_rules
+from redistill.configuration.source import ConfigError, ConfigMissingError
 
 SMALLEST = """
 [traffic]

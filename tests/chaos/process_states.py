@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, select
 from db.connection.session import reading
 from db.states import CycleStatus, DeliveryState, JobStatus
 from db.tables import cycles, deliveries, jobs, leases
-from tests.chaos.looking import is_writing, ports_of
+from tests.chaos.database_locks import is_writing, ports_of
 from tests.support.processes.killer import Kill, Mark, Sight, progress
 from tests.support.processes.product import Process
 from tests.support.servers.receiver import Receiver
@@ -91,9 +91,9 @@ class WorkerSight:
         return Sight(state=state, row=job.id, spared=job.attempt > _DEATHS[state], marks=frozenset(marks))
 
     def _progress(self, job_id: int, *, n_jobs: int) -> str:
-        if len([*self.site.registry.glob("versions/*")]) == n_jobs:
+        if len(self.site.versions) == n_jobs:
             return "added, not promoted"
-        return "proving" if any(self.site.registry.glob(f".tmp-{job_id}-*")) else "training"
+        return "proving" if self.site.staged(job_id) else "training"
 
 
 def is_held_by(connection: Connection, lease: str, process: Process) -> bool:

@@ -1,4 +1,4 @@
-"""What came out of a run, without numbers and times that a run may choose: two stories can be compared."""
+"""What came out of a run, without numbers and times that a run may choose: two outcomes can be compared."""
 
 import json
 from dataclasses import dataclass, fields
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Story:
+class Outcome:
     """Cycles are named by their windows, jobs and incidents by which they are of their kind: 1, 2, …"""
 
     numbers: dict[Any, Row]  #: of each cycle, to the last bit, and on which student
@@ -41,7 +41,7 @@ class Story:
     messages: list[Row]  #: the outbox
 
     @classmethod
-    def of(cls, engine: Engine) -> "Story":
+    def of(cls, engine: Engine) -> "Outcome":
         windows = {row["id"]: row["window_end"] for row in stored(engine, cycles)}
         names = {jobs: _numbered(stored(engine, jobs)), incidents: _numbered(notified_incidents(engine))}
         return cls(
@@ -101,7 +101,7 @@ def _message(row: Row, names: dict[Table, dict[int, int]]) -> Row:
     }
 
 
-def undisturbed(site: Site, folder: Path, engine: Engine) -> Story:
+def undisturbed(site: Site, folder: Path, engine: Engine) -> Outcome:
     """The same slots, in the order in which they were judged in `engine`, by one process that nobody kills;
     a worker comes whenever another student had come to serve there.
     """
@@ -116,16 +116,16 @@ def undisturbed(site: Site, folder: Path, engine: Engine) -> Story:
                 worker.run_once(never_stopped)
                 student = row["student_version"]
             runner.run([slots[row["window_end"]]], never_stopped)
-        return Story.of(reference)
+        return Outcome.of(reference)
 
 
-def assert_the_same(found: Story, expected: Story) -> None:
-    for field in fields(Story):
+def assert_the_same(found: Outcome, expected: Outcome) -> None:
+    for field in fields(Outcome):
         one, other = getattr(found, field.name), getattr(expected, field.name)
         assert one == other, f"the {field.name} are not those of an undisturbed run"
 
 
-def assert_as_told(found: Story, alphas: tuple[Any, ...]) -> None:
+def assert_as_told(found: Outcome, alphas: tuple[Any, ...]) -> None:
     """One job, promotion and incident for each drift, and no more."""
     assert {row["status"] for row in found.verdicts} == {CycleStatus.EVALUATED}
     assert [(row["status"], row["decision"], row["alpha_to"]) for row in found.jobs] == [

@@ -6,6 +6,7 @@ there is one expected course of things, however fast the processes are, and howe
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -35,7 +36,7 @@ def all_words() -> Words:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tale:
+class Scenario:
     """So many drifts, and one act more, which is over when the last is."""
 
     drifts: int = DRIFTS
@@ -65,7 +66,15 @@ class Tale:
         singly = self.due_in(act) - (_DRIFTED if act < self.drifts else 0)
         return [*range(known + 1, singly + 1), self.due_in(act)]
 
-    def site(self, folder: Path, world: World, url: str, **sections: Any) -> Site:  # noqa: ANN401 - as make_site
+    def site(
+        self,
+        folder: Path,
+        world: World,
+        url: str,
+        *,
+        redistill: Mapping[str, str],
+        **sections: Any,  # noqa: ANN401 - as make_site
+    ) -> Site:
         """An installation in which the first window is due."""
         timeline = hours(healthy=0, drifted=len(self.windows), ago=1)  # no window is due by the clock alone
         return make_site(
@@ -75,7 +84,7 @@ class Tale:
             url=url,
             new_words=self.windows,
             monitor={"lateness": _lateness(timeline, FIRST), "catch_up": "1000h"},
-            redistill={"cooldown": "0s", "checkpoint_every": "0s"},
+            redistill={"cooldown": "0s", "checkpoint_every": "0s", **redistill},
             **sections,
         )
 

@@ -1,0 +1,60 @@
+"""The registry of each monitor, by which a worker recognises that it has the right one."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, exists, insert, select, update
+
+from db.errors import RedistillError
+from db.tables import models, registries
+
+
+class OtherRegistryError(RedistillError):
+    """The registry {location} has the id {found}, and the models of the monitor {monitor!r} are in the one
+    with the id {recorded}: correct 'registry' in [redistill], or copy that registry to {location}, with its
+    registry.json.
+    """
+
+
+class LinkTakenError(RedistillError):
+    """The link {link!r} of the registry {location} points to the student of the monitor {other!r}: set
+    another 'link' in [redistill] for the monitor {monitor!r}.
+    """
+
+
+def confirm(
+    connection: Connection, monitor: str, *, registry_id: str, link: str, location: object, now: datetime
+) -> None:
+    """Record the monitor's registry, or check that it is the recorded one.
+
+    Another registry replaces the recorded one only while no job of the monitor has made a model.
+
+    Raises:
+        OtherRegistryError: the monitor's models are in another registry.
+        LinkTakenError: another monitor of this database uses the link.
+    """
+    other = connection.scalar(
+        select(registries.c.monitor).where(
+            registries.c.registry_id == registry_id,
+            registries.c.link == link,
+            registries.c.monitor != monitor,
+        )
+    )
+    if other is not None:
+        raise LinkTakenError(link=link, location=location, other=other, monitor=monitor)
+    recorded = connection.execute(select(registries).where(registries.c.monitor == monitor)).one_or_none()
+    values = {"registry_id": registry_id, "link": link, "recorded_at": now}
+    if recorded is None:
+        connection.execute(insert(registries).values(monitor=monitor, **values))
+        return
+    if (recorded.registry_id, recorded.link) == (registry_id, link):
+        return
+    if recorded.registry_id != registry_id and _has_made_models(connection, monitor):
+        raise OtherRegistryError(
+            location=location, found=registry_id, monitor=monitor, recorded=recorded.registry_id
+        )
+    connection.execute(update(registries).where(registries.c.monitor == monitor).values(**values))
+
+
+def _has_made_models(connection: Connection, monitor: str) -> bool:
+    made = exists().where(models.c.monitor == monitor, models.c.job_id.is_not(None))
+    return bool(connection.scalar(select(made)))

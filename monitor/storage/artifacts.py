@@ -1,0 +1,65 @@
+"""Artifacts: models, labelled files and registries, in folders of this machine or in S3.
+
+A location is a path or `s3://bucket/key`. Code that reads an artifact asks for a local copy: of a path it is
+the path itself, of S3 a folder in the cache. Code that writes asks for the store at a location.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+from monitor.storage.local_store import LocalStore
+from monitor.storage.s3_copies import S3Copies
+from monitor.storage.s3_store import S3Store
+from monitor.storage.store import Store
+
+Location: TypeAlias = Path | str
+
+
+def located(uri: str | Path) -> Location:
+    """Return the location that a recorded URI names: an `s3://…` string, or else a path.
+
+    Example:
+        >>> located("s3://models/teacher"), located("/models/teacher").is_absolute()
+        ('s3://models/teacher', True)
+    """
+    text = str(uri)
+    return text if text.startswith("s3://") else Path(text)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The reader of artifacts, and the opener of stores."""
+
+    cache: Path = Path("cache")  #: the folder of the copies of what is in S3
+    encryption: Mapping[str, str] = field(default_factory=dict)  #: parameters of each upload to S3
+
+    def directory(self, location: Location) -> Path:
+        """Return a local copy of a directory, or of the one that a registry's pointer names.
+
+        Raises:
+            ArtifactMissingError: there is no such directory in S3. A path is not checked.
+            ArtifactUnavailableError: S3 cannot be read now; a later attempt may succeed.
+            ArtifactReadError: S3 refuses, or the disk of the cache is full.
+        """
+        return location if isinstance(location, Path) else self._copies.directory(location)
+
+    def file(self, location: Location) -> Path:
+        """Return a local copy of a file. Errors as for `directory`."""
+        return location if isinstance(location, Path) else self._copies.file(location)
+
+    def holds_model(self, location: Location) -> bool:
+        """Return whether there is a model's config.json in a directory. Errors as for `directory`."""
+        return "config.json" in self.store(location).names("")
+
+    def store(self, location: Location) -> Store:
+        """Return the store at a location; nothing is created before the first write."""
+        if isinstance(location, Path):
+            return LocalStore(location)
+        return S3Store(location, self._copies, self.encryption)
+
+    @cached_property
+    def _copies(self) -> S3Copies:
+        return S3Copies(self.cache)

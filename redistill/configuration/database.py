@@ -1,0 +1,32 @@
+"""The section [database]: its URL, and where PostgreSQL's password comes from."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from triggers.settings import Section
+
+
+class DatabaseSection(Section):
+    """The database of all cycles, jobs, models and incidents."""
+
+    url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
+    #: "iam": a new RDS token for each connection
+    auth: Literal["password", "iam"] = "password"
+    #: a file with the password, read for each connection
+    password_file: Path | None = None
+    #: a secret in AWS Secrets Manager with the password, read again when the server refuses the password
+    password_secret: (
+        Annotated[str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:.+")] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        named = [key for key in ("password_file", "password_secret") if getattr(self, key) is not None]
+        named += ["auth = 'iam'"] if self.auth == "iam" else []
+        if named and not self.url.startswith("postgresql"):
+            raise ValueError(f"{named[0]} is for PostgreSQL: remove it, or give a postgresql:// URL")
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} exclude each other: keep one")
+        return self

@@ -1,0 +1,1 @@
+"""Several monitors in one daemon or worker, each isolated from the failures of the others."""

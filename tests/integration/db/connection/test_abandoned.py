@@ -1,0 +1,107 @@
+"""Connections whose other end is gone or stands still: both sides notice, and the product goes on."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, make_url, select, text, update
+
+from db.connection import postgres
+from db.connection.session import connect, reading, writing
+from db.connection.unavailable import DatabaseUnreachableError
+from db.tables import leases
+from tests.support.processes.ticking import Measuring, ticking
+from tests.support.processes.waiting import wait_until
+from tests.support.records.cycles import MONITOR, n_evaluated
+from tests.support.records.factories import START
+from tests.support.servers.postgres import Stoppable, stoppable
+
+IDLE_SECONDS = 0.5
+
+
+@pytest.fixture
+def hurried(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """What takes a minute takes half a second."""
+    settings = {**postgres.TRANSACTION, "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}
+    monkeypatch.setattr(postgres, "TRANSACTION", settings)
+    engine = connect(postgres_url)
+    yield engine
+    engine.dispose()
+
+
+def add_lease(connection: Connection, name: str) -> None:
+    connection.execute(insert(leases).values(name=name, owner="", token=1, expires_at=START))
+
+
+def test_a_transaction_that_stands_still_is_ended_and_leaves_no_trace(hurried: Engine) -> None:
+    def stand_still() -> None:
+        with writing(hurried) as connection:
+            add_lease(connection, "a")
+            time.sleep(3 * IDLE_SECONDS)
+            add_lease(connection, "b")
+
+    with pytest.raises(DatabaseUnreachableError, match="idle-in-transaction timeout"):
+        stand_still()
+    with writing(hurried) as connection:
+        assert connection.scalars(select(leases.c.name)).all() == []
+
+
+def test_a_daemon_goes_on_once_the_server_has_ended_who_held_its_lease(
+    hurried: Engine, postgres_engine: Engine
+) -> None:
+    """As a daemon that was suspended in the middle of a transaction does."""
+    with writing(postgres_engine) as connection:
+        add_lease(connection, f"monitor:{MONITOR}")
+    began = time.monotonic()
+    with hurried.connect() as suspended:
+        suspended.execute(update(leases).values(token=leases.c.token + 1))
+        with ticking(postgres_engine, Measuring(lambda: None)):
+            wait_until(lambda: n_evaluated(postgres_engine) >= 1, "a cycle", timeout=30)
+        assert time.monotonic() - began >= IDLE_SECONDS
+        suspended.invalidate()
+
+
+def test_the_url_sets_another_limit(postgres_url: str) -> None:
+    """Or none; the settings that it does not name stay as they are."""
+    options = {"options": "-c idle_in_transaction_session_timeout=0 --statement-timeout=7s"}
+    url = make_url(postgres_url).update_query_dict({**options, "application_name": "mine"})
+    engine = connect(url.render_as_string(hide_password=False))
+    names = ("idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout", "application_name")
+    with reading(engine) as connection:
+        found = [connection.scalar(text(f"SHOW {name}")) for name in names]
+    assert found == ["0", "7s", "10s", "mine"]
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def tcp_server() -> Iterator[Stoppable]:
+    with stoppable(tcp=True) as found:
+        found.execute("CREATE ROLE app LOGIN PASSWORD 'app'")
+        yield found
+
+
+@pytest.mark.parametrize(("query", "idle"), [({}, 10), ({"keepalives_idle": "42"}, 42)])
+def test_a_host_that_vanishes_is_noticed_by_keepalives(
+    tcp_server: Stoppable, query: dict[str, str], idle: int
+) -> None:
+    """By what the kernel was told: no cable is pulled here."""
+    url = make_url(f"postgresql://app:app@127.0.0.1:{tcp_server.port}/postgres").update_query_dict(query)
+    engine = connect(url.render_as_string(hide_password=False))
+    with reading(engine) as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, postgres.BoundedConnection)
+        with socket.socket(fileno=raw.pgconn.socket) as found:
+            told = [
+                found.getsockopt(level, option)
+                for level, option in (
+                    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+                    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+                    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+                    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+                )
+            ]
+            found.detach()
+    assert told == [1, idle, 5, 3, 20_000]
+    engine.dispose()
