@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes.containers import build
+from tests.support.deployment.containers import build
 from tests.support.world.for_processes import built
 from tests.support.world.tiny_world import World
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.support.processes.containers import TAG, compressed_bytes, in_container, inspect
+from tests.support.deployment.containers import TAG, compressed_bytes, in_container, inspect
 from tests.support.processes.product import ROOT
 
 SITE = "/opt/redistill/lib/python3.11/site-packages"

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, make_url
 
 from db.connection.session import connect
 from db.tables import jobs
-from tests.support.processes.containers import contained, in_container, own
+from tests.support.deployment.containers import contained, in_container, own
 from tests.support.processes.product import Start, run, running, spawn
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored

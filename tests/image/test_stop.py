@@ -10,10 +10,10 @@ import pytest
 from db.connection.session import connect
 from db.states import JobStatus
 from db.tables import jobs
-from tests.support.processes.containers import contained, own
+from tests.support.deployment.containers import contained, own
+from tests.support.deployment.stack import template
 from tests.support.processes.product import Process, run, running, spawn
 from tests.support.records.cycles import stored
-from tests.support.servers.stack import template
 from tests.support.world.installation import Site, hours, make_site
 from tests.support.world.tiny_world import World
 
