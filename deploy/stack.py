@@ -61,6 +61,11 @@ class Stack:
             template=template if isinstance(template, str) else "",
         )
 
+    def parameters_in(self, template: str) -> set[str]:
+        """Return the names of a template's parameters."""
+        found = self._client.get_template_summary(TemplateBody=template)["Parameters"]
+        return {each["ParameterKey"] for each in found}
+
     def apply(self, template: str, parameters: Mapping[str, str]) -> State:
         """Create or update the stack unless it is as wanted, and return its state."""
         state = self.state()

@@ -51,6 +51,7 @@ def template_of_moto() -> dict[str, Any]:
     }
     del document["Resources"]["LogGroup"]["Properties"]["RetentionInDays"]  # which it loses with its group
     found: dict[str, Any] = evaluated(document, CONDITIONS)
+    found["Conditions"] = {key: value for key, value in found["Conditions"].items() if key not in CONDITIONS}
     return found
 
 
@@ -176,6 +177,17 @@ def test_a_failed_migration_leaves_the_previous_daemon(
         up(image=NEWER)
     found = parameters(stack)
     assert (found["Image"], found["MigrationImage"]) == (DIGEST, NEWER)
+
+
+def test_a_parameter_that_the_template_does_not_have_is_refused(up: Up) -> None:
+    with pytest.raises(SystemExit, match=r"the stack has no parameter ArchiveDay: use one of .*ArchiveDays"):
+        up("--set", "ArchiveDay=7")
+
+
+def test_a_parameter_keeps_its_value_until_it_is_set_again(up: Up, stack: str) -> None:
+    up("--set", "ArchiveDays=7")
+    up(image=NEWER)
+    assert parameters(stack)["ArchiveDays"] == "7"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.deployment.containers import build
+from tests.support.servers.postgres import Postgres
 from tests.support.world.for_processes import built
 from tests.support.world.tiny_world import World
 
@@ -23,6 +24,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for path in (world.teacher.parent, *world.teacher.parent.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield world
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """An empty database, whose server's socket the containers may reach."""
+    host = postgres.url.query.get("host")
+    if isinstance(host, str) and host.startswith("/"):
+        Path(host).chmod(0o755)
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 """The whole loop in locked containers, on PostgreSQL: the numbers are those of the host."""
 
 import json
-import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import Engine, make_url
 
 from db.connection.session import connect
@@ -19,21 +16,10 @@ from tests.support.deployment.containers import contained, in_container, own
 from tests.support.processes.product import Start, run, running, spawn
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
-from tests.support.servers.postgres import Postgres
 from tests.support.world.installation import Site, hours, make_site
 from tests.support.world.tiny_world import World
 
 HEALTHY, DRIFTED = 4, 3
-
-
-@pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """An empty database, whose server's socket the containers may reach."""
-    host = make_url(str(postgres.url)).query.get("host")
-    if isinstance(host, str) and host.startswith("/"):
-        os.chmod(host, 0o755)  # noqa: PTH101, S103 - a folder of the tests
-    with postgres.database() as url:
-        yield url
 
 
 def folder_of(url: str) -> Path:

@@ -86,24 +86,28 @@ def compressed_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "blobs").rglob("*") if path.is_file())
 
 
-def contained(
-    *mounts: Path, environment: dict[str, str] | None = None, options: Sequence[str] = LOCKED
-) -> Callable[..., Process]:
-    """Return what starts a command of the product in a container, with these folders at their own paths."""
-    return partial(_start, mounts=mounts, environment=environment or {}, options=options)
+def contained(*mounts: Path, alone: bool = False) -> Callable[..., Process]:
+    """Return what starts a command of the product in a container, with these folders at their own paths.
+
+    The container has the folder of the site, too. One that is `alone` has not: it has the configuration in a
+    variable, finds AWS as this process does, and shares no disk with another container.
+    """
+    return partial(_start, mounts=mounts, alone=alone)
 
 
-def _start(
-    site: Site, *arguments: str, mounts: Sequence[Path], environment: dict[str, str], options: Sequence[str]
-) -> Process:
+def _start(site: Site, *arguments: str, mounts: Sequence[Path], alone: bool) -> Process:
     name = f"redistill-test-{os.getpid()}-{next(_NUMBERS)}"
     log = site.logs / f"{name}-{arguments[0]}.err"
-    shared = [word for folder in (site.folder, *mounts) for word in ("--volume", f"{folder}:{folder}")]
-    given = [word for key, value in environment.items() for word in ("--env", f"{key}={value}")]
-    command = ["redistill", "--config", str(site.config), *arguments]
-    run = ["podman", "run", "--rm", "--name", name, *_LIMITS, *options, *shared, *given]
+    given = ["redistill", *arguments] if alone else ["redistill", "--config", str(site.config), *arguments]
+    folders = mounts if alone else (site.folder, *mounts)
+    shared = [word for folder in folders for word in ("--volume", f"{folder}:{folder}")]
+    run = ["podman", "run", "--rm", "--name", name, *_LIMITS, *LOCKED, *shared]
+    if alone:
+        aws = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
+        variables = {**aws, "REDISTILL_TOML": site.config.read_text(encoding="utf-8")}
+        run += [word for key, value in variables.items() for word in ("--env", f"{key}={value}")]
     with log.with_suffix(".out").open("wb") as out, log.open("wb") as err:
-        popen = subprocess.Popen([*_OWN_MOUNTS, *run, TAG, *command], stdout=out, stderr=err)
+        popen = subprocess.Popen([*_OWN_MOUNTS, *run, TAG, *given], stdout=out, stderr=err)
     pid = _pid_of(name, popen)
     return Process(log=log, pid=pid, _exit_code=popen.poll, _join=partial(_wait, popen))
 
