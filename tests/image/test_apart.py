@@ -76,16 +76,18 @@ def test_a_job_is_called_by_a_message_and_its_student_is_promoted(
     )
     assert [row["verdict"] for row in json.loads(said)] == ["healthy", "breached"]
     engine = connect(database)
-    with running(start, site, "worker") as worker, running(start, site, "monitor") as daemon:
-        wait_until(
-            lambda: stored(engine, jobs)[0]["finished_at"] is not None, "the job has ended", timeout=300
-        )
-        for process in (worker, daemon):
-            process.signal(signal.SIGTERM)
-        assert (daemon.wait(30), worker.wait(60)) == (0, 0)
+    with running(start, site, "monitor") as daemon:
+        wait_until(lambda: queue.counts() == (1, 0), "the daemon has called", timeout=90)
+        with running(start, site, "worker") as worker:
+            wait_until(lambda: stored(engine, jobs)[0]["finished_at"] is not None, "ended", timeout=300)
+            wait_until(lambda: queue.counts() == (0, 0), "the message is read and deleted")
+            worker.signal(signal.SIGTERM)
+            assert worker.wait(60) == 0
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(30) == 0
     (job,) = stored(engine, jobs)
     engine.dispose()
     assert job["status"] == "succeeded"
-    assert "called to a job" in worker.log.read_text(encoding="utf-8")
+    assert '"message_id"' in worker.log.read_text(encoding="utf-8")
     current = bucket.client.get_object(Bucket=bucket.name, Key="registry/current")["Body"].read()
     assert job["candidate_version"] in current.decode()

@@ -28,7 +28,8 @@ def stop_timeout(task: str) -> int:
 
 def ordered(folder: Path, world: World, url: str) -> tuple[Site, Callable[..., Process]]:
     """An installation in which a job waits, and what starts its commands in containers."""
-    site = make_site(folder, world, hours(healthy=0, drifted=1), url=url)
+    longer_than_the_test = {"epochs": 1_000}
+    site = make_site(folder, world, hours(healthy=0, drifted=1), url=url, redistill=longer_than_the_test)
     run(spawn, site, "cycle", "--at", site.timeline.start.isoformat())
     own(site.folder)
     return site, contained(world.teacher.parent)
