@@ -20,7 +20,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Three processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not pgbouncer" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -57,6 +57,10 @@ pgbouncer-test: $(READY) ## test with PgBouncer and with the TLS of PostgreSQL i
 # To repeat a run, or to draw other moments: REDISTILL_TEST_SEED=N make chaos
 chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases; 20 minutes
 	$(PY) -m pytest -m chaos -s
+
+# Needs root, and buildah, crun, mmdebstrap and podman: it says how to install them.
+image-test: $(READY) ## build the image and run the loop in its containers, as root; 10 minutes
+	$(PY) -m pytest -m image -s
 
 mutations: $(READY) ## break the product on purpose, 30 times, and check that the tests notice
 	$(PY) tests/mutations/run.py

@@ -9,13 +9,11 @@ import pytest
 from compose_spec import PyOptions
 
 from redistill.configuration.settings import load
-from tests.support.servers.stack import ROOT, TOML, evaluated, template
+from tests.support.deployment.stack import ROOT, TOML, evaluated, template
 
 TEXT: Final = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
 #: Keys of the product that the stack does not set, because ECS needs them less or in another way.
 ONLY_HERE: Final = {"REDISTILL_CONFIG", "REDISTILL__DATABASE__PASSWORD_FILE"}
-#: Keys that the product does not have yet.
-AWAITED: Final = {"REDISTILL__DATABASE__PASSWORD_FILE"}
 TASKS: Final = {"migrate": "MigrationTask", "monitor": "DaemonTask", "worker": "WorkerTask"}
 
 
@@ -89,11 +87,12 @@ def test_a_service_sets_the_keys_that_its_task_sets(service: str) -> None:
 
 def test_the_product_accepts_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {name: str(value) for name, value in services()["monitor"]["environment"].items()}
-    for name in environment.keys() - AWAITED:
-        monkeypatch.setenv(name, environment[name])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     file = tmp_path / "redistill.toml"
     file.write_text(TOML.replace("[traffic]", '[traffic]\nuri = "/traffic"'), encoding="utf-8")
     settings = load(file)
+    assert settings.database.password_file == Path("/run/secrets/database_password")
     for folder in (settings.monitor.archive, settings.redistill.registry):
         assert Path(folder).is_relative_to("/data")  # which daemon and worker share
 

@@ -12,7 +12,7 @@ from time import perf_counter
 
 import pytest
 
-from tests.support.servers.stack import ROOT, template
+from tests.support.deployment.stack import ROOT, template
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 PROBE = ROOT / "deploy" / "probe.py"

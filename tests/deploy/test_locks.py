@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.support.servers.stack import ROOT
+from tests.support.deployment.stack import ROOT
 
 #: The image has Python 3.11 on Linux; torch says `setuptools`, which only its compiler uses.
 PYTHON: Final = {

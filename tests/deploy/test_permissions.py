@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.servers.aws_calls import calls_in, permissions_of
-from tests.support.servers.stack import ROOT, evaluated, template
+from tests.support.deployment.aws_calls import calls_in, permissions_of
+from tests.support.deployment.stack import ROOT, evaluated, template
 
 PACKAGES: Final = ("db", "triggers", "monitor", "distill", "redistill")
 DAEMON, WORKER, MIGRATION = "DaemonRole", "WorkerRole", "MigrationRole"
@@ -31,7 +31,7 @@ USES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "triggers/worker_tasks/ecs.py:Ecs.stop": {DAEMON: ("Cluster",)},
     "monitor/archive/places.py:_S3.put": {DAEMON: (ARCHIVE,)},
     "monitor/archive/places.py:_S3.get": {DAEMON: (ARCHIVE,), WORKER: (ARCHIVE,)},
-    "monitor/archive/places.py:_S3.names": {DAEMON: (ARCHIVE,), MIGRATION: (ARCHIVE,)},
+    "monitor/archive/places.py:_S3.names": {DAEMON: (ARCHIVE,), MIGRATION: (ARCHIVE, REGISTRY)},
     "monitor/archive/places.py:_S3.delete": {DAEMON: (ARCHIVE,)},
     "monitor/sources/stores/bucket.py:Bucket._list_hour": {DAEMON: (TRAFFIC,), MIGRATION: (TRAFFIC,)},
     "monitor/sources/stores/bucket.py:Bucket._fetch": {DAEMON: (TRAFFIC,), MIGRATION: (TRAFFIC,)},
@@ -49,22 +49,7 @@ USES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "redistill/checks/job_queue.py:sqs_queue": {MIGRATION: ("Queue",)},
     "redistill/checks/job_queue.py:_dead_letters": {MIGRATION: ("Queue", "DeadLetters")},
 }
-#: The places of which the product has none yet: passwords in Secrets Manager, and artifacts in S3.
-AWAITED: Final = {
-    "db/connection/aws_passwords.py:in_secret": {"secretsmanager:get_secret_value"},
-    "db/connection/aws_passwords.py:rds_tokens": {"rds:generate_db_auth_token"},
-    "monitor/storage/s3_copies.py:S3Copies.read": {"s3:get_object"},
-    "monitor/storage/s3_copies.py:S3Copies._listed": {"s3:list_objects_v2"},
-    "monitor/storage/s3_copies.py:S3Copies._head": {"s3:head_object"},
-    "monitor/storage/s3_copies.py:S3Copies._download": {"s3:get_object"},
-    "monitor/storage/s3_store.py:S3Store.names": {"s3:list_objects_v2"},
-    "monitor/storage/s3_store.py:S3Store.remove": {"s3:delete_objects"},
-    "monitor/storage/s3_store.py:S3Store._objects": {"s3:list_objects_v2"},
-    "monitor/storage/s3_store.py:S3Store._upload_unless_there": {"s3:head_object"},
-    "monitor/storage/s3_store.py:S3Store._upload": {"s3:put_object", "s3:abort_multipart_upload"},
-    "monitor/storage/s3_store.py:S3Store._put_if": {"s3:put_object"},
-}
-CALLS: Final = {**AWAITED, **calls_in(PACKAGES, ROOT)}
+CALLS: Final = calls_in(PACKAGES, ROOT)
 #: The actions that a role has on one kind of thing only, where a place calls several.
 ONLY_ON: Final = {
     "ecs:DescribeClusters": "Cluster",

@@ -9,7 +9,7 @@ import cfnlint.api
 import pytest
 from cfnlint.config import ManualArgs
 
-from tests.support.servers.stack import TEMPLATE, template
+from tests.support.deployment.stack import TEMPLATE, template
 
 try:
     from cfn_guard_rs.api import run_checks

@@ -1,22 +1,26 @@
 """The stack as moto creates it over the wire, and the configuration that its tasks get."""
 
-import json
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 import pytest
 
 from redistill.configuration.settings import load
-from tests.support.servers.stack import HOST, TOML, Account, account, evaluated, for_moto, template
+from redistill.configuration.source import Source
+from tests.support.deployment.stack import (
+    HOST,
+    SECRET,
+    TOML,
+    VARIANTS,
+    Account,
+    environment_of,
+    evaluated,
+    template,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS")  # the types of UNKNOWN_TO_MOTO
 
-#: Keys that the product does not have yet: a registry in S3, and passwords in Secrets Manager.
-AWAITED: Final = {"REDISTILL__REDISTILL__REGISTRY", "REDISTILL__DATABASE__PASSWORD_SECRET"}
 #: What moto has no model of; it logs each and creates the others.
 UNKNOWN_TO_MOTO: Final = {
     "AWS::CloudWatch::Alarm",
@@ -26,44 +30,6 @@ UNKNOWN_TO_MOTO: Final = {
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",
 }
-VARIANTS: Final[dict[str, dict[str, str]]] = {
-    "fargate": {"DesiredCount": "1"},
-    "spot": {"WorkerKind": "FARGATE_SPOT"},
-    "gpu": {"WorkerKind": "GPU"},
-    "standing": {"WorkerMode": "standing", "DesiredCount": "1"},
-    "endpoints": {"VpcEndpoints": "true"},
-}
-
-
-@pytest.fixture(scope="module")
-def aws(s3_url: str) -> Iterator[Account]:
-    with account(s3_url) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def stacks(aws: Account) -> Callable[[str], Mapping[str, str]]:
-    """The physical ids of the resources of a variant's stack, which is created once."""
-    return cache(lambda variant: created(aws, **VARIANTS[variant]))
-
-
-def created(aws: Account, **changes: str) -> Mapping[str, str]:
-    client = boto3.client("cloudformation")
-    name = f"redistill-{uuid.uuid4().hex[:8]}"
-    parameters = [
-        {"ParameterKey": key, "ParameterValue": value} for key, value in aws.parameters(**changes).items()
-    ]
-    client.create_stack(
-        StackName=name,
-        TemplateBody=json.dumps(for_moto(template())),
-        Parameters=parameters,
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    (stack,) = client.describe_stacks(StackName=name)["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
-    resources = client.describe_stack_resources(StackName=name)["StackResources"]
-    known = (each for each in resources if "LogicalResourceId" in each)
-    return {each["LogicalResourceId"]: each.get("PhysicalResourceId", "") for each in known}
 
 
 def wanted(**changes: str) -> set[str]:
@@ -105,13 +71,6 @@ def test_the_stack_is_created(stacks: Callable[[str], Mapping[str, str]], varian
     assert set(stacks(variant)) == wanted(**VARIANTS[variant])
 
 
-def environment_of(task: str, resources: Mapping[str, str]) -> dict[str, str]:
-    found = boto3.client("ecs").describe_task_definition(taskDefinition=resources[task])["taskDefinition"]
-    (container,) = found["containerDefinitions"]
-    given = filter(None, container["environment"])  # moto keeps AWS::NoValue in a list, as None
-    return {each["name"]: each["value"] for each in given if each["name"] not in AWAITED}
-
-
 @pytest.mark.parametrize("variant", ["spot", "gpu", "standing"])
 @pytest.mark.parametrize("task", ["DaemonTask", "WorkerTask", "MigrationTask"])
 def test_the_product_accepts_the_environment_of_each_task(
@@ -125,9 +84,12 @@ def test_the_product_accepts_the_environment_of_each_task(
     resources = stacks(variant)
     for name, value in environment_of(task, resources).items():
         monkeypatch.setenv(name, value)
-    file = tmp_path / "redistill.toml"
-    file.write_text(TOML, encoding="utf-8")
-    settings = load(file)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REDISTILL_TOML", TOML)
+    (source,) = Source.chosen(())
+    settings = load(source)
+    assert settings.database.password_secret == SECRET
+    assert settings.redistill.registry == f"s3://{resources['Registry']}/registry"
     assert settings.database.url.startswith(
         f"postgresql://redistill@{HOST}:5432/redistill?sslmode=verify-full"
     )

@@ -4,7 +4,7 @@ import ast
 import importlib.machinery
 import importlib.util
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 from botocore.client import BaseClient
 from moto.ecs.models import Container
 
-from tests.support.servers.stack import DIGEST, ROOT, TOML, Account, account, evaluated, for_moto, template
+from tests.support.deployment.stack import DIGEST, ROOT, TOML, Account, evaluated, for_moto, template
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS", "ignore:Exception ignored")
 
@@ -29,12 +29,6 @@ def program(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def aws(s3_url: str) -> Iterator[Account]:
-    with account(s3_url) as found:
-        yield found
 
 
 @pytest.fixture

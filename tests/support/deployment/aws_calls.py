@@ -70,8 +70,7 @@ def _calls(node: ast.AST, place: str) -> Iterator[tuple[str, str]]:
         inside = place
         if isinstance(child, ast.ClassDef | ast.FunctionDef) and not _is_nested(place):
             inside = f"{place}.{child.name}".lstrip(".")
-        if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
-            yield from ((place, call) for call in _called(child, child.func))
+        yield from ((place, call) for call in _called(child))
         yield from _calls(child, inside)
 
 
@@ -80,11 +79,17 @@ def _is_nested(place: str) -> bool:
     return bool(place) and not place.rpartition(".")[2].lstrip("_")[:1].isupper()
 
 
-def _called(call: ast.Call, function: ast.Attribute) -> Iterator[str]:
-    name = function.attr
-    if name in {"get_paginator", "get_waiter"} and isinstance(call.args[0], ast.Constant):
-        name = str(call.args[0].value)
-    elif "client" not in ast.unparse(function.value).lower():
+def _called(node: ast.AST) -> Iterator[str]:
+    """The calls of a client's method that is named here, called at once or passed on."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr not in {"get_paginator", "get_waiter"} or not isinstance(
+            node.args[0], ast.Constant
+        ):
+            return
+        name = str(node.args[0].value)
+    elif isinstance(node, ast.Attribute) and "client" in ast.unparse(node.value).lower():
+        name = node.attr
+    else:
         return
     if name in _ADDED:
         yield from _ADDED[name]

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -77,6 +77,16 @@ def _substituted(value: Any) -> Any:  # noqa: ANN401 - any part of a template
     return value.replace("${Database.Endpoint.Address}", HOST) if isinstance(value, str) else value
 
 
+#: Parameters that give other resources.
+VARIANTS: Final[dict[str, dict[str, str]]] = {
+    "fargate": {"DesiredCount": "1"},
+    "spot": {"WorkerKind": "FARGATE_SPOT"},
+    "gpu": {"WorkerKind": "GPU"},
+    "standing": {"WorkerMode": "standing", "DesiredCount": "1"},
+    "endpoints": {"VpcEndpoints": "true"},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Account:
     """An AWS account of moto with a network, in which a stack can be created."""
@@ -138,3 +148,11 @@ def evaluated(value: Any, conditions: dict[str, bool]) -> Any:  # noqa: ANN401 -
     if isinstance(value, list):
         return [each for each in (evaluated(each, conditions) for each in value) if each != none]
     return value
+
+
+def environment_of(task: str, resources: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a task's container, as moto has them."""
+    found = boto3.client("ecs").describe_task_definition(taskDefinition=resources[task])["taskDefinition"]
+    (container,) = found["containerDefinitions"]
+    given = filter(None, container["environment"])  # moto keeps AWS::NoValue in a list, as None
+    return {each["name"]: each["value"] for each in given}
