@@ -85,7 +85,7 @@ def objects(bucket: TestBucket, prefix: str) -> list[str]:
 
 
 def served(bucket: TestBucket, folder: Path) -> str:
-    """The version that serving code finds: it follows the pointer, as docs/deploying.md has it."""
+    """The version that serving code finds: it follows the pointer, as docs/artifacts.md has it."""
     return fingerprint(Artifacts(cache=folder / "serving").directory(f"s3://{bucket.name}/registry/current"))
 
 
