@@ -33,13 +33,12 @@ def located(uri: str | Path) -> Location:
 def version_at(model: ModelVersion, registry: Location) -> Location:
     """Return the location of a recorded version.
 
-    It is the recorded one, or, if that is a folder that is gone, the version's place in the registry: a
-    registry can be moved.
+    It is the recorded one, or, if that is a folder that is gone, the version's place in the registry, which
+    may have been moved. A registry in S3 is not asked.
     """
-    recorded = located(model.uri)
-    if isinstance(recorded, Path) and not recorded.is_dir():
-        return located(f"{registry}/versions/{model.version}")
-    return recorded
+    recorded, moved = located(model.uri), located(f"{registry}/versions/{model.version}")
+    is_gone = isinstance(recorded, Path) and not recorded.is_dir()
+    return moved if is_gone and (isinstance(moved, str) or moved.is_dir()) else recorded
 
 
 @dataclass(frozen=True)
