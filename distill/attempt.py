@@ -26,7 +26,7 @@ from monitor.archive.redaction import Redact
 from monitor.cycle import Show
 from monitor.scoring.models import Model, load
 from monitor.stop import Stopped
-from monitor.storage.artifacts import Artifacts, Location, located
+from monitor.storage.artifacts import Artifacts, Location, version_at
 from monitor.storage.store import Store
 
 
@@ -77,7 +77,9 @@ class Attempt:
             redact=self.redact,
             kept=self.kept,
         )
-        student = self._load(self.redistill.student_init or located(incumbent_version.uri))
+        student = self._load(
+            self.redistill.student_init or version_at(incumbent_version, self.redistill.registry)
+        )
         trained = self._train(job, student, teacher, data, stopped=stopped)
         staged = registry.stage(self._store, student, job=registry.job_key(job), now=now)
         made = load(staged)
@@ -148,7 +150,8 @@ class Attempt:
                 linked=str(linked)[:12],
                 version=student.version[:12],
             )
-        return registry.point_current(self.artifacts, section.registry, section.link, located(student.uri))
+        location = version_at(student, section.registry)
+        return registry.point_current(self.artifacts, section.registry, section.link, location)
 
     def sweep(self, now: datetime) -> None:
         """Remove the checkpoints of jobs that have ended.
@@ -191,7 +194,7 @@ class Attempt:
             recorded = versions.find(connection, self.monitor, Role.STUDENT, job.student_version)
         if recorded is None:
             raise IncumbentLostError(version=job.student_version[:12], directory="the database")
-        incumbent = self._load(located(recorded.uri))
+        incumbent = self._load(version_at(recorded, self.redistill.registry))
         if incumbent.version != recorded.version:
             raise IncumbentLostError(version=job.student_version[:12], directory=recorded.uri)
         return recorded, incumbent

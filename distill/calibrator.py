@@ -23,7 +23,7 @@ from monitor.scoring.batches import Progress, score
 from monitor.scoring.models import Model, load
 from monitor.scoring.pair import ModelChangedError
 from monitor.stop import Stopped
-from monitor.storage.artifacts import Artifacts, located
+from monitor.storage.artifacts import Artifacts, version_at
 from triggers.incidents.recalibration_due import is_due
 
 LEASE_SECONDS: Final = 60.0
@@ -74,7 +74,7 @@ class Calibrator:
         path = self.section.calibration_file
         if path is None:
             raise NoLabelledFileError
-        model = load(self.artifacts.directory(located(student.uri)))
+        model = load(self.artifacts.directory(version_at(student, self.section.registry)))
         if model.version != student.version:
             raise ModelChangedError(directory=student.uri, version=student.version[:12])
         return self.fit(model, read_labelled(self.artifacts.file(path), model.labels), model.labels, stopped)

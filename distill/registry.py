@@ -211,7 +211,7 @@ def linked_version(store: Store, link: str) -> str | None:
     Raises:
         ArtifactReadError: the registry cannot be read.
     """
-    pointed, versions = store.pointed(link), store.location(f"{VERSIONS}/")
+    pointed, versions = store.pointed(link), f"{store.location(VERSIONS)}/"
     return pointed.removeprefix(versions) if pointed and pointed.startswith(versions) else None
 
 

@@ -19,15 +19,17 @@ from db.errors import LeaseLostError, RedistillError
 from db.heartbeat import Heartbeat
 from db.queue import JobNotWantedError
 from db.records import Job, Lease
+from db.registries import LinkTakenError, OtherRegistryError
 from db.states import JobStatus
 from distill.attempt import Attempt
 from distill.calibrator import Calibrator
-from distill.registry import LinkError
+from distill.registry import LinkError, RegistryWriteError
 from distill.settle import Proof, settle
 from distill.turns import Turn, always
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
+from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
@@ -135,7 +137,7 @@ class Worker:
         problem, event = "", ""
         self._registry_is_usable = True
         try:
-            self._attempt.confirm_registry(utc_now())
+            self._confirm_registry()
             if self._attempt.point_current():
                 log.info("current set")
             self._attempt.sweep(utc_now())
@@ -143,14 +145,32 @@ class Worker:
             raise
         except LinkError as error:  # SQL still records which student is in service
             problem, event = str(error), "current not set"
-        except RedistillError as error:
+        except (ArtifactUnavailableError, OtherRegistryError, LinkTakenError) as error:
             problem, event = str(error), "registry not usable"
             self._registry_is_usable = False
+        except ArtifactReadError as error:  # the next job fails for the same reason, and is reported
+            problem, event = str(error), "registry not readable"
         if problem and problem != self._registry_problem:
             log.error(event, error=problem)
         self._registry_problem = problem
         self._tend_from = monotonic() + _REGISTRY_PAUSE_SECONDS
         return self._registry_is_usable
+
+    def _confirm_registry(self) -> None:
+        """Confirm the registry. If it cannot be written, the next job fails and reports that.
+
+        A job that waits for another registry says so in its row.
+        """
+        try:
+            self._attempt.confirm_registry(utc_now())
+        except RegistryWriteError:
+            return
+        except (OtherRegistryError, LinkTakenError) as error:
+            with writing(self._engine) as connection:
+                job = queue.open_job(connection, self._audience.monitor)
+                if job is not None and job.status is JobStatus.QUEUED:
+                    queue.note_error(connection, job.job_id, str(error))
+            raise
 
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:

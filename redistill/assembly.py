@@ -106,6 +106,7 @@ def pair_source(settings: Settings, engine: Engine) -> PairSource:
         artifacts(settings),
         teacher=settings.teacher.uri,
         student=settings.student.uri,
+        registry=settings.redistill.registry,
     )
 
 

@@ -17,7 +17,7 @@ from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
-from monitor.storage.artifacts import Location, located
+from monitor.storage.artifacts import Location, version_at
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 
@@ -127,7 +127,7 @@ def serving_student(settings: Settings) -> Location:
     with suppress(RedistillError), reading_from(settings) as connection:
         current = versions.current(connection, settings.monitor.name, Role.STUDENT)
         if current is not None:
-            return located(current.uri)
+            return version_at(current, settings.redistill.registry)
     return settings.student.uri
 
 

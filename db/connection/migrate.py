@@ -2,7 +2,7 @@
 
 A revision is four digits, of which the first names a series. Within a series each revision only adds to the
 schema, so the code of an earlier revision works on it too. A revision that removes something begins a new
-series. See docs/deploying.md.
+series. See docs/upgrading.md.
 """
 
 import time

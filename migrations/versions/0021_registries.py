@@ -3,8 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from db.tables.columns import UTCDateTime
-
 revision = "0021"
 down_revision = "0020"
 
@@ -36,7 +34,12 @@ def upgrade() -> None:
         sa.Column(
             "link", sa.Text(), nullable=False, comment="The registry's pointer to the student in service"
         ),
-        sa.Column("recorded_at", UTCDateTime, nullable=False, comment="UTC; when a worker recorded it"),
+        sa.Column(
+            "recorded_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="UTC; when a worker recorded it",
+        ),
         sa.UniqueConstraint("registry_id", "link", name="uq_registries_registry_id_link"),
         comment="The registry of each monitor, by which workers recognise it",
     )

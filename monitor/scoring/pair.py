@@ -13,7 +13,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
 from monitor.scoring.models import Model, fingerprint, load, match_labels
-from monitor.storage.artifacts import Artifacts, Location, located
+from monitor.storage.artifacts import Artifacts, Location, version_at
 
 
 class ModelChangedError(RedistillError):
@@ -35,11 +35,19 @@ class PairSource:
     """The source of the current pair: the configured teacher, and the student that SQL names."""
 
     def __init__(
-        self, engine: Engine, monitor: str, artifacts: Artifacts, *, teacher: Location, student: Location
+        self,
+        engine: Engine,
+        monitor: str,
+        artifacts: Artifacts,
+        *,
+        teacher: Location,
+        student: Location,
+        registry: Location,
     ) -> None:
         self._engine = engine
         self._monitor = monitor
         self._artifacts = artifacts
+        self._registry = registry
         self._locations = {Role.TEACHER: teacher, Role.STUDENT: student}
         self._loaded: dict[Role, Model] = {}
 
@@ -95,7 +103,7 @@ class PairSource:
         if loaded is not None and loaded.version == wanted.version:
             return loaded
         is_configured = configured[wanted.role] == wanted.version
-        location = self._locations[wanted.role] if is_configured else located(wanted.uri)
+        location = self._locations[wanted.role] if is_configured else version_at(wanted, self._registry)
         loaded = load(self._artifacts.directory(location))
         if loaded.version != wanted.version:
             raise ModelChangedError(directory=location, version=wanted.version[:12])

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+from db.records import ModelVersion
 from monitor.storage.local_store import LocalStore
 from monitor.storage.s3_copies import S3Copies
 from monitor.storage.s3_store import S3Store
@@ -27,6 +28,17 @@ def located(uri: str | Path) -> Location:
     """
     text = str(uri)
     return text if text.startswith("s3://") else Path(text)
+
+
+def version_at(model: ModelVersion, registry: Location) -> Location:
+    """Return the location of a recorded version.
+
+    It is the recorded one, or, if that is a folder that is gone, the version's place in the registry, which
+    may have been moved. A registry in S3 is not asked.
+    """
+    recorded, moved = located(model.uri), located(f"{registry}/versions/{model.version}")
+    is_gone = isinstance(recorded, Path) and not recorded.is_dir()
+    return moved if is_gone and (isinstance(moved, str) or moved.is_dir()) else recorded
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from db.states import IncidentKind, Role, Severity
 from distill.registry import linked_version
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
+from monitor.storage.artifacts import version_at
 from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem
 from redistill.configuration.settings import Settings
@@ -69,7 +70,7 @@ def link(settings: Settings) -> Iterator[CheckResult]:
         found = f"{place} points to {show.version(linked)}, a version that the database does not know"
         fix = f"see docs/restoring.md; to serve {version} instead, run `redistill models promote {version}`"
         yield problem("current", found, fix)
-    elif _same(pointed, student.uri):
+    elif _same(pointed, str(version_at(student, settings.redistill.registry))):
         yield ok("current", f"{place} points to the student in service, {version}")
     else:
         fix = f"start `redistill worker`, or run `redistill models promote {version}`"

@@ -16,7 +16,7 @@ from db.states import Role
 from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
-from monitor.storage.artifacts import located
+from monitor.storage.artifacts import version_at
 from redistill.configuration.settings import Settings
 
 #: The time after its due time from which a cycle that has not begun is overdue.
@@ -47,7 +47,7 @@ def models(engine: Engine, settings: Settings) -> Check:
             current = versions.current(connection, settings.monitor.name, Role.STUDENT)
     except (RedistillError, DBAPIError) as error:
         return Check(name="models", ok=False, detail=one_line(error))
-    student = settings.student.uri if current is None else located(current.uri)
+    student = settings.student.uri if current is None else version_at(current, settings.redistill.registry)
     folders = [each for each in (settings.teacher.uri, student) if isinstance(each, Path)]
     missing = [str(folder) for folder in folders if not folder.is_dir()]
     detail = f"missing: {', '.join(missing)}: put it back" if missing else "found"

@@ -94,7 +94,7 @@ def assert_the_probes_are_content(port: int) -> None:
     assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok\n"
     ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
-    assert set(ready.json()["checks"]) == {"database", "scheduler", "slots"}
+    assert set(ready.json()["checks"]) == {"database", "models", "scheduler", "slots"}
 
 
 def assert_one_repair(engine: Engine, site: Site) -> str:

@@ -85,7 +85,7 @@ def objects(bucket: TestBucket, prefix: str) -> list[str]:
 
 
 def served(bucket: TestBucket, folder: Path) -> str:
-    """The version that serving code finds: it follows the pointer, as docs/deploying.md has it."""
+    """The version that serving code finds: it follows the pointer, as docs/artifacts.md has it."""
     return fingerprint(Artifacts(cache=folder / "serving").directory(f"s3://{bucket.name}/registry/current"))
 
 
@@ -156,4 +156,5 @@ def test_a_worker_with_another_registry_leaves_the_job(
         (line,) = site.events("registry not usable")
         assert f"The registry {tmp_path / 'elsewhere'} has the id" in line["error"]
         assert "copy that registry to" in line["error"]
-        assert [job["status"] for job in stored(engine, jobs)][1] == "queued"
+        _, job = stored(engine, jobs)
+        assert (job["status"], job["error"]) == ("queued", line["error"])

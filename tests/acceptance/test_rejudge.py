@@ -143,7 +143,7 @@ def test_a_process_that_is_killed_leaves_whole_windows_and_the_next_one_ends_it(
     assert [row["verdict"] for row in after] == ["breached", "inconclusive", "inconclusive"]
     assert after[1:] == before[1:]
     for row in after:
-        assert files.read(row["archive"], sha256=row["archive_sha256"]).requests
+        assert files.read(str(missed.site.folder / row["archive"]), sha256=row["archive_sha256"]).requests
     assert len(list(missed.site.archive.iterdir())) == 7
     time.sleep(1.1)  # so long is the lease of a process that died
     run(fork, missed.site, *missed.rejudge)

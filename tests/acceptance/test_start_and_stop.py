@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ from tests.support.processes.waiting import comes_true, wait_until
 from tests.support.records.cycles import stored
 from tests.support.world.installation import Site, hours, logged, make_site, now
 from tests.support.world.tiny_world import World
+from tests.support.world.waiting_monitor import written
 
 #: In which each command ends, by docs/outages.md.
 STOP_SECONDS: Final = {"monitor": 10, "worker": 25, "cycle": 25}
@@ -36,7 +37,16 @@ _usual: Final[_Running] = partial(running, spawn)
 _slow: Final = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=_slow)])
+@pytest.fixture
+def waiting(tmp_path: Path) -> Site:
+    """Whose database cannot be reached."""
+    site = Site(folder=tmp_path, timeline=hours(healthy=0, drifted=1))
+    site.logs.mkdir()
+    written(site.config)
+    return site
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def site(
     request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
@@ -81,17 +91,21 @@ def stop(site: Site, process: Process, command: str) -> None:
     assert statuses(site) == {"evaluated", "queued"}
 
 
-def moments() -> Iterator[Any]:
-    """Those of the first second, to the first process of a namespace, and in `make slow` all others."""
-    for command in _COMMANDS:
-        for after in (0.2, 1.0, 3.0, 6.0, 12.0):
-            for how, name in ((running_first, "first"), (_usual, "usual")):
-                quick = after == 0.2 and how is running_first and command != "cycle"
-                marks = () if quick else (_slow,)
-                yield pytest.param(command, after, how, id=f"{command}-{after:g}-{name}", marks=marks)
+@pytest.mark.parametrize("command", ["monitor", "worker"])
+def test_the_first_process_of_a_container_hears_a_signal_before_it_has_loaded_anything(
+    command: str, waiting: Site
+) -> None:
+    with running_first(waiting, command) as process:
+        wait_until(lambda: handles(process.pid, signal.SIGTERM), "listening", every=0.001)
+        assert "sqlalchemy" not in Path(f"/proc/{process.pid}/maps").read_text()
+        process.signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS[command]) in {0, 128 + signal.SIGTERM}
 
 
-@pytest.mark.parametrize(("command", "after", "how"), [*moments()])
+@_slow
+@pytest.mark.parametrize("how", [running_first, _usual], ids=["first", "usual"])
+@pytest.mark.parametrize("after", [0.2, 1.0, 3.0, 6.0, 12.0])
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_asked_to_stop_so_many_seconds_after_its_start(
     command: str, after: float, how: _Running, site: Site
 ) -> None:
@@ -127,18 +141,17 @@ def test_a_worker_stops_when_the_monitor_that_started_it_is_killed(at_work: bool
     assert "queued" in statuses(site)
 
 
-def test_a_monitor_is_alive_before_it_has_loaded_torch_and_says_that_it_is_not_ready(site: Site) -> None:
+def test_a_monitor_is_alive_before_it_has_loaded_torch_and_says_that_it_is_not_ready(waiting: Site) -> None:
     """What it takes until then is little: five seconds are enough for a slow machine."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    site.config.write_text(site.config.read_text().replace("port = 0", f"port = {port}"))
-    with running(spawn, site, "monitor") as monitor:
+    written(waiting.config, port=port)
+    with running(spawn, waiting, "monitor") as monitor:
         wait_until(lambda: is_served(port), "alive", timeout=30, every=0.01)
         assert "libtorch" not in Path(f"/proc/{monitor.pid}/maps").read_text()
         assert cpu_seconds(monitor.pid) < 5
         checks = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=30).json()["checks"]
         assert checks["scheduler"] == {"ok": False, "detail": "starting"}
-    site.config.write_text(site.config.read_text().replace(f"port = {port}", "port = 0"))
 
 
 def is_served(port: int) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from db.connection.session import connect
-from db.connection.unavailable import DatabaseUnusableError
+from db.connection.unavailable import UNAVAILABLE
 from db.states import DeliveryState, IncidentState, JobStatus
 from db.tables import cycles, deliveries, jobs
 from tests.chaos.database_locks import name_at_the_database
@@ -143,7 +143,7 @@ class Hunt:
 
     def _wait(self, holds: Callable[[], bool], what: str) -> None:
         def seen() -> bool:
-            with suppress(DatabaseUnusableError):  # one is frozen with a lock that SQLite's readers want
+            with suppress(*UNAVAILABLE):  # one is frozen with a lock that SQLite's readers want
                 return holds()
             return False
 

@@ -16,7 +16,7 @@ from db.tables import models, promotions
 from db.views import view
 from monitor.clock import utc_now
 from monitor.stop import never_stopped
-from monitor.storage.artifacts import located
+from monitor.storage.artifacts import version_at
 from redistill.artifacts import artifacts
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
@@ -212,7 +212,7 @@ def _is_current(connection: Connection, model: ModelVersion) -> bool:
 
 
 def _make_current(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
-    if not artifacts(settings).holds_model(located(model.uri)):
+    if not artifacts(settings).holds_model(version_at(model, settings.redistill.registry)):
         raise ModelGoneError(version=show.version(model.version), directory=model.uri)
     with writing_to(settings) as connection:
         versions.promote(connection, model, reason, utc_now())
@@ -224,7 +224,8 @@ def _set_link(settings: Settings, model: ModelVersion) -> bool:
 
     section = settings.redistill
     try:
-        return registry.point_current(artifacts(settings), section.registry, section.link, located(model.uri))
+        location = version_at(model, section.registry)
+        return registry.point_current(artifacts(settings), section.registry, section.link, location)
     except registry.LinkError as error:
         version, link = show.version(model.version), _link(settings)
         raise LinkBehindError(version=version, problem=error, link=link) from error

@@ -133,14 +133,14 @@ def test_it_is_done_by_hand_where_it_is_off(monkeypatch: pytest.MonkeyPatch, eng
     [
         ("zzz", "No single student version begins with 'zzz'"),
         ("", "No single student version begins with ''"),
-        ("bbb", "The model models/bbb222 cannot be used: there is no such directory"),
+        ("bbb", "models/bbb222 cannot be used: there is no such directory"),
     ],
     ids=["none", "several", "its files are gone"],
 )
 def test_a_version_that_cannot_be_calibrated_is_told(prefix: str, message: str, engine: Engine) -> None:
     result = run("models", "calibrate", prefix)
     assert result.exit_code == 1
-    assert said(result).startswith(message)
+    assert message in said(result)
     assert rows(engine) == []
 
 

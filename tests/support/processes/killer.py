@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, Row, select
 
 from db.connection.session import reading
-from db.connection.unavailable import DatabaseUnusableError
+from db.connection.unavailable import UNAVAILABLE
 from db.states import CycleStatus, DeliveryState, JobStatus
 from db.tables import cycles, deliveries, jobs
 from tests.support.processes.product import Process, fork
@@ -120,7 +120,7 @@ class Killer:
         time.sleep(_FREEZE_SECONDS)
         try:
             sight = self.look(self.process, self._started_at)
-        except DatabaseUnusableError:  # it was frozen with a lock that SQLite's readers want
+        except UNAVAILABLE:  # it was frozen with a lock that SQLite's readers want, or the machine is busy
             self.process.signal(signal.SIGCONT)
             return False
         is_wanted = aim.mark is None or aim.mark in sight.marks
@@ -157,9 +157,13 @@ class Killer:
 
 
 def hunt_at_once(*killers: Killer) -> None:
-    with ThreadPoolExecutor(len(killers)) as pool:
-        for hunt in [pool.submit(killer.hunt) for killer in killers]:
+    """Hunt with all killers. The failure of one ends the hunt of all, and is raised at once."""
+    pool = ThreadPoolExecutor(len(killers))
+    try:
+        for hunt in as_completed([pool.submit(killer.hunt) for killer in killers]):
             hunt.result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 def daemon_sight(

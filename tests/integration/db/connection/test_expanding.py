@@ -120,7 +120,7 @@ def test_what_only_adds_is_not(engine: Engine) -> None:
 
 
 def test_no_migration_takes_away_what_the_version_before_uses(empty_engine: Engine) -> None:
-    """But the first one of a series: see docs/deploying.md for what goes before it."""
+    """But the first one of a series: see docs/upgrading.md for what goes before it."""
     upgrade(empty_engine, HELD_AFTER)
     before, schema = HELD_AFTER, schema_of(empty_engine)
     held = [each for each in revisions() if each > HELD_AFTER]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.storage.artifacts import Artifacts
+from db.records import ModelVersion
+from db.states import Role
+from monitor.storage.artifacts import Artifacts, version_at
 from monitor.storage.store import ArtifactMissingError, Store
 from tests.support.servers.buckets import empty_bucket
 
@@ -122,3 +124,16 @@ def test_a_reader_finds_the_old_target_or_the_new_one(store: Store) -> None:
         done.set()
         reader.result()
     assert seen == {*targets}
+
+
+@pytest.mark.parametrize("registry", ["s3://models/registry", "elsewhere"])
+def test_a_version_is_found_in_the_registry_once_its_folder_is_gone(tmp_path: Path, registry: str) -> None:
+    place = registry if registry.startswith("s3") else str(tmp_path / registry)
+    folder = tmp_path / "registry" / "versions" / "abc"
+    model = ModelVersion(monitor="prod", version="abc", role=Role.STUDENT, uri=str(folder))
+    if not registry.startswith("s3"):
+        assert version_at(model, place) == folder
+        (tmp_path / registry / "versions" / "abc").mkdir(parents=True)
+    assert str(version_at(model, place)) == f"{place}/versions/abc"
+    folder.mkdir(parents=True)
+    assert version_at(model, place) == folder

@@ -21,6 +21,7 @@ from db.tables import deliveries
 from tests.support.processes.races import in_threads
 from tests.support.records.conclusions import conclude_drifts
 from tests.support.records.cycles import MONITOR, due_at, make_audience, stored
+from tests.support.records.factories import make_slot
 from tests.support.servers.channels import make_channel
 from tests.support.servers.endpoint import Endpoint, Reply, answering
 from triggers.backoff import MAX_ATTEMPTS
@@ -50,7 +51,9 @@ def make_outbox(engine: Engine, **urls: str) -> Outbox:
 
 
 def key(incident: int, event: str) -> str:
-    return f"redistill:mangaassist:{incident}:{event}:error"
+    """Every second slot opens an incident."""
+    opened = make_slot(2 * (incident - 1)).window_end
+    return f"redistill:mangaassist:{incident}:{opened:%Y%m%dT%H%M%SZ}:{event}:error"
 
 
 def states(engine: Engine) -> list[tuple[str, str, str, int]]:
