@@ -13,6 +13,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
 from monitor.scoring.models import Model, fingerprint, load, match_labels
+from monitor.scoring.placement import ON_CPU, Placement
 from monitor.storage.artifacts import Artifacts, Location, located
 
 
@@ -35,11 +36,19 @@ class PairSource:
     """The source of the current pair: the configured teacher, and the student that SQL names."""
 
     def __init__(
-        self, engine: Engine, monitor: str, artifacts: Artifacts, *, teacher: Location, student: Location
+        self,
+        engine: Engine,
+        monitor: str,
+        artifacts: Artifacts,
+        *,
+        teacher: Location,
+        student: Location,
+        placement: Placement = ON_CPU,
     ) -> None:
         self._engine = engine
         self._monitor = monitor
         self._artifacts = artifacts
+        self._placement = placement
         self._locations = {Role.TEACHER: teacher, Role.STUDENT: student}
         self._loaded: dict[Role, Model] = {}
 
@@ -96,7 +105,7 @@ class PairSource:
             return loaded
         is_configured = configured[wanted.role] == wanted.version
         location = self._locations[wanted.role] if is_configured else located(wanted.uri)
-        loaded = load(self._artifacts.directory(location))
+        loaded = load(self._artifacts.directory(location), self._placement)
         if loaded.version != wanted.version:
             raise ModelChangedError(directory=location, version=wanted.version[:12])
         self._loaded[wanted.role] = loaded
