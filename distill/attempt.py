@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+import structlog
 from sqlalchemy import Engine
 
 from db import queue, registries, versions
@@ -189,6 +190,8 @@ class Attempt:
     def _train(
         self, job: Job, student: Model, teacher: Model, data: JobData, *, stopped: Stopped
     ) -> TrainingLog:
+        log = structlog.get_logger().bind(job_id=job.job_id)
+        log.info("training started", on=self.placement.name)
         return train(
             student,
             teacher,

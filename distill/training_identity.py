@@ -59,17 +59,17 @@ def identity(
         **{name: library_version(name) for name in ("transformers", "tokenizers")},
         "threads": str(torch.get_num_threads()),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        **_place(student.placement),
+        **identity_of_place(student.placement),
     }
 
 
-def _place(of_student: Placement) -> Mapping[str, str]:
+def identity_of_place(place: Placement) -> Mapping[str, str]:
     """Return device and precision by name; nothing for the CPU and float32, as in versions without them."""
-    if of_student == ON_CPU:
+    if place == ON_CPU:
         return {}
-    found = {"device": of_student.device.type, "precision": of_student.precision}
-    if of_student.is_cuda:
-        gpu = torch.cuda.get_device_name(of_student.device)
+    found = {"device": place.device.type, "precision": place.precision}
+    if place.is_cuda:
+        gpu = torch.cuda.get_device_name(place.device)
         found |= {"cuda": str(torch.version.cuda), "gpu": gpu}
     return found
 

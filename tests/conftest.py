@@ -36,6 +36,7 @@ MARKERS = {
     "acceptance": "acceptance",
     "statistical": "slow",
     "chaos": "chaos",
+    "gpu": "gpu",
 }
 
 
