@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Three processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -53,6 +53,10 @@ slow: $(READY) ## run the long tests: statistics, kills at random moments, a rol
 # Not in `make test`, as no Python package brings these servers: apt-get install pgbouncer postgresql
 pgbouncer-test: $(READY) ## test with PgBouncer and with the TLS of PostgreSQL itself, from the system's packages
 	$(PY) -m pytest -m pgbouncer
+
+# Not in `make test`: it needs an NVIDIA GPU, and in .venv a build of torch with CUDA, such as PyPI's for Linux.
+gpu: $(READY) ## test scoring and training on this machine's GPU
+	$(PY) -m pytest -m gpu
 
 # To repeat a run, or to draw other moments: REDISTILL_TEST_SEED=N make chaos
 chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases; 20 minutes

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+import structlog
 from sqlalchemy import Engine
 
 from db import queue, registries, versions
@@ -25,6 +26,7 @@ from distill.training_identity import identity
 from monitor.archive.redaction import Redact
 from monitor.cycle import Show
 from monitor.scoring.models import Model, load
+from monitor.scoring.placement import Placement
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts, Location, version_at
 from monitor.storage.store import Store
@@ -55,6 +57,7 @@ class Attempt:
     redact: Redact  #: the function that was applied to texts before they were archived
     kept: timedelta  #: the time for which samples are archived
     show: Show
+    placement: Placement
 
     def make(self, job: Job, *, stopped: Stopped, now: datetime) -> Proof:
         """Train, evaluate, judge, calibrate and register a candidate. SQL is only read: `settle` writes.
@@ -82,7 +85,7 @@ class Attempt:
         )
         trained = self._train(job, student, teacher, data, stopped=stopped)
         staged = registry.stage(self._store, student, job=registry.job_key(job), now=now)
-        made = load(staged)
+        made = load(staged, self.placement)
         judged = self.judge.judge(made, incumbent, teacher, data, stopped)
         manifest = self._manifest(
             job, start_version=student.version, trained=trained, data=data, judged=judged, now=now
@@ -179,7 +182,7 @@ class Attempt:
         return modified is not None and modified < now - registry.LEFTOVER_AGE
 
     def _load(self, location: Location) -> Model:
-        return load(self.artifacts.directory(location))
+        return load(self.artifacts.directory(location), self.placement)
 
     def _load_teacher(self, job: Job) -> Model:
         teacher = self._load(self.teacher)
@@ -202,6 +205,8 @@ class Attempt:
     def _train(
         self, job: Job, student: Model, teacher: Model, data: JobData, *, stopped: Stopped
     ) -> TrainingLog:
+        log = structlog.get_logger().bind(job_id=job.job_id)
+        log.info("training started", on=self.placement.name)
         return train(
             student,
             teacher,
@@ -242,6 +247,8 @@ class Attempt:
             batch_size=self.redistill.batch_size,
             learning_rate=self.redistill.learning_rate,
             seed=self.redistill.seed,
+            device=self.placement.device.type,
+            precision=self.placement.precision,
             training=trained,
             data=dict(data.sha256),
             evaluations=judged.candidate,

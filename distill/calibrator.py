@@ -22,6 +22,7 @@ from monitor.cycle import Show
 from monitor.scoring.batches import Progress, score
 from monitor.scoring.models import Model, load
 from monitor.scoring.pair import ModelChangedError
+from monitor.scoring.placement import ON_CPU, Placement
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts, version_at
 from triggers.incidents.recalibration_due import is_due
@@ -62,6 +63,7 @@ class Calibrator:
     artifacts: Artifacts
     tokens_per_batch: int
     show: Show
+    placement: Placement = ON_CPU
 
     def calibrate(self, student: ModelVersion, stopped: Stopped) -> Calibration:
         """Calibrate a recorded student on the configured file; nothing is written.
@@ -74,7 +76,8 @@ class Calibrator:
         path = self.section.calibration_file
         if path is None:
             raise NoLabelledFileError
-        model = load(self.artifacts.directory(version_at(student, self.section.registry)))
+        location = version_at(student, self.section.registry)
+        model = load(self.artifacts.directory(location), self.placement)
         if model.version != student.version:
             raise ModelChangedError(directory=student.uri, version=student.version[:12])
         return self.fit(model, read_labelled(self.artifacts.file(path), model.labels), model.labels, stopped)

@@ -57,6 +57,7 @@ class Judge:
         calibration = self.calibrator.fit(candidate, data.validation or data.test, teacher.labels, stopped)
         own = None if data.validation is None else calibration.fit.temperature
         references = self._references(teacher, data, stopped)
+        timed_on = processor(candidate.placement)
         timed = latencies(
             candidate,
             incumbent,
@@ -74,7 +75,7 @@ class Judge:
         return Judgement(
             candidate=measured,
             incumbent=measured_before,
-            gates=gates.check(self.gates, measured, measured_before, processor=processor()),
+            gates=gates.check(self.gates, measured, measured_before, processor=timed_on),
             calibration=calibration,
         )
 

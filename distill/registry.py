@@ -104,6 +104,8 @@ class Manifest:
     batch_size: int
     learning_rate: float
     seed: int
+    device: str  #: "cpu" or "cuda", of the training and of the judgement; the gates name the GPU
+    precision: str
     training: TrainingLog
     data: dict[str, str]  #: the data that it was trained and judged on → SHA-256
     evaluations: tuple[Evaluation, ...]

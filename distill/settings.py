@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from distill.training.schedule import Schedule
-from monitor.settings import ArtifactLocation, Share
+from monitor.settings import ArtifactLocation, Device, Precision, Share
 from triggers.settings import AlphaPolicy, Duration, Section
 
 
@@ -27,6 +27,8 @@ class RedistillSection(AlphaPolicy):
     batch_size: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     seed: int = 2025
+    device: Device = "auto"  #: of trainings, and of the models that a job scores
+    precision: Precision = "float32"
     train: ArtifactLocation | None = None
     validation: ArtifactLocation | None = None
     test: ArtifactLocation | None = None

@@ -16,17 +16,18 @@ from distill import losses
 from distill.job_data import JobData
 from distill.settings import RedistillSection
 from distill.training import adamw, batches, loop, objective, train
-from monitor.scoring import first_token, models
+from monitor.scoring import first_token, models, placement
 from monitor.scoring.models import Model
+from monitor.scoring.placement import ON_CPU, Placement
 
 #: The modules whose code is a step of a training.
-_STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, models)
+_STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, models, placement)
 
 #: The digest of today's step → the digest of the earlier step that computes the same bits, so that trainings
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "d4aac15beb35b3d4cf4addc9dafd87f73fc35ac0b81b38d970c1dffafaf876ae": (
+    "10d51c1cd8401b044eec7bcf22d120d0720f7fa403228cdc6a4953ae6ec236f7": (
         "34aeea1105a3eb7cbc2408b7744ad16fb4b57cb16385b29c662d95da6e8fb15c"
     ),
 }
@@ -58,7 +59,19 @@ def identity(
         **{name: library_version(name) for name in ("transformers", "tokenizers")},
         "threads": str(torch.get_num_threads()),
         "processor": torch.backends.cpu.get_cpu_capability(),
+        **identity_of_place(student.placement),
     }
+
+
+def identity_of_place(place: Placement) -> Mapping[str, str]:
+    """Return device and precision by name; nothing for the CPU and float32, as in versions without them."""
+    if place == ON_CPU:
+        return {}
+    found = {"device": place.device.type, "precision": place.precision}
+    if place.is_cuda:
+        gpu = torch.cuda.get_device_name(place.device)
+        found |= {"cuda": str(torch.version.cuda), "gpu": gpu}
+    return found
 
 
 def _code() -> str:

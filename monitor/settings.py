@@ -66,6 +66,12 @@ ArtifactLocation = Annotated[S3Uri | Path, Field(union_mode="left_to_right")]
 Format = Literal["jsonl", "parquet", "sagemaker-capture"]
 
 
+#: The device that models run on; auto: a GPU if torch finds one, otherwise the CPU.
+Device = Literal["auto", "cpu", "cuda"]
+#: The precision of a model's forward pass.
+Precision = Literal["float32", "bfloat16"]
+
+
 class MonitorSection(Section):
     """The schedule of a monitor, its samples and its archive."""
 
@@ -245,6 +251,16 @@ class ScoringSection(Section):
         0  #: of archives to read for answers that the teacher gave before
     )
     threads: Annotated[int, Field(ge=0)] = 0  #: 0: one per core that this process may use
+    device: Device = "auto"  #: of cycles; with engine = "ray" the CPU
+    precision: Precision = "float32"
+
+    @model_validator(mode="after")
+    def _cluster_without_gpu(self) -> Self:
+        if self.engine == "ray" and self.device == "cuda":
+            raise ValueError(
+                "device = 'cuda' needs engine = 'local', as a cluster scores on its CPUs: change one of them"
+            )
+        return self
 
 
 class S3Section(Section):

@@ -29,8 +29,10 @@ from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.reference.baseline import Healthy, Reference
 from monitor.scoring.batches import answers_here, score
+from monitor.scoring.device import place
 from monitor.scoring.on_ray import answers_of_cluster
 from monitor.scoring.pair import PairSource
+from monitor.scoring.placement import Placement
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
@@ -107,7 +109,29 @@ def pair_source(settings: Settings, engine: Engine) -> PairSource:
         teacher=settings.teacher.uri,
         student=settings.student.uri,
         registry=settings.redistill.registry,
+        placement=scoring_placement(settings),
     )
+
+
+def scoring_placement(settings: Settings) -> Placement:
+    """Return the place of the models of a cycle; on a cluster that is the CPU.
+
+    Raises:
+        DeviceMissingError: [scoring] asks for CUDA, and torch finds no GPU.
+    """
+    scoring = settings.scoring
+    device = "cpu" if scoring.engine == "ray" else scoring.device
+    return place(device, scoring.precision, section="scoring")
+
+
+def training_placement(settings: Settings) -> Placement:
+    """Return the place of the models of a job.
+
+    Raises:
+        DeviceMissingError: [redistill] asks for CUDA, and torch finds no GPU.
+    """
+    section = settings.redistill
+    return place(section.device, section.precision, section="redistill")
 
 
 def outbox(settings: Settings, engine: Engine) -> Outbox:
@@ -181,6 +205,7 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
         show=show,
+        placement=judge.calibrator.placement,
     )
     turn = Turn(turns or Turns(), partial(configure_torch, settings))
     return Worker(engine, audience(settings), attempt, judge.calibrator, turn)
@@ -195,6 +220,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         artifacts=artifacts(settings),
         tokens_per_batch=settings.scoring.tokens_per_batch,
         show=show,
+        placement=training_placement(settings),
     )
 
 

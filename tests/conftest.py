@@ -37,6 +37,7 @@ MARKERS = {
     "statistical": "slow",
     "chaos": "chaos",
     "image": "image",
+    "gpu": "gpu",
 }
 
 

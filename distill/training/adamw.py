@@ -19,6 +19,7 @@ _LARGEST_GRADIENT_NORM: Final = 1.0
 _NETWORK: Final = "network."
 _OPTIMIZER: Final = "optimizer."
 _GENERATOR: Final = "generator"
+_GENERATOR_OF_GPU: Final = "generator.cuda"
 
 
 class TrainingDivergedError(RedistillError):
@@ -36,7 +37,7 @@ class Descent:
         self._network = network
         self._learning_rate = learning_rate
         self._optimizer = AdamW(_parameter_groups(network), lr=learning_rate)
-        self._generator = torch.get_rng_state()
+        self._generators = self._states_of_generators()
         self.done = 0
         self.steps = steps
 
@@ -52,7 +53,7 @@ class Descent:
         loss.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
         self._optimizer.step()
-        self._generator = torch.get_rng_state()
+        self._generators = self._states_of_generators()
         self.done += 1
         value = loss.item()
         if not math.isfinite(value):
@@ -64,7 +65,7 @@ class Descent:
         self._optimizer.zero_grad()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return weights, moments and the state of torch's generator (for the dropout) by name, not copied.
+        """Return weights, moments and the state of torch's generators (for the dropout) by name, not copied.
 
         The state is that after the last step: a forward pass that was interrupted since leaves no trace.
         """
@@ -74,7 +75,7 @@ class Descent:
             for name, moment in moments.items()
         }
         weights = {f"{_NETWORK}{name}": tensor for name, tensor in self._weights()}
-        whole = {**weights, **moments, _GENERATOR: self._generator}
+        whole = {**weights, **moments, **self._generators}
         return {name: tensor.detach().contiguous() for name, tensor in whole.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], *, done: int) -> None:
@@ -88,9 +89,18 @@ class Descent:
                 number, part = name.removeprefix(_OPTIMIZER).split(".")
                 moments.setdefault(int(number), {})[part] = tensor
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
-        self._generator = tensors[_GENERATOR]
-        torch.set_rng_state(self._generator)
+        torch.set_rng_state(tensors[_GENERATOR])
+        if _GENERATOR_OF_GPU in tensors:
+            torch.cuda.set_rng_state(tensors[_GENERATOR_OF_GPU], self._network.device)
+        self._generators = self._states_of_generators()
         self.done = done
+
+    def _states_of_generators(self) -> dict[str, Tensor]:
+        """Return the states of the CPU's generator and, for a network on a GPU, of the GPU's."""
+        states = {_GENERATOR: torch.get_rng_state()}
+        if self._network.device.type == "cuda":
+            states[_GENERATOR_OF_GPU] = torch.cuda.get_rng_state(self._network.device)
+        return states
 
     def _weights(self) -> Iterator[tuple[str, Tensor]]:
         yield from self._network.named_parameters()

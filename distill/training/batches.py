@@ -29,15 +29,17 @@ class TokenRows:
         #: (n,) numbers of tokens in the rows, special ones included.
         self.lengths = torch.tensor([len(ids) for ids in encoding["input_ids"]])
         self._starts = self.lengths.cumsum(0) - self.lengths
+        self._device = model.placement.device
 
     def padded(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the network's inputs for these rows, each (rows, tokens of the longest row)."""
+        """Return the network's inputs for these rows, each (rows, tokens of the longest), on its device."""
         lengths = self.lengths[rows, None]
         columns = torch.arange(int(lengths.max()))
         beyond = columns >= lengths
         places = (self._starts[rows, None] + columns).masked_fill(beyond, 0)
         return {
-            name: self._flat[name][places].masked_fill(beyond, fill) for name, fill in self._fills.items()
+            name: self._flat[name][places].masked_fill(beyond, fill).to(self._device)
+            for name, fill in self._fills.items()
         }
 
 

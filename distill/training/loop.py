@@ -64,8 +64,8 @@ def minimise(
 
     `lengths` are the (n,) rows' tokens; `Descent` describes a step. The seed decides the order of the rows
     and the dropout: with the same number of threads the same call gives the same weights, bit for bit, even
-    when it resumes from a checkpoint of another process. The network is in evaluation mode between epochs
-    and afterwards.
+    when it resumes from a checkpoint of another process; so it does on a GPU of the same kind, if `place` has
+    chosen the GPU. The network is in evaluation mode between epochs and afterwards.
 
     Raises:
         StoppedError: `stopped`, which is checked before each step, returned True, or `loss` raised it; the
@@ -74,7 +74,7 @@ def minimise(
     """
     per_epoch = math.ceil(len(lengths) / schedule.batch_size)
     order = torch.Generator().manual_seed(schedule.seed)
-    with _seeded(schedule.seed):
+    with _seeded(schedule.seed, network.device):
         descent = Descent(network, learning_rate=schedule.learning_rate, steps=schedule.epochs * per_epoch)
         with _checkpointed(_ResumableRun(descent, recorder, checkpoints)) as run:
             for epoch in range(schedule.epochs):
@@ -152,8 +152,8 @@ def _checkpointed(run: _ResumableRun) -> Iterator[_ResumableRun]:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 

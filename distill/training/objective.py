@@ -26,7 +26,8 @@ class StepLog:
 class Distillation:
     """The distillation loss of batches of a training set, in the order of the teacher's labels.
 
-    The teacher computes its soft labels online; each model reads the texts through its own tokenizer.
+    The teacher computes its soft labels online; each model reads the texts through its own tokenizer. Both
+    are on one device. The loss is computed in float32, whatever the precision of the models.
 
     Raises:
         ModelError: the two models have different labels.
@@ -35,12 +36,13 @@ class Distillation:
     def __init__(
         self, student: Model, teacher: Model, data: TrainingSet, *, alpha: float | Decimal, temperature: float
     ) -> None:
-        self._student, self._teacher = student.network, teacher.network
-        self._columns = torch.from_numpy(match_labels(teacher, student))
+        self._student, self._teacher = student, teacher
+        device = student.placement.device
+        self._columns = torch.from_numpy(match_labels(teacher, student)).to(device)
         self._student_rows = TokenRows(student, data.texts)
         self._teacher_rows = TokenRows(teacher, data.texts)
-        self._labels = torch.from_numpy(data.labels)
-        self._labelled = torch.from_numpy(data.labelled)
+        self._labels = torch.from_numpy(data.labels).to(device)
+        self._labelled = torch.from_numpy(data.labelled).to(device)
         self._alpha, self._temperature = float(alpha), temperature
         self.logs: list[StepLog] = []  #: of each batch so far; the reader may clear them
 
@@ -56,8 +58,8 @@ class Distillation:
             AlphaError, TemperatureError: out of range.
         """
         with torch.inference_mode():
-            teacher_logits = self._teacher(**self._teacher_rows.padded(rows)).logits
-        student_logits = self._student(**self._student_rows.padded(rows)).logits[:, self._columns]
+            teacher_logits = self._teacher.logits(self._teacher_rows.padded(rows))
+        student_logits = self._student.logits(self._student_rows.padded(rows))[:, self._columns]
         loss = distillation_loss(
             student_logits,
             teacher_logits,

@@ -110,10 +110,10 @@ def fit(
     `minimise`.
     """
     tokens = TokenRows(model, data.texts)
-    labels = torch.from_numpy(data.labels)
+    labels = torch.from_numpy(data.labels).to(model.placement.device)
 
     def loss(rows: Tensor) -> Tensor:
-        return functional.cross_entropy(model.network(**tokens.padded(rows)).logits, labels[rows])
+        return functional.cross_entropy(model.logits(tokens.padded(rows)), labels[rows])
 
     minimise(
         model.network,

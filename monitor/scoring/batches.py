@@ -59,16 +59,22 @@ class ScoringError(RedistillError):
 def answer(model: Model, batch: Batch) -> NDArray[np.float32]:
     """Return the logits (texts, labels) of one batch, with the threads that torch is set to."""
     with torch.inference_mode():
-        logits: torch.Tensor = model.network(**_padded(model, batch)).logits
-    return logits.float().numpy()
+        logits = model.logits(_padded(model, batch))
+    return logits.cpu().numpy()  # the copy waits for a GPU
 
 
 def answers_here(model: Model, batches: Sequence[Batch], _stopped: Stopped) -> Generator[NDArray[np.float32]]:
-    """Score as many batches at a time as torch has threads, each with one thread, and yield their logits.
+    """Score batches with this machine, and yield their logits.
+
+    On the CPU as many batches are scored at a time as torch has threads, each with one thread; a GPU scores
+    one after the other.
 
     The small matrix products of a student keep one core busy, but cannot be divided among several. The logits
     of a batch also do not depend on the number of cores.
     """
+    if model.placement.is_cuda:
+        yield from (answer(model, batch) for batch in batches)
+        return
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
     torch.set_num_threads(1)  # also for the threads of the pool, which start later
@@ -149,7 +155,7 @@ def _padded(model: Model, batch: Batch) -> dict[str, torch.Tensor]:
     }
     taken = signature(model.network.forward).parameters
     return {
-        name: torch.tensor(_filled(batch.encoding[name], fill))
+        name: torch.tensor(_filled(batch.encoding[name], fill), device=model.placement.device)
         for name, fill in fills.items()
         if name in taken and name in batch.encoding
     }

@@ -18,6 +18,7 @@ from db.records import Interval
 from monitor.intervals import percentile_interval
 from monitor.scoring.batches import answer, batched
 from monitor.scoring.models import Model
+from monitor.scoring.placement import ON_CPU, Placement
 from monitor.stop import Stopped, StoppedError
 
 Floats = NDArray[np.float64]
@@ -109,10 +110,14 @@ def compare_times(candidate: Floats, incumbent: Floats, *, rng: np.random.Genera
     )
 
 
-def processor() -> str:
-    """Return the processor and the number of threads, as in 'AMD EPYC 7B13, 2 threads'."""
+def processor(placement: Placement) -> str:
+    """Return the processor and the number of threads, as in 'AMD EPYC 7B13, 2 threads'.
+
+    For a model on a GPU, or in bfloat16, they follow its placement: 'cuda (NVIDIA A10G), float32, AMD …'.
+    """
     threads = torch.get_num_threads()
-    return f"{_processor_name()}, {threads} thread{'' if threads == 1 else 's'}"
+    found = f"{_processor_name()}, {threads} thread{'' if threads == 1 else 's'}"
+    return found if placement == ON_CPU else f"{placement.name}, {found}"
 
 
 def _processor_name() -> str:
@@ -162,6 +167,7 @@ def _percentile(times: Floats) -> Floats:
 
 
 def _timed_ms(model: Model, text: str) -> float:
+    """Return the time until the logits are in the memory of the host, for which a GPU has to be done."""
     start = perf_counter()
     for batch in batched(model, [text], model.max_length):
         answer(model, batch)

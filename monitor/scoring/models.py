@@ -6,7 +6,7 @@ directory is refused, and nothing is downloaded.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from db.errors import RedistillError
 from monitor.scoring.first_token import first_token_only
+from monitor.scoring.placement import ON_CPU, Placement
 
 #: The files of a directory that determine the model's logits. A model card, manifest.json, training_args.bin,
 #: the state of an optimizer and any other files are ignored.
@@ -52,13 +53,18 @@ class ModelError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A classifier that is ready to score, on the CPU, in float32 and in evaluation mode."""
+    """A classifier that is ready to score, with weights in float32 and in evaluation mode."""
 
     version: str  #: the fingerprint of its directory
     labels: tuple[str, ...]  #: one per logit, in the model's own order
     tokenizer: PreTrainedTokenizerBase
     network: PreTrainedModel  #: its last layer computes only the first token, if that suffices
     max_length: int  #: tokens, including special ones; longer texts are truncated
+    placement: Placement = ON_CPU
+
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return logits (rows, labels) in float32, on the model's device."""
+        return self.placement.forward(self.network, inputs)
 
 
 def fingerprint(directory: Path) -> str:
@@ -81,8 +87,8 @@ def fingerprint(directory: Path) -> str:
     return whole.hexdigest()
 
 
-def load(directory: Path) -> Model:
-    """Load the classifier in a directory, with its tokenizer.
+def load(directory: Path, placement: Placement = ON_CPU) -> Model:
+    """Load the classifier in a directory, with its tokenizer; by default on the CPU and in float32.
 
     Raises:
         ModelError: a file is missing, damaged or from another model; a weight of the network, such as its
@@ -98,8 +104,9 @@ def load(directory: Path) -> Model:
         version=version,
         labels=_labels(directory, network),
         tokenizer=tokenizer,
-        network=network,
+        network=network.to(placement.device),  # type: ignore[arg-type]
         max_length=_max_length(tokenizer, network),
+        placement=placement,
     )
 
 

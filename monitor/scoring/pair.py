@@ -13,6 +13,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
 from monitor.scoring.models import Model, fingerprint, load, match_labels
+from monitor.scoring.placement import ON_CPU, Placement
 from monitor.storage.artifacts import Artifacts, Location, version_at
 
 
@@ -43,11 +44,13 @@ class PairSource:
         teacher: Location,
         student: Location,
         registry: Location,
+        placement: Placement = ON_CPU,
     ) -> None:
         self._engine = engine
         self._monitor = monitor
         self._artifacts = artifacts
         self._registry = registry
+        self._placement = placement
         self._locations = {Role.TEACHER: teacher, Role.STUDENT: student}
         self._loaded: dict[Role, Model] = {}
 
@@ -104,7 +107,7 @@ class PairSource:
             return loaded
         is_configured = configured[wanted.role] == wanted.version
         location = self._locations[wanted.role] if is_configured else version_at(wanted, self._registry)
-        loaded = load(self._artifacts.directory(location))
+        loaded = load(self._artifacts.directory(location), self._placement)
         if loaded.version != wanted.version:
             raise ModelChangedError(directory=location, version=wanted.version[:12])
         self._loaded[wanted.role] = loaded

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 
 from db.errors import RedistillError
+from monitor.scoring.placement import ON_CPU, Placement
 from redistill.artifacts import artifacts
-from redistill.assembly import configure_torch
-from redistill.checks import data, ecs, gates, job_queue, resources, rules
+from redistill.assembly import configure_torch, scoring_placement
+from redistill.checks import data, devices, ecs, gates, job_queue, resources, rules
 from redistill.checks.result import CheckResult, ok, problem, run_check
 from redistill.checks.tls import tls
 from redistill.configuration.settings import Settings, load
@@ -25,7 +27,10 @@ def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterat
     yield ok("configuration", str(config))
     yield from _database(settings)
     yield from run_check("cluster", lambda: resources.cluster(settings))
-    yield from _models_and_data(settings, now, progress)
+    found = list(devices.devices(settings))
+    yield from found
+    placement = scoring_placement(settings) if all(result.ok for result in found) else None
+    yield from _models_and_data(settings, now, progress, placement=placement)
     yield from run_check("folders", lambda: resources.folders(settings))
     yield from run_check("channels", lambda: resources.channels(settings))
     yield from run_check("web", lambda: resources.web(settings))
@@ -42,11 +47,14 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
     yield from run_check("ecs", lambda: ecs.worker_tasks(settings))
 
 
-def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) -> Iterator[CheckResult]:
+def _models_and_data(
+    settings: Settings, now: datetime, progress: ShowProgress, *, placement: Placement | None
+) -> Iterator[CheckResult]:
+    """Check models and data; without a placement on the CPU, and not against the gates."""
     teachers, students = data.LoadedModels(), data.LoadedModels()
-    opener = artifacts(settings)
-    yield from run_check("teacher", lambda: data.model("teacher", settings.teacher.uri, opener, teachers))
-    yield from run_check("student", lambda: data.model("student", settings.student.uri, opener, students))
+    check = partial(data.model, opener=artifacts(settings), placement=placement or ON_CPU)
+    yield from run_check("teacher", partial(check, "teacher", settings.teacher.uri, loaded=teachers))
+    yield from run_check("student", partial(check, "student", settings.student.uri, loaded=students))
     matched: list[CheckResult] = []
     if teachers and students:
         matched += run_check("labels", lambda: data.labels(settings, teachers[0], students[0]))
@@ -62,5 +70,5 @@ def _models_and_data(settings: Settings, now: datetime, progress: ShowProgress) 
     labelled = list(run_check("labelled data", lambda: data.labelled(settings, names)))
     yield from labelled
     yield from run_check("calibration", lambda: data.calibration(settings))
-    if matched and all(result.ok for result in (*matched, *labelled)):
+    if matched and placement is not None and all(result.ok for result in (*matched, *labelled)):
         yield from run_check("gates", lambda: gates.gates(settings, teachers[0], progress))

@@ -10,6 +10,7 @@ from distill.training.dataset import LabelledSet, read_labelled, text_hash, trai
 from monitor.daemon.schedule import make_trigger, newest_complete_slot
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, load, match_labels
+from monitor.scoring.placement import Placement
 from monitor.settings import FilesTraffic
 from monitor.sources.kinds import open_source
 from monitor.sources.port import NOT_REJECTED, WindowSample
@@ -34,9 +35,11 @@ class NewestSample(list[WindowSample]):
     """The sample of the newest complete window, as a cycle draws it; empty if it could not be read."""
 
 
-def model(role: str, location: Location, opener: Artifacts, loaded: LoadedModels) -> Iterator[CheckResult]:
+def model(
+    role: str, location: Location, *, opener: Artifacts, placement: Placement, loaded: LoadedModels
+) -> Iterator[CheckResult]:
     """Check that a model loads and answers, and add it to `loaded`."""
-    found = load(opener.directory(location))
+    found = load(opener.directory(location), placement)
     start = perf_counter()
     score(
         found,

@@ -13,6 +13,7 @@ from monitor.scoring.latency import processor
 from monitor.scoring.models import Model, load
 from monitor.stop import never_stopped
 from redistill.artifacts import artifacts
+from redistill.assembly import training_placement
 from redistill.checks.result import CheckResult, ok, warning
 from redistill.configuration.settings import Settings
 from redistill.database import serving_student
@@ -48,7 +49,7 @@ def _outcomes(
     """Return each gate's outcome for the student as if it were a candidate, with its interval."""
     budget, n = settings.scoring.tokens_per_batch, len(rows.texts)
     opener, validation = artifacts(settings), settings.redistill.validation
-    student = load(opener.directory(serving_student(settings)))
+    student = load(opener.directory(serving_student(settings)), training_placement(settings))
     temperature = fit_temperature(
         student,
         teacher,
@@ -78,7 +79,7 @@ def _outcomes(
     )
     if settings.gates.latency_p95_ms is not None:
         found = replace(found, metrics=(*found.metrics, latency(student, rows.texts)))
-    outcomes = check(settings.gates, [found], processor=processor())
+    outcomes = check(settings.gates, [found], processor=processor(student.placement))
     return [gate_of(outcome, [found]) for outcome in outcomes]
 
 

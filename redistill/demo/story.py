@@ -67,6 +67,7 @@ def _compared(settings: Settings, folder: Path, progress: ShowProgress) -> Compa
         artifacts=artifacts(settings),
         metrics=settings.metrics,
         scoring=settings.scoring,
+        placement=assembly.training_placement(settings),
         show=progress,
     )
 

@@ -12,6 +12,7 @@ from distill.evaluate import Reference, evaluate, latency, refer
 from distill.evaluation.label_metrics import label_metrics
 from distill.training.dataset import LabelledSet, chosen, read_labelled
 from monitor.scoring.models import Model, load, match_labels
+from monitor.scoring.placement import Placement
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
 from monitor.storage.artifacts import Artifacts, Location
@@ -48,6 +49,7 @@ def compare(
     artifacts: Artifacts,
     metrics: MetricsSection,
     scoring: ScoringSection,
+    placement: Placement,
     show: ShowProgress,
     validation: Location | None = None,
 ) -> Comparison:
@@ -63,7 +65,8 @@ def compare(
     """
     if scoring.threads:
         torch.set_num_threads(scoring.threads)
-    teacher, student = (load(artifacts.directory(each)) for each in (teacher_directory, student_directory))
+    directories = [artifacts.directory(each) for each in (teacher_directory, student_directory)]
+    teacher, student = (load(each, placement) for each in directories)
     file = artifacts.file(data)
     rows = read_labelled(file, teacher.labels)
     n, budget = len(rows.texts), scoring.tokens_per_batch

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from db.records import Metric
+from distill.settings import RedistillSection
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.storage.artifacts import Artifacts, located
 from redistill.artifacts import artifacts
@@ -81,15 +82,15 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure the student and the teacher on labelled data, each number with its 95% interval."""
-    from redistill.display.comparison import compare  # noqa: PLC0415 - torch takes seconds to load
+    from monitor.scoring.device import place  # noqa: PLC0415 - torch takes seconds to load
+    from redistill.display.comparison import compare  # noqa: PLC0415 - as above
 
     if teacher and student and not config_source(ctx, config).exists:
-        metrics, scoring, validation = MetricsSection(), ScoringSection(), None
+        metrics, scoring, section = MetricsSection(), ScoringSection(), RedistillSection()
         opener, pair = Artifacts(), (located(teacher), located(student))
     else:
         settings = configured(ctx, config)
-        metrics, scoring = settings.metrics, settings.scoring
-        validation = settings.redistill.validation
+        metrics, scoring, section = settings.metrics, settings.scoring, settings.redistill
         opener = artifacts(settings)
         pair = (
             located(teacher) if teacher else settings.teacher.uri,
@@ -102,8 +103,9 @@ def evaluate(
             artifacts=opener,
             metrics=metrics,
             scoring=scoring,
+            placement=place(section.device, section.precision, section="redistill"),
             show=progress,
-            validation=validation,
+            validation=section.validation,
         )
     if as_json:
         show.print_json(found)

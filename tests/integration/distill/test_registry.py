@@ -69,6 +69,8 @@ def manifest(*, job_id: int = 3, seed: int = 2025) -> Manifest:
         batch_size=64,
         learning_rate=5e-5,
         seed=seed,
+        device="cpu",
+        precision="float32",
         training=TrainingLog(
             steps=90, epochs=(EpochLog(loss=5.4, kl=0.7, ce=2.2, kl_gradient_share=0.62, validation=None),)
         ),

@@ -15,6 +15,7 @@ from distill.settings import RedistillSection
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training_identity import identity, statements_of
 from monitor.scoring.models import Model, load
+from monitor.scoring.placement import ON_CPU, Placement
 from tests.support.world.models import make_model
 
 JOB = Job(
@@ -100,6 +101,33 @@ def test_what_changes_no_weight_changes_nothing(model: Model) -> None:
     section = SECTION.model_copy(update={"promote": "manual", "registry": Path("elsewhere")})
     moved = replace(DATA, test=replace(ROWS, sha256="b" * 64))
     assert identity(JOB, model, model, DATA, SECTION) == identity(later, model, model, moved, section)
+
+
+def placed(model: Model, place: Placement) -> Model:
+    return replace(model, placement=place)
+
+
+def test_on_the_cpu_in_float32_it_has_the_names_of_the_versions_before_devices(model: Model) -> None:
+    """So that their open trainings are resumed."""
+    assert [*identity(JOB, model, model, DATA, SECTION)] == [
+        *("monitor", "job", "student", "teacher", "data", "alpha", "temperature"),
+        *("epochs", "batch_size", "learning_rate", "seed", "code"),
+        *("torch", "transformers", "tokenizers", "threads", "processor"),
+    ]
+
+
+def test_another_precision_and_another_device_are_parts_of_it(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = identity(JOB, model, model, DATA, SECTION)
+    rounded = placed(model, replace(ON_CPU, precision="bfloat16"))
+    added = {"device": "cpu", "precision": "bfloat16"}
+    assert identity(JOB, rounded, rounded, DATA, SECTION) == {**usual, **added}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA A10G")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    on_gpu = placed(model, Placement(device=torch.device("cuda", 0), precision="float32"))
+    added = {"device": "cuda", "precision": "float32", "cuda": "13.0", "gpu": "NVIDIA A10G"}
+    assert identity(JOB, on_gpu, on_gpu, DATA, SECTION) == {**usual, **added}
 
 
 def test_the_number_of_threads_is_a_part_of_it(model: Model) -> None:

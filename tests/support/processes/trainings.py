@@ -16,7 +16,9 @@ from distill.training.checkpoint import Checkpoints, folder
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training.schedule import Schedule
 from distill.training.train import train
+from monitor.scoring.device import place
 from monitor.scoring.models import load
+from monitor.settings import Device, Precision
 from monitor.stop import StoppedError
 from monitor.storage.local_store import LocalStore
 from tests.support.processes.product import in_a_process
@@ -62,16 +64,20 @@ class Lesson:
     folder: Path
     every_step: bool = False  #: a checkpoint before each step, and not only when stopped
     identity: Mapping[str, str] = field(default_factory=lambda: IDENTITY)
+    device: Device = "cpu"
+    precision: Precision = "float32"
 
     @property
     def checkpoints(self) -> Path:
         return self.folder / "registry" / folder("3")
 
 
-def make_lesson(folder: Path, *, every_step: bool = False) -> Lesson:
+def make_lesson(
+    folder: Path, *, every_step: bool = False, device: Device = "cpu", precision: Precision = "float32"
+) -> Lesson:
     make_model(folder / "teacher", LABELS, seed=1, hidden=16)
     make_model(folder / "student", LABELS, seed=2, hidden=8)
-    return Lesson(folder=folder, every_step=every_step)
+    return Lesson(folder=folder, every_step=every_step, device=device, precision=precision)
 
 
 def part(lesson: Lesson, until: Until = DONE) -> Part | None:
@@ -85,7 +91,8 @@ def part(lesson: Lesson, until: Until = DONE) -> Part | None:
 
 def _take_part(lesson: Lesson, until: Until) -> None:
     torch.set_num_threads(1)
-    teacher, student = (load(lesson.folder / name) for name in ("teacher", "student"))
+    placement = place(lesson.device, lesson.precision, section="redistill")
+    teacher, student = (load(lesson.folder / name, placement) for name in ("teacher", "student"))
     steps: list[int] = []
     questions = 0
 
@@ -118,7 +125,7 @@ def _take_part(lesson: Lesson, until: Until) -> None:
         pass
     digest = hashlib.sha256()
     for tensor in student.network.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.cpu().numpy().tobytes())
     done = Part(
         steps=steps, questions=questions, weights=digest.hexdigest(), log=None if log is None else asdict(log)
     )

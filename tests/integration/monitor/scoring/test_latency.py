@@ -11,6 +11,7 @@ import pytest
 from distill.evaluation.gates import SLOWER
 from monitor.scoring.latency import _p95, compare_times, latency_p95_ms, latency_pair, processor
 from monitor.scoring.models import Model, load
+from monitor.scoring.placement import ON_CPU
 from monitor.stop import StoppedError, never_stopped
 from tests.support.processes.neighbour import busy_neighbour
 from tests.support.world.models import CORPUS, make_model
@@ -131,6 +132,6 @@ def test_beside_a_busy_process_no_model_is_slower_than_one_of_its_architecture(
 
 def test_the_processor_is_named_with_the_threads() -> None:
     """The tests have one thread."""
-    name, _, threads = processor().rpartition(", ")
+    name, _, threads = processor(ON_CPU).rpartition(", ")
     assert name
     assert threads == "1 thread"

@@ -43,6 +43,18 @@ def test_the_defaults_are_the_rules_of_the_design(tmp_path: Path) -> None:
     assert (settings.metrics.temperature, settings.monitor.sample_size) == (3.0, 10_000)
 
 
+def test_models_run_on_a_gpu_if_there_is_one_and_in_float32(tmp_path: Path) -> None:
+    settings = loaded(tmp_path)
+    assert (settings.scoring.device, settings.scoring.precision) == ("auto", "float32")
+    assert (settings.redistill.device, settings.redistill.precision) == ("auto", "float32")
+
+
+def test_a_cluster_scores_on_its_cpus(tmp_path: Path) -> None:
+    assert loaded(tmp_path, '[scoring]\nengine = "ray"\nprecision = "bfloat16"\n').scoring.device == "auto"
+    with pytest.raises(ConfigError, match="device = 'cuda' needs engine = 'local'"):
+        loaded(tmp_path, '[scoring]\nengine = "ray"\ndevice = "cuda"\n')
+
+
 def test_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
     assert settings.traffic.uri == tmp_path / "logs"
