@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select, update
 
-from db import leases, monitors, queue
+from db import leases, monitors, queue, registries
 from db.connection import clock
 from db.connection.session import reading, writing
 from db.cycles import ledger
@@ -43,6 +43,10 @@ def lived(engine: Engine) -> Engine:
     own.promote(now=START)
     own.conclude(0)
     own.conclude(1, DRIFTED)
+    with writing(engine) as connection:
+        registries.confirm(
+            connection, MONITOR, registry_id="id", link="current", location="registry", now=START
+        )
     release(engine, own, ago=monitors.QUIET)
     return engine
 
