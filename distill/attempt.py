@@ -28,8 +28,8 @@ from monitor.cycle import Show
 from monitor.scoring.models import Model, load
 from monitor.scoring.placement import Placement
 from monitor.stop import Stopped
-from monitor.storage.artifacts import Artifacts, Location, version_at
-from monitor.storage.store import Store
+from monitor.storage.artifacts import Artifacts, version_at
+from monitor.storage.store import Location, Store
 
 
 class TeacherChangedError(RedistillError):

@@ -29,9 +29,9 @@ from db.errors import RedistillError
 from db.records import Calibration, Evaluation, GateOutcome, Job
 from distill.training.train import TrainingLog
 from monitor.scoring.models import Model, fingerprint, quiet
-from monitor.storage.artifacts import Artifacts, Location
+from monitor.storage.artifacts import Artifacts
 from monitor.storage.local_store import remove_tree, removed
-from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Store
+from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Location, Store
 
 MANIFEST: Final = "manifest.json"
 MANIFEST_SCHEMA: Final = "redistill.model/1"

@@ -17,7 +17,8 @@ from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
-from monitor.storage.artifacts import Location, version_at
+from monitor.storage.artifacts import version_at
+from monitor.storage.store import Location
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 

@@ -14,7 +14,8 @@ from db.records import ModelVersion
 from db.states import PromotionReason, Role
 from monitor.scoring.models import Model, fingerprint, load, match_labels
 from monitor.scoring.placement import ON_CPU, Placement
-from monitor.storage.artifacts import Artifacts, Location, version_at
+from monitor.storage.artifacts import Artifacts, version_at
+from monitor.storage.store import Location
 
 
 class ModelChangedError(RedistillError):

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
 from db.records import ModelVersion
 from monitor.storage.local_store import LocalStore
 from monitor.storage.s3_copies import S3Copies
 from monitor.storage.s3_store import S3Store
-from monitor.storage.store import Store
-
-Location: TypeAlias = Path | str
+from monitor.storage.store import ArtifactMissingError, Location, Store
 
 
 def located(uri: str | Path) -> Location:
@@ -61,6 +58,13 @@ class Artifacts:
     def file(self, location: Location) -> Path:
         """Return a local copy of a file. Errors as for `directory`."""
         return location if isinstance(location, Path) else self._copies.file(location)
+
+    def read(self, uri: str) -> bytes:
+        """Return the bytes of a small object in S3. Errors as for `directory`."""
+        found = self._copies.read(uri)
+        if found is None:
+            raise ArtifactMissingError(location=uri)
+        return found[0]
 
     def holds_model(self, location: Location) -> bool:
         """Return whether there is a model's config.json in a directory. Errors as for `directory`."""

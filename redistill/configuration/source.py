@@ -1,4 +1,4 @@
-"""The source of a configuration: a TOML file, or an environment variable that holds the TOML itself."""
+"""The source of a configuration: a TOML file, an object in S3, or a variable that holds the TOML itself."""
 
 import os
 import tomllib
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from db.errors import RedistillError
+from monitor.storage.store import Location
 
 #: The variable that holds a whole configuration, for containers that have no file.
 VARIABLE: Final = "REDISTILL_TOML"
@@ -29,16 +30,16 @@ class ConfigError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file, or the variable REDISTILL_TOML if `file` is None."""
+    """A file or an object in S3, or the variable REDISTILL_TOML if `file` is None."""
 
-    file: Path | None
+    file: Location | None
 
     @classmethod
     def chosen(cls, files: Sequence[Path]) -> tuple[Self, ...]:
         """Return the named files, or if none is named, the variable, or if it is not set, redistill.toml."""
         if not files and VARIABLE in os.environ:
             return (cls(file=None),)
-        return tuple(cls(file=file) for file in files or (_DEFAULT,))
+        return tuple(cls(file=_location(file)) for file in files or (_DEFAULT,))
 
     def __str__(self) -> str:
         return f"the environment variable {VARIABLE}" if self.file is None else str(self.file)
@@ -46,23 +47,26 @@ class Source:
     @property
     def exists(self) -> bool:
         """Return whether there is a configuration to read."""
-        return self.file is None or self.file.exists()
+        return not isinstance(self.file, Path) or self.file.exists()
 
     @property
     def folder(self) -> Path:
         """Return the folder of relative paths: that of the file, or the working directory."""
-        return Path.cwd() if self.file is None else self.file.resolve().parent
+        return self.file.resolve().parent if isinstance(self.file, Path) else Path.cwd()
 
     @property
     def options(self) -> tuple[str, ...]:
         """Return the options with which another process, in any folder, reads the same configuration."""
-        return () if self.file is None else ("--config", str(self.file.resolve()))
+        if self.file is None:
+            return ()
+        return "--config", str(self.file.resolve() if isinstance(self.file, Path) else self.file)
 
     def read(self) -> dict[str, Any]:
         """Return the content.
 
         Raises:
             ConfigMissingError: the file does not exist.
+            ArtifactMissingError, ArtifactReadError: the object does not exist, or S3 cannot be read.
             ConfigError: the content cannot be read or is not TOML.
         """
         try:
@@ -78,4 +82,14 @@ class Source:
     def _text(self) -> str:
         if self.file is None:
             return os.environ[VARIABLE].removeprefix("\ufeff")
-        return self.file.read_text(encoding="utf-8-sig")
+        if isinstance(self.file, Path):
+            return self.file.read_text(encoding="utf-8-sig")
+        from monitor.storage.artifacts import Artifacts  # noqa: PLC0415 - boto3 takes long to load
+
+        return Artifacts().read(self.file).decode("utf-8-sig")
+
+
+def _location(file: Path) -> Location:
+    """Return the location that an option names: a path has lost the second slash of `s3://`."""
+    scheme, *rest = file.parts or ("",)
+    return f"s3://{'/'.join(rest)}" if scheme == "s3:" else file

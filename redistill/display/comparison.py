@@ -15,7 +15,8 @@ from monitor.scoring.models import Model, load, match_labels
 from monitor.scoring.placement import Placement
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
-from monitor.storage.artifacts import Artifacts, Location
+from monitor.storage.artifacts import Artifacts
+from monitor.storage.store import Location
 from redistill.display.progress import ShowProgress
 
 

@@ -142,6 +142,20 @@ def version_made_on_a_disk(folder: Path, site: Site, world: World) -> str:
     return str(job["candidate_version"])
 
 
+def test_the_configuration_is_read_from_s3(
+    sqlite_url: str, world: World, bucket: TestBucket, tmp_path: Path
+) -> None:
+    site = make_site(tmp_path, world, hours(healthy=1, drifted=0), url=sqlite_url)
+    uri = upload(bucket, site.config, "redistill.toml")
+    site.config.unlink()
+    run(fork, site, "cycle", "--config", uri, **machine(site, "a"))
+    assert [line["verdict"] for line in site.events("cycle ended")] == ["healthy"]
+    bucket.client.delete_object(Bucket=bucket.name, Key="redistill.toml")
+    process = fork(site, "db", "check", "--config", uri, **machine(site, "a"))
+    assert process.wait() == 1
+    assert "redistill.toml does not exist: correct the location" in process.log.read_text()
+
+
 def test_a_worker_with_another_registry_leaves_the_job(
     sqlite_url: str, world: World, bucket: TestBucket, tmp_path: Path
 ) -> None:
