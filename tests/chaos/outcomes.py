@@ -1,6 +1,7 @@
 """What came out of a run, without numbers and times that a run may choose: two outcomes can be compared."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -122,7 +123,13 @@ def undisturbed(site: Site, folder: Path, engine: Engine) -> Outcome:
 def assert_the_same(found: Outcome, expected: Outcome) -> None:
     for field in fields(Outcome):
         one, other = getattr(found, field.name), getattr(expected, field.name)
-        assert one == other, f"the {field.name} are not those of an undisturbed run"
+        assert one == other, f"the {field.name} are not those of an undisturbed run: {_differing(one, other)}"
+
+
+def _differing(one: Sequence[Any] | Mapping[Any, Any], other: Sequence[Any] | Mapping[Any, Any]) -> list[Any]:
+    """What only one of the two has."""
+    first, second = ([*each.items()] if isinstance(each, Mapping) else [*each] for each in (one, other))
+    return [[each for each in first if each not in second], [each for each in second if each not in first]]
 
 
 def assert_as_told(found: Outcome, alphas: tuple[Any, ...]) -> None:
