@@ -200,6 +200,9 @@ def point_current(artifacts: Artifacts, registry: Location, link: str, student: 
         if not artifacts.holds_model(student):
             problem = "it holds no model; put it back"
             raise LinkError(link=store.location(link), directory=student, problem=problem)
+        if isinstance(registry, str) and isinstance(student, Path):
+            problem = "readers of S3 do not have this folder; upload it, and set 'uri' in [student]"
+            raise LinkError(link=store.location(link), directory=student, problem=problem)
         target = student.absolute() if isinstance(student, Path) else student
         return store.point(link, str(target))
     except (ArtifactReadError, ArtifactWriteError) as error:

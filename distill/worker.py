@@ -29,7 +29,7 @@ from distill.turns import Turn, always
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
-from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError
+from monitor.storage.store import ArtifactReadError
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
@@ -145,11 +145,9 @@ class Worker:
             raise
         except LinkError as error:  # SQL still records which student is in service
             problem, event = str(error), "current not set"
-        except (ArtifactUnavailableError, OtherRegistryError, LinkTakenError) as error:
+        except (ArtifactReadError, OtherRegistryError, LinkTakenError) as error:
             problem, event = str(error), "registry not usable"
             self._registry_is_usable = False
-        except ArtifactReadError as error:  # the next job fails for the same reason, and is reported
-            problem, event = str(error), "registry not readable"
         if problem and problem != self._registry_problem:
             log.error(event, error=problem)
         self._registry_problem = problem
@@ -159,13 +157,13 @@ class Worker:
     def _confirm_registry(self) -> None:
         """Confirm the registry. If it cannot be written, the next job fails and reports that.
 
-        A job that waits for another registry says so in its row.
+        A job that waits for the right registry says so in its row.
         """
         try:
             self._attempt.confirm_registry(utc_now())
         except RegistryWriteError:
             return
-        except (OtherRegistryError, LinkTakenError) as error:
+        except (ArtifactReadError, OtherRegistryError, LinkTakenError) as error:
             with writing(self._engine) as connection:
                 job = queue.open_job(connection, self._audience.monitor)
                 if job is not None and job.status is JobStatus.QUEUED:

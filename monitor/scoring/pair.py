@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import Connection, Engine
 
 from db import versions
-from db.connection.session import writing
+from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
@@ -70,6 +70,7 @@ class PairSource:
             role: fingerprint(self._artifacts.directory(location))
             for role, location in self._locations.items()
         }
+        self._load_unknown(configured)
         with writing(self._engine) as connection:
             teacher = self._follow_teacher(connection, configured[Role.TEACHER], now)
             student = self._follow_student(connection, configured[Role.STUDENT], now)
@@ -101,6 +102,18 @@ class PairSource:
         versions.record(connection, model, now)
         versions.promote(connection, model, PromotionReason.CONFIGURED, now)
         return model
+
+    def _load_unknown(self, configured: Mapping[Role, str]) -> None:
+        """Load the models that the database does not know: one that cannot be loaded is not adopted."""
+        with reading(self._engine) as connection:
+            unknown = [
+                (role, version)
+                for role, version in configured.items()
+                if versions.find(connection, self._monitor, role, version) is None
+            ]
+        for role, version in unknown:
+            uri = str(self._locations[role])
+            self._load(ModelVersion(monitor=self._monitor, version=version, role=role, uri=uri), configured)
 
     def _load(self, wanted: ModelVersion, configured: Mapping[Role, str]) -> Model:
         loaded = self._loaded.get(wanted.role)

@@ -30,12 +30,13 @@ def located(uri: str | Path) -> Location:
 def version_at(model: ModelVersion, registry: Location) -> Location:
     """Return the location of a recorded version.
 
-    It is the recorded one, or, if that is a folder that is gone, the version's place in the registry, which
-    may have been moved. A registry in S3 is not asked.
+    A version that a job made is in the registry, which may have been moved since; so is one whose recorded
+    folder is gone. If a registry on a disk lacks it, it is the recorded location. One in S3 is not asked.
     """
     recorded, moved = located(model.uri), located(f"{registry}/versions/{model.version}")
     is_gone = isinstance(recorded, Path) and not recorded.is_dir()
-    return moved if is_gone and (isinstance(moved, str) or moved.is_dir()) else recorded
+    is_moved = is_gone or model.job_id is not None
+    return moved if is_moved and (isinstance(moved, str) or moved.is_dir()) else recorded
 
 
 @dataclass(frozen=True)

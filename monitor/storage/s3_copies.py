@@ -130,11 +130,13 @@ class S3Copies:
         bucket, key = s3.split(uri.rstrip("/"))
         digest = hashlib.sha256(json.dumps([[each.name, each.etag] for each in objects]).encode()).hexdigest()
         copy = self.cache / bucket / key / f"@{digest[:16]}"
-        with suppress(FileNotFoundError):
-            os.utime(copy)
+        if _is_whole(copy, objects):
+            with suppress(OSError):  # a cache that cannot be written still serves
+                os.utime(copy)
             return copy
         draft = copy.with_name(f".tmp-{uuid.uuid4().hex}")
         with reading(uri):
+            shutil.rmtree(copy, ignore_errors=True)  # somebody has damaged it
             try:
                 self._download(uri, bucket, objects, draft)
                 with suppress(OSError):  # another process has made the same copy
@@ -161,6 +163,14 @@ class S3Copies:
             n_bytes=sum(each.size for each in objects),
             seconds=round(time.monotonic() - began, 3),
         )
+
+
+def _is_whole(copy: Path, objects: Sequence[_Object]) -> bool:
+    """Return whether the files of a copy are there, with their sizes."""
+    try:
+        return all((copy / each.name).stat().st_size == each.size for each in objects)
+    except OSError:
+        return False
 
 
 def is_absent(error: ClientError) -> bool:

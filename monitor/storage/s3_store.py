@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from db.errors import one_line
 from monitor.storage import s3
 from monitor.storage.s3_copies import TARGET, S3Copies, is_absent, is_taken, reading
-from monitor.storage.store import ArtifactWriteError
+from monitor.storage.store import ArtifactReadError, ArtifactWriteError
 from triggers.aws import FAULTS
 
 _SHA256: Final = "sha256"  #: the metadata of an uploaded file
@@ -148,7 +148,11 @@ class S3Store:
         found = self.read(name)
         if found is None:
             return None
-        target = str(orjson.loads(found)[TARGET])
+        try:
+            target = str(orjson.loads(found)[TARGET])
+        except (ValueError, KeyError, TypeError) as error:
+            problem = "it is not a registry's pointer; `redistill models promote VERSION` writes it again"
+            raise ArtifactReadError(location=self.location(name), problem=problem) from error
         return target if target.startswith(("s3://", "/")) else self.location(target)
 
     @property

@@ -39,7 +39,7 @@ class Source:
         """Return the named files, or if none is named, the variable, or if it is not set, redistill.toml."""
         if not files and VARIABLE in os.environ:
             return (cls(file=None),)
-        return tuple(cls(file=_location(file)) for file in files or (_DEFAULT,))
+        return tuple(cls(file=_location(file)) for file in _rejoined(files) or (_DEFAULT,))
 
     def __str__(self) -> str:
         return f"the environment variable {VARIABLE}" if self.file is None else str(self.file)
@@ -87,6 +87,17 @@ class Source:
         from monitor.storage.artifacts import Artifacts  # noqa: PLC0415 - boto3 takes long to load
 
         return Artifacts().read(self.file).decode("utf-8-sig")
+
+
+def _rejoined(files: Sequence[Path]) -> list[Path]:
+    """Return the files, with `s3://…` whole: a variable with several files is divided at each colon."""
+    found: list[Path] = []
+    for file in files:
+        if found and found[-1] == Path("s3") and str(file).startswith("//"):
+            found[-1] = Path(f"s3:{file}")
+        else:
+            found.append(file)
+    return found
 
 
 def _location(file: Path) -> Location:

@@ -153,6 +153,25 @@ def test_what_did_not_change_is_copied_once(
     assert sorted((copy / "config.json").read_bytes() for copy in copies) == [b"first", b"second"]
 
 
+def test_a_copy_that_somebody_damaged_is_made_again(bucket: TestBucket, artifacts: Artifacts) -> None:
+    uri = f"s3://{bucket.name}/models/teacher"
+    for name in ("config.json", "model.safetensors"):
+        bucket.put(f"models/teacher/{name}", b"whole")
+    (artifacts.directory(uri) / "config.json").unlink()
+    (artifacts.directory(uri) / "model.safetensors").write_bytes(b"cut")
+    assert {path.read_bytes() for path in artifacts.directory(uri).iterdir()} == {b"whole"}
+    assert len(list(artifacts.directory(uri).iterdir())) == 2
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"{}", b"[1]"])
+def test_a_pointer_that_is_none_is_named(bucket: TestBucket, store: Store, content: bytes) -> None:
+    bucket.put("registry/current", content)
+    with pytest.raises(ArtifactReadError, match="current cannot be read: it is not a registry's pointer"):
+        store.pointed("current")
+    assert store.point("current", store.location("versions/a"))
+    assert store.pointed("current") == store.location("versions/a")
+
+
 def test_an_object_that_is_replaced_meanwhile_is_listed_again(
     bucket: TestBucket, proxy: FaultyServer, artifacts: Artifacts
 ) -> None:

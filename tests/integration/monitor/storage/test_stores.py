@@ -126,6 +126,17 @@ def test_a_reader_finds_the_old_target_or_the_new_one(store: Store) -> None:
     assert seen == {*targets}
 
 
+@pytest.mark.parametrize("recorded", ["s3://old/registry/versions/abc", "/old/registry/versions/abc"])
+def test_a_version_that_a_job_made_is_in_the_registry_wherever_that_is_now(
+    tmp_path: Path, recorded: str
+) -> None:
+    model = ModelVersion(monitor="prod", version="abc", role=Role.STUDENT, uri=recorded, job_id=7)
+    assert version_at(model, "s3://new/registry") == "s3://new/registry/versions/abc"
+    assert str(version_at(model, tmp_path)) == recorded
+    (tmp_path / "versions" / "abc").mkdir(parents=True)
+    assert version_at(model, tmp_path) == tmp_path / "versions" / "abc"
+
+
 @pytest.mark.parametrize("registry", ["s3://models/registry", "elsewhere"])
 def test_a_version_is_found_in_the_registry_once_its_folder_is_gone(tmp_path: Path, registry: str) -> None:
     place = registry if registry.startswith("s3") else str(tmp_path / registry)
