@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import calibrations, versions
+from db import calibrations, registries, versions
 from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import ModelVersion
@@ -214,8 +214,28 @@ def _is_current(connection: Connection, model: ModelVersion) -> bool:
 def _make_current(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
     if not artifacts(settings).holds_model(version_at(model, settings.redistill.registry)):
         raise ModelGoneError(version=show.version(model.version), directory=model.uri)
+    found = _registry_id(settings)
     with writing_to(settings) as connection:
+        if found is not None:
+            registries.confirm(
+                connection,
+                model.monitor,
+                registry_id=found,
+                link=settings.redistill.link,
+                location=settings.redistill.registry,
+                now=utc_now(),
+            )
         versions.promote(connection, model, reason, utc_now())
+
+
+def _registry_id(settings: Settings) -> str | None:
+    """Return the id of the registry, or None if it has none and cannot be written."""
+    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
+
+    try:
+        return registry.registry_id(artifacts(settings).store(settings.redistill.registry))
+    except registry.RegistryWriteError:
+        return None  # the link cannot be set either, which is reported
 
 
 def _set_link(settings: Settings, model: ModelVersion) -> bool:

@@ -322,6 +322,23 @@ def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: C
     assert said(last) == "No student was in service before the current one, so there is none to roll back to."
 
 
+def test_a_link_of_another_monitor_is_left_alone(
+    students: Cycles, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its link would point to a student of the wrong monitor."""
+    assert run("models", "promote", "aaa").exit_code == 0
+    monkeypatch.setenv("REDISTILL__MONITOR__NAME", "second")
+    with writing(students.engine) as connection:
+        model = ModelVersion(
+            monitor="second", version="bbb222", role=Role.STUDENT, uri=str(project / "models/bbb222")
+        )
+        versions.record(connection, model, START)
+    result = run("models", "promote", "bbb")
+    assert result.exit_code == 1
+    assert said(result).startswith("The link 'current' of the registry")
+    assert (project / "registry/current").resolve() == project / "models/aaa111"
+
+
 def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, project: Path) -> None:
     (project / "models/aaa111/config.json").unlink()
     result = run("models", "promote", "aaa")

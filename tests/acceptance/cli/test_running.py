@@ -90,6 +90,7 @@ def test_corrupt_weights_fail_the_cycle_with_their_folder(migrated: Path, models
     last = run("cycle", "--at", AT).stderr.splitlines()[-1]
     assert last.startswith("redistill: 1 of 1 cycles failed; the first error: The model ")
     assert "models/student cannot be used" in last
+    assert json.loads(run("models", "list", "--json").stdout) == []  # neither of the two is adopted
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
