@@ -136,11 +136,12 @@ class S3Copies:
             return copy
         draft = copy.with_name(f".tmp-{uuid.uuid4().hex}")
         with reading(uri):
-            shutil.rmtree(copy, ignore_errors=True)  # somebody has damaged it
             try:
                 self._download(uri, bucket, objects, draft)
-                with suppress(OSError):  # another process has made the same copy
-                    draft.rename(copy)
+                if not _is_whole(copy, objects):  # else another process has made it meanwhile
+                    shutil.rmtree(copy, ignore_errors=True)
+                    with suppress(OSError):  # or in this very moment
+                        draft.rename(copy)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
             _remove_unused(copy)

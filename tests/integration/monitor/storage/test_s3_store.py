@@ -1,6 +1,7 @@
 """What can go wrong between a store and S3, over the wire."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -151,6 +152,18 @@ def test_what_did_not_change_is_copied_once(
     bucket.put("models/teacher/config.json", b"second")
     copies.add(artifacts.directory(uri))
     assert sorted((copy / "config.json").read_bytes() for copy in copies) == [b"first", b"second"]
+
+
+def test_processes_that_make_a_copy_at_once_all_find_it_whole(bucket: TestBucket, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        bucket.put(f"models/teacher/{name}", b"x" * MIB)
+
+    def sizes(_number: int) -> set[int]:
+        copy = Artifacts(cache=tmp_path / "cache").directory(f"s3://{bucket.name}/models/teacher")
+        return {path.stat().st_size for path in copy.iterdir()}
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(sizes, range(8))) == [{MIB}] * 8
 
 
 def test_a_copy_that_somebody_damaged_is_made_again(bucket: TestBucket, artifacts: Artifacts) -> None:
