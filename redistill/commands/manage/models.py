@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
-from db import calibrations, registries, versions
+from db import calibrations, versions
 from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import ModelVersion
@@ -16,11 +16,9 @@ from db.tables import models, promotions
 from db.views import view
 from monitor.clock import utc_now
 from monitor.stop import never_stopped
-from monitor.storage.artifacts import version_at
-from redistill.artifacts import artifacts
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
-from redistill.database import migrated, reading_from, translated_errors, writing_to
+from redistill.database import migrated, reading_from, translated_errors
 from redistill.display import show
 from redistill.display.measurements import (
     calibrations_of,
@@ -30,6 +28,7 @@ from redistill.display.measurements import (
 )
 from redistill.display.progress import bars
 from redistill.display.show import Column, Row
+from redistill.serving import link, make_current, set_link
 from triggers.orders.manual import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or its first digits.")]
@@ -63,16 +62,6 @@ app = group("models")
 
 class AlreadyServesError(RedistillError):
     """The student {version} is in service already, and its link is correct: nothing was changed."""
-
-
-class LinkBehindError(RedistillError):
-    """The student {version} is in service by the database, but not by the link. {problem} {link} leads
-    to another student until a worker sets it at its next turn, or `redistill models promote {version}` does.
-    """
-
-
-class ModelGoneError(RedistillError):
-    """The student {version} is no longer in {directory}: restore it there first."""
 
 
 class NothingBeforeError(RedistillError):
@@ -121,8 +110,8 @@ def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> N
         model = versions.by_prefix(connection, settings.monitor.name, version)
         is_current = _is_current(connection, model)
     if not is_current:
-        _make_current(settings, model, PromotionReason.MANUAL)
-    if not _set_link(settings, model) and is_current:
+        make_current(settings, model, PromotionReason.MANUAL)
+    if not set_link(settings, model) and is_current:
         raise AlreadyServesError(version=show.version(model.version))
     _report_current(settings, model)
 
@@ -137,8 +126,8 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
         model = versions.find(connection, monitor, Role.STUDENT, before) if before else None
     if model is None:
         raise NothingBeforeError
-    _make_current(settings, model, PromotionReason.ROLLBACK)
-    _set_link(settings, model)
+    make_current(settings, model, PromotionReason.ROLLBACK)
+    set_link(settings, model)
     _report_current(settings, model)
 
 
@@ -211,53 +200,9 @@ def _is_current(connection: Connection, model: ModelVersion) -> bool:
     return current is not None and current.version == model.version
 
 
-def _make_current(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
-    if not artifacts(settings).holds_model(version_at(model, settings.redistill.registry)):
-        raise ModelGoneError(version=show.version(model.version), directory=model.uri)
-    found = _registry_id(settings)
-    with writing_to(settings) as connection:
-        if found is not None:
-            registries.confirm(
-                connection,
-                model.monitor,
-                registry_id=found,
-                link=settings.redistill.link,
-                location=settings.redistill.registry,
-                now=utc_now(),
-            )
-        versions.promote(connection, model, reason, utc_now())
-
-
-def _registry_id(settings: Settings) -> str | None:
-    """Return the id of the registry, or None if it has none and cannot be written."""
-    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
-
-    try:
-        return registry.registry_id(artifacts(settings).store(settings.redistill.registry))
-    except registry.RegistryWriteError:
-        return None  # the link cannot be set either, which is reported
-
-
-def _set_link(settings: Settings, model: ModelVersion) -> bool:
-    """Set the registry's link to the model; return whether the link was changed."""
-    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
-
-    section = settings.redistill
-    try:
-        location = version_at(model, section.registry)
-        return registry.point_current(artifacts(settings), section.registry, section.link, location)
-    except registry.LinkError as error:
-        version, link = show.version(model.version), _link(settings)
-        raise LinkBehindError(version=version, problem=error, link=link) from error
-
-
 def _report_current(settings: Settings, model: ModelVersion) -> None:
     show.say(f"The student {show.version(model.version)} is in service from now on.")
-    show.say(f"{_link(settings)} points to it, in {model.uri}.")
-
-
-def _link(settings: Settings) -> str:
-    return artifacts(settings).store(settings.redistill.registry).location(settings.redistill.link)
+    show.say(f"{link(settings)} points to it, in {model.uri}.")
 
 
 def _rows(connection: Connection, monitor: str) -> list[Mapping[str, object]]:

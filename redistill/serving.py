@@ -1,0 +1,77 @@
+"""The change of the student in service by a person: SQL first, then the registry's link."""
+
+from db import registries, versions
+from db.errors import RedistillError
+from db.records import ModelVersion
+from db.states import PromotionReason
+from monitor.clock import utc_now
+from monitor.storage.artifacts import version_at
+from redistill.artifacts import artifacts
+from redistill.configuration.settings import Settings
+from redistill.database import writing_to
+from redistill.display import show
+
+
+class LinkBehindError(RedistillError):
+    """The student {version} is in service by the database, but not by the link. {problem} {link} leads
+    to another student until a worker sets it at its next turn, or `redistill models promote {version}` does.
+    """
+
+
+class ModelGoneError(RedistillError):
+    """The student {version} is no longer in {directory}: restore it there first."""
+
+
+def make_current(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
+    """Promote a student whose files are there, if the registry is the monitor's.
+
+    Raises:
+        ModelGoneError: its files are gone.
+        OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
+    """
+    if not artifacts(settings).holds_model(version_at(model, settings.redistill.registry)):
+        raise ModelGoneError(version=show.version(model.version), directory=model.uri)
+    found = _registry_id(settings)
+    with writing_to(settings) as connection:
+        if found is not None:
+            registries.confirm(
+                connection,
+                model.monitor,
+                registry_id=found,
+                link=settings.redistill.link,
+                location=settings.redistill.registry,
+                now=utc_now(),
+            )
+        versions.promote(connection, model, reason, utc_now())
+
+
+def _registry_id(settings: Settings) -> str | None:
+    """Return the id of the registry, or None if it has none and cannot be written."""
+    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
+
+    try:
+        return registry.registry_id(artifacts(settings).store(settings.redistill.registry))
+    except registry.RegistryWriteError:
+        return None  # the link cannot be set either, which is reported
+
+
+def set_link(settings: Settings, model: ModelVersion) -> bool:
+    """Set the registry's link to the model; return whether the link was changed.
+
+    Raises:
+        LinkBehindError: the link cannot be set. SQL still records which student is in service.
+    """
+    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
+
+    section = settings.redistill
+    try:
+        location = version_at(model, section.registry)
+        return registry.point_current(artifacts(settings), section.registry, section.link, location)
+    except registry.LinkError as error:
+        version = show.version(model.version)
+        raise LinkBehindError(version=version, problem=error, link=link(settings)) from error
+
+
+def link(settings: Settings) -> str:
+    """Return where the registry's link to the student in service is."""
+    return artifacts(settings).store(settings.redistill.registry).location(settings.redistill.link)
