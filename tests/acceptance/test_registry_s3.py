@@ -18,6 +18,7 @@ from monitor.stop import never_stopped
 from monitor.storage.artifacts import Artifacts
 from redistill import assembly
 from redistill.display.progress import show_nothing
+from tests.support.processes.killed import killed
 from tests.support.processes.product import fork, run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
@@ -96,7 +97,7 @@ def test_a_training_goes_on_at_another_machine_and_ends_in_the_same_student(
         site, engine = found
         with running(fork, site, "worker", **machine(site, "a")) as worker:
             wait_until(lambda: site.events("checkpoint written"), "at work", every=0.01)
-            worker.kill()
+            killed(engine, worker)
         assert objects(bucket, "registry/.checkpoint-1-")
         run(fork, site, "worker", "--once", **machine(site, "b"))
         (resumed,) = site.events("training resumed")

@@ -10,17 +10,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from db import queue
 from db.connection.session import connect, reading
-from db.tables import jobs, leases
+from db.tables import jobs
 from distill.registry import job_key
 from distill.training.checkpoint import folder
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
-from tests.support.processes.product import Process, fork, run, running
+from tests.support.processes.killed import killed, lease_is_free
+from tests.support.processes.product import fork, run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.world.installation import Site, hours, make_site, now
@@ -38,18 +39,6 @@ def ordered(home: Path, world: World, url: str, **redistill: Any) -> Iterator[tu
         yield site, engine
     finally:
         engine.dispose()
-
-
-def lease_is_free(engine: Engine) -> bool:
-    with reading(engine) as connection:
-        expires = connection.scalar(select(leases.c.expires_at).where(leases.c.name.like("job:%")))
-    return expires is not None and expires <= now()
-
-
-def killed(engine: Engine, worker: Process) -> None:
-    """And its lease has run out."""
-    worker.kill()
-    wait_until(lambda: lease_is_free(engine), "free")
 
 
 def kept(site: Site) -> list[int]:

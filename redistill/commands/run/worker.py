@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Final, NoReturn
 
 import typer
+from sqlalchemy import Engine
 
+from db import leases, queue
+from db.connection.session import reading
+from db.states import JobStatus
 from redistill.commands.options import Configs, command, config_sources, examples
 from redistill.configuration.settings import load
 from redistill.configuration.source import Source
@@ -46,10 +50,21 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Configs = None) -
         runner = assembly.worker(settings, engine, progress)
         if once:
             if not runner.run_once(stop.is_set):
-                show.say("No job is queued.")
+                show.say(_why_idle(engine, settings.monitor.name))
             return
         runner.serve(assembly.job_transport(settings, engine), stop)
     leave()
+
+
+def _why_idle(engine: Engine, monitor: str) -> str:
+    with reading(engine) as connection:
+        job = queue.open_job(connection, monitor)
+        expires = None if job is None else leases.expiry_of(connection, queue.lease_name(job.job_id))
+    if job is None:
+        return "No job is queued."
+    if job.status is JobStatus.RUNNING:
+        return f"Another worker holds job {job.job_id} until {show.time(expires)} UTC, and longer if it is alive."
+    return f"Job {job.job_id} is queued and was not started: {job.error or 'run the command again.'}"
 
 
 def _serve_several(sources: Sequence[Source], *, once: bool) -> NoReturn:

@@ -12,9 +12,13 @@ from time import monotonic
 
 import pytest
 from safetensors.torch import load_file, save_file
+from sqlalchemy import Engine
 
-from tests.support.records.cycles import Cycles
-from tests.support.records.factories import START
+from db import queue
+from db.connection.session import writing
+from tests.support.records.cycles import MONITOR, Cycles
+from tests.support.records.factories import START, make_new_job
+from tests.support.world.installation import now
 from tests.support.world.models import make_model
 from tests.support.world.project import LABELS, LOGGED, run, said, start, write_config
 
@@ -204,6 +208,15 @@ def test_a_worker_without_a_job_says_so() -> None:
     result = run("worker", "--once")
     assert result.exit_code == 0
     assert result.stdout == "No job is queued.\n"
+
+
+def test_a_worker_says_whose_the_open_job_is(engine: Engine) -> None:
+    with writing(engine) as connection:
+        job_id = queue.enqueue(connection, make_new_job(MONITOR), now())
+        queue.claim(connection, MONITOR, owner="another", lease_seconds=60, now=now())
+    result = run("worker", "--once")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Another worker holds job {job_id} until ")
 
 
 def stopped(process: subprocess.Popen[str], number: signal.Signals) -> float:
