@@ -42,6 +42,7 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
     yield from run_check("tls", lambda: tls(settings))
     if all(result.ok for result in results):
         yield from run_check("queue", lambda: job_queue.open_job(settings))
+        yield from run_check("registry id", lambda: resources.registry_id(settings))
         yield from run_check("current", lambda: resources.link(settings))
     yield from run_check("sqs", lambda: job_queue.sqs_queue(settings))
     yield from run_check("ecs", lambda: ecs.worker_tasks(settings))
