@@ -29,7 +29,8 @@ from monitor.scoring.models import Model, load
 from monitor.scoring.placement import Placement
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts, version_at
-from monitor.storage.store import Location, Store
+from monitor.storage.location import Location
+from monitor.storage.store import Store
 
 
 class TeacherChangedError(RedistillError):

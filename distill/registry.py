@@ -31,7 +31,8 @@ from distill.training.train import TrainingLog
 from monitor.scoring.models import Model, fingerprint, quiet
 from monitor.storage.artifacts import Artifacts
 from monitor.storage.local_store import remove_tree, removed
-from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Location, Store
+from monitor.storage.location import Location
+from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Store
 
 MANIFEST: Final = "manifest.json"
 MANIFEST_SCHEMA: Final = "redistill.model/1"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from db.records import ModelVersion
 from monitor.storage.local_store import LocalStore
+from monitor.storage.location import Location
 from monitor.storage.s3_copies import S3Copies
 from monitor.storage.s3_store import S3Store
-from monitor.storage.store import ArtifactMissingError, Location, Store
+from monitor.storage.store import ArtifactMissingError, Store
 
 
 def located(uri: str | Path) -> Location:

@@ -6,12 +6,9 @@ whole: a file or directory appears completely or not at all.
 
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from db.errors import RedistillError
-
-#: A path, or `s3://bucket/key`.
-Location: TypeAlias = Path | str
 
 
 class ArtifactReadError(RedistillError):

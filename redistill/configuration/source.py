@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from db.errors import RedistillError
-from monitor.storage.store import Location
+from monitor.storage.location import Location, NotALocationError, s3_object
 
 #: The variable that holds a whole configuration, for containers that have no file.
 VARIABLE: Final = "REDISTILL_TOML"
@@ -84,6 +84,10 @@ class Source:
             return os.environ[VARIABLE].removeprefix("\ufeff")
         if isinstance(self.file, Path):
             return self.file.read_text(encoding="utf-8-sig")
+        try:
+            s3_object(self.file)
+        except NotALocationError as error:
+            raise ConfigError(path="--config", problem=error) from error
         from monitor.storage.artifacts import Artifacts  # noqa: PLC0415 - boto3 takes long to load
 
         return Artifacts().read(self.file).decode("utf-8-sig")
