@@ -4,17 +4,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from botocore.exceptions import ClientError
 
-from db.errors import RedistillError, one_line
+from db.errors import RedistillError
 from monitor.storage import s3
 from monitor.storage.disk import sync
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained, is_transient
 
 
 class ArchiveWriteError(RedistillError):
@@ -98,9 +98,6 @@ class _Folders:
 class _S3:
     """Objects in S3, which replaces them atomically; the bucket determines who may read them."""
 
-    def __init__(self) -> None:
-        self._client: Any = s3.client()
-
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
         with _translated_errors(uri):
@@ -117,8 +114,8 @@ class _S3:
         except FAULTS as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
-            kind = ArchiveUnavailableError if s3.is_transient(error) else ArchiveReadError
-            raise kind(path=uri, problem=one_line(error)) from error
+            kind = ArchiveUnavailableError if is_transient(error) else ArchiveReadError
+            raise kind(path=uri, problem=explained(error)) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")
@@ -135,13 +132,17 @@ class _S3:
         with _translated_errors(uri):
             self._client.delete_object(Bucket=bucket, Key=key)
 
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
+        return s3.client()
+
 
 @contextmanager
 def _translated_errors(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        problem = getattr(error, "strerror", None) or one_line(error)
+        problem = getattr(error, "strerror", None) or explained(error)
         raise kind(path=uri, problem=problem) from error
 
 

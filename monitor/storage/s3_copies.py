@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 from db.errors import RedistillError, one_line
 from monitor.storage import s3
 from monitor.storage.store import ArtifactMissingError, ArtifactReadError, ArtifactUnavailableError
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained, is_transient
 
 #: A pointer is a small JSON object with this key.
 TARGET: Final = "target"
@@ -192,9 +192,9 @@ def reading(uri: str) -> Iterator[None]:
         yield
     except FAULTS as error:
         kind: type[RedistillError] = ArtifactReadError
-        if not isinstance(error, OSError) and s3.is_transient(error):
+        if not isinstance(error, OSError) and is_transient(error):
             kind = ArtifactUnavailableError
-        raise kind(location=uri, problem=one_line(error)) from error
+        raise kind(location=uri, problem=explained(error)) from error
     except s3.BrokenBodyError as error:
         raise ArtifactUnavailableError(location=uri, problem=one_line(error)) from error
 

@@ -20,7 +20,7 @@ class ArtifactMissingError(ArtifactReadError):
 
 
 class ArtifactUnavailableError(ArtifactReadError):
-    """The artifact {location} cannot be read now: {problem}. The read is retried."""
+    """The artifact {location} cannot be read now: {problem}. A later attempt may succeed."""
 
 
 class ArtifactWriteError(RedistillError):

@@ -10,6 +10,7 @@ from typing import Final
 
 import boto3
 import httpx
+from botocore.config import Config
 
 from db import monitors, registries, versions
 from db.connection.migrate import check
@@ -25,6 +26,7 @@ from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
 from redistill.display import show
 from triggers.alert_settings import Alert, SnsAlert
+from triggers.aws import FAULTS, explained, new_client
 
 _SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples and candidates
 _TIMEOUT_SECONDS: Final = 2.0
@@ -140,9 +142,11 @@ def _channel(alert: Alert) -> CheckResult:
         return problem(f"channel {alert.name}", "it receives no incident", fix)
     about = "" if len(kinds) == len(IncidentKind) else f"; only {', '.join(kinds)}"
     found = f"{alert.kind} to {alert.place}, for {', '.join(alert.severities)}{about}"
-    if isinstance(alert, SnsAlert) and boto3.Session().get_credentials() is None:
-        fix = "give this process a role, or set keys in the environment"
-        return problem(f"channel {alert.name}", f"{found}; it has no AWS credentials", fix)
+    if isinstance(alert, SnsAlert):
+        try:
+            new_client("sns", Config(), session=boto3.Session(), region=alert.region)
+        except FAULTS as error:
+            return problem(f"channel {alert.name}", f"{found}: {explained(error)}")
     return ok(f"channel {alert.name}", found)
 
 

@@ -272,7 +272,7 @@ REFUSED = {
     ),
     "a bucket that nobody can have": (
         '[monitor]\narchive = "s3://Bad_Bucket/x"',
-        "[monitor] archive: expected 's3://bucket/key', not 's3://Bad_Bucket/x': the name of a bucket, unlike",
+        "[monitor] archive: expected 's3://bucket/key', not 's3://Bad_Bucket/x': the name of a bucket",
     ),
     "no bucket": (
         '[monitor]\narchive = "s3:///x"',
