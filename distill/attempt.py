@@ -198,9 +198,10 @@ class Attempt:
             recorded = versions.find(connection, self.monitor, Role.STUDENT, job.student_version)
         if recorded is None:
             raise IncumbentLostError(version=job.student_version[:12], directory="the database")
-        incumbent = self._load(version_at(recorded, self.redistill.registry))
+        location = version_at(recorded, self.redistill.registry)
+        incumbent = self._load(location)
         if incumbent.version != recorded.version:
-            raise IncumbentLostError(version=job.student_version[:12], directory=recorded.uri)
+            raise IncumbentLostError(version=job.student_version[:12], directory=location)
         return recorded, incumbent
 
     def _train(

@@ -28,7 +28,7 @@ from redistill.display.measurements import (
 )
 from redistill.display.progress import bars
 from redistill.display.show import Column, Row
-from redistill.serving import link, make_current, set_link
+from redistill.serving import link, linked, make_current, set_link
 from triggers.orders.manual import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or its first digits.")]
@@ -104,7 +104,7 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
 
 @app.command(epilog=examples("redistill models promote 3f9c"))
 def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
-    """Promote a known student. If it already serves, only repair the registry's `current` link."""
+    """Promote a known student. If it already serves, only repair the registry's link to it."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         model = versions.by_prefix(connection, settings.monitor.name, version)
@@ -202,7 +202,7 @@ def _is_current(connection: Connection, model: ModelVersion) -> bool:
 
 def _report_current(settings: Settings, model: ModelVersion) -> None:
     show.say(f"The student {show.version(model.version)} is in service from now on.")
-    show.say(f"{link(settings)} points to it, in {model.uri}.")
+    show.say(f"{link(settings)} points to it, in {linked(settings)}.")
 
 
 def _cells(model: Row) -> list[show.Cell]:
