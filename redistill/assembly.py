@@ -87,6 +87,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         engine_session=partial(connected, scoring.address) if on_cluster else nullcontext,
         archived=_archived(engine),
         earlier_names=_earlier_names(settings, engine),
+        encryption=settings.s3.encryption,
         cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         reference=Reference(

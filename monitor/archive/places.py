@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -57,14 +58,14 @@ class Place(Protocol):
 
 
 class Places:
-    """The places of URIs, with one S3 client for all of them."""
+    """The places of URIs, with one S3 client for all of them. `encryption`: parameters of each upload."""
 
-    def __init__(self) -> None:
-        self._s3 = cache(_S3)
+    def __init__(self, encryption: Mapping[str, str] | None = None) -> None:
+        self._s3 = _S3(encryption or {})
 
     def of(self, uri: str) -> Place:
         """Return the place of a URI."""
-        return self._s3() if uri.startswith("s3://") else _Folders()
+        return self._s3 if uri.startswith("s3://") else _Folders()
 
 
 class _Folders:
@@ -95,14 +96,17 @@ class _Folders:
             Path(uri).unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
 class _S3:
     """Objects in S3, which replaces them atomically; the bucket determines who may read them."""
+
+    encryption: Mapping[str, str]
 
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
         with _translated_errors(uri):
             # A file is sent in pieces, and the timeout applies to each piece.
-            self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content))
+            self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content), **self.encryption)
 
     def get(self, uri: str) -> bytes | None:
         bucket, key = s3.split(uri)
