@@ -4,7 +4,7 @@ A location is a path or `s3://bucket/key`. Code that reads an artifact asks for 
 the path itself, of S3 a folder in the cache. Code that writes asks for the store at a location.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ class Artifacts:
 
     cache: Path = Path("cache")  #: the folder of the copies of what is in S3
     encryption: Mapping[str, str] = field(default_factory=dict)  #: parameters of each upload to S3
+    show: Callable[[str, int, int], None] = lambda _what, _done, _total: None  #: the progress of downloads
 
     def directory(self, location: Location) -> Path:
         """Return a local copy of a directory, or of the one that a registry's pointer names.
@@ -80,4 +81,4 @@ class Artifacts:
 
     @cached_property
     def _copies(self) -> S3Copies:
-        return S3Copies(self.cache)
+        return S3Copies(self.cache, self.show)

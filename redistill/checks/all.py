@@ -53,7 +53,7 @@ def _models_and_data(
 ) -> Iterator[CheckResult]:
     """Check models and data; without a placement on the CPU, and not against the gates."""
     teachers, students = data.LoadedModels(), data.LoadedModels()
-    check = partial(data.model, opener=artifacts(settings), placement=placement or ON_CPU)
+    check = partial(data.model, opener=artifacts(settings, progress), placement=placement or ON_CPU)
     yield from run_check("teacher", partial(check, "teacher", settings.teacher.uri, loaded=teachers))
     yield from run_check("student", partial(check, "student", settings.student.uri, loaded=students))
     matched: list[CheckResult] = []
