@@ -7,8 +7,10 @@ from typing import Annotated, Final, Literal, Self
 
 import jmespath
 from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, SecretStr, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
+from monitor.storage.location import Location, location, s3_location, s3_object
 from triggers.settings import Duration, Section, TeacherPolicy
 
 #: The names of monitors; they are also names of folders.
@@ -57,9 +59,24 @@ RegularExpression = Annotated[str, AfterValidator(_checked_pattern)]
 FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
-#: The location of a model, a labelled file, a registry or an archive.
-ArtifactLocation = Annotated[S3Uri | Path, Field(union_mode="left_to_right")]
+def _located(given: object) -> Location:
+    if isinstance(given, Path):
+        return given
+    if not isinstance(given, str):
+        raise PydanticCustomError("path_type", "expected a path")
+    return location(given)
+
+
+def _object_located(given: object) -> Location:
+    found = _located(given)
+    return found if isinstance(found, Path) else s3_object(found)
+
+
+S3Uri = Annotated[str, AfterValidator(s3_location)]
+#: The location of a model, a registry or an archive.
+ArtifactLocation = Annotated[Location, PlainValidator(_located)]
+#: The location of a file.
+FileLocation = Annotated[Location, PlainValidator(_object_located)]
 
 
 #: The format of the objects of a request log.

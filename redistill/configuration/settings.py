@@ -125,7 +125,7 @@ def load(config: Source | Path) -> Settings:
     """Read and check a configuration; relative paths are resolved against the folder of the source.
 
     Raises:
-        ConfigMissingError: the file does not exist.
+        ConfigMissingError: the file or the object does not exist.
         ConfigError: the content is not TOML, a key is unknown or a value is invalid, in the content or in the
             environment.
     """

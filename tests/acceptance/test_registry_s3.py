@@ -146,8 +146,8 @@ def test_the_configuration_is_read_from_s3(
     assert [line["verdict"] for line in site.events("cycle ended")] == ["healthy"]
     bucket.client.delete_object(Bucket=bucket.name, Key="redistill.toml")
     process = fork(site, "db", "check", "--config", uri, **machine(site, "a"))
-    assert process.wait() == 1
-    assert "redistill.toml does not exist: correct the location" in process.log.read_text()
+    assert process.wait() == 2
+    assert "redistill.toml does not exist: upload it" in process.log.read_text()
 
 
 def test_a_worker_with_another_registry_leaves_the_job(
