@@ -1,9 +1,10 @@
 """Database connections. Every write is one `writing` block, which commits completely or not at all."""
 
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def _engine(url: str, passwords: FindPasswords) -> Engine:
     parsed = parse_url(url)
     if parsed.drivername in _SQLITE and parsed.database not in {None, "", ":memory:"}:
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "do_connect", _create_private)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -115,6 +117,12 @@ def _shown(url: str) -> str:
     """Return the part of a URL that cannot be read which is certainly not of a password."""
     before_query, _, query = url.partition("?")
     return "…" if "@" in query else before_query.rpartition("@")[2]
+
+
+def _create_private(_dialect: object, _record: object, arguments: Sequence[Any], _keywords: object) -> None:
+    """Create the file for its owner only. The files that SQLite puts beside it get the same mode."""
+    with suppress(OSError):  # which SQLite reports
+        os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own

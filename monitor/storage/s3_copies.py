@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 
 from db.errors import RedistillError, one_line
 from monitor.storage import s3
+from monitor.storage.disk import open_private, private_folder
 from monitor.storage.store import ArtifactMissingError, ArtifactReadError, ArtifactUnavailableError
 from triggers.aws import FAULTS
 
@@ -148,7 +149,7 @@ class S3Copies:
         return copy
 
     def _download(self, uri: str, bucket: str, objects: Sequence[_Object], folder: Path) -> None:
-        folder.mkdir(parents=True)
+        private_folder(folder)
         began = time.monotonic()
         for each in objects:
             ask = partial(self.client.get_object, Bucket=bucket, Key=each.key, IfMatch=each.etag)
@@ -200,7 +201,7 @@ def reading(uri: str) -> Iterator[None]:
 
 
 def _save(wanted: _Object, path: Path, answer: Any) -> None:  # noqa: ANN401 - boto3 creates its classes at run time
-    with path.open("wb") as file:
+    with open_private(path) as file:
         n_bytes = sum(file.write(chunk) for chunk in answer["Body"].iter_chunks(_CHUNK))
     if n_bytes != wanted.size:
         raise s3.BrokenBodyError(f"{n_bytes} of {wanted.size} bytes arrived")

@@ -69,7 +69,7 @@ def test_other_machines_see_a_code_and_the_log_has_the_detail(
         ("127.1.2.3", True),
         ("::1", True),
         ("localhost", True),
-        ("0.0.0.0", False),
+        ("0.0.0.0", False),  # noqa: S104 - not bound
         ("::", False),
         ("10.0.0.7", False),
         ("", False),
