@@ -30,6 +30,7 @@ from db.records import Calibration, Evaluation, GateOutcome, Job
 from distill.training.train import TrainingLog
 from monitor.scoring.models import Model, fingerprint, quiet
 from monitor.storage.artifacts import Artifacts
+from monitor.storage.disk import write_private
 from monitor.storage.local_store import remove_tree, removed
 from monitor.storage.location import Location
 from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Store
@@ -195,7 +196,7 @@ def add(store: Store, staged: Path, manifest: Manifest) -> Registered:
     with _write_errors(store), removed(staged):
         version = fingerprint(staged)
         key = f"{VERSIONS}/{version}"
-        (staged / MANIFEST).write_bytes(_json(version, manifest))
+        write_private(staged / MANIFEST, _json(version, manifest))
         store.put_directory(key, staged, last=MANIFEST)
     return Registered(version=version, location=store.location(key))
 

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from distill.training.schedule import Schedule
 from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
-from triggers.settings import AlphaPolicy, Duration, Section
+from triggers.settings import AlphaPolicy, Section
+from triggers.values import Duration
 
 
 def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value of the file
@@ -25,8 +26,8 @@ class RedistillSection(AlphaPolicy):
     soft_labels: Literal["online"] = "online"
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    seed: int = 2025
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 2025
     device: Device = "auto"  #: of trainings, and of the models that a job scores
     precision: Precision = "float32"
     train: FileLocation | None = None

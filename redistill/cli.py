@@ -13,6 +13,7 @@ from typer.main import get_command
 from db.errors import RedistillError
 from monitor.storage.disk import NO_ROOM
 from redistill.commands import CONFIG_HELP, PANELS, module_of
+from redistill.display.plain import plain, tolerate_any_encoding
 from redistill.process.stop_signals import INTERRUPTED
 
 
@@ -39,7 +40,7 @@ class _Commands(TyperGroup):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"redistill: {message}", err=True)
+    typer.echo(f"redistill: {plain(message)}", err=True)
     raise typer.Exit(code)
 
 
@@ -84,6 +85,7 @@ def root(
 
 def main() -> None:
     """Run the command line and exit."""
+    tolerate_any_encoding()
     try:
         app(prog_name="redistill")
     finally:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from db.errors import RedistillError
 from monitor.storage import s3
-from monitor.storage.disk import sync
+from monitor.storage.disk import private_folder, sync
 from triggers.aws import FAULTS, explained, is_transient
 
 
@@ -74,7 +74,7 @@ class _Folders:
     def put(self, uri: str, content: bytes) -> None:
         path = Path(uri)
         with _translated_errors(uri):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             with _replacing(path) as descriptor:
                 _write_all(descriptor, content)
             sync(path.parent)

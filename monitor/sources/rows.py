@@ -24,15 +24,14 @@ from sqlalchemy import (
     Text,
     create_engine,
     func,
-    make_url,
     select,
     tuple_,
     type_coerce,
 )
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
 from db.connection import postgres
-from db.connection.session import without_password
+from db.connection.session import parse_url, without_password
 from db.errors import RedistillError, one_line
 from monitor.settings import SqlTraffic
 from monitor.sources.formats.records import RecordParser
@@ -181,11 +180,11 @@ class TableSource:
 
 def _engine(section: SqlTraffic) -> Engine:
     try:
-        url = make_url(section.uri.get_secret_value())
+        url = parse_url(section.uri.get_secret_value())
         is_postgres = url.drivername in postgres.DRIVERS
         arguments = postgres.network(url) if is_postgres else {}
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (NoSuchModuleError, ImportError) as error:
         problem = f"its 'uri' is not an SQLAlchemy URL with an installed driver ({type(error).__name__})"
         raise TrafficTableError(table=section.table, problem=problem) from error
     if is_postgres:

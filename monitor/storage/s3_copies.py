@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 
 from db.errors import RedistillError, one_line
 from monitor.storage import s3
+from monitor.storage.disk import open_private, private_folder
 from monitor.storage.store import ArtifactMissingError, ArtifactReadError, ArtifactUnavailableError
 from triggers.aws import FAULTS, explained, is_transient
 
@@ -149,7 +150,7 @@ class S3Copies:
         return copy
 
     def _download(self, uri: str, bucket: str, objects: Sequence[_Object], folder: Path) -> None:
-        folder.mkdir(parents=True)
+        private_folder(folder)
         began, done, total = time.monotonic(), 0, sum(each.size for each in objects)
 
         def show(n_bytes: int) -> None:
@@ -207,7 +208,7 @@ def reading(uri: str) -> Iterator[None]:
 
 def _save(wanted: _Object, path: Path, show: Callable[[int], None], answer: Any) -> None:  # noqa: ANN401 - boto3 creates its classes at run time
     n_bytes = 0
-    with path.open("wb") as file:
+    with open_private(path) as file:
         for chunk in answer["Body"].iter_chunks(_CHUNK):
             n_bytes += file.write(chunk)
             show(n_bytes)

@@ -16,6 +16,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 
 from monitor.storage import s3
+from monitor.storage.disk import private_folder
 from monitor.storage.s3_copies import TARGET, S3Copies, is_absent, is_taken, reading
 from monitor.storage.store import ArtifactReadError, ArtifactWriteError
 from triggers.aws import FAULTS, explained
@@ -38,7 +39,7 @@ class S3Store:
     def staging(self) -> Path:
         """A folder beside the copies."""
         folder = self.copies.cache / f"staging-{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         return folder
 
     def location(self, key: str) -> str:

@@ -152,7 +152,7 @@ def test_a_monitor_is_alive_before_it_has_loaded_torch_and_says_that_it_is_not_r
         assert "libtorch" not in Path(f"/proc/{monitor.pid}/maps").read_text()
         assert cpu_seconds(monitor.pid) < 5
         checks = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=30).json()["checks"]
-        assert checks["scheduler"] == {"ok": False, "detail": "starting"}
+        assert checks["scheduler"] == {"ok": False, "code": "starting", "detail": "starting"}
 
 
 def is_served(port: int) -> bool:

@@ -184,7 +184,7 @@ def test_a_database_that_is_away_is_an_error_without_its_password() -> None:
     assert "s3cret" not in str(failed.value)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "oracle+none://host/db", "mysql://host/db"])
+@pytest.mark.parametrize("url", ["oracle+none://host/db", "mysql://host/db"])
 def test_a_url_that_is_none_is_an_error_without_the_url(url: str) -> None:
     with pytest.raises(TrafficTableError, match="not an SQLAlchemy URL with an installed driver") as failed:
         source(url)

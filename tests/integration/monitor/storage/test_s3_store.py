@@ -166,6 +166,13 @@ def test_processes_that_make_a_copy_at_once_all_find_it_whole(bucket: TestBucket
         assert list(threads.map(sizes, range(8))) == [{MIB}] * 8
 
 
+def test_a_copy_of_a_labelled_file_is_for_its_owner_only(bucket: TestBucket, artifacts: Artifacts) -> None:
+    bucket.put("data/train.jsonl", b"{}\n")
+    copy = artifacts.file(f"s3://{bucket.name}/data/train.jsonl")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert copy.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_copy_that_somebody_damaged_is_made_again(bucket: TestBucket, artifacts: Artifacts) -> None:
     uri = f"s3://{bucket.name}/models/teacher"
     for name in ("config.json", "model.safetensors"):
