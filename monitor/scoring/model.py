@@ -64,10 +64,12 @@ def _spelling(label: str) -> str:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Return whether an error is a failure of code, and not a request to end.
+    """Return whether an error is a failure of foreign code, not a request to end or an error of this code.
 
     A panic of Rust code, such as the tokenizers', is a BaseException of a class that cannot be imported.
     """
+    if isinstance(error, RedistillError):
+        return False
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 

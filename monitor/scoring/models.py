@@ -83,8 +83,6 @@ def quiet() -> Iterator[None]:
 def _loading(directory: Path, part: str) -> Iterator[None]:
     try:
         yield
-    except ModelError:
-        raise
     except BaseException as error:
         if not is_failure(error):
             raise

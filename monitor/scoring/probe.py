@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.scoring.batches import ForwardError, answer, batched
-from monitor.scoring.model import Model, ModelError, in_a_line, is_failure
+from monitor.scoring.batches import ForwardError, ScoringError, answer, batched
+from monitor.scoring.model import Model, ModelError, in_a_line
 
 #: Of the larger of 1 and the largest logit.
 _TOLERANCE: Final = 1e-4
@@ -37,19 +37,14 @@ def probed(model: Model, directory: Path) -> Model:
         _check_cut(fitting, directory)
         together = _logits(fitting, texts)
         alone = np.concatenate([_logits(fitting, [text]) for text in texts])
-    except ModelError:
-        raise
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        reason = (error.__cause__ if isinstance(error, ForwardError) else None) or error
-        problem = f"it cannot score a batch of texts ({in_a_line(reason)}): {_cause(model)}"
+    except (ForwardError, ScoringError) as error:
+        problem = f"it cannot score a batch of texts ({in_a_line(error.__cause__ or error)}): {_cause(model)}"
         raise ModelError(model=directory, problem=problem) from error
     if together.shape != (len(texts), len(model.labels)):
         problem = f"its network gives logits of shape {together.shape[1:]} for {len(model.labels)} labels"
         raise ModelError(model=directory, problem=f"{problem}; use a classifier of texts")
     finite = np.isfinite(alone).all(axis=1) & np.isfinite(together).all(axis=1)  # others fail with their text
-    apart = float(np.abs(together - alone)[finite].max(initial=0.0))
+    apart = float(np.abs(together[finite] - alone[finite]).max(initial=0.0))
     if apart > _TOLERANCE * max(1.0, float(np.abs(alone[finite]).max(initial=0.0))):
         problem = f"the logits of a text differ by {apart:.2g} between a batch and the text alone"
         raise ModelError(model=directory, problem=f"{problem}: {_cause(model)}")
@@ -77,9 +72,7 @@ def _cut_to_positions(model: Model) -> Model:
     one_more = replace(model, max_length=positions + 1)
     try:
         _logits(one_more, [f"{_SHORT} " * positions])
-    except BaseException as error:
-        if not is_failure(error):
-            raise
+    except ForwardError:
         return replace(model, max_length=positions)
     return model
 
