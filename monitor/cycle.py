@@ -44,9 +44,7 @@ _MIN_SHARE_LEFT: Final = 0.9
 
 
 class RequestUnscorableError(RedistillError):
-    """The {role} {version} gives logits that are not finite for the request {request_id!r}, so its weights
-    are damaged: replace it with an undamaged model.
-    """
+    """The {role} {version} {problem} for the request {request_id!r}: {fix}."""
 
 
 class WindowGoneError(RedistillError):
@@ -175,7 +173,11 @@ class CycleMeasurer:
         except ScoringError as error:
             of_text = {request.text: request.id for request in reversed(requests)}
             raise RequestUnscorableError(
-                role=role, version=model.version[:12], request_id=of_text[texts[error.index]]
+                role=role,
+                version=error.version,
+                problem=error.problem,
+                request_id=of_text[texts[error.index]],
+                fix=error.fix,
             ) from error
 
     def _redacted(self, sample: ScoredSample) -> ScoredSample:

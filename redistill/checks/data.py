@@ -56,8 +56,14 @@ def model(
 
 
 def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[CheckResult]:
-    """Check that both models have the same labels, among them the rare and the misrouted ones."""
+    """Check that both models have the same labels, among them the rare and the misrouted ones.
+
+    One model in both roles agrees with itself, so it is reported, too.
+    """
     match_labels(teacher, student)
+    if teacher.version == student.version:
+        found = f"teacher and student are the same model, {show.version(teacher.version)}: they always agree"
+        yield warning("labels", found, "correct uri in [teacher] or in [student]")
     unknown = [label for label in settings.metrics.rare_labels if label not in teacher.labels]
     misrouted = unknown_label(settings.metrics.misroutes, teacher.labels)
     known = f"the labels are {', '.join(teacher.labels)}"
