@@ -203,7 +203,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no channel": (_no_channel, "channels", "no channel receives"),
     "no recorded answers": (_nothing_recorded, "traffic", "none with the student's logits"),
     "no cluster": (_no_cluster, "cluster", "fix 'address' in [scoring]"),
-    "a bad schedule": (_bad_schedule, "traffic", "is not a schedule"),
+    "a bad schedule": (_bad_schedule, "configuration", "is not a schedule"),
 }
 
 
