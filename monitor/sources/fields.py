@@ -14,7 +14,7 @@ from monitor.sources.formats.compression import read_chunks
 from monitor.sources.formats.lines import read_lines, read_objects
 from monitor.sources.formats.readers import parquet_reader
 from monitor.sources.stores.folder import Folder
-from monitor.sources.stores.port import BrokenObjectError
+from monitor.sources.stores.port import BrokenObjectError, unavailable_if_unread
 from monitor.sources.values import parse_time, request_id
 
 _ROWS = 200
@@ -110,7 +110,7 @@ def _of_each(uri: Path, read: Callable[[BinaryIO], Iterable[T]]) -> Iterator[T]:
     """Yield what `read` returns for each object, up to any damage in the object."""
     folder = Folder(uri=uri)
     for each in folder.list():
-        with suppress(BrokenObjectError), folder.open(each) as file:
+        with suppress(BrokenObjectError), unavailable_if_unread(each.address), folder.open(each) as file:
             yield from read(file)
 
 
