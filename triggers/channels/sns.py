@@ -15,14 +15,14 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from db.records import Delivery
 from triggers.alert_settings import SnsAlert
+from triggers.channels.guard import described
 from triggers.channels.keys import fitting
 from triggers.channels.port import Receipt, SendResult
-from triggers.channels.text import IncidentView, printable, shortened, view_of, written
+from triggers.channels.text import IncidentView, shortened, view_of, written
 
 _SUBJECT_LENGTH: Final = 99  #: "less than 100"
 _MESSAGE_LENGTH: Final = 60_000  #: keeps a message below 256 KiB, whatever its characters
 _KEY_LENGTH: Final = 128
-_ERROR_LENGTH: Final = 300
 #: Faults that AWS attributes to the sender, but that may pass.
 _PASSING: Final = frozenset(
     {
@@ -58,9 +58,9 @@ class SnsChannel:
         except ClientError as error:
             return _refusal(error)
         except ParamValidationError as error:
-            return Receipt(result=SendResult.REFUSED, error=_line(error))
+            return Receipt(result=SendResult.REFUSED, error=described(error))
         except (BotoCoreError, OSError) as error:
-            return Receipt(result=SendResult.RETRY, error=_line(error))
+            return Receipt(result=SendResult.RETRY, error=described(error))
         return Receipt(result=SendResult.DELIVERED)
 
     @cached_property
@@ -113,9 +113,5 @@ def _refusal(error: ClientError) -> Receipt:
     is_passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
     is_passing = is_passing or code in _PASSING or _THROTTLED in code.lower() or said.startswith(_UNTIMELY)
     if is_passing:
-        return Receipt(result=SendResult.RETRY, error=_line(error))
-    return Receipt(result=SendResult.REFUSED, error=_line(error))
-
-
-def _line(error: Exception) -> str:
-    return shortened(printable(f"{type(error).__name__}: {error}"), _ERROR_LENGTH)
+        return Receipt(result=SendResult.RETRY, error=described(error))
+    return Receipt(result=SendResult.REFUSED, error=described(error))
