@@ -1,8 +1,11 @@
 """The guard of all channels: whatever one raises, and however long it takes, is the result of an attempt."""
 
+import socket
 import threading
+from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from db.records import Delivery
 from triggers.channels.port import Channel, Receipt, SendResult
@@ -42,3 +45,50 @@ def attempt(
 def described(error: BaseException) -> str:
     """Return an error in one short line."""
     return shortened(printable(f"{type(error).__name__}: {error}"[:_READ_CHARACTERS]), _ERROR_LENGTH)
+
+
+class Deadline:
+    """Breaks the connection of one HTTP request off after some seconds, so that its client raises an error.
+
+    A client's timeouts only bound each wait on the network.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.has_passed = False
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._break_off)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._socket = None
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Note the connection's socket; a hook of httpcore, called at each step of the request.
+
+        Source: https://www.encode.io/httpcore/extensions/#trace
+        """
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket")
+                if self.has_passed:
+                    self._shut()
+
+    def _break_off(self) -> None:
+        with self._lock:
+            self.has_passed = True
+            self._shut()
+
+    def _shut(self) -> None:
+        """Shut the socket down, which also ends a read in another thread; closing it would not."""
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

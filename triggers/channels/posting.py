@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from db.outbox import LONGEST_WAIT
-from triggers.channels.deadline import Deadline
+from triggers.channels.guard import Deadline
 from triggers.channels.port import Receipt, SendResult
 from triggers.channels.proxies import proxy_variable, unusable_variables
 from triggers.channels.text import printable, shortened
