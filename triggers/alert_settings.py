@@ -39,8 +39,8 @@ SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 Token = Annotated[SecretStr, AfterValidator(_one_word)]
 #: The URL of a service's API; not a secret.
 Endpoint = Annotated[str, Field(pattern=HTTP_URL)]
-#: Seconds for a whole call by HTTP, and for each wait of SNS; a message in flight is hidden from other senders
-#: for 2 minutes.
+#: Seconds for a whole call by HTTP, and for each wait of SNS; a message in flight is hidden from others for 2
+#: minutes.
 Timeout = Annotated[float, Field(gt=0, le=30)]
 
 
