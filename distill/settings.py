@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from distill.training.schedule import Schedule
-from monitor.settings import ArtifactLocation, Device, Precision, Share
-from triggers.settings import AlphaPolicy, Duration, Section
+from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
+from triggers.settings import AlphaPolicy, Section
+from triggers.values import Duration
 
 
 def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value of the file
@@ -25,13 +26,13 @@ class RedistillSection(AlphaPolicy):
     soft_labels: Literal["online"] = "online"
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    seed: int = 2025
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 2025
     device: Device = "auto"  #: of trainings, and of the models that a job scores
     precision: Precision = "float32"
-    train: ArtifactLocation | None = None
-    validation: ArtifactLocation | None = None
-    test: ArtifactLocation | None = None
+    train: FileLocation | None = None
+    validation: FileLocation | None = None
+    test: FileLocation | None = None
     student_init: ArtifactLocation | None = None
     registry: ArtifactLocation = Path("registry")
     #: The name in the registry of the pointer to the student in service; monitors that share a registry need
@@ -52,7 +53,7 @@ class RedistillSection(AlphaPolicy):
         )
 
     @property
-    def calibration_file(self) -> ArtifactLocation | None:
+    def calibration_file(self) -> FileLocation | None:
         """The labelled file for calibration; students are not trained on its rows."""
         return self.validation or self.test
 

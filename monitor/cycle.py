@@ -1,6 +1,6 @@
 """One cycle, from a window of traffic to its numbers: sample, score with both models, archive, measure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -71,6 +71,7 @@ class CycleMeasurer:
     earlier_names: Callable[
         [], Sequence[str]
     ]  #: of the monitor; archives from before a change keep their folder
+    encryption: Mapping[str, str]  #: parameters of uploads to S3
     cache_bytes: int
     temperature: float
     reference: Reference
@@ -206,7 +207,9 @@ class CycleMeasurer:
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:
         if earlier is not None and earlier.n_erasures:
             sample = _without_erased(sample, earlier)
-        written = files.write(self.monitor.archive, sample, beside=earlier is not None)
+        is_again = earlier is not None
+        place = self.monitor.archive
+        written = files.write(place, sample, beside=is_again, encryption=self.encryption)
         for name in (sample.slot.monitor, *self.earlier_names()):
             files.expire(self.monitor.archive, name, before=self._oldest(sample))
         return written

@@ -3,13 +3,20 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import jmespath
 from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from jmespath.functions import Functions
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, SecretStr, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
-from triggers.settings import Duration, Section, TeacherPolicy
+from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
+from monitor.storage.location import Location, location, s3_location, s3_object
+from triggers.settings import Section, TeacherPolicy, Temperature
+from triggers.values import Duration, Secret, Word
+
+T = TypeVar("T", str, SecretStr)
 
 #: The names of monitors; they are also names of folders.
 MONITOR_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -37,12 +44,31 @@ def is_plain_name(name: str) -> bool:
 def _checked_name(name: str) -> str:
     if not is_plain_name(name):
         try:
-            jmespath.compile(name)
+            unknown = _functions(jmespath.compile(name).parsed) - Functions.FUNCTION_TABLE.keys()
         except JMESPathError as error:
             raise ValueError(
                 f"{name!r} is neither a field's name nor JMESPath: {error}".splitlines()[0]
             ) from error
+        if unknown:
+            raise ValueError(f"{name!r} calls {min(unknown)}(), which is not a function of JMESPath")
     return name
+
+
+def _functions(parsed: dict[str, Any]) -> set[str]:
+    """Return the names of the functions that a JMESPath expression calls."""
+    own = {parsed["value"]} if parsed["type"] == "function_expression" else set()
+    return own.union(*(_functions(each) for each in parsed["children"] if isinstance(each, dict)))
+
+
+def readable_url(url: T) -> T:
+    """Return the database URL, if it is unambiguous."""
+    try:
+        parse_url(url.get_secret_value() if isinstance(url, SecretStr) else str(url))
+    except DatabaseUrlError as error:
+        raise ValueError("expected a URL such as 'postgresql://user@host/name'") from error
+    except AmbiguousUrlError as error:
+        raise ValueError(str(error)) from error
+    return url
 
 
 def _checked_pattern(pattern: str) -> str:
@@ -57,9 +83,24 @@ RegularExpression = Annotated[str, AfterValidator(_checked_pattern)]
 FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
-#: The location of a model, a labelled file, a registry or an archive.
-ArtifactLocation = Annotated[S3Uri | Path, Field(union_mode="left_to_right")]
+def _located(given: object) -> Location:
+    if isinstance(given, Path):
+        return given
+    if not isinstance(given, str):
+        raise PydanticCustomError("path_type", "expected a path")
+    return location(given)
+
+
+def _object_located(given: object) -> Location:
+    found = _located(given)
+    return found if isinstance(found, Path) else s3_object(found)
+
+
+S3Uri = Annotated[str, AfterValidator(s3_location)]
+#: The location of a model, a registry or an archive.
+ArtifactLocation = Annotated[Location, PlainValidator(_located)]
+#: The location of a file.
+FileLocation = Annotated[Location, PlainValidator(_object_located)]
 
 
 #: The format of the objects of a request log.
@@ -87,7 +128,7 @@ class MonitorSection(Section):
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
     archive: ArtifactLocation = Path("archive")
-    archive_days: Annotated[int, Field(ge=1)] = 30
+    archive_days: Annotated[int, Field(ge=1, le=36_525)] = 30
     redact: bool = True
     redact_patterns: tuple[RegularExpression, ...] = ()
 
@@ -95,6 +136,8 @@ class MonitorSection(Section):
     def _one_schedule(self) -> Self:
         if self.every is not None and self.cron is not None:
             raise ValueError("give 'every' or 'cron', not both")
+        if self.every is not None and self.every % timedelta(seconds=1):
+            raise ValueError("'every' is not in whole seconds: round it")
         return self
 
     @model_validator(mode="after")
@@ -116,8 +159,8 @@ class TrafficSection(Section):
     student_label: FieldName = "student_label"
     student_logits: FieldName = "student_logits"
     label: FieldName | None = "label"  #: the true label, if known; None: the log has none
-    key: str = "redistill"
-    max_text_chars: Annotated[int, Field(ge=1)] = 10_000
+    key: Word = "redistill"
+    max_text_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_000
 
     @model_validator(mode="before")
     @classmethod
@@ -181,14 +224,15 @@ class S3Traffic(ObjectsSection):
         pattern = self.uri.removeprefix("s3://").partition("/")[2]
         if "%" in pattern:
             return pattern
-        return f"{pattern.rstrip('/')}/%Y/%m/%d/%H/".lstrip("/")
+        slash = "/" if pattern and not pattern.endswith("/") else ""
+        return f"{pattern}{slash}%Y/%m/%d/%H/"
 
 
 class SqlTraffic(TrafficSection):
     """A request log in a table or view of a database; field names are column names."""
 
     kind: Literal["sql"]
-    uri: SecretStr  #: an SQLAlchemy URL; it may contain a password
+    uri: Annotated[Secret, AfterValidator(readable_url)]  #: an SQLAlchemy URL; it may contain a password
     #: A table or view; `schema.table` if it is not in the default schema.
     table: Annotated[str, Field(min_length=1)]
 
@@ -229,24 +273,22 @@ class Misroute(Section):
 
     true: Annotated[str, Field(min_length=1)] = ANY_LABEL
     predicted: Annotated[str, Field(min_length=1)] = ANY_LABEL
-    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: per request, in your currency
+    cost: Annotated[float, Field(ge=0)] = 1.0  #: per request, in your currency
     critical: bool = False
 
 
 class MetricsSection(Section):
     """The measurement of the distance between the models, and of the quality of each."""
 
-    temperature: Annotated[float, Field(gt=0)] = 3.0
+    temperature: Temperature = 3.0
     resamples: Annotated[int, Field(ge=100)] = 10_000
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (2025, 2026, 2027)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2025, 2026, 2027)
     input_sample: Annotated[int, Field(ge=0, le=2_000)] = (
         1_000  #: texts that are compared to detect input drift; 0: off
     )
     rare_labels: tuple[str, ...] = ()
     misroutes: tuple[Misroute, ...] = ()  #: of two for the same pair, the later one counts
-    misroute_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
-        1.0  #: per request, for all other misroutes
-    )
+    misroute_cost: Annotated[float, Field(ge=0)] = 1.0  #: per request, for all other misroutes
 
 
 class ScoringSection(Section):

@@ -13,6 +13,7 @@ from typer.main import get_command
 from db.errors import RedistillError
 from monitor.storage.disk import NO_ROOM
 from redistill.commands import CONFIG_HELP, PANELS, module_of
+from redistill.display.plain import plain, tolerate_any_encoding
 from redistill.process.stop_signals import INTERRUPTED
 
 
@@ -39,7 +40,7 @@ class _Commands(TyperGroup):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"redistill: {message}", err=True)
+    typer.echo(f"redistill: {plain(message)}", err=True)
     raise typer.Exit(code)
 
 
@@ -65,7 +66,7 @@ for _panel, _commands in PANELS.items():
 @app.callback()
 def root(
     *,
-    config: Annotated[
+    config: Annotated[  # noqa: ARG001 - the commands read it
         list[Path] | None,
         typer.Option(
             "--config",
@@ -77,10 +78,14 @@ def root(
     ] = None,
 ) -> None:
     """Watch a distilled text classifier in production, and re-distill it when it drifts from its teacher."""
+    from redistill.process import logs  # noqa: PLC0415 - the help needs no logs
+
+    logs.quiet()  # commands that run for long configure their logs themselves
 
 
 def main() -> None:
     """Run the command line and exit."""
+    tolerate_any_encoding()
     try:
         app(prog_name="redistill")
     finally:

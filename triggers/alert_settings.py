@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from db.states import IncidentKind, Severity
 from triggers.settings import Section
+from triggers.values import Secret
 
 HTTP_URL: Final = r"^https?://[^/?#]"
 
@@ -34,9 +35,9 @@ def _routing_key(value: SecretStr) -> SecretStr:
 
 
 #: A URL whose path or query grants access.
-SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
+SecretUrl = Annotated[Secret, AfterValidator(_secret_url)]
 #: A secret that is sent in a header.
-Token = Annotated[SecretStr, AfterValidator(_one_word)]
+Token = Annotated[Secret, AfterValidator(_one_word)]
 #: The URL of a service's API; not a secret.
 Endpoint = Annotated[str, Field(pattern=HTTP_URL)]
 #: Seconds for a whole call by HTTP, and for each wait of SNS; a message in flight is hidden from others for 2
@@ -80,7 +81,7 @@ class WebhookAlert(AlertSection):
     kind: Literal["webhook"]
     name: str = "webhook"
     url: SecretUrl
-    secret: SecretStr
+    secret: Secret
     timeout_seconds: Timeout = 10.0
 
     @property
@@ -94,7 +95,7 @@ class PagerDutyAlert(AlertSection):
 
     kind: Literal["pagerduty"]
     name: str = "pagerduty"
-    routing_key: Annotated[SecretStr, AfterValidator(_routing_key)]
+    routing_key: Annotated[Secret, AfterValidator(_routing_key)]
     endpoint: Endpoint = "https://events.pagerduty.com"
     timeout_seconds: Timeout = 10.0
 

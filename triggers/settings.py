@@ -3,40 +3,37 @@
 import hashlib
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import durationpy
 import orjson
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
 )
 
 from db.states import Severity
+from triggers.values import Duration, refuse_bools
 
 
 class Section(BaseModel):
-    """A section of the configuration: frozen, and an unknown key is an error."""
+    """A section of the configuration: frozen, all numbers are finite, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-
-def _duration(value: Any) -> Any:  # noqa: ANN401 - pydantic passes whatever the file contains
-    if not isinstance(value, str):
-        return value
-    try:
-        return durationpy.from_str(value)
-    except durationpy.DurationError as error:
-        raise ValueError(f"{value!r} is not a duration: write '10m', '1h30m' or '7d'") from error
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, given: object) -> object:
+        refuse_bools(given, cls.model_fields)
+        return given
 
 
-#: A duration, written as '10m', '1h30m' or '7d'.
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
 #: An alpha or an alpha step, in [0, 1] with at most three decimals.
 Alpha = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
+
+#: A softmax temperature.
+Temperature = Annotated[float, Field(ge=0.01, le=1_000)]
 
 #: The metrics that a rule can watch; `class_agreement:LABEL` and `class_kl:LABEL` name one of the labels.
 METRICS = ("agreement", "kl", "kl_t1", "js", "serving_skew", "input_drift", "class_agreement", "class_kl")
@@ -224,7 +221,7 @@ class AlphaPolicy(Section):
     alpha_floor: Alpha = Decimal("0.1")
     max_attempts: Annotated[int, Field(ge=1)] = 3
     cooldown: Duration = timedelta(hours=6)
-    temperature: Annotated[float, Field(gt=0)] = 3.0
+    temperature: Temperature = 3.0
     watch_cycles: Annotated[int, Field(ge=1)] = 3  #: evaluated cycles for a promoted student to recover in
     rollback: Literal["off", "auto"] = "off"  #: the action if the student has not recovered
 

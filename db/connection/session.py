@@ -1,9 +1,10 @@
 """Database connections. Every write is one `writing` block, which commits completely or not at all."""
 
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ class DatabaseUrlError(RedistillError):
     exit_code = 2
 
 
+class AmbiguousUrlError(RedistillError):
+    """The database URL has more than one @, so that its password may end at either: write each @ in the
+    password as %40, and each % as %25.
+    """
+
+    exit_code = 2
+
+
 #: Returns the source of passwords for a database's URL, and the URL to be shown.
 FindPasswords = Callable[[URL, str], Passwords]
 
@@ -48,9 +57,10 @@ def connect(url: str, *, root: Path | None = None, passwords: FindPasswords | No
 
 
 def _engine(url: str, passwords: FindPasswords) -> Engine:
-    parsed = _parsed(url)
+    parsed = parse_url(url)
     if parsed.drivername in _SQLITE and parsed.database not in {None, "", ":memory:"}:
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "do_connect", _create_private)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -71,11 +81,48 @@ def _in_url(url: URL, shown: str) -> Passwords:
     return in_url(shown, is_there=url.password is not None or "password" in url.query)
 
 
-def _parsed(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """Return the parts of a URL, none of which contains a piece of the password by mistake.
+
+    Raises:
+        DatabaseUrlError: it is not a URL, or an @ in its password is not percent-encoded.
+    """
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is not a number
-        raise DatabaseUrlError(url=url.rpartition("@")[2]) from error  # the password is before the @
+        raise DatabaseUrlError(url=_shown(url)) from error
+    if _is_ambiguous(parsed, url.partition("?")[2]):
+        raise AmbiguousUrlError
+    return parsed
+
+
+def _is_ambiguous(parsed: URL, query: str) -> bool:
+    """Return whether a piece of the password, or of the query, may have been read as another part."""
+    is_file = parsed.drivername in _SQLITE
+    tail = f"{parsed.host or ''}{'' if is_file else parsed.database or ''}"
+    has_query = "=" in str(parsed.password or "").partition("?")[2]
+    return "@" in tail or has_query or any("@" in each and "=" not in each for each in query.split("&"))
+
+
+def found_from(url: str, folder: Path) -> str:
+    """Return the URL, with a file of SQLite found from `folder` or, after a ~, from the home."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        return url
+    path = folder / Path(str(parsed.database)).expanduser()
+    return parsed.set(database=str(path)).render_as_string(hide_password=False)
+
+
+def _shown(url: str) -> str:
+    """Return the part of a URL that cannot be read which is certainly not of a password."""
+    before_query, _, query = url.partition("?")
+    return "…" if "@" in query else before_query.rpartition("@")[2]
+
+
+def _create_private(_dialect: object, _record: object, arguments: Sequence[Any], _keywords: object) -> None:
+    """Create the file for its owner only. The files that SQLite puts beside it get the same mode."""
+    with suppress(OSError):  # which SQLite reports
+        os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own

@@ -6,7 +6,7 @@ it does not do so while another is still running.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,9 +49,17 @@ class Erased:
 
 
 def erase(
-    engine: Engine, monitor: str, request_ids: Collection[str], now: datetime, progress: Progress
+    engine: Engine,
+    monitor: str,
+    request_ids: Collection[str],
+    now: datetime,
+    progress: Progress,
+    *,
+    encryption: Mapping[str, str] | None = None,
 ) -> Erased:
     """Erase the requests with these ids from every archive of the monitor, and their labels from SQL.
+
+    `encryption` has the parameters of uploads to S3.
 
     The numbers of their cycles remain, and so do models that were trained with them. Expired archives are
     skipped.
@@ -71,7 +79,9 @@ def erase(
         raise ErasureBusyError(monitor=monitor)
     try:
         with Heartbeat(engine, lease, seconds=LEASE_SECONDS):
-            return _Eraser(engine, lease, now).erase(monitor, frozenset(request_ids), progress)
+            return _Eraser(engine, lease, now, Places(encryption)).erase(
+                monitor, frozenset(request_ids), progress
+            )
     finally:
         with writing(engine) as connection:
             leases.release(connection, lease)
@@ -80,11 +90,11 @@ def erase(
 class _Eraser:
     """The erasure by the holder of the lease."""
 
-    def __init__(self, engine: Engine, lease: Lease, now: datetime) -> None:
+    def __init__(self, engine: Engine, lease: Lease, now: datetime, places: Places) -> None:
         self._engine = engine
         self._lease = lease
         self._now = now
-        self._places = Places()
+        self._places = places
 
     def erase(self, monitor: str, request_ids: frozenset[str], progress: Progress) -> Erased:
         taken_out: list[int] = []

@@ -1,5 +1,6 @@
 """The probes: /healthz (the process is alive) and /readyz (the daemon can do its work)."""
 
+import ipaddress
 import socket
 import threading
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,7 +28,12 @@ class Check:
 
     name: str
     ok: bool
+    code: str  #: the state in a word, without names of hosts, users or folders
     detail: str
+
+    def document(self, *, in_detail: bool) -> dict[str, object]:
+        """Return the check as it is served."""
+        return {"ok": self.ok, "code": self.code, **({"detail": self.detail} if in_detail else {})}
 
 
 Checks = Callable[[], tuple[Check, ...]]
@@ -49,7 +56,8 @@ class _TimeLimitedChecks:
         try:
             return running.result(CHECKS_TIMEOUT_SECONDS)
         except TimeoutError:
-            return (Check(name="checks", ok=False, detail=f"no answer within {CHECKS_TIMEOUT_SECONDS:g} s"),)
+            detail = f"no answer within {CHECKS_TIMEOUT_SECONDS:g} s"
+            return (Check(name="checks", ok=False, code="timeout", detail=detail),)
 
     def _run(self, running: Future[tuple[Check, ...]]) -> None:
         try:
@@ -58,9 +66,35 @@ class _TimeLimitedChecks:
             running.set_exception(error)
 
 
-def app(checks: Checks) -> Starlette:
-    """Return the application; it runs `checks` for each /readyz, and checks that hang block nothing else."""
-    limited = _TimeLimitedChecks(checks)
+class _Log:
+    """The log of failing checks: one line when a check begins to fail, or fails for another reason."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, str] = {}
+
+    def note(self, found: tuple[Check, ...]) -> None:
+        for check in found:
+            if not check.ok and self._codes.get(check.name) != check.code:
+                structlog.get_logger().warning(
+                    "not ready", check=check.name, code=check.code, detail=check.detail
+                )
+        self._codes = {check.name: check.code for check in found if not check.ok}
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def app(checks: Checks, *, in_detail: bool) -> Starlette:
+    """Return the application; it runs `checks` for each /readyz, and checks that hang block nothing else.
+
+    Without `in_detail` a check is served as its code only, and its detail is logged when it begins to fail.
+    """
+    limited, log = _TimeLimitedChecks(checks), _Log()
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
@@ -68,9 +102,11 @@ def app(checks: Checks) -> Starlette:
     def readyz(_request: Request) -> JSONResponse:
         found = limited.run()
         ready = all(check.ok for check in found)
+        if not in_detail:
+            log.note(found)
         body = {
             "ready": ready,
-            "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in found},
+            "checks": {check.name: check.document(in_detail=in_detail) for check in found},
         }
         return JSONResponse(body, status_code=200 if ready else 503)
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-import orjson
-
 from db.errors import RedistillError
 from monitor.sources.formats.compression import read_chunks
-from monitor.sources.formats.lines import LongLine, read_lines
-from monitor.sources.request import true_label
+from monitor.sources.formats.csv_text import with_line_feeds
+from monitor.sources.formats.lines import LongLine, read_lines, read_objects
 from monitor.sources.stores.port import BrokenObjectError
+from monitor.sources.values import request_id, true_label
 
 _CSV: Final = (".csv", ".csv.gz", ".csv.zst")
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _MAX_BYTES: Final = 2**40  #: decompressed
 
 #: Receives the number of bytes read and the size of the file.
@@ -54,8 +54,8 @@ def read_labels(
     rows = _csv_rows if path.name.lower().endswith(_CSV) else _json_rows
     try:
         with path.open("rb") as file:
-            lines = read_lines(_with_progress(read_chunks(file, max_bytes=_MAX_BYTES), file, progress))
-            yield from rows(lines, id_name, label_name)
+            chunks = _with_progress(read_chunks(file, max_bytes=_MAX_BYTES), file, progress)
+            yield from rows(chunks, id_name, label_name)
     except (OSError, BrokenObjectError, _NoColumnError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
         raise LabelsFileError(path=path, problem=str(problem or error).rstrip(".")) from error
@@ -73,27 +73,28 @@ def _with_progress(chunks: Iterable[bytes], file: IO[bytes], progress: Progress)
         progress(file.tell(), size)
 
 
-def _json_rows(
-    lines: Iterable[bytes | LongLine], id_name: str, label_name: str
-) -> Iterator[GivenLabel | Malformed]:
-    for number, line in enumerate(lines, start=1):
+def _json_rows(chunks: Iterable[bytes], id_name: str, label_name: str) -> Iterator[GivenLabel | Malformed]:
+    for number, line in enumerate(read_lines(chunks), start=1):
         if isinstance(line, bytes) and (not line or line.isspace()):
             continue
-        try:
-            row = None if isinstance(line, LongLine) else orjson.loads(line)
-        except orjson.JSONDecodeError:
-            row = None
-        if isinstance(row, dict):
-            yield _given(number, row.get(id_name), row.get(label_name), id_name, label_name)
-        else:
-            yield Malformed(line=number, problem="no JSON object")
+        for row in (None,) if isinstance(line, LongLine) else read_objects(line):
+            if isinstance(row, dict):
+                yield _given(number, row.get(id_name), row.get(label_name), id_name, label_name)
+            else:
+                yield Malformed(line=number, problem=_why_not_json(line))
 
 
-def _csv_rows(
-    lines: Iterable[bytes | LongLine], id_name: str, label_name: str
-) -> Iterator[GivenLabel | Malformed]:
-    reader = csv.reader(_decoded(lines))
-    header = next(reader, [])
+def _why_not_json(line: bytes | LongLine) -> str:
+    is_utf_8 = isinstance(line, LongLine) or _is_text(line.decode(errors="surrogateescape"))
+    return "no JSON object" if is_utf_8 else "invalid UTF-8"
+
+
+def _csv_rows(chunks: Iterable[bytes], id_name: str, label_name: str) -> Iterator[GivenLabel | Malformed]:
+    reader = csv.reader(_decoded(read_lines(with_line_feeds(chunks))))
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise _NoColumnError(f"its first row is not a CSV header ({error})") from error
     for name in (id_name, label_name):
         if header and name not in header:
             there = ", ".join(header)
@@ -115,25 +116,26 @@ def _csv_rows(
 def _decoded(lines: Iterable[bytes | LongLine]) -> Iterator[str]:
     """Yield lines for the CSV reader; bytes that are not UTF-8 stay recognisable and make a row malformed."""
     encoding = "utf-8-sig"
-    for line in lines:
+    for number, line in enumerate(lines):
         content = line if isinstance(line, bytes) else b"\xff"
+        if number == 0 and content.startswith(_UTF_16):
+            raise _NoColumnError("it is UTF-16; save it as UTF-8")
         yield content.decode(encoding, errors="surrogateescape") + "\n"
         encoding = "utf-8"
 
 
 def _given(
-    number: int, request_id: object, label: object, id_name: str, label_name: str
+    number: int, raw_id: object, label: object, id_name: str, label_name: str
 ) -> GivenLabel | Malformed:
-    if type(request_id) is int:
-        request_id = str(request_id)
-    if not isinstance(request_id, str) or not request_id:
+    known_as = request_id(raw_id)
+    if known_as is None:
         return Malformed(line=number, problem=f"no {id_name}")
     true = true_label(label)
     if true is None:
         return Malformed(line=number, problem=f"no {label_name}")
-    if not _is_text(request_id + true):
+    if not _is_text(known_as + true):
         return Malformed(line=number, problem="invalid UTF-8")
-    return GivenLabel(request_id=request_id, label=true)
+    return GivenLabel(request_id=known_as, label=true)
 
 
 def _is_text(value: str) -> bool:

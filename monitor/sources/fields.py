@@ -11,11 +11,11 @@ import orjson
 
 from monitor.settings import Format, is_plain_name
 from monitor.sources.formats.compression import read_chunks
-from monitor.sources.formats.lines import read_lines, split_objects
+from monitor.sources.formats.lines import read_lines, read_objects
 from monitor.sources.formats.readers import parquet_reader
-from monitor.sources.request import parse_time
 from monitor.sources.stores.folder import Folder
-from monitor.sources.stores.port import BrokenObjectError
+from monitor.sources.stores.port import BrokenObjectError, unavailable_if_unread
+from monitor.sources.values import parse_time, request_id
 
 _ROWS = 200
 _HEAD_BYTES = 2**28  #: of an object, decompressed
@@ -96,11 +96,7 @@ def _name_of(key: str) -> str:
 
 def read_rows(uri: Path) -> Iterator[dict[str, object]]:
     """Yield the JSON objects of a file or a folder of JSON Lines, up to any damage in each file."""
-    for line in chain.from_iterable(map(split_objects, _of_each(uri, _lines))):
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
+    for row in chain.from_iterable(map(read_objects, _of_each(uri, _lines))):
         if isinstance(row, dict):
             yield row
 
@@ -114,7 +110,7 @@ def _of_each(uri: Path, read: Callable[[BinaryIO], Iterable[T]]) -> Iterator[T]:
     """Yield what `read` returns for each object, up to any damage in the object."""
     folder = Folder(uri=uri)
     for each in folder.list():
-        with suppress(BrokenObjectError), folder.open(each) as file:
+        with suppress(BrokenObjectError), unavailable_if_unread(each.address), folder.open(each) as file:
             yield from read(file)
 
 
@@ -163,7 +159,7 @@ def _first_distinct(columns: Columns) -> str | None:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return request_id(value) is not None
 
 
 def _is_time(value: object) -> bool:

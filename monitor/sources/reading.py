@@ -24,7 +24,7 @@ from monitor.sources.formats.readers import Decoded, Found, reader
 from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata
 from monitor.sources.request import Refusal, Request
-from monitor.sources.stores.port import BrokenObjectError, ObjectStore, TrafficObject
+from monitor.sources.stores.port import BrokenObjectError, ObjectStore, TrafficObject, unavailable_if_unread
 from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
 
@@ -81,6 +81,7 @@ class Task:
 
         Raises:
             StoppedError: `stopped`, which is checked every 256 KiB, returned True.
+            TrafficUnavailableError: an object cannot be read now.
         """
         bottom = self.bottom(spill)
         read_object = reader(self.section, RecordParser(self.section, self.labels))
@@ -88,7 +89,7 @@ class Task:
         def read(each: TrafficObject) -> ObjectRead:
             in_window, intact = WindowFilter(self.window, each.name), True
             try:
-                with self.store.open(each, stopped) as file:
+                with unavailable_if_unread(each.address), self.store.open(each, stopped) as file:
                     for batch in read_object(file):
                         if stopped():
                             raise StoppedError

@@ -1,14 +1,12 @@
 """The sample of a window from a table of a database."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from hashlib import sha256
 from tempfile import TemporaryFile
-from uuid import UUID
+from typing import Any
 
-import orjson
 from sqlalchemy import (
     Column,
     Connection,
@@ -21,23 +19,22 @@ from sqlalchemy import (
     Numeric,
     RowMapping,
     Table,
-    Text,
     create_engine,
-    func,
-    make_url,
+    event,
+    or_,
     select,
     tuple_,
-    type_coerce,
 )
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
 from db.connection import postgres
-from db.connection.session import without_password
+from db.connection.session import parse_url, without_password
 from db.errors import RedistillError, one_line
 from monitor.settings import SqlTraffic
 from monitor.sources.formats.records import RecordParser
 from monitor.sources.port import LabelStrata, WindowSample, window_sample
 from monitor.sources.request import Refusal
+from monitor.sources.sqlite_rows import END_SECOND, FIRST_SECOND, SqliteRows, keep_invalid_text
 from monitor.sources.stores.port import TrafficUnavailableError
 from monitor.sources.stores.window import Window, WindowFilter
 from monitor.stop import Stopped, StoppedError
@@ -46,8 +43,8 @@ from monitor.storage.disk import scratch
 _PAGE_ROWS = 10_000
 _SILENCE_SECONDS = 600.0  #: a PostgreSQL server that sends nothing for this time is abandoned
 
-Page = Sequence[RowMapping]
-Columns = dict[str, Column[object]]
+Page = Sequence[RowMapping] | Sequence[dict[str, object]]
+Columns = dict[str, Column[Any]]
 
 
 class TrafficTableError(RedistillError):
@@ -60,9 +57,8 @@ class TableSource:
     """A request log in a table, read in pages that each begin after the last row of the previous one.
 
     The table needs an index on (time, id), or on time, by which pages are located. The time column has a time
-    type, in UTC if it has no offset, or holds epoch seconds. Rows without a time belong to no window. SQLite
-    has no time type and compares text: there the whole table is scanned, and times may be in any format that
-    its function `strftime` can parse, to the millisecond.
+    type, in UTC if it has no offset, or holds epoch seconds. Rows without a time belong to no window. For
+    SQLite, see `SqliteRows`.
     """
 
     def __init__(self, section: SqlTraffic, labels: Collection[str]) -> None:
@@ -95,7 +91,7 @@ class TableSource:
                     raise StoppedError
                 for row in page:
                     raw = repr(tuple(row.values())).encode()
-                    record = self._parser.parse_row(self._decoded(row))
+                    record = self._parser.parse_row(dict(row))
                     if isinstance(record, Refusal):
                         in_window.refuse(record.reason, record.time, sha256(raw).hexdigest())
                     elif in_window.accepts(record.time, raw):
@@ -104,23 +100,9 @@ class TableSource:
 
     def _pages(self, connection: Connection, window: Window) -> Iterator[Page]:
         columns = self._columns(connection)
-        if self._engine.dialect.name == "sqlite" and _is_text(columns[self._section.time]):
-            return self._scanned(connection, columns, window)
+        if self._engine.dialect.name == "sqlite":
+            return SqliteRows(connection, columns, self._section.time).pages(window)
         return self._paged(connection, columns, window)
-
-    def _scanned(self, connection: Connection, columns: Columns, window: Window) -> Iterator[Page]:
-        name = self._section.time
-        as_stored = type_coerce(columns[name], Text)
-        time = func.strftime("%Y-%m-%dT%H:%M:%fZ", as_stored)
-        no_time = select(as_stored).where(as_stored.is_not(None), time.is_(None)).limit(1)
-        if (unknown := connection.scalar(no_time)) is not None:
-            raise self._problem(f"{name!r} contains {unknown!r}, which is not a time in SQLite")
-        others = (column.label(key) for key, column in columns.items() if key != name)
-        wanted = select(time.label(name), *others).where(
-            time >= _milliseconds(window.start), time < _milliseconds(window.end)
-        )
-        found = connection.execution_options(yield_per=_PAGE_ROWS).execute(wanted)
-        yield from found.mappings().partitions()
 
     def _paged(self, connection: Connection, columns: Columns, window: Window) -> Iterator[Page]:
         time, request_id = columns[self._section.time], columns[self._section.id]
@@ -130,23 +112,21 @@ class TableSource:
         yield connection.execute(wanted.where(request_id.is_(None))).mappings().all()
         wanted = wanted.where(request_id.is_not(None)).order_by(time, request_id).limit(_PAGE_ROWS)
         page = connection.execute(wanted).mappings().all()
+        if not page:
+            yield self._undated(connection, columns)
         while page:
             yield page
             last = page[-1][self._section.time], page[-1][self._section.id]
             page = connection.execute(wanted.where(tuple_(time, request_id) > last)).mappings().all()
 
-    def _decoded(self, row: RowMapping) -> dict[str, object]:
-        """Convert ids, times and logits from UUIDs, decimals and JSON text to what a log in files has."""
-        values = dict(row)
-        names = self._section
-        if isinstance(request_id := values[names.id], UUID | Decimal):
-            values[names.id] = str(request_id)
-        if isinstance(time := values[names.time], Decimal):
-            values[names.time] = float(time)
-        if isinstance(logits := values.get(names.student_logits), str):
-            with suppress(orjson.JSONDecodeError):
-                values[names.student_logits] = orjson.loads(logits)
-        return values
+    def _undated(self, connection: Connection, columns: Columns) -> Page:
+        """Return the rows whose numbers are not epoch seconds, for a window without other rows."""
+        time = columns[self._section.time]
+        if isinstance(time.type, DateTime):
+            return ()
+        wanted = select(*(column.label(name) for name, column in columns.items()))
+        unusable = or_(time < FIRST_SECOND, time >= END_SECOND)
+        return connection.execute(wanted.where(unusable).limit(_PAGE_ROWS)).mappings().all()
 
     def _columns(self, connection: Connection) -> Columns:
         """Return the columns by name: id, time and text, and those of answer and true label that exist."""
@@ -181,25 +161,18 @@ class TableSource:
 
 def _engine(section: SqlTraffic) -> Engine:
     try:
-        url = make_url(section.uri.get_secret_value())
+        url = parse_url(section.uri.get_secret_value())
         is_postgres = url.drivername in postgres.DRIVERS
         arguments = postgres.network(url) if is_postgres else {}
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (NoSuchModuleError, ImportError) as error:
         problem = f"its 'uri' is not an SQLAlchemy URL with an installed driver ({type(error).__name__})"
         raise TrafficTableError(table=section.table, problem=problem) from error
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", lambda connection, _record: keep_invalid_text(connection))
     if is_postgres:
         postgres.limit_silence(engine, silence_seconds=_SILENCE_SECONDS)
     return engine
-
-
-def _is_text(column: Column[object]) -> bool:
-    return not isinstance(column.type, Float | Integer | Numeric)
-
-
-def _milliseconds(time: datetime) -> str:
-    """Return the time in the format of `strftime` in the query."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _comparable(column: Column[object], time: datetime) -> object:

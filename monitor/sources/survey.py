@@ -12,7 +12,7 @@ from monitor.sources.formats.readers import Found, reader
 from monitor.sources.formats.records import RecordParser
 from monitor.sources.request import Refusal
 from monitor.sources.stores.folder import Folder
-from monitor.sources.stores.port import BrokenObjectError, TrafficObject
+from monitor.sources.stores.port import BrokenObjectError, TrafficObject, unavailable_if_unread
 
 _HEAD_LINES = 200
 _MAX_HEADS = 100
@@ -47,6 +47,7 @@ def survey(section: FilesTraffic, labels: Collection[str] | None = None) -> Surv
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
+        TrafficUnavailableError: a part of the log cannot be read now.
     """
     objects = Folder(uri=section.uri).list()
     step = max(1, math.ceil(len(objects) / _MAX_HEADS))
@@ -77,7 +78,7 @@ class _Counts:
 
     def read(self, each: TrafficObject, limit: int | None) -> None:
         try:
-            with self._store.open(each) as file:
+            with unavailable_if_unread(each.address), self._store.open(each) as file:
                 records = chain.from_iterable(self._read(file))
                 for number, found in islice(enumerate(records, start=1), limit):
                     self._note_record(each, number, found)

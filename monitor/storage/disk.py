@@ -1,4 +1,4 @@
-"""Durable writes to disk, and errors of a disk that accepts no more."""
+"""Durable and private writes to disk, and errors of a disk that accepts no more."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from db.errors import RedistillError
 
@@ -33,6 +33,24 @@ def scratch() -> Iterator[None]:
         if error.errno not in NO_ROOM:
             raise
         raise ScratchError(folder=tempfile.gettempdir(), problem=error.strerror) from error
+
+
+def private_folder(path: Path) -> None:
+    """Create a folder, and those above it that are missing, for their owner only. Raises OSError."""
+    for each in (*reversed(path.parents), path):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file, which is for its owner only if it is new. Raises OSError."""
+    with open_private(path) as file:
+        file.write(content)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file to write it, which is for its owner only if it is new. Raises OSError."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def sync(path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from db.errors import RedistillError
-from monitor.storage.disk import sync
+from monitor.storage.disk import sync, write_private
 from monitor.storage.store import ArtifactMissingError, ArtifactReadError, ArtifactWriteError
 
 
@@ -62,10 +63,11 @@ class LocalStore:
                 return None
 
     def put(self, key: str, staged: Path) -> None:
-        """Rename a staged file, which must be on this disk."""
+        """Rename a staged file, which must be on this disk, and is for its owner only."""
         path = self.root / key
         with self._errors(key), removed(staged):
             path.parent.mkdir(parents=True, exist_ok=True)
+            staged.chmod(stat.S_IMODE(staged.stat().st_mode) & 0o600)
             sync(staged)
             staged.replace(path)
             sync(path.parent)
@@ -87,7 +89,7 @@ class LocalStore:
         path, draft = self.root / key, self.root / f".tmp-{uuid.uuid4().hex}"
         with self._errors(key), removed(draft):
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(content)
+            write_private(draft, content)
             sync(draft)
             try:
                 path.hardlink_to(draft)

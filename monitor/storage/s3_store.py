@@ -15,11 +15,11 @@ import orjson
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 
-from db.errors import one_line
 from monitor.storage import s3
+from monitor.storage.disk import private_folder
 from monitor.storage.s3_copies import TARGET, S3Copies, is_absent, is_taken, reading
 from monitor.storage.store import ArtifactReadError, ArtifactWriteError
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained
 
 _SHA256: Final = "sha256"  #: the metadata of an uploaded file
 #: How often a conditional write is repeated because another process wrote first.
@@ -39,7 +39,7 @@ class S3Store:
     def staging(self) -> Path:
         """A folder beside the copies."""
         folder = self.copies.cache / f"staging-{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         return folder
 
     def location(self, key: str) -> str:
@@ -205,7 +205,7 @@ class S3Store:
         try:
             yield
         except (*FAULTS, Boto3Error) as error:
-            problem = getattr(error, "strerror", None) or one_line(error)
+            problem = getattr(error, "strerror", None) or explained(error)
             raise ArtifactWriteError(location=self.location(key), problem=problem) from error
 
 

@@ -17,7 +17,7 @@ from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
 from monitor.storage.artifacts import Artifacts
-from monitor.storage.store import Location
+from monitor.storage.location import Location
 from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings

@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from monitor.settings import readable_url
 from triggers.settings import Section
+from triggers.values import Word
 
 
 class DatabaseSection(Section):
     """The database of all cycles, jobs, models and incidents."""
 
-    url: Annotated[str, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://")] = "sqlite:///redistill.db"
+    url: Annotated[Word, Field(pattern=r"^(sqlite|postgresql)(\+\w+)?://"), AfterValidator(readable_url)] = (
+        "sqlite:///redistill.db"
+    )
     #: "iam": a new RDS token for each connection
     auth: Literal["password", "iam"] = "password"
     #: a file with the password, read for each connection

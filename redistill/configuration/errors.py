@@ -24,6 +24,7 @@ _EXPECTED: Final = {
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "int_type": "a whole number",
+    "less_than": "a value below {lt}",
     "less_than_equal": "a value of at most {le}",
     "literal_error": "{expected}",
     "path_type": "a path",
@@ -37,7 +38,6 @@ _EXPECTED: Final = {
 #: The patterns of strings in words, by section and key.
 _PATTERNS: Final = {
     ("monitor", "name"): "letters, digits, '.', '_' and '-'",
-    ("traffic", "uri"): "'s3://bucket/prefix'",
     ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     (
@@ -47,6 +47,11 @@ _PATTERNS: Final = {
     ("alerts", "endpoint"): "'https://…' or 'http://…'",
     ("alerts", "topic"): "the ARN of a topic: 'arn:aws:sns:REGION:ACCOUNT:NAME'",
     ("queue", "url"): "the URL of a FIFO queue, 'https://….fifo'",
+    ("incidents", "runbook"): "'https://…' or 'http://…'",
+    ("incidents", "page"): "'https://…' or 'http://…'",
+    ("scoring", "address"): "'auto' or 'HOST:PORT'",
+    ("redistill", "link"): "letters, digits, '.', '_' and '-'",
+    ("monitor", "archive"): "a folder or 's3://bucket/prefix'",
 }
 _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
 
@@ -131,15 +136,18 @@ def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
         return f"expected a table, a line [{location[0]}] with keys below it{shown}"
     if kind == "tuple_type" and isinstance(found, dict):
         return f"expected a list of tables: write [[{location[0]}]], in double brackets"
-    expected = _expected(problem)
-    is_shown = kind == "union_tag_invalid" or not _is_secret(location, settings)
+    is_secret = _is_secret(location, settings)
+    is_empty = is_secret and kind in {"too_short", "string_too_short"}
+    expected = "expected a value that is not empty" if is_empty else _expected(problem)
+    is_shown = kind == "union_tag_invalid" or not is_secret
     return f"{expected}, not {_shown(problem)}" if is_shown else expected
 
 
 def _expected(problem: ErrorDetails) -> str:
     location = problem["loc"]
     if problem["type"] == "string_pattern_mismatch":
-        return f"expected {_PATTERNS[str(location[0]), str(location[-1])]}"
+        of_any = f"text of the form {problem['ctx']['pattern']}"
+        return f"expected {_PATTERNS.get((str(location[0]), str(location[-1])), of_any)}"
     if problem["type"] not in _EXPECTED:
         return problem["msg"]
     bounds = {name: _SECONDS.sub(r"\1s", str(bound)) for name, bound in problem.get("ctx", {}).items()}

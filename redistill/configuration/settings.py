@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -12,25 +12,26 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from db.connection.session import found_from
 from distill.settings import GatesSection, RedistillSection
 from monitor.settings import (
     MetricsSection,
     MonitorSection,
     S3Section,
     ScoringSection,
+    SqlTraffic,
     StudentSection,
     TeacherSection,
     Traffic,
     WebSection,
 )
 from redistill.configuration.database import DatabaseSection
-from redistill.configuration.errors import explained, fields_at, place, unknown
+from redistill.configuration.errors import explained, place
 from redistill.configuration.source import ConfigError, Source
+from redistill.configuration.variables import PREFIX, check_overrides, expanded
 from triggers.alert_settings import Alert, LogAlert
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
 from triggers.worker_tasks.settings import EcsSection
-
-ENVIRONMENT_PREFIX = "REDISTILL__"
 
 
 class Settings(BaseSettings):
@@ -40,7 +41,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         validate_default=True,
-        env_prefix=ENVIRONMENT_PREFIX,
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
     )
 
@@ -131,21 +132,23 @@ def load(config: Source | Path) -> Settings:
     """Read and check a configuration; relative paths are resolved against the folder of the source.
 
     Raises:
-        ConfigMissingError: the file does not exist.
+        ConfigMissingError: the file or the object does not exist.
         ConfigError: the content is not TOML, a key is unknown or a value is invalid, in the content or in the
             environment.
+        ScheduleError: `cron` is not a schedule.
     """
     source = Source(file=config) if isinstance(config, Path) else config
-    document = _expanded(source.read(), source)
-    _refuse_unknown_variables()
+    document = expanded(source.read(), source)
+    check_overrides(Settings)
     try:
         settings = Settings(**document)
     except ValidationError as error:
         raise ConfigError(path=_sources(error, source), problem=explained(error, Settings)) from error
     except SettingsError as error:
-        problem = f"the {ENVIRONMENT_PREFIX}… variables: {error}: {error.__cause__}"
+        problem = f"the {PREFIX}… variables: {error}: {error.__cause__}"
         raise ConfigError(path=source, problem=problem) from error
     _refuse_remote_paths(settings, source)
+    _check_schedule(settings.monitor)
     return _with_absolute_paths(settings, source.folder)
 
 
@@ -167,39 +170,10 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error
 
 
-def _expanded(value: Any, source: Source) -> Any:  # noqa: ANN401 - any TOML value
-    """Replace each string of the form '$NAME' with the value of that environment variable."""
-    if isinstance(value, dict):
-        return {key: _expanded(item, source) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expanded(item, source) for item in value]
-    if isinstance(value, str) and value.startswith("$"):
-        if value[1:] not in os.environ:
-            problem = f"the environment variable {value[1:]} is not set: export it"
-            raise ConfigError(path=source, problem=problem)
-        return os.environ[value[1:]]
-    return value
-
-
-def _refuse_unknown_variables() -> None:
-    for name in os.environ:
-        if not name.upper().startswith(ENVIRONMENT_PREFIX):
-            continue
-        section, *keys = name[len(ENVIRONMENT_PREFIX) :].lower().split("__")
-        known = fields_at([section], Settings)
-        if section not in Settings.model_fields:
-            problem = unknown("section", section, Settings.model_fields)
-        elif keys and "__".join(keys) not in known:
-            problem = place([section]) + unknown("key", "__".join(keys), known)
-        else:
-            continue
-        raise ConfigError(path=f"the environment variable {name}", problem=problem)
-
-
 def _sources(error: ValidationError, source: Source) -> str:
     """Return the source of the refused values: environment variables, else the configuration."""
     names = {"__".join(map(str, problem["loc"])).upper() for problem in error.errors()}
-    variables = {name for name in os.environ if name.upper().removeprefix(ENVIRONMENT_PREFIX) in names}
+    variables = {name for name in os.environ if name.upper().removeprefix(PREFIX) in names}
     return f"the environment variable {', '.join(sorted(variables))}" if variables else str(source)
 
 
@@ -213,16 +187,24 @@ def _refuse_remote_paths(settings: Settings, source: Source) -> None:
                 raise ConfigError(path=source, problem=problem)
 
 
+def _check_schedule(section: MonitorSection) -> None:
+    if section.cron is not None:
+        from monitor.daemon.schedule import make_trigger  # noqa: PLC0415 - APScheduler takes long to load
+
+        make_trigger(section)
+
+
 def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     sections: dict[str, Section] = {}
     for name, section in settings:
         if isinstance(section, Section):
             paths = {key: folder / value.expanduser() for key, value in section if isinstance(value, Path)}
             sections[name] = section.model_copy(update=paths)
-    url = settings.database.url
-    scheme, slashes, file = url.partition(":///")
-    if scheme.startswith("sqlite") and slashes and file not in {"", ":memory:"}:
-        sections["database"] = DatabaseSection(url=f"{scheme}:///{folder / file}")
+    url = found_from(settings.database.url, folder)
+    sections["database"] = sections["database"].model_copy(update={"url": url})
+    if isinstance(settings.traffic, SqlTraffic):
+        uri = SecretStr(found_from(settings.traffic.uri.get_secret_value(), folder))
+        sections["traffic"] = settings.traffic.model_copy(update={"uri": uri})
     absolute = settings.model_copy(update=sections)
     absolute._folder = folder  # noqa: SLF001 - its own class, which is frozen for others
     return absolute

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from monitor.settings import Format
 from monitor.sources.fields import FieldNames
+from redistill.configuration.variables import escaped
 
 _TEMPLATE = """\
 # The configuration of redistill. `redistill doctor` checks it. Durations are written "10m", "1h30m" or "7d".
@@ -14,7 +15,7 @@ _TEMPLATE = """\
 
 [monitor]
 name = {name}  # of this monitor, in SQL, logs and notifications
-every = {every}  # length of the window that one cycle samples
+every = {every}  # length of the window that one cycle samples; or cron: see docs/configuration.md
 lateness = "10m"  # time from the end of a window until it is read
 catch_up = "24h"  # missed windows that are older than this are skipped
 sample_size = 10000  # maximum number of requests of a window that both models score
@@ -230,4 +231,4 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _quoted(text: str) -> str:
     """Return a TOML basic string; a JSON string is one."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(escaped(text), ensure_ascii=False)

@@ -14,6 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from redistill.display.plain import escaped, plain
+
 #: Width of a table in a pipe, so that its lines are not wrapped.
 _PIPE_WIDTH = 1_000
 _SHORT = 12
@@ -42,12 +44,17 @@ def console() -> Console:
 def print_json(value: object) -> None:
     """Print a JSON document on one line; decimals as numbers, NaN as null, times in UTC with a Z."""
     content = orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
-    sys.stdout.write(content.decode())
+    sys.stdout.write(escaped(content.decode()))
 
 
 def say(line: Cell) -> None:
     """Print one or more lines of prose."""
-    console().print(line)
+    console().print(_plain_cell(line))
+
+
+def warn(line: str) -> None:
+    """Print a line of prose to standard error."""
+    sys.stderr.write(f"redistill: {plain(line)}\n")
 
 
 def listing(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
@@ -69,7 +76,7 @@ def facts(rows: Sequence[Sequence[Cell]]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_plain_cell, row))
     _print(console(), table)
 
 
@@ -153,8 +160,16 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], shown: Seq
     for index in shown:
         table.add_column(columns[index].title, justify=columns[index].align)
     for row in rows:
-        table.add_row(*(row[index] for index in shown))
+        table.add_row(*(_plain_cell(row[index]) for index in shown))
     return table
+
+
+def _plain_cell(cell: Cell) -> Cell:
+    if isinstance(cell, str):
+        return plain(cell)
+    shown = cell.copy()
+    shown.plain = plain(cell.plain)
+    return shown
 
 
 def _width(screen: Console, table: Table) -> int:

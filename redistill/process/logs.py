@@ -9,6 +9,8 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor
 
+from redistill.display.plain import plain
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
@@ -42,7 +44,7 @@ def configure(*, monitor: str | None = None) -> None:
     Libraries do not log below warnings, because httpx, for example, logs the full URL of each request, which
     may be secret. Tracebacks do not show the values of variables, because they may contain request texts.
     """
-    render = _render()
+    render = renderers()
     structlog.configure(
         processors=[_name_added(monitor), *_SHARED, *render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -61,6 +63,20 @@ def configure(*, monitor: str | None = None) -> None:
     logging.captureWarnings(capture=True)
 
 
+def quiet() -> None:
+    """Log warnings and errors only, to standard error: standard output is for the result of a command."""
+    structlog.configure(
+        processors=[_without_information, *_SHARED, *renderers()],
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _STANDARD_ERROR)),
+    )
+
+
+def _without_information(_logger: object, method: str, event: EventDict) -> EventDict:
+    if method in {"debug", "info"}:
+        raise structlog.DropEvent
+    return event
+
+
 def _name_added(monitor: str | None) -> Processor:
     def add(_logger: object, _method: str, event: EventDict) -> EventDict:
         if monitor is not None:
@@ -70,11 +86,17 @@ def _name_added(monitor: str | None) -> Processor:
     return add
 
 
-def _render() -> tuple[Processor, ...]:
+def _without_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {key: plain(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def renderers() -> tuple[Processor, ...]:
+    """Return the processors that turn an event into a line for this standard error."""
     if sys.stderr.isatty():
         colours = "NO_COLOR" not in os.environ
-        plain = structlog.dev.plain_traceback
-        return (structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),)
+        traceback = structlog.dev.plain_traceback
+        console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=traceback)
+        return _without_controls, console
     return (
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),

@@ -35,7 +35,7 @@ def checks(engine: Engine, monitor: MonitorSection, scheduler: Scheduler, now: d
     """
     return (
         _database(engine),
-        Check(name="scheduler", ok=scheduler == "running", detail=scheduler),
+        Check(name="scheduler", ok=scheduler == "running", code=scheduler, detail=scheduler),
         _slots(engine, monitor, now),
     )
 
@@ -46,22 +46,22 @@ def models(engine: Engine, settings: Settings) -> Check:
         with reading(engine) as connection:
             current = versions.current(connection, settings.monitor.name, Role.STUDENT)
     except (RedistillError, DBAPIError) as error:
-        return Check(name="models", ok=False, detail=one_line(error))
+        return _failing("models", error)
     student = settings.student.uri if current is None else version_at(current, settings.redistill.registry)
     folders = [each for each in (settings.teacher.uri, student) if isinstance(each, Path)]
     missing = [str(folder) for folder in folders if not folder.is_dir()]
     detail = f"missing: {', '.join(missing)}: put it back" if missing else "found"
-    return Check(name="models", ok=not missing, detail=detail)
+    return Check(name="models", ok=not missing, code="missing" if missing else "found", detail=detail)
 
 
 def _database(engine: Engine) -> Check:
     try:
         level = migrate.check(engine)
     except migrate.NewerDatabaseError as error:
-        return Check(name="database", ok=True, detail=str(error))
+        return Check(name="database", ok=True, code="newer", detail=str(error))
     except (RedistillError, DBAPIError) as error:
-        return Check(name="database", ok=False, detail=one_line(error))
-    return Check(name="database", ok=True, detail=f"reachable, {level}")
+        return _failing("database", error)
+    return Check(name="database", ok=True, code="reachable", detail=f"reachable, {level}")
 
 
 def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
@@ -70,10 +70,18 @@ def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
             now = clock.capped_by_database(connection, now)
             last = ledger.last_end(connection, monitor.name, now=now)
     except (RedistillError, DBAPIError) as error:
-        return Check(name="slots", ok=False, detail=one_line(error))
+        return _failing("slots", error)
     if last is None:
-        return Check(name="slots", ok=True, detail="the first cycle has not begun")
+        return Check(name="slots", ok=True, code="none", detail="the first cycle has not begun")
     due_at = slot_at(make_trigger(monitor), monitor.name, last).window_end + monitor.lateness
     ok = now <= due_at + _GRACE
     detail = f"the next cycle is due at {due_at.isoformat()}"
-    return Check(name="slots", ok=ok, detail=detail if ok else f"overdue: {detail}")
+    code = "on_time" if ok else "overdue"
+    return Check(name="slots", ok=ok, code=code, detail=detail if ok else f"overdue: {detail}")
+
+
+def _failing(name: str, error: Exception) -> Check:
+    """Return a check that failed because the database cannot be used."""
+    is_old = isinstance(error, migrate.NotMigratedError)
+    code = "not_migrated" if is_old else "unavailable"
+    return Check(name=name, ok=False, code=code, detail=one_line(error))

@@ -13,7 +13,7 @@ import structlog
 
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError
-from monitor.daemon.probes import Check, Server, listening
+from monitor.daemon.probes import Check, Server, is_loopback, listening
 from monitor.daemon.probes import app as probes
 from monitor.settings import WebSection
 from redistill.configuration.settings import Settings
@@ -78,13 +78,14 @@ class MonitorProcess:
     def checks(self, name: str) -> tuple[Check, ...]:
         """Return the checks of /readyz of the process, with the name before each."""
         if self._life.problem is not None:
-            return (Check(name=f"{name}: monitor", ok=False, detail=self._life.problem),)
+            problem = self._life.problem
+            return (Check(name=f"{name}: monitor", ok=False, code="stopped", detail=problem),)
         found = self._get("/readyz")
         if found is None:
-            return (Check(name=f"{name}: monitor", ok=False, detail="the process does not answer"),)
+            detail = "the process does not answer"
+            return (Check(name=f"{name}: monitor", ok=False, code="no_answer", detail=detail),)
         return tuple(
-            Check(name=f"{name}: {check}", ok=result["ok"], detail=result["detail"])
-            for check, result in json.loads(found)["checks"].items()
+            Check(name=f"{name}: {check}", **result) for check, result in json.loads(found)["checks"].items()
         )
 
     def _get(self, path: str) -> bytes | None:
@@ -110,7 +111,8 @@ def run(sources: Sequence[Source], stop: Event, worker: Child | None) -> None:
             answers = pool.map(MonitorProcess.checks, processes, labels(found))
             return tuple(check for each in answers for check in each)
 
-        server = Server(probes(checks), listening(host=web.host, port=web.port))
+        application = probes(checks, in_detail=is_loopback(web.host))
+        server = Server(application, listening(host=web.host, port=web.port))
         server.start()
         log = structlog.get_logger()
         log.info("monitors started", web=f"http://{web.host}:{server.port}", count=len(processes))

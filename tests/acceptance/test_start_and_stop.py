@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 import pytest
 
+from db.connection.migrate import upgrade
 from db.connection.session import connect
 from db.tables import cycles, jobs
 from tests.support.processes.namespaces import children, handles, is_alive, running_first
@@ -66,8 +67,8 @@ def site(
         copyfile(request.getfixturevalue("sqlite_template"), folder / "redistill.db")
         yield at(f"sqlite:///{folder / 'redistill.db'}")
         return
-    template = request.getfixturevalue("postgres_template")
-    with request.getfixturevalue("postgres").database(template) as url:
+    with request.getfixturevalue("postgres").database() as url:
+        upgrade(url)
         yield at(url)
 
 
@@ -151,7 +152,7 @@ def test_a_monitor_is_alive_before_it_has_loaded_torch_and_says_that_it_is_not_r
         assert "libtorch" not in Path(f"/proc/{monitor.pid}/maps").read_text()
         assert cpu_seconds(monitor.pid) < 5
         checks = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=30).json()["checks"]
-        assert checks["scheduler"] == {"ok": False, "detail": "starting"}
+        assert checks["scheduler"] == {"ok": False, "code": "starting", "detail": "starting"}
 
 
 def is_served(port: int) -> bool:

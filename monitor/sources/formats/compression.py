@@ -30,8 +30,8 @@ def read_chunks(file: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
     """Yield the decompressed content in pieces of at most 256 KiB, up to any damage.
 
     Raises:
-        BrokenObjectError: the object cannot be read, ends early, is damaged, or is larger than `max_bytes`
-            when decompressed.
+        BrokenObjectError: the object ends early, is damaged, or is larger than `max_bytes` when decompressed.
+        OSError: the file cannot be read now.
     """
     left = max_bytes
     try:
@@ -44,7 +44,7 @@ def read_chunks(file: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
     except EOFError as error:
         reason = RejectReason.TRUNCATED_OBJECT
         raise BrokenObjectError(problem="it ends too early", reason=reason) from error
-    except (OSError, _ISAL_ERROR, zstd.ZstdError) as error:
+    except (_ISAL_ERROR, zstd.ZstdError) as error:
         raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
 
 

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
+import orjson
+
+BOM = b"\xef\xbb\xbf"
 #: Longer lines are skipped without being held in memory.
 MAX_LINE_BYTES = 16 * 2**20
 _LONG_TAIL_BYTES = 2**18  #: longer lines are searched for records without line feeds between them
@@ -29,6 +32,24 @@ def split_objects(line: bytes) -> list[bytes]:
         [b'{"a": 1}', b'{"a": "}{"}']
     """
     return _OBJECT_BOUNDARY.split(line)
+
+
+def read_objects(line: bytes) -> Iterator[object]:
+    """Yield the JSON values of a line, without a byte order mark; None for one that is not JSON.
+
+    Example:
+        >>> list(read_objects(b'{"a": 1}{"a": 2}'))
+        [{'a': 1}, {'a': 2}]
+    """
+    whole = _loaded(line)
+    yield from [whole] if whole is not None else map(_loaded, split_objects(line))
+
+
+def _loaded(text: bytes) -> object:
+    try:
+        return orjson.loads(text.removeprefix(BOM))
+    except orjson.JSONDecodeError:
+        return None
 
 
 class LineSplitter:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from typing import BinaryIO, NamedTuple
 
 from db.errors import RedistillError
@@ -13,8 +15,6 @@ from monitor.sources.formats.records import RecordParser
 from monitor.sources.formats.schema import Row
 from monitor.sources.request import Refusal, Request
 from monitor.sources.stores.port import BrokenObjectError
-
-_ROWS_PER_BATCH = 4_096
 
 
 class ParquetMissingError(RedistillError):
@@ -89,7 +89,8 @@ def _parsed(lines: Iterable[bytes | LongLine], parser: RecordParser) -> Iterator
 
 
 def _parquet(section: ObjectsSection, parser: RecordParser) -> ReadObject:
-    read_rows = parquet_reader(section.names if all(map(is_plain_name, section.names)) else None)
+    wanted = section.names if all(map(is_plain_name, section.names)) else None
+    read_rows = parquet_reader(wanted, max_bytes=section.max_object_bytes)
 
     def read(file: BinaryIO) -> Iterator[Iterable[Found]]:
         for rows in read_rows(file):
@@ -99,31 +100,22 @@ def _parquet(section: ObjectsSection, parser: RecordParser) -> ReadObject:
 
 
 def parquet_reader(
-    wanted: Collection[str] | None = None,
+    wanted: Collection[str] | None = None, *, max_bytes: int = 2**33
 ) -> Callable[[BinaryIO], Iterator[list[dict[str, object]]]]:
     """Return a function that reads the rows of Parquet objects in batches, of all or of the wanted columns.
 
-    Its iterators raise BrokenObjectError after the last whole batch of a broken object.
+    Its iterators raise BrokenObjectError after the last whole batch of a broken object, or of one with more
+    than `max_bytes` when decoded.
 
     Raises:
         ParquetMissingError: pyarrow is not installed.
     """
     try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra
-        from pyarrow import parquet  # noqa: PLC0415
+        import_module("pyarrow")
+        from monitor.sources.formats import parquet  # noqa: PLC0415 - it needs pyarrow, an extra
     except ImportError as error:
         raise ParquetMissingError from error
-
-    def read(file: BinaryIO) -> Iterator[list[dict[str, object]]]:
-        try:
-            opened = parquet.ParquetFile(file)
-            columns = [name for name in opened.schema_arrow.names if name in wanted] if wanted else None
-            for batch in opened.iter_batches(_ROWS_PER_BATCH, columns=columns):
-                yield batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
-
-    return read
+    return partial(parquet.read_rows, wanted=wanted, max_bytes=max_bytes)
 
 
 def _from_row(row: dict[str, object], parser: RecordParser) -> Found:

@@ -11,10 +11,11 @@ from jmespath.exceptions import JMESPathError
 from db.states import RejectReason
 from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
 from monitor.sources.formats import sagemaker_capture
+from monitor.sources.formats.lines import BOM
 from monitor.sources.formats.schema import LARGEST_LOGIT, Row, RowDecoder
-from monitor.sources.request import Refusal, Request, parse_time, true_label
+from monitor.sources.request import Refusal, Request
+from monitor.sources.values import as_text, logits, parse_time, request_id, true_label
 
-_BOM = b"\xef\xbb\xbf"
 _NOT_FINITE = re.compile(rb"-?\b(?:NaN|Infinity)\b")  #: values that some writers use and JSON does not have
 _NUMBERS = frozenset({int, float})  #: the exact types; bool is not one of them
 
@@ -68,7 +69,7 @@ class RecordParser:
         except UnicodeDecodeError:
             return Refusal(reason=RejectReason.NOT_UTF8)
         try:
-            return self.parse_row(orjson.loads(line.removeprefix(_BOM)))
+            return self.parse_row(orjson.loads(line.removeprefix(BOM)))
         except orjson.JSONDecodeError:
             return self._parse_not_finite(line)
 
@@ -83,29 +84,34 @@ class RecordParser:
         return Refusal(reason=RejectReason.NOT_JSON, time=found.time)
 
     def parse_row(self, row: object) -> Request | Refusal:
-        """Parse a decoded record; times may be datetimes."""
+        """Parse a decoded record, whose values may be of the types of Parquet and of databases."""
         if not isinstance(row, dict):
             return Refusal(reason=RejectReason.NOT_JSON)
         if self._is_capture:
             row = sagemaker_capture.unwrap(row)
             if isinstance(row, Refusal):
                 return row
-        raw_id, raw_time, text, label, logits, *true = self._values(row)
-        request_id = str(raw_id) if type(raw_id) is int else raw_id
-        time = parse_time(raw_time)
-        if not (isinstance(request_id, str) and request_id):
+        return self._parse_values([*self._values(row)])
+
+    def _parse_values(self, values: Sequence[object]) -> Request | Refusal:
+        try:
+            raw_id, raw_time, text, label, raw_logits, *true = map(as_text, values)
+        except UnicodeDecodeError:
+            return Refusal(reason=RejectReason.NOT_UTF8, time=parse_time(values[1]))
+        known_as, time, scores = request_id(raw_id), parse_time(raw_time), logits(raw_logits)
+        if known_as is None:
             return Refusal(reason=RejectReason.NO_ID, time=time)
         if time is None:
             return Refusal(reason=RejectReason.NO_TIME if raw_time is None else RejectReason.BAD_TIME)
-        reason = self._refuse_text(text) or self._refuse_answer(label, logits)
+        reason = self._refuse_text(text) or self._refuse_answer(label, scores)
         if reason is not None:
             return Refusal(reason=reason, time=time)
         return Request(
-            id=request_id,
+            id=known_as,
             time=time,
             text=cast("str", text),
             student_label=cast("str | None", label),
-            student_logits=None if logits is None else tuple(cast("list[float]", logits)),
+            student_logits=None if scores is None else tuple(cast("list[float]", scores)),
             label=true_label(true[0]) if true else None,
         )
 
@@ -118,22 +124,22 @@ class RecordParser:
             return RejectReason.TEXT_EMPTY
         return RejectReason.TEXT_TOO_LONG if len(text) > self._max_text_chars else None
 
-    def _refuse_answer(self, label: object, logits: object) -> RejectReason | None:
+    def _refuse_answer(self, label: object, scores: object) -> RejectReason | None:
         if label is not None and not self._is_label(label):
             return RejectReason.UNKNOWN_LABEL
-        if logits is not None and not self._are_logits(logits):
+        if scores is not None and not self._are_logits(scores):
             return RejectReason.BAD_LOGITS
         return None
 
     def _is_label(self, label: object) -> bool:
         return isinstance(label, str) and (self._labels is None or label in self._labels)
 
-    def _are_logits(self, logits: object) -> bool:
+    def _are_logits(self, scores: object) -> bool:
         return (
-            isinstance(logits, list)
-            and (self._labels is None or len(logits) == len(self._labels))
-            and _NUMBERS.issuperset(map(type, logits))
-            and max(map(abs, logits), default=0) <= LARGEST_LOGIT
+            isinstance(scores, list)
+            and (self._labels is None or len(scores) == len(self._labels))
+            and _NUMBERS.issuperset(map(type, scores))
+            and max(map(abs, scores), default=0) <= LARGEST_LOGIT
         )
 
 

@@ -8,15 +8,17 @@ Source: "Data Capture", SageMaker developer guide.
 """
 
 import base64
-import csv
 import re
 from collections.abc import Mapping
 
 import orjson
 
 from db.states import RejectReason
-from monitor.sources.request import Refusal, parse_time
+from monitor.sources.formats import csv_text
+from monitor.sources.request import Refusal
+from monitor.sources.values import parse_time
 
+_BOM = "\ufeff"
 _NOT_FINITE = re.compile(r"-?\b(?:NaN|Infinity)\b")
 
 
@@ -61,6 +63,7 @@ def _value(data: str, encoding: str, content_type: str) -> object:
     if encoding == "BASE64":
         data = _from_base64(data)
         encoding = {"text/csv": "CSV", "text/plain": "TEXT"}.get(content_type, "JSON")
+    data = data.removeprefix(_BOM)
     if encoding == "CSV":
         return _first_fields(data)
     return _from_json(data) if encoding == "JSON" else data
@@ -87,6 +90,6 @@ def _from_json(data: str) -> object:
 
 def _first_fields(data: str) -> list[str]:
     try:
-        return next(csv.reader(data.splitlines(), strict=True), [])
-    except csv.Error as error:
+        return csv_text.first_fields(data)
+    except csv_text.InvalidCsvError as error:
         raise UndecodableError from error

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from monitor.sources.request import Request, true_label
+from monitor.sources.request import Request
+from monitor.sources.values import true_label
 
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
 _NO_NAME = (

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from db.states import RejectReason
-from monitor.sources.stores.port import BrokenObjectError, TrafficMissingError, TrafficObject, is_skipped
+from monitor.sources.stores.port import (
+    BrokenObjectError,
+    TrafficMissingError,
+    TrafficObject,
+    TrafficUnavailableError,
+    is_skipped,
+    unavailable_if_unread,
+)
 from monitor.sources.stores.window import Window
 from monitor.stop import Stopped, never_stopped
 
@@ -28,38 +35,57 @@ class Folder:
 
         Raises:
             TrafficMissingError: there is neither a file nor a folder.
+            TrafficUnavailableError: a folder cannot be listed.
         """
-        if not os.path.lexists(self.uri):
-            raise TrafficMissingError(path=self.uri)
-        if not self.uri.is_dir():
-            return (_describe(self.uri, self.uri.name),)
-        paths = (path for path in _walk(self.uri) if os.path.lexists(path))
-        found = (_describe(path, os.path.relpath(path, self.uri)) for path in paths)
-        return tuple(sorted(found, key=lambda each: each.name))
+        with unavailable_if_unread(self.uri):
+            if not _exists(self.uri):
+                raise TrafficMissingError(path=self.uri)
+            if not self.uri.is_dir():
+                return (_describe(self.uri, self.uri.name),)
+            found = (
+                _describe(path, os.path.relpath(path, self.uri)) for path in _walk(self.uri) if _exists(path)
+            )
+            return tuple(sorted(found, key=lambda each: each.name))
 
     def open(self, each: TrafficObject, _stopped: Stopped = never_stopped, /) -> BinaryIO:
         """Open a file; anything else is refused without opening it, since a pipe would wait for its writer.
 
         Raises:
-            BrokenObjectError: the path is not a file, does not exist, or may not be read.
+            BrokenObjectError: the path is not a file, or is a link that leads nowhere.
+            TrafficUnavailableError: the file may not be read, or has been moved since it was listed.
         """
         path = Path(each.address)
-        try:
+        with unavailable_if_unread(path):
+            if path.is_symlink() and not path.exists():
+                raise _unreadable("it is a link to a file that does not exist")
             if stat.S_ISREG(path.stat().st_mode):
                 return path.open("rb")
-            problem: object = "it is not a regular file"
-        except OSError as error:
-            problem = error
-        raise BrokenObjectError(problem=problem, reason=RejectReason.UNREADABLE_OBJECT)
+        raise _unreadable("it is not a regular file")
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file, a folder or a link. Raises OSError if that cannot be known."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _unreadable(problem: str) -> BrokenObjectError:
+    return BrokenObjectError(problem=problem, reason=RejectReason.UNREADABLE_OBJECT)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    unlisted: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=lambda e: unlisted.append(Path(e.filename))):
+    for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not is_skipped(name)]
         listed = (name for name in files if not is_skipped(name) and not name.endswith(".tmp"))
         yield from (Path(parent, name) for name in listed)
-    yield from unlisted
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
+        raise TrafficUnavailableError(uri=error.filename, problem=error.strerror) from error
 
 
 def _describe(path: Path, name: str) -> TrafficObject:

@@ -1,8 +1,8 @@
 """The port to the store of a request log's objects: a folder or a bucket."""
 
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -13,6 +13,7 @@ from db.errors import RedistillError
 from db.states import RejectReason
 from monitor.sources.stores.window import Window
 from monitor.stop import Stopped
+from monitor.storage.disk import NO_ROOM
 
 _SKIPPED = re.compile(r"(?<![^/])[._]")
 
@@ -25,8 +26,22 @@ class TrafficMissingError(RedistillError):
 
 class TrafficUnavailableError(RedistillError):
     """The request log at {uri} cannot be read now ({problem}): check that it is available, and that [traffic]
-    and the credentials are right. The cycle is retried automatically.
+    and the credentials or permissions are right. The cycle is retried automatically.
     """
+
+
+@contextmanager
+def unavailable_if_unread(uri: object) -> Iterator[None]:
+    """Raise TrafficUnavailableError if the operating system refuses to read: a part of the log is missing.
+
+    A disk that is full is of the process that writes, not of the log.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise TrafficUnavailableError(uri=uri, problem=error.strerror or error) from error
 
 
 class BrokenObjectError(RedistillError):
@@ -40,7 +55,7 @@ class BrokenObjectError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficObject:
-    """One object (file) of the request log, or a folder in the log that cannot be listed."""
+    """One object (file) of the request log."""
 
     name: str  #: the path inside the log; bytes that are not UTF-8 are written as \\xNN
     address: Path | str  #: by which the store opens the object

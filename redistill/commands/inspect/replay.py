@@ -142,7 +142,7 @@ def _rules(
     if rules_file is not None:
         return load_rules(rules_file)
     if history_file is not None and not config_source(ctx, config).exists:
-        typer.echo(f"{config_source(ctx, config)} does not exist: the default rules are applied.", err=True)
+        show.warn(f"{config_source(ctx, config)} does not exist: the default rules are applied.")
         return DEFAULT_RULES
     return configured(ctx, config).rules
 

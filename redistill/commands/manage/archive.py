@@ -31,6 +31,7 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
             ids,
             utc_now(),
             lambda done, total: progress("archives", done, total),
+            encryption=settings.s3.encryption,
         )
     if as_json:
         show.print_json(asdict(erased))

@@ -68,7 +68,7 @@ def import_file(
         if cleared:
             show.say(cleared)
     if imported.first_unread:
-        typer.echo(f"redistill: {_unread(imported)}", err=True)
+        show.warn(_unread(imported))
 
 
 def _facts(found: Imported, archive_days: int) -> Iterator[tuple[str, show.Cell]]:

@@ -12,7 +12,7 @@ import typer
 from sqlalchemy import Engine
 
 from monitor.clock import utc_now
-from monitor.daemon.probes import Check, Server, listening
+from monitor.daemon.probes import Check, Server, is_loopback, listening
 from monitor.daemon.probes import app as probes
 from redistill.commands.options import Configs, command, config_sources, examples
 from redistill.configuration.settings import Settings, load
@@ -104,7 +104,8 @@ class _Monitor:
         self._daemon: Daemon | None = None
 
     def run(self, listener: socket) -> None:
-        server = Server(probes(self._checks), listener)
+        in_detail = is_loopback(str(listener.getsockname()[0]))
+        server = Server(probes(self._checks, in_detail=in_detail), listener)
         server.start()
         try:
             is_migrated = wait_until_migrated(self._engine, self._settings.monitor.name, self._stop.is_set)

@@ -187,7 +187,7 @@ def test_the_doctor_finds_that_there_are_no_credentials_for_sns(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(project / "none"))
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
-    assert "no AWS credentials" in found["channel sns"]["found"]
+    assert "give this process a role" in found["channel sns"]["found"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}

@@ -180,10 +180,6 @@ def _no_cluster(project: Path) -> None:
     _replace(project, "[scoring]", f'[scoring]\nengine = "ray"\naddress = "{address}"')
 
 
-def _bad_schedule(project: Path) -> None:
-    _replace(project, 'every = "1h"', 'cron = "0 25 * * *"')
-
-
 WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no database": (_no_database, "database", "run `redistill db upgrade`"),
     "no student": (_no_student, "student", "there is no such directory"),
@@ -203,7 +199,6 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no channel": (_no_channel, "channels", "no channel receives"),
     "no recorded answers": (_nothing_recorded, "traffic", "none with the student's logits"),
     "no cluster": (_no_cluster, "cluster", "fix 'address' in [scoring]"),
-    "a bad schedule": (_bad_schedule, "traffic", "is not a schedule"),
 }
 
 

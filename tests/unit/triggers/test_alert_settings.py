@@ -66,11 +66,11 @@ REFUSED = {
     "nothing for Slack": ('kind = "slack"', "set either 'url'"),
     "no URL": (f'kind = "slack"\nurl = "{HOOK}"', "number 1, url: expected 'https://…' or 'http://…'"),
     "a URL with a line break": (
-        f'kind = "slack"\nurl = "https://hooks.slack.com{HOOK}\\n"',
+        f'kind = "slack"\nurl = "https://hooks.slack.com{HOOK}\\nx"',
         "number 1, url: expected printable ASCII characters only: remove blanks and line breaks",
     ),
     "a token with a line break": (
-        f'kind = "slack"\nchannel = "#a"\ntoken = "{TOKEN}\\n"',
+        f'kind = "slack"\nchannel = "#a"\ntoken = "{TOKEN}\\nx"',
         "number 1, token: expected printable ASCII characters only: remove blanks and line breaks",
     ),
     "no routing key": (
@@ -78,7 +78,7 @@ REFUSED = {
         "number 1, routing_key: expected the key of an Events API v2 integration: 32 letters and digits",
     ),
     "a key with blanks": (
-        f'kind = "pagerduty"\nrouting_key = " {ROUTING_KEY}"',
+        f'kind = "pagerduty"\nrouting_key = "{ROUTING_KEY[:5]} {ROUTING_KEY[5:]}"',
         "number 1, routing_key: expected the key of an Events API v2 integration",
     ),
     "no API": (

@@ -229,6 +229,7 @@ def test_a_connection_that_the_server_has_cut_is_replaced(postgres_engine: Engin
         ("", ""),
         ("postgresql//me:s3cret@host/name", "host/name"),
         ("postgresql://me:s3cret@host:port/name", "host:port/name"),
+        ("postgresql://host:port/name?password=s3cret", "postgresql://host:port/name"),
         ("postgres://me:s3cret@host/name", "postgres://me:***@host/name"),
         ("postgresql+asyncpg://me:s3cret@host/name", "postgresql+asyncpg://me:***@host/name"),
         ("mysql://me:s3cret@host/name?password=s3cret", "mysql://me:***@host/name"),

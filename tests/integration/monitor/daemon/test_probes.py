@@ -7,16 +7,17 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
-from monitor.daemon.probes import Check, PortError, Server, app, listening
+from monitor.daemon.probes import Check, PortError, Server, app, is_loopback, listening
 
-GOOD = Check(name="database", ok=True, detail="migrated")
-BAD = Check(name="slots", ok=False, detail="the last slot is 3 h overdue")
+GOOD = Check(name="database", ok=True, code="reachable", detail="migrated")
+BAD = Check(name="slots", ok=False, code="overdue", detail="the last slot is 3 h overdue")
 
 
 @contextmanager
-def serving(checks: list[Check]) -> Iterator[Server]:
-    server = Server(app(lambda: tuple(checks)), listening(host="127.0.0.1", port=0))
+def serving(checks: list[Check], *, in_detail: bool = True) -> Iterator[Server]:
+    server = Server(app(lambda: tuple(checks), in_detail=in_detail), listening(host="127.0.0.1", port=0))
     server.start()
     try:
         yield server
@@ -41,8 +42,40 @@ def test_it_is_ready_when_every_check_is_good_and_says_which_is_not(checks: list
     assert answer.status_code == status
     assert answer.json() == {
         "ready": status == 200,
-        "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in checks},
+        "checks": {
+            check.name: {"ok": check.ok, "code": check.code, "detail": check.detail} for check in checks
+        },
     }
+
+
+def test_other_machines_see_a_code_and_the_log_has_the_detail() -> None:
+    """The detail may name a host, a user, a folder or what a driver said."""
+    checks = [GOOD, BAD]
+    with capture_logs() as logged, serving(checks, in_detail=False) as server:
+        answers = [get(server, "/readyz") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {503}
+    assert answers[0].json()["checks"]["slots"] == {"ok": False, "code": "overdue"}
+    assert "detail" not in answers[0].text
+    (line,) = (each for each in logged if each["event"] == "not ready")
+    assert BAD.detail in str(line)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104 - not bound
+        ("::", False),
+        ("10.0.0.7", False),
+        ("", False),
+        ("monitor.example", False),
+    ],
+)
+def test_only_a_loopback_address_is_of_this_machine(host: str, expected: bool) -> None:  # noqa: FBT001
+    assert is_loopback(host) is expected
 
 
 def test_the_checks_are_asked_each_time() -> None:
@@ -69,7 +102,7 @@ def test_a_check_that_breaks_is_not_ready_and_breaks_nothing_else() -> None:
             raise RuntimeError
         return (GOOD,)
 
-    server = Server(app(checks), listening(host="127.0.0.1", port=0))
+    server = Server(app(checks, in_detail=True), listening(host="127.0.0.1", port=0))
     server.start()
     try:
         assert get(server, "/readyz").status_code == 500

@@ -64,7 +64,7 @@ def test_the_fields_may_have_other_names(tmp_path: Path) -> None:
     [
         (b"r-1,faq", "no JSON object"),
         (b'["r-1", "faq"]', "no JSON object"),
-        (b'{"id": "r-1", "label": "caf\xe9"}', "no JSON object"),
+        (b'{"id": "r-1", "label": "caf\xe9"}', "invalid UTF-8"),
         (b'{"id": "r-1"', "no JSON object"),
         (b'{"label": "faq"}', "no id"),
         (b'{"id": "", "label": "faq"}', "no id"),
@@ -103,7 +103,7 @@ def test_a_csv_without_the_column_says_which_there_are(tmp_path: Path) -> None:
 
 
 def test_a_field_that_is_too_long_for_a_csv_is_one_malformed_row(tmp_path: Path) -> None:
-    first, second = read_content(tmp_path, b"id,label\nr," + b"x" * 200_000 + b"\nr-2,faq\n", "a.csv")
+    first, second = read_content(tmp_path, b"id,label\nr," + b"x" * 2**25 + b"\nr-2,faq\n", "a.csv")
     assert isinstance(first, Malformed)
     assert (first.line, second) == (2, GivenLabel(request_id="r-2", label="faq"))
 

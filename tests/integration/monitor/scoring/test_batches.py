@@ -17,8 +17,6 @@ from monitor.scoring.models import Model, load
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_copy, make_model, make_tokenizer, save
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LABELS = ("faq", "promotion", "escalation")
 WORDS = " ".join(CORPUS).split()
 

@@ -1,6 +1,8 @@
 """A window's sample from real files: plain, compressed, broken, in any order."""
 
+import errno
 import gzip
+import io
 import json
 import os
 import tempfile
@@ -12,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,8 +27,9 @@ from monitor.sources.formats.lines import MAX_LINE_BYTES
 from monitor.sources.objects import ObjectsSource
 from monitor.sources.port import WindowSample
 from monitor.sources.stores.folder import Folder
-from monitor.sources.stores.port import TrafficMissingError
-from monitor.stop import StoppedError, never_stopped
+from monitor.sources.stores.port import TrafficMissingError, TrafficObject, TrafficUnavailableError
+from monitor.sources.survey import survey
+from monitor.stop import Stopped, StoppedError, never_stopped
 from monitor.storage.zstandard import zstd
 
 LABELS = ("faq", "promotion")
@@ -308,21 +312,71 @@ def test_an_unreadable_file_is_a_reject_and_stops_nothing(
     assert "b" in ids(sample)
 
 
-def test_a_folder_or_file_without_the_right_to_read_it_is_a_reject() -> None:
+@pytest.mark.parametrize("closed", ["logs", "logs/part", "logs/part/log"])
+def test_nothing_is_judged_while_a_part_of_the_log_may_not_be_read(closed: str) -> None:
+    """The log's folder, a folder in it, or a file: the cycle fails with the path, and is retried."""
     with tempfile.TemporaryDirectory() as name, without_root_rights(Path(name)):
-        folder = Path(name)
+        folder = Path(name) / "logs"
+        (folder / "part").mkdir(parents=True)
+        (folder / "part" / "log").write_bytes(lines(record("b", 6)))
         (folder / "log").write_bytes(lines(record("a", 6)))
-        (folder / "closed").mkdir()
-        (folder / "closed" / "log").write_bytes(lines(record("b", 6)))
-        (folder / "secret").write_bytes(lines(record("c", 6)))
-        for path in (folder / "closed", folder / "secret"):
-            modified(path, TEN)
-            path.chmod(0o000)
-        sample = read(folder)
-        (folder / "closed").chmod(0o700)
-    assert ids(sample) == ["a"]
-    assert counts(sample) == {RejectReason.UNREADABLE_OBJECT: 2}
-    assert sample.traffic.rejects[0].example_object == "closed"
+        path = Path(name) / closed
+        mode = path.stat().st_mode
+        path.chmod(0o000)
+        try:
+            with pytest.raises(TrafficUnavailableError) as failed:
+                read(folder)
+            with pytest.raises(TrafficUnavailableError):
+                survey(FilesTraffic(uri=folder))
+        finally:
+            path.chmod(mode)
+        assert f"request log at {path} cannot be read now (Permission denied)" in str(failed.value)
+        assert ids(read(folder)) == ["a", "b"]
+
+
+def test_a_log_below_a_folder_that_is_closed_is_not_called_missing() -> None:
+    with tempfile.TemporaryDirectory() as name, without_root_rights(Path(name)):
+        (Path(name) / "var").mkdir()
+        (Path(name) / "var" / "log").write_bytes(lines(record("a", 6)))
+        (Path(name) / "var").chmod(0o000)
+        try:
+            with pytest.raises(TrafficUnavailableError, match="Permission denied"):
+                read(Path(name) / "var" / "log")
+        finally:
+            (Path(name) / "var").chmod(0o700)
+
+
+class FailingFolder(Folder):
+    """A folder of files whose end the disk does not give."""
+
+    def open(self, each: TrafficObject, _stopped: Stopped = never_stopped, /) -> BinaryIO:
+        return cast("BinaryIO", FailingDisk(Path(each.address).read_bytes()))
+
+
+class FailingDisk(io.RawIOBase):
+    """A file whose second piece the disk does not give."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def read(self, size: int = -1) -> bytes:
+        if self._content.tell():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._content.read(min(size, 2**14))
+
+    def readable(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_disk_that_fails_in_the_middle_of_a_file_is_not_a_damaged_file(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    content = pack(lines(*(record(os.urandom(20).hex(), 6) for _ in range(2_000))))
+    (tmp_path / "log").write_bytes(content)
+    failing = ObjectsSource(FailingFolder(uri=tmp_path), FilesTraffic(uri=tmp_path), LABELS)
+    with pytest.raises(TrafficUnavailableError, match=r"log cannot be read now \(Input/output error\)"):
+        failing.read_window(TEN, ELEVEN, k=10, stopped=never_stopped)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    BigInteger,
     Column,
     DateTime,
     Float,
@@ -162,13 +163,84 @@ def test_sqlite_may_spell_a_time_as_it_likes(sqlite_url: str, kind: str) -> None
     assert min(request.time for request in found.requests) == TEN
 
 
-def test_a_time_that_sqlite_does_not_know_is_an_error_that_names_it(sqlite_url: str) -> None:
-    make_sqlite_table(sqlite_url, "DATETIME", ["2026-11-24 10:00:00", "10 o'clock"])
-    with pytest.raises(TrafficTableError, match="10 o'clock"):
-        read(source(sqlite_url))
+KINDS = ("TEXT", "DATETIME", "TIMESTAMP", "INTEGER", "REAL", "NUMERIC", "BLOB", "")
+NO_TIMES: tuple[object, ...] = ("", "n/a", "now", "10:00", "2461369.5 d", b"\xff", 1_795_514_400_000, 1e300)
 
 
-def make_sqlite_table(url: str, kind: str, times: Sequence[str | None]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bad", NO_TIMES, ids=repr)
+def test_a_value_that_is_no_time_costs_its_record_in_the_window_in_which_it_was_written(
+    sqlite_url: str, kind: str, bad: object
+) -> None:
+    before, inside, after = "2026-11-24 09:59:59", "2026-11-24T10:30:00+00:00", "2026-11-24 11:00:00"
+    make_sqlite_table(sqlite_url, kind, [before, bad, inside, bad, bad, None, bad, after, bad])
+    found = read(source(sqlite_url))
+    assert ids(found) == ["2"]
+    reason = RejectReason.NOT_UTF8 if bad == b"\xff" else RejectReason.BAD_TIME
+    assert {each.reason: each.n for each in found.traffic.rejects} == {reason: 3}
+
+
+def test_the_first_rows_belong_to_the_first_usable_time(sqlite_url: str) -> None:
+    make_sqlite_table(sqlite_url, "TEXT", ["n/a", "?", "2026-11-24 10:00:00"])
+    found = read(source(sqlite_url))
+    assert {each.reason: each.n for each in found.traffic.rejects} == {RejectReason.BAD_TIME: 2}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_column_of_sqlite_holds_any_time(sqlite_url: str, kind: str) -> None:
+    """Also times that SQLite's functions cannot parse, and those that they round into another window."""
+    inside: list[object] = ["2026-11-24 10:00", "20261124T103000Z", "2026-11-24T10:59:59.999900Z"]
+    outside: list[object] = ["2026-11-24T09:59:59.999900Z", "20261124T113000Z"]
+    if kind != "TEXT":  # which stores a number as its digits
+        inside += [TEN.timestamp() + 7, int(TEN.timestamp()) + 8]
+        outside += [TEN.timestamp() + 3_600]
+    make_sqlite_table(sqlite_url, kind, [*inside, *outside])
+    found = read(source(sqlite_url))
+    assert ids(found) == [str(number) for number in range(len(inside))]
+    assert found.traffic.rejects == ()
+
+
+def test_text_that_is_not_utf_8_costs_its_record(sqlite_url: str) -> None:
+    make_sqlite_table(sqlite_url, "TEXT", ["2026-11-24 10:00:00", "2026-11-24 10:00:01"])
+    engine = create_engine(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE requests SET query = CAST(x'e96c' AS TEXT) WHERE rid = 0"))
+    engine.dispose()
+    found = read(source(sqlite_url))
+    assert ids(found) == ["1"]
+    assert {each.reason: each.n for each in found.traffic.rejects} == {RejectReason.NOT_UTF8: 1}
+
+
+@pytest.mark.parametrize("time_type", [Float(53), BigInteger(), Numeric(20, 3)])
+def test_a_log_in_milliseconds_has_a_reason_for_its_empty_windows(
+    database_url: str, time_type: TypeEngine[Any]
+) -> None:
+    times = [(TEN + timedelta(minutes=number)).timestamp() * 1000 for number in range(3)]
+    values = [(number, int(time), "hello") for number, time in enumerate(times)]
+    make_table(database_url, values, id_type=Integer(), time_type=time_type)
+    found = read(source(database_url))
+    assert found.requests == ()
+    assert {each.reason: each.n for each in found.traffic.rejects} == {RejectReason.BAD_TIME: 3}
+
+
+def test_a_view_or_a_table_without_rowids_reports_bad_times_in_windows_without_requests(
+    sqlite_url: str,
+) -> None:
+    make_sqlite_table(sqlite_url, "TEXT", ["n/a", "2026-11-24 10:00:00"])
+    engine = create_engine(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE VIEW recent AS SELECT * FROM requests"))
+        connection.execute(
+            text("CREATE TABLE keyed (rid INTEGER PRIMARY KEY, at TEXT, query TEXT) WITHOUT ROWID")
+        )
+        connection.execute(text("INSERT INTO keyed VALUES (0, 'n/a', 'hello')"))
+    engine.dispose()
+    assert read(source(sqlite_url, table="recent")).traffic.rejects == ()
+    (reject,) = read(source(sqlite_url, table="keyed")).traffic.rejects
+    assert (reject.reason, reject.n) == (RejectReason.BAD_TIME, 1)
+
+
+def make_sqlite_table(url: str, kind: str, times: Sequence[object]) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text(f"CREATE TABLE requests (rid INTEGER, at {kind}, query TEXT)"))
@@ -184,7 +256,7 @@ def test_a_database_that_is_away_is_an_error_without_its_password() -> None:
     assert "s3cret" not in str(failed.value)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "oracle+none://host/db", "mysql://host/db"])
+@pytest.mark.parametrize("url", ["oracle+none://host/db", "mysql://host/db"])
 def test_a_url_that_is_none_is_an_error_without_the_url(url: str) -> None:
     with pytest.raises(TrafficTableError, match="not an SQLAlchemy URL with an installed driver") as failed:
         source(url)

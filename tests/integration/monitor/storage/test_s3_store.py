@@ -166,6 +166,13 @@ def test_processes_that_make_a_copy_at_once_all_find_it_whole(bucket: TestBucket
         assert list(threads.map(sizes, range(8))) == [{MIB}] * 8
 
 
+def test_a_copy_of_a_labelled_file_is_for_its_owner_only(bucket: TestBucket, artifacts: Artifacts) -> None:
+    bucket.put("data/train.jsonl", b"{}\n")
+    copy = artifacts.file(f"s3://{bucket.name}/data/train.jsonl")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert copy.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_copy_that_somebody_damaged_is_made_again(bucket: TestBucket, artifacts: Artifacts) -> None:
     uri = f"s3://{bucket.name}/models/teacher"
     for name in ("config.json", "model.safetensors"):
@@ -247,6 +254,22 @@ def test_what_is_written_is_encrypted_as_configured(bucket: TestBucket, tmp_path
     for key in keys:
         found = bucket.client.head_object(Bucket=bucket.name, Key=key)
         assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "alias/redistill")
+
+
+def test_the_progress_of_a_download_is_shown_in_mebibytes(bucket: TestBucket, tmp_path: Path) -> None:
+    shown: list[tuple[str, int, int]] = []
+    for name, size in (("a", 2**20), ("b", 3 * 2**19)):
+        bucket.put(f"teacher/{name}", b"0" * size)
+    uri = f"s3://{bucket.name}/teacher"
+    opener = Artifacts(cache=tmp_path, show=lambda *what: shown.append(what))
+    opener.directory(uri)
+    assert {what for what, _, _ in shown} == {f"downloading {uri} (MiB)"}
+    assert {total for _, _, total in shown} == {3}
+    amounts = [done for _, done, _ in shown]
+    assert (amounts, amounts[-1]) == (sorted(amounts), 3)
+    shown.clear()
+    opener.directory(uri)
+    assert not shown
 
 
 def test_a_copy_that_nobody_used_for_a_week_goes(

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from db.states import RejectReason
 from monitor.settings import FilesTraffic
 from monitor.sources.formats.records import RecordParser
-from monitor.sources.request import Refusal, Request, parse_time
+from monitor.sources.request import Refusal, Request
+from monitor.sources.values import parse_time
 
 LABELS = ("faq", "promotion", "escalation")
 TEN = datetime(2026, 11, 24, 10, 0, 3, tzinfo=UTC)
