@@ -140,6 +140,15 @@ class MonitorSection(Section):
             raise ValueError("'every' is not in whole seconds: round it")
         return self
 
+    @model_validator(mode="after")
+    def _a_sample_can_be_enough(self) -> Self:
+        if self.min_samples > self.sample_size:
+            raise ValueError(
+                f"min_samples = {self.min_samples} is above sample_size = {self.sample_size}, so no cycle "
+                "would have a verdict: lower min_samples or raise sample_size"
+            )
+        return self
+
 
 class TrafficSection(Section):
     """The field names of the request log, and the key of the sample."""

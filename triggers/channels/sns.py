@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from db.records import Delivery
 from triggers.alert_settings import SnsAlert
@@ -34,14 +34,16 @@ class SnsChannel:
     settings: SnsAlert
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Publish the message: what may pass can be retried, all else is refused."""
+        """Publish the message: throttling, 5xx and faults on the way can be retried, all else is refused."""
         del now
         message = view_of(delivery.payload)
         keys = fifo_keys(delivery) if self.settings.is_fifo else {}
         try:
             self._client.publish(TopicArn=self.settings.topic, **publication(message), **keys)
         except FAULTS as error:
-            may_pass = is_transient(error) or isinstance(error, NoCredentialsError)  # the role may come
+            # All others are of this process's environment: once corrected, the message is still wanted.
+            is_of_message = isinstance(error, ClientError | ParamValidationError)
+            may_pass = not is_of_message or is_transient(error)
             return Receipt(result=SendResult.RETRY if may_pass else SendResult.REFUSED, error=_line(error))
         return Receipt(result=SendResult.DELIVERED)
 

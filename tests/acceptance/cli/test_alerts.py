@@ -49,6 +49,21 @@ def trials() -> dict[str, dict[str, object]]:
     return {each["channel"]: each for each in json.loads(run("alerts", "test", "--json").stdout)}
 
 
+def test_an_environment_that_no_channel_can_use_is_a_result_and_not_a_traceback(
+    configured: dict[str, Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    result = run("alerts", "test")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    found = trials()
+    assert {name: found[name]["result"] for name in found} == dict.fromkeys(NAMES, "retry") | {
+        "log": "delivered"
+    }
+    assert all("correct ALL_PROXY" in str(found[name]["error"]) for name in NAMES)
+    assert not any(server.requests for server in configured.values())
+
+
 def test_each_channel_gets_a_message_that_is_marked_as_a_test(configured: dict[str, Endpoint]) -> None:
     """Whatever it hears of otherwise, and without a database."""
     result = run("alerts", "test")

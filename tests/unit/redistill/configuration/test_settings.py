@@ -84,9 +84,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("REDISTILL__MONITOR__EVERY", "15m")
     monkeypatch.setenv("REDISTILL__TEACHER__URI", "other")
     monkeypatch.setenv("REDISTILL__METRICS__SEEDS", "[1, 2]")
-    settings = loaded(tmp_path, '[monitor]\nevery = "1h"\nsample_size = 500\n')
+    settings = loaded(tmp_path, '[monitor]\nevery = "1h"\nsample_size = 5000\n')
     assert settings.monitor.every == timedelta(minutes=15)
-    assert settings.monitor.sample_size == 500
+    assert settings.monitor.sample_size == 5_000
     assert settings.teacher.uri == tmp_path / "other"
     assert settings.metrics.seeds == (1, 2)
 
