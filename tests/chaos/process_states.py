@@ -37,7 +37,7 @@ class DaemonSight:
 
     def __call__(self, process: Process, _since: datetime) -> Sight:
         with reading(self.engine) as connection:
-            # On a busy machine a slot can lose its lease as well: it waits, as running, while the next one runs.
+            # On a busy machine a slot can lose its lease as well: it waits, as running, while another runs.
             running = (
                 select(cycles)
                 .where(cycles.c.status == CycleStatus.RUNNING)
