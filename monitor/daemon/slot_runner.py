@@ -131,10 +131,8 @@ class SlotRunner:
                 catch_up=section.catch_up,
             )
             ledger.skip(connection, due.skipped, now)
-            unfinished = ledger.unfinished(connection, section.name, ended_by=complete)
-            ledger.abandon(
-                connection, (each.slot for each in unfinished if each.slot.window_end < oldest), now
-            )
+            ledger.abandon(connection, section.name, ended_before=oldest, now=now)
+            unfinished = ledger.unfinished(connection, section.name, since=oldest, ended_by=complete)
             gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
         if reopened:
             structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)
