@@ -55,7 +55,10 @@ def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime
 def unfinished(
     connection: Connection, monitor: str, *, since: datetime, ended_by: datetime
 ) -> tuple[Unfinished, ...]:
-    """Return the slots that may be retried, whose windows ended from `since` to `ended_by`."""
+    """Return the slots that may be retried and whose windows ended from `since` to `ended_by`.
+
+    The oldest comes first.
+    """
     rows = connection.execute(
         select(cycles)
         .where(

@@ -432,7 +432,7 @@ def test_a_process_that_lost_the_monitor_skips_no_slot(engine: Engine) -> None:
 
 def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked to stop, as soon as the heartbeat knows."""
-    monkeypatch.setattr(slot_runner, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(slot_runner, "LEASE_SECONDS", 1.5)
     found_out: list[bool] = []
 
     def meanwhile(claim: Claim, stopped: Stopped) -> None:
