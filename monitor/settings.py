@@ -11,6 +11,7 @@ from jmespath.functions import Functions
 from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
+from monitor.archive.own_patterns import check_pattern
 from triggers.settings import Section, TeacherPolicy, Temperature
 from triggers.values import Duration, Secret, Word
 
@@ -70,10 +71,7 @@ def readable_url(url: T) -> T:
 
 
 def _checked_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    check_pattern(pattern)
     return pattern
 
 
