@@ -1,4 +1,4 @@
-"""Numbers in a text: cards, telephone numbers and national ids, told from dates, book numbers and quantities.
+"""Numbers in a text: cards, telephone numbers and national ids, and not dates, book numbers and quantities.
 
 A run of digits and separators is read once, from left to right, in time linear in its length.
 """
