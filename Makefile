@@ -4,6 +4,9 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CODE := db triggers monitor distill redistill migrations tests examples bench deploy
 
+# Each process of the tests would compile the code again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
 
@@ -18,9 +21,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## run the whole loop on a simulated service, in minutes
 	$(VENV)/bin/redistill demo
 
-# Three processes even on two cores: many tests wait for processes that they started. The longest files come first.
+# Four processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 

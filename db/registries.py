@@ -1,16 +1,17 @@
 """The registry of each monitor, by which a worker recognises that it has the right one."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from db.errors import RedistillError
 from db.tables import models, registries
 
 
 class OtherRegistryError(RedistillError):
-    """The registry {location} has the id {found}, and the models of the monitor {monitor!r} are in the one
-    with the id {recorded}: correct 'registry' in [redistill], or copy that registry to {location}, with its
+    """The registry {location} has {found}, and the models of the monitor {monitor!r} are in the one with the
+    id {recorded}: correct 'registry' in [redistill], or copy that registry to {location}, with its
     registry.json.
     """
 
@@ -32,6 +33,20 @@ def confirm(
         OtherRegistryError: the monitor's models are in another registry.
         LinkTakenError: another monitor of this database uses the link.
     """
+    refuse_other(connection, monitor, registry_id=registry_id, link=link, location=location)
+    values = {"registry_id": registry_id, "link": link}
+    recorded = _recorded(connection, monitor)
+    if recorded is None:
+        connection.execute(insert(registries).values(monitor=monitor, **values, recorded_at=now))
+    elif (recorded.registry_id, recorded.link) != (registry_id, link):
+        changed = update(registries).where(registries.c.monitor == monitor)
+        connection.execute(changed.values(**values, recorded_at=now))
+
+
+def refuse_other(
+    connection: Connection, monitor: str, *, registry_id: str | None, link: str, location: object
+) -> None:
+    """Raise the errors of `confirm`, which records nothing then; without an id, a new one is meant."""
     other = connection.scalar(
         select(registries.c.monitor).where(
             registries.c.registry_id == registry_id,
@@ -41,18 +56,15 @@ def confirm(
     )
     if other is not None:
         raise LinkTakenError(link=link, location=location, other=other, monitor=monitor)
-    recorded = connection.execute(select(registries).where(registries.c.monitor == monitor)).one_or_none()
-    values = {"registry_id": registry_id, "link": link, "recorded_at": now}
-    if recorded is None:
-        connection.execute(insert(registries).values(monitor=monitor, **values))
+    recorded = _recorded(connection, monitor)
+    if recorded is None or recorded.registry_id == registry_id or not _has_made_models(connection, monitor):
         return
-    if (recorded.registry_id, recorded.link) == (registry_id, link):
-        return
-    if recorded.registry_id != registry_id and _has_made_models(connection, monitor):
-        raise OtherRegistryError(
-            location=location, found=registry_id, monitor=monitor, recorded=recorded.registry_id
-        )
-    connection.execute(update(registries).where(registries.c.monitor == monitor).values(**values))
+    found = "no registry.json" if registry_id is None else f"the id {registry_id}"
+    raise OtherRegistryError(location=location, found=found, monitor=monitor, recorded=recorded.registry_id)
+
+
+def _recorded(connection: Connection, monitor: str) -> Row[Any] | None:
+    return connection.execute(select(registries).where(registries.c.monitor == monitor)).one_or_none()
 
 
 def _has_made_models(connection: Connection, monitor: str) -> bool:

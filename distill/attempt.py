@@ -29,7 +29,8 @@ from monitor.scoring.models import Model, load
 from monitor.scoring.placement import Placement
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts, version_at
-from monitor.storage.store import Location, Store
+from monitor.storage.location import Location
+from monitor.storage.store import Store
 
 
 class TeacherChangedError(RedistillError):
@@ -197,9 +198,10 @@ class Attempt:
             recorded = versions.find(connection, self.monitor, Role.STUDENT, job.student_version)
         if recorded is None:
             raise IncumbentLostError(version=job.student_version[:12], directory="the database")
-        incumbent = self._load(version_at(recorded, self.redistill.registry))
+        location = version_at(recorded, self.redistill.registry)
+        incumbent = self._load(location)
         if incumbent.version != recorded.version:
-            raise IncumbentLostError(version=job.student_version[:12], directory=recorded.uri)
+            raise IncumbentLostError(version=job.student_version[:12], directory=location)
         return recorded, incumbent
 
     def _train(

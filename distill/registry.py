@@ -32,7 +32,8 @@ from monitor.scoring.models import Model, fingerprint, quiet
 from monitor.storage.artifacts import Artifacts
 from monitor.storage.disk import write_private
 from monitor.storage.local_store import remove_tree, removed
-from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Location, Store
+from monitor.storage.location import Location
+from monitor.storage.store import ArtifactReadError, ArtifactWriteError, Store
 
 MANIFEST: Final = "manifest.json"
 MANIFEST_SCHEMA: Final = "redistill.model/1"
@@ -139,11 +140,23 @@ def registry_id(store: Store) -> str:
         RegistryWriteError: it has none, and the registry cannot be written.
         ArtifactReadError: it cannot be read, or its registry.json is not one of Redistill's.
     """
+    found = known_id(store)
+    if found is not None:
+        return found
+    fresh = {"schema": REGISTRY_SCHEMA, "id": str(uuid.uuid4())}
+    with _write_errors(store):
+        return _id_in(
+            store.create(REGISTRY_FILE, orjson.dumps(fresh, option=orjson.OPT_APPEND_NEWLINE)), store
+        )
+
+
+def known_id(store: Store) -> str | None:
+    """Return the id of the registry, or None if it has none yet. Raises ArtifactReadError."""
     content = store.read(REGISTRY_FILE)
-    if content is None:
-        fresh = {"schema": REGISTRY_SCHEMA, "id": str(uuid.uuid4())}
-        with _write_errors(store):
-            content = store.create(REGISTRY_FILE, orjson.dumps(fresh, option=orjson.OPT_APPEND_NEWLINE))
+    return None if content is None else _id_in(content, store)
+
+
+def _id_in(content: bytes, store: Store) -> str:
     try:
         return str(uuid.UUID(orjson.loads(content)["id"]))
     except (ValueError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from distill.training.schedule import Schedule
-from monitor.settings import ArtifactLocation, Device, Precision, Share
+from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
 from triggers.settings import AlphaPolicy, Section
 from triggers.values import Duration
 
@@ -30,9 +30,9 @@ class RedistillSection(AlphaPolicy):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 2025
     device: Device = "auto"  #: of trainings, and of the models that a job scores
     precision: Precision = "float32"
-    train: ArtifactLocation | None = None
-    validation: ArtifactLocation | None = None
-    test: ArtifactLocation | None = None
+    train: FileLocation | None = None
+    validation: FileLocation | None = None
+    test: FileLocation | None = None
     student_init: ArtifactLocation | None = None
     registry: ArtifactLocation = Path("registry")
     #: The name in the registry of the pointer to the student in service; monitors that share a registry need
@@ -53,7 +53,7 @@ class RedistillSection(AlphaPolicy):
         )
 
     @property
-    def calibration_file(self) -> ArtifactLocation | None:
+    def calibration_file(self) -> FileLocation | None:
         """The labelled file for calibration; students are not trained on its rows."""
         return self.validation or self.test
 

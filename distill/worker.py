@@ -29,7 +29,7 @@ from distill.turns import Turn, always
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
-from monitor.storage.store import ArtifactReadError
+from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
@@ -74,7 +74,8 @@ class Worker:
         Without a job, the student in service is calibrated if that is due.
 
         Raises:
-            ArchiveUnavailableError: the training data cannot be read now; the job is requeued.
+            ArchiveUnavailableError, ArtifactUnavailableError: data or models cannot be read now; the job is
+                requeued.
             MonitorRenamedError: the monitor has another name now.
         """
         if not self._tend_registry():
@@ -104,7 +105,7 @@ class Worker:
     def _turn(self, stopped: Stopped) -> bool:
         try:
             return self.run_once(stopped)
-        except ArchiveUnavailableError:  # it is logged already; wait as if there were no job
+        except (ArchiveUnavailableError, ArtifactUnavailableError):  # logged already; wait as without a job
             return False
 
     def _calibrate(self, stopped: Stopped) -> None:
@@ -217,9 +218,10 @@ class Worker:
         except UNAVAILABLE as error:  # not the job's fault: it does not fail, and the attempt does not count
             Outage().retry("job", lambda: self._requeue(job, lease, None), stopped)
             log.warning("job waits for the database", error=str(error))
-        except ArchiveUnavailableError as error:  # the same
+        except (ArchiveUnavailableError, ArtifactUnavailableError) as error:  # the same
             self._requeue(job, lease, None)
-            log.warning("job waits for its archive", error=str(error))
+            is_archive = isinstance(error, ArchiveUnavailableError)
+            log.warning("job waits for its archive" if is_archive else "job waits for S3", error=str(error))
             raise
         except (LeaseLostError, JobNotWantedError):
             raise

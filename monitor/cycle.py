@@ -1,6 +1,6 @@
 """One cycle, from a window of traffic to its numbers: sample, score with both models, archive, measure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -44,9 +44,7 @@ _MIN_SHARE_LEFT: Final = 0.9
 
 
 class RequestUnscorableError(RedistillError):
-    """The {role} {version} gives logits that are not finite for the request {request_id!r}, so its weights
-    are damaged: replace it with an undamaged model.
-    """
+    """The {role} {version} {problem} for the request {request_id!r}: {fix}."""
 
 
 class WindowGoneError(RedistillError):
@@ -73,6 +71,7 @@ class CycleMeasurer:
     earlier_names: Callable[
         [], Sequence[str]
     ]  #: of the monitor; archives from before a change keep their folder
+    encryption: Mapping[str, str]  #: parameters of uploads to S3
     cache_bytes: int
     temperature: float
     reference: Reference
@@ -174,7 +173,11 @@ class CycleMeasurer:
         except ScoringError as error:
             of_text = {request.text: request.id for request in reversed(requests)}
             raise RequestUnscorableError(
-                role=role, version=model.version[:12], request_id=of_text[texts[error.index]]
+                role=role,
+                version=error.version,
+                problem=error.problem,
+                request_id=of_text[texts[error.index]],
+                fix=error.fix,
             ) from error
 
     def _redacted(self, sample: ScoredSample) -> ScoredSample:
@@ -205,7 +208,13 @@ class CycleMeasurer:
         if earlier is not None and earlier.n_erasures:
             sample = _without_erased(sample, earlier)
         names = (sample.slot.monitor, *self.earlier_names())
-        written = erased.write(self.monitor.archive, sample, names=names, beside=earlier is not None)
+        written = erased.write(
+            self.monitor.archive,
+            sample,
+            names=names,
+            beside=earlier is not None,
+            encryption=self.encryption,
+        )
         for name in names:
             files.expire(self.monitor.archive, name, before=self._oldest(sample))
         return written

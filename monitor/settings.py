@@ -8,10 +8,12 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
-from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, SecretStr, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
 from monitor.archive.own_patterns import check_pattern
+from monitor.storage.location import Location, location, s3_location, s3_object
 from triggers.settings import Section, TeacherPolicy, Temperature
 from triggers.values import Duration, Secret, Word
 
@@ -79,9 +81,24 @@ RegularExpression = Annotated[str, AfterValidator(_checked_pattern)]
 FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)")]
-#: The location of a model, a labelled file, a registry or an archive.
-ArtifactLocation = Annotated[S3Uri | Path, Field(union_mode="left_to_right")]
+def _located(given: object) -> Location:
+    if isinstance(given, Path):
+        return given
+    if not isinstance(given, str):
+        raise PydanticCustomError("path_type", "expected a path")
+    return location(given)
+
+
+def _object_located(given: object) -> Location:
+    found = _located(given)
+    return found if isinstance(found, Path) else s3_object(found)
+
+
+S3Uri = Annotated[str, AfterValidator(s3_location)]
+#: The location of a model, a registry or an archive.
+ArtifactLocation = Annotated[Location, PlainValidator(_located)]
+#: The location of a file.
+FileLocation = Annotated[Location, PlainValidator(_object_located)]
 
 
 #: The format of the objects of a request log.
@@ -119,6 +136,15 @@ class MonitorSection(Section):
             raise ValueError("give 'every' or 'cron', not both")
         if self.every is not None and self.every % timedelta(seconds=1):
             raise ValueError("'every' is not in whole seconds: round it")
+        return self
+
+    @model_validator(mode="after")
+    def _a_sample_can_be_enough(self) -> Self:
+        if self.min_samples > self.sample_size:
+            raise ValueError(
+                f"min_samples = {self.min_samples} is above sample_size = {self.sample_size}, so no cycle "
+                "would have a verdict: lower min_samples or raise sample_size"
+            )
         return self
 
 

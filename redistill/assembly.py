@@ -81,12 +81,13 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         traffic=settings.traffic,
         student=settings.student,
         consumed=_consumed(settings, engine),
-        pairs=pair_source(settings, engine),
+        pairs=pair_source(settings, engine, show),
         score=partial(score, tokens_per_batch=scoring.tokens_per_batch, answers=answers),
         read_all=read_all_by_cluster(scoring.address) if on_cluster else read_all_here,
         engine_session=partial(connected, scoring.address) if on_cluster else nullcontext,
         archived=_archived(engine),
         earlier_names=_earlier_names(settings, engine),
+        encryption=settings.s3.encryption,
         cache_bytes=scoring.cache_bytes,
         temperature=settings.metrics.temperature,
         reference=Reference(
@@ -100,12 +101,12 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
     return SlotRunner(engine, settings.monitor, measurer, policy(settings))
 
 
-def pair_source(settings: Settings, engine: Engine) -> PairSource:
+def pair_source(settings: Settings, engine: Engine, show: Show) -> PairSource:
     """Return the source of the two models in service."""
     return PairSource(
         engine,
         settings.monitor.name,
-        artifacts(settings),
+        artifacts(settings, show),
         teacher=settings.teacher.uri,
         student=settings.student.uri,
         registry=settings.redistill.registry,
@@ -200,7 +201,7 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
         monitor=settings.monitor.name,
         teacher=settings.teacher.uri,
         redistill=settings.redistill,
-        artifacts=artifacts(settings),
+        artifacts=artifacts(settings, show),
         judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
@@ -217,7 +218,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         engine=engine,
         monitor=settings.monitor.name,
         section=settings.redistill,
-        artifacts=artifacts(settings),
+        artifacts=artifacts(settings, show),
         tokens_per_batch=settings.scoring.tokens_per_batch,
         show=show,
         placement=training_placement(settings),

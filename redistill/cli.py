@@ -66,7 +66,7 @@ for _panel, _commands in PANELS.items():
 @app.callback()
 def root(
     *,
-    config: Annotated[
+    config: Annotated[  # noqa: ARG001 - the commands read it
         list[Path] | None,
         typer.Option(
             "--config",
@@ -78,6 +78,9 @@ def root(
     ] = None,
 ) -> None:
     """Watch a distilled text classifier in production, and re-distill it when it drifts from its teacher."""
+    from redistill.process import logs  # noqa: PLC0415 - the help needs no logs
+
+    logs.quiet()  # commands that run for long configure their logs themselves
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
 from db.states import Role
 from monitor.storage.artifacts import version_at
-from monitor.storage.store import Location
+from monitor.storage.location import Location
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 

@@ -6,6 +6,7 @@ from db.records import ModelVersion
 from db.states import PromotionReason
 from monitor.clock import utc_now
 from monitor.storage.artifacts import version_at
+from monitor.storage.store import ArtifactReadError
 from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings
 from redistill.database import writing_to
@@ -13,8 +14,8 @@ from redistill.display import show
 
 
 class LinkBehindError(RedistillError):
-    """The student {version} is in service by the database, but not by the link. {problem} {link} leads
-    to another student until a worker sets it at its next turn, or `redistill models promote {version}` does.
+    """The student {version} is in service by the database, but not by the link. {problem} {link} {state}
+    until a worker sets it at its next turn, or `redistill models promote {version}` does.
     """
 
 
@@ -29,8 +30,9 @@ def make_current(settings: Settings, model: ModelVersion, reason: PromotionReaso
         ModelGoneError: its files are gone.
         OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
     """
-    if not artifacts(settings).holds_model(version_at(model, settings.redistill.registry)):
-        raise ModelGoneError(version=show.version(model.version), directory=model.uri)
+    location = version_at(model, settings.redistill.registry)
+    if not artifacts(settings).holds_model(location):
+        raise ModelGoneError(version=show.version(model.version), directory=location)
     found = _registry_id(settings)
     with writing_to(settings) as connection:
         if found is not None:
@@ -68,10 +70,25 @@ def set_link(settings: Settings, model: ModelVersion) -> bool:
         location = version_at(model, section.registry)
         return registry.point_current(artifacts(settings), section.registry, section.link, location)
     except registry.LinkError as error:
-        version = show.version(model.version)
-        raise LinkBehindError(version=version, problem=error, link=link(settings)) from error
+        version, place = show.version(model.version), link(settings)
+        raise LinkBehindError(version=version, problem=error, link=place, state=_state(settings)) from error
 
 
 def link(settings: Settings) -> str:
     """Return where the registry's link to the student in service is."""
     return artifacts(settings).store(settings.redistill.registry).location(settings.redistill.link)
+
+
+def linked(settings: Settings) -> str | None:
+    """Return where the registry's link leads, or None if there is none. Raises ArtifactReadError."""
+    return artifacts(settings).store(settings.redistill.registry).pointed(settings.redistill.link)
+
+
+def _state(settings: Settings) -> str:
+    try:
+        found = linked(settings)
+    except ArtifactReadError:
+        return "cannot be read"
+    if found is None:
+        return "does not exist"
+    return "is not a link" if found == link(settings) else f"leads to {found}"

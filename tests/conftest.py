@@ -6,20 +6,22 @@ A part that a test needs and does not find makes it fail, and says how to get it
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from db.connection.migrate import upgrade
 from db.connection.session import connect
 from tests.support.processes.disks import in_a_namespace
 from tests.support.servers.postgres import Postgres, running
+from tests.support.servers.postgres_reuse import Reused
 
 # Tiny models on several threads are many times slower as soon as something else wants a core.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # clusters that tests start tell nobody of it
 
 # Shells start background jobs with SIGINT ignored, which the processes of the tests would inherit.
@@ -59,13 +61,11 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres) -> Iterator[str]:
-    """The name of a migrated PostgreSQL database to copy."""
-    with postgres.database() as url:
-        upgrade(url)
-        database = make_url(url).database
-        assert database is not None
-        yield database
+def reused(postgres: Postgres) -> Iterator[Reused]:
+    """A migrated PostgreSQL database that one test after the other has for itself."""
+    found = Reused(postgres)
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")
@@ -85,9 +85,9 @@ def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+def postgres_url(reused: Reused) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database of one's own."""
-    with postgres.database(postgres_template) as url:
+    with reused.lent() as url:
         yield url
 
 
@@ -144,15 +144,15 @@ def s3_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other make tiny models slow on a busy machine."""
-    import torch  # noqa: PLC0415 - seconds to import, which most tests do without
+    """A test that runs the product in this process must not leave the product's number of threads behind.
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    Threads that wait for each other make tiny models many times slower on a busy machine.
+    """
     yield
-    torch.set_num_threads(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _engine(url: str) -> Iterator[Engine]:

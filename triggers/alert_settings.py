@@ -40,7 +40,8 @@ SecretUrl = Annotated[Secret, AfterValidator(_secret_url)]
 Token = Annotated[Secret, AfterValidator(_one_word)]
 #: The URL of a service's API; not a secret.
 Endpoint = Annotated[str, Field(pattern=HTTP_URL)]
-#: Seconds for each wait on the network; a message in flight is hidden from other senders for 2 minutes.
+#: Seconds for a whole call by HTTP, and for each wait of SNS; a message in flight is hidden from others for 2
+#: minutes.
 Timeout = Annotated[float, Field(gt=0, le=30)]
 
 

@@ -36,7 +36,7 @@ def in_secret(shown: str, arn: str) -> Passwords:
     def read() -> str:
         try:
             found = clients.new().get_secret_value(SecretId=arn)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ValueError) as error:  # ValueError: a bad endpoint
             raise UnreadableError(one_line(error)) from error
         return _password_in(found.get("SecretString"))
 
@@ -80,7 +80,7 @@ def rds_tokens(shown: str, url: URL) -> Passwords:
     def read() -> str:
         try:
             token: str = clients.new().generate_db_auth_token(DBHostname=host, Port=port, DBUsername=user)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ValueError) as error:  # ValueError: a bad endpoint
             raise UnreadableError(one_line(error)) from error
         return token
 

@@ -3,7 +3,7 @@
 The hashes are in a file beside the archives of a monitor, since a backfill may read a window of any age.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,39 +16,45 @@ from monitor.archive.sample import ScoredSample, without
 _NAME: Final = "erased.txt"
 
 
-def remember(folder: str, request_ids: Iterable[str]) -> None:
+def remember(folder: str, request_ids: Iterable[str], places: Places) -> None:
     """Add requests to those that are erased from the archives in a folder.
 
     Raises:
         ArchiveReadError, ArchiveWriteError: the file cannot be read or written.
     """
-    known = hashes_in([folder])
+    known = _hashes_in([folder], places)
     wanted = known | set(map(request_hash, request_ids))
     if wanted != known:
         uri = f"{folder}/{_NAME}"
-        Places().of(uri).put(uri, "".join(f"{each}\n" for each in sorted(wanted)).encode())
+        places.of(uri).put(uri, "".join(f"{each}\n" for each in sorted(wanted)).encode())
 
 
-def hashes_in(folders: Iterable[str]) -> frozenset[str]:
-    """Return the hashes of the requests that are erased from these folders. Raises ArchiveReadError."""
-    places = Places()
-    found = (places.of(folder).get(f"{folder}/{_NAME}") for folder in folders)
-    return frozenset(line.decode() for content in found if content for line in content.split())
-
-
-def write(place: str | Path, sample: ScoredSample, *, names: Sequence[str], beside: bool) -> Archive:
+def write(
+    place: str | Path,
+    sample: ScoredSample,
+    *,
+    names: Sequence[str],
+    beside: bool,
+    encryption: Mapping[str, str] | None = None,
+) -> Archive:
     """Archive the requests of a sample that are not erased, as `files.write` does.
 
-    `names` are those that the monitor has had.
-
-    An erasure first remembers its requests and then looks for archives. So an erasure that began meanwhile
-    either is seen here, after the archive was written, or finds the archive.
+    `names` are those that the monitor has had. An erasure first remembers its requests and then looks for
+    archives. So an erasure that began meanwhile either is seen here, after the archive was written, or finds
+    the archive.
     """
+    places = Places(encryption)
     folders = [files.folder_of(place, name) for name in names]
-    erased = hashes_in(folders)
+    erased = _hashes_in(folders, places)
     while True:
         ids = {each.id for each in sample.requests if request_hash(each.id) in erased}
-        archive = files.write(place, without(sample, ids) if ids else sample, beside=beside)
-        before, erased = erased, hashes_in(folders)
+        kept = without(sample, ids) if ids else sample
+        archive = files.write(place, kept, beside=beside, encryption=encryption)
+        before, erased = erased, _hashes_in(folders, places)
         if before == erased:
             return archive
+
+
+def _hashes_in(folders: Iterable[str], places: Places) -> frozenset[str]:
+    found = (places.of(folder).get(f"{folder}/{_NAME}") for folder in folders)
+    return frozenset(line.decode() for content in found if content for line in content.split())

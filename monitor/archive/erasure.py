@@ -7,7 +7,7 @@ it does not do so while another is still running.
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -65,8 +65,11 @@ def erase(
     progress: Progress,
     *,
     folders: Sequence[str] = (),
+    encryption: Mapping[str, str] | None = None,
 ) -> Erased:
     """Erase the requests with these ids from every archive of the monitor, and their labels from SQL.
+
+    `encryption` has the parameters of uploads to S3.
 
     The numbers of their cycles remain, and so do models that were trained with them. Expired archives are
     skipped. `folders` hold the monitor's archives, first those of its present name. There the requests are
@@ -89,9 +92,11 @@ def erase(
         raise ErasureBusyError(monitor=monitor)
     try:
         with Heartbeat(engine, lease, seconds=LEASE_SECONDS):
+            places = Places(encryption)
             if folders:
-                erased.remember(folders[0], request_ids)
-            eraser = _Eraser(engine, lease, now, monitor, frozenset(request_ids))
+                erased.remember(folders[0], request_ids, places)
+            ids = frozenset(request_ids)
+            eraser = _Eraser(engine, lease, now, places, monitor=monitor, request_ids=ids)
             return eraser.erase(progress, folders)
     finally:
         with writing(engine) as connection:
@@ -102,14 +107,21 @@ class _Eraser:
     """The erasure by the holder of the lease."""
 
     def __init__(
-        self, engine: Engine, lease: Lease, now: datetime, monitor: str, request_ids: frozenset[str]
+        self,
+        engine: Engine,
+        lease: Lease,
+        now: datetime,
+        places: Places,
+        *,
+        monitor: str,
+        request_ids: frozenset[str],
     ) -> None:
         self._engine = engine
         self._lease = lease
         self._now = now
+        self._places = places
         self._monitor = monitor
         self._ids = request_ids
-        self._places = Places()
         self._done: set[str] = set()  #: URIs
         self._taken_out: list[int] = []
         self._unread: list[ArchiveReadError] = []

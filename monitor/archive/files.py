@@ -7,7 +7,7 @@ earlier archive is needed until the new judgement is committed.
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +20,16 @@ _DIGITS = 12
 _NAME = re.compile(r"\.?(\d{8}T\d{6}Z)(?:\.[0-9a-f]+)?\.jsonl\.(?:zst|gz)(?:\..*\.tmp)?")
 
 
-def write(place: str | Path, sample: ScoredSample, *, beside: bool = False) -> Archive:
+def write(
+    place: str | Path,
+    sample: ScoredSample,
+    *,
+    beside: bool = False,
+    encryption: Mapping[str, str] | None = None,
+) -> Archive:
     """Write the sample of a slot, in place of an earlier one of the same slot, or `beside` it.
+
+    `encryption` has the parameters of uploads to S3.
 
     Raises:
         ArchiveWriteError: the disk is full, the permissions are insufficient, or the like; an earlier file is
@@ -31,7 +39,7 @@ def write(place: str | Path, sample: ScoredSample, *, beside: bool = False) -> A
     sha256 = hashlib.sha256(content).hexdigest()
     own = f".{sha256[:_DIGITS]}" if beside else ""
     uri = f"{folder_of(place, slot.monitor)}/{slot.window_end:{_STAMP}}{own}.jsonl.zst"
-    Places().of(uri).put(uri, content)
+    Places(encryption).of(uri).put(uri, content)
     return Archive(uri=uri, sha256=sha256)
 
 

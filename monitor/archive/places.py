@@ -2,19 +2,20 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from botocore.exceptions import ClientError
 
-from db.errors import RedistillError, one_line
+from db.errors import RedistillError
 from monitor.storage import s3
 from monitor.storage.disk import private_folder, sync
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained, is_transient
 
 
 class ArchiveWriteError(RedistillError):
@@ -57,14 +58,14 @@ class Place(Protocol):
 
 
 class Places:
-    """The places of URIs, with one S3 client for all of them."""
+    """The places of URIs, with one S3 client for all of them. `encryption`: parameters of each upload."""
 
-    def __init__(self) -> None:
-        self._s3 = cache(_S3)
+    def __init__(self, encryption: Mapping[str, str] | None = None) -> None:
+        self._s3 = _S3(encryption or {})
 
     def of(self, uri: str) -> Place:
         """Return the place of a URI."""
-        return self._s3() if uri.startswith("s3://") else _Folders()
+        return self._s3 if uri.startswith("s3://") else _Folders()
 
 
 class _Folders:
@@ -95,17 +96,17 @@ class _Folders:
             Path(uri).unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
 class _S3:
     """Objects in S3, which replaces them atomically; the bucket determines who may read them."""
 
-    def __init__(self) -> None:
-        self._client: Any = s3.client()
+    encryption: Mapping[str, str]
 
     def put(self, uri: str, content: bytes) -> None:
         bucket, key = s3.split(uri)
         with _translated_errors(uri):
             # A file is sent in pieces, and the timeout applies to each piece.
-            self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content))
+            self._client.put_object(Bucket=bucket, Key=key, Body=BytesIO(content), **self.encryption)
 
     def get(self, uri: str) -> bytes | None:
         bucket, key = s3.split(uri)
@@ -117,8 +118,8 @@ class _S3:
         except FAULTS as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
                 return None
-            kind = ArchiveUnavailableError if s3.is_transient(error) else ArchiveReadError
-            raise kind(path=uri, problem=one_line(error)) from error
+            kind = ArchiveUnavailableError if is_transient(error) else ArchiveReadError
+            raise kind(path=uri, problem=explained(error)) from error
 
     def names(self, folder: str) -> tuple[str, ...]:
         bucket, prefix = s3.split(f"{folder}/")
@@ -135,13 +136,17 @@ class _S3:
         with _translated_errors(uri):
             self._client.delete_object(Bucket=bucket, Key=key)
 
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
+        return s3.client()
+
 
 @contextmanager
 def _translated_errors(uri: str, kind: type[RedistillError] = ArchiveWriteError) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        problem = getattr(error, "strerror", None) or one_line(error)
+        problem = getattr(error, "strerror", None) or explained(error)
         raise kind(path=uri, problem=problem) from error
 
 

@@ -55,13 +55,11 @@ def make_trigger(section: MonitorSection) -> BaseTrigger:
 
     Raises:
         ScheduleError: `cron` does not have five fields, has a value out of range, a numeric weekday, or both
-            a day of the month and a weekday, or never fires; or `every` is not in whole seconds.
+            a day of the month and a weekday, or never fires.
     """
     if section.cron is not None:
         return _cron_trigger(section.cron)
     every = section.every or _DEFAULT_EVERY
-    if every % timedelta(seconds=1):
-        raise ScheduleError(key="every", value=str(every), problem="give whole seconds")
     return IntervalTrigger(seconds=int(every.total_seconds()), start_date=_ANCHOR, timezone=UTC)
 
 

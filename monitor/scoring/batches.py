@@ -6,14 +6,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from inspect import signature
 from itertools import repeat
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
-from monitor.scoring.models import Model
+from monitor.scoring.model import Model, in_a_line, is_failure
 from monitor.stop import Stopped, StoppedError
 
 #: Receives the number of texts scored so far.
@@ -45,22 +45,40 @@ Answers = Callable[[Model, Sequence[Batch], Stopped], Generator[NDArray[np.float
 
 
 class ScoringError(RedistillError):
-    """The model {version} gives logits that are not finite for request {index} (counted from 0), so its
-    weights are damaged: replace it with an undamaged model.
+    """The model {version} {problem} for request {index} (counted from 0): {fix}."""
+
+    def __init__(self, *, version: str, problem: str, index: int, fix: str) -> None:
+        self.version, self.problem, self.index, self.fix = version, problem, index, fix
+        super().__init__(version=version, problem=problem, index=index, fix=fix)
+
+    def at(self, index: int) -> Self:
+        """Return the error for the request with another index."""
+        return type(self)(version=self.version, problem=self.problem, index=index, fix=self.fix)
+
+
+class ForwardError(RedistillError):
+    """The model {version} fails ({problem}) on {n} texts of {tokens} tokens: lower tokens_per_batch in
+    [scoring] if memory ran out, else replace the model.
     """
-
-    index: int
-
-    def __init__(self, *, version: str, index: int) -> None:
-        self.index = index
-        super().__init__(version=version, index=index)
 
 
 def answer(model: Model, batch: Batch) -> NDArray[np.float32]:
-    """Return the logits (texts, labels) of one batch, with the threads that torch is set to."""
-    with torch.inference_mode():
-        logits = model.logits(_padded(model, batch))
-    return logits.cpu().numpy()  # the copy waits for a GPU
+    """Return the logits (texts, labels) of one batch, with the threads that torch is set to.
+
+    Raises:
+        ForwardError: the network raises any error.
+    """
+    inputs = _padded(model, batch)
+    try:
+        with torch.inference_mode():
+            return model.logits(inputs).cpu().numpy()  # the copy waits for a GPU
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        n, tokens = inputs["input_ids"].shape
+        raise ForwardError(
+            version=model.version[:12], problem=in_a_line(error), n=n, tokens=tokens
+        ) from error
 
 
 def answers_here(model: Model, batches: Sequence[Batch], _stopped: Stopped) -> Generator[NDArray[np.float32]]:
@@ -101,14 +119,15 @@ def score(
     batch of its own). No texts give (0, labels).
 
     Raises:
-        ScoringError: a logit is not finite.
+        ScoringError: a logit is not finite, or the tokenizer fails on a text.
+        ForwardError: the network fails on a batch.
         StoppedError: `stopped`, which is checked after each batch, returned True.
     """
     place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     inverse = np.fromiter((place[text] for text in texts), dtype=np.intp, count=len(texts))
     logits = np.empty((len(place), len(model.labels)), dtype=np.float32)
     repeats = np.bincount(inverse, minlength=len(place))
-    batches, done = batched(model, list(place), tokens_per_batch), 0
+    batches, done = _batched(model, texts, list(place), tokens_per_batch), 0
     with closing(answers(model, batches, stopped)) as answered:
         for batch, found in zip(batches, answered, strict=True):
             if stopped():
@@ -121,11 +140,26 @@ def score(
     return logits[inverse]
 
 
+def _batched(
+    model: Model, texts: Sequence[str], distinct: Sequence[str], tokens_per_batch: int
+) -> list[Batch]:
+    try:
+        return batched(model, distinct, tokens_per_batch)
+    except ScoringError as error:
+        raise error.at(texts.index(distinct[error.index])) from error
+
+
 def batched(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[Batch]:
-    """Return batches of at most `tokens_per_batch` tokens including padding, from the shortest texts on."""
+    """Return batches of at most `tokens_per_batch` tokens including padding, from the shortest texts on.
+
+    A text without tokens, of which only some tokenizers know any, is one padding token.
+
+    Raises:
+        ScoringError: the tokenizer fails on a text.
+    """
     if not texts:
         return []
-    encoding = model.tokenizer(texts, truncation=True, max_length=model.max_length)
+    encoding = _encoded(model, texts)
     lengths = [len(ids) for ids in encoding["input_ids"]]
     order = sorted(range(len(texts)), key=lambda index: (lengths[index], texts[index]))
     return [
@@ -134,6 +168,40 @@ def batched(model: Model, texts: Sequence[str], tokens_per_batch: int) -> list[B
         )
         for rows in map(tuple, _cut(order, lengths, tokens_per_batch))
     ]
+
+
+def _encoded(model: Model, texts: Sequence[str]) -> Mapping[str, Sequence[Sequence[int]]]:
+    try:
+        encoding = _tokens(model, texts)
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise ScoringError(
+            version=model.version[:12],
+            problem=f"cannot read the text ({in_a_line(error)})",
+            index=_first_unreadable(model, texts),
+            fix="replace its tokenizer, or remove the request from the log",
+        ) from error
+    instead = {"input_ids": model.tokenizer.pad_token_id, "attention_mask": 1}
+    return {name: [row or [instead.get(name, 0)] for row in rows] for name, rows in encoding.items()}
+
+
+def _tokens(model: Model, texts: Sequence[str]) -> Mapping[str, Sequence[Sequence[int]]]:
+    encoding: Mapping[str, Sequence[Sequence[int]]] = model.tokenizer(
+        texts, truncation=True, max_length=model.max_length
+    )
+    return encoding
+
+
+def _first_unreadable(model: Model, texts: Sequence[str]) -> int:
+    for index, text in enumerate(texts):
+        try:
+            _tokens(model, [text])
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            return index
+    return 0
 
 
 def _cut(order: list[int], lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
@@ -169,4 +237,9 @@ def _filled(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:
 def _check_finite(model: Model, logits: NDArray[np.float32]) -> None:
     damaged = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if damaged.size:
-        raise ScoringError(version=model.version[:12], index=int(damaged[0]))
+        raise ScoringError(
+            version=model.version[:12],
+            problem="gives logits that are not finite",
+            index=int(damaged[0]),
+            fix="its weights are damaged, replace it with an undamaged model",
+        )

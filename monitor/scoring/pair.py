@@ -15,7 +15,7 @@ from db.states import PromotionReason, Role
 from monitor.scoring.models import Model, fingerprint, load, match_labels
 from monitor.scoring.placement import ON_CPU, Placement
 from monitor.storage.artifacts import Artifacts, version_at
-from monitor.storage.store import Location
+from monitor.storage.location import Location
 
 
 class ModelChangedError(RedistillError):

@@ -4,16 +4,17 @@ A location is a path or `s3://bucket/key`. Code that reads an artifact asks for 
 the path itself, of S3 a folder in the cache. Code that writes asks for the store at a location.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from db.records import ModelVersion
 from monitor.storage.local_store import LocalStore
+from monitor.storage.location import Location
 from monitor.storage.s3_copies import S3Copies
 from monitor.storage.s3_store import S3Store
-from monitor.storage.store import ArtifactMissingError, Location, Store
+from monitor.storage.store import ArtifactMissingError, Store
 
 
 def located(uri: str | Path) -> Location:
@@ -45,6 +46,7 @@ class Artifacts:
 
     cache: Path = Path("cache")  #: the folder of the copies of what is in S3
     encryption: Mapping[str, str] = field(default_factory=dict)  #: parameters of each upload to S3
+    show: Callable[[str, int, int], None] = lambda _what, _done, _total: None  #: the progress of downloads
 
     def directory(self, location: Location) -> Path:
         """Return a local copy of a directory, or of the one that a registry's pointer names.
@@ -79,4 +81,4 @@ class Artifacts:
 
     @cached_property
     def _copies(self) -> S3Copies:
-        return S3Copies(self.cache)
+        return S3Copies(self.cache, self.show)

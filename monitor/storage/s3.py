@@ -1,13 +1,13 @@
-"""The S3 client: which errors are transient, and how long to retry."""
+"""The S3 client: its limits, and how bodies are fetched."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
+
+from triggers.aws import new_client
 
 T = TypeVar("T")
 
@@ -20,10 +20,6 @@ _CONFIG = Config(
     read_timeout=15,  # until the first byte, and between any two bytes
     user_agent_extra="redistill",
 )
-#: The error codes of S3 that are transient, besides the statuses 500 and above.
-_TRANSIENT_CODES: Final = frozenset(
-    {"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}
-)
 
 
 class BrokenBodyError(Exception):
@@ -31,8 +27,8 @@ class BrokenBodyError(Exception):
 
 
 def client() -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
-    """Return a client with the credentials, region and endpoint that boto3 finds in the environment."""
-    return boto3.client("s3", config=_CONFIG)
+    """Return a client. Raises BotoCoreError: see `new_client`."""
+    return new_client("s3", _CONFIG)
 
 
 def fetch_whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
@@ -48,18 +44,6 @@ def fetch_whole(ask: Callable[[], Any], take: Callable[[Any], T]) -> T:
         with suppress(BotoCoreError, OSError, BrokenBodyError):
             return take(answer)
     return take(ask())
-
-
-def is_transient(error: Exception) -> bool:
-    """Return whether an error of boto3 may pass soon.
-
-    Such errors are a missing answer, throttling, an error of S3 itself, a wrong clock, and credentials that
-    are about to be renewed.
-    """
-    if not isinstance(error, ClientError):
-        return True
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.response["Error"]["Code"] in _TRANSIENT_CODES
 
 
 def split(uri: str) -> tuple[str, str]:

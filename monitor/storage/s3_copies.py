@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,7 +26,7 @@ from db.errors import RedistillError, one_line
 from monitor.storage import s3
 from monitor.storage.disk import open_private, private_folder
 from monitor.storage.store import ArtifactMissingError, ArtifactReadError, ArtifactUnavailableError
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained, is_transient
 
 #: A pointer is a small JSON object with this key.
 TARGET: Final = "target"
@@ -51,9 +51,10 @@ class _ReplacedError(Exception):
 
 @dataclass(frozen=True)
 class S3Copies:
-    """The copies in one cache folder."""
+    """The copies in one cache folder; `show` gets a download, its done part and its size in MiB."""
 
     cache: Path
+    show: Callable[[str, int, int], None]
 
     def directory(self, uri: str) -> Path:
         """Return a copy of the files in a directory, or in the one that the pointer `uri` names."""
@@ -150,11 +151,16 @@ class S3Copies:
 
     def _download(self, uri: str, bucket: str, objects: Sequence[_Object], folder: Path) -> None:
         private_folder(folder)
-        began = time.monotonic()
+        began, done, total = time.monotonic(), 0, sum(each.size for each in objects)
+
+        def show(n_bytes: int) -> None:
+            self.show(f"downloading {uri} (MiB)", _mebibytes(done + n_bytes), _mebibytes(total))
+
         for each in objects:
             ask = partial(self.client.get_object, Bucket=bucket, Key=each.key, IfMatch=each.etag)
             try:
-                s3.fetch_whole(ask, partial(_save, each, folder / each.name))
+                s3.fetch_whole(ask, partial(_save, each, folder / each.name, show))
+                done += each.size
             except ClientError as error:
                 if is_absent(error) or is_taken(error):
                     raise _ReplacedError from error
@@ -162,7 +168,7 @@ class S3Copies:
         structlog.get_logger().info(
             "artifact downloaded",
             location=uri,
-            n_bytes=sum(each.size for each in objects),
+            n_bytes=total,
             seconds=round(time.monotonic() - began, 3),
         )
 
@@ -193,18 +199,25 @@ def reading(uri: str) -> Iterator[None]:
         yield
     except FAULTS as error:
         kind: type[RedistillError] = ArtifactReadError
-        if not isinstance(error, OSError) and s3.is_transient(error):
+        if not isinstance(error, OSError) and is_transient(error):
             kind = ArtifactUnavailableError
-        raise kind(location=uri, problem=one_line(error)) from error
+        raise kind(location=uri, problem=explained(error)) from error
     except s3.BrokenBodyError as error:
         raise ArtifactUnavailableError(location=uri, problem=one_line(error)) from error
 
 
-def _save(wanted: _Object, path: Path, answer: Any) -> None:  # noqa: ANN401 - boto3 creates its classes at run time
+def _save(wanted: _Object, path: Path, show: Callable[[int], None], answer: Any) -> None:  # noqa: ANN401 - boto3 creates its classes at run time
+    n_bytes = 0
     with open_private(path) as file:
-        n_bytes = sum(file.write(chunk) for chunk in answer["Body"].iter_chunks(_CHUNK))
+        for chunk in answer["Body"].iter_chunks(_CHUNK):
+            n_bytes += file.write(chunk)
+            show(n_bytes)
     if n_bytes != wanted.size:
         raise s3.BrokenBodyError(f"{n_bytes} of {wanted.size} bytes arrived")
+
+
+def _mebibytes(n_bytes: int) -> int:
+    return -(-n_bytes // 2**20)
 
 
 def _remove_unused(copy: Path) -> None:

@@ -15,12 +15,11 @@ import orjson
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 
-from db.errors import one_line
 from monitor.storage import s3
 from monitor.storage.disk import private_folder
 from monitor.storage.s3_copies import TARGET, S3Copies, is_absent, is_taken, reading
 from monitor.storage.store import ArtifactReadError, ArtifactWriteError
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained
 
 _SHA256: Final = "sha256"  #: the metadata of an uploaded file
 #: How often a conditional write is repeated because another process wrote first.
@@ -206,7 +205,7 @@ class S3Store:
         try:
             yield
         except (*FAULTS, Boto3Error) as error:
-            problem = getattr(error, "strerror", None) or one_line(error)
+            problem = getattr(error, "strerror", None) or explained(error)
             raise ArtifactWriteError(location=self.location(key), problem=problem) from error
 
 

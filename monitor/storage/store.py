@@ -6,12 +6,9 @@ whole: a file or directory appears completely or not at all.
 
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from db.errors import RedistillError
-
-#: A path, or `s3://bucket/key`.
-Location: TypeAlias = Path | str
 
 
 class ArtifactReadError(RedistillError):
@@ -23,7 +20,7 @@ class ArtifactMissingError(ArtifactReadError):
 
 
 class ArtifactUnavailableError(ArtifactReadError):
-    """The artifact {location} cannot be read now: {problem}. The read is retried."""
+    """The artifact {location} cannot be read now: {problem}. A later attempt may succeed."""
 
 
 class ArtifactWriteError(RedistillError):

@@ -42,6 +42,7 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
     yield from run_check("tls", lambda: tls(settings))
     if all(result.ok for result in results):
         yield from run_check("queue", lambda: job_queue.open_job(settings))
+        yield from run_check("registry id", lambda: resources.registry_id(settings))
         yield from run_check("current", lambda: resources.link(settings))
     yield from run_check("sqs", lambda: job_queue.sqs_queue(settings))
     yield from run_check("ecs", lambda: ecs.worker_tasks(settings))
@@ -52,7 +53,7 @@ def _models_and_data(
 ) -> Iterator[CheckResult]:
     """Check models and data; without a placement on the CPU, and not against the gates."""
     teachers, students = data.LoadedModels(), data.LoadedModels()
-    check = partial(data.model, opener=artifacts(settings), placement=placement or ON_CPU)
+    check = partial(data.model, opener=artifacts(settings, progress), placement=placement or ON_CPU)
     yield from run_check("teacher", partial(check, "teacher", settings.teacher.uri, loaded=teachers))
     yield from run_check("student", partial(check, "student", settings.student.uri, loaded=students))
     matched: list[CheckResult] = []

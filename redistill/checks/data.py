@@ -18,7 +18,7 @@ from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
 from monitor.stop import never_stopped
 from monitor.storage.artifacts import Artifacts
-from monitor.storage.store import Location
+from monitor.storage.location import Location
 from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
@@ -58,8 +58,14 @@ def model(
 
 
 def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[CheckResult]:
-    """Check that both models have the same labels, among them the rare and the misrouted ones."""
+    """Check that both models have the same labels, among them the rare and the misrouted ones.
+
+    One model in both roles agrees with itself, so it is reported, too.
+    """
     match_labels(teacher, student)
+    if teacher.version == student.version:
+        found = f"teacher and student are the same model, {show.version(teacher.version)}: they always agree"
+        yield warning("labels", found, "correct uri in [teacher] or in [student]")
     unknown = [label for label in settings.metrics.rare_labels if label not in teacher.labels]
     misrouted = unknown_label(settings.metrics.misroutes, teacher.labels)
     known = f"the labels are {', '.join(teacher.labels)}"

@@ -33,7 +33,7 @@ def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterato
     section = settings.redistill
     if section.test is None:
         return
-    every = read_labelled(artifacts(settings).file(section.test), teacher.labels)
+    every = read_labelled(artifacts(settings, progress).file(section.test), teacher.labels)
     outcomes = _outcomes(settings, teacher, chosen(every, _ROWS), progress)
     rows = f"{show.count(min(len(every.texts), _ROWS))} of {show.count(len(every.texts))} test rows"
     unmet = [each for each in outcomes if each["result"] != GateResult.PASS]
@@ -48,7 +48,7 @@ def _outcomes(
 ) -> list[dict[str, Any]]:
     """Return each gate's outcome for the student as if it were a candidate, with its interval."""
     budget, n = settings.scoring.tokens_per_batch, len(rows.texts)
-    opener, validation = artifacts(settings), settings.redistill.validation
+    opener, validation = artifacts(settings, progress), settings.redistill.validation
     student = load(opener.directory(serving_student(settings)), training_placement(settings))
     temperature = fit_temperature(
         student,

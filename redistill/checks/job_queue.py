@@ -14,7 +14,7 @@ from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
 from redistill.display import show
 from redistill.display.worker_state import worker_of
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained
 from triggers.transports import sqs
 
 #: Bounds in seconds on the time after which an unusable message is redelivered.
@@ -52,12 +52,12 @@ def sqs_queue(settings: Settings) -> Iterator[CheckResult]:
     url = settings.queue.url
     if url is None:
         return
-    client = sqs.client()
     try:
+        client = sqs.client()
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     except FAULTS as error:
         fix = "correct 'url' in [queue], the region, the credentials or the permissions of this user"
-        yield problem("sqs", f"{url}: {type(error).__name__}: {' '.join(str(error).split())}", fix)
+        yield problem("sqs", f"{url}: {type(error).__name__}: {explained(error)}", fix)
         return
     yield _fifo(url, found)
     yield _visibility(found)
@@ -100,7 +100,7 @@ def _dead_letters(client: Any, found: Mapping[str, str]) -> CheckResult:  # noqa
         counts = client.get_queue_attributes(QueueUrl=url, AttributeNames=attributes)["Attributes"]
     except FAULTS as error:
         fix = "create it, or permit this user to read it"
-        return problem("sqs dead letters", f"{name}: {type(error).__name__}: {error}", fix)
+        return problem("sqs dead letters", f"{name}: {type(error).__name__}: {explained(error)}", fix)
     n = int(counts["ApproximateNumberOfMessages"])
     if n:
         fix = "find out where they come from (docs/queue.md), then delete them"

@@ -10,12 +10,13 @@ from typing import Final
 
 import boto3
 import httpx
+from botocore.config import Config
 
-from db import monitors, versions
+from db import monitors, registries, versions
 from db.connection.migrate import check
 from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
-from distill.registry import linked_version
+from distill.registry import known_id, linked_version
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
 from monitor.storage.artifacts import version_at
@@ -25,6 +26,7 @@ from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
 from redistill.display import show
 from triggers.alert_settings import Alert, SnsAlert
+from triggers.aws import FAULTS, explained, new_client
 
 _SCARCE: Final = 2**30  #: free bytes below which a disk is too full for samples and candidates
 _TIMEOUT_SECONDS: Final = 2.0
@@ -51,8 +53,24 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
     """Check that registry, archive and cache can be used, and that disks have free space."""
     for name, location in (("registry", settings.redistill.registry), ("archive", settings.monitor.archive)):
         yield _folder(name, location) if isinstance(location, Path) else _bucket(name, location)
-    if any(isinstance(each, str) for each in (settings.redistill.registry, settings.teacher.uri)):
+    section = settings.redistill
+    labelled = (section.train, section.validation, section.test)
+    copied = (settings.teacher.uri, settings.student.uri, section.student_init, section.registry, *labelled)
+    if any(isinstance(each, str) for each in copied):
         yield _folder("cache", settings.s3.cache)
+
+
+def registry_id(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the registry is the one in which the models of the monitor are, by its id."""
+    location, link = settings.redistill.registry, settings.redistill.link
+    if isinstance(location, Path) and location.is_file():
+        return  # `folders` reports it
+    found = known_id(artifacts(settings).store(location))
+    with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
+        name = settings.monitor.name
+        registries.refuse_other(connection, name, registry_id=found, link=link, location=location)
+    if found is not None:
+        yield ok("registry id", f"{found}, with the link {link}")
 
 
 def link(settings: Settings) -> Iterator[CheckResult]:
@@ -124,9 +142,11 @@ def _channel(alert: Alert) -> CheckResult:
         return problem(f"channel {alert.name}", "it receives no incident", fix)
     about = "" if len(kinds) == len(IncidentKind) else f"; only {', '.join(kinds)}"
     found = f"{alert.kind} to {alert.place}, for {', '.join(alert.severities)}{about}"
-    if isinstance(alert, SnsAlert) and boto3.Session().get_credentials() is None:
-        fix = "give this process a role, or set keys in the environment"
-        return problem(f"channel {alert.name}", f"{found}; it has no AWS credentials", fix)
+    if isinstance(alert, SnsAlert):
+        try:
+            new_client("sns", Config(), session=boto3.Session(), region=alert.region)
+        except FAULTS as error:
+            return problem(f"channel {alert.name}", f"{found}: {explained(error)}")
     return ok(f"channel {alert.name}", found)
 
 

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
+from itertools import islice, product
 from typing import Final
 
 from db.errors import RedistillError
+from monitor.reference.baseline import MIN_TEXTS
 from monitor.sources.fields import read_rows
 from monitor.sources.port import WindowSample
 from redistill.artifacts import artifacts
@@ -62,7 +63,7 @@ def _result(rule: Rule, faults: Sequence[_Fault]) -> CheckResult:
 
 
 def _together(settings: Settings) -> Iterator[CheckResult]:
-    rules, section, monitor = settings.rules, settings.redistill, settings.monitor
+    rules = settings.rules
     ordering = [rule for rule in rules if rule.action == "redistill"]
     watched = {each.metric for rule in ordering for each in rule.conditions or (rule,)}
     if all(rule.watches in NOT_OF_STUDENT for rule in rules):
@@ -74,28 +75,46 @@ def _together(settings: Settings) -> Iterator[CheckResult]:
         )
         fix = "add the defaults of docs/rules.md to [[rules]] if a drift should order a re-distillation"
         yield warning("rules", found, fix)
-    if ordering and section.alpha <= section.alpha_floor:
-        found = (
-            f"alpha = {section.alpha} is not above alpha_floor = {section.alpha_floor}, so no job is ordered"
-        )
-        yield problem("alpha", found, "lower alpha_floor or raise alpha in [redistill]")
-    if monitor.min_samples > monitor.sample_size:
-        found = (
-            f"min_samples = {monitor.min_samples} is above sample_size = {monitor.sample_size}, so no cycle "
-            "has a verdict"
-        )
-        yield problem("samples", found, "lower min_samples or raise sample_size in [monitor]")
 
 
 def _faults(
     rule: Rule, settings: Settings, labels: Sequence[str], samples: Sequence[WindowSample]
 ) -> Iterator[_Fault]:
+    yield from _contradictions(rule.all or ())
     for condition in rule.conditions or (rule,):
         fault = _never(condition) or (None if rule.all else _always(condition))
+        fault = fault or _not_measured(condition, settings)
         if fault is not None:
             yield fault
         if ":" in (condition.metric or "") and labels:
             yield from _label_faults(condition, settings, labels, samples)
+
+
+def _contradictions(conditions: Sequence[Condition]) -> Iterator[_Fault]:
+    """Yield the pairs of conditions that no value meets together; all of them would have to hold."""
+    for low, high in product(conditions, conditions):
+        is_pair = (low.metric, low.side, high.side) == (high.metric, "below", "above")
+        if is_pair and low.threshold <= high.threshold:
+            yield _Fault(
+                found=f"{bound(low)} and {bound(high)} never hold together",
+                fix="name these conditions with 'any', or in rules of their own",
+            )
+
+
+def _not_measured(condition: Condition, settings: Settings) -> _Fault | None:
+    """Return the fault of a metric that the configuration does not measure, or not from enough requests."""
+    kind, _, label = (condition.metric or "").partition(":")
+    texts, sampled = settings.metrics.input_sample, settings.monitor.sample_size
+    if kind == "serving_skew" and settings.student.scores != "recorded":
+        fix = "set scores = 'recorded' in [student], or remove the rule"
+        return _Fault(found="serving_skew is measured only where recorded answers are used", fix=fix)
+    if kind == "input_drift" and min(texts, sampled) < MIN_TEXTS:
+        found = f"input_drift needs {MIN_TEXTS} texts, and input_sample = {texts}, sample_size = {sampled}"
+        return _Fault(found=found, fix="raise them in [metrics] and [monitor], or remove the rule")
+    if label and sampled < LABEL_SAMPLES:
+        found = f"a label needs {LABEL_SAMPLES} requests in the sample, and sample_size = {sampled}"
+        return _Fault(found=found, fix="raise sample_size in [monitor], or add a rule on all requests")
+    return None
 
 
 def _never(condition: Condition) -> _Fault | None:

@@ -38,7 +38,6 @@ _EXPECTED: Final = {
 #: The patterns of strings in words, by section and key.
 _PATTERNS: Final = {
     ("monitor", "name"): "letters, digits, '.', '_' and '-'",
-    ("traffic", "uri"): "'s3://bucket/prefix'",
     ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     (

@@ -95,12 +95,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _ordered_jobs_can_train(self) -> Self:
+    def _ordered_jobs_can_run(self) -> Self:
         orders = any(rule.action == "redistill" for rule in self.rules)
         if orders and (self.redistill.train is None or self.redistill.test is None):
             raise ValueError(
                 "[redistill] needs 'train' and 'test' (labelled JSONL files), because a rule has the action "
                 "'redistill': add them, or give every rule the action 'alert'"
+            )
+        if orders and self.redistill.alpha <= self.redistill.alpha_floor:
+            raise ValueError(
+                f"[redistill] alpha = {self.redistill.alpha} is not above alpha_floor = "
+                f"{self.redistill.alpha_floor}, so no job would be ordered: lower alpha_floor, raise alpha "
+                "or give every rule the action 'alert'"
             )
         return self
 
@@ -126,7 +132,7 @@ def load(config: Source | Path) -> Settings:
     """Read and check a configuration; relative paths are resolved against the folder of the source.
 
     Raises:
-        ConfigMissingError: the file does not exist.
+        ConfigMissingError: the file or the object does not exist.
         ConfigError: the content is not TOML, a key is unknown or a value is invalid, in the content or in the
             environment.
         ScheduleError: `cron` is not a schedule.

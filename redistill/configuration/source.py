@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from db.errors import RedistillError
-from monitor.storage.store import Location
+from monitor.storage.location import Location, NotALocationError, s3_object
+from monitor.storage.store import ArtifactMissingError, ArtifactReadError
 
 #: The variable that holds a whole configuration, for containers that have no file.
 VARIABLE: Final = "REDISTILL_TOML"
@@ -17,7 +18,7 @@ _DEFAULT: Final = Path("redistill.toml")
 
 
 class ConfigMissingError(RedistillError):
-    """{path} does not exist: run `redistill init` to write it, or name another file with --config."""
+    """{path} does not exist: {fix}, or name another file with --config."""
 
     exit_code = 2
 
@@ -65,14 +66,13 @@ class Source:
         """Return the content.
 
         Raises:
-            ConfigMissingError: the file does not exist.
-            ArtifactMissingError, ArtifactReadError: the object does not exist, or S3 cannot be read.
+            ConfigMissingError: the file or the object does not exist.
             ConfigError: the content cannot be read or is not TOML.
         """
         try:
             return tomllib.loads(self._text(), parse_float=Decimal)
         except FileNotFoundError as error:
-            raise ConfigMissingError(path=self) from error
+            raise ConfigMissingError(path=self, fix="run `redistill init` to write it") from error
         except OSError as error:
             raise ConfigError(path=self, problem=f"the file cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -84,9 +84,22 @@ class Source:
             return os.environ[VARIABLE].removeprefix("\ufeff")
         if isinstance(self.file, Path):
             return self.file.read_text(encoding="utf-8-sig")
+        return self._object(self.file).decode("utf-8-sig")
+
+    def _object(self, uri: str) -> bytes:
+        try:
+            s3_object(uri)
+        except NotALocationError as error:
+            raise ConfigError(path="--config", problem=error) from error
         from monitor.storage.artifacts import Artifacts  # noqa: PLC0415 - boto3 takes long to load
 
-        return Artifacts().read(self.file).decode("utf-8-sig")
+        try:
+            return Artifacts().read(uri)
+        except ArtifactMissingError as error:
+            raise ConfigMissingError(path=self, fix="upload it") from error
+        except ArtifactReadError as error:
+            problem = f"the object cannot be read: {error.fields['problem']}"
+            raise ConfigError(path=self, problem=problem) from error
 
 
 def _rejoined(files: Sequence[Path]) -> list[Path]:

@@ -16,7 +16,7 @@ from monitor.scoring.placement import Placement
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import never_stopped
 from monitor.storage.artifacts import Artifacts
-from monitor.storage.store import Location
+from monitor.storage.location import Location
 from redistill.display.progress import ShowProgress
 
 

@@ -63,6 +63,20 @@ def configure(*, monitor: str | None = None) -> None:
     logging.captureWarnings(capture=True)
 
 
+def quiet() -> None:
+    """Log warnings and errors only, to standard error: standard output is for the result of a command."""
+    structlog.configure(
+        processors=[_without_information, *_SHARED, *renderers()],
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _STANDARD_ERROR)),
+    )
+
+
+def _without_information(_logger: object, method: str, event: EventDict) -> EventDict:
+    if method in {"debug", "info"}:
+        raise structlog.DropEvent
+    return event
+
+
 def _name_added(monitor: str | None) -> Processor:
     def add(_logger: object, _method: str, event: EventDict) -> EventDict:
         if monitor is not None:

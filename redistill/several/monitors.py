@@ -85,8 +85,7 @@ class MonitorProcess:
             detail = "the process does not answer"
             return (Check(name=f"{name}: monitor", ok=False, code="no_answer", detail=detail),)
         return tuple(
-            Check(name=f"{name}: {check}", **result)
-            for check, result in json.loads(found)["checks"].items()
+            Check(name=f"{name}: {check}", **result) for check, result in json.loads(found)["checks"].items()
         )
 
     def _get(self, path: str) -> bytes | None:

@@ -31,8 +31,12 @@ def test_a_worker_trains_from_an_archive_in_s3(world: World, s3_url: str, tmp_pa
             return stored(engine, cycles), stored(engine, jobs)
 
     with empty_bucket(s3_url) as bucket:
-        there, (job,) = run("s3", monitor={"archive": f"s3://{bucket.name}/samples"})
+        encrypted = {"server_side_encryption": "aws:kms", "kms_key": "alias/redistill"}
+        there, (job,) = run("s3", monitor={"archive": f"s3://{bucket.name}/samples"}, s3=encrypted)
         keys = [each["Key"] for each in bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]]
+        for key in keys:
+            found = bucket.client.head_object(Bucket=bucket.name, Key=key)
+            assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "alias/redistill")
     here, (same_job,) = run("folder")
     assert [row["archive"].rpartition("/")[2] for row in there] == [key.rpartition("/")[2] for key in keys]
     assert [row["archive_sha256"] for row in there] == [row["archive_sha256"] for row in here]

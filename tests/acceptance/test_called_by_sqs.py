@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from db.connection.session import connect, reading
 from db.tables import evaluations, jobs
-from tests.support.processes.product import fork, run, running, spawn
+from tests.support.processes.product import amazon_of_this_test, fork, run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.queues import fifo_queue
@@ -30,12 +30,12 @@ def test_a_worker_is_called_to_what_a_person_orders_and_by_nobody_else(
             queue={"kind": "sqs", "url": made.url},
         )
         run(fork, site, "cycle")
-        engine = connect(sqlite_url)
-        with running(spawn, site, "worker") as worker, running(spawn, site, "monitor") as daemon:
+        engine, aws = connect(sqlite_url), {"prepare": amazon_of_this_test()}
+        with running(fork, site, "worker", **aws) as worker, running(fork, site, "monitor", **aws) as daemon:
             forgery = {"schema": "redistill.job/1", "monitor": MONITOR, "job_id": 7}
             made.send(json.dumps(forgery), group=uuid.uuid4().hex)
             wait_until(lambda: site.events("message does nothing"), "refused")
-            run(fork, site, "jobs", "enqueue", "--reason", "a rehearsal", "--alpha", "0.5")
+            run(fork, site, "jobs", "enqueue", "--reason", "a rehearsal", "--alpha", "0.5", **aws)
             wait_until(lambda: site.events("called to a job"), "called")
             wait_until(lambda: stored(engine, jobs)[0]["finished_at"], "ended")
             wait_until(lambda: site.events("job ended"), "waiting again")

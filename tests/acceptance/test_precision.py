@@ -1,12 +1,9 @@
 from pathlib import Path
 
-import pytest
-
 from tests.support.world.placed_jobs import run_job
 from tests.support.world.tiny_world import World
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_a_cycle_and_a_job_run_in_bfloat16(sqlite_url: str, world: World, tmp_path: Path) -> None:
     """Log and manifest name the precision, and the latency gate what it was measured on."""
     job = run_job(tmp_path / "site", world, sqlite_url, device="cpu", precision="bfloat16")

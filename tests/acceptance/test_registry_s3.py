@@ -1,9 +1,7 @@
 """Everything in S3: teacher, student, labelled files and registry; workers that share no disk."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from monitor.storage.artifacts import Artifacts
 from redistill import assembly
 from redistill.display.progress import show_nothing
 from tests.support.processes.killed import killed
-from tests.support.processes.product import fork, run, running
+from tests.support.processes.product import amazon_of_this_test, fork, run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.buckets import TestBucket, empty_bucket
@@ -56,12 +54,7 @@ def sections(bucket: TestBucket, world: World, **redistill: int | str) -> dict[s
 
 def machine(site: Site, name: str) -> dict[str, Any]:
     """The processes of one machine, which has a cache of its own."""
-    aws = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
-    return {"prepare": partial(_on_machine, {**aws, "REDISTILL__S3__CACHE": str(site.folder / name)})}
-
-
-def _on_machine(environment: Mapping[str, str]) -> None:
-    os.environ.update(environment)
+    return {"prepare": amazon_of_this_test(REDISTILL__S3__CACHE=str(site.folder / name))}
 
 
 @contextmanager
@@ -153,8 +146,8 @@ def test_the_configuration_is_read_from_s3(
     assert [line["verdict"] for line in site.events("cycle ended")] == ["healthy"]
     bucket.client.delete_object(Bucket=bucket.name, Key="redistill.toml")
     process = fork(site, "db", "check", "--config", uri, **machine(site, "a"))
-    assert process.wait() == 1
-    assert "redistill.toml does not exist: correct the location" in process.log.read_text()
+    assert process.wait() == 2
+    assert "redistill.toml does not exist: upload it" in process.log.read_text()
 
 
 def test_a_worker_with_another_registry_leaves_the_job(

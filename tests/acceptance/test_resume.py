@@ -168,9 +168,9 @@ def test_a_job_that_is_called_off_or_fails_leaves_no_checkpoint(
         run(fork, site, "worker", "--once")
         assert folders(site) == set()
         run(fork, site, "jobs", "retry", str(job["id"]))
-        site.config.write_text(
-            site.config.read_text().replace("learning_rate = 0.003", "learning_rate = 1e30")
-        )
+        unusable = tmp_path / "unusable.jsonl"
+        unusable.write_text('{"text": "of no label"}\n')
+        site.config.write_text(site.config.read_text().replace(str(world.train), str(unusable)))
         with running(fork, site, "worker") as worker:
             wait_until(lambda: n_seen(site, "job failed"), "failed")
             wait_until(lambda: folders(site) == set(), "removed")

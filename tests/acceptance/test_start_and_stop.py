@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 import pytest
 
+from db.connection.migrate import upgrade
 from db.connection.session import connect
 from db.tables import cycles, jobs
 from tests.support.processes.namespaces import children, handles, is_alive, running_first
@@ -66,8 +67,8 @@ def site(
         copyfile(request.getfixturevalue("sqlite_template"), folder / "redistill.db")
         yield at(f"sqlite:///{folder / 'redistill.db'}")
         return
-    template = request.getfixturevalue("postgres_template")
-    with request.getfixturevalue("postgres").database(template) as url:
+    with request.getfixturevalue("postgres").database() as url:
+        upgrade(url)
         yield at(url)
 
 

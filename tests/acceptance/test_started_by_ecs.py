@@ -1,8 +1,7 @@
 """The daemon as a process, and an ECS that starts its workers as processes: `redistill worker --once`."""
 
-import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -14,7 +13,7 @@ from sqlalchemy import Engine
 
 from db.connection.session import connect
 from db.tables import incidents, jobs, worker_tasks
-from tests.support.processes.product import Process, fork, run, running, spawn
+from tests.support.processes.product import Process, amazon_of_this_test, fork, run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.ecs import CLUSTER, DEFINITION, Answer, SmallEcs, refusal, small_ecs
@@ -37,16 +36,15 @@ def ordered(folder: Path, world: World, url: str, **redistill: object) -> Iterat
         engine.dispose()
 
 
-def hurry(environment: Mapping[str, str]) -> None:
+def hurry(find_amazon: Callable[[], None]) -> None:
     """For the processes that are forked: they look at tasks all the time, and find the test's ECS."""
-    os.environ.update(environment)
+    find_amazon()
     steps.LOOK = steps.LOOK_AT_WORK = steps._FIRST_WAIT = timedelta(seconds=0.5)  # type: ignore[misc]
     steps.ANSWER = timedelta(seconds=2)
 
 
 def in_a_hurry() -> dict[str, Any]:
-    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    return {"prepare": partial(hurry, environment), "lease_seconds": 6.0}
+    return {"prepare": partial(hurry, amazon_of_this_test()), "lease_seconds": 6.0}
 
 
 def ended(engine: Engine) -> bool:
@@ -66,10 +64,10 @@ def test_a_job_that_a_person_orders_is_done_by_a_worker_that_ecs_starts(
     """As a team would have it: the daemon runs all the time, and a worker only while there is a job."""
     with small_ecs() as amazon:
         site = make_site(tmp_path, world, hours(healthy=1, drifted=0), url=sqlite_url, ecs=ECS)
-        amazon.launch = lambda: spawn(site, "worker", "--once")
+        amazon.launch = lambda: fork(site, "worker", "--once")
         run(fork, site, "cycle")
         engine = connect(sqlite_url)
-        with running(spawn, site, "monitor") as daemon:
+        with running(fork, site, "monitor", prepare=amazon_of_this_test()) as daemon:
             wait_until(lambda: site.events("monitor started"), "started")
             assert not amazon.calls
             run(fork, site, "jobs", "enqueue", "--reason", "a rehearsal", "--alpha", "0.5")

@@ -1,6 +1,7 @@
 """What came out of a run, without numbers and times that a run may choose: two outcomes can be compared."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,6 +26,8 @@ _OF_JOBS: Final = (
 )
 _OF_OUTCOMES: Final = ("rule", "value", "breached", "streak", "fired", "reason")
 _OF_INCIDENTS: Final = ("kind", "severity", "state", "summary", "since", "clearing_since")
+#: PostgreSQL does not give out the number of a job again whose transaction was killed.
+_JOB: Final = re.compile(r"\bjob (\d+)")
 _BY_CHANCE: Final = {"at", "opened_at", "incident_id", "dedup_key", "cycle_id"}
 Row = dict[str, Any]
 
@@ -93,8 +96,9 @@ def _message(row: Row, names: dict[Table, dict[int, int]]) -> Row:
     document = json.loads(row["payload"])
     assert document["dedup_key"] == row["dedup_key"]
     told = {name: value for name, value in document.items() if name not in _BY_CHANCE}
-    if "order" in told:
-        told["order"]["job_id"] = names[jobs].get(told["order"]["job_id"])
+    for details in (told[name] for name in ("order", "job") if name in told):
+        details["job_id"] = names[jobs].get(details["job_id"])
+    told["summary"] = _JOB.sub(lambda found: f"job {names[jobs].get(int(found[1]))}", told["summary"])
     return {
         "incident": names[incidents][row["incident_id"]],
         **_part(row, ("channel", "event", "severity")),

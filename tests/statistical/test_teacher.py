@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from db.records import KnownTeacher, TeacherPoint
@@ -83,11 +82,8 @@ def with_label(label: str, share: float, rng: np.random.Generator) -> list[str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("demo")
     build(folder, SEED, show_nothing)
-    torch.set_num_threads(threads)
     unmeasured = Service(
         teacher=load(folder / "models" / "teacher"), student=load(folder / "models" / "student"), reference=()
     )

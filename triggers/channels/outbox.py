@@ -14,6 +14,7 @@ from db import outbox
 from db.connection.session import writing
 from db.records import Delivery
 from triggers.backoff import MAX_ATTEMPTS, next_delay
+from triggers.channels.guard import attempt
 from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.incidents.announce import Audience
 from triggers.incidents.undelivered import report_delivered, report_undelivered
@@ -60,7 +61,7 @@ class Outbox:
         delivery = self._take(name, now)
         if delivery is None:
             return None
-        receipt = channel.send(delivery, now=now)
+        receipt = attempt(channel, delivery, now=now)
         self._settle(delivery, receipt, now)
         return receipt.result
 

@@ -11,12 +11,19 @@ from urllib.parse import urlsplit
 import httpx
 
 from db.outbox import LONGEST_WAIT
+from triggers.channels.guard import Deadline
 from triggers.channels.port import Receipt, SendResult
+from triggers.channels.proxies import proxy_variable, unusable_variables
 from triggers.channels.text import printable, shortened
 
 #: A longer wait that a receiver asks for is cut to this.
 _LONGEST_WAIT_SECONDS: Final = LONGEST_WAIT.total_seconds()
-_RETRY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_RETRY: Final = {
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,  # of a proxy, not of the receiver
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
 _READ_BYTES: Final = 16_384  #: of an answer; the rest is not read
 _ERROR_LENGTH: Final = 300
 _TELLING_LENGTH: Final = 12  #: a shorter part of a URL is a word, not a secret
@@ -55,33 +62,62 @@ Reason = Callable[[str], str]
 
 
 def post(message: Post, *, now: datetime, reason: Reason | None = None, reads: bool = False) -> Answer:
-    """Send the request: 2xx is delivered; 408, 425, 429, 5xx and network faults can be retried.
+    """Send the request: 2xx is delivered; 407, 408, 425, 429, 5xx and every fault on the way can be retried.
 
     Everything else is refused, including redirects, which are not followed. The answer's body is read if
-    `reads`, and for a failure if there is a `reason`.
+    `reads`, and for a failure if there is a `reason`. The whole call takes at most `timeout_seconds`.
     """
     try:
-        with httpx.stream(
-            "POST",
-            message.url,
-            content=message.content,
-            headers={"User-Agent": "redistill", "Accept-Encoding": "identity", **message.headers},
-            timeout=message.timeout_seconds,
-            follow_redirects=False,
-        ) as response:
-            body = _beginning(response) if reads or (reason and not response.is_success) else ""
-            return Answer(receipt=_receipt(response, reason(body) if reason else "", message, now), body=body)
-    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: IDNA refuses the host name
-        return Answer(
-            receipt=Receipt(result=SendResult.REFUSED, error=f"not a usable URL ({type(error).__name__})")
-        )
-    except httpx.RequestError as error:
-        found = masked(f"{type(error).__name__}: {error}", message.hidden)
-        return Answer(receipt=Receipt(result=SendResult.RETRY, error=found))
+        client = httpx.Client(timeout=message.timeout_seconds, follow_redirects=False)
+    except Exception as error:  # noqa: BLE001 - what the library raises for the environment is not documented
+        fix = f"the environment of this process is not usable, correct {unusable_variables()}"
+        return _failed(f"{type(error).__name__}: {error}: {fix}", message)
+    with client, Deadline(message.timeout_seconds) as deadline:
+        try:
+            return _answer(client, deadline, message, now=now, reason=reason, reads=reads)
+        except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: IDNA refuses the host name
+            refused = f"not a usable URL ({type(error).__name__})"
+            return Answer(receipt=Receipt(result=SendResult.REFUSED, error=refused))
+        except Exception as error:  # noqa: BLE001 - nothing may leave the message without a result
+            late = f"TimeoutError: no whole answer within {message.timeout_seconds:g} s"
+            found = late if deadline.has_passed else f"{type(error).__name__}: {error}"
+            return _failed(f"{found}{_by_proxy(message.url)}", message)
+
+
+def _answer(
+    client: httpx.Client,
+    deadline: Deadline,
+    message: Post,
+    *,
+    now: datetime,
+    reason: Reason | None,
+    reads: bool,
+) -> Answer:
+    with client.stream(
+        "POST",
+        message.url,
+        content=message.content,
+        headers={"User-Agent": "redistill", "Accept-Encoding": "identity", **message.headers},
+        extensions={"trace": deadline.trace},
+    ) as response:
+        body = _beginning(response) if reads or (reason and not response.is_success) else ""
+        return Answer(receipt=_receipt(response, reason(body) if reason else "", message, now), body=body)
+
+
+def _failed(error: str, message: Post) -> Answer:
+    return Answer(receipt=Receipt(result=SendResult.RETRY, error=masked(error, message.hidden)))
+
+
+def _by_proxy(url: str) -> str:
+    """Return the proxy of a request as part of its error: the fault may be there."""
+    variable = proxy_variable(url)
+    fix = "correct that, or add the host to NO_PROXY"
+    return f" (through the proxy in {variable}: {fix})" if variable else ""
 
 
 def masked(text: str, hidden: tuple[str, ...]) -> str:
-    """Return the text in one short line, with the hidden strings masked."""
+    """Return the beginning of the text in one short line, with the hidden strings masked."""
+    text = text[:_READ_BYTES]
     for secret in hidden:
         text = text.replace(secret, "***")
     return shortened(printable(text), _ERROR_LENGTH)
@@ -105,6 +141,8 @@ def _receipt(response: httpx.Response, reason: str, message: Post, now: datetime
     error = f"HTTP {response.status_code} {response.reason_phrase}".strip()
     if response.has_redirect_location:
         error = f"{error} to {_where(response)}: redirects are not followed, fix the URL"
+    if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        error += _by_proxy(message.url)
     error = masked(f"{error}: {reason}" if reason else error, message.hidden)
     if response.is_server_error or response.status_code in _RETRY:
         wait = _retry_after_seconds(response.headers.get("Retry-After", ""), now)

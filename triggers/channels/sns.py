@@ -6,15 +6,15 @@ Source: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from db.records import Delivery
 from triggers.alert_settings import SnsAlert
+from triggers.aws import FAULTS, explained, is_transient, new_client
 from triggers.channels.keys import fitting
 from triggers.channels.port import Receipt, SendResult
 from triggers.channels.text import IncidentView, printable, shortened, view_of, written
@@ -23,21 +23,6 @@ _SUBJECT_LENGTH: Final = 99  #: "less than 100"
 _MESSAGE_LENGTH: Final = 60_000  #: keeps a message below 256 KiB, whatever its characters
 _KEY_LENGTH: Final = 128
 _ERROR_LENGTH: Final = 300
-#: Faults that AWS attributes to the sender, but that may pass.
-_PASSING: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "RequestExpired",
-        "RequestInTheFuture",
-        "RequestLimitExceeded",
-        "RequestTimeTooSkewed",
-    }
-)
-_THROTTLED: Final = "thrott"
-#: The refusals of a signature because this machine's clock is wrong, which may pass.
-#: Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
-_UNTIMELY: Final = ("Signature expired", "Signature not yet current")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +34,17 @@ class SnsChannel:
     settings: SnsAlert
 
     def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
-        """Publish the message: throttling, 5xx and network faults can be retried, all else is refused."""
+        """Publish the message: throttling, 5xx and faults on the way can be retried, all else is refused."""
         del now
         message = view_of(delivery.payload)
         keys = fifo_keys(delivery) if self.settings.is_fifo else {}
         try:
             self._client.publish(TopicArn=self.settings.topic, **publication(message), **keys)
-        except ClientError as error:
-            return _refusal(error)
-        except ParamValidationError as error:
-            return Receipt(result=SendResult.REFUSED, error=_line(error))
-        except (BotoCoreError, OSError) as error:
-            return Receipt(result=SendResult.RETRY, error=_line(error))
+        except FAULTS as error:
+            # All others are of this process's environment: once corrected, the message is still wanted.
+            is_of_message = isinstance(error, ClientError | ParamValidationError)
+            may_pass = not is_of_message or is_transient(error)
+            return Receipt(result=SendResult.RETRY if may_pass else SendResult.REFUSED, error=_line(error))
         return Receipt(result=SendResult.DELIVERED)
 
     @cached_property
@@ -72,7 +56,7 @@ class SnsChannel:
             retries={"mode": "standard", "total_max_attempts": 1},  # the outbox retries
             user_agent_extra="redistill",
         )
-        return boto3.Session().client("sns", region_name=self.settings.region, config=config)
+        return new_client("sns", config, session=boto3.Session(), region=self.settings.region)
 
 
 def publication(message: IncidentView) -> dict[str, Any]:
@@ -106,16 +90,5 @@ def fifo_keys(delivery: Delivery) -> dict[str, str]:
     }
 
 
-def _refusal(error: ClientError) -> Receipt:
-    answer = error.response
-    code, said = (str(answer.get("Error", {}).get(name, "")) for name in ("Code", "Message"))
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    is_passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    is_passing = is_passing or code in _PASSING or _THROTTLED in code.lower() or said.startswith(_UNTIMELY)
-    if is_passing:
-        return Receipt(result=SendResult.RETRY, error=_line(error))
-    return Receipt(result=SendResult.REFUSED, error=_line(error))
-
-
 def _line(error: Exception) -> str:
-    return shortened(printable(f"{type(error).__name__}: {error}"), _ERROR_LENGTH)
+    return shortened(printable(f"{type(error).__name__}: {explained(error)}"), _ERROR_LENGTH)

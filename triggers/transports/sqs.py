@@ -6,22 +6,21 @@ database every minute. So no message stays hidden while a job runs for hours, no
 hidden, and the attempts of a job that kills its workers are counted once, in its row.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from threading import Event
 from typing import Any, Final
 
-import boto3
 import structlog
 from botocore.config import Config
 from sqlalchemy import Engine
 
 from db import queue
 from db.connection.session import reading
-from db.errors import one_line
 from db.queue import NoSuchJobError
 from db.records import Job
 from db.states import MessageFate
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained, new_client
 from triggers.transports.job_message import SETTLED, Row, classify, message_of
 from triggers.transports.port import TransportError
 
@@ -41,8 +40,8 @@ _log = structlog.get_logger()
 
 
 def client() -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-    """Return a client with the credentials, region and endpoint that boto3 finds in the environment."""
-    return boto3.client("sqs", config=_CONFIG)
+    """Return a client. Raises BotoCoreError: see `new_client`."""
+    return new_client("sqs", _CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,6 @@ class SqsTransport:
     engine: Engine
     monitor: str
     url: str
-    _client: Any = field(default_factory=client)
 
     def call(self, job: Job, archive: str | None) -> None:
         """Send the job's message; SQS drops a second message about the same job for five minutes.
@@ -78,6 +76,10 @@ class SqsTransport:
         for _ in range(POLLS_PER_SWEEP):
             if stop.is_set() or self._is_to_look(stop):
                 return
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+        return client()
 
     def _is_to_look(self, stop: Event) -> bool:
         try:
@@ -133,4 +135,4 @@ class SqsTransport:
 
 
 def _one_line(error: Exception) -> str:
-    return one_line(f"{type(error).__name__}: {error}")
+    return f"{type(error).__name__}: {explained(error)}"

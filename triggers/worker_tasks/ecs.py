@@ -6,18 +6,12 @@ from typing import Any, Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-    ParamValidationError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import ClientError, NoCredentialsError, PartialCredentialsError
 
 from db.errors import RedistillError
 from db.records import Job, WorkerTask
 from db.states import TaskEnd
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained, is_transient, new_client
 from triggers.worker_tasks.report import (
     NotStarted,
     Started,
@@ -49,8 +43,8 @@ class EcsError(RedistillError):
 
 
 def client(session: boto3.Session | None = None) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
-    """Return a client with the credentials, region and endpoint that boto3 finds in the environment."""
-    return (session or boto3.Session()).client("ecs", config=_CONFIG)
+    """Return a client. Raises BotoCoreError: see `new_client`."""
+    return new_client("ecs", _CONFIG, session=session)
 
 
 class Ecs:
@@ -139,7 +133,7 @@ def cause_of(error: Exception) -> str:
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
         return detail_of(f"{answer.get('Code', 'no code')}: {answer.get('Message', '')}")
-    return detail_of(f"{type(error).__name__}: {error}")
+    return detail_of(f"{type(error).__name__}: {explained(error)}")
 
 
 def _network(section: EcsSection) -> dict[str, Any]:
@@ -168,10 +162,8 @@ def _reason(error: Exception) -> TaskEnd:
             return _reason_of_answer(error)
         case NoCredentialsError() | PartialCredentialsError():
             return TaskEnd.FORBIDDEN
-        case NoRegionError() | ParamValidationError():
-            return TaskEnd.REFUSED
         case _:
-            return TaskEnd.UNANSWERED
+            return TaskEnd.UNANSWERED if is_transient(error) else TaskEnd.REFUSED
 
 
 def _reason_of_answer(error: ClientError) -> TaskEnd:

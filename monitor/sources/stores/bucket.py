@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, cast
 
-from db.errors import one_line
 from monitor.settings import S3Traffic
 from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError, is_skipped
 from monitor.sources.stores.window import Window
 from monitor.stop import Stopped, StoppedError
 from monitor.storage import s3
 from monitor.storage.disk import scratch
-from triggers.aws import FAULTS
+from triggers.aws import FAULTS, explained
 
 _HOUR = timedelta(hours=1)
 _CHUNK_BYTES = 2**18
@@ -89,8 +88,7 @@ class Bucket:
             yield
         except (*FAULTS, s3.BrokenBodyError) as error:
             uri = f"s3://{self.section.bucket}/{name or self.section.hour_prefix}"
-            problem = one_line(error)
-            raise TrafficUnavailableError(uri=uri, problem=problem) from error
+            raise TrafficUnavailableError(uri=uri, problem=explained(error)) from error
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time

@@ -1,6 +1,7 @@
 """`redistill evaluate`: the metrics of the student and the teacher on labelled data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,7 +101,7 @@ def evaluate(
         found = compare(
             located(data),
             *pair,
-            artifacts=opener,
+            artifacts=replace(opener, show=progress),
             metrics=metrics,
             scoring=scoring,
             placement=place(section.device, section.precision, section="redistill"),

@@ -15,6 +15,7 @@ from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.display import show
 from redistill.process import logs
 from triggers.alert_settings import Alert
+from triggers.channels.guard import attempt
 from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.channels.trial_message import trial
 
@@ -112,7 +113,7 @@ def _test(chosen: Sequence[Alert], *, monitor: str) -> list[ChannelTest]:
 
 def _send(alert: Alert, channel: Channel, *, monitor: str) -> ChannelTest:
     now = utc_now()
-    receipt = channel.send(trial(alert.name, monitor, now), now=now)
+    receipt = attempt(channel, trial(alert.name, monitor, now), now=now)
     return ChannelTest(
         channel=alert.name,
         kind=alert.kind,

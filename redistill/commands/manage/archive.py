@@ -37,6 +37,7 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
             utc_now(),
             lambda done, total: progress("archives", done, total),
             folders=_folders(settings, engine),
+            encryption=settings.s3.encryption,
         )
     if as_json:
         show.print_json(asdict(erased))

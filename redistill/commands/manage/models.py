@@ -1,6 +1,6 @@
 """`redistill models`: the model versions, promotion and calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,8 +12,7 @@ from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import CalibrationReason, PromotionReason, Role
-from db.tables import models, promotions
-from db.views import view
+from db.tables import promotions
 from monitor.clock import utc_now
 from monitor.stop import never_stopped
 from redistill.commands.options import Config, Json, configured, examples, group
@@ -23,12 +22,13 @@ from redistill.display import show
 from redistill.display.measurements import (
     calibrations_of,
     measured_of_version,
+    models_of,
     print_calibrations,
     print_measured,
 )
 from redistill.display.progress import bars
 from redistill.display.show import Column, Row
-from redistill.serving import link, make_current, set_link
+from redistill.serving import link, linked, make_current, set_link
 from triggers.orders.manual import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or its first digits.")]
@@ -73,7 +73,7 @@ def list_models(ctx: typer.Context, *, config: Config = None, as_json: Json = Fa
     """List the versions, oldest first, with their metrics on the labelled test set."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
-        found = _rows(connection, settings.monitor.name)
+        found = models_of(connection, settings.monitor.name)
     if as_json:
         show.print_json(found)
     elif found:
@@ -88,7 +88,7 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
     settings = configured(ctx, config)
     monitor = settings.monitor.name
     with reading_from(settings) as connection:
-        found = [row for row in _rows(connection, monitor) if str(row["version"]).startswith(version)]
+        found = [row for row in models_of(connection, monitor) if str(row["version"]).startswith(version)]
         if not found or len({row["version"] for row in found}) > 1:
             raise versions.NoSuchModelError(version=version)
         whole = str(found[-1]["version"])
@@ -104,7 +104,7 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
 
 @app.command(epilog=examples("redistill models promote 3f9c"))
 def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> None:
-    """Promote a known student. If it already serves, only repair the registry's `current` link."""
+    """Promote a known student. If it already serves, only repair the registry's link to it."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         model = versions.by_prefix(connection, settings.monitor.name, version)
@@ -202,14 +202,7 @@ def _is_current(connection: Connection, model: ModelVersion) -> bool:
 
 def _report_current(settings: Settings, model: ModelVersion) -> None:
     show.say(f"The student {show.version(model.version)} is in service from now on.")
-    show.say(f"{link(settings)} points to it, in {model.uri}.")
-
-
-def _rows(connection: Connection, monitor: str) -> list[Mapping[str, object]]:
-    source = view("model_history")
-    own = select(models.c.version).where(models.c.monitor == monitor)
-    query = select(source).where(source.c.version.in_(own)).order_by(source.c.created_at, source.c.role)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    show.say(f"{link(settings)} points to it, in {linked(settings)}.")
 
 
 def _cells(model: Row) -> list[show.Cell]:

@@ -63,7 +63,8 @@ def _why_idle(engine: Engine, monitor: str) -> str:
     if job is None:
         return "No job is queued."
     if job.status is JobStatus.RUNNING:
-        return f"Another worker holds job {job.job_id} until {show.time(expires)} UTC, and longer if it is alive."
+        until = show.time(expires)
+        return f"Another worker holds job {job.job_id} until {until} UTC, and longer if it is alive."
     return f"Job {job.job_id} is queued and was not started: {job.error or 'run the command again.'}"
 
 

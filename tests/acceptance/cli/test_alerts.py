@@ -49,6 +49,21 @@ def trials() -> dict[str, dict[str, object]]:
     return {each["channel"]: each for each in json.loads(run("alerts", "test", "--json").stdout)}
 
 
+def test_an_environment_that_no_channel_can_use_is_a_result_and_not_a_traceback(
+    configured: dict[str, Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    result = run("alerts", "test")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    found = trials()
+    assert {name: found[name]["result"] for name in found} == dict.fromkeys(NAMES, "retry") | {
+        "log": "delivered"
+    }
+    assert all("correct ALL_PROXY" in str(found[name]["error"]) for name in NAMES)
+    assert not any(server.requests for server in configured.values())
+
+
 def test_each_channel_gets_a_message_that_is_marked_as_a_test(configured: dict[str, Endpoint]) -> None:
     """Whatever it hears of otherwise, and without a database."""
     result = run("alerts", "test")
@@ -172,7 +187,7 @@ def test_the_doctor_finds_that_there_are_no_credentials_for_sns(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(project / "none"))
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
-    assert "no AWS credentials" in found["channel sns"]["found"]
+    assert "give this process a role" in found["channel sns"]["found"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     found = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}

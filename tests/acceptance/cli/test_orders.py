@@ -347,6 +347,25 @@ def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, projec
     assert serving(students) == "bbb222"
 
 
+def test_a_registry_that_was_moved_is_named_where_it_is_now(students: Cycles, project: Path) -> None:
+    """And not where the version was recorded."""
+    (project / "registry").rename(project / "moved")
+    config = project / "redistill.toml"
+    config.write_text(config.read_text().replace("[redistill]", '[redistill]\nregistry = "moved"'))
+    version, link = project / "moved/versions/ccc333", project / "moved/current"
+    assert run("models", "promote", "ccc").stdout.splitlines()[-1] == f"{link} points to it, in {version}."
+    assert run("models", "promote", "bbb").exit_code == 0
+    (version / "config.json").unlink()
+    gone = said(run("models", "promote", "ccc"))
+    assert gone == f"The student ccc333 is no longer in {version}: restore it there first."
+    (project / "models/bbb222/config.json").unlink()
+    link.unlink()
+    assert f"put it back. {link} does not exist until a worker" in said(run("models", "promote", "bbb"))
+    link.symlink_to("elsewhere")
+    assert f"{link} leads to {project}/moved/elsewhere until" in said(run("models", "promote", "bbb"))
+    assert serving(students) == "bbb222"
+
+
 @pytest.mark.parametrize(
     ("prefix", "message"),
     [
@@ -383,7 +402,7 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     assert message.startswith("The student ccc333 is in service by the database, but not by the link. ")
     assert "registry/versions/ccc333: Is a directory" in message
     assert message.endswith(
-        f"{project}/registry/current leads to another student until a worker sets it at its next turn, or "
+        f"{project}/registry/current is not a link until a worker sets it at its next turn, or "
         "`redistill models promote ccc333` does."
     )
     assert serving(students) == "ccc333"
@@ -400,14 +419,15 @@ def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(
     in_the_way = project / "registry/current"
     in_the_way.mkdir()
     worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
-    with capture_logs() as logs:
+    with capture_logs() as before:
         for _ in range(3):
             assert not worker.run_once(never_stopped)
-        assert [(ok, fix is None) for ok, fix in current_by_doctor()] == [(False, False)]
-        in_the_way.rmdir()
+    assert [(ok, fix is None) for ok, fix in current_by_doctor()] == [(False, False)]
+    in_the_way.rmdir()
+    with capture_logs() as after:
         for _ in range(2):
             assert not worker.run_once(never_stopped)
-    told = [entry["event"] for entry in logs if "current" in entry["event"]]
+    told = [entry["event"] for entry in (*before, *after) if "current" in entry["event"]]
     assert told == ["current not set", "current set"]
     assert in_the_way.resolve() == project / "models/bbb222"
     assert current_by_doctor() == [(True, None)]

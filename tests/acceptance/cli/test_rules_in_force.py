@@ -147,28 +147,21 @@ def test_rules_that_replace_the_defaults_are_noticed(
 
 @pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize(
-    ("variables", "check", "found"),
+    ("variable", "value", "said"),
     [
-        (
-            {"REDISTILL__REDISTILL__ALPHA_FLOOR": "0.9"},
-            "alpha",
-            "alpha = 0.7 is not above alpha_floor = 0.9, so no job is ordered",
-        ),
-        (
-            {"REDISTILL__MONITOR__SAMPLE_SIZE": "40"},
-            "samples",
-            "min_samples = 50 is above sample_size = 40, so no cycle has a verdict",
-        ),
+        ("REDISTILL__REDISTILL__ALPHA_FLOOR", "0.9", "alpha = 0.7 is not above alpha_floor = 0.9, so no job"),
+        ("REDISTILL__MONITOR__SAMPLE_SIZE", "40", "min_samples = 50 is above sample_size = 40, so no cycle"),
     ],
-    ids=["case 59", "no sample is large enough"],
+    ids=["case 59", "case 11"],
 )
-def test_settings_by_which_no_rule_can_act_are_a_problem(
-    variables: dict[str, str], check: str, found: str, monkeypatch: pytest.MonkeyPatch
+def test_settings_by_which_no_rule_can_act_are_refused(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    said = findings()[check]
-    assert (said["level"], said["found"]) == ("problem", found)
+    monkeypatch.setenv(variable, value)
+    assert said in str(findings()["configuration"]["found"])
+    result = run("cycle", "--at", AT)
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_a_label_that_is_too_rare_is_a_warning_by_the_log_or_by_the_test_rows(

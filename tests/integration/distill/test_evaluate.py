@@ -18,8 +18,6 @@ from monitor.settings import MetricsSection
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_copy, make_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = ("faq", "returns", "order_tracking", "escalation")
 SETTINGS = MetricsSection(resamples=500, seeds=(1,), rare_labels=("returns", "escalation"))
 WORDS = sorted(set(" ".join(CORPUS).split()))

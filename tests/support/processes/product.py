@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -107,6 +107,12 @@ def fork(
     return Process(log=log, pid=forked.pid, _exit_code=lambda: forked.exitcode, _join=forked.join)
 
 
+def amazon_of_this_test(**more: str) -> Callable[[], None]:
+    """The `prepare` by which a forked process finds the AWS servers of the test, and `more` variables."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return partial(_set_environment, {**found, **more})
+
+
 def in_a_process(work: Callable[..., None], *arguments: object) -> int | None:
     """Do a piece of work in a process that has loaded the code and done nothing else; its exit code."""
     forked = _CONTEXT.Process(target=work, args=arguments)
@@ -131,6 +137,10 @@ def run(start: Start, site: Site, *arguments: str, **options: Any) -> str:  # no
     code = process.wait()
     assert code == 0, f"{arguments}: {code}\n{process.log.read_text()}"
     return process.said
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    os.environ.update(variables)
 
 
 def _wait(popen: "subprocess.Popen[bytes]", timeout: float) -> None:

@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -32,7 +32,9 @@ class Reply:
     status: int = 200
     body: str = "ok"
     headers: Mapping[str, str] = field(default_factory=dict)
-    fault: Literal["hang", "reset", "nonsense", "break off"] | None = None
+    fault: (
+        Literal["hang", "reset", "nonsense", "break off", "slow status", "slow headers", "slow body"] | None
+    ) = None
     echo: bool = False  #: the request's path, headers and body are in the answer
 
 
@@ -83,8 +85,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
         elif reply.fault == "nonsense":
             self.wfile.write(b"hello\r\n\r\n")
+        elif reply.fault and reply.fault.startswith("slow "):
+            self._answer_slowly(reply, reply.fault.removeprefix("slow "))
         else:
             self._answer(reply, body)
+
+    def _answer_slowly(self, reply: Reply, part: str) -> None:
+        """Send the part byte by byte, ten a second, without end."""
+        status, headers = f"HTTP/1.1 {reply.status} No\r\n", f"Content-Length: {10**6}\r\n"
+        begun = {"status": "", "headers": f"{status}X-Slow: ", "body": f"{status}{headers}\r\n"}
+        with suppress(OSError):
+            self.wfile.write(begun[part].encode())
+            while not self.server.released.wait(0.1):
+                self.wfile.write(b"H" if part == "status" else b"x")
 
     def _answer(self, reply: Reply, body: bytes) -> None:
         told = f"no: {self.path} {self.headers} {body.decode()}" if reply.echo else reply.body

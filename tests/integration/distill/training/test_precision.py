@@ -19,8 +19,6 @@ from tests.support.processes.product import ROOT, preload
 from tests.support.processes.trainings import LABELS, STEPS, Lesson, Part, Until, make_lesson, part
 from tests.support.world.models import CORPUS, make_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ROUNDED = replace(ON_CPU, precision="bfloat16")
 
 

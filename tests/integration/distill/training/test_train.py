@@ -22,8 +22,6 @@ from monitor.scoring.models import Model, ModelError, load
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_config, make_copy, make_model, make_tokenizer, save
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KEYWORDS = ("hello", "money", "order")
 LABELS = ("faq", "returns", "order_tracking")
 

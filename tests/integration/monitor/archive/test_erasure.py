@@ -22,7 +22,7 @@ from monitor.archive.erasure import (
     erase,
 )
 from monitor.archive.files import read, write
-from monitor.archive.places import ArchiveWriteError
+from monitor.archive.places import ArchiveWriteError, Places
 from monitor.archive.sample import ScoredSample, without
 from tests.support.records.cycles import MONITOR, Cycles, seized, stored, taken
 from tests.support.records.factories import HOUR, START
@@ -308,7 +308,7 @@ def test_an_erasure_in_the_middle_of_a_write_is_seen_after_it(
     def put_and_erase(self: places._Folders, uri: str, content: bytes) -> None:
         put(self, uri, content)
         if uri.endswith(".zst"):
-            erased.remember(f"{tmp_path}/{MONITOR}", [gone])
+            erased.remember(f"{tmp_path}/{MONITOR}", [gone], Places())
 
     monkeypatch.setattr(places._Folders, "put", put_and_erase)
     written = erased.write(tmp_path, sample, names=[MONITOR], beside=False)

@@ -1,6 +1,7 @@
 """Archives in a bucket of a real S3 server: what holds for those in a folder holds there."""
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Iterator, Mapping
 from time import monotonic
 
 import pytest
@@ -26,6 +27,7 @@ from tests.support.servers.s3_faults import (
     silent,
     stalled_after,
 )
+from tests.support.world.project import ROOT
 
 
 @pytest.fixture
@@ -155,8 +157,9 @@ def archived(sqlite_engine: Engine, place: str) -> list[str]:
     return uris
 
 
-def take_out(engine: Engine, *request_ids: str) -> Erased:
-    return erase(engine, MONITOR, request_ids, START + 3 * HOUR, lambda _done, _total: None)
+def take_out(engine: Engine, *request_ids: str, encryption: Mapping[str, str] | None = None) -> Erased:
+    now = START + 3 * HOUR
+    return erase(engine, MONITOR, request_ids, now, lambda _done, _total: None, encryption=encryption)
 
 
 def test_requests_are_erased_there_too(sqlite_engine: Engine, archived: list[str]) -> None:
@@ -164,6 +167,39 @@ def test_requests_are_erased_there_too(sqlite_engine: Engine, archived: list[str
     _, row, _ = stored(sqlite_engine, cycles)
     left = read(archived[1], sha256=row["archive_sha256"])
     assert [request.id for request in left.requests] == ["r-1-0", "r-1-2"]
+
+
+def test_what_is_written_is_encrypted_as_configured(
+    sqlite_engine: Engine, archived: list[str], bucket: TestBucket, place: str
+) -> None:
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/redistill"}
+    written = write(place, make_sample(seed=9), encryption=encryption)
+    take_out(sqlite_engine, "r-1-1", encryption=encryption)
+    for uri in (written.uri, archived[1]):
+        found = bucket.client.head_object(Bucket=bucket.name, Key=uri.removeprefix(f"s3://{bucket.name}/"))
+        assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "alias/redistill")
+
+
+def test_every_upload_of_the_product_is_encrypted_as_configured() -> None:
+    """The parameters are in each call, or in what it is called with."""
+    uploads = {
+        "put_object",
+        "upload_file",
+        "upload_fileobj",
+        "create_multipart_upload",
+        "copy_object",
+        "copy",
+    }
+    found = []
+    for package in ("db", "triggers", "monitor", "distill", "redistill"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.FunctionDef):
+                    names = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+                    if names & uploads and "_client" in names:
+                        found.append((path.name, node.name, "encryption" in names))
+    assert found == [(name, function, True) for name, function, _ in found]
+    assert len(found) >= 3
 
 
 def test_an_erasure_fetches_each_archive_once_by_one_client(

@@ -9,14 +9,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from monitor.scoring.batches import ScoringError, score
+from monitor.scoring.batches import ForwardError, ScoringError, score
 from monitor.scoring.models import Model, load
 from monitor.stop import StoppedError, never_stopped
 from tests.support.world.models import CORPUS, make_copy, make_model, make_tokenizer, save
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = ("faq", "promotion", "escalation")
 WORDS = " ".join(CORPUS).split()
@@ -140,6 +139,26 @@ def test_a_logit_that_is_not_finite_is_an_error_that_names_the_request(tmp_path:
     ):
         logits(damaged, requests)
     assert np.isfinite(logits(damaged, requests[:2])).all()
+
+
+def test_a_text_on_which_the_tokenizer_panics_is_an_error_that_names_the_request(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A panic of the tokenizers' library is not an Exception. Repeated texts are scored once."""
+    model = load(make_model(tmp_path, LABELS, seed=1))
+    model.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(x+)+$"), "isolated")
+    requests = ["hello", "hello", f"{'x' * 60}y", "thanks"]
+    with pytest.raises(ScoringError, match=r"cannot read the text \(PanicException.* for request 2 \("):
+        logits(model, requests)
+    assert "panicked" in capfd.readouterr().err
+    assert np.isfinite(logits(model, requests[:2])).all()
+
+
+def test_whatever_the_network_raises_is_an_error_of_the_model(tmp_path: Path) -> None:
+    model = load(make_model(tmp_path, LABELS, seed=1))
+    model.network.get_submodule("bert").embeddings = None  # type: ignore[assignment]
+    with pytest.raises(ForwardError, match=rf"model {model.version[:12]} fails \(TypeError: .*\) on 1 texts"):
+        logits(model, ["hello"])
 
 
 def test_a_network_without_token_types_is_scored_too(tmp_path: Path) -> None:

@@ -17,8 +17,6 @@ from monitor.scoring.placement import ON_CPU
 from monitor.stop import never_stopped
 from tests.support.world.models import CORPUS, answers, make_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LABELS = ("faq", "promotion", "escalation")
 ROUNDED = replace(ON_CPU, precision="bfloat16")
 

@@ -247,6 +247,17 @@ def test_a_label_that_only_one_model_knows_is_an_error_that_names_it_and_the_oth
     assert f"The model {lacking.version[:12]} cannot be used: {said}" in str(refused.value)
 
 
+@pytest.mark.parametrize("other", ["FAQ", "f a q", "f-a-q", "fa\N{LATIN SMALL LETTER Q}_"])
+def test_a_label_in_another_spelling_is_named(intact: Path, tmp_path: Path, other: str) -> None:
+    student = make_model(tmp_path, (other, *LABELS[1:]), seed=1)
+    with pytest.raises(ModelError) as refused:
+        match_labels(load(intact), load(student))
+    expected = (
+        f"it lacks 'faq', a label of the teacher, and has {other!r}; labels are compared letter by letter"
+    )
+    assert expected in str(refused.value)
+
+
 def test_the_first_positions_of_a_roberta_are_not_counted(tmp_path: Path) -> None:
     """Its position embeddings start after the padding index; a text of `max_length` tokens still fits."""
     tokenizer = make_tokenizer(CORPUS, max_length=10**30)

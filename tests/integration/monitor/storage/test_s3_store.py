@@ -256,6 +256,22 @@ def test_what_is_written_is_encrypted_as_configured(bucket: TestBucket, tmp_path
         assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "alias/redistill")
 
 
+def test_the_progress_of_a_download_is_shown_in_mebibytes(bucket: TestBucket, tmp_path: Path) -> None:
+    shown: list[tuple[str, int, int]] = []
+    for name, size in (("a", 2**20), ("b", 3 * 2**19)):
+        bucket.put(f"teacher/{name}", b"0" * size)
+    uri = f"s3://{bucket.name}/teacher"
+    opener = Artifacts(cache=tmp_path, show=lambda *what: shown.append(what))
+    opener.directory(uri)
+    assert {what for what, _, _ in shown} == {f"downloading {uri} (MiB)"}
+    assert {total for _, _, total in shown} == {3}
+    amounts = [done for _, done, _ in shown]
+    assert (amounts, amounts[-1]) == (sorted(amounts), 3)
+    shown.clear()
+    opener.directory(uri)
+    assert not shown
+
+
 def test_a_copy_that_nobody_used_for_a_week_goes(
     bucket: TestBucket, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

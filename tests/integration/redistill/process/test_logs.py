@@ -34,6 +34,13 @@ def test_an_event_is_a_json_line_with_what_is_bound_to_it() -> None:
     assert line["timestamp"].endswith("Z")
 
 
+def test_a_command_whose_output_is_a_result_says_warnings_only() -> None:
+    """On standard error: what it prints may be JSON."""
+    code = "from redistill.cli import root; root(); log = structlog.get_logger()\n"
+    (line,) = logged(f"{code}log.info('artifact downloaded'); log.warning('database away')")
+    assert line["event"] == "database away"
+
+
 def test_details_for_developers_are_left_out() -> None:
     assert logged("structlog.get_logger().debug('step')") == []
 

@@ -1,7 +1,7 @@
 """A channel that gives up is told through the others, once, and until it works again."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +15,9 @@ from db.tables import deliveries, incidents
 from tests.support.records.conclusions import FAR
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
 from triggers.alert_settings import LogAlert
+from triggers.backoff import MAX_ATTEMPTS
 from triggers.channels.outbox import Outbox
-from triggers.channels.port import Receipt, SendResult
+from triggers.channels.port import Channel, Receipt, SendResult
 from triggers.settings import DEFAULT_RULES
 
 ALERTS = (LogAlert(name="pager"), LogAlert(name="chat"))
@@ -46,7 +47,7 @@ def run(engine: Engine) -> Cycles:
     )
 
 
-def outbox(run: Cycles, **channels: Switch) -> Outbox:
+def outbox(run: Cycles, **channels: Channel) -> Outbox:
     return Outbox(
         engine=run.engine,
         channels=channels,
@@ -67,6 +68,38 @@ def test_a_channel_that_gives_up_is_told_through_the_others(run: Cycles) -> None
     summary = stored(run.engine, incidents)[1]["summary"]
     assert summary.startswith("channel pager gave up a message about incident 1 (firing) after 1")
     assert [row["channel"] for row in stored(run.engine, deliveries) if row["incident_id"] == 2] == ["chat"]
+
+
+SOCKS = "no module named socksio"
+
+
+def pager_message(run: Cycles) -> tuple[str, int, str]:
+    """State, attempts and error of the pager's first message."""
+    row = next(row for row in stored(run.engine, deliveries) if row["channel"] == "pager")
+    return row["state"], row["attempts"], row["last_error"]
+
+
+class Broken:
+    """A channel that raises whatever its library does."""
+
+    pause_seconds: ClassVar[float] = 0.0
+
+    def send(self, delivery: Delivery, *, now: datetime) -> Receipt:
+        raise ImportError(f"{delivery.channel} at {now:%H:%M}: {SOCKS}")
+
+
+def test_a_channel_that_raises_fails_as_any_other(run: Cycles) -> None:
+    """Each attempt is stored with its error; after the last one, the other channels report it."""
+    chat = Switch(SendResult.DELIVERED)
+    sender = outbox(run, pager=Broken(), chat=chat)
+    run.conclude(0, FAR)
+    sender.deliver_due(due_at(0))
+    assert pager_message(run) == ("pending", 1, f"ImportError: pager at {due_at(0):%H:%M}: {SOCKS}")
+    for hours in range(1, MAX_ATTEMPTS):
+        sender.deliver_due(due_at(0) + timedelta(hours=hours))
+    assert pager_message(run)[:2] == ("dead", MAX_ATTEMPTS)
+    sender.deliver_due(due_at(0) + timedelta(hours=MAX_ATTEMPTS))
+    assert chat.kinds == [("drift", "firing"), ("alerts-undelivered", "firing")]
 
 
 def test_more_of_it_is_not_told_again_until_the_channel_works(run: Cycles) -> None:

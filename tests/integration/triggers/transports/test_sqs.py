@@ -247,14 +247,13 @@ EVENTS = ("workers not called", "queue does not answer")
 def test_a_call_that_fails_is_made_again_later_and_later_until_it_succeeds(
     sqlite_engine: Engine, made: TestQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = SqsTransport(engine=sqlite_engine, monitor=MONITOR, url=made.url)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", NOWHERE)
-    away = SqsTransport(engine=sqlite_engine, monitor=MONITOR, url=made.url)
+    good, away = (SqsTransport(engine=sqlite_engine, monitor=MONITOR, url=made.url) for _ in range(2))
     office = Office(engine=sqlite_engine, transport=away)
     office.order()
     elapsed, waits = 0.0, []
     office.calls.clock = lambda: elapsed
-    with capture_logs() as entries:
+    with capture_logs() as entries, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", NOWHERE)  # the client of `away` is made by its first call
         for hours in (0, -5, 5, 0, 0, 0):
             # by the clock on the wall, which is set forward and back meanwhile, nothing is waited for
             assert office.calls.call_due(now() + timedelta(hours=hours)) == 0

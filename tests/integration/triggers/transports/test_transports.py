@@ -23,6 +23,7 @@ from db.tables import jobs
 from distill.settle import Proof
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.stop import Stopped, StoppedError
+from monitor.storage.store import ArtifactUnavailableError
 from tests.support.processes.races import in_processes
 from tests.support.processes.waiting import wait_until
 from tests.support.processes.workers import MONITOR, FakeAttempt, Office, rejected
@@ -177,11 +178,16 @@ def test_a_worker_that_is_asked_to_stop_gives_its_job_to_the_next(office: Office
 
 
 def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(office: Office) -> None:
-    """However long that takes: as S3 that throttles, or does not answer."""
+    """However long that takes: as S3 that throttles, or does not answer. Models in S3 are waited for, too."""
+    errors = {
+        1: ArchiveUnavailableError(path="s3://bucket/a", problem="SlowDown"),
+        2: ArtifactUnavailableError(location="s3://bucket/teacher", problem="SlowDown"),
+    }
 
     def away(job: Job, _stopped: Stopped) -> Proof:
-        if len(office.attempt.attempted) <= 2:
-            raise ArchiveUnavailableError(path="s3://bucket/a", problem="SlowDown")
+        error = errors.get(len(office.attempt.attempted))
+        if error is not None:
+            raise error
         return rejected(job, _stopped)
 
     office.attempt.work = away
@@ -190,9 +196,8 @@ def test_a_job_whose_archive_is_away_waits_for_it_and_the_attempts_do_not_count(
     with capture_logs() as logs, office.working():
         wait_until(lambda: ended(office, job_id), "run", timeout=30)
     assert (office.job(job_id).status, office.job(job_id).attempt) == (JobStatus.REJECTED, 1)
-    errors = [entry["error"] for entry in logs if entry["event"] == "job waits for its archive"]
-    assert len(errors) == 2
-    assert set(errors) == {"The archive s3://bucket/a cannot be read now: SlowDown. The read is retried."}
+    waits = [(entry["event"], entry["error"]) for entry in logs if "job waits for" in entry["event"]]
+    assert waits == [("job waits for its archive", str(errors[1])), ("job waits for S3", str(errors[2]))]
 
 
 def test_the_job_of_a_killed_worker_is_taken_by_one_that_waits(office: Office) -> None:

@@ -180,7 +180,6 @@ def test_between_two_times_lie_the_slots_that_are_wholly_inside(start: str, end:
         ({"cron": "0 0 * *"}, "expected 5"),
         ({"cron": "@daily"}, "expected 5"),
         ({"cron": ""}, "expected 5"),
-        ({"every": timedelta(seconds=1.5)}, "whole seconds"),
     ],
 )
 def test_what_cannot_be_a_schedule_is_refused_with_its_key(schedule: dict[str, object], said: str) -> None:

@@ -84,9 +84,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("REDISTILL__MONITOR__EVERY", "15m")
     monkeypatch.setenv("REDISTILL__TEACHER__URI", "other")
     monkeypatch.setenv("REDISTILL__METRICS__SEEDS", "[1, 2]")
-    settings = loaded(tmp_path, '[monitor]\nevery = "1h"\nsample_size = 500\n')
+    settings = loaded(tmp_path, '[monitor]\nevery = "1h"\nsample_size = 5000\n')
     assert settings.monitor.every == timedelta(minutes=15)
-    assert settings.monitor.sample_size == 500
+    assert settings.monitor.sample_size == 5_000
     assert settings.teacher.uri == tmp_path / "other"
     assert settings.metrics.seeds == (1, 2)
 
@@ -268,8 +268,21 @@ REFUSED = {
     ),
     "a bucket where a folder is wanted": (
         '[monitor]\narchive = "gs://bucket/archive"',
-        "[monitor] archive: expected a local path, not a URL (gs://)",
+        "[monitor] archive: expected a path or 's3://bucket/key', not a URL (gs://)",
     ),
+    "a bucket that nobody can have": (
+        '[monitor]\narchive = "s3://Bad_Bucket/x"',
+        "[monitor] archive: expected 's3://bucket/key', not 's3://Bad_Bucket/x': the name of a bucket",
+    ),
+    "no bucket": (
+        '[monitor]\narchive = "s3:///x"',
+        "[monitor] archive: expected 's3://bucket/key', not 's3:///x': it names no bucket",
+    ),
+    "a bucket for a file": (
+        'validation = "s3://my-bucket"',
+        "[redistill] validation: expected 's3://bucket/key', not 's3://my-bucket': it lacks the key",
+    ),
+    "a number for a path": ("registry = 5", "[redistill] registry: expected a path, not 5"),
     "a variable that is not set": (
         '[[alerts]]\nkind = "webhook"\nurl = "https://x"\nsecret = "$NOT_SET_ANYWHERE"',
         "the environment variable NOT_SET_ANYWHERE is not set",
@@ -424,7 +437,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> N
             'uri = "s3://log/app"',
             "[traffic] uri: expected a local path, not a URL (s3://): for a log in S3",
         ),
-        ('kind = "s3"\nuri = "log/app"', "[traffic] uri: expected 's3://bucket/prefix', not 'log/app'"),
+        ('kind = "s3"\nuri = "log/app"', "[traffic] uri: expected 's3://bucket/key', not 'log/app'"),
         ('kind = "s3"\nuri = "s3://log/a"\nlat = "1h"', "[traffic]: unknown key 'lat': did you mean 'late'?"),
         ('kind = "s4"\nuri = "x"', "[traffic]: expected one of 'files', 's3', 'sql', not 's4'"),
         ('kind = "sql"\nuri = "sqlite:///x"', "[traffic] table: missing"),

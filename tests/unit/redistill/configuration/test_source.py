@@ -77,6 +77,21 @@ def test_an_error_names_the_variable(content: str, problem: str, monkeypatch: py
     assert str(refusal.value).startswith(f"the environment variable REDISTILL_TOML: {problem}")
 
 
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("s3://my-bucket", "not 's3://my-bucket': it lacks the key of an object"),
+        ("s3://Bad_Bucket/redistill.toml", "unlike 'Bad_Bucket', has 3 to 63 lower-case letters"),
+    ],
+)
+def test_a_location_in_s3_that_cannot_be_is_refused_before_s3_is_asked(option: str, problem: str) -> None:
+    (source,) = Source.chosen([Path(option)])
+    with pytest.raises(ConfigError, match=problem) as refusal:
+        source.read()
+    assert str(refusal.value).startswith("--config: expected 's3://bucket/key'")
+    assert refusal.value.exit_code == 2
+
+
 def test_a_byte_order_mark_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_TOML", "\ufeff" + os.environ["REDISTILL_TOML"])
     assert load(CONTENT).monitor.name == "variable"
