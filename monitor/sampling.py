@@ -76,6 +76,7 @@ class Draw(Generic[T]):
     items: tuple[T, ...]
     strata: tuple[int, ...]  #: the stratum of each item
     sizes: tuple[int, ...]  #: the number of distinct ids offered, by stratum
+    repeats: int  #: the number of records whose id had been offered before
 
 
 class BottomK(Generic[T]):
@@ -104,12 +105,12 @@ class BottomK(Generic[T]):
         >>> for request_id, text in [("r-1", "hi"), ("r-2", "z"), ("r-3", "b"), ("r-2", "a")]:
         ...     bottom.offer(request_id, text)
         >>> bottom.draw()
-        Draw(items=('a', 'b'), strata=(0, 0), sizes=(3,))
+        Draw(items=('a', 'b'), strata=(0, 0), sizes=(3,), repeats=1)
         >>> bottom = BottomK[int](4, "key", tie_break=int, strata=2, floor=1)
         >>> for number in range(1_000):
         ...     bottom.offer(f"r-{number}", number, stratum=number == 7)
         >>> bottom.draw()
-        Draw(items=(646, 326, 752, 7), strata=(0, 0, 0, 1), sizes=(999, 1))
+        Draw(items=(646, 326, 752, 7), strata=(0, 0, 0, 1), sizes=(999, 1), repeats=0)
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class BottomK(Generic[T]):
         self._spare = (k + self._floor * strata) // 2
         self._shrink_above = k + self._floor * strata + self._spare
         self._seen = DistinctCount(spill)
+        self._n_offered = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the hash, which cannot be pickled."""
@@ -173,6 +175,7 @@ class BottomK(Generic[T]):
         ]
 
     def _count(self, digests: Sequence[bytes], strata: Sequence[int]) -> None:
+        self._n_offered += len(digests)
         counted = b"".join([digest[:_COUNTED_BYTES] for digest in digests])
         if self._code_bits:
             words = np.frombuffer(counted, dtype=np.uint64) >> np.uint64(self._code_bits)
@@ -206,6 +209,7 @@ class BottomK(Generic[T]):
             items=tuple(items[index] for index in chosen),
             strata=tuple(int(strata[index]) for index in chosen),
             sizes=tuple(sizes[: len(self._codes)].tolist()),
+            repeats=self._n_offered - int(sizes.sum()),
         )
 
     def merge(self, other: BottomK[T]) -> None:
@@ -217,6 +221,7 @@ class BottomK(Generic[T]):
         if self._design != other._design:
             raise SampleMismatchError
         self._seen.merge(other._seen)
+        self._n_offered += other._n_offered
         for mark, payload in other._kept.items():
             self.keep(mark, payload)
 

@@ -24,9 +24,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
 #: The fields of a row that SageMaker captured; the text as the Hugging Face containers accept it.
 _CAPTURE_NAMES = {
-    "text": "input.inputs || input.text || input[0]",
-    "student_label": "output.label || output[0].label",
-    "student_logits": "output.logits || output[0].logits",
+    "text": "not_null(input.inputs, input.text, input[0])",
+    "student_label": "not_null(output.label, output[0].label)",
+    "student_logits": "not_null(output.logits, output[0].logits)",
     "label": None,
 }
 

@@ -38,7 +38,7 @@ class Traffic:
 
     n_seen: int  #: distinct usable requests of the window
     n_sampled: int
-    n_rejected: int  #: unusable records of the window (`outside_window` and `late_object` are not counted)
+    n_rejected: int  #: unusable records of the window (without `NOT_REJECTED`)
     rejects: tuple[Reject, ...]
     objects: tuple[ObjectVersion, ...] = ()  #: the objects that were read, if their versions are kept
     strata: tuple[Stratum, ...] = ()  #: only those that have requests

@@ -65,8 +65,9 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     """Guess the fields from usual names and the values of the first 200 records, of JSON Lines or Parquet.
 
     If no usual name fits, the time is the first field whose values are times, the text the field with the
-    longest strings, and the id the first field with distinct values. A field is the student's label or the
-    true label only if it contains `labels`, the models' label names, if these are known.
+    longest strings, and the id the first field with distinct values. An id of a usual name has distinct
+    values too, unless no field has: `id` may be that of the user. A field is the student's label or the true
+    label only if it contains `labels`, the models' label names, if these are known.
 
     Raises:
         TrafficMissingError: there is neither a file nor a folder.
@@ -79,7 +80,7 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     text = _usual(others, _TEXT_NAMES, _is_text) or _longest(others)
     others = {name: values for name, values in others.items() if name != text}
     keys = {
-        "id": _usual(others, _ID_NAMES, _is_id) or _first_distinct(others),
+        "id": _id(others),
         "time": time,
         "text": text,
         "student_label": _usual(others, _LABEL_NAMES, lambda value: _is_label(value, labels)),
@@ -149,13 +150,17 @@ def _longest(columns: Columns) -> str | None:
     return max(lengths, key=lambda name: lengths[name], default=None)
 
 
-def _first_distinct(columns: Columns) -> str | None:
-    distinct = {
-        name: values
-        for name, values in columns.items()
-        if _mostly(values, _is_id) and len(set(map(str, values))) == len(values)
-    }
-    return next(iter(distinct), None)
+def _id(columns: Columns) -> str | None:
+    """Return the field of an id that is different in each record, else that of a usual name.
+
+    A few values may repeat, since a log may have a request twice.
+    """
+    ids = {name: values for name, values in columns.items() if _mostly(values, _is_id)}
+    n_distinct = {name: len(set(map(str, values))) for name, values in ids.items()}
+    distinct = {name: values for name, values in ids.items() if n_distinct[name] >= _ENOUGH * len(values)}
+    by_name = _usual(distinct, _ID_NAMES, _is_id)
+    exactly = (name for name, values in distinct.items() if n_distinct[name] == len(values))
+    return by_name or next(exactly, None) or _usual(ids, _ID_NAMES, _is_id)
 
 
 def _is_id(value: object) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import IO, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from monitor.stop import Stopped
 from monitor.strata import Strata
 
 #: Reasons that are counted, but do not stand for unusable records of the window.
-NOT_REJECTED = frozenset({RejectReason.OUTSIDE_WINDOW, RejectReason.LATE_OBJECT})
+NOT_REJECTED = frozenset({RejectReason.REPEATED_ID, RejectReason.OUTSIDE_WINDOW, RejectReason.LATE_OBJECT})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ def window_sample(
     objects: tuple[ObjectVersion, ...] = (),
 ) -> WindowSample:
     """Return the sample of a window whose log was read completely."""
+    rejects = (*rejects, *_repeated(draw))
     there = [stratum for stratum, size in enumerate(draw.sizes) if size]
     traffic = Traffic(
         n_seen=sum(draw.sizes),
@@ -100,6 +102,14 @@ def window_sample(
         ),
     )
     return WindowSample(requests=draw.items, of_strata=tuple(map(there.index, draw.strata)), traffic=traffic)
+
+
+def _repeated(draw: Draw[Request]) -> tuple[Reject, ...]:
+    """Return the count of the records whose id had occurred before, which have no example of their own."""
+    if not draw.repeats:
+        return ()
+    none = sha256().hexdigest()
+    return (Reject(reason=RejectReason.REPEATED_ID, n=draw.repeats, example_hash=none, example_object=""),)
 
 
 def _tie_break(request: Request) -> tuple[object, ...]:

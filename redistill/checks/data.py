@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
 
-from db.records import Slot, Traffic
+from db.records import Reject, Slot, Traffic
+from db.states import RejectReason
 from distill.evaluation.confusion import unknown_label
 from distill.training.dataset import LabelledSet, read_labelled, text_hash, training_set
 from monitor.daemon.schedule import make_trigger, newest_complete_slot
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, load, match_labels
 from monitor.scoring.placement import Placement
-from monitor.settings import FilesTraffic
+from monitor.settings import FilesTraffic, S3Traffic
 from monitor.sources.kinds import open_source
 from monitor.sources.port import NOT_REJECTED, WindowSample
 from monitor.sources.survey import survey
@@ -22,6 +23,7 @@ from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
+from redistill.display.reject_words import ADVICE
 from redistill.display.times import length
 
 _PROBE = "where is my order?"
@@ -93,12 +95,15 @@ def traffic(
     )
     samples.append(sample)
     counts = sample.traffic
+    yield from _repeated_ids(settings, counts)
     found = f"{_window(slot)}: {_counts(counts)}"
     if counts.n_seen + counts.n_rejected == 0:
         yield _no_traffic(settings, slot)
     elif counts.n_rejected > monitor.max_reject_share * (counts.n_seen + counts.n_rejected):
-        fix = "fix the log, or the field names in [traffic]"
-        yield problem("traffic", f"{found}, mostly {_worst(counts)}", fix)
+        worst = _worst(counts)
+        example = f", for example in {worst.example_object}" if worst.example_object else ""
+        mostly = f"{found}, mostly {worst.reason}{example}"
+        yield problem("traffic", mostly, ADVICE[worst.reason])
     elif counts.n_seen < monitor.min_samples:
         fix = f"choose a longer window with every: a verdict needs min_samples = {monitor.min_samples}"
         yield problem("traffic", found, fix)
@@ -152,14 +157,18 @@ def calibration(settings: Settings) -> Iterator[CheckResult]:
 
 def _no_traffic(settings: Settings, slot: Slot) -> CheckResult:
     found = f"{_window(slot)}: no requests"
+    if isinstance(settings.traffic, S3Traffic):
+        prefix = f"s3://{settings.traffic.bucket}/{slot.window_start.strftime(settings.traffic.hour_prefix)}"
+        fix = "correct 'uri' in [traffic] (two slashes after the bucket for keys that begin with one)"
+        return problem("traffic", f"{found}; its first hour is read from {prefix}", fix)
     if not isinstance(settings.traffic, FilesTraffic):
-        return problem("traffic", found, "correct [traffic], or check that the service writes its log")
+        fix = "correct 'table' and 'time' in [traffic], or check that the service writes its log"
+        return problem("traffic", found, fix)
     contents = survey(settings.traffic)
     last, first_problem = contents.last_time, contents.problem
     if last is None:
         why = f"; the first record is rejected as {first_problem.reason}" if first_problem else ""
-        correct = "correct 'uri' or the field names in [traffic]"
-        fix = correct if first_problem else "let the service write its log there"
+        fix = ADVICE[first_problem.reason] if first_problem else "let the service write its log there"
         return problem("traffic", f"{settings.traffic.uri} has no usable request{why}", fix)
     at = f"`redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}`"
     fix = f"correct 'uri' in [traffic] if requests are missing, or run the log's last window with {at}"
@@ -171,7 +180,23 @@ def _window(slot: Slot) -> str:
 
 
 def _counts(found: Traffic) -> str:
-    return f"{show.count(found.n_seen)} requests, {show.count(found.n_rejected)} unusable records"
+    repeated = f", {show.count(n)} repeated ids" if (n := _n_repeated(found)) else ""
+    return f"{show.count(found.n_seen)} requests, {show.count(found.n_rejected)} unusable records{repeated}"
+
+
+def _n_repeated(found: Traffic) -> int:
+    return sum(each.n for each in found.rejects if each.reason is RejectReason.REPEATED_ID)
+
+
+def _repeated_ids(settings: Settings, found: Traffic) -> Iterator[CheckResult]:
+    """Yield a warning if most records repeat the id of another, of which only one counts."""
+    n = _n_repeated(found)
+    if n > found.n_seen:
+        records = show.count(found.n_seen + n)
+        said = f"{records} records have only {show.count(found.n_seen)} ids, and each id counts once"
+        own = settings.traffic.id
+        fix = f"set 'id' in [traffic] to a field that is different in each record, instead of {own!r}"
+        yield warning("request ids", said, fix)
 
 
 def _true_labels(sample: WindowSample) -> str:
@@ -193,7 +218,6 @@ def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterato
     yield warning("true labels", found, fix)
 
 
-def _worst(found: Traffic) -> str:
-    rejects = [each for each in found.rejects if each.reason not in NOT_REJECTED]
-    worst = max(rejects, key=lambda each: each.n)
-    return f"{worst.reason}, for example in {worst.example_object}"
+def _worst(found: Traffic) -> Reject:
+    rejects = (each for each in found.rejects if each.reason not in NOT_REJECTED)
+    return max(rejects, key=lambda each: each.n)

@@ -37,9 +37,14 @@ class DaemonSight:
 
     def __call__(self, process: Process, _since: datetime) -> Sight:
         with reading(self.engine) as connection:
-            running = select(cycles).where(cycles.c.status == CycleStatus.RUNNING)
+            # On a busy machine a slot can lose its lease as well: it waits, as running, while another runs.
+            running = (
+                select(cycles)
+                .where(cycles.c.status == CycleStatus.RUNNING)
+                .order_by(cycles.c.started_at.desc())
+            )
             holds = is_held_by(connection, f"monitor:{MONITOR}", process)
-            cycle = connection.execute(running).one_or_none() if holds else None
+            cycle = connection.execute(running).first() if holds else None
             taken = (
                 deliveries.c.state == DeliveryState.PENDING,
                 deliveries.c.next_attempt_at > now() + HOLD - _UNDER_WAY,

@@ -14,8 +14,8 @@ from monitor.sources.stores.port import BrokenObjectError
 
 _BATCH_ROWS: Final = 4_096
 _BATCH_BYTES: Final = 2**26
-#: The leaves that are read as dictionaries: a value of many rows is decoded, and held, once.
-_SHARED: Final = frozenset({"STRING", "NONE", "JSON", "ENUM"})
+#: The kinds of text and bytes, for which a dictionary may hold one large value for many rows.
+_TEXTS: Final = frozenset({"STRING", "NONE", "JSON", "ENUM"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -39,11 +39,7 @@ def read_rows(
     """
     left = max_bytes
     try:
-        metadata = parquet.read_metadata(file)
-        opened = parquet.ParquetFile(file, metadata=metadata, read_dictionary=_shared_leaves(metadata))
-        names = opened.schema_arrow.names
-        columns = [name for name in names if name in wanted] if wanted else None
-        for batch in opened.iter_batches(_rows_per_batch(metadata), columns=columns):
+        for batch in _batches(file, wanted):
             left -= sum(map(_decoded_bytes, batch.columns))
             if left < 0:
                 reason = RejectReason.OVERSIZED_OBJECT
@@ -56,19 +52,41 @@ def read_rows(
         raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
 
 
-def _shared_leaves(metadata: Any) -> list[str]:  # noqa: ANN401 - pyarrow has no types
+def _batches(file: BinaryIO, wanted: Collection[str] | None) -> Iterator[Any]:
+    """Yield batches of about 64 MiB or less, unless single values or the lists of a row are larger.
+
+    The texts of nested columns are read as dictionaries: a list may have any number of them in one row.
+    """
+    metadata = parquet.read_metadata(file)
+    texts = _text_leaves(metadata)
+    opened = parquet.ParquetFile(
+        file, metadata=metadata, read_dictionary=[each for each in texts if "." in each]
+    )
+    columns = [name for name in opened.schema_arrow.names if wanted is None or name in wanted]
+    flat = [name for name in columns if name in texts]
+    probe = parquet.ParquetFile(file, metadata=metadata, read_dictionary=flat)
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        of_average = group.total_byte_size / max(group.num_rows, 1)
+        widest = max(of_average, _longest_text(probe, number, flat), 1)
+        n = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / widest)))
+        yield from opened.iter_batches(n, row_groups=[number], columns=columns)
+
+
+def _text_leaves(metadata: Any) -> list[str]:  # noqa: ANN401 - pyarrow has no types
     leaves = (metadata.schema.column(number) for number in range(metadata.num_columns))
     return [
         leaf.path
         for leaf in leaves
-        if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in _SHARED
+        if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in _TEXTS
     ]
 
 
-def _rows_per_batch(metadata: Any) -> int:  # noqa: ANN401 - as above
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    widest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
-    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(widest, 1))))
+def _longest_text(probe: Any, number: int, columns: list[str]) -> int:  # noqa: ANN401 - as above
+    """Return the bytes of the longest value in a row group's dictionaries, which come with its first row."""
+    first = next(probe.iter_batches(1, row_groups=[number], columns=columns), None) if columns else None
+    shared = [each.dictionary for each in first.columns if types.is_dictionary(each.type)] if first else []
+    return max((pc.max(pc.binary_length(each)).as_py() or 0 for each in shared), default=0)
 
 
 def values_of(array: Any) -> list[object]:  # noqa: ANN401 - as above

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from db import incidents, outbox, queue, versions
 from db.cycles import history, labels, ledger
 from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, ShareChange, Slot, Undelivered
-from db.states import Role, TeacherHealth, TeacherReason, VerdictReason
+from db.states import RejectReason, Role, TeacherHealth, TeacherReason, VerdictReason
 from db.views import rows, view
 from monitor.clock import utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
@@ -44,6 +44,7 @@ class State:
 
     monitor: str
     last_cycle: Row | None
+    n_repeated: int  #: records of the last cycle whose id had occurred before
     rules: tuple[Row, ...]  #: outcome of each rule at the last cycle
     input_drift: InputDrift | None  #: of the last cycle
     moves: tuple[ShareChange, ...]  #: the labels whose shares changed most
@@ -93,6 +94,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     return State(
         monitor=monitor.name,
         last_cycle=cycles[0] if cycles else None,
+        n_repeated=_n_repeated(connection, cycles[0]) if cycles else 0,
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
@@ -110,6 +112,12 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         next_slot=next_slot,
         next_due_at=next_slot.window_end + monitor.lateness,
     )
+
+
+def _n_repeated(connection: Connection, cycle: Row) -> int:
+    source = view("reject_history")
+    of_cycle = (source.c.cycle_id == cycle["cycle_id"], source.c.reason == RejectReason.REPEATED_ID.value)
+    return connection.scalar(select(source.c.n).where(*of_cycle)) or 0
 
 
 def _rules_of(connection: Connection, cycle: Row) -> tuple[Row, ...]:
@@ -143,7 +151,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
             "none yet; `redistill cycle` runs one now, `redistill monitor` runs each as it is due",
         )
     else:
-        yield from _cycle(state.last_cycle, now)
+        yield from _cycle(state.last_cycle, state.n_repeated, now)
     if state.input_drift is not None:
         yield "what moved", what_moved(state.input_drift, state.moves)
     configured_rules = {rule.name: rule for rule in rules}
@@ -165,7 +173,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
 
 
-def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+def _cycle(cycle: Row, n_repeated: int, now: datetime) -> Iterator[tuple[str, show.Cell]]:
     verdict = show.verdict(cycle["verdict"] or cycle["status"])
     hint = _HINTS.get(str(cycle["verdict_reason"]), "")
     reason = f" ({cycle['verdict_reason']}{hint})" if cycle["verdict_reason"] else ""
@@ -174,7 +182,9 @@ def _cycle(cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
     yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")
     if cycle["n_scored"] is not None:
         seen, rejected = show.count(cycle["n_seen"]), show.count(cycle["n_rejected"])
-        yield "requests", f"{show.count(cycle['n_scored'])} scored of {seen}, {rejected} records unusable"
+        repeated = f", {show.count(n_repeated)} repeated ids" if n_repeated else ""
+        scored = f"{show.count(cycle['n_scored'])} scored of {seen}"
+        yield "requests", f"{scored}, {rejected} records unusable{repeated}"
     if cycle["agreement"] is not None:
         yield "agreement", show.estimate(cycle, "agreement")
         yield "KL", f"{show.estimate(cycle, 'kl')} nats"

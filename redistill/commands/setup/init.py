@@ -23,6 +23,7 @@ from redistill.configuration.template import Answers, render
 from redistill.configuration.traffic_profile import TrafficProfile, profile_traffic
 from redistill.configuration.training_length import epochs_for
 from redistill.display import show
+from redistill.display.reject_words import ADVICE
 from redistill.display.rule_words import rule_in_words
 from redistill.display.times import relative
 from triggers.settings import Rule
@@ -235,7 +236,7 @@ def _problem(log: TrafficProfile) -> str:
     if problem is None:
         return ""
     place = problem.object_name + (f", line {problem.line}" if problem.line else "")
-    return f": {place} is {problem.reason}"
+    return f": {place} is {problem.reason}: {ADVICE[problem.reason]}"
 
 
 def _cycle(choice: _Choice, now: datetime) -> str:

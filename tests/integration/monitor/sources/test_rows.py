@@ -77,7 +77,10 @@ def test_pages_end_anywhere_and_nothing_is_missed(database_url: str, monkeypatch
     make_table(database_url, values, id_type=Text(), time_type=DateTime(timezone=True))
     found = read(source(database_url))
     assert ids(found) == [f"{number:03}" for number in range(100)]
-    assert {each.reason: each.n for each in found.traffic.rejects} == {RejectReason.NO_ID: 9}
+    assert {each.reason: each.n for each in found.traffic.rejects} == {
+        RejectReason.NO_ID: 9,
+        RejectReason.REPEATED_ID: 1,
+    }
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,28 @@ def test_a_field_that_jmespath_would_read_otherwise_is_quoted(tmp_path: Path) ->
     assert survey(section).n_usable == 30
 
 
+def test_an_id_that_is_the_users_is_not_the_requests(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": f"u-{number % 40}", "time": TEN.isoformat(), "text": "hi", "request_id": f"r-{number}"}
+        for number in range(200)
+    ]
+    write(tmp_path / "log", rows)
+    assert guess_fields(tmp_path).id == "request_id"
+    write(tmp_path / "log", [{**row, "request_id": None, "key": number} for number, row in enumerate(rows)])
+    assert guess_fields(tmp_path).id == "key"
+    write(tmp_path / "log", [{**row, "request_id": None} for row in rows])
+    assert guess_fields(tmp_path).id == "id"
+
+
+def test_a_log_that_has_some_requests_twice_keeps_its_id(tmp_path: Path) -> None:
+    rows = [
+        {"line": number, "id": f"r-{number * 0.95:.0f}", "time": TEN.isoformat(), "text": "hi"}
+        for number in range(200)
+    ]
+    write(tmp_path / "log", rows)
+    assert guess_fields(tmp_path).id == "id"
+
+
 def test_a_little_dirt_does_not_change_the_guess(tmp_path: Path) -> None:
     rows = records(40)
     write(tmp_path / "log", [{"broken": 1}, *rows[:20], {"id": None, "time": "soon", "text": 3}, *rows[20:]])

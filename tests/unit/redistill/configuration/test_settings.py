@@ -421,7 +421,8 @@ def test_a_bucket_has_its_hours_below_its_prefix(tmp_path: Path) -> None:
 def test_captured_requests_have_names_of_their_own_that_can_be_changed(tmp_path: Path) -> None:
     text = 'uri = "logs"\nformat = "sagemaker-capture"\nstudent_label = "output[1]"\n'
     traffic = load(with_traffic(tmp_path, text)).traffic
-    assert (traffic.text, traffic.student_label) == ("input.inputs || input.text || input[0]", "output[1]")
+    assert traffic.text == "not_null(input.inputs, input.text, input[0])"
+    assert traffic.student_label == "output[1]"
 
 
 def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> None:
