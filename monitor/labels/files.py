@@ -2,11 +2,13 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Final
 
-from db.errors import RedistillError
+from db.errors import RedistillError, one_line
 from monitor.sources.formats.compression import read_chunks
 from monitor.sources.formats.csv_text import with_line_feeds
 from monitor.sources.formats.lines import LongLine, read_lines, read_objects
@@ -14,6 +16,7 @@ from monitor.sources.stores.port import BrokenObjectError
 from monitor.sources.values import request_id, true_label
 
 _CSV: Final = (".csv", ".csv.gz", ".csv.zst")
+_DELIMITERS: Final = (",", ";", "\t")
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _MAX_BYTES: Final = 2**40  #: decompressed
 
@@ -85,22 +88,33 @@ def _json_rows(chunks: Iterable[bytes], id_name: str, label_name: str) -> Iterat
 
 
 def _why_not_json(line: bytes | LongLine) -> str:
+    if isinstance(line, bytes) and line.startswith(_UTF_16):
+        return "UTF-16 instead of UTF-8"
+    if isinstance(line, bytes) and (line.strip() == b"[" or line.startswith(b"[{")):
+        return "a JSON array instead of one object a line"
     is_utf_8 = isinstance(line, LongLine) or _is_text(line.decode(errors="surrogateescape"))
     return "no JSON object" if is_utf_8 else "invalid UTF-8"
 
 
 def _csv_rows(chunks: Iterable[bytes], id_name: str, label_name: str) -> Iterator[GivenLabel | Malformed]:
-    reader = csv.reader(_decoded(read_lines(with_line_feeds(chunks))))
+    lines = enumerate(_decoded(read_lines(with_line_feeds(chunks))))
+    n_blank, first = next(((n, line) for n, line in lines if not line.isspace()), (0, ""))
+    reader = csv.reader(
+        chain([first], (line for _, line in lines)),
+        delimiter=_delimiter(first, {id_name, label_name}),
+        skipinitialspace=True,
+        strict=True,  # a quote that is never closed is an error, not a label with all the rest
+    )
     try:
         header = next(reader, [])
     except csv.Error as error:
         raise _NoColumnError(f"its first row is not a CSV header ({error})") from error
     for name in (id_name, label_name):
         if header and name not in header:
-            there = ", ".join(header)
+            there = one_line(", ".join(header))
             raise _NoColumnError(f"it has no column {name!r}; name it with --id or --label; it has {there}")
     while True:
-        number = reader.line_num + 1
+        number = n_blank + reader.line_num + 1
         try:
             row = next(reader)
         except csv.Error as error:
@@ -111,6 +125,16 @@ def _csv_rows(chunks: Iterable[bytes], id_name: str, label_name: str) -> Iterato
         if row:
             values = dict(zip(header, row, strict=False))
             yield _given(number, values.get(id_name), values.get(label_name), id_name, label_name)
+
+
+def _delimiter(header: str, names: set[str]) -> str:
+    """Return the delimiter with which a header has the names; spreadsheets write the one of their country."""
+    for delimiter in _DELIMITERS:
+        with suppress(csv.Error):
+            columns = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+            if names <= set(columns):
+                return delimiter
+    return _DELIMITERS[0]
 
 
 def _decoded(lines: Iterable[bytes | LongLine]) -> Iterator[str]:

@@ -32,8 +32,12 @@ from monitor.scoring.probe import probed
 __all__ = ["Model", "ModelError", "fingerprint", "load", "match_labels", "quiet"]
 
 _LONGEST: Final = 4_096  #: tokens, for a model without a limit of its own
-#: Weights that no classifier of texts uses: the pooler that some classes lack, and the heads of pre-training.
-_UNUSED: Final = re.compile(r"(^|\.)(pooler|lm_head|cls|discriminator_predictions|qa_outputs)\.")
+#: Weights that no classifier of texts uses: the pooler that some classes lack, the heads of pre-training, and
+#: buffers that earlier versions of transformers saved.
+_UNUSED: Final = re.compile(
+    r"(^|\.)(pooler|lm_head|cls|qa_outputs|(\w+_)?predictions|sop_classifier|vocab_\w+)\."
+    r"|(^|\.)(position_ids|masked_bias|final_logits_bias)$|^decoder\.(bias|weight)$"
+)
 
 
 def load(directory: Path, placement: Placement = ON_CPU) -> Model:

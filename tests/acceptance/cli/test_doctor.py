@@ -102,6 +102,12 @@ def _corrupt(project: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1_000])
 
 
+def _no_masks(project: Path) -> None:
+    _copy_student(project, lambda config: config)
+    config = project / "student/tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "model_input_names": ["input_ids"]}))
+
+
 def _copy_student(project: Path, change: Callable[[str], str]) -> None:
     text = (project / "redistill.toml").read_text()
     source = text.partition('[student]\nuri = "')[2].partition('"')[0]
@@ -185,6 +191,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no student": (_no_student, "student", "there is no such directory"),
     "other labels": (_other_labels, "labels", "both must know the same labels"),
     "corrupt weights": (_corrupt, "student", "cannot be loaded"),
+    "numbers that depend on the batch": (_no_masks, "student", "its tokenizer gives no attention mask"),
     "no log": (_no_log, "traffic", "There is no request log at"),
     "an empty log": (_empty_log, "traffic", "let the service write its log there"),
     "an old log": (_old_log, "traffic", "`redistill cycle --at 2026-03-02T12:59:24Z`"),
@@ -212,6 +219,15 @@ def test_what_is_wrong_is_found_and_nothing_else_is_kept_from_being_checked(
     assert list(problems) == [check]
     assert message in f"{problems[check]['found']}; {problems[check]['fix']}"
     assert "web" in found
+
+
+def test_a_cycle_says_what_doctor_says_of_a_model(sound: Path) -> None:
+    """Both load it in the same way."""
+    _no_masks(sound)
+    said = findings()["student"]["found"]
+    cycle = run("cycle", "--at", "2026-03-02T12:59:24Z")
+    assert cycle.exit_code == 1
+    assert f"the first error: {said}" in cycle.stderr
 
 
 @pytest.mark.usefixtures("sound")

@@ -97,6 +97,51 @@ def test_a_malformed_row_of_a_csv_is_told_with_its_line(tmp_path: Path, row: byt
     ]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"id,label\rr-1,faq\rr-2,refund\r",
+        b"id;label\nr-1;faq\nr-2;refund\n",
+        b"id\ttext\tlabel\nr-1\t\tfaq\nr-2\ta, b; c\trefund\n",
+        b"id, label\nr-1, faq\nr-2, refund\n",
+        b"\xef\xbb\xbf\n\nid,label\nr-1,faq\nr-2,refund\n",
+    ],
+    ids=["CR", "semicolon", "tab", "blanks", "blank lines first"],
+)
+def test_a_csv_of_any_spreadsheet_is_read(tmp_path: Path, content: bytes) -> None:
+    assert read_content(tmp_path, content, "a.csv") == [
+        GivenLabel(request_id="r-1", label="faq"),
+        GivenLabel(request_id="r-2", label="refund"),
+    ]
+
+
+def test_a_quote_that_is_never_closed_is_no_label(tmp_path: Path) -> None:
+    """It takes the rest of the file, and is reported with its line."""
+    first, second = read_content(tmp_path, b'\nid,label\nr-1,faq\nr-2,"faq\nr-3,refund\n', "a.csv")
+    assert first == GivenLabel(request_id="r-1", label="faq")
+    assert second == Malformed(line=4, problem="invalid CSV (unexpected end of data)")
+
+
+def test_an_error_of_a_header_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LabelsFileError) as refused:
+        read_content(tmp_path, b'"name\nof it",label\n1,faq\n', "a.csv")
+    assert str(refused.value).endswith(
+        "it has no column 'id'; name it with --id or --label; it has name of it, label."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'[{"id": "r-1", "label": "faq"}]', "a JSON array instead of one object a line"),
+        (b'[\n{"id": "r-1", "label": "faq"}\n]', "a JSON array instead of one object a line"),
+        ('{"id": "r-1", "label": "faq"}'.encode("utf-16"), "UTF-16 instead of UTF-8"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    assert read_content(tmp_path, content)[0] == Malformed(line=1, problem=problem)
+
+
 def test_a_csv_without_the_column_says_which_there_are(tmp_path: Path) -> None:
     with pytest.raises(LabelsFileError, match=r"no column 'id'; name it with --id .* it has rid, label\.$"):
         read_content(tmp_path, b"rid,label\n1,faq\n", "a.csv")

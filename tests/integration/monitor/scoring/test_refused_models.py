@@ -180,7 +180,18 @@ def test_weights_in_several_files_are_loaded(directory: Path) -> None:
     assert load(directory).labels == LABELS
 
 
-@pytest.mark.parametrize("name", ["bert.pooler.extra.weight", "lm_head.dense.weight", "cls.predictions.bias"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert.pooler.extra.weight",
+        "lm_head.dense.weight",
+        "cls.predictions.bias",
+        "generator_predictions.dense.weight",
+        "vocab_projector.weight",
+        "bert.embeddings.position_ids",
+        "final_logits_bias",
+    ],
+)
 def test_weights_of_heads_that_no_classifier_uses_are_ignored(directory: Path, name: str) -> None:
     """Classifiers that were saved by other classes have them."""
     with_another_weight(name)(directory)
