@@ -30,7 +30,7 @@ LEASE_SECONDS = 30.0
 
 
 class ErasureIncompleteError(RedistillError):
-    """The requests were erased from all archives except {n} unreadable ones; the first error: {first}"""
+    """The requests were erased, except from {n} unreadable archives; the first error: {first}"""
 
 
 class ErasureBusyError(RedistillError):
