@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.2
 
 
 class ErasureIncompleteError(RedistillError):
-    """The requests were erased from all archives except {n} unreadable ones; the first error: {first}"""
+    """The requests were erased, except from {n} unreadable archives; the first error: {first}"""
 
 
 class ErasurePendingError(RedistillError):

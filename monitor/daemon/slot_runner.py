@@ -197,12 +197,12 @@ class SlotRunner:
         except LeaseLostError:
             raise
         except Exception as error:
-            why = _one_line(error)
+            why, expected = _one_line(error), isinstance(error, RedistillError)
+            event = "cycle failed" if claim.earlier is None else "cycle left as it was"
+            log.exception(event, expected=expected, error=why, exc_info=not expected)
             if claim.earlier is not None:
-                log.exception("cycle left as it was", expected=isinstance(error, RedistillError))
                 self.unchanged[claim.slot.window_end] = why
                 return
-            log.exception("cycle failed", expected=isinstance(error, RedistillError))
             self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
 
     def _retry_until_written(self, write: Callable[[], T], stopped: Stopped) -> T:

@@ -1,5 +1,6 @@
 """Requests are taken out of all archives, and whenever the process dies nothing is undecided."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,28 @@ def test_an_archive_that_was_replaced_since_it_was_read_is_not_begun(engine: Eng
         for outdated in (replace(cycle, sha256="0" * 64), replace(cycle, uri="elsewhere")):
             assert not db.cycles.erasures.begin(connection, outdated, sha256_after="1" * 64, n=1, now=NOW)
     assert stored(engine, erasures) == []
+
+
+def test_after_an_older_backup_an_erased_archive_is_refused_until_it_is_accepted(
+    engine: Engine, samples: list[ScoredSample]
+) -> None:
+    """As docs/restoring.md says: by the digest of the file."""
+    row = stored(engine, cycles)[0]
+    take_out(engine, "r-0-1")
+    digests = {"backup": row["archive_sha256"]}
+    digests["file"] = hashlib.sha256(Path(row["archive"]).read_bytes()).hexdigest()
+
+    def record(whose: str) -> None:
+        with writing(engine) as connection:
+            found = update(cycles).where(cycles.c.archive.like(f"%/{Path(row['archive']).name}"))
+            connection.execute(found.values(archive_sha256=digests[whose]))
+
+    record("backup")
+    with pytest.raises(ErasureIncompleteError, match="it was changed after it was written"):
+        take_out(engine, "r-0-1")
+    record("file")
+    assert take_out(engine, "r-0-1") == Erased(n_requests=0, n_archives=0)
+    assert same(archived(engine)[0], without(samples[0], {"r-0-1"}))
 
 
 def test_what_is_out_is_out(engine: Engine, samples: list[ScoredSample]) -> None:
