@@ -297,9 +297,12 @@ def test_a_url_is_shown_without_its_passwords() -> None:
 
 def test_a_right_that_was_revoked_is_waited_for_and_told_in_one_line(postgres_engine: Engine) -> None:
     """As after a migration by another role: the daemon must not flood its log with tracebacks."""
-    with (
-        pytest.raises(DatabaseUnusableError, match=r"\(permission denied for table jobs\): grant the role"),
-        reading(postgres_engine) as connection,
-    ):
-        connection.execute(text("SET LOCAL ROLE pg_monitor"))
-        connection.execute(select(jobs))
+
+    def ask() -> None:
+        with reading(postgres_engine) as connection:
+            connection.execute(text("SET LOCAL ROLE pg_monitor"))
+            connection.execute(select(jobs))
+
+    told = r"\(permission denied for table jobs\): grant the role"
+    with pytest.raises(DatabaseUnusableError, match=told):
+        ask()
