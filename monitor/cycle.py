@@ -94,10 +94,13 @@ class CycleMeasurer:
             _check_log_is_complete(claim, window.traffic.n_seen + window.traffic.n_rejected)
             scored = self._redacted(self._score(claim, pair, window, stopped))
         late = claim.earlier.late if claim.earlier else {}
+        measurement = self._measure(scored, pair.teacher, late) if window.requests else None
+        archive = self._archive(scored, claim.earlier) if window.requests else None
+        self._expire(claim.slot)
         return CycleResult(
             traffic=window.traffic,
-            measurement=self._measure(scored, pair.teacher, late) if window.requests else None,
-            archive=self._archive(scored, claim.earlier) if window.requests else None,
+            measurement=measurement,
+            archive=archive,
             teacher_version=pair.teacher.version,
             student_version=pair.student.version,
             alpha=pair.alpha,
@@ -137,8 +140,7 @@ class CycleMeasurer:
         self, claim: Claim, pair: Pair, requests: Sequence[Request], stopped: Stopped
     ) -> NDArray[np.float32]:
         texts = [request.text for request in requests]
-        since = claim.slot.window_end - timedelta(days=self.monitor.archive_days)
-        archives = self.archived(claim.slot, pair.teacher.version, since)
+        archives = self.archived(claim.slot, pair.teacher.version, self._oldest(claim.slot))
         known = known_logits(archives, limit_bytes=self.cache_bytes)
         unknown = [text for text in dict.fromkeys(texts) if text not in known]
         found = dict(
@@ -201,27 +203,31 @@ class CycleMeasurer:
             measured,
             serving=sample.served.skew(sample.strata) if sample.served else None,
             correctness=correctness_of(sample, late),
-            input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample)),
+            input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample.slot)),
         )
 
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:
         if earlier is not None and earlier.n_erasures:
             sample = _without_erased(sample, earlier)
-        names = (sample.slot.monitor, *self.earlier_names())
-        written = erased.write(
+        return erased.write(
             self.monitor.archive,
             sample,
-            names=names,
+            names=self._names(sample.slot),
             beside=earlier is not None,
             encryption=self.encryption,
         )
-        for name in names:
-            files.expire(self.monitor.archive, name, before=self._oldest(sample))
-        return written
 
-    def _oldest(self, sample: ScoredSample) -> datetime:
+    def _expire(self, slot: Slot) -> None:
+        """Delete the archives that are too old, also while nobody sends requests."""
+        for name in self._names(slot):
+            files.expire(self.monitor.archive, name, before=self._oldest(slot))
+
+    def _names(self, slot: Slot) -> tuple[str, ...]:
+        return slot.monitor, *self.earlier_names()
+
+    def _oldest(self, slot: Slot) -> datetime:
         """Return the end of the oldest window whose sample is kept."""
-        return sample.slot.window_end - timedelta(days=self.monitor.archive_days)
+        return slot.window_end - timedelta(days=self.monitor.archive_days)
 
 
 def _check_log_is_complete(claim: Claim, n: int) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from db.cycles import labels
 from db.cycles.rows import columns_of
@@ -250,11 +251,9 @@ def add_log_increments(
 
 def keep_rule_texts(connection: Connection, texts: Mapping[str, str], now: datetime) -> None:
     """Store the texts of the rules that judge, by version, unless they are stored already."""
-    known = set(connection.scalars(select(rule_texts.c.version).where(rule_texts.c.version.in_(texts))))
+    insert_new = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
     rows = [
-        {"version": version, "text": text, "first_used_at": now}
-        for version, text in texts.items()
-        if version not in known
+        {"version": version, "text": text, "first_used_at": now} for version, text in sorted(texts.items())
     ]
     if rows:
-        connection.execute(insert(rule_texts), rows)
+        connection.execute(insert_new(rule_texts).on_conflict_do_nothing(), rows)

@@ -11,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from monitor.archive import files
-from monitor.archive.places import ArchiveReadError, Places
+from monitor.archive.places import ArchiveReadError, ArchiveUnavailableError, Places
 from monitor.archive.sample import ScoredSample
 
 Logits = NDArray[np.float32]
@@ -21,20 +21,23 @@ def known_logits(archives: Iterable[tuple[str, str]], *, limit_bytes: int) -> Ma
     """Return a teacher's logits (labels,) by text, from its archives (uri, SHA-256), newest first.
 
     Archives are read until `limit_bytes` of compressed archives are reached; 0 gives nothing. Texts that were
-    redacted before they were archived are not known. A damaged archive is logged and skipped.
+    redacted before they were archived are not known. An archive that is missing, damaged or unreadable is
+    logged and skipped: the teacher is asked again.
 
     Raises:
-        ArchiveReadError: an archive cannot be fetched now.
+        ArchiveUnavailableError: an archive cannot be fetched from S3 now.
     """
     known: dict[str, Logits] = {}
     places, left = Places(), limit_bytes
     for uri, sha256 in archives:
         if left <= 0:
             break
-        content = files.content_of(uri, places)
-        left -= len(content)
         try:
+            content = files.content_of(uri, places)
+            left -= len(content)
             sample = files.sample_in(content, uri, sha256=sha256)
+        except ArchiveUnavailableError:
+            raise
         except ArchiveReadError as error:
             structlog.get_logger().warning("archive passed over", error=str(error))
             continue

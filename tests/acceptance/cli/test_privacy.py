@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_it_is_kept_where_that_is_asked_for(planted: Path) -> None:
     result = run("cycle", "--at", AT)
     places = {place.partition("/")[0] for place, _ in found(planted, result.output)}
     assert places == {"archive"}
+
+
+def test_archives_expire_by_the_clock_also_while_nobody_sends_requests(migrated: Path) -> None:
+    configure(migrated, "archive_days = 1")
+    run("cycle", "--at", AT)
+    assert [*(migrated / "archive").rglob("*.zst")]
+    result = run("cycle", "--at", f"{LOGGED + timedelta(days=2):%Y-%m-%dT%H:%M:%SZ}")
+    assert result.exit_code == 0, result.output
+    assert [*(migrated / "archive").rglob("*.zst")] == []
 
 
 def test_a_request_is_erased_on_demand(planted: Path) -> None:

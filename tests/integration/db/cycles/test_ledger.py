@@ -14,11 +14,11 @@ from sqlalchemy import Engine, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from db.connection.session import reading, writing
-from db.cycles import cycle_archives, cycle_points, history, ledger
+from db.cycles import cycle_archives, cycle_points, history, ledger, results
 from db.cycles.ledger import Gap
 from db.records import Archive, Claim, CyclePoint, CycleResult, RuleOutcome, Slot
 from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
-from db.tables import cycles, rule_outcomes, rule_states, teacher_metrics
+from db.tables import cycles, rule_outcomes, rule_states, rule_texts, teacher_metrics
 from tests.support.processes.races import in_threads
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.support.records.factories import (
@@ -602,3 +602,15 @@ def assert_said_as_replayed(engine: Engine, index: int, said: Conclusion) -> int
 def outcome(row: Mapping[Any, Any], index: int) -> RuleOutcome:
     fields = {name: row[name] for name in RuleOutcome.__dataclass_fields__ if name in row}
     return RuleOutcome(**{**fields, "window_end": make_slot(index).window_end})
+
+
+def test_two_monitors_with_the_same_new_rules_may_decide_at_once(engine: Engine) -> None:
+    """The rules' texts are rows of all monitors."""
+    texts = {"a" * 64: "kl above 0.15", "b" * 64: "agreement below 0.95"}
+
+    def decide() -> None:
+        with writing(engine) as connection:
+            results.keep_rule_texts(connection, texts, START)
+
+    in_threads(4, decide)
+    assert {row["version"]: row["text"] for row in stored(engine, rule_texts)} == texts

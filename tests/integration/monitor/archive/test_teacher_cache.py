@@ -3,11 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import structlog
 
 from monitor.archive import files
-from monitor.archive.places import ArchiveReadError
 from monitor.archive.sample import ScoredSample
 from monitor.archive.teacher_cache import known_logits
 from tests.support.records.samples import HOUR, TEN, make_sample
@@ -80,7 +78,10 @@ def test_one_that_is_damaged_or_was_changed_is_told_and_passed_over(tmp_path: Pa
     assert [line["event"] for line in logs] == ["archive passed over"] * 2
 
 
-def test_one_that_cannot_be_fetched_is_an_error(tmp_path: Path) -> None:
-    """A later attempt may fetch it, and would find other texts known than this one."""
-    with pytest.raises(ArchiveReadError, match="there is no such file"):
-        known((f"{tmp_path}/prod/20261124T100000Z.jsonl.zst", "0" * 64))
+def test_one_that_is_missing_is_passed_over(tmp_path: Path) -> None:
+    """Deleted by hand: the teacher is asked again."""
+    older = sample_of(2)
+    missing = f"{tmp_path}/prod/20261124T100000Z.jsonl.zst"
+    with structlog.testing.capture_logs() as logs:
+        assert known((missing, "0" * 64), archived(tmp_path, older)) == by_text(older)
+    assert [line["event"] for line in logs] == ["archive passed over"]
