@@ -110,15 +110,17 @@ def test_a_channel_with_a_bug_delays_no_other(sqlite_engine: Engine) -> None:
         pause_seconds = 0.0
 
         def send(self, *_arguments: object, **_more: object) -> object:
-            raise RuntimeError
+            raise RuntimeError("a bug")
 
     conclude_drifts(sqlite_engine, "broken", "quick")
     with answering(Reply(status=202)) as whole, capture_logs() as logs:
         broken: Channel = Broken()  # type: ignore[assignment]
         with running(sqlite_engine, broken=broken, quick=make_channel("webhook", whole.url)):
             assert comes_true(lambda: len(whole.requests) == 2)
-            assert comes_true(lambda: any(line["event"] == "tick failed" for line in logs))
-    assert {line["channel"] for line in logs if line["event"] == "tick failed"} == {"broken"}
+            assert comes_true(lambda: any(line["event"] == "message waits" for line in logs))
+    waits = {(line["channel"], line["error"]) for line in logs if line["event"] == "message waits"}
+    assert waits == {("broken", "RuntimeError: a bug")}
+    assert not any(line["event"] == "tick failed" for line in logs)
 
 
 def test_slack_is_sent_one_message_a_second(sqlite_engine: Engine) -> None:
