@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: Errors are stored and sent: a library may put a whole input into its message.
+LONGEST_TEXT: Final = 4_000
+
+
 def one_line(text: object) -> str:
-    """Return the text on one line: every run of white space becomes a single blank."""
-    return " ".join(str(text).split())
+    """Return the text on one line, at most 4,000 characters; a run of white space becomes a single blank."""
+    return _cut(" ".join(str(text).split()))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 class RedistillError(Exception):
@@ -21,7 +29,7 @@ class RedistillError(Exception):
 
     def __init__(self, **fields: object) -> None:
         self.fields = fields
-        super().__init__(one_line(self.__doc__ or "").format(**fields))
+        super().__init__(_cut(one_line(self.__doc__ or "").format(**fields)))
 
     def __reduce__(self) -> tuple[Callable[[], RedistillError], tuple[()]]:
         """Let pickle rebuild the error unchanged in another process."""

@@ -79,7 +79,7 @@ class Calibrator:
         location = version_at(student, self.section.registry)
         model = load(self.artifacts.directory(location), self.placement)
         if model.version != student.version:
-            raise ModelChangedError(directory=student.uri, version=student.version[:12])
+            raise ModelChangedError(directory=location, version=student.version[:12])
         return self.fit(model, read_labelled(self.artifacts.file(path), model.labels), model.labels, stopped)
 
     def fit(

@@ -15,7 +15,7 @@ from db import leases, monitors, queue
 from db.connection.outage import Outage
 from db.connection.session import writing
 from db.connection.unavailable import UNAVAILABLE
-from db.errors import LeaseLostError, RedistillError
+from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
 from db.queue import JobNotWantedError
 from db.records import Job, Lease
@@ -122,7 +122,9 @@ class Worker:
             log.warning("calibration left to another process", error=str(error))
         except Exception as error:  # the top of the worker: it still runs jobs
             self._calibrate_from = monotonic() + _CALIBRATION_PAUSE_SECONDS
-            log.exception("calibration failed", expected=isinstance(error, RedistillError))
+            expected = isinstance(error, RedistillError)
+            why = one_line(error)
+            log.exception("calibration failed", expected=expected, error=why, exc_info=not expected)
         else:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from db.errors import RedistillError
 from db.records import Archive, Claim, CycleResult, EarlierResult, Measurement, Slot
-from monitor.archive import files
+from monitor.archive import erased, files
 from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
 from monitor.archive.teacher_cache import known_logits
@@ -207,10 +207,15 @@ class CycleMeasurer:
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:
         if earlier is not None and earlier.n_erasures:
             sample = _without_erased(sample, earlier)
-        is_again = earlier is not None
-        place = self.monitor.archive
-        written = files.write(place, sample, beside=is_again, encryption=self.encryption)
-        for name in (sample.slot.monitor, *self.earlier_names()):
+        names = (sample.slot.monitor, *self.earlier_names())
+        written = erased.write(
+            self.monitor.archive,
+            sample,
+            names=names,
+            beside=earlier is not None,
+            encryption=self.encryption,
+        )
+        for name in names:
             files.expire(self.monitor.archive, name, before=self._oldest(sample))
         return written
 

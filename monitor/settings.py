@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Secre
 from pydantic_core import PydanticCustomError
 
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
+from monitor.archive.own_patterns import check_pattern
 from monitor.storage.location import Location, location, s3_location, s3_object
 from triggers.settings import Section, TeacherPolicy, Temperature
 from triggers.values import Duration, Secret, Word
@@ -72,10 +73,7 @@ def readable_url(url: T) -> T:
 
 
 def _checked_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    check_pattern(pattern)
     return pattern
 
 

@@ -6,13 +6,16 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run the command line, which SIGTERM ends at once until a command handles the signal itself.
+    """Run the command line, which SIGTERM and Ctrl-C end at once until a command handles them itself.
 
-    The handler comes before all other imports, because the first process of a container has no default
+    The handlers come before all other imports, because the first process of a container has no default
     action: the kernel discards a signal that it does not handle.
     """
     signal.signal(signal.SIGTERM, _die)
-    from redistill.cli import main as run  # noqa: PLC0415 - after the handler
+    from redistill.process.stop_signals import interrupt_at_once  # noqa: PLC0415 - after the handler
+
+    interrupt_at_once()
+    from redistill.cli import main as run  # noqa: PLC0415 - after the handlers
 
     run()
 

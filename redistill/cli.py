@@ -14,7 +14,7 @@ from db.errors import RedistillError
 from monitor.storage.disk import NO_ROOM
 from redistill.commands import CONFIG_HELP, PANELS, module_of
 from redistill.display.plain import plain, tolerate_any_encoding
-from redistill.process.stop_signals import INTERRUPTED
+from redistill.process.stop_signals import INTERRUPTED, interrupt_by_exception
 
 
 class _Commands(TyperGroup):
@@ -23,7 +23,9 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401 - Typer keeps the names of these types to itself
         """Return the command itself, in place of the stub that lists it in the help."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, get_command(import_module(module_of(str(name))).app), rest
+        command = get_command(import_module(module_of(str(name))).app)
+        interrupt_by_exception()
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - as above
         """Run the requested command."""

@@ -11,6 +11,7 @@ from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings
 from redistill.database import writing_to
 from redistill.display import show
+from redistill.process.stop_signals import loading, undisturbed
 
 
 class LinkBehindError(RedistillError):
@@ -23,33 +24,39 @@ class ModelGoneError(RedistillError):
     """The student {version} is no longer in {directory}: restore it there first."""
 
 
-def make_current(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
-    """Promote a student whose files are there, if the registry is the monitor's.
+def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
+    """Promote a student whose files are there, if the registry is the monitor's, and set the link to it.
+
+    Ctrl-C has its effect before the promotion, or after the link is set.
 
     Raises:
         ModelGoneError: its files are gone.
         OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
+        LinkBehindError: see `set_link`.
     """
     location = version_at(model, settings.redistill.registry)
     if not artifacts(settings).holds_model(location):
         raise ModelGoneError(version=show.version(model.version), directory=location)
     found = _registry_id(settings)
-    with writing_to(settings) as connection:
-        if found is not None:
-            registries.confirm(
-                connection,
-                model.monitor,
-                registry_id=found,
-                link=settings.redistill.link,
-                location=settings.redistill.registry,
-                now=utc_now(),
-            )
-        versions.promote(connection, model, reason, utc_now())
+    with undisturbed():
+        with writing_to(settings) as connection:
+            if found is not None:
+                registries.confirm(
+                    connection,
+                    model.monitor,
+                    registry_id=found,
+                    link=settings.redistill.link,
+                    location=settings.redistill.registry,
+                    now=utc_now(),
+                )
+            versions.promote(connection, model, reason, utc_now())
+        set_link(settings, model)
 
 
 def _registry_id(settings: Settings) -> str | None:
     """Return the id of the registry, or None if it has none and cannot be written."""
-    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
+    with loading():
+        from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
     try:
         return registry.registry_id(artifacts(settings).store(settings.redistill.registry))
@@ -63,7 +70,8 @@ def set_link(settings: Settings, model: ModelVersion) -> bool:
     Raises:
         LinkBehindError: the link cannot be set. SQL still records which student is in service.
     """
-    from distill import registry  # noqa: PLC0415 - torch takes seconds to load
+    with loading():
+        from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
     section = settings.redistill
     try:

@@ -40,6 +40,7 @@ _POSTGRES: Final = {
     "53": _FREE,
     "58": "check that the server's disk is healthy",
     "25006": "set [database] url to the primary",
+    "42501": "grant the role of [database] url its rights on the tables",
     "40001": _RETRY,
     "40P01": _RETRY,
     "55P03": _RETRY,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 
@@ -51,13 +52,19 @@ def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime
     )
 
 
-def unfinished(connection: Connection, monitor: str, *, ended_by: datetime) -> tuple[Unfinished, ...]:
-    """Return the slots that may be retried and whose windows ended by `ended_by`, oldest first."""
+def unfinished(
+    connection: Connection, monitor: str, *, since: datetime, ended_by: datetime
+) -> tuple[Unfinished, ...]:
+    """Return the slots that may be retried and whose windows ended from `since` to `ended_by`.
+
+    The oldest comes first.
+    """
     rows = connection.execute(
         select(cycles)
         .where(
             cycles.c.monitor == monitor,
             cycles.c.status.in_(UNFINISHED),
+            cycles.c.window_end >= since,
             cycles.c.window_end <= ended_by,
         )
         .order_by(cycles.c.window_end)
@@ -156,10 +163,11 @@ def lock_for_write(connection: Connection, claim: Claim) -> None:
 
 
 def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
-    """Record slots that were too old to run, so that the ledger has no gap."""
+    """Record slots of one monitor that were too old to run, so that the ledger has no gap."""
     slots = tuple(slots)
-    for slot in slots:
-        rule_states.forget_from(connection, slot.monitor, slot.window_end)
+    if slots:
+        oldest = min(slots, key=attrgetter("window_end"))
+        rule_states.forget_from(connection, oldest.monitor, oldest.window_end)
     rows = [
         {
             **asdict(slot),
@@ -205,24 +213,27 @@ def _is_conclusive() -> ColumnElement[bool]:
     )
 
 
-def abandon(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
-    """Record as skipped the slots whose process died and that are too old to be retried."""
-    for slot in slots:
-        rule_states.forget_from(connection, slot.monitor, slot.window_end)
-        connection.execute(
-            update(cycles)
-            .where(
-                cycles.c.monitor == slot.monitor,
-                cycles.c.window_end == slot.window_end,
-                cycles.c.status == CycleStatus.RUNNING,
-            )
-            .values(
-                status=CycleStatus.SKIPPED,
-                verdict=Verdict.INCONCLUSIVE,
-                verdict_reason=VerdictReason.TOO_OLD,
-                finished_at=now,
-            )
+def abandon(connection: Connection, monitor: str, *, ended_before: datetime, now: datetime) -> None:
+    """Record as skipped the slots whose process died and whose windows are too old to be retried."""
+    died = (
+        (cycles.c.monitor == monitor)
+        & (cycles.c.status == CycleStatus.RUNNING)
+        & (cycles.c.window_end < ended_before)
+    )
+    oldest = connection.scalar(select(func.min(cycles.c.window_end)).where(died))
+    if oldest is None:
+        return
+    rule_states.forget_from(connection, monitor, oldest)
+    connection.execute(
+        update(cycles)
+        .where(died)
+        .values(
+            status=CycleStatus.SKIPPED,
+            verdict=Verdict.INCONCLUSIVE,
+            verdict_reason=VerdictReason.TOO_OLD,
+            finished_at=now,
         )
+    )
 
 
 def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> None:

@@ -7,7 +7,7 @@ earlier archive is needed until the new judgement is committed.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def write(
     slot, content = sample.slot, packed(sample)
     sha256 = hashlib.sha256(content).hexdigest()
     own = f".{sha256[:_DIGITS]}" if beside else ""
-    uri = f"{_folder(place, slot.monitor)}/{slot.window_end:{_STAMP}}{own}.jsonl.zst"
+    uri = f"{folder_of(place, slot.monitor)}/{slot.window_end:{_STAMP}}{own}.jsonl.zst"
     Places(encryption).of(uri).put(uri, content)
     return Archive(uri=uri, sha256=sha256)
 
@@ -51,7 +51,7 @@ def keep_only(place: str | Path, slot: Slot, kept: str | None, *, before: Archiv
     Raises:
         ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file cannot be deleted.
     """
-    folder, places = _folder(place, slot.monitor), Places()
+    folder, places = folder_of(place, slot.monitor), Places()
     there = places.of(folder)
     own = [name for name in there.names(folder) if _stamp(name) == f"{slot.window_end:{_STAMP}}"]
     uris = {f"{folder}/{name}" for name in own} | ({before.uri} if before else set())
@@ -97,7 +97,7 @@ def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, .
     Raises:
         ArchiveReadError, ArchiveWriteError: the folder cannot be listed, or a file cannot be deleted.
     """
-    folder = _folder(place, monitor)
+    folder = folder_of(place, monitor)
     there = Places().of(folder)
     expired = [name for name in there.names(folder) if _ended_before(name, before)]
     for name in expired:
@@ -105,7 +105,18 @@ def expire(place: str | Path, monitor: str, *, before: datetime) -> tuple[str, .
     return tuple(f"{folder}/{name}" for name in expired if not name.startswith("."))
 
 
-def _folder(place: str | Path, monitor: str) -> str:
+def unlisted(folder: str, listed: Collection[str]) -> tuple[str, ...]:
+    """Return the URIs of a folder's archives that are not listed, and of temporary files of killed processes.
+
+    File names are compared, not URIs, since the same place can be written in several ways.
+    """
+    known = {Path(uri).name for uri in listed}
+    names = Places().of(folder).names(folder)
+    return tuple(f"{folder}/{name}" for name in names if _stamp(name) and name not in known)
+
+
+def folder_of(place: str | Path, monitor: str) -> str:
+    """Return the folder of a monitor's archives."""
     return f"{str(place).rstrip('/')}/{monitor}"
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from db.connection.outage import Outage
+from monitor.daemon.failures import Failures
 
 Clock = Callable[[], datetime]
 #: Sends the messages that are due for one channel; reads the time from the first argument, and returns early
@@ -57,9 +58,8 @@ class DeliveryThreads:
                 structlog.get_logger().warning("left hanging", channel=channel)
 
     def _run(self, channel: str, deliver: Deliver) -> None:
+        failures, name = Failures(), f"outbox of {channel}"
+        work = partial(deliver, self._clock, self._stop)
         while not self._stop.is_set():
-            try:
-                self._outage.attempt(f"outbox of {channel}", partial(deliver, self._clock, self._stop))
-            except Exception:  # noqa: BLE001 - the top of the thread: the next tick retries
-                structlog.get_logger().exception("tick failed", tick="outbox", channel=channel)
+            failures.attempt("outbox", partial(self._outage.attempt, name, work), channel=channel)
             self._stop.wait(self._tick.total_seconds())

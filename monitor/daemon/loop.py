@@ -11,6 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from monitor.clock import utc_now
 from monitor.daemon.delivery_threads import Deliver, DeliveryThreads
+from monitor.daemon.failures import Failures
 from monitor.daemon.slot_runner import SLOTS, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 
@@ -43,6 +44,7 @@ class Daemon:
         self._call_workers = call_workers
         self._stop = stop or threading.Event()
         self._tick = tick
+        self._failures = Failures()
         self._delivery_threads = DeliveryThreads(deliver, tick=tick, clock=utc_now, outage=runner.outage)
         self._watchdog = watchdog
         self._locks = {name: threading.Lock() for name in (SLOTS, _JOBS, _CLOCK)}
@@ -111,10 +113,7 @@ class Daemon:
         with self._locks[name]:
             if self._stop.is_set():
                 return
-            try:
-                self._runner.outage.attempt(name, work)
-            except Exception:  # noqa: BLE001 - the top of the daemon: the next tick retries
-                structlog.get_logger().exception("tick failed", tick=name)
+            self._failures.attempt(name, lambda: self._runner.outage.attempt(name, work))
 
 
 def _is_released(lock: threading.Lock, until: float) -> bool:

@@ -131,10 +131,8 @@ class SlotRunner:
                 catch_up=section.catch_up,
             )
             ledger.skip(connection, due.skipped, now)
-            unfinished = ledger.unfinished(connection, section.name, ended_by=complete)
-            ledger.abandon(
-                connection, (each.slot for each in unfinished if each.slot.window_end < oldest), now
-            )
+            ledger.abandon(connection, section.name, ended_before=oldest, now=now)
+            unfinished = ledger.unfinished(connection, section.name, since=oldest, ended_by=complete)
             gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
         if reopened:
             structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)
@@ -199,12 +197,12 @@ class SlotRunner:
         except LeaseLostError:
             raise
         except Exception as error:
-            why = _one_line(error)
+            why, expected = _one_line(error), isinstance(error, RedistillError)
+            event = "cycle failed" if claim.earlier is None else "cycle left as it was"
+            log.exception(event, expected=expected, error=why, exc_info=not expected)
             if claim.earlier is not None:
-                log.exception("cycle left as it was", expected=isinstance(error, RedistillError))
                 self.unchanged[claim.slot.window_end] = why
                 return
-            log.exception("cycle failed", expected=isinstance(error, RedistillError))
             self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
 
     def _retry_until_written(self, write: Callable[[], T], stopped: Stopped) -> T:

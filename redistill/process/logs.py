@@ -58,6 +58,7 @@ def configure(*, monitor: str | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.NOTSET)
     # apscheduler warns of ticks that are skipped while a cycle runs, which is expected
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
@@ -69,6 +70,8 @@ def quiet() -> None:
         processors=[_without_information, *_SHARED, *renderers()],
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _STANDARD_ERROR)),
     )
+    # it logs a traceback if Ctrl-C comes while a connection is closed
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 def _without_information(_logger: object, method: str, event: EventDict) -> EventDict:

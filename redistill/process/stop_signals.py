@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 INTERRUPTED: Final = 130
 _ASKING: Final = (signal.SIGINT, signal.SIGTERM)
 _PIPE_BYTES: Final = 512
+_STANDARD_ERROR: Final = 2
 
 
 @contextmanager
@@ -40,6 +41,8 @@ def stop_on_signals(*, within_seconds: float | None = None, exit_code: int = 0) 
             signal.signal(number, handler)
         signal.set_wakeup_fd(earlier)
         os.close(writer)
+        if stop.is_set():
+            os.close(reader)
 
 
 @contextmanager
@@ -53,6 +56,57 @@ def leave_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def interrupt_at_once() -> None:
+    """Let Ctrl-C end the process at once: while libraries are loaded, nothing is under way.
+
+    An exception would be lost in some parts of an import. A process that ignores Ctrl-C continues to do so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def interrupt_by_exception() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Let Ctrl-C end the process at once in the block, which loads libraries."""
+    interrupt_at_once()
+    try:
+        yield
+    finally:
+        interrupt_by_exception()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block, whose steps belong together; a second one has its effect."""
+    before = signal.getsignal(signal.SIGINT)
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(_STANDARD_ERROR, b"redistill: interrupted\n")
+    leave(INTERRUPTED)
+
+
 def _let_second_kill(_number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -62,11 +116,9 @@ def _stop_when(reader: int, stop: threading.Event, within_seconds: float | None,
     while not set(received) & set(_ASKING):
         received = os.read(reader, _PIPE_BYTES)
         if not received:  # the block has ended
-            break
-    os.close(reader)
-    if not received:
-        return
-    stop.set()
+            os.close(reader)
+            return
+    stop.set()  # the pipe stays open: another signal writes to it
     if within_seconds is not None:
         time.sleep(within_seconds)
         import structlog  # noqa: PLC0415 - the handlers are set before anything that takes long to load

@@ -153,7 +153,7 @@ def is_over(site: Site, engine: Engine) -> bool:
         waiting = connection.scalar(
             select(deliveries.c.id).where(deliveries.c.state == DeliveryState.PENDING)
         )
-        unfinished = ledger.unfinished(connection, MONITOR, ended_by=now())
+        unfinished = ledger.unfinished(connection, MONITOR, since=site.timeline.start, ended_by=now())
     cut_off = [each for each in unfinished if each.attempt > 1]
     return waiting is None and not cut_off and site.served == stored(engine, jobs)[0]["candidate_version"]
 

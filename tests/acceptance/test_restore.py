@@ -97,7 +97,7 @@ def assert_doctor_names_the_version(found: Installation) -> None:
     doctor = fork(found.site, "doctor", "--json")
     doctor.wait()
     checks = {each["check"]: each for each in json.loads(doctor.said)}
-    expected = f"current links to {found.candidate[:12]}, a version that the database does not know"
+    expected = f"current points to {found.candidate[:12]}, a version that the database does not know"
     assert expected in checks["current"]["found"]
     assert "see docs/restoring.md" in checks["current"]["fix"]
 

@@ -16,6 +16,7 @@ from redistill.database import serving_student
 from redistill.display import show
 from redistill.display.progress import bars
 from redistill.display.show import Column
+from redistill.process.stop_signals import loading
 
 if TYPE_CHECKING:
     from redistill.display.comparison import Comparison
@@ -83,8 +84,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure the student and the teacher on labelled data, each number with its 95% interval."""
-    from monitor.scoring.device import place  # noqa: PLC0415 - torch takes seconds to load
-    from redistill.display.comparison import compare  # noqa: PLC0415 - as above
+    with loading():
+        from monitor.scoring.device import place  # noqa: PLC0415 - torch takes seconds to load
+        from redistill.display.comparison import compare  # noqa: PLC0415 - as above
 
     if teacher and student and not config_source(ctx, config).exists:
         metrics, scoring, section = MetricsSection(), ScoringSection(), RedistillSection()

@@ -28,7 +28,8 @@ from redistill.display.measurements import (
 )
 from redistill.display.progress import bars
 from redistill.display.show import Column, Row
-from redistill.serving import link, linked, make_current, set_link
+from redistill.process.stop_signals import loading
+from redistill.serving import link, linked, put_in_service, set_link
 from triggers.orders.manual import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or its first digits.")]
@@ -110,8 +111,8 @@ def promote(ctx: typer.Context, version: Version, *, config: Config = None) -> N
         model = versions.by_prefix(connection, settings.monitor.name, version)
         is_current = _is_current(connection, model)
     if not is_current:
-        make_current(settings, model, PromotionReason.MANUAL)
-    if not set_link(settings, model) and is_current:
+        put_in_service(settings, model, PromotionReason.MANUAL)
+    elif not set_link(settings, model):
         raise AlreadyServesError(version=show.version(model.version))
     _report_current(settings, model)
 
@@ -126,8 +127,7 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
         model = versions.find(connection, monitor, Role.STUDENT, before) if before else None
     if model is None:
         raise NothingBeforeError
-    make_current(settings, model, PromotionReason.ROLLBACK)
-    set_link(settings, model)
+    put_in_service(settings, model, PromotionReason.ROLLBACK)
     _report_current(settings, model)
 
 
@@ -136,7 +136,8 @@ def calibrate(
     ctx: typer.Context, version: _Calibrated = None, *, config: Config = None, as_json: Json = False
 ) -> None:
     """Fit the temperature that makes a student's confidence match its accuracy, on labelled rows."""
-    from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
+    with loading():
+        from redistill import assembly  # noqa: PLC0415 - torch takes seconds to load
 
     settings = configured(ctx, config)
     monitor = settings.monitor.name

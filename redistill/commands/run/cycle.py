@@ -25,7 +25,7 @@ from redistill.display import show
 from redistill.display.progress import bars
 from redistill.display.times import moment
 from redistill.process import logs
-from redistill.process.stop_signals import INTERRUPTED, stop_on_signals
+from redistill.process.stop_signals import INTERRUPTED, loading, stop_on_signals
 
 app = command()
 
@@ -116,7 +116,8 @@ def cycle(
     settings = configured(ctx, config)
     slots = () if rejudge else _slots(settings.monitor, at, backfill, utc_now())
     logs.configure()
-    from redistill import assembly  # noqa: PLC0415 - takes seconds, in which SIGTERM ends the process at once
+    with loading():
+        from redistill import assembly  # noqa: PLC0415 - takes seconds, in which a signal ends the process
 
     stopping = stop_on_signals(within_seconds=_STOP_SECONDS, exit_code=INTERRUPTED)
     with stopping as stop, migrated(settings) as engine, translated_errors(engine):

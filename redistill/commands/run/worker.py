@@ -16,7 +16,7 @@ from redistill.database import existing, migrated, wait_until_migrated
 from redistill.display import show
 from redistill.display.progress import bars
 from redistill.process import logs
-from redistill.process.stop_signals import leave, stop_on_signals
+from redistill.process.stop_signals import leave, loading, stop_on_signals
 
 app = command()
 
@@ -41,7 +41,8 @@ def worker(ctx: typer.Context, *, once: _Once = False, config: Configs = None) -
         _serve_several(sources, once=once)
     settings = load(sources[0])
     logs.configure()
-    from redistill import assembly  # noqa: PLC0415 - takes seconds, in which SIGTERM ends the process at once
+    with loading():
+        from redistill import assembly  # noqa: PLC0415 - takes seconds, in which a signal ends the process
 
     within = stop_on_signals(within_seconds=_STOP_SECONDS)
     with within as stop, migrated(settings) if once else existing(settings) as engine, bars() as progress:
@@ -72,7 +73,8 @@ def _serve_several(sources: Sequence[Source], *, once: bool) -> NoReturn:
     if once:
         raise typer.BadParameter("--once takes one configuration: run the command once for each")
     logs.configure()
-    from redistill.several import workers  # noqa: PLC0415 - as above
+    with loading():
+        from redistill.several import workers  # noqa: PLC0415 - as above
 
     with stop_on_signals(within_seconds=_STOP_SECONDS) as stop, bars() as progress:
         workers.serve(sources, progress, stop)

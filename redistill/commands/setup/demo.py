@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from redistill.commands.options import command, examples
+from redistill.process.stop_signals import loading
 
 app = command()
 
@@ -16,6 +17,7 @@ _Seed = Annotated[int, typer.Option("--seed", help="Seed of the traffic and of t
 @app.command(epilog=examples("redistill demo", "redistill demo somewhere --seed 7"))
 def demo(folder: _Folder = Path("demo"), *, seed: _Seed = 2025) -> None:
     """Run the whole loop on a small simulated service, in minutes, on SQLite and without configuration."""
-    from redistill.demo.story import run  # noqa: PLC0415 - torch takes seconds to load
+    with loading():
+        from redistill.demo.story import run  # noqa: PLC0415 - torch takes seconds to load
 
     run(folder, seed)

@@ -8,6 +8,7 @@ from redistill.checks.result import CheckResult, Level
 from redistill.commands.options import Config, Json, command, config_source, examples
 from redistill.display import show
 from redistill.display.progress import bars
+from redistill.process.stop_signals import loading
 
 _COLOURS = {Level.OK: show.GOOD, Level.WARNING: show.WARNING, Level.PROBLEM: show.BAD}
 
@@ -20,7 +21,8 @@ def doctor(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
 
     A warning is not a problem: everything runs, but perhaps not as intended.
     """
-    from redistill.checks.all import all_results  # noqa: PLC0415 - torch takes seconds to load
+    with loading():
+        from redistill.checks.all import all_results  # noqa: PLC0415 - torch takes seconds to load
 
     with bars() as progress:
         results = list(all_results(config_source(ctx, config), utc_now(), progress))

@@ -110,8 +110,16 @@ def init(
         test=_existing("--test", test) or contents.labelled_as("test"),
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(_answers(target.parent, choice)), encoding="utf-8")
+    _write(target, render(_answers(target.parent, choice)))
     show.facts(list(_report(choice, target, load_rules(target), utc_now())))
+
+
+def _write(target: Path, text: str) -> None:
+    try:
+        target.write_text(text, encoding="utf-8")
+    except BaseException:  # half a file would be in the way of the next attempt
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _model(option: str, path: Path | None) -> ModelDirectory | None:

@@ -285,7 +285,7 @@ def test_a_calibration_that_fails_is_logged_and_holds_up_no_job(
         for _ in range(3):
             assert not worker.run_once(never_stopped)
     (entry,) = [entry for entry in entries if entry["event"] == "calibration failed"]
-    assert (entry["log_level"], entry["expected"]) == ("error", True)
+    assert (entry["log_level"], entry["expected"], entry["exc_info"]) == ("error", True, False)
     assert shop.rows == []
     with pytest.raises(Exception, match=message):
         shop.due(START, **section)

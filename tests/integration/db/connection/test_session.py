@@ -293,3 +293,16 @@ def test_a_sqlite_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_url_is_shown_without_its_passwords() -> None:
     url = make_url("postgresql://me:s3cret@host/name?sslpassword=s3cret&sslmode=require")
     assert without_password(url) == "postgresql://me:***@host/name?sslmode=require"
+
+
+def test_a_right_that_was_revoked_is_waited_for_and_told_in_one_line(postgres_engine: Engine) -> None:
+    """As after a migration by another role: the daemon must not flood its log with tracebacks."""
+
+    def ask() -> None:
+        with reading(postgres_engine) as connection:
+            connection.execute(text("SET LOCAL ROLE pg_monitor"))
+            connection.execute(select(jobs))
+
+    told = r"\(permission denied for table jobs\): grant the role"
+    with pytest.raises(DatabaseUnusableError, match=told):
+        ask()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from db.connection.session import reading, writing
@@ -50,7 +50,7 @@ def claim(engine: Engine, slot: Slot, now: datetime = START) -> Claim | None:
 
 def unfinished(engine: Engine) -> list[tuple[int, CycleStatus, int, datetime, datetime | None]]:
     with reading(engine) as connection:
-        found = ledger.unfinished(connection, MONITOR, ended_by=FAR)
+        found = ledger.unfinished(connection, MONITOR, since=START, ended_by=FAR)
     return [
         (index_of(each.slot.window_end), each.status, each.attempt, each.started_at, each.finished_at)
         for each in found
@@ -181,6 +181,35 @@ def test_skipped_slots_are_recorded_with_their_reason(engine: Engine) -> None:
         (index_of(row["window_end"]), row["status"], row["verdict"], row["verdict_reason"], row["attempt"])
         for row in stored(engine, cycles)
     ] == [(index, "skipped", "inconclusive", "too_old", 0) for index in (0, 1)]
+
+
+def test_only_slots_that_died_are_abandoned_and_one_that_failed_costs_no_state(run: Cycles) -> None:
+    """A failed slot of last year must not make each tick forget the states of the rules."""
+    run.fail(0, "no such file")
+    run.conclude(1, make_result())
+    before = (stored(run.engine, cycles), stored(run.engine, rule_states))
+    with writing(run.engine) as connection:
+        ledger.abandon(connection, MONITOR, ended_before=FAR, now=START)
+        assert ledger.unfinished(connection, MONITOR, since=make_slot(1).window_end, ended_by=FAR) == ()
+    assert (stored(run.engine, cycles), stored(run.engine, rule_states)) == before
+
+
+def test_slots_are_skipped_in_few_statements(run: Cycles) -> None:
+    """A week away with windows of a minute, within one transaction that others wait for."""
+    run.conclude(0, make_result())
+    seen: list[str] = []
+
+    def note(*told: Any) -> None:  # noqa: ANN401 - as SQLAlchemy passes them
+        seen.append(told[2])
+
+    event.listen(run.engine, "before_cursor_execute", note)
+    try:
+        with writing(run.engine) as connection:
+            ledger.skip(connection, [make_slot(index) for index in range(1, 1_001)], START)
+    finally:
+        event.remove(run.engine, "before_cursor_execute", note)
+    assert sum(each.startswith("DELETE") for each in seen) == 1
+    assert len(stored(run.engine, cycles)) == 1_001
 
 
 def test_giving_back_a_first_attempt_leaves_no_row(engine: Engine) -> None:

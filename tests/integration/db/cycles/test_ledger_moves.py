@@ -39,7 +39,8 @@ def skip(run: Cycles, _held: Claim) -> None:
 
 def abandon(run: Cycles, _held: Claim) -> None:
     with writing(run.engine) as connection:
-        ledger.abandon(connection, [make_slot()], START)
+        end = make_slot().window_end + timedelta(seconds=1)
+        ledger.abandon(connection, make_slot().monitor, ended_before=end, now=START)
 
 
 def give_back(run: Cycles, held: Claim) -> None:

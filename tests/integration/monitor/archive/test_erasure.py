@@ -1,5 +1,6 @@
 """Requests are taken out of all archives, and whenever the process dies nothing is undecided."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +8,22 @@ import pytest
 from sqlalchemy import Engine, update
 
 import db.cycles.erasures
+from db import leases
 from db.connection.session import writing
+from db.cycles.labels import request_hash
 from db.errors import LeaseLostError
 from db.records import Lease
 from db.tables import cycles, erasures
-from monitor.archive import places
-from monitor.archive.erasure import Erased, ErasureBusyError, ErasureIncompleteError, erase
+from monitor.archive import erased, erasure, places
+from monitor.archive.erasure import (
+    Erased,
+    ErasureBusyError,
+    ErasureIncompleteError,
+    ErasurePendingError,
+    erase,
+)
 from monitor.archive.files import read, write
-from monitor.archive.places import ArchiveWriteError
+from monitor.archive.places import ArchiveWriteError, Places
 from monitor.archive.sample import ScoredSample, without
 from tests.support.records.cycles import MONITOR, Cycles, seized, stored, taken
 from tests.support.records.factories import HOUR, START
@@ -67,6 +76,28 @@ def test_an_archive_that_was_replaced_since_it_was_read_is_not_begun(engine: Eng
         for outdated in (replace(cycle, sha256="0" * 64), replace(cycle, uri="elsewhere")):
             assert not db.cycles.erasures.begin(connection, outdated, sha256_after="1" * 64, n=1, now=NOW)
     assert stored(engine, erasures) == []
+
+
+def test_after_an_older_backup_an_erased_archive_is_refused_until_it_is_accepted(
+    engine: Engine, samples: list[ScoredSample]
+) -> None:
+    """As docs/restoring.md says: by the digest of the file."""
+    row = stored(engine, cycles)[0]
+    take_out(engine, "r-0-1")
+    digests = {"backup": row["archive_sha256"]}
+    digests["file"] = hashlib.sha256(Path(row["archive"]).read_bytes()).hexdigest()
+
+    def record(whose: str) -> None:
+        with writing(engine) as connection:
+            found = update(cycles).where(cycles.c.archive.like(f"%/{Path(row['archive']).name}"))
+            connection.execute(found.values(archive_sha256=digests[whose]))
+
+    record("backup")
+    with pytest.raises(ErasureIncompleteError, match="it was changed after it was written"):
+        take_out(engine, "r-0-1")
+    record("file")
+    assert take_out(engine, "r-0-1") == Erased(n_requests=0, n_archives=0)
+    assert same(archived(engine)[0], without(samples[0], {"r-0-1"}))
 
 
 def test_what_is_out_is_out(engine: Engine, samples: list[ScoredSample]) -> None:
@@ -241,3 +272,91 @@ def test_an_archive_that_cannot_be_written_stays_as_it_is(
             take_out(engine, "r-1-1")
     assert same(archived(engine)[1], samples[1])
     assert take_out(engine, "r-1-1").n_requests == 1
+
+
+def free(engine: Engine) -> None:
+    """End the lease under which the fixture has concluded its cycles."""
+    with writing(engine) as connection:
+        leases.revoke(connection, f"monitor:{MONITOR}")
+
+
+def take_out_of(folder: Path, engine: Engine, *request_ids: str) -> Erased:
+    folders = [f"{folder}/{MONITOR}"]
+    return erase(engine, MONITOR, request_ids, NOW, lambda _done, _total: None, folders=folders)
+
+
+def orphan(folder: Path, hour: int = 7) -> tuple[Path, ScoredSample]:
+    """The archive of a cycle that was killed before its decision."""
+    sample = make_sample(end=START + hour * HOUR, monitor=MONITOR, seed=hour)
+    return Path(write(folder, sample).uri), sample
+
+
+def test_an_archive_without_a_decision_and_a_temporary_file_are_erased_too(
+    engine: Engine, samples: list[ScoredSample], tmp_path: Path
+) -> None:
+    del samples
+    free(engine)
+    path, sample = orphan(tmp_path)
+    other, _ = orphan(tmp_path, 8)
+    temporary = path.parent / f".{path.name}.x1.tmp"
+    temporary.write_bytes(path.read_bytes()[:20])
+    gone = sample.requests[1].id
+    assert take_out_of(tmp_path, engine, gone) == Erased(n_requests=1, n_archives=1)
+    assert not path.exists()
+    assert not temporary.exists()
+    assert other.exists()
+    assert len(archived(engine)) == 3
+
+
+def test_no_later_cycle_archives_what_was_erased(
+    engine: Engine, samples: list[ScoredSample], tmp_path: Path
+) -> None:
+    """Neither a backfill, nor the next attempt at a cycle; also under a new name of the monitor."""
+    del samples
+    sample = make_sample(end=START + 9 * HOUR, monitor=MONITOR, seed=9)
+    gone = sample.requests[0].id
+    take_out_of(tmp_path, engine, gone, "never seen")
+    written = erased.write(tmp_path, sample, names=["renamed", MONITOR], beside=False)
+    assert same(read(written.uri, sha256=written.sha256), without(sample, [gone]))
+    remembered = (tmp_path / MONITOR / "erased.txt").read_text().split()
+    assert remembered == sorted(map(request_hash, [gone, "never seen"]))
+
+
+def test_an_erasure_in_the_middle_of_a_write_is_seen_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = make_sample(monitor=MONITOR)
+    put, gone = places._Folders.put, sample.requests[0].id
+
+    def put_and_erase(self: places._Folders, uri: str, content: bytes) -> None:
+        put(self, uri, content)
+        if uri.endswith(".zst"):
+            erased.remember(f"{tmp_path}/{MONITOR}", [gone], Places())
+
+    monkeypatch.setattr(places._Folders, "put", put_and_erase)
+    written = erased.write(tmp_path, sample, names=[MONITOR], beside=False)
+    assert same(read(written.uri, sha256=written.sha256), without(sample, [gone]))
+
+
+def test_the_archive_of_a_cycle_under_way_is_waited_for(
+    engine: Engine, samples: list[ScoredSample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fixture's lease is held, as by a cycle; the archives of ended cycles are done meanwhile."""
+    monkeypatch.setattr(erasure, "WAIT_SECONDS", 0.0)
+    path, _ = orphan(tmp_path)
+    with pytest.raises(ErasurePendingError, match="run the command again when it has ended"):
+        take_out_of(tmp_path, engine, "r-7-0", "r-0-0")
+    assert path.exists()
+    assert same(archived(engine)[0], without(samples[0], ["r-0-0"]))
+
+
+def test_an_archive_without_a_cycle_that_cannot_be_read_is_named(
+    engine: Engine, samples: list[ScoredSample], tmp_path: Path
+) -> None:
+    del samples
+    free(engine)
+    path, _ = orphan(tmp_path)
+    path.write_bytes(b"damaged")
+    with pytest.raises(ErasureIncompleteError, match=path.name):
+        take_out_of(tmp_path, engine, "r-0-0")
+    assert path.exists()

@@ -203,7 +203,11 @@ def test_a_slot_that_fails_says_why_and_holds_up_no_other(
 
     seed(engine, 3)
     runner = make_runner(engine, recorder := Recorder(fail_once))
-    assert runner.run_due(never_stopped) == 3
+    with capture_logs() as logs:
+        assert runner.run_due(never_stopped) == 3
+    (told,) = [entry for entry in logs if entry["event"] == "cycle failed"]
+    is_expected = isinstance(error, RedistillError)  # its message says what to do, and needs no traceback
+    assert (told["error"], told["expected"], told["exc_info"]) == (line, is_expected, not is_expected)
     assert written(engine) == {3: "skipped", 2: "evaluated", 1: "failed", 0: "evaluated"}
     failed = row(engine, 1)
     assert (failed["error"], failed["verdict"], failed["attempt"]) == (line, "failed", 1)
@@ -432,7 +436,7 @@ def test_a_process_that_lost_the_monitor_skips_no_slot(engine: Engine) -> None:
 
 def test_a_cycle_finds_out_that_its_monitor_is_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked to stop, as soon as the heartbeat knows."""
-    monkeypatch.setattr(slot_runner, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(slot_runner, "LEASE_SECONDS", 1.5)
     found_out: list[bool] = []
 
     def meanwhile(claim: Claim, stopped: Stopped) -> None:

@@ -68,6 +68,52 @@ sys.exit(3)
 """
 
 
+#: As in a terminal, where Ctrl-C reaches the children, too, and their parent asks them to stop.
+ASKED_TWICE = """
+import os, signal
+from redistill.process.stop_signals import stop_on_signals
+
+with stop_on_signals(within_seconds=30) as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    stop.wait()
+    for _ in range(50):
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+#: Ctrl-C in an import that swallows exceptions, as the import system itself does in its callbacks.
+INTERRUPTED_IN_AN_IMPORT = """
+import os, signal
+from redistill.process.stop_signals import loading
+
+with loading():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+print("went on")
+"""
+
+#: The steps of a promotion; a second Ctrl-C has its effect.
+INTERRUPTED_BETWEEN_TWO_STEPS = """
+import os, signal, sys
+from redistill.process.stop_signals import undisturbed
+
+for times in (0, 1, 2):
+    steps = []
+    try:
+        with undisturbed():
+            steps.append("database")
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+            steps.append("link")
+        steps.append("end")
+    except KeyboardInterrupt:
+        steps.append("interrupted")
+    print(*steps)
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
 def start(code: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", code]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -80,6 +126,27 @@ def test_a_signal_at_any_moment_is_heard() -> None:
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def ended(code: str) -> tuple[int, str, str]:
+    """The exit code of a process, and what it printed and logged."""
+    with start(code) as process:
+        out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+def test_a_process_that_is_asked_twice_says_nothing_of_it() -> None:
+    assert ended(ASKED_TWICE) == (0, "", "")
+
+
+def test_ctrl_c_is_not_lost_while_libraries_are_loaded() -> None:
+    assert ended(INTERRUPTED_IN_AN_IMPORT) == (130, "", "redistill: interrupted\n")
+
+
+def test_ctrl_c_waits_for_steps_that_belong_together() -> None:
+    code, out, err = ended(INTERRUPTED_BETWEEN_TWO_STEPS)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["database link end", "database link interrupted", "database interrupted"]
 
 
 @pytest.mark.parametrize(

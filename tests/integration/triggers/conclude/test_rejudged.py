@@ -248,7 +248,7 @@ def test_a_claim_changes_nothing(run: Cycles) -> None:
     assert everything(run.engine) == before
     assert claim_again(run, 4) == claim
     with reading(run.engine) as connection:
-        assert ledger.unfinished(connection, MONITOR, ended_by=LATER) == ()
+        assert ledger.unfinished(connection, MONITOR, since=START, ended_by=LATER) == ()
 
 
 def test_an_answer_that_was_lost_is_not_written_twice(run: Cycles) -> None:
