@@ -16,6 +16,7 @@ from triggers.channels.text import printable, shortened
 DEADLINE_SECONDS: Final = 75.0
 
 _ERROR_LENGTH: Final = 300
+_ENDS: Final = (KeyboardInterrupt, SystemExit)
 _READ_CHARACTERS: Final = 10_000  #: of an error; some libraries put a whole document into it
 
 
@@ -26,20 +27,29 @@ def attempt(
 
     After `seconds`, the call is left in its thread. Should it succeed after all, the message is sent twice,
     with the same key.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: the channel raised it, to end the process.
     """
-    receipts: list[Receipt] = []
+    results: list[Receipt | BaseException] = []
 
     def send() -> None:
         try:
-            receipts.append(channel.send(delivery, now=now))
-        except BaseException as error:  # noqa: BLE001 - of a thread nothing else would remain
-            receipts.append(Receipt(result=SendResult.RETRY, error=described(error)))
+            results.append(channel.send(delivery, now=now))
+        except BaseException as error:  # noqa: BLE001 - raised or returned in the other thread
+            results.append(error)
 
     thread = threading.Thread(target=send, name=f"sending {delivery.channel}", daemon=True)
     thread.start()
     thread.join(seconds)
-    late = f"TimeoutError: no answer within {seconds:g} s"
-    return receipts[0] if receipts else Receipt(result=SendResult.RETRY, error=late)
+    result = results[0] if results else TimeoutError(f"no answer within {seconds:g} s")
+    if isinstance(result, _ENDS):
+        raise result
+    return result if isinstance(result, Receipt) else _failure(result)
+
+
+def _failure(error: BaseException) -> Receipt:
+    return Receipt(result=SendResult.RETRY, error=described(error))
 
 
 def described(error: BaseException) -> str:

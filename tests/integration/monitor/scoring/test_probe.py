@@ -136,7 +136,7 @@ def test_a_network_that_cannot_score_is_refused_with_its_error(tmp_path: Path) -
 
 
 def test_the_probe_costs_as_much_as_a_few_requests() -> None:
-    """For a network of the size of MiniLM, some ten milliseconds; the bound is for a busy machine."""
+    """For a network of the size of MiniLM, tens of milliseconds; the bound is for a busy machine."""
     sizes: Any = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12}
     tokenizer = make_tokenizer(CORPUS, max_length=512)
     network = BertForSequenceClassification(

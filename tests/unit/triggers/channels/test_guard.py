@@ -48,13 +48,18 @@ def raises(error: BaseException) -> Does:
         (ImportError("no module\nnamed socksio"), "ImportError: no module named socksio"),
         (KeyError("summary"), "KeyError: 'summary'"),
         (PanicException("over"), "PanicException: over"),
-        (SystemExit(3), "SystemExit: 3"),
         (RuntimeError("x" * 5_000_000), f"RuntimeError: {'x' * 285}…"),
     ],
 )
 def test_what_a_channel_raises_is_a_failure_that_is_retried(error: BaseException, said: str) -> None:
     receipt = attempt(raises(error), make_delivery(), now=NOW)
     assert receipt == Receipt(result=SendResult.RETRY, error=said)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(3)])
+def test_what_ends_the_process_ends_it(end: BaseException) -> None:
+    with pytest.raises(type(end)):
+        attempt(raises(end), make_delivery(), now=NOW)
 
 
 def test_a_channel_that_does_not_return_is_left() -> None:
