@@ -608,7 +608,7 @@ def test_two_monitors_with_the_same_new_rules_may_decide_at_once(engine: Engine)
     """The rules' texts are rows of all monitors."""
     texts = {"a" * 64: "kl above 0.15", "b" * 64: "agreement below 0.95"}
 
-    def decide() -> None:
+    def decide(_number: int) -> None:
         with writing(engine) as connection:
             results.keep_rule_texts(connection, texts, START)
 
