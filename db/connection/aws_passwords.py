@@ -30,7 +30,10 @@ class IamAddressError(RedistillError):
 
 
 def in_secret(shown: str, arn: str) -> Passwords:
-    """Return the password in a secret: its whole text, or "password" of a JSON object, as RDS writes it."""
+    """Return the password in a secret: its whole text, or "password" of a JSON object, as RDS writes it.
+
+    A line feed at the end of the text is ignored.
+    """
     clients = _Clients("secretsmanager", arn.split(":")[3])
 
     def read() -> str:
@@ -50,12 +53,15 @@ def in_secret(shown: str, arn: str) -> Passwords:
 def _password_in(text: str | None) -> str:
     if text is None:
         raise UnreadableError("it has no text")
+    line = text.removesuffix("\n").removesuffix("\r")
+    if not line:
+        raise UnreadableError("it is empty")
     try:
-        document = json.loads(text)
+        document = json.loads(line)
     except json.JSONDecodeError:
-        return text
+        return line
     if not isinstance(document, dict):
-        return text  # a password of digits, for example, is also JSON
+        return line  # a password of digits, for example, is also JSON
     found = document.get("password")
     if not isinstance(found, str) or not found:
         raise UnreadableError("it is JSON without a text 'password'")

@@ -15,6 +15,7 @@ from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
 from redistill.database import reading_from
 from redistill.display import order_words, show
+from redistill.display.plain import plain
 from redistill.display.show import Column, Row
 from redistill.display.times import moment
 
@@ -120,6 +121,8 @@ def _print_csv(cycles: Sequence[Row]) -> None:
 
 
 def _csv(value: object) -> object:
+    if isinstance(value, str):
+        return plain(value)
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 

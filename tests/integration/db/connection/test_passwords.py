@@ -187,9 +187,21 @@ def counted(passwords: object) -> Callable[[], int]:
 
 
 @pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("text", ["s3cret\n", "s3cret\r\n", '{"password": "s3cret"}\n'])
+def test_a_line_feed_at_the_end_of_a_secret_is_not_of_the_password(text: str) -> None:
+    read = aws_passwords.in_secret("shown", secret_with(text))._read
+    assert read is not None
+    assert read() == "s3cret"
+
+
+@pytest.mark.usefixtures("aws")
 @pytest.mark.parametrize(
     ("text_of_secret", "cause"),
-    [('{"username": "app"}', "JSON without a text 'password'"), (None, "ResourceNotFoundException")],
+    [
+        ('{"username": "app"}', "JSON without a text 'password'"),
+        ("\n", "it is empty"),
+        (None, "ResourceNotFoundException"),
+    ],
 )
 def test_a_secret_without_a_password_is_named(url: URL, text_of_secret: str | None, cause: str) -> None:
     missing = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:missing-abcdef"
