@@ -191,7 +191,7 @@ LABELLED = [case for case in CASES.values() if case.field == "id"]
 def test_the_ids_of_labels_are_those_of_the_log(case: Case, name: str, tmp_path: Path) -> None:
     """With CR at the ends of lines, a byte order mark, and, in JSON, no line feed at all."""
     if name.endswith("csv"):
-        content = f"id,label\r{'' if case.value is None else case.value},faq\rneighbour,faq\r"
+        content = f'id,label\r"{"" if case.value is None else case.value}",faq\rneighbour,faq\r'
     else:
         rows = ({"id": each, "label": "faq"} for each in (case.value, "neighbour"))
         content = "".join(map(json.dumps, rows))
