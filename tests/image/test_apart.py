@@ -1,4 +1,4 @@
-"""Daemon and worker in two containers that share no disk: everything is in S3, SQS and PostgreSQL."""
+"""Daemon and worker in two containers that share no disk: all is in S3, SQS and PostgreSQL over TLS."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL
 
 from db.connection.session import connect
 from db.tables import jobs
@@ -17,6 +17,8 @@ from tests.support.processes.product import run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
 from tests.support.servers.buckets import TestBucket, empty_bucket
+from tests.support.servers.certificates import Authority
+from tests.support.servers.postgres import stoppable
 from tests.support.servers.queues import TestQueue, fifo_queue
 from tests.support.world.installation import Site, hours, make_site
 from tests.support.world.tiny_world import World
@@ -32,6 +34,22 @@ def bucket(s3_url: str) -> Iterator[TestBucket]:
 def queue(s3_url: str) -> Iterator[TestQueue]:
     with fifo_queue(s3_url) as found:
         yield found
+
+
+@pytest.fixture
+def authority(place: Path) -> Authority:
+    return Authority(place)
+
+
+@pytest.fixture
+def database(authority: Authority) -> Iterator[str]:
+    """An empty database that is reached by TCP, with TLS, and whose server proves its name."""
+    with stoppable(tcp=True, tls=authority.server("db.test")) as server:
+        server.execute("CREATE ROLE app LOGIN PASSWORD 'app'")
+        server.execute("CREATE DATABASE app OWNER app")
+        proof = {"hostaddr": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": str(authority.path)}
+        url = URL.create("postgresql", "app", "app", "db.test", server.port, "app", query=proof)
+        yield url.render_as_string(hide_password=False)
 
 
 def upload(bucket: TestBucket, path: Path, key: str) -> str:
@@ -63,13 +81,13 @@ def upload_traffic(bucket: TestBucket, site: Site) -> None:
 
 
 def test_a_job_is_called_by_a_message_and_its_student_is_promoted(
-    place: Path, world: World, database: str, bucket: TestBucket, queue: TestQueue
+    place: Path, world: World, authority: Authority, database: str, bucket: TestBucket, queue: TestQueue
 ) -> None:
     timeline = hours(healthy=1, drifted=1)
     given: dict[str, Any] = sections(bucket, queue, world)
     site = make_site(place / "site", world, timeline, url=database, **given)
     upload_traffic(bucket, site)
-    start = contained(Path(str(make_url(database).query["host"])), alone=True)
+    start = contained(authority.path, alone=True)
     run(start, site, "db", "upgrade")
     said = run(
         start, site, "cycle", "--backfill", timeline.start.isoformat(), timeline.end.isoformat(), "--json"
