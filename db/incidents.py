@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from db.connection.upsert import insert_for
 from db.errors import RedistillError
 from db.records import Incident
 from db.states import IncidentKind, IncidentState, Severity
@@ -95,7 +95,7 @@ def add(
 
     Return None if an incident of its kind is already in that state, which a unique index ensures.
     """
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
+    insert = insert_for(connection)
     statement = (
         insert(incidents)
         .values(

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.connection.clock import Clock
+from db.connection.upsert import insert_for
 from db.errors import LeaseLostError
 from db.records import Lease
 from db.tables import leases
@@ -30,7 +30,7 @@ def new_owner() -> str:
 
 def acquire(connection: Connection, name: str, *, owner: str, seconds: float) -> Lease | None:
     """Take the lease and return it, or return None if another process holds it."""
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
+    insert = insert_for(connection)
     statement = insert(leases).values(name=name, owner=owner, token=1, expires_at=Clock(seconds))
     token = connection.scalar(
         statement.on_conflict_do_update(

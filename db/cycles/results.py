@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db.connection.upsert import insert_for
 from db.cycles import labels
 from db.cycles.rows import columns_of
 from db.records import (
@@ -251,7 +251,7 @@ def add_log_increments(
 
 def keep_rule_texts(connection: Connection, texts: Mapping[str, str], now: datetime) -> None:
     """Store the texts of the rules that judge, by version, unless they are stored already."""
-    insert_new = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
+    insert_new = insert_for(connection)
     rows = [
         {"version": version, "text": text, "first_used_at": now} for version, text in sorted(texts.items())
     ]

@@ -32,6 +32,12 @@ _FIRST: Final = "234569"  #: with which cards and the prefix of books begin
 _PHONE_DIGITS: Final = range(7, 16)
 _LONG: Final = 6
 _LONG_IN_GROUPS: Final = 9
+_LEAST_GROUP: Final = 3  #: digits of the longest group of a long number
+_YEAR_DIGITS: Final = 4
+_SHORT_YEAR_DIGITS: Final = 2
+_YEARS: Final = range(1900, 2101)
+_MONTHS: Final = range(1, 13)
+_DAYS: Final = range(1, 32)
 #: Lengths of the groups of telephone numbers that begin with neither + nor 0, and of what they begin with.
 _PHONES: Final = {
     (3, 3, 4): "[1-9]",  # North America, Mexico
@@ -120,9 +126,10 @@ class _Run:
         if found is None:
             return False
         first, separator, middle, last = found.groups()
-        if len(first) == 4:  # noqa: PLR2004 - digits of a year
+        if len(first) == _YEAR_DIGITS:
             return _is_year(first) and _is_day(last, middle)
-        is_year = _is_year(last) if len(last) == 4 else len(last) == 2 and separator in ".-/"  # noqa: PLR2004
+        is_short_year = len(last) == _SHORT_YEAR_DIGITS and separator in ".-/"
+        is_year = _is_year(last) if len(last) == _YEAR_DIGITS else is_short_year
         return is_year and (_is_day(first, middle) or _is_day(middle, first))
 
     def _word(self, index: int, end: int) -> str | None:
@@ -139,11 +146,12 @@ class _Run:
         """Return whether groups are one long number, such as that of an account, and not volumes 7 8 9."""
         groups = [self._number(each, each + 1) for each in range(index, end)]
         gaps = "".join(self._separator(each) for each in range(index, end - 1))
-        if sum(map(len, groups)) < _LONG_IN_GROUPS or max(map(len, groups)) < 3 or "\n" in gaps:  # noqa: PLR2004
+        is_short = sum(map(len, groups)) < _LONG_IN_GROUPS or max(map(len, groups)) < _LEAST_GROUP
+        if is_short or "\n" in gaps:
             return False
         values = [int(each) for each in groups]
         is_list = not gaps.strip() and all(one < other for one, other in pairwise(values))
-        return not is_list and not all(len(each) == 4 and _is_year(each) for each in groups)  # noqa: PLR2004
+        return not is_list and not all(len(each) == _YEAR_DIGITS and _is_year(each) for each in groups)
 
     def _is_phone(self, index: int, end: int, before: str) -> bool:
         digits, lead = self._number(index, end), self._lead if index == 0 else ""
@@ -184,16 +192,16 @@ def _is_id(lengths: tuple[int, ...], digits: str) -> bool:
 
 
 def _is_year(digits: str) -> bool:
-    return 1900 <= int(digits) <= 2100  # noqa: PLR2004
+    return int(digits) in _YEARS
 
 
 def _is_day(day: str, month: str) -> bool:
-    return len(day) <= 2 and len(month) <= 2 and 1 <= int(day) <= 31 and 1 <= int(month) <= 12  # noqa: PLR2004
+    return max(len(day), len(month)) < _YEAR_DIGITS and int(day) in _DAYS and int(month) in _MONTHS
 
 
 def _is_ean(digits: str) -> bool:
     """Return whether the digits are an ISBN of 13 digits, by its prefix and check digit."""
-    if len(digits) != 13 or digits[:3] not in {"978", "979"}:  # noqa: PLR2004
+    if len(digits) != _BOOK_DIGITS[-1] or not digits.startswith(("978", "979")):
         return False
     return sum(int(each) * (3 if place % 2 else 1) for place, each in enumerate(digits)) % 10 == 0
 

@@ -56,6 +56,7 @@ _PASSPORT: Final = re.compile(
 _IP_V4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IP_V6: Final = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])")
 _MAC: Final = re.compile(r"\b[0-9a-fA-F]{2}(?:([:-])[0-9a-fA-F]{2})(?:\1[0-9a-fA-F]{2}){4}\b")
+_LEAST_IBAN: Final = 15  #: characters; Norway's
 _LEAST_HEX: Final = 5  #: digits of an address; 12::30 is a time
 
 #: Returns the text that is stored for a text.
@@ -119,10 +120,10 @@ def _is_v6(text: str) -> bool:
 def _without_iban(found: re.Match[str]) -> str:
     """Return the text without the longest IBAN with which it begins, by its check digits (ISO 13616)."""
     text = found[0]
-    for end in range(len(text), 14, -1):
+    for end in range(len(text), _LEAST_IBAN - 1, -1):
         compact = "".join(filter(str.isalnum, text[:end])).upper()
         is_whole = end == len(text) or not text[end].isalnum()
-        if is_whole and text[end - 1].isalnum() and len(compact) >= 15 and _is_iban(compact):  # noqa: PLR2004
+        if is_whole and text[end - 1].isalnum() and len(compact) >= _LEAST_IBAN and _is_iban(compact):
             return f"[iban]{text[end:]}"
     return text
 
