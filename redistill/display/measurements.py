@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
 
 from rich.text import Text
-from sqlalchemy import Connection, Label, RowMapping, Select, func, select
+from sqlalchemy import Connection, Select, select
 
-from db.tables import evaluations, gate_outcomes, models, promotions
+from db.tables import evaluations, gate_outcomes
 from db.views import view
 from redistill.display import show
 from redistill.display.show import Column, Row
@@ -41,39 +40,12 @@ _CALIBRATIONS = (
 )
 
 
-#: Score of `model_history` → metric and column of `evaluations`.
-_SCORES: Final = (
-    ("accuracy", "accuracy", "value"),
-    ("accuracy_low", "accuracy", "low"),
-    ("accuracy_high", "accuracy", "high"),
-    *((name, name, "value") for name in ("macro_f1", "rare_class_accuracy", "ece", "agreement", "kl")),
-    ("latency_p95_ms", "latency_p95_ms", "value"),
-)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Rows of `gate_outcomes` and `evaluations`, grouped by model and data set."""
 
     gates: tuple[Row, ...]
     evaluations: tuple[Row, ...]
-
-
-def models_of(connection: Connection, monitor: str) -> list[Row]:
-    """Return the monitor's rows of `model_history`, oldest first, from the tables.
-
-    The view does not name the monitor, and two monitors may have the same version.
-    """
-    m, p = models.c, promotions.c
-    newest = select(func.max(p.id)).where(p.monitor == m.monitor, p.role == m.role, p.version == m.version)
-    query = (
-        select(m.version, m.role, m.parent_version, m.job_id, m.alpha, m.temperature)
-        .add_columns(*(_score(*each) for each in _SCORES), m.created_at, p.promoted_at, p.retired_at)
-        .select_from(models.outerjoin(promotions, p.id == newest.correlate(models).scalar_subquery()))
-        .where(m.monitor == monitor)
-        .order_by(m.created_at, m.role)
-    )
-    return [_plain(row) for row in connection.execute(query).mappings()]
 
 
 def measured_by_job(connection: Connection, job_id: int) -> Measured:
@@ -127,23 +99,8 @@ def print_metrics(title: str, metrics: Sequence[Row]) -> None:
 def _rows(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Row, ...]:
     """Return the rows in the order of their keys, so that both databases give the same."""
     rows = connection.execute(query.order_by(*query.selected_columns)).mappings()
-    return tuple(_plain(row) for row in rows)
-
-
-def _plain(row: RowMapping) -> Row:
     # SQLAlchemy's column names are a subclass of str, which orjson does not accept as keys
-    return {str(name): value for name, value in row.items()}
-
-
-def _score(name: str, metric: str, column: str) -> Label[Any]:
-    """Return the value of a metric on the test set, in the newest job that measured the model on it."""
-    e, other = evaluations.c, evaluations.alias().c
-    newest = select(func.max(other.job_id)).where(
-        other.monitor == e.monitor, other.version == e.version, other.dataset == e.dataset
-    )
-    of_model = (e.monitor == models.c.monitor, e.version == models.c.version, e.dataset == "test")
-    query = select(e[column]).where(*of_model, e.metric == metric, e.job_id == newest.scalar_subquery())
-    return query.scalar_subquery().label(name)
+    return tuple({str(name): value for name, value in row.items()} for row in rows)
 
 
 def _order(metric: Row) -> tuple[str, ...]:

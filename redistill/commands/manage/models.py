@@ -13,6 +13,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import CalibrationReason, PromotionReason, Role
 from db.tables import promotions
+from db.views import rows
 from monitor.clock import utc_now
 from monitor.stop import never_stopped
 from redistill.commands.options import Config, Json, configured, examples, group
@@ -22,7 +23,6 @@ from redistill.display import show
 from redistill.display.measurements import (
     calibrations_of,
     measured_of_version,
-    models_of,
     print_calibrations,
     print_measured,
 )
@@ -74,7 +74,7 @@ def list_models(ctx: typer.Context, *, config: Config = None, as_json: Json = Fa
     """List the versions, oldest first, with their metrics on the labelled test set."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
-        found = models_of(connection, settings.monitor.name)
+        found = rows(connection, "model_history", monitor=settings.monitor.name, order_by="created_at")
     if as_json:
         show.print_json(found)
     elif found:
@@ -89,7 +89,8 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
     settings = configured(ctx, config)
     monitor = settings.monitor.name
     with reading_from(settings) as connection:
-        found = [row for row in models_of(connection, monitor) if str(row["version"]).startswith(version)]
+        recorded = rows(connection, "model_history", monitor=monitor, order_by="created_at")
+        found = [row for row in recorded if str(row["version"]).startswith(version)]
         if not found or len({row["version"] for row in found}) > 1:
             raise versions.NoSuchModelError(version=version)
         whole = str(found[-1]["version"])

@@ -1,11 +1,12 @@
 """The models of one monitor, among those of a database that several share."""
 
-from sqlalchemy import Connection, Engine, insert, select
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Engine, insert
 
 from db.connection.session import reading, writing
 from db.tables import evaluations, jobs, models, promotions
-from db.views import view
-from redistill.display.measurements import models_of
+from db.views import rows
 from tests.support.records.factories import HOUR, START
 
 JOB = {
@@ -58,19 +59,12 @@ def test_a_monitor_has_its_own_row_for_a_version_that_two_monitors_share(engine:
         record(connection, "a", job_id=1, accuracy=0.75)
         record(connection, "b", job_id=3, accuracy=0.85)
     with reading(engine) as connection:
-        (found,) = models_of(connection, "b")
+
+        def of(monitor: str) -> list[Mapping[str, object]]:
+            return rows(connection, "model_history", monitor=monitor, order_by="created_at")
+
+        (found,) = of("b")
         assert (found["job_id"], found["accuracy"], found["ece"]) == (3, 0.85, None)
         assert found["promoted_at"] == START + 3 * HOUR
-        assert [row["accuracy"] for row in models_of(connection, "a")] == [0.75]
-        assert models_of(connection, "c") == []
-
-
-def test_the_row_is_that_of_the_view(engine: Engine) -> None:
-    with writing(engine) as connection:
-        record(connection, "a", job_id=1, accuracy=0.75)
-        teacher = {"monitor": "a", "version": "t", "role": "teacher", "uri": "t", "created_at": START + HOUR}
-        connection.execute(insert(models).values(teacher))
-    source = view("model_history")
-    with reading(engine) as connection:
-        rows = connection.execute(select(source).order_by(source.c.created_at)).mappings()
-        assert models_of(connection, "a") == [dict(row) for row in rows]
+        assert [row["accuracy"] for row in of("a")] == [0.75]
+        assert of("c") == []
