@@ -33,7 +33,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 #: Help of the option --config, which is accepted before and after the name of a command.
-CONFIG_HELP: Final = "Path of the configuration file."
+CONFIG_HELP: Final = "Path of the configuration file, or s3://BUCKET/KEY."
 
 #: Command to help line.
 COMMANDS: Final[Mapping[str, str]] = {
