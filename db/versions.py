@@ -55,6 +55,12 @@ def record(connection: Connection, model: ModelVersion, now: datetime) -> None:
         connection.execute(insert(models).values(**asdict(model), created_at=now))
 
 
+def move(connection: Connection, model: ModelVersion) -> None:
+    """Record the new place of a version's files."""
+    own = (models.c.monitor == model.monitor, models.c.role == model.role, models.c.version == model.version)
+    connection.execute(update(models).where(*own).values(uri=model.uri))
+
+
 def current(connection: Connection, monitor: str, role: Role) -> ModelVersion | None:
     """Return the version in service, or None before the first one."""
     row = connection.execute(
@@ -81,6 +87,16 @@ def current_since(connection: Connection, monitor: str, role: Role) -> datetime 
             promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
         )
     )
+
+
+def current_reason(connection: Connection, monitor: str, role: Role) -> PromotionReason | None:
+    """Return why the version in service became the current one, or None before the first one."""
+    reason = connection.scalar(
+        select(promotions.c.reason).where(
+            promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
+        )
+    )
+    return None if reason is None else PromotionReason(reason)
 
 
 def previous_student(connection: Connection, monitor: str) -> ModelVersion | None:

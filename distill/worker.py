@@ -30,6 +30,7 @@ from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
 from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError
+from monitor.storage.student_places import ModelLostError
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
@@ -146,7 +147,7 @@ class Worker:
             self._attempt.sweep(utc_now())
         except UNAVAILABLE:
             raise
-        except LinkError as error:  # SQL still records which student is in service
+        except (LinkError, ModelLostError) as error:  # SQL still records which student is in service
             problem, event = str(error), "current not set"
         except (ArtifactReadError, OtherRegistryError, LinkTakenError) as error:
             problem, event = str(error), "registry not usable"

@@ -9,16 +9,13 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import monitors, versions
+from db import monitors
 from db.connection.outage import Outage
 from db.connection.passwords import Passwords, in_file, in_url
 from db.connection.session import connect, reading, without_password, writing
 from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
-from db.states import Role
-from monitor.storage.artifacts import version_at
-from monitor.storage.location import Location
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 
@@ -121,15 +118,6 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
             with suppress(DBAPIError, sqlite3.Error):
                 check_migrated(engine)
             raise _refusal(engine, error) from error
-
-
-def serving_student(settings: Settings) -> Location:
-    """Return the location of the student in service: by the database, else by the configuration."""
-    with suppress(RedistillError), reading_from(settings) as connection:
-        current = versions.current(connection, settings.monitor.name, Role.STUDENT)
-        if current is not None:
-            return version_at(current, settings.redistill.registry)
-    return settings.student.uri
 
 
 @contextmanager
