@@ -153,10 +153,15 @@ def ladder_since(connection: Connection, monitor: str) -> datetime | None:
     return since
 
 
+def lock_promotions(connection: Connection, monitor: str, role: Role) -> None:
+    """Let no other transaction promote a version until this one ends."""
+    rivals = select(models.c.version).where(models.c.monitor == monitor, models.c.role == role)
+    connection.execute(rivals.order_by(models.c.version).with_for_update())
+
+
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
     """Make a recorded version the current one and retire the one before it."""
-    rivals = select(models.c.version).where(models.c.monitor == model.monitor, models.c.role == model.role)
-    connection.execute(rivals.order_by(models.c.version).with_for_update())  # one promotion at a time
+    lock_promotions(connection, model.monitor, model.role)
     connection.execute(
         update(promotions)
         .where(
