@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from db import monitors
+from db.connection import clock
 from db.connection.outage import Outage
 from db.connection.passwords import Passwords, in_file, in_url
 from db.connection.session import connect, reading, without_password, writing
 from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
+from monitor.clock import utc_now
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 
@@ -125,6 +128,11 @@ def writing_to(settings: Settings) -> Iterator[Connection]:
     """Yield a connection in a transaction, committed if the block succeeds. Errors as for `reading_from`."""
     with migrated(settings) as engine, translated_errors(engine), writing(engine) as connection:
         yield connection
+
+
+def time_in(connection: Connection) -> datetime:
+    """Return the time to store: that of this process's clock or of the database's, whichever is earlier."""
+    return clock.capped_by_database(connection, utc_now())
 
 
 @contextmanager

@@ -6,12 +6,11 @@ from db import registries, versions
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
-from monitor.clock import utc_now
 from monitor.storage.location import Location
 from monitor.storage.store import ArtifactReadError
 from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings
-from redistill.database import reading_from, writing_to
+from redistill.database import reading_from, time_in, writing_to
 from redistill.display import show
 from redistill.process.stop_signals import loading, undisturbed
 
@@ -43,9 +42,9 @@ def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionRea
                     registry_id=found,
                     link=settings.redistill.link,
                     location=settings.redistill.registry,
-                    now=utc_now(),
+                    now=time_in(connection),
                 )
-            versions.promote(connection, model, reason, utc_now())
+            versions.promote(connection, model, reason, time_in(connection))
         set_link(settings, model)
 
 

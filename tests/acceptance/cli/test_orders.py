@@ -324,6 +324,17 @@ def test_a_held_candidate_is_promoted_by_how_it_begins(students: Cycles, project
     assert (project / "registry/current").resolve() == project / CANDIDATE
 
 
+def test_a_promotion_is_over_though_the_clock_of_who_promotes_is_ahead(
+    students: Cycles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redistill.database.utc_now", lambda: now() + timedelta(days=1))
+    assert run("models", "promote", "ccc").exit_code == 0
+    with reading(students.engine) as connection:
+        since = versions.current_since(connection, MONITOR, Role.STUDENT)
+    assert since is not None
+    assert since <= now()
+
+
 def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: Cycles, project: Path) -> None:
     run("models", "promote", "ccc")
     assert run("models", "rollback").exit_code == 0

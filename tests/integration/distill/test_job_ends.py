@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -154,6 +155,21 @@ def test_a_candidate_is_held_if_a_person_chose_another_student_meanwhile(
     assert [row["version"] for row in stored(engine, promotions)] == [STUDENT, "student-9"]
     serve(engine, STUDENT, PromotionReason.ROLLBACK)
     assert end(engine, passes)["decision"] == "promoted"
+
+
+def test_what_a_worker_stores_is_over_though_its_clock_is_a_day_ahead(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cycles after a promotion in the future would not count, and it would be watched for ever."""
+    serve(engine, STUDENT, PromotionReason.CONFIGURED)
+    monkeypatch.setattr("distill.worker.utc_now", lambda: now() + timedelta(days=1))
+    job = end(engine, passes)
+    failed = end(engine, comes_to_nothing)
+    promoted = stored(engine, promotions)[-1]
+    assert promoted["reason"] == "gates_passed"
+    (message,) = stored(engine, deliveries)
+    times = [job["started_at"], job["finished_at"], failed["finished_at"], message["next_attempt_at"]]
+    assert max(promoted["promoted_at"], *times) <= now()
 
 
 @pytest.mark.parametrize("work", [passes, fails_its_gate])
