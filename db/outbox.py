@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, insert, or_, select, update
 
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
@@ -114,7 +114,7 @@ def take_due(
         .exists()
     )
     # A literal value, as in the index: with a parameter the database does not see that it can use it.
-    pending = bindparam("pending", DeliveryState.PENDING, literal_execute=True)
+    pending: BindParameter[str] = bindparam("pending", DeliveryState.PENDING, literal_execute=True)
     row = connection.execute(
         select(deliveries)
         .join(incidents)
