@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,3 +52,37 @@ def test_an_installation_in_another_folder_goes_on(
     job = json.loads(run("jobs", "show", "1", "--json").stdout)
     assert job["status"] in {"succeeded", "rejected"}, job["error"]
     assert str(migrated) not in run("archive", "erase", "10-1").stdout
+
+
+def test_archives_in_another_folder_are_found_where_the_configuration_says(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An erasure that looked at the old place alone would say that nobody has the request."""
+    monkeypatch.setenv("REDISTILL__MONITOR__ARCHIVE_DAYS", "3650")
+    measured(0)
+    monkeypatch.setenv("REDISTILL__MONITOR__ARCHIVE", "samples")
+    shutil.copytree(migrated / "archive", migrated / "samples")
+    shutil.rmtree(migrated / "archive")
+    assert "Erased: 1 request from 1 archive." in run("archive", "erase", "10-7").stdout
+    assert run("jobs", "enqueue", "--reason", "moved").exit_code == 0
+    assert run("worker", "--once").exit_code == 0
+    job = json.loads(run("jobs", "show", "1", "--json").stdout)
+    assert job["status"] in {"succeeded", "rejected"}, job["error"]
+    assert job["payload"]["archive"] == f"samples/mangaassist/{LOGGED + HOUR:%Y%m%dT%H%M%SZ}.jsonl.zst"
+    (migrated / "labels.csv").write_text("id,label\n10-8,escalation\n")
+    assert run("labels", "import", "labels.csv").exit_code == 0
+
+
+def test_an_archive_that_is_in_both_folders_stays_where_it_was_recorded(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(0)
+    shutil.copytree(migrated / "archive", migrated / "samples")
+    monkeypatch.setenv("REDISTILL__MONITOR__ARCHIVE", "samples")
+    assert "Erased: 1 request from 1 archive." in run("archive", "erase", "10-7").stdout
+    assert measured(1)["status"] == "evaluated"
+    with closing(sqlite3.connect(migrated / "redistill.db")) as connection:
+        found = [
+            row[0].partition("/")[0] for row in connection.execute("SELECT archive FROM cycles ORDER BY id")
+        ]
+    assert found == ["archive", "samples"]
