@@ -15,7 +15,7 @@ def follow(engine: Engine, monitor: str, folders: Sequence[str]) -> int:
     """Record the new place of archives that are no longer where they were written; return their number.
 
     They are looked for by name in `folders`, the configured ones of the monitor. Every reader compares their
-    SHA-256. A folder that cannot be read is passed over: whoever reads an archive reports it.
+    SHA-256. A folder that cannot be read is passed over: the next reader of an archive reports that.
     """
     with reading(engine) as connection:
         recorded = erasures.archived(connection, monitor)
