@@ -1,5 +1,6 @@
 """Text of others, such as labels, object names and reasons, made safe to show on a terminal."""
 
+import json
 import re
 import sys
 from io import TextIOWrapper
@@ -21,9 +22,23 @@ def plain(text: str) -> str:
     return _CHARACTER.sub(_REPLACEMENT, text)
 
 
-def escaped(json: str) -> str:
+def escaped(document: str) -> str:
     """Return a JSON document with such characters, which can only be part of its strings, as escapes."""
-    return _CHARACTER.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+    return _CHARACTER.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def in_encoding(document: str, encoding: str | None) -> str:
+    r"""Return a JSON document that the encoding can express: with escapes if it lacks a character.
+
+    Example:
+        >>> in_encoding('{"label": "né"}', "ascii"), in_encoding('{"label": "né"}', "utf-8")
+        ('{"label": "n\\u00e9"}', '{"label": "né"}')
+    """
+    try:
+        document.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in document)
+    return document
 
 
 def tolerate_any_encoding() -> None:

@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from redistill.display.plain import escaped, plain
+from redistill.display.plain import escaped, in_encoding, plain
 
 #: Width of a table in a pipe, so that its lines are not wrapped.
 _PIPE_WIDTH = 1_000
@@ -44,7 +44,7 @@ def console() -> Console:
 def print_json(value: object) -> None:
     """Print a JSON document on one line; decimals as numbers, NaN as null, times in UTC with a Z."""
     content = orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
-    sys.stdout.write(escaped(content.decode()))
+    sys.stdout.write(in_encoding(escaped(content.decode()), sys.stdout.encoding))
 
 
 def say(line: Cell) -> None:

@@ -9,7 +9,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor
 
-from redistill.display.plain import plain
+from redistill.display.plain import in_encoding, plain
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -80,6 +80,10 @@ def _without_information(_logger: object, method: str, event: EventDict) -> Even
     return event
 
 
+def _in_encoding(_logger: object, _method: str, line: str) -> str:
+    return in_encoding(line, sys.stderr.encoding)
+
+
 def _name_added(monitor: str | None) -> Processor:
     def add(_logger: object, _method: str, event: EventDict) -> EventDict:
         if monitor is not None:
@@ -103,4 +107,5 @@ def renderers() -> tuple[Processor, ...]:
     return (
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),
+        _in_encoding,
     )

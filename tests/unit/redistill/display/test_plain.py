@@ -64,8 +64,22 @@ def test_an_output_without_unicode_shows_escapes(encoding: str, monkeypatch: pyt
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
     tolerate_any_encoding()
     show.say("agreement → 0.95, label 日本")
-    show.print_json({"label": "日本"})
+    labels = ["日本", "étage", "🎉"]
+    show.print_json(labels)
     sys.stdout.flush()
     first, last = written.getvalue().decode(encoding).splitlines()
     assert first == "agreement \\u2192 0.95, label \\u65e5\\u672c"
-    assert json.loads(last) == {"label": "日本"}
+    assert json.loads(last) == labels
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_log_line_is_json_in_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding=encoding))
+    tolerate_any_encoding()
+    line: Any = {"event": "cycle failed", "error": "étage 日本 🎉"}
+    for processor in logs.renderers():
+        line = processor(None, "warning", line)
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    assert json.loads(written.getvalue().decode(encoding))["error"] == "étage 日本 🎉"
