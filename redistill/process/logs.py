@@ -107,5 +107,5 @@ def renderers() -> tuple[Processor, ...]:
     return (
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),
-        _in_encoding,
+        cast("Processor", _in_encoding),  # of the line that the renderer has made
     )
