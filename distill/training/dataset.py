@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from db.errors import RedistillError
 from monitor.archive.redaction import Redact
+from monitor.labels.spelling import or_alike
 
 #: The share of the distinct texts of an archived sample that is held out from training.
 HELD_OUT_SHARE: Final = 0.3
@@ -234,7 +235,8 @@ def _label(value: object, index: Mapping[str, int]) -> int:
     if not isinstance(value, str):
         raise ValueError(f"field 'label': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
     if value not in index:
-        raise ValueError(f"field 'label': {value!r} is not one of the models' labels ({', '.join(index)})")
+        known = or_alike(value, index) or f" ({', '.join(index)})"
+        raise ValueError(f"field 'label': {value!r} is not one of the models' labels{known}")
     return index[value]
 
 

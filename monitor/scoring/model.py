@@ -1,6 +1,5 @@
 """A classifier that is ready to score, and how its labels are matched with those of another."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from db.errors import RedistillError
+from monitor.labels.spelling import alike
 from monitor.scoring.placement import ON_CPU, Placement
 
 
@@ -51,16 +51,10 @@ def match_labels(teacher: Model, student: Model) -> NDArray[np.intp]:
 
 def _instead(lacking: str, labels: Sequence[str]) -> str:
     """Return what to do about a label that a model lacks, or has in another spelling."""
-    alike = [label for label in labels if _spelling(label) == _spelling(lacking)]
-    if not alike:
+    meant = alike(lacking, labels)
+    if meant is None:
         return "; both must know the same labels"
-    return f", and has {alike[0]!r}; labels are compared letter by letter, so rename one in id2label"
-
-
-def _spelling(label: str) -> str:
-    """Return a label without what people overlook: case, blanks, hyphens, underscores, forms of Unicode."""
-    folded = unicodedata.normalize("NFKC", label).casefold()
-    return "".join(each for each in folded if each.isalnum())
+    return f", and has {meant!r}; labels are compared letter by letter, so rename one in id2label"
 
 
 def is_failure(error: BaseException) -> bool:

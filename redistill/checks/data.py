@@ -9,6 +9,7 @@ from db.states import RejectReason
 from distill.evaluation.confusion import unknown_label
 from distill.training.dataset import LabelledSet, read_labelled, text_hash, training_set
 from monitor.daemon.schedule import make_trigger, newest_complete_slot
+from monitor.labels.spelling import or_alike
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, load, match_labels
 from monitor.scoring.placement import Placement
@@ -70,10 +71,10 @@ def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Check
     misrouted = unknown_label(settings.metrics.misroutes, teacher.labels)
     known = f"the labels are {', '.join(teacher.labels)}"
     if unknown:
-        fix = f"correct rare_labels in [metrics]; {known}"
+        fix = f"correct rare_labels in [metrics]; {known}{or_alike(unknown[0], teacher.labels)}"
         yield problem("labels", f"the rare label {unknown[0]!r} is unknown to the models", fix)
     elif misrouted is not None:
-        fix = f"correct [[metrics.misroutes]]; {known}"
+        fix = f"correct [[metrics.misroutes]]; {known}{or_alike(misrouted, teacher.labels)}"
         yield problem("labels", f"the misrouted label {misrouted!r} is unknown to the models", fix)
     else:
         yield ok("labels", "teacher and student have the same labels")
@@ -213,7 +214,8 @@ def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterato
     if 2 * len(unknown) <= len(given):
         return
     share = f"{show.count(len(unknown))} of {show.count(len(given))} true labels of the window"
-    found = f"{share} are not labels of the models, such as {unknown[0]!r}; both models count as wrong there"
+    such = f"such as {unknown[0]!r}{or_alike(unknown[0], label_names)}"
+    found = f"{share} are not labels of the models, {such}; both models count as wrong there"
     fix = "name the field of the true labels with 'label' in [traffic], or a field that the log does not have"
     yield warning("true labels", found, fix)
 

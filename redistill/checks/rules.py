@@ -9,6 +9,7 @@ from itertools import islice, product
 from typing import Final
 
 from db.errors import RedistillError
+from monitor.labels.spelling import alike
 from monitor.reference.baseline import MIN_TEXTS
 from monitor.sources.fields import read_rows
 from monitor.sources.port import WindowSample
@@ -166,7 +167,8 @@ def _label_faults(
 ) -> Iterator[_Fault]:
     kind, _, label = (condition.metric or "").partition(":")
     if label not in labels:
-        near = get_close_matches(label, labels, n=1)
+        meant = alike(label, labels)
+        near = [meant] if meant else get_close_matches(label, labels, n=1)
         fix = f"write '{kind}:{near[0]}'" if near else f"name one of {', '.join(labels)}"
         yield _Fault(found=f"the label {label!r} is unknown to the models", fix=fix)
         return

@@ -168,6 +168,10 @@ def _rare_label(project: Path) -> None:
     _replace(project, "[metrics]", '[metrics]\nrare_labels = ["greeting"]')
 
 
+def _rare_label_in_capitals(project: Path) -> None:
+    _replace(project, "[metrics]", '[metrics]\nrare_labels = ["Escalation"]')
+
+
 def _registry_is_a_file(project: Path) -> None:
     (project / "registry").write_text("")
 
@@ -202,6 +206,11 @@ WRONG: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no test set": (_no_test_set, "labelled data", "No such file or directory"),
     "no fence": (_no_fence, "labelled data", "overlaps the train set"),
     "an unknown label": (_unknown_label, "labelled data", "'greeting' is not one of the models' labels"),
+    "a rare label in capitals": (
+        _rare_label_in_capitals,
+        "labels",
+        "letter by letter, and 'escalation' is one",
+    ),
     "an unknown rare label": (_rare_label, "labels", "the rare label 'greeting' is unknown"),
     "a file for the registry": (_registry_is_a_file, "registry", "is a file"),
     "no channel": (_no_channel, "channels", "no channel receives"),

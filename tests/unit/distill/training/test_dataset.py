@@ -78,6 +78,11 @@ def test_gzip_is_known_by_its_first_bytes_and_not_by_the_name(
         (b'{"text": "hi"}', "line 3: field 'label': expected a string, not a missing or null value"),
         (b'{"text": "hi", "label": 1}', "line 3: field 'label': expected a string, not a int"),
         (b'{"text": "hi", "label": "fap"}', "line 3: field 'label': 'fap' is not one of the models' labels"),
+        (
+            b'{"text": "hi", "label": "FAQ "}',
+            "line 3: field 'label': 'FAQ ' is not one of the models' labels; labels are compared letter by "
+            "letter, and 'faq' is one",
+        ),
     ],
 )
 def test_a_bad_row_is_named_by_file_line_and_field(tmp_path: Path, bad: bytes, problem: str) -> None:
