@@ -148,6 +148,7 @@ def _describe(outcome: RuleOutcome) -> str:
     if not outcome.breached:
         return f"{found} within {outcome.threshold:.6g}"
     cycles = f"{outcome.streak} {'cycle' if outcome.streak == 1 else 'cycles'}"
-    is_beyond = (outcome.value < outcome.threshold) is (outcome.side == "below")
+    is_below, is_above = outcome.value < outcome.threshold, outcome.value > outcome.threshold
+    is_beyond = is_below if outcome.side == "below" else is_above
     how = bound if is_beyond else f"not recovered from {bound}"
     return f"{found} {how} for {cycles}"

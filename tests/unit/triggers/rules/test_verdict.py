@@ -209,3 +209,9 @@ def test_a_description_of_each_mode(rule: dict[str, object], disagreements: list
     whole = Rule.model_validate({"name": "r", **condition, **rule})
     points = [make_point(index, disagreements=k) for index, k in enumerate(disagreements)]
     assert re.fullmatch(said.replace("^", r"\^"), describe([evaluate(whole, points)]))
+
+
+def test_a_value_at_the_threshold_of_an_open_rule_is_not_beyond_it() -> None:
+    rule = Rule.model_validate({"name": "kl", "metric": "kl", "above": "0.15", "clear": "0.1"})
+    history = [make_point(0, kl=0.2), make_point(1, kl=0.15)]
+    assert describe([evaluate(rule, history)]) == "kl 0.15 not recovered from above 0.15 for 2 cycles"
