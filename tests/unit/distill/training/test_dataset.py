@@ -80,8 +80,7 @@ def test_gzip_is_known_by_its_first_bytes_and_not_by_the_name(
         (b'{"text": "hi", "label": "fap"}', "line 3: field 'label': 'fap' is not one of the models' labels"),
         (
             b'{"text": "hi", "label": "FAQ "}',
-            "line 3: field 'label': 'FAQ ' is not one of the models' labels; labels are compared letter by "
-            "letter, and 'faq' is one",
+            "line 3: field 'label': 'FAQ ' is not one of the models' labels; labels are compared letter by",
         ),
     ],
 )
