@@ -54,6 +54,10 @@ def _rolled_back(
         return watch
     if not may_be_found(before):  # a student that helps too little is better than none
         return replace(watch, lost=before.version)
+    versions.lock_promotions(connection, before.monitor, before.role)
+    current = versions.current(connection, before.monitor, before.role)
+    if current is None or current.version != watch.job.candidate_version:
+        return watch  # a person has promoted another student meanwhile
     versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)
     return replace(watch, rolled_back_to=before.version)
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from sqlalchemy import select
 
 from db import incidents as stored
+from db.errors import one_line
 from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
@@ -76,7 +77,7 @@ def ack(ctx: typer.Context, incident_id: IncidentId, *, by: By = None, config: C
     audience = Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
     with writing_to(settings) as connection:
         incident = stored.get(connection, settings.monitor.name, incident_id)
-        transition = acknowledge(incident, by or getpass.getuser())
+        transition = acknowledge(incident, one_line(by or getpass.getuser()))
         now = time_in(connection)
         carry_out(connection, audience, transition, Occasion(at=now, now=now, details={}))
     show.say(f"Incident {incident_id} is acknowledged. The daemon notifies the channels that received it.")

@@ -6,14 +6,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from db import queue, versions
 from db.connection.session import writing
 from db.records import CycleResult, ModelVersion
 from db.states import JobDecision, JobStatus, OrderReason, PromotionReason, Role
-from db.tables import jobs, promotions
+from db.tables import incidents, jobs, promotions
 from tests.support.records.conclusions import FAR, HEALTHY, TOO_FEW, incident_list, job_list, with_policy
-from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored
+from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.support.records.factories import START, make_new_job, make_result
 from triggers.settings import AlphaPolicy
 
@@ -137,6 +138,32 @@ def test_a_student_that_did_not_help_can_make_way(run: Cycles, tmp_path: Path) -
     assert stored(run.engine, jobs)[1]["student_version"] == "student-1"
     with writing(run.engine) as connection:
         assert versions.ladder_since(connection, MONITOR) == START
+
+
+def test_no_rollback_overrides_what_a_person_promotes_meanwhile(postgres_engine: Engine) -> None:
+    """While the files of the earlier student are looked for. SQLite lets nobody else write meanwhile."""
+
+    def looked_for(_student: ModelVersion) -> bool:
+        run.promote("student-9", now=due_at(1))
+        return True
+
+    automatic = AlphaPolicy(cooldown=timedelta(0), rollback="auto", watch_cycles=1)
+    policy = make_policy(alpha=automatic, may_be_found=looked_for)
+    run = Cycles(engine=postgres_engine, lease=taken(postgres_engine), policy=policy)
+    run.promote(now=START, alpha=Decimal("0.7"))
+    run.conclude(0, FAR)
+    promote_candidate(run, 0)
+    run.conclude(1, by("student-2"))
+    assert [row["version"] for row in stored(run.engine, promotions)][-2:] == ["student-2", "student-9"]
+
+
+def test_a_student_whose_files_are_gone_or_changed_is_named(watched: Cycles) -> None:
+    run = with_policy(watched, alpha=AlphaPolicy(cooldown=timedelta(0), rollback="auto", watch_cycles=1))
+    run.conclude(1, by("student-2"))
+    (summary,) = [
+        row["summary"] for row in stored(run.engine, incidents) if row["kind"] == "candidate-rejected"
+    ]
+    assert summary.endswith("and student student-1 cannot serve again: its files are gone or changed")
 
 
 def test_who_makes_way_makes_way_for_the_student_that_served_before(watched: Cycles, tmp_path: Path) -> None:
