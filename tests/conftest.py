@@ -40,6 +40,7 @@ MARKERS = {
     "chaos": "chaos",
     "image": "image",
     "gpu": "gpu",
+    "fuzz": "fuzz",
 }
 
 

@@ -1,6 +1,8 @@
 """The whole configuration: one frozen tree, read once, from its source and the environment."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -138,7 +140,8 @@ def load(config: Source | Path) -> Settings:
         ScheduleError: `cron` is not a schedule.
     """
     source = Source(file=config) if isinstance(config, Path) else config
-    document = expanded(source.read(), source)
+    with _shallow(source):
+        document = expanded(source.read(), source)
     check_overrides(Settings)
     try:
         settings = Settings(**document)
@@ -158,7 +161,8 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     Raises:
         ConfigMissingError, ConfigError: as for `load`.
     """
-    document = Source(file=path).read()
+    with _shallow(path):
+        document = Source(file=path).read()
     try:
         rules = {
             key: value
@@ -168,6 +172,14 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         return _RulesFile(**rules).rules
     except ValidationError as error:
         raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error
+
+
+@contextmanager
+def _shallow(source: Source | Path) -> Iterator[None]:
+    try:
+        yield
+    except RecursionError as error:
+        raise ConfigError(path=source, problem="its tables or lists are nested too deeply") from error
 
 
 def _sources(error: ValidationError, source: Source) -> str:
