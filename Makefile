@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Four processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu and not fuzz" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu and not fuzz and not soak" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -68,6 +68,10 @@ chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases
 # Needs root, and buildah, crun, mmdebstrap and podman: it says how to install them.
 image-test: $(READY) ## build the image and run the loop in its containers, as root; 10 minutes
 	$(PY) -m pytest -m image -s
+
+# Shorter: REDISTILL_SOAK_MINUTES=5 make soak
+soak: $(READY) ## judge a window a second for half an hour, on each database: nothing grows; an hour
+	$(PY) -m pytest -m soak -s
 
 # To repeat a run: make fuzz, with the seed that it printed in FUZZ_SEED
 FUZZ_SEED := $(shell date +%s)

@@ -41,6 +41,7 @@ MARKERS = {
     "image": "image",
     "gpu": "gpu",
     "fuzz": "fuzz",
+    "soak": "soak",
 }
 
 
