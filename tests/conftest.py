@@ -3,11 +3,12 @@
 A part that a test needs and does not find makes it fail, and says how to get it: nothing is skipped.
 """
 
+import gc
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ MARKERS = {
     "image": "image",
     "gpu": "gpu",
 }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """While modules load, the garbage collector would look through all that is loaded, again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
