@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from db.connection.migrate import upgrade
 from db.connection.session import connect
 from tests.support.processes.disks import in_a_namespace
+from tests.support.records.statements import compiled_once
 from tests.support.servers.postgres import Postgres, running
 from tests.support.servers.postgres_reuse import Reused
 
@@ -168,6 +169,6 @@ def one_thread() -> Iterator[None]:
 
 
 def _engine(url: str) -> Iterator[Engine]:
-    engine = connect(url)
+    engine = compiled_once(connect(url))
     yield engine
     engine.dispose()
