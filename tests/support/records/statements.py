@@ -1,4 +1,4 @@
-"""SQL that is compiled once for all tests. An engine has a cache of its own, and nearly each test an engine."""
+"""SQL that is compiled once for all tests: an engine has its own cache, and nearly each test its own engine."""
 
 from typing import Any, Final
 
@@ -7,7 +7,7 @@ from sqlalchemy.engine import Dialect
 
 
 class _Compiled(dict[Any, Any]):
-    """Statements by what they say, whichever engine has compiled them: SQLAlchemy's key begins with its dialect."""
+    """Statements, whichever engine compiled them: SQLAlchemy's key begins with the engine's dialect."""
 
     def get(self, key: Any, default: Any = None) -> Any:  # noqa: ANN401 - SQLAlchemy's
         return super().get(key[1:], default)
@@ -21,6 +21,6 @@ _COMPILED: Final = {"sqlite": _Compiled(), "postgresql": _Compiled()}
 
 
 def compiled_once(engine: Engine) -> Engine:
-    """The engine, which must be as `connect` makes it without a root: compiled statements know its dialect."""
+    """The engine, which has no root: compiled statements know a dialect, and the dialect the root."""
     engine.update_execution_options(compiled_cache=_COMPILED[engine.dialect.name])
     return engine
