@@ -1,4 +1,4 @@
-"""SQL that is compiled once for all tests: an engine has its own cache, and nearly each test its own engine."""
+"""SQL that is compiled once for all tests: nearly each test has an engine, and an engine its own cache."""
 
 from typing import Any, Final
 
