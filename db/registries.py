@@ -18,7 +18,8 @@ class OtherRegistryError(RedistillError):
 
 class LinkTakenError(RedistillError):
     """The link {link!r} of the registry {location} points to the student of the monitor {other!r}: set
-    another 'link' in [redistill] for the monitor {monitor!r}.
+    another 'link' in [redistill] for the monitor {monitor!r}, or its earlier name {other!r} in [monitor] if
+    it is the same one.
     """
 
 

@@ -127,7 +127,7 @@ class JobDecision(StrEnum):
     """The decision on a job's candidate."""
 
     PROMOTED = "promoted"  #: the candidate became the student in service
-    HELD = "held"  #: the candidate passed, and `promote = "manual"`: a person promotes it
+    HELD = "held"  #: passed; a person promotes it: `promote = "manual"`, or another student serves meanwhile
     REJECTED = "rejected"  #: a gate failed
 
 

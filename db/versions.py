@@ -55,6 +55,12 @@ def record(connection: Connection, model: ModelVersion, now: datetime) -> None:
         connection.execute(insert(models).values(**asdict(model), created_at=now))
 
 
+def move(connection: Connection, model: ModelVersion) -> None:
+    """Record the new place of a version's files."""
+    own = (models.c.monitor == model.monitor, models.c.role == model.role, models.c.version == model.version)
+    connection.execute(update(models).where(*own).values(uri=model.uri))
+
+
 def current(connection: Connection, monitor: str, role: Role) -> ModelVersion | None:
     """Return the version in service, or None before the first one."""
     row = connection.execute(
@@ -81,6 +87,16 @@ def current_since(connection: Connection, monitor: str, role: Role) -> datetime 
             promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
         )
     )
+
+
+def current_reason(connection: Connection, monitor: str, role: Role) -> PromotionReason | None:
+    """Return why the version in service became the current one, or None before the first one."""
+    reason = connection.scalar(
+        select(promotions.c.reason).where(
+            promotions.c.monitor == monitor, promotions.c.role == role, promotions.c.retired_at.is_(None)
+        )
+    )
+    return None if reason is None else PromotionReason(reason)
 
 
 def previous_student(connection: Connection, monitor: str) -> ModelVersion | None:
@@ -137,10 +153,15 @@ def ladder_since(connection: Connection, monitor: str) -> datetime | None:
     return since
 
 
+def lock_promotions(connection: Connection, monitor: str, role: Role) -> None:
+    """Let no other transaction promote a version until this one ends."""
+    rivals = select(models.c.version).where(models.c.monitor == monitor, models.c.role == role)
+    connection.execute(rivals.order_by(models.c.version).with_for_update())
+
+
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
     """Make a recorded version the current one and retire the one before it."""
-    rivals = select(models.c.version).where(models.c.monitor == model.monitor, models.c.role == model.role)
-    connection.execute(rivals.order_by(models.c.version).with_for_update())  # one promotion at a time
+    lock_promotions(connection, model.monitor, model.role)
     connection.execute(
         update(promotions)
         .where(

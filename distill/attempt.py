@@ -28,9 +28,10 @@ from monitor.cycle import Show
 from monitor.scoring.models import Model, load
 from monitor.scoring.placement import Placement
 from monitor.stop import Stopped
-from monitor.storage.artifacts import Artifacts, version_at
+from monitor.storage.artifacts import Artifacts
 from monitor.storage.location import Location
 from monitor.storage.store import Store
+from monitor.storage.student_places import ModelLostError, StudentPlaces
 
 
 class TeacherChangedError(RedistillError):
@@ -40,9 +41,7 @@ class TeacherChangedError(RedistillError):
 
 
 class IncumbentLostError(RedistillError):
-    """The student {version} that the job starts from is no longer in {directory}: put it back, then
-    retry the job.
-    """
+    """The job cannot start from its student. {problem} Then retry the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +53,7 @@ class Attempt:
     teacher: Location
     redistill: RedistillSection
     artifacts: Artifacts
+    places: StudentPlaces
     judge: Judge
     redact: Redact  #: the function that was applied to texts before they were archived
     kept: timedelta  #: the time for which samples are archived
@@ -81,9 +81,8 @@ class Attempt:
             redact=self.redact,
             kept=self.kept,
         )
-        student = self._load(
-            self.redistill.student_init or version_at(incumbent_version, self.redistill.registry)
-        )
+        init = self.redistill.student_init
+        student = self.places.load(incumbent_version, self.placement) if init is None else self._load(init)
         trained = self._train(job, student, teacher, data, stopped=stopped)
         staged = registry.stage(self._store, student, job=registry.job_key(job), now=now)
         made = load(staged, self.placement)
@@ -132,16 +131,17 @@ class Attempt:
     def point_current(self) -> bool:
         """Point the registry's link to the student in service, and return whether it was changed.
 
-        This repairs the link after a crash. A link to a version of the registry that the database does not
-        know stays: the database was restored from a backup that is older than the promotion, so the student
-        that it names may be the one that had drifted.
+        This repairs the link after a crash. A link to a version that the database does not know stays: the
+        database was restored from a backup that is older than the promotion, so the student that it names may
+        be the one that had drifted; or another database uses the link.
 
         Raises:
             ArtifactReadError: the registry cannot be read now.
+            ModelLostError: the files of the student in service are in none of its places.
             LinkError: the link cannot be set now. SQL still records which student is in service.
             LinkAheadError: the link leads to a version that the database does not know.
         """
-        linked = registry.linked_version(self._store, self.redistill.link)
+        linked = self.places.linked_version(self.redistill.link)
         with reading(self.engine) as connection:
             student = versions.current(connection, self.monitor, Role.STUDENT)
             is_ahead = linked is not None and not versions.is_known(connection, linked)
@@ -154,7 +154,7 @@ class Attempt:
                 linked=str(linked)[:12],
                 version=student.version[:12],
             )
-        location = version_at(student, section.registry)
+        location = self.places.find(student)
         return registry.point_current(self.artifacts, section.registry, section.link, location)
 
     def sweep(self, now: datetime) -> None:
@@ -197,12 +197,12 @@ class Attempt:
         with reading(self.engine) as connection:
             recorded = versions.find(connection, self.monitor, Role.STUDENT, job.student_version)
         if recorded is None:
-            raise IncumbentLostError(version=job.student_version[:12], directory="the database")
-        location = version_at(recorded, self.redistill.registry)
-        incumbent = self._load(location)
-        if incumbent.version != recorded.version:
-            raise IncumbentLostError(version=job.student_version[:12], directory=location)
-        return recorded, incumbent
+            problem = f"The database does not know version {job.student_version[:12]}: restore it."
+            raise IncumbentLostError(problem=problem)
+        try:
+            return recorded, self.places.load(recorded, self.placement)
+        except ModelLostError as error:
+            raise IncumbentLostError(problem=error) from error
 
     def _train(
         self, job: Job, student: Model, teacher: Model, data: JobData, *, stopped: Stopped

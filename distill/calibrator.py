@@ -20,11 +20,11 @@ from distill.settings import RedistillSection
 from distill.training.dataset import LabelledSet, read_labelled
 from monitor.cycle import Show
 from monitor.scoring.batches import Progress, score
-from monitor.scoring.models import Model, load
-from monitor.scoring.pair import ModelChangedError
+from monitor.scoring.models import Model
 from monitor.scoring.placement import ON_CPU, Placement
 from monitor.stop import Stopped
-from monitor.storage.artifacts import Artifacts, version_at
+from monitor.storage.artifacts import Artifacts
+from monitor.storage.student_places import StudentPlaces
 from triggers.incidents.recalibration_due import is_due
 
 LEASE_SECONDS: Final = 60.0
@@ -61,6 +61,7 @@ class Calibrator:
     monitor: str
     section: RedistillSection
     artifacts: Artifacts
+    places: StudentPlaces
     tokens_per_batch: int
     show: Show
     placement: Placement = ON_CPU
@@ -70,16 +71,13 @@ class Calibrator:
 
         Raises:
             NoLabelledFileError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
-            ModelError, ModelChangedError, ScoringError: a file is missing or unusable; the error names it.
+            ModelError, ModelLostError, ScoringError: a file is missing or unusable; the error names it.
             StoppedError: `stopped` returned True.
         """
         path = self.section.calibration_file
         if path is None:
             raise NoLabelledFileError
-        location = version_at(student, self.section.registry)
-        model = load(self.artifacts.directory(location), self.placement)
-        if model.version != student.version:
-            raise ModelChangedError(directory=location, version=student.version[:12])
+        model = self.places.load(student, self.placement)
         return self.fit(model, read_labelled(self.artifacts.file(path), model.labels), model.labels, stopped)
 
     def fit(

@@ -59,8 +59,9 @@ class LinkError(RedistillError):
 
 class LinkAheadError(LinkError):
     """{link} leads to the version {linked}, which the database does not know, and was left as it
-    is: if the database was restored from a backup, see docs/restoring.md; to serve the student that the
-    database names, run `redistill models promote {version}`.
+    is: if the database was restored from a backup, see docs/restoring.md; if another database has this
+    registry, set another 'link' in [redistill]; to serve the student that the database names, run
+    `redistill models promote {version}`.
     """
 
 
@@ -222,16 +223,6 @@ def point_current(artifacts: Artifacts, registry: Location, link: str, student: 
     except (ArtifactReadError, ArtifactWriteError) as error:
         problem = f"{error.fields.get('problem', error)}; free space or fix the permissions in {registry}"
         raise LinkError(link=store.location(link), directory=student, problem=problem) from error
-
-
-def linked_version(store: Store, link: str) -> str | None:
-    """Return the version in this registry to which the link leads; None for no link or another target.
-
-    Raises:
-        ArtifactReadError: the registry cannot be read.
-    """
-    pointed, versions = store.pointed(link), f"{store.location(VERSIONS)}/"
-    return pointed.removeprefix(versions) if pointed and pointed.startswith(versions) else None
 
 
 def _json(version: str, manifest: Manifest) -> bytes:

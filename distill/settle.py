@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import calibrations, queue, versions
 from db.connection.session import writing
 from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion
-from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason
+from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason, Role
 from distill.evaluation import gates
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
@@ -56,13 +56,16 @@ def settle(
 ) -> Settled:
     """Promote, hold or reject the candidate.
 
+    It is held if another student has come into service since the job was ordered: the candidate was not
+    compared with that one, which a person may have chosen.
+
     Raises:
         LeaseLostError: another worker has the job; nothing was written.
         JobNotWantedError: the job was cancelled or has ended; nothing was written.
     """
-    settled = _decide(proof, promote)
     with writing(engine) as connection:
         queue.lock_for_write(connection, job, lease)
+        settled = _decide(proof, promote, newcomer=_newcomer(connection, job))
         versions.record(connection, proof.candidate, now)
         versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
         versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
@@ -94,11 +97,22 @@ def settle(
     return settled
 
 
-def _decide(proof: Proof, promote: Literal["auto", "manual"]) -> Settled:
+def _newcomer(connection: Connection, job: Job) -> str | None:
+    """Return the student in service, with its reason, if it is not the one that the job started from."""
+    versions.lock_promotions(connection, job.monitor, Role.STUDENT)
+    current = versions.current(connection, job.monitor, Role.STUDENT)
+    if current is None or current.version == job.student_version:
+        return None
+    return f"{current.version[:12]} ({versions.current_reason(connection, job.monitor, Role.STUDENT)})"
+
+
+def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str | None) -> Settled:
     if not gates.passed(proof.gates):
         return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
     reason = _reason(proof.gates, GateResult.PASS)
-    held = promote == "manual"
+    if newcomer is not None:
+        reason = f"held: the student {newcomer} has come into service since the job was ordered; {reason}"
+    held = promote == "manual" or newcomer is not None
     return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
 
 

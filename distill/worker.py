@@ -4,6 +4,7 @@ While no job waits, it calibrates the student in service when that is due.
 """
 
 from contextlib import suppress
+from datetime import datetime
 from threading import Event
 from time import monotonic
 
@@ -12,6 +13,7 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from db import leases, monitors, queue
+from db.connection import clock
 from db.connection.outage import Outage
 from db.connection.session import writing
 from db.connection.unavailable import UNAVAILABLE
@@ -30,6 +32,7 @@ from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
 from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError
+from monitor.storage.student_places import ModelLostError
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
@@ -113,7 +116,7 @@ class Worker:
             return
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
         try:
-            done = self._calibrator.calibrate_due(self._owner, stopped, utc_now())
+            done = self._calibrator.calibrate_due(self._owner, stopped, self._now())
         except UNAVAILABLE:
             raise
         except StoppedError:
@@ -146,7 +149,7 @@ class Worker:
             self._attempt.sweep(utc_now())
         except UNAVAILABLE:
             raise
-        except LinkError as error:  # SQL still records which student is in service
+        except (LinkError, ModelLostError) as error:  # SQL still records which student is in service
             problem, event = str(error), "current not set"
         except (ArtifactReadError, OtherRegistryError, LinkTakenError) as error:
             problem, event = str(error), "registry not usable"
@@ -173,6 +176,9 @@ class Worker:
                     queue.note_error(connection, job.job_id, str(error))
             raise
 
+    def _now(self) -> datetime:
+        return clock.agreed(self._engine, utc_now())
+
     def _claim(self) -> tuple[Job, Lease] | None:
         with writing(self._engine) as connection:
             monitors.refuse_renamed(connection, self._audience.monitor)
@@ -181,7 +187,7 @@ class Worker:
                 self._audience.monitor,
                 owner=self._owner,
                 lease_seconds=LEASE_SECONDS,
-                now=utc_now(),
+                now=clock.capped_by_database(connection, utc_now()),
             )
 
     def _run_claimed(self, job: Job, lease: Lease, stopped: Stopped) -> None:
@@ -212,7 +218,9 @@ class Worker:
         try:
             proof = self._make(job, stopped)
             promote = self._attempt.redistill.promote
-            settled = settle(self._engine, lease, job, proof, self._audience, promote=promote, now=utc_now())
+            settled = settle(
+                self._engine, lease, job, proof, self._audience, promote=promote, now=self._now()
+            )
             log.info("job ended", decision=settled.decision.value, reason=settled.reason)
         except StoppedError:
             self._requeue(job, lease, None)
@@ -249,6 +257,6 @@ class Worker:
     def _fail(self, job: Job, lease: Lease, error: str) -> None:
         with writing(self._engine) as connection:
             queue.lock_for_write(connection, job, lease)
-            now = utc_now()
+            now = clock.capped_by_database(connection, utc_now())
             queue.finish(connection, job, JobStatus.FAILED, now=now, error=error)
             report_job_end(connection, job, JobStatus.FAILED, error, self._audience, now=now)

@@ -36,9 +36,11 @@ from monitor.scoring.placement import Placement
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
+from monitor.storage.student_places import StudentPlaces
 from redistill.artifacts import artifacts
 from redistill.channels import channels
 from redistill.configuration.settings import Settings
+from redistill.display.progress import ShowProgress, show_nothing
 from triggers.channels.outbox import Outbox
 from triggers.conclude import Policy
 from triggers.incidents.announce import Audience
@@ -62,6 +64,7 @@ def policy(settings: Settings) -> Policy:
         audience=audience(settings),
         min_samples=settings.monitor.min_samples,
         max_reject_share=settings.monitor.max_reject_share,
+        may_be_found=student_places(settings).may_be_found,
     )
 
 
@@ -107,10 +110,18 @@ def pair_source(settings: Settings, engine: Engine, show: Show) -> PairSource:
         engine,
         settings.monitor.name,
         artifacts(settings, show),
+        student_places(settings, show),
         teacher=settings.teacher.uri,
-        student=settings.student.uri,
-        registry=settings.redistill.registry,
         placement=scoring_placement(settings),
+    )
+
+
+def student_places(settings: Settings, show: ShowProgress = show_nothing) -> StudentPlaces:
+    """Return the places where the students are."""
+    return StudentPlaces(
+        artifacts=artifacts(settings, show),
+        registry=settings.redistill.registry,
+        configured=settings.student.uri,
     )
 
 
@@ -202,6 +213,7 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
         teacher=settings.teacher.uri,
         redistill=settings.redistill,
         artifacts=artifacts(settings, show),
+        places=judge.calibrator.places,
         judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
@@ -219,6 +231,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         monitor=settings.monitor.name,
         section=settings.redistill,
         artifacts=artifacts(settings, show),
+        places=student_places(settings, show),
         tokens_per_batch=settings.scoring.tokens_per_batch,
         show=show,
         placement=training_placement(settings),

@@ -3,22 +3,22 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import monitors, versions
+from db import monitors
+from db.connection import clock
 from db.connection.outage import Outage
 from db.connection.passwords import Passwords, in_file, in_url
 from db.connection.session import connect, reading, without_password, writing
 from db.connection.tls import encrypts
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError, one_line
-from db.states import Role
-from monitor.storage.artifacts import version_at
-from monitor.storage.location import Location
+from monitor.clock import utc_now
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.settings import Settings
 
@@ -123,20 +123,16 @@ def reading_from(settings: Settings) -> Iterator[Connection]:
             raise _refusal(engine, error) from error
 
 
-def serving_student(settings: Settings) -> Location:
-    """Return the location of the student in service: by the database, else by the configuration."""
-    with suppress(RedistillError), reading_from(settings) as connection:
-        current = versions.current(connection, settings.monitor.name, Role.STUDENT)
-        if current is not None:
-            return version_at(current, settings.redistill.registry)
-    return settings.student.uri
-
-
 @contextmanager
 def writing_to(settings: Settings) -> Iterator[Connection]:
     """Yield a connection in a transaction, committed if the block succeeds. Errors as for `reading_from`."""
     with migrated(settings) as engine, translated_errors(engine), writing(engine) as connection:
         yield connection
+
+
+def time_in(connection: Connection) -> datetime:
+    """Return the time to store: that of this process's clock or of the database's, whichever is earlier."""
+    return clock.capped_by_database(connection, utc_now())
 
 
 @contextmanager

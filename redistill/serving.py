@@ -1,15 +1,16 @@
 """The change of the student in service by a person: SQL first, then the registry's link."""
 
+from contextlib import suppress
+
 from db import registries, versions
 from db.errors import RedistillError
 from db.records import ModelVersion
-from db.states import PromotionReason
-from monitor.clock import utc_now
-from monitor.storage.artifacts import version_at
+from db.states import PromotionReason, Role
+from monitor.storage.location import Location
 from monitor.storage.store import ArtifactReadError
 from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings
-from redistill.database import writing_to
+from redistill.database import reading_from, time_in, writing_to
 from redistill.display import show
 from redistill.process.stop_signals import loading, undisturbed
 
@@ -20,23 +21,17 @@ class LinkBehindError(RedistillError):
     """
 
 
-class ModelGoneError(RedistillError):
-    """The student {version} is no longer in {directory}: restore it there first."""
-
-
 def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
     """Promote a student whose files are there, if the registry is the monitor's, and set the link to it.
 
     Ctrl-C has its effect before the promotion, or after the link is set.
 
     Raises:
-        ModelGoneError: its files are gone.
+        ModelLostError: its files are in none of its places.
         OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
         LinkBehindError: see `set_link`.
     """
-    location = version_at(model, settings.redistill.registry)
-    if not artifacts(settings).holds_model(location):
-        raise ModelGoneError(version=show.version(model.version), directory=location)
+    _place(settings, model)
     found = _registry_id(settings)
     with undisturbed():
         with writing_to(settings) as connection:
@@ -47,9 +42,9 @@ def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionRea
                     registry_id=found,
                     link=settings.redistill.link,
                     location=settings.redistill.registry,
-                    now=utc_now(),
+                    now=time_in(connection),
                 )
-            versions.promote(connection, model, reason, utc_now())
+            versions.promote(connection, model, reason, time_in(connection))
         set_link(settings, model)
 
 
@@ -68,18 +63,37 @@ def set_link(settings: Settings, model: ModelVersion) -> bool:
     """Set the registry's link to the model; return whether the link was changed.
 
     Raises:
+        ModelLostError: the files of the model are in none of its places.
         LinkBehindError: the link cannot be set. SQL still records which student is in service.
     """
     with loading():
         from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
-    section = settings.redistill
+    section, location = settings.redistill, _place(settings, model)
     try:
-        location = version_at(model, section.registry)
         return registry.point_current(artifacts(settings), section.registry, section.link, location)
     except registry.LinkError as error:
         version, place = show.version(model.version), link(settings)
         raise LinkBehindError(version=version, problem=error, link=place, state=_state(settings)) from error
+
+
+def serving_student(settings: Settings) -> Location:
+    """Return the place of the student in service: by the database, else by the configuration.
+
+    Raises:
+        ModelLostError: the files of the student that the database names are in none of its places.
+    """
+    current = None
+    with suppress(RedistillError), reading_from(settings) as connection:
+        current = versions.current(connection, settings.monitor.name, Role.STUDENT)
+    return settings.student.uri if current is None else _place(settings, current)
+
+
+def _place(settings: Settings, model: ModelVersion) -> Location:
+    with loading():
+        from redistill.assembly import student_places  # noqa: PLC0415 - as above
+
+    return student_places(settings).find(model)
 
 
 def link(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """The decision on a cycle and all its effects, in one transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from db import leases, queue
 from db.connection.session import writing
 from db.cycles import history, ledger, rejudging, results, teachers
-from db.records import Claim, CycleResult, Lease, RuleOutcome
+from db.records import Claim, CycleResult, Lease, ModelVersion, RuleOutcome
 from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
 from triggers.incidents.label_shifts import largest_moves, what_moved
@@ -36,6 +37,7 @@ class Policy:
     audience: Audience
     min_samples: int
     max_reject_share: float
+    may_be_found: Callable[[ModelVersion], bool]  #: whether the files of a student are where they can be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,9 @@ def conclude(
         # student without its open job, and a second job would be ordered.
         jobs = queue.of_monitor(connection, claim.slot.monitor)
         latest = is_latest(connection, cycle)
-        watched = watch(connection, cycle, jobs, policy.alpha, now) if latest and cycle.is_evaluated else None
+        watched = None
+        if latest and cycle.is_evaluated:
+            watched = watch(connection, cycle, jobs, policy.alpha, now, may_be_found=policy.may_be_found)
         order = order_job(connection, cycle, jobs, policy.alpha, watched=watched, latest=latest, now=now)
         results.add_order(connection, claim, order.reason, order.detail)
         situation = Situation(

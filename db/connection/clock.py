@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from db.connection.session import reading
 from db.tables import UTCDateTime
 
 
@@ -36,6 +37,15 @@ def read(connection: Connection) -> datetime:
     """Return the database's current time."""
     found: datetime = connection.execute(select(Clock())).scalar_one()
     return found
+
+
+def agreed(engine: Engine, now: datetime) -> datetime:
+    """Return the earlier of `now` and the database's time.
+
+    What is stored with the time of a clock that is ahead would not be over, or not have begun, for others.
+    """
+    with reading(engine) as connection:
+        return capped_by_database(connection, now)
 
 
 def capped_by_database(connection: Connection, now: datetime) -> datetime:

@@ -18,7 +18,7 @@ STATEMENT_SECONDS: Final = 60
 TRANSACTION: Final = {
     "lock_timeout": "10s",
     "statement_timeout": f"{STATEMENT_SECONDS}s",
-    "idle_in_transaction_session_timeout": "60s",
+    "idle_in_transaction_session_timeout": "25s",  # less than a lease, whose row a frozen holder may lock
     "timezone": "UTC",
 }
 #: A host that vanishes without closing its connections is noticed within 25 s, or 20 s if data was sent.

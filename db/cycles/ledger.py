@@ -1,7 +1,7 @@
 """The ledger of cycles, which records the claims of slots and their ends."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
@@ -120,12 +120,19 @@ def consumed(connection: Connection, monitor: str, window_end: datetime) -> froz
 def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
     """Start an attempt at the slot, or return None if its cycle has ended already.
 
+    Windows never overlap: after a change of the schedule, a new slot starts where the recorded window before
+    its end ends, and there is no claim if a recorded window contains its end.
+
     The caller holds the monitor's lease and has called `leases.guard` in this transaction.
     """
     this_slot = (cycles.c.monitor == slot.monitor, cycles.c.window_end == slot.window_end)
     row = connection.execute(select(cycles).where(*this_slot)).one_or_none()
     if row is not None and row.status not in UNFINISHED:
         return None
+    start = _uncovered_start(connection, slot) if row is None else row.window_start
+    if start is None:
+        return None
+    slot = replace(slot, window_start=start)
     rule_states.forget_from(connection, slot.monitor, slot.window_end)
     if row is None:
         new = insert(cycles).values(**asdict(slot), status=CycleStatus.RUNNING, attempt=1, started_at=now)
@@ -145,6 +152,19 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
         )
     )
     return Claim(cycle_id=row.id, slot=slot, attempt=attempt, started_at=now)
+
+
+def _uncovered_start(connection: Connection, slot: Slot) -> datetime | None:
+    """Return the start of what recorded windows leave of a new slot; None if its end is in one of them."""
+    end = cycles.c.window_end
+    recorded = select(cycles.c.window_start, end).where(cycles.c.monitor == slot.monitor)
+    after = connection.execute(recorded.where(end > slot.window_end).order_by(end).limit(1)).one_or_none()
+    if after is not None and after.window_start < slot.window_end:
+        return None
+    before = connection.execute(
+        recorded.where(end < slot.window_end).order_by(end.desc()).limit(1)
+    ).one_or_none()
+    return slot.window_start if before is None else max(slot.window_start, before.window_end)
 
 
 def lock_for_write(connection: Connection, claim: Claim) -> None:

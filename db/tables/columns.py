@@ -76,9 +76,10 @@ class ArtifactPath(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Return the path relative to the folder, if it is in it."""
         root: Path | None = getattr(dialect, ROOT, None)
-        if value is None or root is None or not Path(value).is_relative_to(root):
+        if value is None or root is None:
             return value
-        return str(Path(value).relative_to(root))
+        folders = (each for each in (root, root.resolve()) if Path(value).is_relative_to(each))
+        return next((str(Path(value).relative_to(folder)) for folder in folders), value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """Return the absolute path; earlier versions stored only such paths."""

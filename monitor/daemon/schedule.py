@@ -1,11 +1,12 @@
 """The schedule of a monitor: its slots, and which of them are due.
 
 A slot starts at one fire time of the monitor's trigger and ends at the next. So the slots of a trigger cover
-time without gaps or overlaps, and the end of a slot identifies it.
+time without gaps or overlaps, and the end of a slot identifies it. After a change of the trigger, the first
+slot starts where the recorded windows end.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.triggers.base import BaseTrigger
@@ -80,6 +81,15 @@ def slots_between(trigger: BaseTrigger, monitor: str, start: datetime, end: date
     return tuple(slot for slot in ending if slot.window_start >= start)
 
 
+def slots_after(trigger: BaseTrigger, monitor: str, last_end: datetime, until: datetime) -> tuple[Slot, ...]:
+    """Return the slots that end after `last_end`, the end of a recorded window, and by `until`, oldest first.
+
+    The first starts at `last_end`, which is within a slot if an earlier trigger has recorded that window.
+    """
+    ending = _slots_ending(trigger, monitor, last_end, until)
+    return tuple(replace(slot, window_start=max(slot.window_start, last_end)) for slot in ending)
+
+
 def due_slots(
     trigger: BaseTrigger,
     monitor: str,
@@ -96,7 +106,7 @@ def due_slots(
     """
     if last_end is None:
         return Due(run=(newest_complete_slot(trigger, monitor, now=now, lateness=lateness),), skipped=())
-    complete = tuple(_slots_ending(trigger, monitor, last_end, now - lateness))
+    complete = slots_after(trigger, monitor, last_end, now - lateness)
     too_old = sum(slot.window_end + lateness < now - catch_up for slot in complete)
     return Due(run=complete[too_old:], skipped=complete[:too_old])
 

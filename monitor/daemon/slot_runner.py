@@ -25,7 +25,7 @@ from db.records import Claim, CycleResult, EarlierResult, Lease, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.clock import utc_now
-from monitor.daemon.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_between
+from monitor.daemon.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_after
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
@@ -155,7 +155,7 @@ class SlotRunner:
     def _slots_in(self, gap: Gap, oldest: datetime) -> tuple[Slot, ...]:
         name = self._section.name
         start = max(gap.start, slot_at(self._trigger, name, oldest).window_start)
-        return slots_between(self._trigger, name, start, gap.end)
+        return slots_after(self._trigger, name, start, gap.end)
 
     def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped, claim_slot: _ClaimSlot) -> bool:
         with writing(self._engine) as connection:

@@ -28,16 +28,15 @@ def located(uri: str | Path) -> Location:
     return text if text.startswith("s3://") else Path(text)
 
 
-def version_at(model: ModelVersion, registry: Location) -> Location:
-    """Return the location of a recorded version.
+def places_of(student: ModelVersion, registry: Location, configured: Location) -> tuple[Location, ...]:
+    """Return the places where the files of a recorded student may be, the most likely one first.
 
-    A version that a job made is in the registry, which may have been moved since; so is one whose recorded
-    folder is gone. If a registry on a disk lacks it, it is the recorded location. One in S3 is not asked.
+    A version that a job made is in the registry, which may have been moved since. Any other is where it was
+    recorded, or its folder was moved and the configuration names the new place.
     """
-    recorded, moved = located(model.uri), located(f"{registry}/versions/{model.version}")
-    is_gone = isinstance(recorded, Path) and not recorded.is_dir()
-    is_moved = is_gone or model.job_id is not None
-    return moved if is_moved and (isinstance(moved, str) or moved.is_dir()) else recorded
+    recorded, registered = located(student.uri), located(f"{registry}/versions/{student.version}")
+    first = (recorded, registered) if student.job_id is None else (registered, recorded)
+    return tuple(dict.fromkeys((*first, configured)))
 
 
 @dataclass(frozen=True)

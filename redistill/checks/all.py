@@ -41,6 +41,7 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
     yield from results
     yield from run_check("tls", lambda: tls(settings))
     if all(result.ok for result in results):
+        yield from run_check("monitor", lambda: resources.monitor_name(settings))
         yield from run_check("queue", lambda: job_queue.open_job(settings))
         yield from run_check("registry id", lambda: resources.registry_id(settings))
         yield from run_check("current", lambda: resources.link(settings))

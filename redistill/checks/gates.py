@@ -16,10 +16,10 @@ from redistill.artifacts import artifacts
 from redistill.assembly import training_placement
 from redistill.checks.result import CheckResult, ok, warning
 from redistill.configuration.settings import Settings
-from redistill.database import serving_student
 from redistill.display import show
 from redistill.display.comparison import fit_temperature
 from redistill.display.progress import ShowProgress
+from redistill.serving import serving_student
 from triggers.incidents.figures import gate_of
 
 _ROWS: Final = 1_000  #: most rows of each labelled file, so that the teacher does not take minutes

@@ -16,12 +16,13 @@ from db import monitors, registries, versions
 from db.connection.migrate import check
 from db.connection.session import reading, without_password
 from db.states import IncidentKind, Role, Severity
-from distill.registry import known_id, linked_version
+from distill.registry import known_id
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
-from monitor.storage.artifacts import version_at
+from monitor.storage.student_places import ModelLostError
 from redistill.artifacts import artifacts
-from redistill.checks.result import CheckResult, ok, problem
+from redistill.assembly import student_places
+from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
 from redistill.display import show
@@ -39,6 +40,20 @@ def database(settings: Settings) -> Iterator[CheckResult]:
         with reading(engine) as connection:
             monitors.refuse_renamed(connection, settings.monitor.name)
         yield ok("database", f"{without_password(engine.url)}, {level}")
+
+
+def monitor_name(settings: Settings) -> Iterator[CheckResult]:
+    """Yield a warning if the database has other monitors only: this one may be one of them, renamed."""
+    name = settings.monitor.name
+    with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
+        others = monitors.summaries(connection)
+    if others and name not in {each.monitor for each in others}:
+        known = ", ".join(f"{each.monitor} ({show.counted(each.n_cycles, 'cycle')})" for each in others)
+        fix = (
+            "for an earlier monitor under another name, run `redistill monitors rename OLD "
+            f"{name}` before its first cycle; a new monitor needs nothing"
+        )
+        yield warning("monitor", f"{name!r} is not in the database, which has {known}", fix)
 
 
 def cluster(settings: Settings) -> Iterator[CheckResult]:
@@ -74,21 +89,31 @@ def registry_id(settings: Settings) -> Iterator[CheckResult]:
 
 
 def link(settings: Settings) -> Iterator[CheckResult]:
-    """Check that the registry's link, if it exists, points to the student in service."""
-    store = artifacts(settings).store(settings.redistill.registry)
+    """Check that the files of the student in service are there, and that the registry's link, if any, points
+    to them.
+    """
+    store, places = artifacts(settings).store(settings.redistill.registry), student_places(settings)
     with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
         student = versions.current(connection, settings.monitor.name, Role.STUDENT)
         pointed = store.pointed(settings.redistill.link)
-        linked = linked_version(store, settings.redistill.link)
+        linked = places.linked_version(settings.redistill.link)
         is_ahead = linked is not None and not versions.is_known(connection, linked)
-    if student is None or pointed is None:
+    if student is None:
+        return
+    try:
+        location = places.find(student)
+    except ModelLostError as error:
+        yield problem("in service", str(error))
+        return
+    yield ok("in service", f"{show.version(student.version)}, in {location}")
+    if pointed is None:
         return
     version, place = show.version(student.version), store.location(settings.redistill.link)
     if is_ahead:
         found = f"{place} points to {show.version(linked)}, a version that the database does not know"
         fix = f"see docs/restoring.md; to serve {version} instead, run `redistill models promote {version}`"
         yield problem("current", found, fix)
-    elif _same(pointed, str(version_at(student, settings.redistill.registry))):
+    elif _same(pointed, str(location)):
         yield ok("current", f"{place} points to the student in service, {version}")
     else:
         fix = f"start `redistill worker`, or run `redistill models promote {version}`"

@@ -1,7 +1,6 @@
 """The checks of /readyz."""
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final, Literal
 
 from sqlalchemy import Engine
@@ -12,11 +11,13 @@ from db.connection import clock, migrate
 from db.connection.session import reading
 from db.cycles import ledger
 from db.errors import RedistillError, one_line
+from db.records import ModelVersion
 from db.states import Role
 from monitor.daemon.probes import Check
 from monitor.daemon.schedule import make_trigger, slot_at
 from monitor.settings import MonitorSection
-from monitor.storage.artifacts import version_at
+from monitor.storage.artifacts import places_of
+from monitor.storage.location import Location
 from redistill.configuration.settings import Settings
 
 #: The time after its due time from which a cycle that has not begun is overdue.
@@ -41,17 +42,30 @@ def checks(engine: Engine, monitor: MonitorSection, scheduler: Scheduler, now: d
 
 
 def models(engine: Engine, settings: Settings) -> Check:
-    """Return the check that the folders of both models exist; those in S3 are not looked at."""
+    """Return the check that the folders of both models exist; those in S3 are not looked at.
+
+    Their content is not read either: a probe is asked every few seconds.
+    """
     try:
         with reading(engine) as connection:
             current = versions.current(connection, settings.monitor.name, Role.STUDENT)
     except (RedistillError, DBAPIError) as error:
         return _failing("models", error)
-    student = settings.student.uri if current is None else version_at(current, settings.redistill.registry)
-    folders = [each for each in (settings.teacher.uri, student) if isinstance(each, Path)]
-    missing = [str(folder) for folder in folders if not folder.is_dir()]
+    student = (settings.student.uri,) if current is None else _places(current, settings)
+    places = ((settings.teacher.uri,), student)
+    missing = [str(each[0]) for each in places if not any(map(_may_exist, each))]
     detail = f"missing: {', '.join(missing)}: put it back" if missing else "found"
     return Check(name="models", ok=not missing, code="missing" if missing else "found", detail=detail)
+
+
+def _places(student: ModelVersion, settings: Settings) -> tuple[Location, ...]:
+    configured = settings.student.uri
+    places = places_of(student, settings.redistill.registry, configured)
+    return tuple(place for place in places if student.job_id is None or place != configured)
+
+
+def _may_exist(place: Location) -> bool:
+    return isinstance(place, str) or place.is_dir()
 
 
 def _database(engine: Engine) -> Check:

@@ -139,7 +139,8 @@ def assert_the_pager_heard_both_in_order(engine: Engine, receiver: Receiver) -> 
     with reading(engine) as connection:
         query = select(cycles.c.window_end).where(cycles.c.id == incident["cycle_id"])
         opened = connection.execute(query).scalar_one()
-    key = f"redistill:{MONITOR}:{incident['incident_id']}:{opened:%Y%m%dT%H%M%SZ}"
+    key = receiver.received[0].document["dedup_key"]
+    assert key.startswith(f"redistill:{MONITOR}:{incident['incident_id']}:{opened:%Y%m%dT%H%M%SZ}:")
     assert [message.key for message in receiver.received] == [f"{key}:firing:error", f"{key}:resolved:error"]
     firing, resolved = (message.document for message in receiver.received)
     assert (firing["schema"], firing["dedup_key"]) == ("redistill.incident/1", key)

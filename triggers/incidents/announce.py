@@ -1,5 +1,6 @@
 """The changes of incidents that signals cause, and the messages to the channels, in one transaction."""
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,12 +92,13 @@ def carry_out(connection: Connection, audience: Audience, transition: Transition
 
 
 def _new_key(audience: Audience, incident_id: int, occasion: Occasion) -> str:
-    """Return the key of a new incident.
+    """Return the key of a new incident, which no other has: no receiver takes it for one that it knows.
 
-    A database that was restored from a backup gives numbers again. With the time, another incident of the
-    same number has another key, so that no receiver takes it for one that it knows.
+    A database that was restored from a backup gives numbers again, for the same windows, and so do two
+    installations with monitors of one name.
     """
-    return f"redistill:{audience.monitor}:{incident_id}:{occasion.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    at = f"{occasion.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return f"redistill:{audience.monitor}:{incident_id}:{at}:{uuid.uuid4().hex[:12]}"
 
 
 def _of_kind(unresolved: Sequence[Incident], signal: Signal) -> Incident | None:

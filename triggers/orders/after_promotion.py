@@ -1,15 +1,14 @@
 """The watch over the student that a job promoted, and its rollback if `rollback = "auto"`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import Connection
 
 from db import queue, versions
 from db.cycles import history
-from db.records import CycleResult, Job
+from db.records import CycleResult, Job, ModelVersion
 from db.states import JobDecision, JobRecovery, PromotionReason
 from triggers.judged_cycle import JudgedCycle
 from triggers.orders.promotion_watch import Watch
@@ -17,12 +16,18 @@ from triggers.settings import AlphaPolicy
 
 
 def watch(
-    connection: Connection, cycle: JudgedCycle, jobs: Sequence[Job], policy: AlphaPolicy, now: datetime
+    connection: Connection,
+    cycle: JudgedCycle,
+    jobs: Sequence[Job],
+    policy: AlphaPolicy,
+    now: datetime,
+    *,
+    may_be_found: Callable[[ModelVersion], bool],
 ) -> Watch | None:
     """Return the watch over the student in service as of this latest cycle; None if none is being watched.
 
     Once its recovery is known, it is written to the student's job. With `rollback = "auto"`, a student that
-    did not recover is replaced by the one before it.
+    did not recover is replaced by the one before it, unless the files of that one cannot be found.
     """
     monitor, result = cycle.claim.slot.monitor, cycle.result
     if result is None:
@@ -38,7 +43,19 @@ def watch(
     queue.set_recovery(connection, job.job_id, found.recovery)
     if found.recovery is JobRecovery.RECOVERED or policy.rollback == "off":
         return found
-    return replace(found, rolled_back_to=_roll_back(connection, job, now))
+    return _rolled_back(connection, found, may_be_found, now)
+
+
+def _rolled_back(
+    connection: Connection, watch: Watch, may_be_found: Callable[[ModelVersion], bool], now: datetime
+) -> Watch:
+    before = versions.previous_student(connection, watch.job.monitor)
+    if before is None:
+        return watch
+    if not may_be_found(before):  # a student that helps too little is better than none
+        return replace(watch, lost=before.version)
+    versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)
+    return replace(watch, rolled_back_to=before.version)
 
 
 def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
@@ -50,16 +67,3 @@ def _on_trial(jobs: Sequence[Job], result: CycleResult) -> Job | None:
     job = next(own, None)
     is_on_trial = job is not None and job.recovery is None and job.teacher_version == result.teacher_version
     return job if is_on_trial else None
-
-
-def _roll_back(connection: Connection, job: Job, now: datetime) -> str | None:
-    before = versions.previous_student(connection, job.monitor)
-    if before is None or _is_gone(before.uri):
-        return None  # a student that helps too little is better than none
-    versions.promote(connection, before, PromotionReason.NOT_RECOVERED, now)
-    return before.version
-
-
-def _is_gone(uri: str) -> bool:
-    """Return whether the files of a model are gone; S3 is not asked in the middle of a transaction."""
-    return not uri.startswith("s3://") and not (Path(uri) / "config.json").is_file()

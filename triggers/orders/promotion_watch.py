@@ -15,6 +15,7 @@ class Watch:
     n_healthy: int  #: healthy ones among them
     watch_cycles: int
     rolled_back_to: str | None = None  #: the version in service again, if the candidate did not recover
+    lost: str | None = None  #: the version that cannot serve again, as its files are not where they were
 
     @property
     def recovery(self) -> JobRecovery | None:
@@ -39,5 +40,7 @@ class Watch:
         if self.recovery is not JobRecovery.NOT_RECOVERED:
             return text
         text = f"{text}; the job counts as a failed attempt"
+        if self.lost is not None:
+            return f"{text}, and student {self.lost[:12]} cannot serve again: its files are gone or changed"
         back = self.rolled_back_to
         return f"{text}, and student {back[:12]} is in service again" if back else text

@@ -12,11 +12,11 @@ from monitor.settings import MetricsSection, ScoringSection
 from monitor.storage.artifacts import Artifacts, located
 from redistill.artifacts import artifacts
 from redistill.commands.options import Config, Json, command, config_source, configured, examples
-from redistill.database import serving_student
 from redistill.display import show
 from redistill.display.progress import bars
 from redistill.display.show import Column
 from redistill.process.stop_signals import loading
+from redistill.serving import serving_student
 
 if TYPE_CHECKING:
     from redistill.display.comparison import Comparison

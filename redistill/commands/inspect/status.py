@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -140,7 +140,7 @@ def _next_slot(monitor: MonitorSection, last_end: datetime | None, now: datetime
     trigger = make_trigger(monitor)
     if last_end is None:
         return newest_complete_slot(trigger, monitor.name, now=now, lateness=monitor.lateness)
-    return slot_at(trigger, monitor.name, last_end)
+    return replace(slot_at(trigger, monitor.name, last_end), window_start=last_end)
 
 
 def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, show.Cell]]:

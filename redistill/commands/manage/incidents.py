@@ -11,9 +11,8 @@ from db import incidents as stored
 from db.states import IncidentState
 from db.tables import incidents
 from db.views import rows
-from monitor.clock import utc_now
 from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
-from redistill.database import reading_from, writing_to
+from redistill.database import reading_from, time_in, writing_to
 from redistill.display import show
 from redistill.display.show import Column, Row
 from triggers.incidents.announce import Audience, Occasion, carry_out
@@ -73,11 +72,12 @@ def list_incidents(
 @app.command(epilog=examples("redistill incidents ack 3 --by ada"))
 def ack(ctx: typer.Context, incident_id: IncidentId, *, by: By = None, config: Config = None) -> None:
     """Acknowledge a firing incident; the channels that were notified of it receive the person's name."""
-    settings, now = configured(ctx, config), utc_now()
+    settings = configured(ctx, config)
     audience = Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
     with writing_to(settings) as connection:
         incident = stored.get(connection, settings.monitor.name, incident_id)
         transition = acknowledge(incident, by or getpass.getuser())
+        now = time_in(connection)
         carry_out(connection, audience, transition, Occasion(at=now, now=now, details={}))
     show.say(f"Incident {incident_id} is acknowledged. The daemon notifies the channels that received it.")
 

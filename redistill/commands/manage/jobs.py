@@ -18,7 +18,7 @@ from db.views import rows, view
 from monitor.clock import utc_now
 from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
-from redistill.database import reading_from, writing_to
+from redistill.database import reading_from, time_in, writing_to
 from redistill.display import show
 from redistill.display.measurements import measured_by_job, print_measured
 from redistill.display.show import Column, Row
@@ -134,7 +134,7 @@ def enqueue_job(
             reason=why,
             alpha_to=alpha_to,
             kept=timedelta(days=settings.monitor.archive_days),
-            now=utc_now(),
+            now=time_in(connection),
         )
         job = queue.get(connection, job_id)
         message = message_of(job, queue.archive_of(connection, job))
@@ -153,7 +153,7 @@ def cancel_job(ctx: typer.Context, job_id: JobId, *, config: Config = None) -> N
     """Cancel a queued or running job; its candidate is discarded."""
     settings = configured(ctx, config)
     with writing_to(settings) as connection:
-        queue.cancel(connection, _own(connection, settings, job_id).job_id, utc_now())
+        queue.cancel(connection, _own(connection, settings, job_id).job_id, time_in(connection))
     show.say(
         f"Job {job_id} is cancelled. A worker that runs it stops within 20 s and discards its candidate."
     )

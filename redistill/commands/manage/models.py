@@ -14,11 +14,10 @@ from db.records import ModelVersion
 from db.states import CalibrationReason, PromotionReason, Role
 from db.tables import promotions
 from db.views import rows
-from monitor.clock import utc_now
 from monitor.stop import never_stopped
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
-from redistill.database import migrated, reading_from, translated_errors
+from redistill.database import migrated, reading_from, time_in, translated_errors
 from redistill.display import show
 from redistill.display.measurements import (
     calibrations_of,
@@ -148,7 +147,7 @@ def calibrate(
             student = _student(connection, monitor, version)
         found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped)
         with writing(engine) as connection:
-            calibrations.add(connection, monitor, found, CalibrationReason.MANUAL, utc_now())
+            calibrations.add(connection, monitor, found, CalibrationReason.MANUAL, time_in(connection))
             row = calibrations_of(connection, monitor, found.version)[-1]
     if as_json:
         show.print_json(row)

@@ -133,7 +133,7 @@ def test_it_is_done_by_hand_where_it_is_off(monkeypatch: pytest.MonkeyPatch, eng
     [
         ("zzz", "No single student version begins with 'zzz'"),
         ("", "No single student version begins with ''"),
-        ("bbb", "models/bbb222 cannot be used: there is no such directory"),
+        ("bbb", "models/bbb222 (no model)"),
     ],
     ids=["none", "several", "its files are gone"],
 )

@@ -12,6 +12,7 @@ import pytest
 
 from db import queue
 from db.connection.session import writing
+from monitor.scoring.models import fingerprint
 from tests.support.records.cycles import MONITOR, Cycles
 from tests.support.records.factories import START, make_measurement, make_result
 from tests.support.servers.buckets import empty_bucket
@@ -448,8 +449,9 @@ def test_the_gates_are_held_against_the_student_that_serves_by_the_database(
     _content(sound)
     _replace(sound, "agreement = 0", "agreement = 1")
     assert gate_findings()["gate agreement"]["level"] == "warning"
-    shutil.copytree(models / "teacher", "models/bbb222")
-    cycles.promote("bbb222", now=START)
+    version = fingerprint(models / "teacher")
+    shutil.copytree(models / "teacher", f"models/{version}")
+    cycles.promote(version, now=START)
     assert gate_findings()["gates"]["level"] == "ok"
 
 

@@ -98,6 +98,25 @@ def test_doctor_names_the_new_name() -> None:
     assert "was renamed to 'shop'" in finding["found"]
 
 
+def test_doctor_says_that_a_name_is_new_in_the_database(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody changed the name in the configuration alone: the monitor would begin a new history."""
+    assert "monitor" not in findings()
+    measure(LOGGED.isoformat())
+    assert "monitor" not in findings()
+    monkeypatch.setenv("REDISTILL__MONITOR__NAME", "shop")
+    finding = findings()["monitor"]
+    assert (finding["level"], finding["found"]) == (
+        "warning",
+        "'shop' is not in the database, which has mangaassist (1 cycle)",
+    )
+    let_time_pass(migrated)
+    assert "`redistill monitors rename OLD shop` before its first cycle" in finding["fix"]
+    assert run("monitors", "rename", "mangaassist", "shop").exit_code == 0
+    assert "monitor" not in findings()
+
+
 def test_a_daemon_that_ran_a_moment_ago_is_waited_for(migrated: Path) -> None:
     """A tick of a daemon that still runs would have come by then."""
     measure(LOGGED.isoformat())

@@ -1,7 +1,8 @@
 """The jobs and the models: `jobs` and `models`."""
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,20 @@ from redistill import assembly
 from redistill.commands.manage.models import predecessor
 from redistill.configuration.settings import load
 from redistill.display.progress import show_nothing
+from redistill.serving import _state
 from tests.support.records.conclusions import end_open_job
 from tests.support.records.cycles import MONITOR, Cycles
 from tests.support.records.factories import START, TEACHER, make_measurement, make_result
 from tests.support.world.installation import now
-from tests.support.world.project import run, said
+from tests.support.world.model_files import make_files
+from tests.support.world.project import findings, run, said
 
 FAR = make_result(measurement=make_measurement(kl=0.21))
+#: Weights by which the versions begin with three equal letters, and their first twelve digits.
+AAA, BBB, CCC, DDD = ("aaa-3067", "bbb-8444", "ccc-3382", "ddd-1800")
+A12, B12, C12, D12 = ("aaac67a9e55f", "bbbfd2eb2bf5", "cccddec92624", "ddd9c0b3f6ed")
+CANDIDATE = "registry/versions/cccddec926245d2e3115ebcc3666b26c9570aa48678af12ead93797ce24fe602"
+STUDENT = ModelVersion(monitor=MONITOR, version="", role=Role.STUDENT, uri="")
 PAYLOAD = (
     "schema job_id monitor cycle_id rule reason teacher_version student_version alpha_from alpha_to "
     "temperature soft_labels archive enqueued_at"
@@ -272,51 +280,68 @@ def test_a_job_that_there_is_not_is_told(verb: str) -> None:
 @pytest.fixture
 def students(cycles: Cycles, project: Path) -> Cycles:
     """aaa has served, bbb serves, and ccc is held in the registry."""
-    cycles.promote("aaa111", now=START, alpha=None)
-    cycles.promote("bbb222", now=START + timedelta(hours=1))
-    folder = project / "registry/versions/ccc333"
-    for directory in (project / "models/aaa111", project / "models/bbb222", folder):
-        directory.mkdir(parents=True)
-        (directory / "config.json").write_text("{}")
-    model = ModelVersion(
-        monitor=MONITOR, version="ccc333", role=Role.STUDENT, uri=str(folder), alpha=Decimal("0.6")
-    )
+    folder = project / "registry/versions/ccc"
+    first, second = (make_files(project / f"models/{each[:3]}", each) for each in (AAA, BBB))
+    third = make_files(folder, CCC)
+    assert (first[:12], second[:12], third[:12]) == (A12, B12, C12)
+    folder.rename(folder := folder.parent / third)
+    for index, (version, alpha) in enumerate(((first, None), (second, Decimal("0.7")))):
+        uri = str(project / "models" / version[:3])
+        serve(cycles, replace(STUDENT, version=version, uri=uri, alpha=alpha), START + timedelta(hours=index))
+    model = replace(STUDENT, version=third, uri=str(folder), alpha=Decimal("0.6"))
     with writing(cycles.engine) as connection:
         versions.record(connection, model, START + timedelta(hours=2))
     return cycles
+
+
+def serve(cycles: Cycles, model: ModelVersion, now: datetime) -> None:
+    with writing(cycles.engine) as connection:
+        versions.record(connection, model, now)
+        versions.promote(connection, model, PromotionReason.MANUAL, now)
 
 
 def serving(cycles: Cycles) -> str:
     with reading(cycles.engine) as connection:
         current = versions.current(connection, MONITOR, Role.STUDENT)
     assert current is not None
-    return current.version
+    return current.version[:12]
 
 
 @pytest.mark.usefixtures("students")
 def test_models_are_listed_with_their_state() -> None:
     lines = run("models", "list").stdout.splitlines()[1:]
     assert [line.split()[:4] for line in lines] == [
-        ["aaa111", "student", "-", "retired"],
-        ["bbb222", "student", "0.7", "current"],
-        ["ccc333", "student", "0.6", "candidate"],
+        [A12, "student", "-", "retired"],
+        [B12, "student", "0.7", "current"],
+        [C12, "student", "0.6", "candidate"],
     ]
 
 
 def test_a_held_candidate_is_promoted_by_how_it_begins(students: Cycles, project: Path) -> None:
     result = run("models", "promote", "ccc")
     assert result.exit_code == 0
-    assert serving(students) == "ccc333"
-    assert (project / "registry/current").resolve() == project / "registry/versions/ccc333"
+    assert serving(students) == C12
+    assert (project / "registry/current").resolve() == project / CANDIDATE
+
+
+def test_a_promotion_is_over_though_the_clock_of_who_promotes_is_ahead(
+    students: Cycles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redistill.database.utc_now", lambda: now() + timedelta(days=1))
+    assert run("models", "promote", "ccc").exit_code == 0
+    with reading(students.engine) as connection:
+        since = versions.current_since(connection, MONITOR, Role.STUDENT)
+    assert since is not None
+    assert since <= now()
 
 
 def test_a_rollback_goes_to_the_student_before_and_then_further_back(students: Cycles, project: Path) -> None:
     run("models", "promote", "ccc")
     assert run("models", "rollback").exit_code == 0
-    assert serving(students) == "bbb222"
+    assert serving(students) == B12
     assert run("models", "rollback").exit_code == 0
-    assert serving(students) == "aaa111"
-    assert (project / "registry/current").resolve() == project / "models/aaa111"
+    assert serving(students) == A12
+    assert (project / "registry/current").resolve() == project / "models/aaa"
     last = run("models", "rollback")
     assert last.exit_code == 1
     assert said(last) == "No student was in service before the current one, so there is none to roll back to."
@@ -329,22 +354,55 @@ def test_a_link_of_another_monitor_is_left_alone(
     assert run("models", "promote", "aaa").exit_code == 0
     monkeypatch.setenv("REDISTILL__MONITOR__NAME", "second")
     with writing(students.engine) as connection:
-        model = ModelVersion(
-            monitor="second", version="bbb222", role=Role.STUDENT, uri=str(project / "models/bbb222")
-        )
+        found = versions.by_prefix(connection, MONITOR, "bbb")
+        model = replace(found, monitor="second")
         versions.record(connection, model, START)
     result = run("models", "promote", "bbb")
     assert result.exit_code == 1
     assert said(result).startswith("The link 'current' of the registry")
-    assert (project / "registry/current").resolve() == project / "models/aaa111"
+    assert (project / "registry/current").resolve() == project / "models/aaa"
 
 
-def test_a_student_whose_files_are_gone_is_not_promoted(students: Cycles, project: Path) -> None:
-    (project / "models/aaa111/config.json").unlink()
-    result = run("models", "promote", "aaa")
-    gone = project / "models/aaa111"
-    assert said(result) == f"The student aaa111 is no longer in {gone}: restore it there first."
-    assert serving(students) == "bbb222"
+@pytest.mark.parametrize(("weights", "found"), [(None, "no model"), (DDD, f"version {D12}")])
+@pytest.mark.parametrize("command", [("promote", "aaa"), ("rollback",)])
+def test_a_student_whose_files_are_gone_or_replaced_is_not_promoted(
+    command: tuple[str, ...], weights: str | None, found: str, students: Cycles, project: Path
+) -> None:
+    """A place that once held a version does not make what is there now that version."""
+    place = project / "models/aaa"
+    if weights is None:
+        (place / "config.json").unlink()
+    else:
+        make_files(place, weights)
+    result = run("models", *command)
+    assert result.exit_code == 1
+    message = said(result)
+    assert message.startswith(
+        f"The files of the student {A12} are in none of its places: {place} ({found}), "
+    )
+    assert message.endswith("or run `redistill models promote VERSION` with a student whose files are there.")
+    assert serving(students) == B12
+
+
+def test_doctor_says_that_the_files_of_the_student_in_service_were_replaced(
+    students: Cycles, project: Path
+) -> None:
+    assert serving(students) == B12
+    assert findings()["in service"]["found"] == f"{B12}, in {project / 'models/bbb'}"
+    make_files(project / "models/bbb", DDD)
+    assert not findings()["in service"]["ok"]
+    assert f"models/bbb (version {D12})" in findings()["in service"]["found"]
+
+
+def test_a_student_whose_folder_was_moved_is_found_where_the_configuration_says(
+    students: Cycles, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "models/aaa").rename(project / "models/moved")
+    assert run("models", "rollback").exit_code == 1
+    monkeypatch.setenv("REDISTILL__STUDENT__URI", "models/moved")
+    assert run("models", "rollback").exit_code == 0
+    assert serving(students) == A12
+    assert (project / "registry/current").resolve() == project / "models/moved"
 
 
 def test_a_registry_that_was_moved_is_named_where_it_is_now(students: Cycles, project: Path) -> None:
@@ -352,18 +410,18 @@ def test_a_registry_that_was_moved_is_named_where_it_is_now(students: Cycles, pr
     (project / "registry").rename(project / "moved")
     config = project / "redistill.toml"
     config.write_text(config.read_text().replace("[redistill]", '[redistill]\nregistry = "moved"'))
-    version, link = project / "moved/versions/ccc333", project / "moved/current"
+    version, link = project / "moved" / CANDIDATE.partition("/")[2], project / "moved/current"
     assert run("models", "promote", "ccc").stdout.splitlines()[-1] == f"{link} points to it, in {version}."
     assert run("models", "promote", "bbb").exit_code == 0
     (version / "config.json").unlink()
     gone = said(run("models", "promote", "ccc"))
-    assert gone == f"The student ccc333 is no longer in {version}: restore it there first."
-    (project / "models/bbb222/config.json").unlink()
+    assert f"The files of the student {C12} are in none of its places" in gone
+    assert f"{version} (no model)" in gone
     link.unlink()
-    assert f"put it back. {link} does not exist until a worker" in said(run("models", "promote", "bbb"))
+    assert _state(load(config)) == "does not exist"
     link.symlink_to("elsewhere")
-    assert f"{link} leads to {project}/moved/elsewhere until" in said(run("models", "promote", "bbb"))
-    assert serving(students) == "bbb222"
+    assert _state(load(config)) == f"leads to {project}/moved/elsewhere"
+    assert serving(students) == B12
 
 
 @pytest.mark.parametrize(
@@ -378,19 +436,19 @@ def test_a_promotion_that_cannot_be_changes_nothing(prefix: str, message: str, s
     result = run("models", "promote", prefix)
     assert result.exit_code == 1
     assert said(result).startswith(message)
-    assert serving(students) == "bbb222"
+    assert serving(students) == B12
 
 
 def test_the_one_that_serves_is_promoted_only_to_mend_the_link(students: Cycles, project: Path) -> None:
     assert run("models", "promote", "bbb").exit_code == 0
-    assert (project / "registry/current").resolve() == project / "models/bbb222"
+    assert (project / "registry/current").resolve() == project / "models/bbb"
     again = run("models", "promote", "bbb")
     assert again.exit_code == 1
     assert (
         said(again)
-        == "The student bbb222 is in service already, and its link is correct: nothing was changed."
+        == f"The student {B12} is in service already, and its link is correct: nothing was changed."
     )
-    assert serving(students) == "bbb222"
+    assert serving(students) == B12
 
 
 def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cycles, project: Path) -> None:
@@ -399,16 +457,16 @@ def test_a_link_that_cannot_be_set_is_told_and_the_promotion_stands(students: Cy
     result = run("models", "promote", "ccc")
     assert result.exit_code == 1
     message = said(result)
-    assert message.startswith("The student ccc333 is in service by the database, but not by the link. ")
-    assert "registry/versions/ccc333: Is a directory" in message
+    assert message.startswith(f"The student {C12} is in service by the database, but not by the link. ")
+    assert f"{CANDIDATE}: Is a directory" in message
     assert message.endswith(
         f"{project}/registry/current is not a link until a worker sets it at its next turn, or "
-        "`redistill models promote ccc333` does."
+        f"`redistill models promote {C12}` does."
     )
-    assert serving(students) == "ccc333"
+    assert serving(students) == C12
     in_the_way.rmdir()
     assert run("models", "promote", "ccc").exit_code == 0
-    assert in_the_way.resolve() == project / "registry/versions/ccc333"
+    assert in_the_way.resolve() == project / CANDIDATE
 
 
 def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(
@@ -429,34 +487,37 @@ def test_a_worker_goes_on_without_the_link_and_sets_it_when_it_can(
             assert not worker.run_once(never_stopped)
     told = [entry["event"] for entry in (*before, *after) if "current" in entry["event"]]
     assert told == ["current not set", "current set"]
-    assert in_the_way.resolve() == project / "models/bbb222"
+    assert in_the_way.resolve() == project / "models/bbb"
     assert current_by_doctor() == [(True, None)]
 
 
-def test_a_link_to_a_version_that_the_database_has_lost_is_left_to_a_person(
-    students: Cycles, project: Path
+@pytest.mark.parametrize(("place", "version"), [("registry/versions/ddd4", "ddd4"), ("models/other", D12)])
+def test_a_link_to_a_version_that_the_database_does_not_know_is_left_to_a_person(
+    place: str, version: str, students: Cycles, project: Path
 ) -> None:
-    """A restored database may name the student that had drifted; docs/restoring.md says what to do."""
-    ahead = project / "registry/versions/ddd444"
-    ahead.mkdir(parents=True)
-    (ahead / "config.json").write_text("{}")
+    """A restored database may name the student that had drifted; docs/restoring.md says what to do. A
+    database that shares the registry and the link would move it to its own student, and this one back.
+    """
+    ahead = project / place
+    make_files(ahead, DDD)
     link = project / "registry/current"
-    link.symlink_to("versions/ddd444")
+    link.symlink_to(ahead)
     worker = assembly.worker(load(project / "redistill.toml"), students.engine, show_nothing)
     with capture_logs() as logs:
         for _ in range(2):
             assert not worker.run_once(never_stopped)
     (told,) = [entry["error"] for entry in logs if entry["event"] == "current not set"]
     assert told == (
-        f"{project}/registry/current leads to the version ddd444, which the database does not know, and was "
-        "left as it is: if the database was restored from a backup, see docs/restoring.md; to serve the "
-        "student that the database names, run `redistill models promote bbb222`."
+        f"{project}/registry/current leads to the version {version}, which the database does not know, and "
+        "was left as it is: if the database was restored from a backup, see docs/restoring.md; if another "
+        "database has this registry, set another 'link' in [redistill]; to serve the student that the "
+        f"database names, run `redistill models promote {B12}`."
     )
     assert link.resolve() == ahead
     ((ok, fix),) = current_by_doctor()
     assert (ok, "see docs/restoring.md" in str(fix)) == (False, True)
     assert run("models", "promote", "bbb").exit_code == 0
-    assert link.resolve() == project / "models/bbb222"
+    assert link.resolve() == project / "models/bbb"
     assert current_by_doctor() == [(True, None)]
 
 
@@ -468,7 +529,7 @@ def current_by_doctor() -> list[tuple[bool, str | None]]:
 @pytest.mark.usefixtures("students")
 def test_a_model_is_shown_by_how_it_begins() -> None:
     assert "candidate" in run("models", "show", "cc").stdout
-    assert json.loads(run("models", "show", "cc", "--json").stdout)["version"] == "ccc333"
+    assert json.loads(run("models", "show", "cc", "--json").stdout)["version"].startswith(C12)
     assert run("models", "show", "d").exit_code == 1
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from db import queue
 from db.connection.session import writing
+from monitor.scoring.models import fingerprint
 from tests.support.records.cycles import MONITOR, Cycles
 from tests.support.records.factories import START, make_new_job
 from tests.support.world.installation import now
@@ -176,10 +177,9 @@ def test_an_evaluation_needs_no_configuration_where_both_models_are_named(
 
 
 def test_an_evaluation_is_of_the_student_that_serves(cycles: Cycles, models: Path) -> None:
-    model = cycles.promote("bbb222", now=START)
-    assert model.uri == "models/bbb222"
-    shutil.copytree(models / "student", "models/bbb222")
-    there = Path("models/bbb222").resolve()
+    model = cycles.promote(fingerprint(models / "student"), now=START)
+    shutil.copytree(models / "student", model.uri)
+    there = Path(model.uri).resolve()
     assert f"student  {there} (" in run("evaluate", "--data", "test.jsonl").stdout
 
 

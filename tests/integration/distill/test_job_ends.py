@@ -2,23 +2,24 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from db import queue
+from db import queue, versions
 from db.connection.session import writing
 from db.errors import RedistillError
-from db.records import Evaluation, Job, Metric
-from db.states import GateResult
-from db.tables import deliveries, gate_outcomes, incidents, jobs
+from db.records import Evaluation, Job, Metric, ModelVersion
+from db.states import GateResult, PromotionReason, Role
+from db.tables import deliveries, gate_outcomes, incidents, jobs, promotions
 from distill.settle import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped, never_stopped
 from tests.support.processes.workers import FakeAttempt, rejected, without_labels
-from tests.support.records.cycles import make_audience, stored
-from tests.support.records.factories import make_new_job
+from tests.support.records.cycles import MONITOR, make_audience, stored
+from tests.support.records.factories import STUDENT, make_new_job
 from tests.support.world.installation import now
 
 MEASURED = Metric(name="accuracy", value=0.5, low=0.47, high=0.53, n=1_000)
@@ -124,6 +125,51 @@ def test_a_waived_gate_stands_in_the_reason_and_decides_nothing(
     assert (job["decision"], job["decision_reason"]) == (decision, reason)
     kept = [(row["gate"], row["result"], row["incumbent_value"]) for row in stored(engine, gate_outcomes)]
     assert ("ece", "waived", 0.074) in kept
+
+
+def serve(engine: Engine, version: str, reason: PromotionReason) -> None:
+    model = ModelVersion(monitor=MONITOR, version=version, role=Role.STUDENT, uri=version)
+    with writing(engine) as connection:
+        versions.record(connection, model, now())
+        versions.promote(connection, model, reason, now())
+
+
+@pytest.mark.parametrize(
+    "reason", [PromotionReason.MANUAL, PromotionReason.ROLLBACK, PromotionReason.CONFIGURED]
+)
+def test_a_candidate_is_held_if_a_person_chose_another_student_meanwhile(
+    engine: Engine, reason: PromotionReason
+) -> None:
+    serve(engine, STUDENT, PromotionReason.CONFIGURED)
+
+    def while_a_person_promotes(job: Job, stopped: Stopped) -> Proof:
+        serve(engine, "student-9", reason)
+        return passes(job, stopped)
+
+    job = end(engine, while_a_person_promotes)
+    assert (job["status"], job["decision"]) == ("succeeded", "held")
+    assert job["decision_reason"] == (
+        f"held: the student student-9 ({reason}) has come into service since the job was ordered; passed: "
+        "accuracy (test) 0.5 against 0.9"
+    )
+    assert [row["version"] for row in stored(engine, promotions)] == [STUDENT, "student-9"]
+    serve(engine, STUDENT, PromotionReason.ROLLBACK)
+    assert end(engine, passes)["decision"] == "promoted"
+
+
+def test_what_a_worker_stores_is_over_though_its_clock_is_a_day_ahead(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cycles after a promotion in the future would not count, and it would be watched for ever."""
+    serve(engine, STUDENT, PromotionReason.CONFIGURED)
+    monkeypatch.setattr("distill.worker.utc_now", lambda: now() + timedelta(days=1))
+    job = end(engine, passes)
+    failed = end(engine, comes_to_nothing)
+    promoted = stored(engine, promotions)[-1]
+    assert promoted["reason"] == "gates_passed"
+    (message,) = stored(engine, deliveries)
+    times = [job["started_at"], job["finished_at"], failed["finished_at"], message["next_attempt_at"]]
+    assert max(promoted["promoted_at"], *times) <= now()
 
 
 @pytest.mark.parametrize("work", [passes, fails_its_gate])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,7 @@ from distill.settle import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts
+from monitor.storage.student_places import StudentPlaces
 from redistill.display.progress import show_nothing
 from tests.support.records.factories import make_new_job
 from tests.support.world.installation import now
@@ -149,6 +151,7 @@ def without_labels(engine: Engine, monitor: str) -> Calibrator:
         monitor=monitor,
         section=RedistillSection(),
         artifacts=Artifacts(),
+        places=StudentPlaces(artifacts=Artifacts(), registry=Path("registry"), configured=Path("student")),
         tokens_per_batch=1_024,
         show=show_nothing,
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, Table, select
@@ -43,6 +44,7 @@ def make_policy(**fields: Any) -> Policy:  # noqa: ANN401 - any field of a Polic
         "audience": make_audience(**of_audience),
         "min_samples": 1_000,
         "max_reject_share": 0.05,
+        "may_be_found": lambda student: Path(student.uri).is_dir(),
     }
     return Policy(**{**usual, **fields})
 

@@ -49,7 +49,7 @@ def make_document(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON 
     """A drift that ordered a job."""
     usual = {
         "schema": "redistill.incident/1",
-        "dedup_key": "redistill:mangaassist:7:20261124T110000Z",
+        "dedup_key": "redistill:mangaassist:7:20261124T110000Z:5e0c93ab41d7",
         "event": "firing",
         "kind": "drift",
         "severity": "error",

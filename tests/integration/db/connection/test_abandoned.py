@@ -1,8 +1,12 @@
 """Connections whose other end is gone or stands still: both sides notice, and the product goes on."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, insert, make_url, select, text, update
@@ -10,10 +14,13 @@ from sqlalchemy import Connection, Engine, insert, make_url, select, text, updat
 from db.connection import postgres
 from db.connection.session import connect, reading, writing
 from db.connection.unavailable import DatabaseUnreachableError
+from db.leases import acquire, guard
 from db.tables import leases
+from distill import worker
+from monitor.daemon import slot_runner
 from tests.support.processes.ticking import Measuring, ticking
 from tests.support.processes.waiting import wait_until
-from tests.support.records.cycles import MONITOR, n_evaluated
+from tests.support.records.cycles import MONITOR, n_evaluated, taken
 from tests.support.records.factories import START
 from tests.support.servers.postgres import Stoppable, stoppable
 
@@ -60,6 +67,46 @@ def test_a_daemon_goes_on_once_the_server_has_ended_who_held_its_lease(
             wait_until(lambda: n_evaluated(postgres_engine) >= 1, "a cycle", timeout=30)
         assert time.monotonic() - began >= IDLE_SECONDS
         suspended.invalidate()
+
+
+def test_a_process_that_is_frozen_in_its_transaction_loses_its_lease_in_time(
+    hurried: Engine, postgres_url: str
+) -> None:
+    """It has locked its lease. Another process takes that, and the frozen one writes nothing."""
+    lease = taken(hurried, "monitor:frozen", seconds=4 * IDLE_SECONDS)
+
+    def freeze() -> None:
+        with writing(connect(postgres_url)) as connection:
+            guard(connection, lease)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            add_lease(connection, "written")
+
+    process = get_context("fork").Process(target=freeze)
+    process.start()
+    wait_until(lambda: process.pid is not None and _is_stopped(process.pid), "a frozen process")
+
+    def take() -> bool:
+        with writing(hurried) as connection:
+            return acquire(connection, lease.name, owner="other", seconds=60) is not None
+
+    began = time.monotonic()
+    wait_until(take, "the lease")
+    assert time.monotonic() - began < 8 * IDLE_SECONDS
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    process.join(10)
+    assert process.exitcode == 1
+    with writing(hurried) as connection:
+        assert connection.scalars(select(leases.c.name)).all() == [lease.name]
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.parametrize("seconds", [slot_runner.LEASE_SECONDS, worker.LEASE_SECONDS])
+def test_a_frozen_transaction_is_ended_before_a_lease(seconds: float) -> None:
+    assert float(postgres.TRANSACTION["idle_in_transaction_session_timeout"].removesuffix("s")) < seconds
 
 
 def test_the_url_sets_another_limit(postgres_url: str) -> None:

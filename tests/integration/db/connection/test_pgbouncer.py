@@ -68,7 +68,7 @@ def test_each_transaction_has_the_settings_and_leaves_none(engine: Engine, poole
     expected = {
         "lock_timeout": "10s",
         "statement_timeout": "1min",
-        "idle_in_transaction_session_timeout": "1min",
+        "idle_in_transaction_session_timeout": "25s",
         "timezone": "UTC",
         "application_name": "redistill",
         "transaction_isolation": "repeatable read",

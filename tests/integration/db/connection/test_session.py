@@ -188,7 +188,7 @@ def test_postgres_does_not_wait_for_ever(postgres_engine: Engine) -> None:
     assert settings == {
         "lock_timeout": "10s",
         "statement_timeout": "1min",
-        "idle_in_transaction_session_timeout": "1min",
+        "idle_in_transaction_session_timeout": "25s",
         "timezone": "UTC",
         "application_name": "redistill",
     }

@@ -285,13 +285,41 @@ def test_gaps(engine: Engine, present: list[int], since: int, expected: list[Gap
         assert list(ledger.gaps(connection, MONITOR, since=START + since * HOUR, now=FAR)) == expected
 
 
-def test_a_new_schedule_leaves_no_gap(engine: Engine) -> None:
-    """Windows of another length that overlap the older ones cover the same time."""
-    claim(engine, make_slot(0))
-    claim(engine, Slot(monitor=MONITOR, window_start=START, window_end=START + 3 * HOUR))
-    claim(engine, make_slot(3))
-    with reading(engine) as connection:
+def window(start: int, end: int) -> Slot:
+    """The window between two hours after START."""
+    return Slot(monitor=MONITOR, window_start=START + start * HOUR, window_end=START + end * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("slot", "expected"),
+    [
+        (window(-1, 2), window(-1, 2)),
+        (window(2, 5), window(3, 5)),
+        (window(3, 6), window(3, 6)),
+        (window(1, 7), window(3, 7)),
+        (window(4, 9), None),
+        (window(-1, 3), window(2, 3)),
+        (window(6, 10), None),
+        (window(6, 14), window(12, 14)),
+    ],
+)
+def test_windows_of_two_schedules_never_overlap(engine: Engine, slot: Slot, expected: Slot | None) -> None:
+    """A new slot begins where recorded time ends, and none is measured that ends in a recorded window."""
+    for recorded in (window(2, 3), window(8, 12)):
+        claim(engine, recorded)
+    claim(engine, replace(window(-5, 20), monitor="other"))
+    found = claim(engine, slot)
+    assert (found and found.slot) == expected
+
+
+def test_a_new_schedule_leaves_no_gap_and_retries_a_window_as_it_was(run: Cycles) -> None:
+    run.fail(0)
+    claim(run.engine, window(0, 3))
+    with reading(run.engine) as connection:
         assert ledger.gaps(connection, MONITOR, since=START, now=FAR) == ()
+    again = claim(run.engine, window(-2, 1))
+    assert again is not None
+    assert (again.slot, again.attempt) == (window(0, 1), 2)
 
 
 # --- history ---------------------------------------------------------------------------------------------

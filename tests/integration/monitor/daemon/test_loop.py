@@ -177,6 +177,19 @@ def test_what_a_run_by_hand_has_left_out_long_ago_stays_out(engine: Engine) -> N
     assert set(written(engine)) == {20, *recorder.measured}
 
 
+def test_after_a_change_of_every_windows_never_overlap(engine: Engine) -> None:
+    """Three-day windows begin where the last day ended, also those that a person runs."""
+    make_runner(engine, Recorder()).run([slot(days) for days in (8, 7, 6)], never_stopped)
+    runner = make_runner(engine, recorder := Recorder(), every="3d")
+    runner.run([slot(days, every="3d") for days in (6, 3, 0)], never_stopped)
+    runner.run_due(never_stopped)
+    assert recorder.measured
+    rows = sorted(stored(engine, cycles), key=lambda row: row["window_end"])
+    starts, ends = [row["window_start"] for row in rows], [row["window_end"] for row in rows]
+    assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
+    assert starts[3] == ends[2]
+
+
 def test_slots_by_hand_run_in_the_given_order_and_never_twice(engine: Engine) -> None:
     runner = make_runner(engine, recorder := Recorder())
     assert runner.run([slot(1), slot(3)], never_stopped) == 2

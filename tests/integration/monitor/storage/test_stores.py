@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from db.records import ModelVersion
 from db.states import Role
-from monitor.storage.artifacts import Artifacts, version_at
+from monitor.storage.artifacts import Artifacts, places_of
 from monitor.storage.store import ArtifactMissingError, Store
 from tests.support.servers.buckets import empty_bucket
 
@@ -126,25 +127,12 @@ def test_a_reader_finds_the_old_target_or_the_new_one(store: Store) -> None:
     assert seen == {*targets}
 
 
-@pytest.mark.parametrize("recorded", ["s3://old/registry/versions/abc", "/old/registry/versions/abc"])
-def test_a_version_that_a_job_made_is_in_the_registry_wherever_that_is_now(
-    tmp_path: Path, recorded: str
-) -> None:
-    model = ModelVersion(monitor="prod", version="abc", role=Role.STUDENT, uri=recorded, job_id=7)
-    assert version_at(model, "s3://new/registry") == "s3://new/registry/versions/abc"
-    assert str(version_at(model, tmp_path)) == recorded
-    (tmp_path / "versions" / "abc").mkdir(parents=True)
-    assert version_at(model, tmp_path) == tmp_path / "versions" / "abc"
-
-
-@pytest.mark.parametrize("registry", ["s3://models/registry", "elsewhere"])
-def test_a_version_is_found_in_the_registry_once_its_folder_is_gone(tmp_path: Path, registry: str) -> None:
-    place = registry if registry.startswith("s3") else str(tmp_path / registry)
-    folder = tmp_path / "registry" / "versions" / "abc"
-    model = ModelVersion(monitor="prod", version="abc", role=Role.STUDENT, uri=str(folder))
-    if not registry.startswith("s3"):
-        assert version_at(model, place) == folder
-        (tmp_path / registry / "versions" / "abc").mkdir(parents=True)
-    assert str(version_at(model, place)) == f"{place}/versions/abc"
-    folder.mkdir(parents=True)
-    assert version_at(model, place) == folder
+def test_a_student_may_be_where_it_was_recorded_in_the_registry_or_where_the_configuration_says() -> None:
+    """A job's version first in the registry, which may have been moved; any other where it was recorded."""
+    deployed = ModelVersion(monitor="prod", version="abc", role=Role.STUDENT, uri="/models/old")
+    made = replace(deployed, uri="s3://old/registry/versions/abc", job_id=7)
+    registry, configured = "s3://new/registry", Path("/models/new")
+    registered = "s3://new/registry/versions/abc"
+    assert places_of(deployed, registry, configured) == (Path("/models/old"), registered, configured)
+    assert places_of(made, registry, configured) == (registered, made.uri, configured)
+    assert places_of(deployed, Path("registry"), Path("/models/old"))[1:] == (Path("registry/versions/abc"),)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,11 @@ def key(incident: int, event: str) -> str:
     return f"redistill:mangaassist:{incident}:{opened:%Y%m%dT%H%M%SZ}:{event}:error"
 
 
+def keys(receiver: Endpoint) -> list[str]:
+    """The keys that came in, without the digits that are random."""
+    return [re.sub(":[0-9a-f]{12}(?=:)", "", key) for key in receiver.keys]
+
+
 def states(engine: Engine) -> list[tuple[str, str, str, int]]:
     return [
         (row["channel"], row["event"], row["state"], row["attempts"]) for row in stored(engine, deliveries)
@@ -72,7 +78,7 @@ def test_a_message_is_marked_after_its_channel_has_accepted_it(engine: Engine, r
     (after,) = stored(engine, deliveries)
     assert (before["state"], before["attempts"], before["next_attempt_at"]) == ("pending", 1, NOW + HOLD)
     assert (after["state"], after["attempts"], after["delivered_at"]) == ("delivered", 1, NOW)
-    assert receiver.keys == [key(1, "firing")]
+    assert keys(receiver) == [key(1, "firing")]
     assert receiver.documents == [json.loads(after["payload"])]
 
 
@@ -80,7 +86,7 @@ def test_nothing_is_sent_before_it_is_due(engine: Engine, receiver: Endpoint) ->
     conclude_drifts(engine, "pager", resolved=False)
     sender = make_outbox(engine, pager=receiver.url)
     assert sender.deliver_due(due_at(0) - SECOND) == 0
-    assert receiver.keys == []
+    assert keys(receiver) == []
     assert sender.deliver_due(due_at(0)) == 1
 
 
@@ -89,7 +95,7 @@ def test_a_delivered_message_is_never_sent_again(engine: Engine, receiver: Endpo
     sender = make_outbox(engine, pager=receiver.url)
     assert sender.deliver_due(NOW) == 2
     assert sender.deliver_due(NOW + timedelta(days=365)) == 0
-    assert receiver.keys == [key(1, "firing"), key(1, "resolved")]
+    assert keys(receiver) == [key(1, "firing"), key(1, "resolved")]
 
 
 def test_an_incident_ends_only_after_it_has_begun(engine: Engine, receiver: Endpoint) -> None:
@@ -99,7 +105,7 @@ def test_an_incident_ends_only_after_it_has_begun(engine: Engine, receiver: Endp
     sender = make_outbox(engine, pager=receiver.url)
     assert [sender.deliver_due(NOW) for _ in range(3)] == [0, 2, 0]
     assert sender.deliver_due(NOW + timedelta(hours=1)) == 2
-    assert receiver.keys == [
+    assert keys(receiver) == [
         key(1, "firing"),
         key(2, "firing"),
         key(2, "resolved"),
@@ -177,7 +183,7 @@ def test_a_dead_channel_blocks_no_other(engine: Engine, receiver: Endpoint) -> N
     conclude_drifts(engine, "gone", "pager")
     sender = make_outbox(engine, gone="http://127.0.0.1:1/", pager=receiver.url)
     assert sender.deliver_due(NOW) == 2
-    assert receiver.keys == [key(1, "firing"), key(1, "resolved")]
+    assert keys(receiver) == [key(1, "firing"), key(1, "resolved")]
     assert states(engine) == [
         ("gone", "firing", "pending", 1),
         ("pager", "firing", "delivered", 1),
@@ -202,7 +208,7 @@ def test_a_channel_that_hangs_delays_no_other(sqlite_engine: Engine, receiver: E
         )
         assert sender.deliver_due(NOW) == 8
     assert len(receiver.keys) == 8
-    assert slow.keys == [key(1, "firing")]
+    assert keys(slow) == [key(1, "firing")]
 
 
 def test_senders_do_not_send_the_same_message(engine: Engine, receiver: Endpoint) -> None:
@@ -218,11 +224,11 @@ def test_senders_do_not_send_the_same_message(engine: Engine, receiver: Endpoint
         return sent
 
     assert sum(in_threads(3, send)) == 12
-    assert sorted(receiver.keys) == sorted(
+    assert sorted(keys(receiver)) == sorted(
         key(incident, event) for incident in range(1, 7) for event in ("firing", "resolved")
     )
     for incident in range(1, 7):
-        positions = [receiver.keys.index(key(incident, event)) for event in ("firing", "resolved")]
+        positions = [keys(receiver).index(key(incident, event)) for event in ("firing", "resolved")]
         assert positions == sorted(positions)
 
 
@@ -250,7 +256,8 @@ def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
     sender = make_outbox(engine, pager=receiver.url)
     assert sender.deliver_due(NOW + HOLD - SECOND) == 0
     assert sender.deliver_due(NOW + HOLD) == 1
-    assert receiver.keys == [key(1, "firing")] * 2
+    assert keys(receiver) == [key(1, "firing")] * 2
+    assert len({*receiver.keys}) == 1
     assert states(engine) == [("pager", "firing", "delivered", 2)]
 
 
@@ -276,7 +283,7 @@ def test_monitors_that_share_a_database_send_their_own_messages(engine: Engine, 
     )
     assert others.deliver_due(NOW) == 0
     assert make_outbox(engine, pager=receiver.url).deliver_due(NOW) == 1
-    assert receiver.keys == [key(1, "firing")]
+    assert keys(receiver) == [key(1, "firing")]
 
 
 @pytest.mark.parametrize("start", list(DeliveryState))

@@ -104,7 +104,7 @@ def test_pagerduty_opens_one_alert_and_resolves_it() -> None:
     opened = exchange("pagerduty", make_document())[0].document
     taken_up = exchange("pagerduty", make_document(event="acknowledged"))[0].document
     ended = exchange("pagerduty", make_document(event="resolved"))[0].document
-    named = {"routing_key": ROUTING_KEY, "dedup_key": "redistill:mangaassist:7:20261124T110000Z"}
+    named = {"routing_key": ROUTING_KEY, "dedup_key": "redistill:mangaassist:7:20261124T110000Z:5e0c93ab41d7"}
     assert ended == {**named, "event_action": "resolve"}
     assert taken_up == {**named, "event_action": "acknowledge"}
     assert opened == {
@@ -178,7 +178,7 @@ def test_a_slack_message_says_what_since_when_how_much_and_what_was_done() -> No
         "*what moved*\nreturns 2% -&gt; 14%; label mix PSI 0.210 [0.150, 0.270]",
         "*ordered*\nre-distillation, job 3, alpha 0.7 -&gt; 0.6",
         "<https://example.org/runbook#drift|runbook> · <https://example.org/?a=1&amp;b=2|page>",
-        "redistill:mangaassist:7:20261124T110000Z",
+        "redistill:mangaassist:7:20261124T110000Z:5e0c93ab41d7",
     ]
     assert sent["text"].startswith("FIRING: drift (error), mangaassist\nagreement 0.924 below 0.95")
 

@@ -85,8 +85,9 @@ def test_a_drift_that_gets_louder_is_told_to_those_who_did_not_hear_of_it(run: C
     assert message_list(run)[3:] == [(1, "quiet", "resolved"), (1, "pager", "resolved")]
     with writing(run.engine) as connection:
         keys = [outbox_message(connection, name).key for name in ("quiet", "pager")]
-    key = f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}"
-    assert keys == [f"{key}:firing:warning", f"{key}:firing:error"]
+    start, _, digits = keys[0].removesuffix(":firing:warning").rpartition(":")
+    assert (start, len(digits)) == (f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}", 12)
+    assert keys == [f"{start}:{digits}:firing:warning", f"{start}:{digits}:firing:error"]
 
 
 def outbox_message(connection: Connection, channel: str) -> Delivery:

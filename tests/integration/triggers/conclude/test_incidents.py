@@ -1,15 +1,19 @@
 """When an incident ends, comes back, or is that nothing is seen any more."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from db.connection.session import writing
+from db.connection.session import connect, writing
 from db.cycles import ledger
 from db.records import CycleResult
 from db.states import Verdict
 from db.tables import cycles, deliveries, incidents
 from tests.support.records.conclusions import FAR, HEALTHY, LOW, TOO_FEW, incident_list, message_list
-from tests.support.records.cycles import Cycles, due_at, stored
+from tests.support.records.cycles import Cycles, due_at, stored, taken
 from tests.support.records.factories import START, make_slot
+from tests.support.servers.backups import back_up, restore
 
 
 def test_a_healthy_cycle_resolves_the_drift_under_the_same_key(run: Cycles) -> None:
@@ -23,8 +27,9 @@ def test_a_healthy_cycle_resolves_the_drift_under_the_same_key(run: Cycles) -> N
     (incident,) = stored(run.engine, incidents)
     assert incident["resolved_at"] == due_at(3)
     assert message_list(run) == [(1, "log", "firing"), (1, "log", "resolved")]
-    key = f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}"
-    assert {row["dedup_key"] for row in stored(run.engine, deliveries)} == {key}
+    (key,) = {row["dedup_key"] for row in stored(run.engine, deliveries)}
+    start = f"redistill:mangaassist:1:{make_slot(0).window_end:%Y%m%dT%H%M%SZ}:"
+    assert re.fullmatch(f"{start}[0-9a-f]{{12}}", key)
 
 
 def test_a_drift_that_comes_back_is_a_new_incident(run: Cycles) -> None:
@@ -32,6 +37,21 @@ def test_a_drift_that_comes_back_is_a_new_incident(run: Cycles) -> None:
         run.conclude(index, result)
     assert incident_list(run) == [("drift", "error", "resolved"), ("drift", "error", "firing")]
     assert len({row["dedup_key"] for row in stored(run.engine, deliveries)}) == 2
+
+
+def test_a_key_is_never_given_again(sqlite_url: str, tmp_path: Path) -> None:
+    """A database that was restored, like one that is new, gives the same number for the same window."""
+    keys = set()
+    back_up(sqlite_url, tmp_path / "backup")
+    for _ in range(2):
+        restore(sqlite_url, tmp_path / "backup")
+        engine = connect(sqlite_url)
+        Cycles(engine=engine, lease=taken(engine)).conclude(0, FAR)
+        (row,) = stored(engine, deliveries)
+        assert row["incident_id"] == 1
+        keys.add(row["dedup_key"])
+        engine.dispose()
+    assert len(keys) == 2
 
 
 def test_three_cycles_that_failed_make_the_monitor_blind(run: Cycles) -> None:

@@ -146,6 +146,23 @@ def test_without_a_ledger_only_the_newest_complete_slot_is_due() -> None:
     )
 
 
+@given(SCHEDULES, SCHEDULES, TIMES, st.integers(1, 5))
+def test_after_a_change_of_the_schedule_no_time_is_measured_twice_or_left_out(
+    before: dict[str, object], after: dict[str, object], time: datetime, n: int
+) -> None:
+    """The first slot of the new schedule starts where the last one of the earlier schedule ended."""
+    last_end = slot_at(trigger(**before), "m", time).window_end
+    until = last_end
+    for _ in range(n):
+        until = slot_at(trigger(**after), "m", until).window_end
+    found = due_slots(
+        trigger(**after), "m", last_end=last_end, now=until, lateness=timedelta(0), catch_up=DAY
+    )
+    slots = (*found.skipped, *found.run)
+    assert [each.window_start for each in slots] == [last_end, *(each.window_end for each in slots[:-1])]
+    assert slots[-1].window_end == until
+
+
 def test_asking_twice_gives_the_same_answer() -> None:
     assert due("2026-11-20T10:00", "2026-11-24T14:10") == due("2026-11-20T10:00", "2026-11-24T14:10")
 
