@@ -113,13 +113,60 @@ INCIDENT_HISTORY = """
     FROM incidents i{join}
     WHERE i.state <> 'pending'{group}
 """
-#: In this order SQLite reads the newest rejects first; in the other, all cycles of a monitor.
-REJECT_HISTORY = """
-    CREATE VIEW reject_history AS
-    SELECT c.monitor, r.cycle_id, r.reason, r.n, r.example_object
-    FROM rejects r {join} cycles c {on} c.id = r.cycle_id
-"""
+#: The columns, the table and the comment of views whose rows belong to cycles. SQLite joins in the order of
+#: a CROSS JOIN, so that the cycles are read in the order of an index, the newest first. In the views of
+#: rejects and of worker tasks these come first instead.
+OF_CYCLES = {
+    "class_history": (
+        """c.monitor, {cycle} AS cycle_id, c.window_end, t.label, t.n, t.share, t.agreement, t.agreement_low,
+        t.agreement_high, t.kl""",
+        "class_metrics",
+        "Agreement and KL (nats) of each cycle by the teacher''s label",
+    ),
+    "rule_history": (
+        """c.monitor, {cycle} AS cycle_id, c.window_end, t.rule, t.metric, t.value, t.threshold, t.breached,
+        t.streak, t.fired, t.reason, t.statistic, t.rule_version""",
+        "rule_outcomes",
+        "Outcome of each rule at each cycle, with its reason",
+    ),
+    "strata_history": (
+        """c.monitor, {cycle} AS cycle_id, c.window_end, t.student_label, t.n_seen, t.n, t.n_disagreements,
+        CAST(t.n_seen AS DOUBLE PRECISION) / c.n_seen * c.n_sampled / NULLIF(t.n, 0) AS weight""",
+        "strata",
+        "Strata of each cycle''s sample; weight is that of one request, 1 on average",
+    ),
+    "correctness_history": (
+        """c.monitor, {cycle} AS cycle_id, c.window_end, t.n_labelled, t.n_disagreements, t.n_out_of_scope,
+        t.teacher_right, t.teacher_right_low, t.teacher_right_high, t.student_right, t.student_right_low,
+        t.student_right_high, t.both_wrong, t.both_wrong_low, t.both_wrong_high, t.teacher_accuracy,
+        t.teacher_accuracy_low, t.teacher_accuracy_high, t.student_accuracy, t.student_accuracy_low,
+        t.student_accuracy_high""",
+        "correctness",
+        "Correctness of both models in each cycle whose sample has true labels",
+    ),
+    "teacher_history": (
+        """c.monitor, {cycle} AS cycle_id, c.window_end, c.teacher_version,
+        t.confidence AS teacher_confidence, t.confidence_low AS teacher_confidence_low,
+        t.confidence_high AS teacher_confidence_high, t.entropy AS teacher_entropy,
+        t.entropy_low AS teacher_entropy_low, t.entropy_high AS teacher_entropy_high,
+        t.accuracy AS teacher_accuracy, t.accuracy_low AS teacher_accuracy_low,
+        t.accuracy_high AS teacher_accuracy_high, t.label_shift, t.label_gap, t.reference_version,
+        t.health, t.reason, t.detail, t.familiar_share, t.familiar_shift, t.familiar_gap""",
+        "teacher_metrics",
+        "Health of the teacher; one row per cycle in which requests were scored",
+    ),
+}
+INPUT_COLUMNS = """c.monitor, {cycle} AS cycle_id, c.window_end, t.reference_cycle_id,
+        r.window_end AS reference_window_end, t.n, t.n_reference, t.accuracy AS input_drift, t.p_value,
+        t.psi, t.psi_low, t.psi_high, t.js, t.js_low, t.js_high"""
+INPUT_COMMENT = (
+    "Drift of the requests since an earlier, healthy cycle; one row per cycle that has such a reference"
+)
+REJECT_COLUMNS = "c.monitor, r.cycle_id, r.reason, r.n, r.example_object"
 REJECT_COMMENT = "Unusable records of each cycle''s window, by reason"
+TASK_COLUMNS = """t.id AS task_id, t.job_id, j.monitor, t.state, t.reason, t.detail, t.arn, t.cluster,
+        t.last_status, t.asked_at, t.started_at, t.ended_at"""
+TASK_COMMENT = "One row per ECS task that the daemon started, or tried to start, for the worker of a job"
 COUNTS = (("delivered", "deliveries_ok"), ("pending", "deliveries_pending"), ("dead", "deliveries_dead"))
 INCIDENT_COMMENT = (
     "One row per incident, with the numbers of its messages that are delivered, pending or dead"
@@ -139,12 +186,30 @@ def upgrade() -> None:
     )
     query = INCIDENT_HISTORY.format(counts=", ".join(counts), join="", group="")
     _create_view("incident_history", query, INCIDENT_COMMENT)
-    reject_history = REJECT_HISTORY.format(join="CROSS JOIN", on="WHERE")
-    _create_view("reject_history", reject_history, REJECT_COMMENT)
+    for name, (columns, table, comment) in OF_CYCLES.items():
+        tables = f"cycles c CROSS JOIN {table} t WHERE t.cycle_id = c.id"
+        _create_view(name, _query(name, columns.format(cycle="c.id"), tables), comment)
+    tables = "cycles c CROSS JOIN input_drift t CROSS JOIN cycles r"
+    tables += " WHERE t.cycle_id = c.id AND r.id = t.reference_cycle_id"
+    query = _query("input_history", INPUT_COLUMNS.format(cycle="c.id"), tables)
+    _create_view("input_history", query, INPUT_COMMENT)
+    tables = "rejects r CROSS JOIN cycles c WHERE c.id = r.cycle_id"
+    _create_view("reject_history", _query("reject_history", REJECT_COLUMNS, tables), REJECT_COMMENT)
+    tables = "worker_tasks t CROSS JOIN jobs j WHERE j.id = t.job_id"
+    _create_view("worker_task_history", _query("worker_task_history", TASK_COLUMNS, tables), TASK_COMMENT)
 
 
 def downgrade() -> None:
-    _create_view("reject_history", REJECT_HISTORY.format(join="JOIN", on="ON"), REJECT_COMMENT)
+    tables = "worker_tasks t JOIN jobs j ON j.id = t.job_id"
+    _create_view("worker_task_history", _query("worker_task_history", TASK_COLUMNS, tables), TASK_COMMENT)
+    tables = "rejects r JOIN cycles c ON c.id = r.cycle_id"
+    _create_view("reject_history", _query("reject_history", REJECT_COLUMNS, tables), REJECT_COMMENT)
+    tables = "input_drift t JOIN cycles c ON c.id = t.cycle_id JOIN cycles r ON r.id = t.reference_cycle_id"
+    query = _query("input_history", INPUT_COLUMNS.format(cycle="t.cycle_id"), tables)
+    _create_view("input_history", query, INPUT_COMMENT)
+    for name, (columns, table, comment) in OF_CYCLES.items():
+        tables = f"{table} t JOIN cycles c ON c.id = t.cycle_id"
+        _create_view(name, _query(name, columns.format(cycle="t.cycle_id"), tables), comment)
     counts = (f"COUNT(d.id) FILTER (WHERE d.state = '{state}') AS {name}" for state, name in COUNTS)
     join, group = " LEFT JOIN deliveries d ON d.incident_id = i.id", " GROUP BY i.id"
     query = INCIDENT_HISTORY.format(counts=", ".join(counts), join=join, group=group)
@@ -152,6 +217,10 @@ def downgrade() -> None:
     _create_view("model_history", MODEL_HISTORY_BEFORE, MODEL_COMMENT)
     for name, (table, _, _) in INDEXES.items():
         op.drop_index(name, table)
+
+
+def _query(name: str, columns: str, tables: str) -> str:
+    return f"CREATE VIEW {name} AS SELECT {columns} FROM {tables}"  # noqa: S608 - constants
 
 
 def _create_view(name: str, query: str, comment: str) -> None:
