@@ -40,6 +40,8 @@ from triggers.transports.port import JobTransport
 LEASE_SECONDS = 60.0
 #: The shortest wait between two polls, also while database and queue are unreachable.
 _LEAST_WAIT_SECONDS = 0.2
+#: The pause between two looks whether the student's calibration is due.
+_CALIBRATION_LOOK_SECONDS = 60.0
 #: The pause after a failed calibration, as the next one would fail at once.
 _CALIBRATION_PAUSE_SECONDS = 3_600.0
 #: The pause between two looks at the registry while no job runs: each is a few requests to S3.
@@ -114,6 +116,7 @@ class Worker:
     def _calibrate(self, stopped: Stopped) -> None:
         if monotonic() < self._calibrate_from:
             return
+        self._calibrate_from = monotonic() + _CALIBRATION_LOOK_SECONDS
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
         try:
             done = self._calibrator.calibrate_due(self._owner, stopped, self._now())

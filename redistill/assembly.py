@@ -24,6 +24,7 @@ from monitor.clock import utc_now
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import Archived, CycleMeasurer, Show
+from monitor.daemon.delivery_threads import Deliveries
 from monitor.daemon.loop import Daemon
 from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
@@ -51,7 +52,7 @@ from triggers.transports.sqs import SqsTransport
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.starter import Starter
 
-#: The interval at which the daemon checks for due slots and pending notifications.
+#: The interval at which the daemon checks whether a slot falls due; it looks into the database less often.
 TICK = timedelta(seconds=2)
 
 
@@ -159,7 +160,10 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
 def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemon:
     """Return the daemon, which runs cycles, sends notifications, calls workers and has a watchdog."""
     notifications = outbox(settings, engine)
-    deliver = {name: partial(notifications.deliver, name) for name in notifications.channels}
+    deliveries = Deliveries(
+        channels={name: partial(notifications.deliver, name) for name in notifications.channels},
+        due=notifications.due,
+    )
     watchdog = Watchdog(
         engine,
         settings.monitor,
@@ -181,7 +185,7 @@ def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemo
             starter.tend(now)
 
     runner = slot_runner(settings, engine, show)
-    return Daemon(runner, watchdog, deliver, call_workers, tick=TICK, stop=stop)
+    return Daemon(runner, watchdog, deliveries, call_workers, tick=TICK, stop=stop)
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:

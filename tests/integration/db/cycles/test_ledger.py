@@ -372,29 +372,21 @@ def test_the_newest_statuses_come_newest_first(run: Cycles) -> None:
     assert newest == (CycleStatus.EVALUATED, CycleStatus.FAILED)
 
 
-def of_pair(engine: Engine, index: int, student: str | None) -> list[int]:
-    pair = (TEACHER, student) if student else None
+def streak_start(engine: Engine, index: int) -> int | None:
     with reading(engine) as connection:
-        found = cycle_points.of_pair(connection, make_slot(index), pair)
-    return [index_of(point.window_end) for point in found]
+        found = cycle_points.streak_start(connection, MONITOR, until=make_slot(index).window_end)
+    return None if found is None else index_of(found)
 
 
-def test_the_points_of_a_pair_begin_with_the_last_cycle_of_another_one(run: Cycles) -> None:
+def test_streaks_begin_with_the_last_cycle_of_another_pair(run: Cycles) -> None:
     for index, student in enumerate("aabb"):
         run.conclude(index, make_result(student_version=student))
     run.conclude(4, make_empty_result())
     run.conclude(5, make_result(student_version="b"))
-    assert of_pair(run.engine, 5, "b") == [1, 2, 3, 4]
-    assert of_pair(run.engine, 5, "a") == [3, 4]
-    assert of_pair(run.engine, 5, None) == [1, 2, 3, 4]
-    assert of_pair(run.engine, 2, None) == [0, 1]
-    assert of_pair(run.engine, 0, "a") == []
-
-
-def test_the_points_without_a_verdict_yet_are_all_there_are(run: Cycles) -> None:
-    run.fail(0)
-    run.conclude(1, make_empty_result())
-    assert of_pair(run.engine, 2, None) == [0, 1]
+    assert streak_start(run.engine, 6) == 1
+    assert streak_start(run.engine, 3) == 1
+    assert streak_start(run.engine, 2) is None
+    assert streak_start(run.engine, 0) is None
 
 
 def test_a_later_result_is_an_evaluated_cycle_of_a_later_window(run: Cycles) -> None:
@@ -585,7 +577,7 @@ def test_the_rules_go_on_from_where_they_stood(run: Cycles) -> None:
 
 
 def test_a_changed_rule_starts_from_the_whole_history(run: Cycles) -> None:
-    """One that has no state yet; the others' are left aside with it."""
+    """One that has no state yet; the others continue from theirs."""
     run.conclude(0, BREACH)
     run.conclude(1, BREACH)
     changed = replace(run, policy=make_policy(rules=(*DEFAULT_RULES, RULES[2]), alerts=()))
