@@ -22,8 +22,8 @@ from tests.chaos.database_locks import name_at_the_database
 from tests.support.servers.http import serving
 from tests.support.servers.pgbouncer import PgBouncer
 
-#: Less than half a window, after which the clock alone would make a window due.
-_CLOCK_SECONDS: Final = 40.0
+#: A clock that is behind would change the order in which cycles say that they ended: the reference's order.
+_AHEAD: Final = timedelta(days=1)
 _CUT_SECONDS: Final = (4.0, 12.0)
 #: What the proxy does with a request, and how often.
 _ACTIONS: Final = {"forward": 0.64, "502": 0.12, "407": 0.06, "reset": 0.06, "lose": 0.12}
@@ -31,11 +31,10 @@ _FORWARDED: Final = ("Retry-After", "Content-Type")
 
 
 def prepare(variables: Mapping[str, str]) -> None:
-    """In a process that was forked: give it the variables, and a clock of its own."""
+    """In a process that was forked: give it the variables, and a clock that is ahead, by up to a day."""
     os.environ.update(variables)
     name_at_the_database()
-    ahead = np.random.default_rng(os.getpid()).uniform(-_CLOCK_SECONDS, _CLOCK_SECONDS)
-    _set_clock(timedelta(seconds=float(ahead)))
+    _set_clock(float(np.random.default_rng(os.getpid()).uniform()) * _AHEAD)
 
 
 def _set_clock(ahead: timedelta) -> None:
