@@ -26,6 +26,8 @@ SAMPLE: Final = 250
 DRIFT: Final = 0.4  #: the share of new utterances in a drifted window
 #: In the broken lines of each window; a rest of the text of a request, as far as anybody knows.
 CANARY: Final = "canarytext"
+#: For who interrupts a training; the usual one takes a second.
+LONG_TRAINING: Final = {"epochs": 8, "batch_size": 32, "learning_rate": 3e-3}
 _POOL: Final = 2_000
 _SEED: Final = 7
 
