@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, insert, or_, select, update
 
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
@@ -118,18 +118,21 @@ def take_due(
         .where(
             earlier.c.channel == channel,
             earlier.c.incident_id == deliveries.c.incident_id,
-            earlier.c.state == DeliveryState.PENDING,
+            # Not `==`: SQLite would look through all pending messages of the channel.
+            earlier.c.state.not_in((DeliveryState.DELIVERED, DeliveryState.DEAD)),
             earlier.c.id < deliveries.c.id,
         )
         .exists()
     )
+    # A literal value, as in the index: with a parameter the database does not see that it can use it.
+    pending: BindParameter[str] = bindparam("pending", DeliveryState.PENDING, literal_execute=True)
     row = connection.execute(
         select(deliveries)
         .join(incidents)
         .where(
             incidents.c.monitor == monitor,
             deliveries.c.channel == channel,
-            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.state == pending,
             _is_due(now),
             ~waits,
         )

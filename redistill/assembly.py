@@ -1,7 +1,7 @@
 """Assembly of the daemon, the worker and their parts from the settings."""
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from db import monitors
 from db.connection.session import reading
+from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
 from distill.attempt import Attempt
@@ -38,6 +39,7 @@ from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
 from monitor.storage.student_places import StudentPlaces
+from redistill.archives import follow_archives
 from redistill.artifacts import artifacts
 from redistill.channels import channels
 from redistill.configuration.settings import Settings
@@ -77,6 +79,7 @@ def audience(settings: Settings) -> Audience:
 def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
     """Return the runner of cycles."""
     configure_torch(settings)
+    _follow_archives(settings, engine)
     scoring = settings.scoring
     on_cluster = scoring.engine == "ray"
     answers = answers_of_cluster(scoring.address) if on_cluster else answers_here
@@ -204,6 +207,7 @@ def worker_starter(settings: Settings, engine: Engine) -> Starter | None:
 def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None = None) -> Worker:
     """Return the worker that runs jobs, one of those that take turns if there are several."""
     configure_torch(settings)
+    _follow_archives(settings, engine)
     judge = Judge(
         gates=settings.gates,
         metrics=settings.metrics,
@@ -272,6 +276,11 @@ def _healthy(engine: Engine) -> Healthy:
             return cycle_archives.healthy_before(connection, slot, pair, since=since)
 
     return ask
+
+
+def _follow_archives(settings: Settings, engine: Engine) -> None:
+    with suppress(*UNAVAILABLE):  # the process waits for its database later
+        follow_archives(settings, engine)
 
 
 def configure_torch(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, or_, select, update
 
 from db.records import ArchivedCycle, Slot
 from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
@@ -113,3 +113,9 @@ def healthy_before(
 def _only_labels_moved() -> ColumnElement[bool]:
     moved = select(teacher_metrics.c.cycle_id).where(teacher_metrics.c.reason == TeacherReason.LABELS_MOVED)
     return (cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY) & cycles.c.id.in_(moved)
+
+
+def move(connection: Connection, cycle_id: int, before: str, after: str) -> None:
+    """Record the new place of a cycle's archive, unless the cycle has another archive by now."""
+    own = (cycles.c.id == cycle_id, cycles.c.archive == before)
+    connection.execute(update(cycles).where(*own).values(archive=after))

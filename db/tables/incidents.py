@@ -72,6 +72,12 @@ deliveries = Table(
     ),
     UniqueConstraint("incident_id", "channel", "event", "severity"),
     Index("ix_deliveries_state_next_attempt_at", "state", "next_attempt_at"),
-    Index("ix_deliveries_channel_id", "channel", "id"),
+    Index(
+        "ix_deliveries_channel_id",
+        "channel",
+        "id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
     comment="The outbox: messages are written in the transaction of the decision and sent after it",
 )

@@ -40,7 +40,6 @@ INDEXES = {
     "ix_incidents_opened_at": ("incidents", ["opened_at"], None),
     "ix_incidents_monitor_opened_at": ("incidents", ["monitor", "opened_at"], None),
     "ix_incidents_unresolved": ("incidents", ["monitor"], "state IN ('pending', 'firing')"),
-    "ix_deliveries_channel_id": ("deliveries", ["channel", "id"], None),
 }
 
 MODEL_HISTORY_BEFORE = """

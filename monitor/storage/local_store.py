@@ -106,21 +106,28 @@ class LocalStore:
         """Do nothing: a directory that is not whole has another name, in `staging`."""
 
     def point(self, name: str, target: str) -> bool:
-        """Replace the symbolic link; inside the store it is relative, so that the folder can be moved."""
+        """Replace the symbolic link.
+
+        It is relative if it leads to a place in the store or beside it, so that their folder can be moved.
+        """
         link, draft = self.root / name, self.root / f".tmp-{name}-{uuid.uuid4().hex}"
-        path = Path(target)
-        wanted = (
-            path.relative_to(self.root) if path.is_absolute() and path.is_relative_to(self.root) else path
-        )
         with self._errors(name):
+            self.root.mkdir(parents=True, exist_ok=True)
+            wanted = self._from_here(Path(target))
             if link.is_symlink() and link.readlink() == wanted:
                 return False
-            self.root.mkdir(parents=True, exist_ok=True)
             with removed(draft):
                 draft.symlink_to(wanted)
                 draft.replace(link)
             sync(self.root)
         return True
+
+    def _from_here(self, path: Path) -> Path:
+        if not path.is_absolute() or not path.is_relative_to(self.root.parent):
+            return path
+        relative = Path(os.path.relpath(path, self.root))
+        is_same = path.is_relative_to(self.root) or _is_same(self.root / relative, path)
+        return relative if is_same else path
 
     def pointed(self, name: str) -> str | None:
         """Return the path that the symbolic link names; its own if it is a file or a directory."""
@@ -136,6 +143,14 @@ class LocalStore:
             yield
         except OSError as error:
             raise kind(location=self.root / key, problem=error.strerror or error) from error
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Return whether both paths lead to the same place, which `..` after a symbolic link may not."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _rename_unless_there(staged: Path, path: Path) -> None:

@@ -15,6 +15,7 @@ from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
 from redistill.database import reading_from
 from redistill.display import order_words, show
+from redistill.display.failures import print_failures
 from redistill.display.plain import plain
 from redistill.display.show import Column, Row
 from redistill.display.times import moment
@@ -85,8 +86,9 @@ def teacher_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[obj
 
 
 def print_table(cycles: Sequence[Row], health: Mapping[object, object]) -> None:
-    """Print one line per cycle, and below them the reasons why fired rules ordered no job."""
+    """Print one line per cycle; below them why cycles failed, and why fired rules ordered no job."""
     show.listing(COLUMNS, [cells(cycle, health) for cycle in cycles])
+    print_failures(cycles)
     order_words.print_unordered(cycles)
 
 

@@ -22,6 +22,7 @@ from redistill.commands.options import Config, Json, command, configured, exampl
 from redistill.database import reading_from
 from redistill.display import order_words, show
 from redistill.display.cleared_windows import advice_on_cleared
+from redistill.display.failures import cause
 from redistill.display.show import Row
 from redistill.display.times import length, relative
 from redistill.display.worker_state import IN_WORDS, worker_of
@@ -175,8 +176,9 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
 
 def _cycle(cycle: Row, n_repeated: int, now: datetime) -> Iterator[tuple[str, show.Cell]]:
     verdict = show.verdict(cycle["verdict"] or cycle["status"])
-    hint = _HINTS.get(str(cycle["verdict_reason"]), "")
-    reason = f" ({cycle['verdict_reason']}{hint})" if cycle["verdict_reason"] else ""
+    why = cause(cycle)
+    hint = f": {why}" if why else _HINTS.get(str(cycle["verdict_reason"]), "")
+    reason = f" ({cycle['verdict_reason'] or 'last error'}{hint})" if cycle["verdict_reason"] or why else ""
     finished = cycle["finished_at"]
     when = f", {relative(finished, now)}" if isinstance(finished, datetime) else ""
     yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")

@@ -4,15 +4,11 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
 
-from db import monitors
-from db.connection.session import reading
 from monitor.archive.erasure import erase as erase_requests
-from monitor.archive.files import folder_of
 from monitor.clock import utc_now
+from redistill.archives import archive_folders, follow_archives
 from redistill.commands.options import Config, Json, configured, examples, group
-from redistill.configuration.settings import Settings
 from redistill.database import migrated, translated_errors
 from redistill.display import show
 from redistill.display.progress import bars
@@ -30,13 +26,14 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
     """
     settings = configured(ctx, config)
     with migrated(settings) as engine, translated_errors(engine), bars() as progress:
+        follow_archives(settings, engine)
         erased = erase_requests(
             engine,
             settings.monitor.name,
             ids,
             utc_now(),
             lambda done, total: progress("archives", done, total),
-            folders=_folders(settings, engine),
+            folders=archive_folders(settings, engine),
             encryption=settings.s3.encryption,
         )
     if as_json:
@@ -51,10 +48,3 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
     else:
         days = settings.monitor.archive_days
         show.say(f"No archive contains any of these requests; archives are kept for {days} days.")
-
-
-def _folders(settings: Settings, engine: Engine) -> list[str]:
-    """Return the folders of the monitor's archives, by the names that it has had."""
-    with reading(engine) as connection:
-        names = (settings.monitor.name, *monitors.earlier_names(connection, settings.monitor.name))
-    return [folder_of(settings.monitor.archive, name) for name in names]

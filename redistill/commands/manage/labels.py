@@ -12,6 +12,7 @@ from db.connection.session import reading
 from monitor.clock import utc_now
 from monitor.labels.files import read_labels
 from monitor.labels.join import Imported, import_labels
+from redistill.archives import follow_archives
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.database import migrated, translated_errors
 from redistill.display import show
@@ -46,6 +47,7 @@ def import_file(
     """
     settings = configured(ctx, config)
     with migrated(settings) as engine, translated_errors(engine), bars() as progress:
+        follow_archives(settings, engine)
         imported = import_labels(
             engine,
             settings.monitor.name,

@@ -83,8 +83,20 @@ def test_a_teacher_without_a_label_of_the_student_fails_the_cycle(migrated: Path
     result = run("cycle", "--at", AT)
     assert result.exit_code == 1
     assert "1 of 1 cycles failed" in result.stderr.splitlines()[-1]
-    assert "'escalation'" in result.stderr.splitlines()[-1]
-    assert json.loads(run("history", "--json").stdout)[0]["verdict"] == "failed"
+    last = result.stderr.splitlines()[-1]
+    assert "'escalation'" in last
+    cause = last.partition("the first error: ")[2]
+    (row,) = json.loads(run("history", "--json").stdout)
+    assert (row["verdict"], row["error"]) == ("failed", cause)
+    line = f"{row['window_end'][:16].replace('T', ' ')}  {cause}"
+    assert line in run("history").stdout.splitlines()
+    assert line in result.stdout.splitlines()
+    assert f"failed (error: {cause})" in " ".join(run("status", width=400).stdout.split())
+    assert cause in run("history", "--csv").stdout
+    write_config(migrated, models)
+    assert run("cycle", "--at", AT).exit_code == 0
+    (row,) = json.loads(run("history", "--json").stdout)
+    assert (row["verdict"], row["error"]) == ("healthy", None)
 
 
 def test_corrupt_weights_fail_the_cycle_with_their_folder(migrated: Path, models: Path) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from db import leases, outbox, queue, versions
+from db import outbox, queue, versions
 from db.connection.session import reading, writing
 from db.cycles import labels, ledger
 from db.records import (
@@ -34,12 +34,18 @@ from db.records import (
 )
 from db.states import GateResult, JobDecision, JobStatus, PromotionReason, RejectReason, Role, Severity
 from db.tables import cycles
-from db.views import VIEWS
+from db.views import VIEWS, view
 from monitor.intervals import wilson
-from tests.support.records.cycles import make_policy
-from tests.support.records.factories import TEACHER, make_input_drift, make_measurement, make_result
+from tests.support.records.cycles import make_policy, taken
+from tests.support.records.factories import (
+    TEACHER,
+    make_empty_result,
+    make_input_drift,
+    make_measurement,
+    make_result,
+)
 from triggers.alert_settings import LogAlert
-from triggers.conclude import Conclusion, conclude, conclude_failure
+from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 from triggers.settings import AlphaPolicy
 from triggers.teacher.correctness import split
 
@@ -85,23 +91,32 @@ def shown(value: object) -> str:
 
 
 class Story:
-    """Writes what happened, day by day."""
+    """Writes what happened to a monitor, day by day."""
 
-    def __init__(self, engine: Engine, lease: Lease) -> None:
+    def __init__(self, engine: Engine, lease: Lease, monitor: str = MONITOR) -> None:
         self.engine = engine
         self.lease = lease
+        self.monitor = monitor
         self.student = ModelVersion(
-            monitor=MONITOR, version="student-1", role=Role.STUDENT, uri="models/1", alpha=Decimal("0.7")
+            monitor=monitor, version="student-1", role=Role.STUDENT, uri="models/1", alpha=Decimal("0.7")
         )
 
     def write(self, action: Callable[[Connection], object]) -> None:
         with writing(self.engine) as connection:
             action(connection)
 
+    @property
+    def policy(self) -> Policy:
+        return replace(POLICY, audience=replace(POLICY.audience, monitor=self.monitor))
+
+    def slot_of(self, day: int) -> Slot:
+        """The window of a day of November 2026."""
+        start = datetime(2026, 11, day, tzinfo=UTC)
+        return Slot(monitor=self.monitor, window_start=start, window_end=start + DAY)
+
     def cycle(
         self, day: int, measured: Measurement, *, n_seen: int = 20_000, rejects: tuple[Reject, ...] = ()
     ) -> Conclusion:
-        slot = slot_of(day)
         traffic = Traffic(
             n_seen=n_seen,
             n_sampled=measured.n,
@@ -109,35 +124,39 @@ class Story:
             rejects=rejects,
             strata=(Stratum(label=None, n_seen=n_seen, n=measured.n),),
         )
-        result: CycleResult = replace(
-            make_result(measurement=measured, traffic=traffic, student_version=self.student.version),
-            alpha=self.student.alpha,
-        )
+        return self.conclude(day, make_result(measurement=measured, traffic=traffic))
+
+    def conclude(self, day: int, measured: CycleResult) -> Conclusion:
+        slot = self.slot_of(day)
+        result = replace(measured, student_version=self.student.version, alpha=self.student.alpha)
         begun = slot.window_end + timedelta(minutes=10)
         with writing(self.engine) as connection:
             claim = ledger.claim(connection, slot, begun)
         assert claim is not None
-        return conclude(self.engine, self.lease, claim, result, POLICY, now=begun + timedelta(seconds=90))
+        return conclude(
+            self.engine, self.lease, claim, result, self.policy, now=begun + timedelta(seconds=90)
+        )
 
     def failed_cycle(self, day: int, error: str) -> None:
-        begun = slot_of(day).window_end + timedelta(minutes=10)
+        slot = self.slot_of(day)
+        begun = slot.window_end + timedelta(minutes=10)
         with writing(self.engine) as connection:
-            claim = ledger.claim(connection, slot_of(day), begun)
+            claim = ledger.claim(connection, slot, begun)
         assert claim is not None
-        conclude_failure(self.engine, self.lease, claim, error, POLICY, now=begun + timedelta(seconds=5))
+        conclude_failure(self.engine, self.lease, claim, error, self.policy, now=begun + timedelta(seconds=5))
 
     def job(self, day: int, candidate: str) -> None:
         """A worker takes the open job an hour after the day's end and is done half an hour later."""
-        begun = slot_of(day).window_end + HOUR
+        begun = self.slot_of(day).window_end + HOUR
         ended = begun + timedelta(minutes=30)
         accuracy, _ = TEST_SCORES[candidate]
         passes = accuracy >= 0.905
         with writing(self.engine) as connection:
-            claimed = queue.claim(connection, MONITOR, owner="worker", lease_seconds=60, now=begun)
+            claimed = queue.claim(connection, self.monitor, owner="worker", lease_seconds=60, now=begun)
             assert claimed is not None
             job, _ = claimed
             model = ModelVersion(
-                monitor=MONITOR,
+                monitor=self.monitor,
                 version=candidate,
                 role=Role.STUDENT,
                 uri=f"models/{candidate}",
@@ -170,12 +189,6 @@ class Story:
             if passes:
                 versions.promote(connection, model, PromotionReason.GATES_PASSED, ended)
                 self.student = model
-
-
-def slot_of(day: int) -> Slot:
-    """The window of a day of November 2026."""
-    start = datetime(2026, 11, day, tzinfo=UTC)
-    return Slot(monitor=MONITOR, window_start=start, window_end=start + DAY)
 
 
 def measured(order_tracking: int, escalation: int, *, kl: float) -> Measurement:
@@ -216,25 +229,28 @@ def tell(story: Story) -> None:
     """A student drifts, and its successor; one job is promoted, one is rejected, and one waits."""
     first = story.student
     with writing(story.engine) as connection:
-        teacher = ModelVersion(monitor=MONITOR, version=TEACHER, role=Role.TEACHER, uri="models/teacher")
+        teacher = ModelVersion(
+            monitor=story.monitor, version=TEACHER, role=Role.TEACHER, uri="models/teacher"
+        )
         for model in (teacher, first):
-            versions.record(connection, model, slot_of(2).window_start)
-            versions.promote(connection, model, PromotionReason.CONFIGURED, slot_of(2).window_start)
+            versions.record(connection, model, story.slot_of(2).window_start)
+            versions.promote(connection, model, PromotionReason.CONFIGURED, story.slot_of(2).window_start)
     story.cycle(2, measured(6, 20, kl=0.08))
-    story.write(lambda connection: ledger.skip(connection, [slot_of(3)], slot_of(4).window_end))
+    story.write(lambda connection: ledger.skip(connection, [story.slot_of(3)], story.slot_of(4).window_end))
     two_rejects = (rejected(RejectReason.NO_ID, 30), rejected(RejectReason.TEXT_EMPTY, 10))
     story.cycle(4, measured(6, 20, kl=0.08), n_seen=19_960, rejects=two_rejects)
     broken_log = (rejected(RejectReason.NOT_JSON, 1_460), rejected(RejectReason.NO_ID, 40))
     story.cycle(5, measured(6, 20, kl=0.08), n_seen=18_500, rejects=broken_log)
     story.cycle(6, measured(6, 64, kl=0.11))
     story.cycle(7, measured(6, 74, kl=0.12))
-    assert story.cycle(8, moved(measured(6, 84, kl=0.13))).order.job_id == 1
+    job = story.cycle(8, moved(measured(6, 84, kl=0.13))).order.job_id
     story.job(8, "student-2")
     story.failed_cycle(9, "the request log is away")
     story.cycle(10, measured(4, 16, kl=0.05))
-    assert story.cycle(11, measured(6, 24, kl=0.2)).order.job_id == 2
+    next_job = story.cycle(11, measured(6, 24, kl=0.2)).order.job_id
     story.job(11, "student-3")
-    assert story.cycle(12, measured(6, 34, kl=0.25)).order.job_id == 3
+    last_job = story.cycle(12, measured(6, 34, kl=0.25)).order.job_id
+    assert None not in {job, next_job, last_job}
     review(story)
     send(story)
 
@@ -245,33 +261,41 @@ REVIEWED = ((4, 6, 2, 2), (8, 20, 4, 6), (12, 3, 9, 0))
 
 def review(story: Story) -> None:
     with writing(story.engine) as connection:
-        rows = connection.execute(select(cycles.c.window_end, cycles.c.id))
+        rows = connection.execute(
+            select(cycles.c.window_end, cycles.c.id).where(cycles.c.monitor == story.monitor)
+        )
         numbers = {row.window_end: row.id for row in rows}
         for day, *counts in REVIEWED:
             truth = [label for label, n in zip((0, 1, 2), counts, strict=True) for _ in range(n)]
             n = len(truth)
             found = split(truth, [0] * n, [1] * n, [1] * n)
-            labels.set_correctness(connection, numbers[slot_of(day).window_end], found)
+            labels.set_correctness(connection, numbers[story.slot_of(day).window_end], found)
 
 
 def send(story: Story) -> None:
     """The log takes every message; the pager takes none and is given up for the first incident."""
-    now = slot_of(13).window_end
+    now = story.slot_of(13).window_end
     with writing(story.engine) as connection:
-        while (delivery := outbox.take_due(connection, MONITOR, "log", now, hold=HOUR)) is not None:
+        while (delivery := outbox.take_due(connection, story.monitor, "log", now, hold=HOUR)) is not None:
             outbox.mark_delivered(connection, delivery.delivery_id, now)
-        delivery = outbox.take_due(connection, MONITOR, "pager", now, hold=HOUR)
+        delivery = outbox.take_due(connection, story.monitor, "pager", now, hold=HOUR)
         assert delivery is not None
         outbox.mark_dead(connection, delivery.delivery_id, "HTTP 400 Bad Request")
 
 
+def begun(engine: Engine, monitor: str = MONITOR) -> Story:
+    return Story(engine, taken(engine, f"monitor:{monitor}"), monitor)
+
+
 @pytest.fixture
 def told(engine: Engine) -> Engine:
-    with writing(engine) as connection:
-        lease = leases.acquire(connection, f"monitor:{MONITOR}", owner="daemon", seconds=600)
-    assert lease is not None
-    tell(Story(engine, lease))
+    tell(begun(engine))
     return engine
+
+
+def found_by(connection: Connection, wanted: Recipe) -> list[list[str]]:
+    result = connection.execute(text(wanted.query))
+    return [list(result.keys()), *([shown(value) for value in row] for row in result)]
 
 
 def test_the_cookbook_answers_thirteen_questions() -> None:
@@ -279,19 +303,82 @@ def test_the_cookbook_answers_thirteen_questions() -> None:
     assert len(re.findall(r"^```sql$", DOC, re.MULTILINE)) == len(TITLES)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_cookbook_explains_each_column_of_a_view_in_its_order(view: str) -> None:
-    _, _, after = DOC.partition(f"### `{view}`\n")
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_cookbook_explains_each_column_of_a_view_in_its_order(name: str) -> None:
+    _, _, after = DOC.partition(f"### `{name}`\n")
     table = after.partition("\n### ")[0].partition("\n## ")[0]
     cells = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
-    assert " ".join(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == VIEWS[view]
+    assert " ".join(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == VIEWS[name]
 
 
 def test_every_query_gives_the_rows_that_are_printed_below_it(told: Engine) -> None:
     recipes = {title: recipe(title) for title in TITLES}
-    found = {}
     with reading(told) as connection:
-        for title, wanted in recipes.items():
-            result = connection.execute(text(wanted.query))
-            found[title] = [list(result.keys()), *([shown(value) for value in row] for row in result)]
+        found = {title: found_by(connection, wanted) for title, wanted in recipes.items()}
     assert found == {title: wanted.rows for title, wanted in recipes.items()}
+
+
+def test_no_query_mixes_two_monitors(told: Engine) -> None:
+    """The same happens to a second monitor: each row says whose it is, or is of one job."""
+    tell(begun(told, "second"))
+    with reading(told) as connection:
+        for title in TITLES:
+            wanted = recipe(title)
+            header, *rows = found_by(connection, wanted)
+            is_of_job_1 = header[0] == "cycle_id"
+            own = [row for row in rows if is_of_job_1 or row[0] in {MONITOR, "1", "2", "3"}]
+            assert [header, *own] == wanted.rows, title
+            assert len(rows) == (1 if is_of_job_1 else 2) * len(own), title
+
+
+def test_every_query_answers_on_an_empty_database(engine: Engine) -> None:
+    with reading(engine) as connection:
+        assert {title: len(found_by(connection, recipe(title))) for title in TITLES} == dict.fromkeys(
+            TITLES, 1
+        )
+
+
+def test_every_query_answers_on_odd_cycles(engine: Engine) -> None:
+    """Windows without requests, a cycle under way, one that failed, and labels that say nothing; no jobs."""
+    story = begun(engine)
+    story.conclude(2, make_empty_result())
+    story.failed_cycle(3, "the request log is away")
+    rejects = (rejected(RejectReason.NOT_JSON, 1_500),)
+    story.cycle(4, measured(6, 20, kl=0.08), n_seen=18_500, rejects=rejects)
+    story.cycle(5, measured(6, 20, kl=0.08))
+    with writing(engine) as connection:
+        ledger.claim(connection, story.slot_of(6), story.slot_of(6).window_end)
+        for cycle_id in connection.scalars(select(cycles.c.id)).all():
+            labels.set_correctness(connection, cycle_id, split([0], [0], [0], [1]))
+    with reading(engine) as connection:
+        found = {title.partition(".")[0]: found_by(connection, recipe(title))[1:] for title in TITLES}
+    assert [row[-1] for row in found["10"]] == ["", "", "0.075", ""]
+    assert {(row[2], row[3]) for row in found["11"]} == {("", "")}
+    assert {number for number, rows in found.items() if not rows} == {"3", "4", "5", "9", "12", "13"}
+
+
+def test_labels_that_no_healthy_cycle_had_are_shown(engine: Engine) -> None:
+    """A student that was never healthy, and one that a label is new to."""
+    story = begun(engine)
+    with reading(engine) as connection:
+        assert found_by(connection, recipe(TITLES[1]))[1:] == []
+    story.cycle(2, measured(6, 64, kl=0.11))
+    with reading(engine) as connection:
+        rows = found_by(connection, recipe(TITLES[1]))[1:]
+    assert [(row[1], row[3], row[6]) for row in rows] == [("escalation", "", ""), ("order_tracking", "", "")]
+
+
+SPELLING = re.search(r"`(window_end >= '[^`]+)`", DOC)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_the_documented_comparison_of_times_finds_the_same_rows_everywhere(told: Engine, zone: str) -> None:
+    """From midnight to midnight, the first included and the last not."""
+    assert SPELLING is not None
+    ends = view("cycle_history").c.window_end
+    query = select(ends).where(text(SPELLING[1])).order_by(ends)
+    with reading(told) as connection:
+        if told.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL timezone = '{zone}'"))
+        found = [shown(value) for value in connection.scalars(query)]
+    assert found == [f"2026-11-0{day} 00:00:00" for day in (5, 6, 7)]

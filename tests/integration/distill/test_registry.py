@@ -256,6 +256,21 @@ def test_current_can_lead_to_a_student_that_was_deployed_from_elsewhere(
     assert load(registry / "current").version == incumbent.version
 
 
+def test_a_folder_with_registry_and_student_can_be_moved(
+    registry: Path, incumbent: Model, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """But not if the registry is a link to another disk: from there the student is elsewhere."""
+    point(registry, tmp_path / "incumbent")
+    assert (registry / "current").readlink() == Path("../incumbent")
+    disk = tmp_path_factory.mktemp("disk") / "registry"
+    registry.rename(disk)
+    registry.symlink_to(disk)
+    (disk / "current").unlink()
+    point(registry, tmp_path / "incumbent")
+    assert load(registry / "current").version == incumbent.version
+    assert (disk / "current").readlink() == tmp_path / "incumbent"
+
+
 def test_a_directory_in_the_place_of_current_is_not_replaced(registry: Path, candidate: Model) -> None:
     version = registered(registry, candidate, manifest(), job="3").version
     (registry / "current").mkdir()

@@ -79,6 +79,15 @@ def test_a_window_has_the_records_from_its_start_to_before_its_end(tmp_path: Pat
     assert counts(sample) == {RejectReason.OUTSIDE_WINDOW: 2}
 
 
+def test_a_record_counts_as_one_of_another_window_in_each_cycle_that_reads_it(tmp_path: Path) -> None:
+    """So says the cookbook: the sum over cycles is not a number of records."""
+    (tmp_path / "log.jsonl").write_bytes(lines(*(record(f"{hour}", 60 * hour) for hour in range(5))))
+    hours = [TEN + timedelta(hours=hour) for hour in range(5)]
+    found = [read(tmp_path, start=start, end=start + timedelta(hours=1)) for start in hours]
+    assert [sample.traffic.n_seen for sample in found] == [1] * 5
+    assert sum(counts(sample)[RejectReason.OUTSIDE_WINDOW] for sample in found) == 20
+
+
 def test_a_folder_is_read_with_its_subfolders_and_without_hidden_and_temporary_files(tmp_path: Path) -> None:
     """Hidden for Spark, Hive and Arrow: by `_` too. What the log's own uri is called plays no part."""
     read_ones = ("a.jsonl", "b/c/d.log", "c_1/e_2", "no-suffix")

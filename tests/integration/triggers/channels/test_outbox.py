@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from db import outbox
 from db.connection.session import connect, writing
 from db.states import DeliveryState
-from db.tables import deliveries
+from db.tables import deliveries, incidents
 from tests.support.processes.races import in_threads
 from tests.support.records.conclusions import conclude_drifts
 from tests.support.records.cycles import MONITOR, due_at, make_audience, stored
@@ -259,6 +260,48 @@ def test_a_message_whose_sender_was_killed_is_sent_again_under_its_key(
     assert keys(receiver) == [key(1, "firing")] * 2
     assert len({*receiver.keys}) == 1
     assert states(engine) == [("pager", "firing", "delivered", 2)]
+
+
+def instructions(engine: Engine, n_incidents: int, *, first_due: timedelta) -> float:
+    """What SQLite does to take one of many pending messages: steps of its virtual machine, in hundreds."""
+    with writing(engine) as connection:
+        ids = range(1, n_incidents + 1)
+        usual = {"channel": "pager", "severity": "error", "state": "pending", "attempts": 0, "payload": "{}"}
+        times = {"firing": NOW + first_due, "resolved": NOW}
+        opened = {"monitor": MONITOR, "kind": "drift", "severity": "error", "state": "resolved"}
+        connection.execute(deliveries.delete())
+        connection.execute(incidents.delete())
+        connection.execute(
+            incidents.insert(), [{**opened, "id": each, "summary": "", "opened_at": NOW} for each in ids]
+        )
+        rows = [
+            {**usual, "incident_id": each, "event": event, "dedup_key": str(each), "next_attempt_at": at}
+            for event, at in times.items()
+            for each in ids
+        ]
+        connection.execute(insert(deliveries), rows)
+    steps = [0]
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    with writing(engine) as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.set_progress_handler(count, 100)
+        found = outbox.take_due(connection, MONITOR, "pager", NOW, hold=HOLD)
+        raw.set_progress_handler(None, 100)
+    assert (found is None) == (first_due > timedelta(0))
+    return steps[0]
+
+
+def test_many_messages_cost_no_more_than_few(sqlite_engine: Engine) -> None:
+    """Each; and where all wait for their next attempt, a look at the outbox costs in proportion."""
+    few, many = (instructions(sqlite_engine, n, first_due=timedelta(0)) for n in (50, 1_000))
+    assert many <= 2 * few + 5
+    few, many = (instructions(sqlite_engine, n, first_due=timedelta(minutes=30)) for n in (50, 1_000))
+    assert many < 40 * few
 
 
 def test_a_message_that_another_sender_is_taking_holds_up_no_other(postgres_engine: Engine) -> None:
