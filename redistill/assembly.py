@@ -233,6 +233,7 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
         judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
+        student=settings.student.uri,
         show=show,
         placement=judge.calibrator.placement,
     )

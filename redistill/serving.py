@@ -1,6 +1,6 @@
 """The change of the student in service by a person: SQL first, then the registry's link."""
 
-from db import registries, versions
+from db import registries, version_files, versions
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason
@@ -9,7 +9,7 @@ from monitor.storage.artifacts import version_at
 from monitor.storage.store import ArtifactReadError
 from redistill.artifacts import artifacts
 from redistill.configuration.settings import Settings
-from redistill.database import writing_to
+from redistill.database import reading_from, writing_to
 from redistill.display import show
 from redistill.process.stop_signals import loading, undisturbed
 
@@ -24,18 +24,29 @@ class ModelGoneError(RedistillError):
     """The student {version} is no longer in {directory}: restore it there first."""
 
 
+class FilesDeletedError(RedistillError):
+    """The files of the student {version} were deleted on {at:%Y-%m-%d} (keep_versions in [redistill]):
+    promote another version of `redistill models list`, or restore {directory} from a backup first.
+    """
+
+
 def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
     """Promote a student whose files are there, if the registry is the monitor's, and set the link to it.
 
     Ctrl-C has its effect before the promotion, or after the link is set.
 
     Raises:
-        ModelGoneError: its files are gone.
+        FilesDeletedError, ModelGoneError: its files are gone.
+        FilesBeingDeletedError: a worker deletes its files at this moment.
         OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
         LinkBehindError: see `set_link`.
     """
     location = version_at(model, settings.redistill.registry)
     if not artifacts(settings).holds_model(location):
+        with reading_from(settings) as connection:
+            at = version_files.deleted_at(connection, model)
+        if at is not None:
+            raise FilesDeletedError(version=show.version(model.version), at=at, directory=location)
         raise ModelGoneError(version=show.version(model.version), directory=location)
     found = _registry_id(settings)
     with undisturbed():

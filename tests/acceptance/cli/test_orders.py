@@ -16,7 +16,6 @@ from db.records import Archive, Evaluation, GateOutcome, Metric, ModelVersion
 from db.states import GateResult, JobStatus, PromotionReason, Role
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.commands.manage.models import predecessor
 from redistill.configuration.settings import load
 from redistill.display.progress import show_nothing
 from tests.support.records.conclusions import end_open_job
@@ -504,4 +503,4 @@ CONFIGURED, GATES, MANUAL, ROLLBACK = (
     ],
 )
 def test_what_a_rollback_goes_to(history: list[tuple[str, PromotionReason]], wanted: str | None) -> None:
-    assert predecessor(history) == wanted
+    assert versions.predecessor(history) == wanted
