@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from db import version_files
+from db import registries
 from db.connection.session import reading, writing
 from distill.registry import MANIFEST, REGISTRY_FILE, VERSIONS
 from distill.settings import RedistillSection
@@ -34,8 +34,8 @@ class OldVersions:
             return ()
         named = frozenset(self._named())
         with reading(self.engine) as connection:
-            old = version_files.made(connection, self.monitor)[self.keep :]
-            needed = version_files.needed(connection, self.monitor)
+            old = registries.made(connection, self.monitor)[self.keep :]
+            needed = registries.needed(connection, self.monitor)
         return tuple(version for version in reversed(old) if version not in needed | named)
 
     def delete(self, now: datetime) -> Sequence[str]:
@@ -47,20 +47,20 @@ class OldVersions:
             ArtifactReadError, ArtifactWriteError: the registry cannot be read or written now.
         """
         with reading(self.engine) as connection:
-            begun = version_files.half_deleted(connection, self.monitor)
+            begun = registries.half_deleted(connection, self.monitor)
         deleted = []
         for version in (*begun, *self.deletable()):
             if version not in begun and not self._begin(version, now):
                 continue
             self.store.remove_directory(f"{VERSIONS}/{version}", last=MANIFEST)
             with writing(self.engine) as connection:
-                version_files.end_deletion(connection, self.monitor, version, now)
+                registries.end_deletion(connection, self.monitor, version, now)
             deleted.append(version)
         return deleted
 
     def _begin(self, version: str, now: datetime) -> bool:
         with writing(self.engine) as connection:
-            return version_files.begin_deletion(connection, self.monitor, version, now)
+            return registries.begin_deletion(connection, self.monitor, version, now)
 
     def _named(self) -> Iterator[str]:
         """Yield the versions in the registry that one of its links or the configuration names."""

@@ -1,6 +1,6 @@
 """The change of the student in service by a person: SQL first, then the registry's link."""
 
-from db import registries, version_files, versions
+from db import registries, versions
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason
@@ -44,7 +44,7 @@ def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionRea
     location = version_at(model, settings.redistill.registry)
     if not artifacts(settings).holds_model(location):
         with reading_from(settings) as connection:
-            at = version_files.deleted_at(connection, model)
+            at = registries.deleted_at(connection, model)
         if at is not None:
             raise FilesDeletedError(version=show.version(model.version), at=at, directory=location)
         raise ModelGoneError(version=show.version(model.version), directory=location)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, insert, update
 from structlog.testing import capture_logs
 
-from db import version_files, versions
+from db import registries, versions
 from db.connection.session import connect, writing
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
@@ -161,7 +161,7 @@ def test_what_a_killed_worker_has_begun_is_ended(registry: Registry, *, is_half_
     for version in "abc":
         registry.make(version)
     with writing(registry.engine) as connection:
-        assert version_files.begin_deletion(connection, MONITOR, "a", LATER)
+        assert registries.begin_deletion(connection, MONITOR, "a", LATER)
     if is_half_removed:
         registry.store.remove("versions/a/manifest.json")
     registry.keep = None  # changed meanwhile
@@ -187,7 +187,7 @@ def test_a_version_whose_deletion_has_begun_cannot_be_promoted(registry: Registr
     for version in "abc":
         registry.make(version)
     with writing(registry.engine) as connection:
-        assert version_files.begin_deletion(connection, MONITOR, "a", LATER)
+        assert registries.begin_deletion(connection, MONITOR, "a", LATER)
     with (
         pytest.raises(
             FilesBeingDeletedError, match=r"student a are being deleted .* promote another version"
