@@ -108,7 +108,7 @@ class RejectReason(StrEnum):
     UNREADABLE_OBJECT = "unreadable_object"  #: the object could not be opened or decompressed
     OVERSIZED_OBJECT = "oversized_object"  #: more than `max_object_bytes`; the lines before the limit count
     REPEATED_ID = "repeated_id"  #: a record whose id occurs more than once in the window; not in `n_rejected`
-    OUTSIDE_WINDOW = "outside_window"  #: a valid record of another window, in each cycle that reads it; not in `n_rejected`
+    OUTSIDE_WINDOW = "outside_window"  #: of another window, in each cycle that reads it; not in `n_rejected`
     LATE_OBJECT = "late_object"  #: an object written after its window was read; not in `n_rejected`
 
 

@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from db.connection.session import reading
-from db.cycles import cycle_points, rule_states
+from db.cycles import cycle_points, rule_bases, rule_states
+from db.cycles.rule_states import RuleStates
 from db.records import Claim, CyclePoint, RuleOutcome, Slot
 from triggers.rules import evaluation
 from triggers.rules.observation import details_for
@@ -31,7 +32,7 @@ def folds_before(engine: Engine, slot: Slot, rules: Sequence[Rule]) -> Folds:
     """
     with reading(engine) as connection:
         states = rule_states.read(connection, slot, [rule.version for rule in rules])
-    known = {} if states is None else {version: from_text(text) for version, text in states.texts.items()}
+    known = _from_texts(states, rules)
     unknown = [rule for rule in rules if rule.version not in known]
     until = slot.window_end if states is None else states.window_end + _INSTANT
     folds = {**known, **_computed(engine, slot.monitor, unknown, until)}
@@ -53,13 +54,47 @@ def evaluate_next(
     return tuple(outcome for outcome, _fold in found)
 
 
+def fold_into_bases(
+    connection: Connection, monitor: str, rules: Sequence[Rule], *, before: datetime, oldest: int
+) -> bool:
+    """Include the next cycles, `oldest` at most, whose windows ended `before`, in the bases of the rules.
+
+    Return whether there was one. A rule without a base starts with the next cycle, as it would once the
+    earlier ones are deleted. The caller holds the monitor's lease.
+    """
+    base = rule_bases.read(connection, monitor)
+    done = None if base is None else base.window_end
+    points = cycle_points.read(
+        connection, monitor, after=done, until=before, oldest=oldest, details=details_for(rules)
+    )
+    if not points or not rules:
+        return False
+    folds = _from_texts(base, rules)
+    states = {
+        rule.version: evaluation.resume(rule, folds.get(rule.version), points)[1].text for rule in rules
+    }
+    rule_bases.write(connection, monitor, points[-1].window_end, states)
+    return True
+
+
 def _computed(engine: Engine, monitor: str, rules: Sequence[Rule], until: datetime) -> Folds:
-    """Return the states after the windows before `until`, from all cycles on which they depend."""
+    """Return the states after the windows before `until`, from all cycles on which they depend.
+
+    The base of a rule stands for the cycles before it, some of which may have been deleted.
+    """
     if not rules:
         return {}
     with reading(engine) as connection:
         start = cycle_points.streak_start(connection, monitor, until=until)
-    return _folded(engine, monitor, rules, {}, after=start and start - _INSTANT, until=until)
+        base = rule_bases.read(connection, monitor)
+    if base is None or base.window_end >= until or (start is not None and start > base.window_end):
+        return _folded(engine, monitor, rules, {}, after=start and start - _INSTANT, until=until)
+    return _folded(engine, monitor, rules, _from_texts(base, rules), after=base.window_end, until=until)
+
+
+def _from_texts(states: RuleStates | None, rules: Sequence[Rule]) -> Folds:
+    texts = {} if states is None else states.texts
+    return {rule.version: from_text(texts[rule.version]) for rule in rules if rule.version in texts}
 
 
 def _folded(

@@ -154,6 +154,12 @@ models = Table(
     Column("alpha", ExactAlpha, comment="Weight of the KL term in its distillation, if known"),
     Column("temperature", Float, comment="The temperature T of its distillation, if known"),
     Column("created_at", UTCDateTime, nullable=False, comment="UTC; when it was first recorded"),
+    Column(
+        "files_deleting_since",
+        UTCDateTime,
+        comment="UTC; when a worker began to delete its files (see keep_versions); NULL: it did not",
+    ),
+    Column("files_deleted_at", UTCDateTime, comment="UTC; when its files were deleted; NULL: they were not"),
     UniqueConstraint("monitor", "role", "version"),
     Index("ix_models_created_at", "created_at"),
     Index("ix_models_monitor_created_at", "monitor", "created_at"),

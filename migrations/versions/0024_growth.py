@@ -1,4 +1,4 @@
-"""Indexes and views by which the newest rows of a long history are found without reading the others."""
+"""Long histories: indexes and views that find the newest rows without the others, and what is deleted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,6 +6,13 @@ from alembic import op
 revision = "0024"
 down_revision = "0023"
 
+FILES = (
+    (
+        "files_deleting_since",
+        "UTC; when a worker began to delete its files (see keep_versions); NULL: it did not",
+    ),
+    ("files_deleted_at", "UTC; when its files were deleted; NULL: they were not"),
+)
 #: table, columns, and for a partial index its condition
 INDEXES = {
     "ix_cycles_window_end": ("cycles", ["window_end"], None),
@@ -90,7 +97,7 @@ MODEL_HISTORY = f"""
     CREATE VIEW model_history AS
     SELECT m.version, m.role, m.parent_version, m.job_id, m.alpha, m.temperature,
         {", ".join(SCORE.format(metric=metric, column=column, name=name) for metric, column, name in SCORES)},
-        m.created_at, p.promoted_at, p.retired_at, m.monitor
+        m.created_at, p.promoted_at, p.retired_at, m.monitor, m.files_deleted_at
     FROM models m
     LEFT JOIN promotions p ON p.id = (
         SELECT MAX(q.id) FROM promotions q
@@ -173,6 +180,27 @@ INCIDENT_COMMENT = (
 
 
 def upgrade() -> None:
+    for name, comment in FILES:
+        op.add_column("models", sa.Column(name, sa.DateTime(timezone=True), comment=comment))
+    op.create_table(
+        "rule_bases",
+        sa.Column("monitor", sa.Text(), nullable=False, comment="The monitor"),
+        sa.Column(
+            "rule_version",
+            sa.Text(),
+            nullable=False,
+            comment="SHA-256 of the rule's text (see rule_texts)",
+        ),
+        sa.Column(
+            "window_end",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="UTC; end of the last window that the state includes; its cycle may have been deleted",
+        ),
+        sa.Column("state", sa.Text(), nullable=False, comment="JSON, as in rule_states"),
+        sa.PrimaryKeyConstraint("monitor", "rule_version", name="pk_rule_bases"),
+        comment="State of each rule after the windows that may be deleted; it stands for their cycles",
+    )
     for name, (table, columns, condition) in INDEXES.items():
         where = None if condition is None else sa.text(condition)
         op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
@@ -216,6 +244,9 @@ def downgrade() -> None:
     _create_view("model_history", MODEL_HISTORY_BEFORE, MODEL_COMMENT)
     for name, (table, _, _) in INDEXES.items():
         op.drop_index(name, table)
+    op.drop_table("rule_bases")
+    for name, _ in FILES:
+        op.drop_column("models", name)
 
 
 def _query(name: str, columns: str, tables: str) -> str:

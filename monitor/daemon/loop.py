@@ -17,17 +17,20 @@ from monitor.daemon.delivery_threads import Deliveries, DeliveryThreads
 from monitor.daemon.failures import Failures
 from monitor.daemon.slot_runner import SLOTS, SlotRunner
 from monitor.daemon.watchdog import Watchdog
+from monitor.stop import Stopped
 
 #: The time that the current cycle has to end when the process is asked to stop.
 STOP_TIMEOUT_SECONDS = 6.0
 _JOBS, _CLOCK = "jobs", "clock"
 #: The number of ticks between two looks into the database, for slots, jobs and messages that other processes
 #: have left there, and between two checks of the watchdog.
-_LOOK_TICKS: Final = 4
+_LOOK_TICKS: Final = 5
 _WATCHDOG_TICKS: Final = 15
 
 #: Calls workers to the queued job, or starts one, unless that was done.
 CallWorkers = Callable[[datetime], object]
+#: Does some work that can wait, and returns whether more is left; checks the argument between steps.
+CleanUp = Callable[[Stopped], bool]
 
 
 class Daemon:
@@ -46,10 +49,12 @@ class Daemon:
         call_workers: CallWorkers,
         *,
         tick: timedelta,
+        clean_up: CleanUp = lambda _stopped: False,
         stop: threading.Event | None = None,
     ) -> None:
         self._runner = runner
         self._call_workers = call_workers
+        self._clean_up = clean_up
         self._stop = stop or threading.Event()
         self._tick = tick
         self._failures = Failures()
@@ -121,12 +126,12 @@ class Daemon:
             self._turn(SLOTS, self._run_due_slots)
 
     def _run_due_slots(self) -> None:
-        if not self._runner.run_due(self._stop.is_set):
+        if self._runner.run_due(self._stop.is_set):
+            self._delivery_threads.look_now()
+            with suppress(JobLookupError):  # the scheduler was shut down meanwhile
+                self._scheduler.modify_job(_JOBS, next_run_time=utc_now())
+        elif not self._clean_up(self._stop.is_set):
             self._look_after = monotonic() + (_LOOK_TICKS - 0.5) * self._tick.total_seconds()
-            return
-        self._delivery_threads.look_now()
-        with suppress(JobLookupError):  # the scheduler was shut down meanwhile
-            self._scheduler.modify_job(_JOBS, next_run_time=utc_now())
 
     def _clock(self) -> None:
         self._turn(_CLOCK, lambda: self._watchdog.check(utc_now()))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -94,6 +95,17 @@ class Settings(BaseSettings):
     def _names_are_unique(self) -> Self:
         _refuse_duplicates("rules", [rule.name for rule in self.rules])
         _refuse_duplicates("alerts", [alert.name for alert in self.alerts])
+        return self
+
+    @model_validator(mode="after")
+    def _history_is_kept_as_long_as_needed(self) -> Self:
+        monitor, keep = self.monitor, self.database.keep
+        needed = max(timedelta(days=monitor.archive_days), monitor.catch_up + monitor.lateness)
+        if keep is not None and keep < needed:
+            raise ValueError(
+                f"[database] keep = {keep.days}d is below the {needed.days} days of 'archive_days' and "
+                "'catch_up' in [monitor], whose cycles are needed: raise keep, or lower these two"
+            )
         return self
 
     @model_validator(mode="after")

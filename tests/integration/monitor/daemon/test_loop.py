@@ -473,6 +473,10 @@ def nothing_due(_now: datetime) -> int:
     return 0
 
 
+def nothing_left(_stopped: Stopped) -> bool:
+    return False
+
+
 @contextmanager
 def running(
     engine: Engine,
@@ -480,6 +484,7 @@ def running(
     measure: Measure | None = None,
     deliver: Deliver = no_messages,
     call_workers: Callable[[datetime], int] = nothing_due,
+    clean_up: Callable[[Stopped], bool] = nothing_left,
 ) -> Iterator[Daemon]:
     section = MonitorSection(name="another", every=timedelta(days=1))
     watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
@@ -490,6 +495,7 @@ def running(
         Deliveries(channels={"pager": deliver}, due=lambda _now: {"pager"}),
         call_workers,
         tick=TICK,
+        clean_up=clean_up,
     )
     found.start()
     try:
@@ -534,6 +540,29 @@ def test_a_daemon_that_is_stopped_during_a_cycle_gives_its_slot_back(engine: Eng
         assert time.monotonic() - asked < 2
     assert stored(engine, cycles) == []
     assert taken(engine)
+
+
+def test_the_daemon_cleans_up_while_no_slot_is_due_and_continues_at_the_next_tick(
+    sqlite_engine: Engine,
+) -> None:
+    """As long as something is left; then it looks no more often than for slots."""
+    is_measuring = threading.Event()
+    times: list[float] = []
+
+    def measure(claim: Claim, stopped: Stopped) -> CycleResult:
+        is_measuring.set()
+        time.sleep(0.3)
+        is_measuring.clear()
+        return Recorder()(claim, stopped)
+
+    def clean_up(_stopped: Stopped) -> bool:
+        assert not is_measuring.is_set()
+        times.append(time.monotonic())
+        return len(times) < 4
+
+    with running(sqlite_engine, measure=measure, clean_up=clean_up):
+        assert comes_true(lambda: len(times) >= 4 and len(ends(sqlite_engine)) >= 2)
+    assert times[3] - times[0] < 2
 
 
 def test_messages_are_sent_while_a_cycle_runs(sqlite_engine: Engine) -> None:

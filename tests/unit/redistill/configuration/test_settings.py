@@ -496,3 +496,9 @@ def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
     path.write_text("rules = []\n")
     with pytest.raises(ConfigError, match="expected a list of at least 1"):
         load_rules(path)
+
+
+@pytest.mark.parametrize(("value", "keep"), [('"all"', None), ("1", 1), ("20", 20)])
+def test_versions_are_kept_by_their_number_or_all(tmp_path: Path, value: str, keep: int | None) -> None:
+    assert loaded(tmp_path, f"keep_versions = {value}").redistill.keep_versions == keep
+    assert loaded(tmp_path).redistill.keep_versions is None
