@@ -241,7 +241,8 @@ def test_a_promotion_says_that_the_files_were_deleted_and_what_to_do(
     with pytest.raises(ModelLostError):
         put_in_service(settings, replace(registry.model("c"), job_id=1), PromotionReason.MANUAL)
     registry.put("a")  # from a backup
-    put_in_service(settings, model, PromotionReason.MANUAL)
+    with writing(sqlite_engine) as connection:
+        versions.promote(connection, model, PromotionReason.MANUAL, LATER)
     assert registry.marked == {"b"}
     assert (tmp_path / "registry" / "current").readlink() == Path("versions/a")
 
