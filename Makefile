@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue bench-history example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Four processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu and not fuzz and not soak" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -69,6 +69,15 @@ chaos: $(READY) ## kill daemons and workers hundreds of times, on both databases
 image-test: $(READY) ## build the image and run the loop in its containers, as root; 10 minutes
 	$(PY) -m pytest -m image -s
 
+# Shorter: REDISTILL_SOAK_MINUTES=5 make soak
+soak: $(READY) ## judge a window a second for half an hour, on each database: nothing grows; an hour
+	$(PY) -m pytest -m soak -s
+
+# To repeat a run: make fuzz, with the seed that it printed in FUZZ_SEED
+FUZZ_SEED := $(shell date +%s)
+fuzz: $(READY) ## try 250,000 odd inputs: configurations, logs, tables, models, answers; 20 minutes
+	$(PY) -m pytest -m fuzz --numprocesses 2 --hypothesis-seed $(FUZZ_SEED)
+
 mutations: $(READY) ## break the product on purpose, 30 times, and check that the tests notice
 	$(PY) tests/mutations/run.py
 
@@ -91,6 +100,9 @@ bench-detection: $(READY) ## compare detection delay and false alarms with river
 bench-queue: $(READY) ## compare the job queue with procrastinate, huey and bare SQL
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	PYTHONPATH=. $(PY) bench/job_queue.py
+
+bench-history: $(READY) ## time views, ticks and decisions with up to 100,000 cycles
+	PYTHONPATH=. $(PY) bench/history.py
 
 bench-scoring: $(READY) ## compare scoring 10,000 requests with transformers.pipeline and the hardware limit
 	$(PY) bench/scoring.py

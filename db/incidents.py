@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from db.connection.upsert import insert_for
@@ -48,11 +58,13 @@ def lock_unresolved(connection: Connection, monitor: str) -> tuple[Incident, ...
 
 
 def _unresolved(monitor: str) -> Select[tuple[object, ...]]:
+    # Literal values, as in the partial index: see db/queue.py.
+    states: BindParameter[str] = bindparam("unresolved", _UNRESOLVED, expanding=True, literal_execute=True)
     return (
         select(incidents)
         .where(
             incidents.c.monitor == monitor,
-            incidents.c.state.in_(_UNRESOLVED),
+            incidents.c.state.in_(states),
             incidents.c.kind.in_(list(IncidentKind)),
         )
         .order_by(incidents.c.id)

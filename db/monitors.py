@@ -16,8 +16,8 @@ from db.connection import clock
 from db.errors import RedistillError
 from db.tables import cycles, jobs, metadata, renames
 
-#: A daemon takes its lease every few seconds, so one that has not for this long does not run.
-QUIET: Final = timedelta(seconds=10)
+#: A daemon takes its lease at least every ten seconds, so one that has not for this long does not run.
+QUIET: Final = timedelta(seconds=15)
 
 
 class NoSuchMonitorError(RedistillError):

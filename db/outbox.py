@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import BindParameter, Connection, bindparam, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, insert, or_, select, update
 
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
@@ -92,6 +92,17 @@ def add(
     )
 
 
+def due_channels(connection: Connection, monitor: str, now: datetime) -> frozenset[str]:
+    """Return the channels of the monitor with a message that `take_due` may take."""
+    query = (
+        select(deliveries.c.channel)
+        .join(incidents)
+        .where(incidents.c.monitor == monitor, deliveries.c.state == DeliveryState.PENDING, _is_due(now))
+        .distinct()
+    )
+    return frozenset(connection.scalars(query))
+
+
 def take_due(
     connection: Connection, monitor: str, channel: str, now: datetime, *, hold: timedelta
 ) -> Delivery | None:
@@ -122,7 +133,7 @@ def take_due(
             incidents.c.monitor == monitor,
             deliveries.c.channel == channel,
             deliveries.c.state == pending,
-            or_(deliveries.c.next_attempt_at <= now, deliveries.c.next_attempt_at > now + LONGEST_WAIT),
+            _is_due(now),
             ~waits,
         )
         .order_by(deliveries.c.id)
@@ -147,6 +158,10 @@ def take_due(
         severity=Severity(row.severity) if row.severity else None,
         thread=_thread(connection, row.incident_id, channel),
     )
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return or_(deliveries.c.next_attempt_at <= now, deliveries.c.next_attempt_at > now + LONGEST_WAIT)
 
 
 def _thread(connection: Connection, incident_id: int, channel: str) -> str | None:

@@ -1,9 +1,10 @@
 """Model versions: their records, their times as the current version, and their evaluations."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
@@ -12,9 +13,17 @@ from db.records import Evaluation, GateOutcome, ModelVersion
 from db.states import JobDecision, JobRecovery, PromotionReason, Role
 from db.tables import evaluations, gate_outcomes, jobs, models, promotions
 
+_BACK: Final = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
+
 
 class NoSuchModelError(RedistillError):
     """No single student version begins with {version!r}: choose one from `redistill models list`."""
+
+
+class FilesBeingDeletedError(RedistillError):
+    """The files of the student {version} are being deleted (keep_versions in [redistill]): promote another
+    version of `redistill models list`.
+    """
 
 
 def is_known(connection: Connection, version: str) -> bool:
@@ -50,9 +59,11 @@ def by_prefix(connection: Connection, monitor: str, prefix: str) -> ModelVersion
 
 
 def record(connection: Connection, model: ModelVersion, now: datetime) -> None:
-    """Record a version; leave a version that is known already as it is."""
+    """Record a version whose files are there; leave a version that is known already as it is."""
     if find(connection, model.monitor, model.role, model.version) is None:
         connection.execute(insert(models).values(**asdict(model), created_at=now))
+    else:
+        _found_again(connection, model)
 
 
 def move(connection: Connection, model: ModelVersion) -> None:
@@ -114,6 +125,32 @@ def previous_student(connection: Connection, monitor: str) -> ModelVersion | Non
     return None if version is None else find(connection, monitor, Role.STUDENT, version)
 
 
+def predecessor(history: Sequence[tuple[str, PromotionReason]]) -> str | None:
+    """Return the version that a rollback promotes, from the (version, reason) of all promotions in order.
+
+    A rollback undoes the promotions after the one it returns to, so that the next rollback returns further:
+    after A, B, C and a rollback to B, the predecessor is A. None if there is none.
+    """
+    served: list[str] = []
+    for version, reason in history:
+        if reason in _BACK and version in served:
+            while served[-1] != version:
+                served.pop()
+        elif not served or served[-1] != version:
+            served.append(version)
+    return served[-2] if len(served) > 1 else None
+
+
+def rollback_version(connection: Connection, monitor: str) -> str | None:
+    """Return the student that `redistill models rollback` promotes, or None."""
+    rows = connection.execute(
+        select(promotions.c.version, promotions.c.reason)
+        .where(promotions.c.monitor == monitor, promotions.c.role == Role.STUDENT)
+        .order_by(promotions.c.id)
+    )
+    return predecessor([(row.version, PromotionReason(row.reason)) for row in rows])
+
+
 def promoted_by_gates_at(connection: Connection, monitor: str) -> datetime | None:
     """Return when the gates made the student in service the current one, or None if they did not do so."""
     return connection.scalar(
@@ -154,14 +191,19 @@ def ladder_since(connection: Connection, monitor: str) -> datetime | None:
 
 
 def lock_promotions(connection: Connection, monitor: str, role: Role) -> None:
-    """Let no other transaction promote a version until this one ends."""
+    """Let no other transaction promote a version of the role, or begin to delete its files, meanwhile."""
     rivals = select(models.c.version).where(models.c.monitor == monitor, models.c.role == role)
     connection.execute(rivals.order_by(models.c.version).with_for_update())
 
 
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
-    """Make a recorded version the current one and retire the one before it."""
+    """Make a recorded version, whose files are there, the current one and retire the one before it.
+
+    Raises:
+        FilesBeingDeletedError: a worker has begun to delete its files.
+    """
     lock_promotions(connection, model.monitor, model.role)
+    _found_again(connection, model)
     connection.execute(
         update(promotions)
         .where(
@@ -219,6 +261,23 @@ def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[Ga
     ]
     if rows:
         connection.execute(insert(gate_outcomes), rows)
+
+
+def _found_again(connection: Connection, model: ModelVersion) -> None:
+    """Record that the files of a version are there, although they may have been deleted before."""
+    this = (
+        models.c.monitor == model.monitor,
+        models.c.role == model.role,
+        models.c.version == model.version,
+        models.c.files_deleting_since.is_not(None),
+    )
+    is_deleted = connection.execute(select(models.c.files_deleted_at).where(*this)).one_or_none()
+    if is_deleted is None:
+        return
+    if is_deleted.files_deleted_at is None:
+        raise FilesBeingDeletedError(version=model.version[:12])
+    there = {"files_deleting_since": None, "files_deleted_at": None}
+    connection.execute(update(models).where(*this).values(there))
 
 
 def _or_null(value: float | None) -> float | None:

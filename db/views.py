@@ -26,7 +26,7 @@ VIEWS: Final[Mapping[str, str]] = {
     "cycle_id job_id deliveries_ok deliveries_pending deliveries_dead since acknowledged_by",
     "model_history": "version role parent_version job_id alpha temperature accuracy accuracy_low "
     "accuracy_high macro_f1 rare_class_accuracy ece agreement kl latency_p95_ms created_at promoted_at "
-    "retired_at monitor",
+    "retired_at monitor files_deleted_at",
     "calibration_history": "monitor version temperature n dataset nll_before nll_after ece_before ece_after "
     "ece_debiased_before ece_debiased_after reason job_id calibrated_at",
     "strata_history": "monitor cycle_id window_end student_label n_seen n n_disagreements weight",

@@ -1,5 +1,6 @@
 """One attempt at a job: from the order to a registered and evaluated candidate."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from db.states import Role
 from distill import registry
 from distill.job_data import JobData, read_job_data
 from distill.judgement import Judge, Judgement
+from distill.old_versions import old_versions
 from distill.registry import CalibratedAt, Manifest, Parents
 from distill.settings import RedistillSection
 from distill.settle import Proof
@@ -57,6 +59,7 @@ class Attempt:
     judge: Judge
     redact: Redact  #: the function that was applied to texts before they were archived
     kept: timedelta  #: the time for which samples are archived
+    student: Location  #: the configured one, which may be in the registry
     show: Show
     placement: Placement
 
@@ -166,6 +169,12 @@ class Attempt:
         for key in checkpoint.jobs(self._store):
             if self._is_over(key, now):
                 self._store.remove(checkpoint.folder(key))
+
+    def delete_old_versions(self, now: datetime) -> Sequence[str]:
+        """Delete the files of old versions, and return these versions. See `OldVersions.delete`."""
+        return old_versions(
+            self.engine, self.monitor, self.redistill, self._store, student=self.student
+        ).delete(now)
 
     @cached_property
     def _store(self) -> Store:

@@ -159,7 +159,7 @@ def known_id(store: Store) -> str | None:
 
 def _id_in(content: bytes, store: Store) -> str:
     try:
-        return str(uuid.UUID(orjson.loads(content)["id"]))
+        return str(uuid.UUID(str(orjson.loads(content)["id"])))
     except (ValueError, KeyError, TypeError) as error:
         location = store.location(REGISTRY_FILE)
         raise ArtifactReadError(location=location, problem="it has no 'id' that is a UUID") from error

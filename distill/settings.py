@@ -16,6 +16,12 @@ def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value 
     return None if value == "off" else value
 
 
+def _unless_all(value: Any) -> Any:  # noqa: ANN401 - as above
+    return None if value == "all" else value
+
+
+#: A number of versions; "all" is None.
+VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unless_all)]
 #: An interval of an hour or more; "off" is None.
 Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, BeforeValidator(_unless_off)]
 
@@ -38,6 +44,9 @@ class RedistillSection(AlphaPolicy):
     #: The name in the registry of the pointer to the student in service; monitors that share a registry need
     #: different names.
     link: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "current"
+    keep_versions: VersionCount = (
+        None  #: of those that jobs made, the newest; the files of others are deleted
+    )
     checkpoint_every: Duration = timedelta(minutes=1)  #: of training; less often where saving is slow
     promote: Literal["auto", "manual"] = "auto"
     calibrate_every: Every = timedelta(days=31)  #: the maximum age of the student's temperature

@@ -31,7 +31,7 @@ from distill.turns import Turn, always
 from monitor.archive.places import ArchiveUnavailableError
 from monitor.clock import utc_now
 from monitor.stop import Stopped, StoppedError
-from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError
+from monitor.storage.store import ArtifactReadError, ArtifactUnavailableError, ArtifactWriteError
 from monitor.storage.student_places import ModelLostError
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
@@ -40,10 +40,14 @@ from triggers.transports.port import JobTransport
 LEASE_SECONDS = 60.0
 #: The shortest wait between two polls, also while database and queue are unreachable.
 _LEAST_WAIT_SECONDS = 0.2
+#: The pause between two looks whether the student's calibration is due.
+_CALIBRATION_LOOK_SECONDS = 60.0
 #: The pause after a failed calibration, as the next one would fail at once.
 _CALIBRATION_PAUSE_SECONDS = 3_600.0
 #: The pause between two looks at the registry while no job runs: each is a few requests to S3.
 _REGISTRY_PAUSE_SECONDS = 10.0
+#: The pause between two looks for old versions to delete.
+_VERSIONS_PAUSE_SECONDS = 3_600.0
 
 
 class Worker:
@@ -70,6 +74,7 @@ class Worker:
         self._registry_problem = ""  #: the reason logged last why the registry cannot be used
         self._registry_is_usable = False
         self._tend_from = monotonic()
+        self._delete_from = monotonic()
 
     def run_once(self, stopped: Stopped) -> bool:
         """Run the next job, if there is one, and return whether there was one.
@@ -89,7 +94,7 @@ class Worker:
                 self._calibrate(stopped)
                 return False
             self._run_claimed(*claimed, stopped)
-            self._tend_from = monotonic()
+            self._tend_from = self._delete_from = monotonic()
             self._tend_registry()
             return True
         return False
@@ -114,6 +119,7 @@ class Worker:
     def _calibrate(self, stopped: Stopped) -> None:
         if monotonic() < self._calibrate_from:
             return
+        self._calibrate_from = monotonic() + _CALIBRATION_LOOK_SECONDS
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
         try:
             done = self._calibrator.calibrate_due(self._owner, stopped, self._now())
@@ -147,6 +153,7 @@ class Worker:
             if self._attempt.point_current():
                 log.info("current set")
             self._attempt.sweep(utc_now())
+            self._delete_old_versions(log)
         except UNAVAILABLE:
             raise
         except (LinkError, ModelLostError) as error:  # SQL still records which student is in service
@@ -159,6 +166,18 @@ class Worker:
         self._registry_problem = problem
         self._tend_from = monotonic() + _REGISTRY_PAUSE_SECONDS
         return self._registry_is_usable
+
+    def _delete_old_versions(self, log: FilteringBoundLogger) -> None:
+        if monotonic() < self._delete_from:
+            return
+        self._delete_from = monotonic() + _VERSIONS_PAUSE_SECONDS
+        try:
+            deleted = self._attempt.delete_old_versions(utc_now())
+        except ArtifactWriteError as error:
+            log.error("old versions not deleted", error=str(error))  # noqa: TRY400 - the message says what to do
+            return
+        if deleted:
+            log.info("old versions deleted", n=len(deleted), versions=[version[:12] for version in deleted])
 
     def _confirm_registry(self) -> None:
         """Confirm the registry. If it cannot be written, the next job fails and reports that.

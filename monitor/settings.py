@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import jmespath
-from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, SecretStr, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -46,7 +45,7 @@ def _checked_name(name: str) -> str:
     if not is_plain_name(name):
         try:
             unknown = _functions(jmespath.compile(name).parsed) - Functions.FUNCTION_TABLE.keys()
-        except JMESPathError as error:
+        except Exception as error:
             raise ValueError(
                 f"{name!r} is neither a field's name nor JMESPath: {error}".splitlines()[0]
             ) from error

@@ -25,7 +25,9 @@ from monitor.clock import utc_now
 from monitor.cluster import connected
 from monitor.cores import keep_freed_memory, usable_cores
 from monitor.cycle import Archived, CycleMeasurer, Show
+from monitor.daemon.delivery_threads import Deliveries
 from monitor.daemon.loop import Daemon
+from monitor.daemon.retention import Retention
 from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.reference.baseline import Healthy, Reference
@@ -53,7 +55,7 @@ from triggers.transports.sqs import SqsTransport
 from triggers.worker_tasks.ecs import Ecs
 from triggers.worker_tasks.starter import Starter
 
-#: The interval at which the daemon checks for due slots and pending notifications.
+#: The interval at which the daemon checks whether a slot falls due; it looks into the database less often.
 TICK = timedelta(seconds=2)
 
 
@@ -162,7 +164,10 @@ def outbox(settings: Settings, engine: Engine) -> Outbox:
 def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemon:
     """Return the daemon, which runs cycles, sends notifications, calls workers and has a watchdog."""
     notifications = outbox(settings, engine)
-    deliver = {name: partial(notifications.deliver, name) for name in notifications.channels}
+    deliveries = Deliveries(
+        channels={name: partial(notifications.deliver, name) for name in notifications.channels},
+        due=notifications.due,
+    )
     watchdog = Watchdog(
         engine,
         settings.monitor,
@@ -184,7 +189,30 @@ def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemo
             starter.tend(now)
 
     runner = slot_runner(settings, engine, show)
-    return Daemon(runner, watchdog, deliver, call_workers, tick=TICK, stop=stop)
+    clean_up = retention(settings, engine)
+    return Daemon(
+        runner,
+        watchdog,
+        deliveries,
+        call_workers,
+        tick=TICK,
+        clean_up=clean_up.delete_some if clean_up else lambda _stopped: False,
+        stop=stop,
+    )
+
+
+def retention(settings: Settings, engine: Engine) -> Retention | None:
+    """Return the deletion of old history, or None if all of it is kept."""
+    keep = settings.database.keep
+    if keep is None:
+        return None
+    return Retention(
+        engine=engine,
+        monitor=settings.monitor.name,
+        rules=settings.rules,
+        keep=keep,
+        reference_cycles=settings.teacher.reference_cycles,
+    )
 
 
 def job_transport(settings: Settings, engine: Engine) -> JobTransport:
@@ -221,6 +249,7 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
         judge=judge,
         redact=redactor(settings.monitor),
         kept=timedelta(days=settings.monitor.archive_days),
+        student=settings.student.uri,
         show=show,
         placement=judge.calibrator.placement,
     )

@@ -21,17 +21,25 @@ class LinkBehindError(RedistillError):
     """
 
 
+class FilesDeletedError(RedistillError):
+    """The files of the student {version} were deleted on {at:%Y-%m-%d} (keep_versions in [redistill]):
+    promote another version of `redistill models list`, or restore {directory} from a backup first.
+    """
+
+
 def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionReason) -> None:
     """Promote a student whose files are there, if the registry is the monitor's, and set the link to it.
 
     Ctrl-C has its effect before the promotion, or after the link is set.
 
     Raises:
+        FilesDeletedError: a worker deleted its files, as they were old.
         ModelLostError: its files are in none of its places.
+        FilesBeingDeletedError: a worker deletes its files at this moment.
         OtherRegistryError, LinkTakenError: see `db.registries.confirm`.
         LinkBehindError: see `set_link`.
     """
-    _place(settings, model)
+    _check_files(settings, model)
     found = _registry_id(settings)
     with undisturbed():
         with writing_to(settings) as connection:
@@ -46,6 +54,20 @@ def put_in_service(settings: Settings, model: ModelVersion, reason: PromotionRea
                 )
             versions.promote(connection, model, reason, time_in(connection))
         set_link(settings, model)
+
+
+def _check_files(settings: Settings, model: ModelVersion) -> None:
+    try:
+        _place(settings, model)
+    except RedistillError as error:
+        with reading_from(settings) as connection:
+            at = registries.deleted_at(connection, model)
+        if at is None:
+            raise
+        directory = (
+            artifacts(settings).store(settings.redistill.registry).location(f"versions/{model.version}")
+        )
+        raise FilesDeletedError(version=show.version(model.version), at=at, directory=directory) from error
 
 
 def _registry_id(settings: Settings) -> str | None:

@@ -3,11 +3,12 @@
 A part that a test needs and does not find makes it fail, and says how to get it: nothing is skipped.
 """
 
+import gc
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sqlalchemy import Engine
 from db.connection.migrate import upgrade
 from db.connection.session import connect
 from tests.support.processes.disks import in_a_namespace
+from tests.support.records.statements import compiled_once
 from tests.support.servers.postgres import Postgres, running
 from tests.support.servers.postgres_reuse import Reused
 
@@ -40,7 +42,20 @@ MARKERS = {
     "chaos": "chaos",
     "image": "image",
     "gpu": "gpu",
+    "fuzz": "fuzz",
+    "soak": "soak",
 }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """While modules load, the garbage collector would look through all that is loaded, again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -156,6 +171,6 @@ def one_thread() -> Iterator[None]:
 
 
 def _engine(url: str) -> Iterator[Engine]:
-    engine = connect(url)
+    engine = compiled_once(connect(url))
     yield engine
     engine.dispose()

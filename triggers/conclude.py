@@ -10,6 +10,7 @@ from db import leases, queue
 from db.connection.session import writing
 from db.cycles import history, ledger, rejudging, results, teachers
 from db.records import Claim, CycleResult, Lease, ModelVersion, RuleOutcome
+from triggers import rule_progress
 from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
 from triggers.incidents.label_shifts import largest_moves, what_moved
@@ -18,7 +19,7 @@ from triggers.judged_cycle import JudgedCycle
 from triggers.orders.after_promotion import watch
 from triggers.orders.alpha import Order
 from triggers.orders.enqueue import is_latest, order_job
-from triggers.rule_progress import evaluate_next
+from triggers.rule_progress import Folds
 from triggers.rules import evaluation, verdict
 from triggers.rules.cycle_point import point_of, teacher_point_of
 from triggers.rules.observation import missing_of
@@ -55,7 +56,8 @@ def conclude(
 ) -> Conclusion:
     """Judge a measured cycle, and commit the verdict with all its effects.
 
-    Metrics, outcomes, verdict, job, incidents and messages are one transaction.
+    Metrics, outcomes, verdict, job, incidents and messages are one transaction. The state of the rules so far
+    is found before.
 
     Raises:
         LeaseLostError: another process holds the monitor's lease; nothing was written.
@@ -63,10 +65,11 @@ def conclude(
         CycleChangedError, ErasureUnfinishedError: a window that is judged again has changed since; nothing
             was written.
     """
+    folds = rule_progress.folds_before(engine, claim.slot, policy.rules)
     with writing(engine) as connection:
         leases.guard(connection, lease)
         _lock_for_write(connection, claim)
-        cycle = _judge(connection, claim, result, policy, now)
+        cycle = _judge(connection, claim, result, policy, folds=folds, now=now)
         # The jobs are read before the student: in the other order, a promotion in between would show the old
         # student without its open job, and a second job would be ordered.
         jobs = queue.of_monitor(connection, claim.slot.monitor)
@@ -129,14 +132,20 @@ def _lock_for_write(connection: Connection, claim: Claim) -> None:
 
 
 def _judge(
-    connection: Connection, claim: Claim, result: CycleResult, policy: Policy, now: datetime
+    connection: Connection,
+    claim: Claim,
+    result: CycleResult,
+    policy: Policy,
+    *,
+    folds: Folds,
+    now: datetime,
 ) -> JudgedCycle:
     """Judge the cycle, and write its numbers, its outcomes and its verdict."""
     quality = _quality(result, policy)
     teacher = _teacher(connection, claim, result, quality, policy)
     quality = replace(quality, teacher_fault=teacher.detail if teacher.is_fault else None)
     point = point_of(claim, result, quality.status, policy.rules)
-    outcomes = evaluate_next(connection, claim, point, policy.rules)
+    outcomes = rule_progress.evaluate_next(connection, claim, point, policy.rules, folds)
     missing = {rule.name: missing_of(rule, point) for rule in policy.rules}
     judgement = verdict.judge(quality, outcomes, missing)
     results.finish(

@@ -58,7 +58,7 @@ def _password_in(text: str | None) -> str:
         raise UnreadableError("it is empty")
     try:
         document = json.loads(line)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return line
     if not isinstance(document, dict):
         return line  # a password of digits, for example, is also JSON

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -17,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Column, Engine, MetaData, Table, Text, inspect, select
 
 from db.connection.session import connect, reading
 from db.connection.unavailable import DatabaseUnusableError, is_lock_conflict
@@ -29,6 +30,8 @@ LOCK_SECONDS: Final = 5.0
 #: A migration is retried for this long, with pauses for the queries that have waited behind it.
 PATIENCE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 2.0
+#: Alembic's own object for it is a new one each time, which SQLAlchemy would compile and remember each time.
+_VERSIONS: Final = Table("alembic_version", MetaData(), Column("version_num", Text))
 
 
 class Level(StrEnum):
@@ -137,9 +140,11 @@ def _with_retries(migrate: Callable[[], None]) -> None:
 
 def _found(engine: Engine) -> str | None:
     with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        is_there = inspect(connection).has_table(_VERSIONS.name)
+        return connection.scalar(select(_VERSIONS.c.version_num)) if is_there else None
 
 
+@cache
 def _script() -> ScriptDirectory:
     return ScriptDirectory(str(files("migrations")))
 

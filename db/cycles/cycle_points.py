@@ -5,17 +5,28 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, or_, select
 
 from db.cycles.rows import known_interval_of
-from db.records import CyclePoint, Details, Interval, LabelMeasurement, Slot, StratumCount
+from db.records import CyclePoint, Details, Interval, LabelMeasurement, StratumCount
 from db.states import CycleStatus, VerdictReason
 from db.tables import class_metrics, cycles, evidence, input_drift, strata
 
 _NO_DETAILS = Details()
 
 Rows = Sequence[Row[tuple[object, ...]]]
+
+
+#: The columns of a cycle's row that a point has.
+_OWN: Final[Sequence[ColumnElement[Any]]] = (
+    *(cycles.c.id, cycles.c.window_end, cycles.c.status, cycles.c.verdict_reason),
+    *(cycles.c.teacher_version, cycles.c.student_version, cycles.c.n_scored, cycles.c.n_disagreements),
+    *(cycles.c.agreement, cycles.c.agreement_exact, cycles.c.agreement_low, cycles.c.agreement_high),
+    *(cycles.c.kl, cycles.c.kl_low, cycles.c.kl_high, cycles.c.kl_t1, cycles.c.js),
+    *(cycles.c.serving_skew, cycles.c.serving_skew_low, cycles.c.serving_skew_high),
+)
 
 
 def read(
@@ -25,26 +36,26 @@ def read(
     since: datetime | None = None,
     after: datetime | None = None,
     until: datetime | None = None,
+    oldest: int | None = None,
     details: Details = _NO_DETAILS,
 ) -> tuple[CyclePoint, ...]:
     """Return the monitor's ended cycles as the rules see them, oldest first.
 
-    The bounds, where given, are since <= window_end, after < window_end and window_end < until.
+    The bounds, where given, are since <= window_end, after < window_end and window_end < until, and at most
+    the `oldest` of these cycles.
     """
-    chosen: list[ColumnElement[bool]] = [
-        cycles.c.monitor == monitor,
-        cycles.c.status != CycleStatus.RUNNING,
-    ]
+    query = select(*_OWN).where(cycles.c.monitor == monitor, cycles.c.status != CycleStatus.RUNNING)
     if since is not None:
-        chosen.append(cycles.c.window_end >= since)
+        query = query.where(cycles.c.window_end >= since)
     if after is not None:
-        chosen.append(cycles.c.window_end > after)
+        query = query.where(cycles.c.window_end > after)
     if until is not None:
-        chosen.append(cycles.c.window_end < until)
-    labels = _by_cycle(connection, class_metrics, chosen) if details.labels else {}
-    drawn = _by_cycle(connection, strata, chosen) if details.strata else {}
-    log_increments = _by_cycle(connection, evidence, chosen) if details.log_increments else {}
-    inputs = _by_cycle(connection, input_drift, chosen) if details.input_drift else {}
+        query = query.where(cycles.c.window_end < until)
+    query = query.order_by(cycles.c.window_end).limit(oldest)
+    labels = _by_cycle(connection, class_metrics, query) if details.labels else {}
+    drawn = _by_cycle(connection, strata, query) if details.strata else {}
+    log_increments = _by_cycle(connection, evidence, query) if details.log_increments else {}
+    inputs = _by_cycle(connection, input_drift, query) if details.input_drift else {}
     return tuple(
         _point(
             row,
@@ -53,48 +64,40 @@ def read(
             log_increments.get(row.id, ()),
             inputs.get(row.id, ()),
         )
-        for row in connection.execute(select(cycles).where(*chosen).order_by(cycles.c.window_end))
+        for row in connection.execute(query)
     )
 
 
-def of_pair(
-    connection: Connection, slot: Slot, pair: tuple[str, str] | None, *, details: Details = _NO_DETAILS
-) -> tuple[CyclePoint, ...]:
-    """Return the cycles before the slot on which its streaks can depend: those of one version pair.
+def streak_start(connection: Connection, monitor: str, *, until: datetime) -> datetime | None:
+    """Return the window_end of the cycle from which on the streaks of the windows before `until` depend.
 
-    `pair` is the (teacher, student) of the slot's own cycle if that cycle is evaluated; if it is None, the
-    pair of the last evaluated cycle is used. Cycles before the last one of another pair are not read, since
-    that cycle ends every streak.
+    That is the last cycle of another version pair than that of the last evaluated one, as it ends every
+    streak; None if there is none.
     """
-    before = (
-        cycles.c.monitor == slot.monitor,
-        cycles.c.status == CycleStatus.EVALUATED,
-        cycles.c.window_end < slot.window_end,
+    newest_first = (
+        select(cycles.c.window_end)
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.status == CycleStatus.EVALUATED,
+            cycles.c.window_end < until,
+        )
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
     )
-    newest_first = cycles.c.window_end.desc()
+    versions = newest_first.with_only_columns(cycles.c.teacher_version, cycles.c.student_version)
+    pair = connection.execute(versions).one_or_none()
     if pair is None:
-        versions = select(cycles.c.teacher_version, cycles.c.student_version)
-        last = connection.execute(versions.where(*before).order_by(newest_first).limit(1)).one_or_none()
-        pair = (last[0], last[1]) if last else None
-    if pair is None:
-        return read(connection, slot.monitor, until=slot.window_end, details=details)
+        return None
     other_pair = or_(cycles.c.teacher_version != pair[0], cycles.c.student_version != pair[1])
-    streak_end = select(cycles.c.window_end).where(*before, other_pair).order_by(newest_first).limit(1)
-    return read(
-        connection,
-        slot.monitor,
-        since=connection.scalar(streak_end),
-        until=slot.window_end,
-        details=details,
-    )
+    return connection.scalar(newest_first.where(other_pair))
 
 
 def _by_cycle(
-    connection: Connection, source: Table, chosen: Sequence[ColumnElement[bool]]
+    connection: Connection, source: Table, chosen: Select[tuple[object, ...]]
 ) -> Mapping[int, Rows]:
     found: dict[int, list[Row[tuple[object, ...]]]] = defaultdict(list)
-    query = select(source).join(cycles, cycles.c.id == source.c.cycle_id).where(*chosen)
-    for row in connection.execute(query):
+    ids = chosen.with_only_columns(cycles.c.id).subquery()
+    for row in connection.execute(select(source).join(ids, ids.c.id == source.c.cycle_id)):
         found[row.cycle_id].append(row)
     return found
 

@@ -22,7 +22,7 @@ def archived(connection: Connection, monitor: str) -> Sequence[ArchivedCycle]:
 def begin(connection: Connection, cycle: ArchivedCycle, *, sha256_after: str, n: int, now: datetime) -> bool:
     """Record that n requests are about to be erased; return False if the cycle has another archive by now."""
     stored = select(cycles.c.archive, cycles.c.archive_sha256).where(cycles.c.id == cycle.cycle_id)
-    if connection.execute(stored.with_for_update()).one() != (cycle.uri, cycle.sha256):
+    if connection.execute(stored.with_for_update()).one_or_none() != (cycle.uri, cycle.sha256):
         return False
     connection.execute(
         insert(erasures).values(

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, true, update
 
 from db.cycles import rule_states
 from db.errors import RedistillError
@@ -63,7 +63,7 @@ def unfinished(
         select(cycles)
         .where(
             cycles.c.monitor == monitor,
-            cycles.c.status.in_(UNFINISHED),
+            _is_unfinished(),
             cycles.c.window_end >= since,
             cycles.c.window_end <= ended_by,
         )
@@ -205,11 +205,12 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
 
 def last_conclusive_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
     """Return the last time, by `now`, at which a cycle judged the student or found the teacher unhealthy."""
-    query = select(func.max(cycles.c.finished_at)).where(
-        cycles.c.monitor == monitor, _is_conclusive(), cycles.c.finished_at <= now
+    return connection.scalar(
+        select(cycles.c.finished_at)
+        .where(cycles.c.monitor == monitor, _is_conclusive(), cycles.c.finished_at <= now)
+        .order_by(cycles.c.finished_at.desc())
+        .limit(1)
     )
-    at: datetime | None = connection.scalar(query)
-    return at
 
 
 def is_retrying_without_result(connection: Connection, monitor: str) -> bool:
@@ -217,14 +218,25 @@ def is_retrying_without_result(connection: Connection, monitor: str) -> bool:
 
     A slot is retried after an error, or after its process died.
     """
-    newest = select(func.max(cycles.c.window_end)).where(cycles.c.monitor == monitor, _is_conclusive())
+    newest = (
+        select(cycles.c.window_end)
+        .where(cycles.c.monitor == monitor, _is_conclusive())
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    )
     again = select(cycles.c.id).where(
         cycles.c.monitor == monitor,
+        _is_unfinished(),
         cycles.c.status == CycleStatus.RUNNING,
         cycles.c.attempt > 1,
         func.coalesce(cycles.c.window_end > newest.scalar_subquery(), true()),
     )
     return connection.scalar(again.limit(1)) is not None
+
+
+def _is_unfinished() -> ColumnElement[bool]:
+    # Literal values, as in the partial index: with parameters SQLite does not see that it can use the index.
+    return cycles.c.status.in_(bindparam("unfinished", UNFINISHED, expanding=True, literal_execute=True))
 
 
 def _is_conclusive() -> ColumnElement[bool]:
@@ -237,6 +249,7 @@ def abandon(connection: Connection, monitor: str, *, ended_before: datetime, now
     """Record as skipped the slots whose process died and whose windows are too old to be retried."""
     died = (
         (cycles.c.monitor == monitor)
+        & _is_unfinished()
         & (cycles.c.status == CycleStatus.RUNNING)
         & (cycles.c.window_end < ended_before)
     )

@@ -39,6 +39,8 @@ from db.tables import (
 )
 
 _OBJECTS_KEPT = timedelta(days=30)
+#: The objects of windows in this time before are deleted, as those of earlier ones are already.
+_OBJECTS_SWEPT = timedelta(days=30)
 #: The tables to which a conclusion writes besides the cycle's own row.
 PARTS: Final = tuple(
     table
@@ -137,8 +139,11 @@ def _keep_objects(connection: Connection, claim: Claim, read: Iterable[ObjectVer
     if not rows:
         return
     connection.execute(insert(objects), rows)
+    kept_from = claim.slot.window_end - _OBJECTS_KEPT
     old = select(cycles.c.id).where(
-        cycles.c.monitor == claim.slot.monitor, cycles.c.window_end < claim.slot.window_end - _OBJECTS_KEPT
+        cycles.c.monitor == claim.slot.monitor,
+        cycles.c.window_end < kept_from,
+        cycles.c.window_end >= kept_from - _OBJECTS_SWEPT,
     )
     connection.execute(delete(objects).where(objects.c.cycle_id.in_(old)))
 

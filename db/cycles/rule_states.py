@@ -12,14 +12,14 @@ from db.tables import cycles, rule_states
 
 @dataclass(frozen=True, kw_only=True)
 class RuleStates:
-    """The states of the rules after one cycle."""
+    """The states of rules after one cycle."""
 
     window_end: datetime  #: of that cycle
     texts: Mapping[str, str]  #: the states as text, by the rule's version
 
 
 def read(connection: Connection, slot: Slot, versions: Collection[str]) -> RuleStates | None:
-    """Return these rules' states after the last judged cycle before the slot, or None unless all have one."""
+    """Return the stored states of these rules after the last judged cycle before the slot, or None."""
     rows = connection.execute(
         select(rule_states, cycles.c.window_end)
         .join(cycles, cycles.c.id == rule_states.c.cycle_id)
@@ -29,9 +29,9 @@ def read(connection: Connection, slot: Slot, versions: Collection[str]) -> RuleS
             cycles.c.window_end < slot.window_end,
         )
     ).all()
-    texts = {row.rule_version: row.state for row in rows}
-    if not rows or texts.keys() != set(versions):
+    if not rows:
         return None
+    texts = {row.rule_version: row.state for row in rows}
     return RuleStates(window_end=rows[0].window_end, texts=texts)
 
 
@@ -49,7 +49,6 @@ def write(connection: Connection, claim: Claim, texts: Mapping[str, str]) -> Non
 
 def forget_from(connection: Connection, monitor: str, window_end: datetime) -> None:
     """Delete the states after cycles of that window or later: a cycle that they depend on is changing."""
-    later = select(cycles.c.id).where(cycles.c.monitor == monitor, cycles.c.window_end >= window_end)
-    connection.execute(
-        delete(rule_states).where(rule_states.c.monitor == monitor, rule_states.c.cycle_id.in_(later))
-    )
+    # The subquery starts at the few states: the later cycles of an old window may be many.
+    after = select(cycles.c.window_end).where(cycles.c.id == rule_states.c.cycle_id).scalar_subquery()
+    connection.execute(delete(rule_states).where(rule_states.c.monitor == monitor, after >= window_end))

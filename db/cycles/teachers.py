@@ -39,15 +39,18 @@ def known_teacher(connection: Connection, slot: Slot, version: str, *, reference
     own = _first(connection, earlier, version, reference_cycles)
     is_whole = len(own) == reference_cycles
     is_old = is_whole or _is_old(connection, earlier, version, reference_cycles)
-    other = None if is_old else _last_with_reference(connection, earlier, version, reference_cycles)
-    reference = own if is_whole else ()
-    if other is not None:
-        reference = _first(connection, earlier, other, reference_cycles)
+    others = () if is_old else _others(connection, slot, earlier, version)
+    reference, reference_version = own if is_whole else (), version if is_whole else None
+    for other in others:
+        found = _first(connection, earlier, other, reference_cycles)
+        if len(found) == reference_cycles:
+            reference, reference_version = found, other
+            break
     return KnownTeacher(
         version=version,
-        predecessor=None if is_old else _predecessor(connection, earlier, version),
+        predecessor=others[0] if others else None,
         reference=reference,
-        reference_version=version if is_whole else other,
+        reference_version=reference_version,
         labelled=_labelled(connection, slot, version, reference_cycles),
     )
 
@@ -79,24 +82,27 @@ def _is_old(connection: Connection, earlier: _Conditions, version: str, enough: 
     return len(connection.execute(query).all()) == enough
 
 
-def _predecessor(connection: Connection, earlier: _Conditions, version: str) -> str | None:
-    query = select(cycles.c.teacher_version).where(*earlier, cycles.c.teacher_version != version)
-    return connection.scalar(query.order_by(cycles.c.window_end.desc()).limit(1))
+def _others(connection: Connection, slot: Slot, earlier: _Conditions, version: str) -> tuple[str, ...]:
+    """Return the other teachers with such a cycle; the one with the newest comes first.
 
-
-def _last_with_reference(
-    connection: Connection, earlier: _Conditions, version: str, enough: int
-) -> str | None:
-    query = (
-        select(cycles.c.teacher_version)
-        .join(teacher_metrics, teacher_metrics.c.cycle_id == cycles.c.id)
-        .where(*earlier, cycles.c.teacher_version != version)
-        .group_by(cycles.c.teacher_version)
-        .having(func.count() >= enough)
-        .order_by(func.max(cycles.c.window_end).desc())
-        .limit(1)
+    The recursion goes from one version to the next in the index, past the many cycles of each.
+    """
+    versions = select(func.min(cycles.c.teacher_version).label("version")).where(
+        cycles.c.monitor == slot.monitor
     )
-    return connection.scalar(query)
+    known = versions.cte("known", recursive=True)
+    following = versions.where(cycles.c.teacher_version > known.c.version).scalar_subquery()
+    known = known.union_all(select(following).where(known.c.version.is_not(None)))
+    newest = (
+        select(cycles.c.window_end)
+        .where(*earlier, cycles.c.teacher_version == known.c.version)
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = select(known.c.version, newest.label("newest")).where(known.c.version != version).subquery()
+    query = select(found.c.version).where(found.c.newest.is_not(None)).order_by(found.c.newest.desc())
+    return tuple(connection.scalars(query))
 
 
 def _labels(connection: Connection, cycle_ids: list[int]) -> Mapping[int, Mapping[str, LabelMeasurement]]:

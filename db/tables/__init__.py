@@ -14,7 +14,7 @@ from db.tables.jobs import (
     worker_tasks,
 )
 from db.tables.names import renames
-from db.tables.rules import evidence, rule_outcomes, rule_states, rule_texts
+from db.tables.rules import evidence, rule_bases, rule_outcomes, rule_states, rule_texts
 from db.tables.truth import correctness, labels, teacher_metrics
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "registries",
     "rejects",
     "renames",
+    "rule_bases",
     "rule_outcomes",
     "rule_states",
     "rule_texts",

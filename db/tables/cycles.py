@@ -1,6 +1,17 @@
 """Leases, cycles, and the tables of what a cycle measured and read."""
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from db.tables.columns import ArtifactPath, BigId, ExactAlpha, UTCDateTime, metadata, row_id, version_column
 
@@ -97,8 +108,19 @@ cycles = Table(
     ),
     Column("order_detail", Text, comment="The reason in one line, with the numbers"),
     UniqueConstraint("monitor", "window_end"),
+    Index("ix_cycles_window_end", "window_end"),
+    Index("ix_cycles_monitor_teacher_version_window_end", "monitor", "teacher_version", "window_end"),
+    Index("ix_cycles_monitor_student_version_started_at", "monitor", "student_version", "started_at"),
+    Index("ix_cycles_monitor_verdict_reason_window_end", "monitor", "verdict_reason", "window_end"),
+    Index("ix_cycles_monitor_finished_at", "monitor", "finished_at"),
     comment="One row per slot: its measurements and its verdict",
 )
+for _name, _columns, _condition in (
+    ("ix_cycles_unfinished", (cycles.c.monitor, cycles.c.window_end), "status IN ('running', 'failed')"),
+    ("ix_cycles_recorded", (cycles.c.window_end,), "n_recorded IS NOT NULL"),
+    ("ix_cycles_recorded_of_monitor", (cycles.c.monitor, cycles.c.window_end), "n_recorded IS NOT NULL"),
+):
+    Index(_name, *_columns, sqlite_where=text(_condition), postgresql_where=text(_condition))
 
 
 class_metrics = Table(
@@ -208,5 +230,6 @@ input_drift = Table(
     Column("js", Float, nullable=False, comment="Jensen-Shannon divergence of the teacher's labels, nats"),
     Column("js_low", Float, nullable=False, comment="Lower end of its 95% interval, nats"),
     Column("js_high", Float, nullable=False, comment="Upper end of its 95% interval, nats"),
+    Index("ix_input_drift_reference_cycle_id", "reference_cycle_id"),
     comment="Difference between a cycle's requests and those of an earlier, healthy cycle",
 )

@@ -30,7 +30,17 @@ incidents = Table(
         comment="UTC; end of the problem while the incident still fires; NULL until then",
     ),
     Column("acknowledged_by", Text, comment="The person who acknowledged it, by the name that they gave"),
+    Index("ix_incidents_cycle_id", "cycle_id"),
+    Index("ix_incidents_monitor_id", "monitor", "id"),
+    Index("ix_incidents_opened_at", "opened_at"),
+    Index("ix_incidents_monitor_opened_at", "monitor", "opened_at"),
     comment="Problems of which the on-call is notified",
+)
+Index(
+    "ix_incidents_unresolved",
+    incidents.c.monitor,
+    sqlite_where=text("state IN ('pending', 'firing')"),
+    postgresql_where=text("state IN ('pending', 'firing')"),
 )
 for _state in ("firing", "pending"):
     Index(

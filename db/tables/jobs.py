@@ -63,6 +63,7 @@ Index(
     postgresql_where=text("status IN ('queued', 'running')"),
 )
 Index("ix_jobs_monitor_id", jobs.c.monitor, jobs.c.id)
+Index("ix_jobs_cycle_id", jobs.c.cycle_id)
 
 
 worker_tasks = Table(
@@ -153,7 +154,15 @@ models = Table(
     Column("alpha", ExactAlpha, comment="Weight of the KL term in its distillation, if known"),
     Column("temperature", Float, comment="The temperature T of its distillation, if known"),
     Column("created_at", UTCDateTime, nullable=False, comment="UTC; when it was first recorded"),
+    Column(
+        "files_deleting_since",
+        UTCDateTime,
+        comment="UTC; when a worker began to delete its files (see keep_versions); NULL: it did not",
+    ),
+    Column("files_deleted_at", UTCDateTime, comment="UTC; when its files were deleted; NULL: they were not"),
     UniqueConstraint("monitor", "role", "version"),
+    Index("ix_models_created_at", "created_at"),
+    Index("ix_models_monitor_created_at", "monitor", "created_at"),
     comment="Model versions that were seen or made",
 )
 
@@ -192,6 +201,13 @@ Index(
     unique=True,
     sqlite_where=text("retired_at IS NULL"),
     postgresql_where=text("retired_at IS NULL"),
+)
+Index(
+    "ix_promotions_monitor_role_version_id",
+    promotions.c.monitor,
+    promotions.c.role,
+    promotions.c.version,
+    promotions.c.id,
 )
 
 
@@ -274,3 +290,5 @@ calibrations = Table(
 )
 
 Index("ix_calibrations_monitor_version_id", calibrations.c.monitor, calibrations.c.version, calibrations.c.id)
+Index("ix_calibrations_calibrated_at", calibrations.c.calibrated_at)
+Index("ix_calibrations_monitor_calibrated_at", calibrations.c.monitor, calibrations.c.calibrated_at)

@@ -53,6 +53,22 @@ rule_states = Table(
 )
 
 
+rule_bases = Table(
+    "rule_bases",
+    metadata,
+    Column("monitor", Text, primary_key=True, comment="The monitor"),
+    Column("rule_version", Text, primary_key=True, comment="SHA-256 of the rule's text (see rule_texts)"),
+    Column(
+        "window_end",
+        UTCDateTime,
+        nullable=False,
+        comment="UTC; end of the last window that the state includes; its cycle may have been deleted",
+    ),
+    Column("state", Text, nullable=False, comment="JSON, as in rule_states"),
+    comment="State of each rule after the windows that may be deleted; it stands for their cycles",
+)
+
+
 evidence = Table(
     "evidence",
     metadata,

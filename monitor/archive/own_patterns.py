@@ -51,7 +51,7 @@ def check_pattern(pattern: str) -> None:
     """
     try:
         compiled = regex.compile(pattern)
-    except regex.error as error:
+    except Exception as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     for probe in _PROBES:
         try:

@@ -81,7 +81,7 @@ def parsed(content: bytes) -> ScoredSample:
         return _parse(gzip.decompress(content) if is_gzip else zstd.decompress(content))
     except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
         raise NotASampleError(f"it is damaged ({error})") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:
         raise NotASampleError(f"it is not an archive of the schema {SCHEMA} ({error})") from error
 
 

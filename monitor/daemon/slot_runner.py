@@ -37,8 +37,8 @@ SLOTS: Final = "slots"  #: the name of the thread that runs slots, in `Outage` a
 
 #: Measures one claimed slot; checks the second argument between steps.
 MeasureSlot = Callable[[Claim, Stopped], CycleResult]
-#: Returns the slots to attempt, in order; called under the lease.
-_FindSlots = Callable[[Lease], Iterable[Slot]]
+#: Returns the slots to attempt, in order; called in the transaction that takes the lease.
+_FindSlots = Callable[[Connection], Iterable[Slot]]
 #: Starts an attempt at a slot; None if the slot has ended.
 _ClaimSlot = Callable[[Connection, Slot, datetime], Claim | None]
 
@@ -60,6 +60,7 @@ class SlotRunner:
         self._ahead_by = timedelta(0)  #: by how much this process's clock is ahead of the database's
         self.outage = Outage()  #: of the database, as this process knows it
         self.unchanged: dict[datetime, str] = {}  #: by the end of a window, why it could not be judged again
+        self.next_due_at: datetime | None = None  #: as of the last search; None: unknown
 
     def run_due(self, stopped: Stopped) -> int:
         """Attempt every due slot, oldest first, and return the number; 0 if another process has the lease.
@@ -70,6 +71,7 @@ class SlotRunner:
         try:
             return self._run_under_lease(self._due_slots, stopped)
         except MonitorBusyError:
+            self.next_due_at = None
             return 0
 
     def run(self, slots: Iterable[Slot], stopped: Stopped) -> int:
@@ -78,7 +80,7 @@ class SlotRunner:
         Raises:
             MonitorBusyError: another process holds the lease of the monitor.
         """
-        return self._run_under_lease(lambda _lease: slots, stopped)
+        return self._run_under_lease(lambda _connection: slots, stopped)
 
     def rejudge(self, slots: Iterable[Slot], stopped: Stopped) -> int:
         """Attempt the given slots that have no verdict, and return the number attempted.
@@ -88,59 +90,68 @@ class SlotRunner:
         Raises:
             MonitorBusyError: another process holds the lease of the monitor.
         """
-        return self._run_under_lease(lambda _lease: slots, stopped, rejudging.claim)
+        return self._run_under_lease(lambda _connection: slots, stopped, rejudging.claim)
 
     def _run_under_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot = ledger.claim) -> int:
         name = self._section.name
         with writing(self._engine) as connection:
-            lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=LEASE_SECONDS)
+            lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=0)
             monitors.refuse_renamed(connection, name)  # now, as a change of the name locks the lease
-        if lease is None:
-            raise MonitorBusyError(monitor=name)
+            if lease is None:
+                raise MonitorBusyError(monitor=name)
+            slots = tuple(find(connection))
+            if not slots:
+                return 0
+            leases.renew(connection, lease, seconds=LEASE_SECONDS)
         try:
             with Heartbeat(self._engine, lease, seconds=LEASE_SECONDS) as heartbeat:
-                return self._attempt_all(lease, find, lambda: stopped() or heartbeat.lost, claim)
+                return self._attempt_all(lease, slots, lambda: stopped() or heartbeat.lost, claim)
         finally:
             with suppress(*UNAVAILABLE), writing(self._engine) as connection:  # the lease then expires
                 leases.release(connection, lease)
 
-    def _attempt_all(self, lease: Lease, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot) -> int:
+    def _attempt_all(self, lease: Lease, slots: Iterable[Slot], stopped: Stopped, claim: _ClaimSlot) -> int:
         done = 0
         with suppress(StoppedError, LeaseLostError):
-            for slot in find(lease):
+            for slot in slots:
                 if stopped():
                     break
                 done += self._attempt(lease, slot, stopped, claim)
         return done
 
-    def _due_slots(self, lease: Lease) -> tuple[Slot, ...]:
+    def _due_slots(self, connection: Connection) -> tuple[Slot, ...]:
         section = self._section
-        with writing(self._engine) as connection:
-            leases.guard(connection, lease)
-            database = clock.read(connection)
-            self._compare_clocks(database)
-            now = self._now()
-            oldest, complete = now - section.lateness - section.catch_up, now - section.lateness
-            reopened = clock_skew.reopen(connection, section.name, now=database, since=oldest)
-            due = due_slots(
-                self._trigger,
-                section.name,
-                last_end=ledger.last_end(connection, section.name, now=now),
-                now=now,
-                lateness=section.lateness,
-                catch_up=section.catch_up,
-            )
-            ledger.skip(connection, due.skipped, now)
-            ledger.abandon(connection, section.name, ended_before=oldest, now=now)
-            unfinished = ledger.unfinished(connection, section.name, since=oldest, ended_by=complete)
-            gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
+        database = clock.read(connection)
+        self._compare_clocks(database)
+        now = self._now()
+        oldest, complete = now - section.lateness - section.catch_up, now - section.lateness
+        reopened = clock_skew.reopen(connection, section.name, now=database, since=oldest)
+        last_end = ledger.last_end(connection, section.name, now=now)
+        due = due_slots(
+            self._trigger,
+            section.name,
+            last_end=last_end,
+            now=now,
+            lateness=section.lateness,
+            catch_up=section.catch_up,
+        )
+        ledger.skip(connection, due.skipped, now)
+        ledger.abandon(connection, section.name, ended_before=oldest, now=now)
+        unfinished = ledger.unfinished(connection, section.name, since=oldest, ended_by=complete)
+        gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
         if reopened:
             structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)
         again = (
             each.slot for each in unfinished if is_due_again(each, now, section.catch_up + section.lateness)
         )
         missed = chain.from_iterable(self._slots_in(gap, oldest) for gap in gaps)
-        return tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
+        found = tuple(sorted((*again, *missed, *due.run), key=attrgetter("window_end")))
+        self.next_due_at = None if found or last_end is None else self._due_after(last_end)
+        return found
+
+    def _due_after(self, last_end: datetime) -> datetime:
+        following = slot_at(self._trigger, self._section.name, last_end)
+        return following.window_end + self._section.lateness
 
     def _now(self) -> datetime:
         """Return the time of this process's clock or of the database's, whichever is earlier."""

@@ -47,6 +47,11 @@ class LocalStore:
             except FileNotFoundError:
                 return None
 
+    def size(self, key: str) -> int:
+        """Return the bytes of the files in a directory."""
+        with self._errors(key, ArtifactReadError):
+            return sum(path.stat().st_size for path in (self.root / key).rglob("*") if path.is_file())
+
     def fetch(self, key: str) -> Path:
         """Return the file itself."""
         path = self.root / key
@@ -101,6 +106,16 @@ class LocalStore:
     def remove(self, key: str) -> None:
         """Remove a file or a directory; what cannot be removed now stays until the next attempt."""
         remove_tree(self.root / key)
+
+    def remove_directory(self, key: str, *, last: str) -> None:  # noqa: ARG002 - a rename is atomic
+        """Rename the directory to a name that readers ignore, and remove it."""
+        removed_name = self.root / f".tmp-removed-{uuid.uuid4().hex}"
+        with self._errors(key):
+            try:
+                (self.root / key).rename(removed_name)
+            except FileNotFoundError:
+                return
+        remove_tree(removed_name)
 
     def remove_incomplete(self, key: str, *, last: str, before: datetime) -> None:
         """Do nothing: a directory that is not whole has another name, in `staging`."""

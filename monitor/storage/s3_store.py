@@ -68,6 +68,11 @@ class S3Store:
         with reading(self.location(key)):
             return max((each["LastModified"] for each in self._objects(key)), default=None)
 
+    def size(self, key: str) -> int:
+        """Return the bytes of the objects under a prefix."""
+        with reading(self.location(key)):
+            return sum(int(each["Size"]) for each in self._objects(key))
+
     def fetch(self, key: str) -> Path:
         """Return a copy of an object."""
         return self.copies.file(self.location(key))
@@ -118,6 +123,11 @@ class S3Store:
                 for failed in answer.get("Errors", ()):
                     problem = f"{failed.get('Code')}: {failed.get('Message')}"
                     raise ArtifactWriteError(location=self.location(key), problem=problem)
+
+    def remove_directory(self, key: str, *, last: str) -> None:
+        """Remove the file that makes the directory whole, then the others."""
+        self.remove(f"{key}/{last}")
+        self.remove(key)
 
     def remove_incomplete(self, key: str, *, last: str, before: datetime) -> None:
         """Remove what uploads that never ended have left."""

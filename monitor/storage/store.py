@@ -50,6 +50,10 @@ class Store(Protocol):
         """Return when a directory last got or lost a file; None if it is absent."""
         ...
 
+    def size(self, key: str) -> int:
+        """Return the bytes of all files in a directory; 0 if it is absent."""
+        ...
+
     def fetch(self, key: str) -> Path:
         """Return a local copy of a file, not to be changed."""
         ...
@@ -75,6 +79,13 @@ class Store(Protocol):
 
     def remove(self, key: str) -> None:
         """Remove a file, or a directory with all that is in it; nothing happens if it is absent."""
+        ...
+
+    def remove_directory(self, key: str, *, last: str) -> None:
+        """Remove a directory, which readers find whole or not at all; nothing happens if it is absent.
+
+        `last` is as for `put_directory`. What is left if this fails midway is removed by the next attempt.
+        """
         ...
 
     def remove_incomplete(self, key: str, *, last: str, before: datetime) -> None:

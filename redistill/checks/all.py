@@ -8,7 +8,7 @@ from db.errors import RedistillError
 from monitor.scoring.placement import ON_CPU, Placement
 from redistill.artifacts import artifacts
 from redistill.assembly import configure_torch, scoring_placement
-from redistill.checks import data, devices, ecs, gates, job_queue, resources, rules
+from redistill.checks import data, devices, ecs, gates, growth, job_queue, resources, rules
 from redistill.checks.result import CheckResult, ok, problem, run_check
 from redistill.checks.tls import tls
 from redistill.configuration.settings import Settings, load
@@ -25,7 +25,7 @@ def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterat
         return
     configure_torch(settings)
     yield ok("configuration", str(config))
-    yield from _database(settings)
+    yield from _database(settings, now)
     yield from run_check("cluster", lambda: resources.cluster(settings))
     found = list(devices.devices(settings))
     yield from found
@@ -36,7 +36,7 @@ def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterat
     yield from run_check("web", lambda: resources.web(settings))
 
 
-def _database(settings: Settings) -> Iterator[CheckResult]:
+def _database(settings: Settings, now: datetime) -> Iterator[CheckResult]:
     results = list(run_check("database", lambda: resources.database(settings)))
     yield from results
     yield from run_check("tls", lambda: tls(settings))
@@ -45,6 +45,8 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
         yield from run_check("queue", lambda: job_queue.open_job(settings))
         yield from run_check("registry id", lambda: resources.registry_id(settings))
         yield from run_check("current", lambda: resources.link(settings))
+        yield from run_check("history", lambda: growth.history(settings, now))
+        yield from run_check("versions", lambda: growth.versions(settings))
     yield from run_check("sqs", lambda: job_queue.sqs_queue(settings))
     yield from run_check("ecs", lambda: ecs.worker_tasks(settings))
 

@@ -1,6 +1,9 @@
 """The whole configuration: one frozen tree, read once, from its source and the environment."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -95,6 +98,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _history_is_kept_as_long_as_needed(self) -> Self:
+        monitor, keep = self.monitor, self.database.keep
+        needed = max(timedelta(days=monitor.archive_days), monitor.catch_up + monitor.lateness)
+        if keep is not None and keep < needed:
+            raise ValueError(
+                f"[database] keep = {keep.days}d is below the {needed.days} days of 'archive_days' and "
+                "'catch_up' in [monitor], whose cycles are needed: raise keep, or lower these two"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ordered_jobs_can_run(self) -> Self:
         orders = any(rule.action == "redistill" for rule in self.rules)
         if orders and (self.redistill.train is None or self.redistill.test is None):
@@ -138,7 +152,8 @@ def load(config: Source | Path) -> Settings:
         ScheduleError: `cron` is not a schedule.
     """
     source = Source(file=config) if isinstance(config, Path) else config
-    document = expanded(source.read(), source)
+    with _shallow(source):
+        document = expanded(source.read(), source)
     check_overrides(Settings)
     try:
         settings = Settings(**document)
@@ -158,7 +173,8 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     Raises:
         ConfigMissingError, ConfigError: as for `load`.
     """
-    document = Source(file=path).read()
+    with _shallow(path):
+        document = Source(file=path).read()
     try:
         rules = {
             key: value
@@ -168,6 +184,14 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         return _RulesFile(**rules).rules
     except ValidationError as error:
         raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error
+
+
+@contextmanager
+def _shallow(source: Source | Path) -> Iterator[None]:
+    try:
+        yield
+    except RecursionError as error:
+        raise ConfigError(path=source, problem="its tables or lists are nested too deeply") from error
 
 
 def _sources(error: ValidationError, source: Source) -> str:

@@ -76,6 +76,7 @@ severity = "error"
 train = {train}{train_note}
 test = {test}{test_note}
 {validation}registry = "registry"  # folder of model versions; registry/current is the student in service
+keep_versions = 20  # newest versions whose files stay there, besides those that are needed; or "all"
 alpha = 0.7  # initial weight of the KL term (the teacher) in the loss
 alpha_step = 0.1  # by which each job lowers alpha
 alpha_floor = 0.1  # minimum of alpha
@@ -99,6 +100,7 @@ agreement = 0.95  # with the teacher, at least
 [database]
 url = "sqlite:///redistill.db"  # or "postgresql://user@host/name?sslmode=verify-full"; see docs/database.md
 # password_file = "/run/secrets/redistill"  # read for each connection; or password_secret, or auth = "iam"
+keep = "3y"  # older cycles and incidents are deleted; or "all"; see docs/database.md
 
 # [queue]                    # notifies workers of a job; without this section they poll the database
 # kind = "sqs"

@@ -35,10 +35,15 @@ def standing_order(connection: Connection, monitor: str) -> Row | None:
     cycle = fired.one_or_none()
     if cycle is None or cycle["order_reason"] is None:
         return None
-    healthy = select(source.c.cycle_id).where(
-        source.c.monitor == monitor,
-        source.c.verdict == Verdict.HEALTHY,
-        source.c.finished_at > cycle["finished_at"],
+    # The newest first: those that were finished since are at one end of an index.
+    healthy = (
+        select(source.c.cycle_id)
+        .where(
+            source.c.monitor == monitor,
+            source.c.verdict == Verdict.HEALTHY,
+            source.c.finished_at > cycle["finished_at"],
+        )
+        .order_by(source.c.finished_at.desc())
     )
     return dict(cycle) if connection.execute(healthy.limit(1)).first() is None else None
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
+from redistill.process.garbage import collector_paused
+
 #: The exit code of a command that was stopped before its end.
 INTERRUPTED: Final = 130
 _ASKING: Final = (signal.SIGINT, signal.SIGTERM)
@@ -50,7 +52,8 @@ def leave_on_signals() -> Iterator[None]:
     """Exit with 0 at once on a signal in the block, which loads libraries while nothing is under way."""
     before = {number: signal.signal(number, lambda *_: leave()) for number in _ASKING}
     try:
-        yield
+        with collector_paused():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -76,7 +79,8 @@ def loading() -> Iterator[None]:
     """Let Ctrl-C end the process at once in the block, which loads libraries."""
     interrupt_at_once()
     try:
-        yield
+        with collector_paused():
+            yield
     finally:
         interrupt_by_exception()
 

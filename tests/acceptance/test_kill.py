@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from tests.support.processes.waiting import wait_until
 from tests.support.records.conclusions import notified_incidents
 from tests.support.records.cycles import stored
 from tests.support.servers.receiver import Receiver, receiving
-from tests.support.world.installation import MONITOR, Site, make_site, now, seconds, webhook
+from tests.support.world.installation import LONG_TRAINING, MONITOR, Site, make_site, now, seconds, webhook
 from tests.support.world.reruns import measured, rerun
 from tests.support.world.tiny_world import World
 
@@ -34,11 +35,8 @@ from tests.support.world.tiny_world import World
 @pytest.mark.parametrize("seed", [2025])
 def test_thirty_kills_change_nothing(database_url: str, world: World, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    with disturbed(tmp_path, world, database_url, tokens_per_batch=4, wait_seconds=0.3) as (
-        site,
-        engine,
-        receiver,
-    ):
+    slowly: dict[str, Any] = {"tokens_per_batch": 4, "wait_seconds": 0.3, **LONG_TRAINING}
+    with disturbed(tmp_path, world, database_url, **slowly) as (site, engine, receiver):
         typical = seconds_of_a_cycle(engine)
         daemon = Killer(
             site=site,
@@ -95,7 +93,13 @@ def test_a_few_kills_change_nothing(sqlite_url: str, world: World, tmp_path: Pat
 
 @contextmanager
 def disturbed(
-    folder: Path, world: World, url: str, *, tokens_per_batch: int, wait_seconds: float
+    folder: Path,
+    world: World,
+    url: str,
+    *,
+    tokens_per_batch: int,
+    wait_seconds: float,
+    **redistill: float,
 ) -> Iterator[tuple[Site, Engine, Receiver]]:
     """An installation whose windows end in real time, with its first cycle run; cycles are made to last."""
     engine = connect(url)
@@ -106,6 +110,7 @@ def disturbed(
             seconds(3, past=2, healthy=3, drifted=120),
             url=url,
             scoring={"tokens_per_batch": tokens_per_batch},
+            redistill=redistill,
             alerts=[webhook(receiver.url)],
         )
         run(fork, site, "cycle", "--at", site.timeline.start.isoformat())

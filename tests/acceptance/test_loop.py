@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import Engine, select
 
 from db.connection.session import connect, reading
@@ -202,6 +203,10 @@ def model_history(engine: Engine) -> list[Row]:
         return rows(connection, "model_history", order_by="created_at")
 
 
+# The slow one of both: what the stop writes is the same, and the SQL has tests of its own.
+@pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_daemon_asked_to_stop_leaves_no_half_cycle(database_url: str, world: World, tmp_path: Path) -> None:
     """In the middle of a cycle: it exits with 0 within 10 s, gives the slot and its lease back, and the next
     process takes up where it was.

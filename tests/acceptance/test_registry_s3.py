@@ -86,7 +86,7 @@ def served(bucket: TestBucket, folder: Path) -> str:
 def test_a_training_goes_on_at_another_machine_and_ends_in_the_same_student(
     sqlite_url: str, world: World, bucket: TestBucket, tmp_path: Path
 ) -> None:
-    with ordered(tmp_path / "site", world, sqlite_url, bucket, checkpoint_every="0s", epochs=12) as found:
+    with ordered(tmp_path / "site", world, sqlite_url, bucket, checkpoint_every="0s") as found:
         site, engine = found
         with running(fork, site, "worker", **machine(site, "a")) as worker:
             wait_until(lambda: site.events("checkpoint written"), "at work", every=0.01)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -48,23 +49,39 @@ class Missed:
         return stored(self.engine, cycles)[3:]
 
 
-@pytest.fixture
-def missed(sqlite_url: str, world: World, tmp_path: Path) -> Iterator[Missed]:
-    engine = connect(sqlite_url)
+@pytest.fixture(scope="module")
+def made(world: World, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The windows are measured once; each test has a copy."""
     site = make_site(
-        tmp_path / "site",
+        tmp_path_factory.mktemp("missed") / "site",
         world,
         hours(healthy=3, drifted=3),
-        url=sqlite_url,
+        url="sqlite:///redistill.db",
         rules=[{"name": "low-agreement", "metric": "agreement", "below": 0.95, "for_cycles": 3}],
         teacher={"min_accuracy": 0.5},
     )
     label_traffic(site)
+    shutil.copyfile(sqlite_template, site.folder / "redistill.db")
     timeline = site.timeline
     run(fork, site, "cycle", "--backfill", timeline.start.isoformat(), timeline.drifts_at.isoformat())
     set_bound(site, LOOSE, TIGHT)
     run(fork, site, "cycle", "--backfill", timeline.drifts_at.isoformat(), timeline.end.isoformat())
     set_bound(site, TIGHT, LOOSE)
+    return site
+
+
+@pytest.fixture(scope="module")
+def believed(made: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The database of a run that had the right bound from the start."""
+    with rerun(made, tmp_path_factory.mktemp("believed") / "run") as (settings, engine):
+        assembly.slot_runner(settings, engine, show_nothing).run(made.slots, never_stopped)
+        yield engine
+
+
+@pytest.fixture
+def missed(made: Site, tmp_path: Path) -> Iterator[Missed]:
+    site = Site(folder=shutil.copytree(made.folder, tmp_path / "site"), timeline=made.timeline)
+    engine = connect(f"sqlite:///{site.folder / 'redistill.db'}")
     found = Missed(site=site, engine=engine)
     assert [row["verdict_reason"] for row in found.drifted()] == ["teacher_unhealthy"] * 3
     assert stored(engine, jobs) == []
@@ -94,14 +111,11 @@ def labelled(line: str) -> str:
     return json.dumps({**row, "label": intents[0]} if intents else row)
 
 
-def test_windows_that_had_no_verdict_order_the_job(missed: Missed) -> None:
+def test_windows_that_had_no_verdict_order_the_job(missed: Missed, believed: Engine) -> None:
+    """All are left when they are judged once more."""
     said = run(fork, missed.site, *missed.rejudge)
     assert "3 of 6 windows were skipped: they have a verdict." in said
-    assert_as_if_believed_from_the_start(missed)
-
-
-def test_with_nothing_to_judge_again_all_are_left(missed: Missed) -> None:
-    run(fork, missed.site, *missed.rejudge)
+    assert_as_if_believed_from_the_start(missed, believed)
     before = stored(missed.engine, cycles)
     assert "6 of 6 windows were skipped: they have a verdict." in run(fork, missed.site, *missed.rejudge)
     assert stored(missed.engine, cycles) == before
@@ -135,7 +149,7 @@ def die_in_the_transaction_of_the_second_verdict() -> None:
 
 @pytest.mark.parametrize("die", [die_before_the_second_verdict, die_in_the_transaction_of_the_second_verdict])
 def test_a_process_that_is_killed_leaves_whole_windows_and_the_next_one_ends_it(
-    missed: Missed, die: Callable[[], None]
+    missed: Missed, believed: Engine, die: Callable[[], None]
 ) -> None:
     before = missed.drifted()
     assert fork(missed.site, *missed.rejudge, prepare=die).wait() == -signal.SIGKILL
@@ -147,27 +161,25 @@ def test_a_process_that_is_killed_leaves_whole_windows_and_the_next_one_ends_it(
     assert len(list(missed.site.archive.iterdir())) == 7
     time.sleep(1.1)  # so long is the lease of a process that died
     run(fork, missed.site, *missed.rejudge)
-    assert_as_if_believed_from_the_start(missed)
+    assert_as_if_believed_from_the_start(missed, believed)
 
 
-def assert_as_if_believed_from_the_start(missed: Missed) -> None:
+def assert_as_if_believed_from_the_start(missed: Missed, believed: Engine) -> None:
     """The same numbers, verdicts and job as those of a run that had the right bound, and an incident less."""
-    site, engine = missed.site, missed.engine
-    with rerun(site, site.folder / "undisturbed") as (settings, reference):
-        assembly.slot_runner(settings, reference, show_nothing).run(site.slots, never_stopped)
-        assert measured(engine) == measured(reference)
-        for table, names in (
-            (cycles, ("verdict", "verdict_reason", "teacher_version", "student_version", "n_scored")),
-            (rule_outcomes, ("rule", "value", "streak", "fired", "reason")),
-            (jobs, ("cycle_id", "rule", "reason", "alpha_from", "alpha_to", "status")),
-        ):
-            found, expected = (
-                [[row[name] for name in names] for row in stored(each, table)] for each in (engine, reference)
-            )
-            assert found == expected
+    engine = missed.engine
+    assert measured(engine) == measured(believed)
+    for table, names in (
+        (cycles, ("verdict", "verdict_reason", "teacher_version", "student_version", "n_scored")),
+        (rule_outcomes, ("rule", "value", "streak", "fired", "reason")),
+        (jobs, ("cycle_id", "rule", "reason", "alpha_from", "alpha_to", "status")),
+    ):
+        found, expected = (
+            [[row[name] for name in names] for row in stored(each, table)] for each in (engine, believed)
+        )
+        assert found == expected
     assert [row["attempt"] for row in stored(engine, cycles)] == [1, 1, 1, 2, 2, 2]
     (job,) = stored(engine, jobs)
     assert job["cycle_id"] == missed.drifted()[-1]["id"]
     told = {row["kind"]: row["state"] for row in stored(engine, incidents) if row["state"] != "pending"}
     assert told == {"teacher-unhealthy": "resolved", "drift": "firing"}
-    assert len(list(site.archive.iterdir())) == 6
+    assert len(list(missed.site.archive.iterdir())) == 6

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.world.installation import Site, Timeline, hours, make_site, now
+from tests.support.world.installation import LONG_TRAINING, Site, Timeline, hours, make_site, now
 from tests.support.world.tiny_world import NEW, Words, World
 
 #: With which alpha each drift's student is distilled: one step each.
@@ -84,7 +84,7 @@ class Scenario:
             url=url,
             new_words=self.windows,
             monitor={"lateness": _lateness(timeline, FIRST), "catch_up": "1000h"},
-            redistill={"cooldown": "0s", "checkpoint_every": "0s", **redistill},
+            redistill={**LONG_TRAINING, "cooldown": "0s", "checkpoint_every": "0s", **redistill},
             **sections,
         )
 

@@ -80,10 +80,13 @@ def staged(
     *,
     tokens_per_batch: int,
     prepare: Callable[[], None] = name_at_the_database,
+    through: str | None = None,
     **redistill: str,
 ) -> Iterator[Stage]:
-    """An installation whose first window is judged; small batches make the cycles last."""
-    engine = connect(url)
+    """An installation whose first window is judged; small batches make the cycles last. `through` is the URL
+    by which the processes reach the database, if it is not that of the test.
+    """
+    engine, url = connect(url), through or url
     with receiving(wait_seconds=_ANSWER_SECONDS, answer=answer) as receiver:
         alerts = [webhook(f"{receiver.url}{name}", name=name) for name in CHANNELS]
         scoring = {"tokens_per_batch": tokens_per_batch}

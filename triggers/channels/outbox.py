@@ -1,7 +1,7 @@
 """The delivery of the outbox's messages; a message is marked after its channel has accepted it."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from db import outbox
-from db.connection.session import writing
+from db.connection.session import reading, writing
 from db.records import Delivery
 from triggers.backoff import MAX_ATTEMPTS, next_delay
 from triggers.channels.guard import attempt
@@ -33,6 +33,11 @@ class Outbox:
     channels: Mapping[str, Channel]
     audience: Audience  #: the audience of the incident about a message that was given up
     rng: np.random.Generator
+
+    def due(self, now: datetime) -> Collection[str]:
+        """Return the channels with a message that is due."""
+        with reading(self.engine) as connection:
+            return outbox.due_channels(connection, self.audience.monitor, now) & self.channels.keys()
 
     def deliver_due(self, now: datetime) -> int:
         """Send every message that is due at `now`, in one thread per channel.

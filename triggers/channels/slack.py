@@ -131,7 +131,9 @@ def _of_api(body: str) -> Receipt:
     try:
         found = orjson.loads(body)
         if found["ok"] is True:
-            return Receipt(result=SendResult.DELIVERED, reference=found.get("ts"))
+            thread = found.get("ts")
+            reference = thread if isinstance(thread, str) else None
+            return Receipt(result=SendResult.DELIVERED, reference=reference)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Receipt(result=SendResult.RETRY, error="HTTP 200 without an answer of Slack's API")
     code = _code(body)

@@ -42,14 +42,16 @@ def read_rows(
         for batch in _batches(file, wanted):
             left -= sum(map(_decoded_bytes, batch.columns))
             if left < 0:
-                reason = RejectReason.OVERSIZED_OBJECT
-                raise BrokenObjectError(problem=f"it has more than {max_bytes} bytes", reason=reason)
+                break
             values = zip(range(batch.num_rows), *map(values_of, batch.columns), strict=True)
             yield [dict(zip(batch.schema.names, row, strict=True)) for _, *row in values]
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the object's content
         raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
+    if left < 0:
+        reason = RejectReason.OVERSIZED_OBJECT
+        raise BrokenObjectError(problem=f"it has more than {max_bytes} bytes", reason=reason)
 
 
 def _batches(file: BinaryIO, wanted: Collection[str] | None) -> Iterator[Any]:

@@ -6,7 +6,6 @@ from typing import cast
 
 import jmespath
 import orjson
-from jmespath.exceptions import JMESPathError
 
 from db.states import RejectReason
 from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
@@ -159,7 +158,7 @@ def _search(name: str) -> Callable[[dict[str, object]], object]:
     def search(row: dict[str, object]) -> object:
         try:
             return expression.search(row)
-        except JMESPathError:  # a function that does not accept the value
+        except Exception:  # noqa: BLE001 - a function that does not accept the value raises anything
             return None
 
     return search

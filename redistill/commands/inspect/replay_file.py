@@ -119,7 +119,7 @@ def _lines(path: Path) -> Iterator[_Line]:
 def _fields(path: Path, number: int, raw: bytes) -> Mapping[str, object]:
     try:
         parsed = json.loads(raw.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise HistoryLineError(path=path, line=number, problem=f"not JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise HistoryLineError(path=path, line=number, problem="expected a JSON object")

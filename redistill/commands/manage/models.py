@@ -1,18 +1,16 @@
 """`redistill models`: the model versions, promotion and calibration."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.text import Text
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from db import calibrations, versions
 from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import CalibrationReason, PromotionReason, Role
-from db.tables import promotions
 from db.views import rows
 from monitor.stop import never_stopped
 from redistill.commands.options import Config, Json, configured, examples, group
@@ -123,7 +121,7 @@ def rollback(ctx: typer.Context, *, config: Config = None) -> None:
     settings = configured(ctx, config)
     monitor = settings.monitor.name
     with reading_from(settings) as connection:
-        before = predecessor(_promotions(connection, monitor))
+        before = versions.rollback_version(connection, monitor)
         model = versions.find(connection, monitor, Role.STUDENT, before) if before else None
     if model is None:
         raise NothingBeforeError
@@ -168,34 +166,6 @@ def _student(connection: Connection, monitor: str, prefix: str | None) -> ModelV
     return current
 
 
-_BACK = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
-
-
-def predecessor(history: Sequence[tuple[str, PromotionReason]]) -> str | None:
-    """Return the version that a rollback promotes, from the (version, reason) of all promotions in order.
-
-    A rollback undoes the promotions after the one it returns to, so that the next rollback returns further:
-    after A, B, C and a rollback to B, the predecessor is A. None if there is none.
-    """
-    served: list[str] = []
-    for version, reason in history:
-        if reason in _BACK and version in served:
-            while served[-1] != version:
-                served.pop()
-        elif not served or served[-1] != version:
-            served.append(version)
-    return served[-2] if len(served) > 1 else None
-
-
-def _promotions(connection: Connection, monitor: str) -> list[tuple[str, PromotionReason]]:
-    rows = connection.execute(
-        select(promotions.c.version, promotions.c.reason)
-        .where(promotions.c.monitor == monitor, promotions.c.role == Role.STUDENT)
-        .order_by(promotions.c.id)
-    )
-    return [(row.version, PromotionReason(row.reason)) for row in rows]
-
-
 def _is_current(connection: Connection, model: ModelVersion) -> bool:
     current = versions.current(connection, model.monitor, Role.STUDENT)
     return current is not None and current.version == model.version
@@ -223,6 +193,8 @@ def _cells(model: Row) -> list[show.Cell]:
 
 
 def _state(model: Row) -> Text:
+    if model["files_deleted_at"] is not None:
+        return Text("files deleted", style=show.QUIET)
     if model["promoted_at"] is None:
         return Text("candidate", style="yellow")
     return Text("retired", style=show.QUIET) if model["retired_at"] else Text("current", style=show.GOOD)
@@ -236,6 +208,7 @@ def _facts(model: Row) -> list[tuple[str, show.Cell]]:
         ("temperature", model["temperature"] is not None and show.decimal(model["temperature"])),
         ("promoted", model["promoted_at"] and show.time(model["promoted_at"])),
         ("retired", model["retired_at"] and show.time(model["retired_at"])),
+        ("files deleted", model["files_deleted_at"] and show.time(model["files_deleted_at"])),
     )
     return [
         ("version", show.word(model["version"])),

@@ -17,7 +17,6 @@ from db.records import Archive, Evaluation, GateOutcome, Metric, ModelVersion
 from db.states import GateResult, JobStatus, PromotionReason, Role
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.commands.manage.models import predecessor
 from redistill.configuration.settings import load
 from redistill.display.progress import show_nothing
 from redistill.serving import _state
@@ -565,4 +564,4 @@ CONFIGURED, GATES, MANUAL, ROLLBACK = (
     ],
 )
 def test_what_a_rollback_goes_to(history: list[tuple[str, PromotionReason]], wanted: str | None) -> None:
-    assert predecessor(history) == wanted
+    assert versions.predecessor(history) == wanted

@@ -52,7 +52,7 @@ CONTRACT = {
     "model_history": (
         "version, role, parent_version, job_id, alpha, temperature, accuracy, accuracy_low, accuracy_high, "
         "macro_f1, rare_class_accuracy, ece, agreement, kl, latency_p95_ms, created_at, promoted_at, "
-        "retired_at, monitor"
+        "retired_at, monitor, files_deleted_at"
     ),
     "calibration_history": (
         "monitor, version, temperature, n, dataset, nll_before, nll_after, ece_before, ece_after, "

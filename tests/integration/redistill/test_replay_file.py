@@ -171,6 +171,7 @@ def test_other_divergences_and_unknown_fields_are_welcome(path: Path) -> None:
         ('"kl": NaN', "not JSON: NaN is not a number in JSON"),
         ('"kl": 1e99999999999999999999', "not JSON"),
         ('"kl"', "not JSON"),
+        (f'"kl": {"[" * 2_000}', "not JSON"),
     ],
 )
 def test_errors_name_the_file_the_line_and_the_field(path: Path, fields: str, problem: str) -> None:

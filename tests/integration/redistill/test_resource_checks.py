@@ -52,7 +52,7 @@ def found(settings: Settings) -> list[tuple[bool, str]]:
     return [(each.ok, each.found) for each in run_check("registry id", lambda: registry_id(settings))]
 
 
-def write_id(folder: Path, registry_id: str) -> None:
+def write_id(folder: Path, registry_id: object) -> None:
     (folder / "registry").mkdir()
     (folder / "registry/registry.json").write_text(json.dumps({"id": registry_id}))
 
@@ -68,6 +68,15 @@ def test_another_registry_is_a_problem(settings: Settings, tmp_path: Path) -> No
     assert not ok
     assert f"{tmp_path}/registry has the id {OTHER_ID}, and the models" in told
     assert f"are in the one with the id {ID}: correct 'registry'" in told
+
+
+@pytest.mark.parametrize("registry_id", [None, 17, ["x"], "x"])
+def test_an_id_that_is_not_a_uuid_is_a_problem(
+    settings: Settings, tmp_path: Path, registry_id: object
+) -> None:
+    write_id(tmp_path, registry_id)
+    ((ok, told),) = found(settings)
+    assert (ok, "it has no 'id' that is a UUID" in told) == (False, True)
 
 
 def test_a_registry_without_an_id_is_a_problem_if_there_are_models_and_gets_none(

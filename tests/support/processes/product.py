@@ -41,7 +41,7 @@ FEW_LATENCY_RUNS: Final = 30
 
 def preload() -> None:
     """Let the server load the code before the first `fork`; the tests' folder must be on PYTHONPATH."""
-    _CONTEXT.set_forkserver_preload([__name__])
+    _CONTEXT.set_forkserver_preload(["tests.support.processes.fork_server", __name__])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from db.records import Claim, CycleResult
 from monitor.clock import utc_now
+from monitor.daemon.delivery_threads import Deliveries
 from monitor.daemon.loop import Daemon
 from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
@@ -18,6 +19,7 @@ from tests.support.records.cycles import MONITOR, make_audience, make_policy
 from tests.support.records.factories import make_result
 
 TICK: Final = timedelta(milliseconds=100)
+NO_CHANNELS: Final = Deliveries(channels={}, due=lambda _now: ())
 
 
 class Measuring:
@@ -45,7 +47,7 @@ def runner(engine: Engine, measure: Measuring, *, every: str = "24h") -> SlotRun
 def ticking(engine: Engine, measure: Measuring) -> Iterator[Daemon]:
     section = MonitorSection.model_validate({"name": MONITOR, "every": "1s", "lateness": "0s"})
     watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
-    daemon = Daemon(runner(engine, measure, every="1s"), watchdog, {}, lambda _now: 0, tick=TICK)
+    daemon = Daemon(runner(engine, measure, every="1s"), watchdog, NO_CHANNELS, lambda _now: 0, tick=TICK)
     daemon.start()
     try:
         yield daemon

@@ -77,6 +77,11 @@ class FakeAttempt:
     def confirm_registry(self, now: datetime) -> None:
         """It has none."""
 
+    def delete_old_versions(self, now: datetime) -> tuple[str, ...]:
+        """It has none."""
+        del now
+        return ()
+
     def point_current(self) -> bool:
         """Nobody serves."""
         return False

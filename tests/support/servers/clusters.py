@@ -14,7 +14,12 @@ from monitor.sources.stores.port import TrafficObject, TrafficUnavailableError
 from monitor.stop import Stopped, never_stopped
 
 _STORE_BYTES = 2**27
-_NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+_NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": _STORE_BYTES,
+    "include_dashboard": False,
+    "include_log_monitor": False,
+}
 
 
 @contextmanager
@@ -23,7 +28,8 @@ def cluster(*, nodes: int) -> Iterator[Cluster]:
 
     One that is slow to answer, on a busy machine, is not taken for dead; one that is dead refuses.
     """
-    head = {**_NODE, "num_cpus": 0, "_system_config": {"health_check_timeout_ms": 120_000}}
+    unwatched = {"no_monitor": True, "_system_config": {"health_check_timeout_ms": 120_000}}
+    head = {**_NODE, "num_cpus": 0, **unwatched}
     started = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):

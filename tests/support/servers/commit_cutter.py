@@ -34,7 +34,7 @@ class _Handler(socketserver.BaseRequestHandler):
             back.start()
             with suppress(OSError):
                 while data := self.request.recv(65_536):
-                    if b"COMMIT" in data and self.server.armed.is_set():
+                    if b"COMMIT\0" in data and self.server.armed.is_set():
                         self.commits.set()
                     upstream.sendall(data)
             with suppress(OSError):

@@ -1,6 +1,6 @@
 """One migrated PostgreSQL database for test after test, emptied in between.
 
-A new one costs 100 ms: to copy it, to fill its caches, to drop it.
+A new one costs 100 ms: to copy it, to fill its caches, to drop it. To migrate one takes half a second.
 """
 
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import make_url
 
 from db.connection.migrate import upgrade
 from db.tables import metadata
@@ -48,6 +49,8 @@ class Reused:
 
     def __init__(self, server: Postgres) -> None:
         self._server = server
+        self._migrated = ExitStack()
+        self._template = ""
         self._stack = ExitStack()
         self._url: str | None = None
         self._schema = ""
@@ -65,12 +68,20 @@ class Reused:
             self._take_back(self._url)
 
     def close(self) -> None:
+        self._drop()
+        self._migrated.close()
+        self._template = ""
+
+    def _drop(self) -> None:
         self._stack.close()
         self._url = None
 
     def _make(self) -> None:
-        self._url = self._stack.enter_context(self._server.database())
-        upgrade(self._url)
+        if not self._template:
+            url = self._migrated.enter_context(self._server.database())
+            upgrade(url)
+            self._template = make_url(url).database or ""
+        self._url = self._stack.enter_context(self._server.database(self._template))
         with psycopg.connect(self._url, autocommit=True) as connection:
             self._schema = _schema(connection)
             self._empty = _statements_that_empty(connection)
@@ -84,7 +95,7 @@ class Reused:
                     return
         except psycopg.Error:  # it lets nobody in, or somebody holds a row
             pass
-        self.close()
+        self._drop()
 
 
 def _schema(connection: psycopg.Connection) -> str:

@@ -14,7 +14,7 @@ from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
 from tests.support.records.cycles import stored
-from tests.support.world.installation import hours, make_site
+from tests.support.world.installation import LONG_TRAINING, hours, make_site
 from tests.support.world.tiny_world import World
 
 
@@ -36,7 +36,10 @@ class PlacedJob:
 def run_job(home: Path, world: World, url: str, *, device: Device, precision: Precision) -> PlacedJob:
     """Measure a drifted window and run its job, in this process, both in that place."""
     placed = {"device": device, "precision": precision}
-    sections: dict[str, Any] = {"redistill": {**placed, "epochs": 3}, "scoring": {**placed, "threads": 1}}
+    sections: dict[str, Any] = {
+        "redistill": {**LONG_TRAINING, **placed, "epochs": 3},
+        "scoring": {**placed, "threads": 1},
+    }
     site = make_site(home, world, hours(healthy=0, drifted=1), url=url, **sections)
     settings, engine = site.settings, connect(url)
     with capture_logs() as logged:

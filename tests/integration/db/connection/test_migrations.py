@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -17,12 +18,14 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    event,
     func,
     insert,
     inspect,
     select,
     text,
 )
+from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.exc import DBAPIError
 
 from db.connection.migrate import NewerDatabaseError, NotMigratedError, check, diff, downgrade, upgrade
@@ -91,6 +94,21 @@ def test_upgrading_again_changes_nothing(engine: Engine) -> None:
     upgrade(engine)
     with reading(engine) as connection:
         assert {count(connection, table) for table in metadata.sorted_tables} == {1}
+
+
+def test_a_check_that_is_repeated_is_not_compiled_again(engine: Engine) -> None:
+    """`/readyz` makes it for each request; SQLAlchemy keeps what it has compiled, up to 750 statements."""
+    check(engine)
+    misses: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(*arguments: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
+        statement, context = arguments[2], arguments[4]
+        if context.compiled and context.cache_hit is CacheStats.CACHE_MISS:
+            misses.append(statement)
+
+    check(engine)
+    assert misses == []
 
 
 def test_a_url_is_as_good_as_an_engine_from_any_working_directory(

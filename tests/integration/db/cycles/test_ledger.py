@@ -23,21 +23,20 @@ from tests.support.processes.races import in_threads
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.support.records.factories import (
     HOUR,
-    LABELS,
     START,
     STUDENT,
     TEACHER,
     index_of,
     make_empty_result,
-    make_input_drift,
     make_measurement,
     make_result,
     make_slot,
 )
+from tests.support.records.varied_cycles import RULES, random_result
 from triggers.conclude import Conclusion
 from triggers.rules.evaluation import replay
 from triggers.rules.observation import details_for
-from triggers.settings import DEFAULT_RULES, Condition, Rule
+from triggers.settings import DEFAULT_RULES
 
 FAR = START + 1_000 * HOUR
 BREACH = make_result(measurement=make_measurement(disagreements=600, kl=0.2))
@@ -372,29 +371,21 @@ def test_the_newest_statuses_come_newest_first(run: Cycles) -> None:
     assert newest == (CycleStatus.EVALUATED, CycleStatus.FAILED)
 
 
-def of_pair(engine: Engine, index: int, student: str | None) -> list[int]:
-    pair = (TEACHER, student) if student else None
+def streak_start(engine: Engine, index: int) -> int | None:
     with reading(engine) as connection:
-        found = cycle_points.of_pair(connection, make_slot(index), pair)
-    return [index_of(point.window_end) for point in found]
+        found = cycle_points.streak_start(connection, MONITOR, until=make_slot(index).window_end)
+    return None if found is None else index_of(found)
 
 
-def test_the_points_of_a_pair_begin_with_the_last_cycle_of_another_one(run: Cycles) -> None:
+def test_streaks_begin_with_the_last_cycle_of_another_pair(run: Cycles) -> None:
     for index, student in enumerate("aabb"):
         run.conclude(index, make_result(student_version=student))
     run.conclude(4, make_empty_result())
     run.conclude(5, make_result(student_version="b"))
-    assert of_pair(run.engine, 5, "b") == [1, 2, 3, 4]
-    assert of_pair(run.engine, 5, "a") == [3, 4]
-    assert of_pair(run.engine, 5, None) == [1, 2, 3, 4]
-    assert of_pair(run.engine, 2, None) == [0, 1]
-    assert of_pair(run.engine, 0, "a") == []
-
-
-def test_the_points_without_a_verdict_yet_are_all_there_are(run: Cycles) -> None:
-    run.fail(0)
-    run.conclude(1, make_empty_result())
-    assert of_pair(run.engine, 2, None) == [0, 1]
+    assert streak_start(run.engine, 6) == 1
+    assert streak_start(run.engine, 3) == 1
+    assert streak_start(run.engine, 2) is None
+    assert streak_start(run.engine, 0) is None
 
 
 def test_a_later_result_is_an_evaluated_cycle_of_a_later_window(run: Cycles) -> None:
@@ -510,26 +501,6 @@ def test_a_person_looks_back_from_the_newest_sample_of_the_pair_that_is_kept(run
 
 # --- streaks ---------------------------------------------------------------------------------------------
 
-RULES = (
-    *DEFAULT_RULES,
-    Rule(name="any-agreement", metric="agreement", below=Decimal("0.97"), for_cycles=2),
-    Rule(name="js", metric="js", above=Decimal("0.03"), for_cycles=4),
-    Rule(name="interval", metric="kl", above=Decimal("0.15"), mode="interval", clear=Decimal("0.1")),
-    Rule(
-        name="label", metric=f"class_agreement:{LABELS[0]}", below=Decimal("0.95"), of_cycles=3, for_cycles=2
-    ),
-    Rule(name="evidence", metric="agreement", below=Decimal("0.95"), mode="sequential"),
-    Rule(name="new", metric="input_drift", above=Decimal("0.6"), for_cycles=2, action="alert"),
-    Rule(
-        name="joined",
-        any=(
-            Condition(metric="agreement", below=Decimal("0.95"), mode="sequential"),
-            Condition(metric="kl", above=Decimal("0.15"), mode="sequential"),
-        ),
-        mode="sequential",
-        cooldown=3 * HOUR,
-    ),
-)
 CYCLES = 60
 
 
@@ -585,27 +556,11 @@ def test_the_rules_go_on_from_where_they_stood(run: Cycles) -> None:
 
 
 def test_a_changed_rule_starts_from_the_whole_history(run: Cycles) -> None:
-    """One that has no state yet; the others' are left aside with it."""
+    """One that has no state yet; the others continue from theirs."""
     run.conclude(0, BREACH)
     run.conclude(1, BREACH)
     changed = replace(run, policy=make_policy(rules=(*DEFAULT_RULES, RULES[2]), alerts=()))
     assert [outcome.streak for outcome in changed.conclude(2, BREACH).outcomes] == [3, 3, 3]
-
-
-def random_result(rng: np.random.Generator) -> CycleResult:
-    """Often on the wrong side, or just not; now and then of another pair."""
-    disagreements, kl = int(rng.choice([100, 275, 276, 300, 300])), float(rng.choice([0.08, 0.15, 0.2, 0.2]))
-    measurement = replace(
-        make_measurement(disagreements=disagreements, kl=kl),
-        kl_values=tuple(rng.gamma(1.0, kl, 500).tolist()),
-        weights=(1.0,) * 500,
-        input_drift=None if rng.random() < 0.2 else make_input_drift(accuracy=float(rng.choice([0.6, 0.65]))),
-    )
-    return make_result(
-        measurement=measurement,
-        teacher_version="t1" if rng.random() < 0.95 else "t2",
-        student_version="s1" if rng.random() < 0.9 else "s2",
-    )
 
 
 def assert_said_as_replayed(engine: Engine, index: int, said: Conclusion) -> int:

@@ -117,6 +117,27 @@ def test_an_archive_from_before_samples_were_stratified_is_of_a_uniform_one(tmp_
     assert same(read(written.uri), make_sample(3))
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"strata": []}, "one request is in none of them"),
+        ({"strata": [{"student_label": None, "n_seen": 1}]}, "more requests of one than the window"),
+        ({"strata": "x"}, "not an archive"),
+        ({"n": 10}, "it has 3 requests, not 10"),
+        ({"labels": 7}, "not an archive"),
+        ({"window_end": 17}, "not an archive"),
+    ],
+)
+def test_a_header_that_does_not_fit_its_rows_is_an_error(
+    tmp_path: Path, changes: dict[str, object], problem: str
+) -> None:
+    written = write(tmp_path, make_sample(3))
+    header, *rows = map(orjson.loads, zstd.decompress(Path(written.uri).read_bytes()).splitlines())
+    Path(written.uri).write_bytes(zstd.compress(b"\n".join(map(orjson.dumps, [header | changes, *rows]))))
+    with pytest.raises(ArchiveReadError, match=problem):
+        read(written.uri)
+
+
 def test_the_same_sample_gives_the_same_bytes_and_replaces_itself(tmp_path: Path) -> None:
     first = write(tmp_path, make_sample())
     assert write(tmp_path, make_sample()) == first

@@ -29,6 +29,7 @@ from monitor.settings import MonitorSection
 from monitor.stop import Stopped, never_stopped
 from redistill.process.readiness import checks
 from tests.support.processes.clocks import Clocks, at, settable
+from tests.support.processes.ticking import NO_CHANNELS
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import MONITOR, Cycles, make_audience, make_policy, stored, taken
 from tests.support.records.factories import (
@@ -232,7 +233,7 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
     watchdog = Watchdog(
         clocks.engine, SECONDS, make_audience(), calibrate_every=None, started_at=clocks.daemon()
     )
-    daemon = Daemon(found, watchdog, {}, call, tick=timedelta(seconds=0.1))
+    daemon = Daemon(found, watchdog, NO_CHANNELS, call, tick=timedelta(seconds=0.1))
 
     def reschedule() -> None:
         while not ended.wait(0.2):

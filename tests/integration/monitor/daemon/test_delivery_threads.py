@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from db.connection.session import writing
 from db.tables import deliveries
 from monitor.clock import utc_now
-from monitor.daemon.delivery_threads import STOP_TIMEOUT_SECONDS
+from monitor.daemon.delivery_threads import STOP_TIMEOUT_SECONDS, Deliveries
 from monitor.daemon.loop import Daemon
 from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
@@ -47,7 +47,7 @@ def running(engine: Engine, **channels: Channel) -> Iterator[Daemon]:
     found = Daemon(
         runner,
         watchdog,
-        {name: partial(outbox.deliver, name) for name in channels},
+        Deliveries(channels={name: partial(outbox.deliver, name) for name in channels}, due=outbox.due),
         lambda _now: 0,
         tick=TICK,
     )

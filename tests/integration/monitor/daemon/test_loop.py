@@ -14,12 +14,12 @@ from structlog.testing import capture_logs
 
 from db.connection.session import writing
 from db.cycles import ledger
-from db.errors import LeaseLostError, RedistillError
+from db.errors import RedistillError
 from db.records import Claim, CycleResult, Lease, Slot
 from db.tables import cycles, leases
 from monitor.clock import utc_now
 from monitor.daemon import slot_runner
-from monitor.daemon.delivery_threads import Clock, Deliver
+from monitor.daemon.delivery_threads import Clock, Deliver, Deliveries
 from monitor.daemon.loop import Daemon
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
 from monitor.daemon.slot_runner import MonitorBusyError, SlotRunner
@@ -437,13 +437,11 @@ def test_a_process_that_lost_the_monitor_between_two_slots_claims_no_more(engine
     assert written(engine) == {1: "evaluated"}
 
 
-def test_a_process_that_lost_the_monitor_skips_no_slot(engine: Engine) -> None:
+def test_a_process_without_the_monitor_skips_no_slot(engine: Engine) -> None:
+    """Slots are skipped in the transaction that takes the lease."""
     seed(engine, 9)
-    runner = make_runner(engine, catch_up="60h")
-    lost = taken(engine)
-    seized(engine, lost)
-    with pytest.raises(LeaseLostError):
-        runner._due_slots(lost)
+    taken(engine)
+    assert make_runner(engine, catch_up="60h").run_due(never_stopped) == 0
     assert written(engine) == {9: "skipped"}
 
 
@@ -475,6 +473,10 @@ def nothing_due(_now: datetime) -> int:
     return 0
 
 
+def nothing_left(_stopped: Stopped) -> bool:
+    return False
+
+
 @contextmanager
 def running(
     engine: Engine,
@@ -482,11 +484,19 @@ def running(
     measure: Measure | None = None,
     deliver: Deliver = no_messages,
     call_workers: Callable[[datetime], int] = nothing_due,
+    clean_up: Callable[[Stopped], bool] = nothing_left,
 ) -> Iterator[Daemon]:
     section = MonitorSection(name="another", every=timedelta(days=1))
     watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
     runner = make_runner(engine, measure, every="1s")
-    found = Daemon(runner, watchdog, {"pager": deliver}, call_workers, tick=TICK)
+    found = Daemon(
+        runner,
+        watchdog,
+        Deliveries(channels={"pager": deliver}, due=lambda _now: {"pager"}),
+        call_workers,
+        tick=TICK,
+        clean_up=clean_up,
+    )
     found.start()
     try:
         yield found
@@ -530,6 +540,29 @@ def test_a_daemon_that_is_stopped_during_a_cycle_gives_its_slot_back(engine: Eng
         assert time.monotonic() - asked < 2
     assert stored(engine, cycles) == []
     assert taken(engine)
+
+
+def test_the_daemon_cleans_up_while_no_slot_is_due_and_continues_at_the_next_tick(
+    sqlite_engine: Engine,
+) -> None:
+    """As long as something is left; then it looks no more often than for slots."""
+    is_measuring = threading.Event()
+    times: list[float] = []
+
+    def measure(claim: Claim, stopped: Stopped) -> CycleResult:
+        is_measuring.set()
+        time.sleep(0.3)
+        is_measuring.clear()
+        return Recorder()(claim, stopped)
+
+    def clean_up(_stopped: Stopped) -> bool:
+        assert not is_measuring.is_set()
+        times.append(time.monotonic())
+        return len(times) < 4
+
+    with running(sqlite_engine, measure=measure, clean_up=clean_up):
+        assert comes_true(lambda: len(times) >= 4 and len(ends(sqlite_engine)) >= 2)
+    assert times[3] - times[0] < 2
 
 
 def test_messages_are_sent_while_a_cycle_runs(sqlite_engine: Engine) -> None:

@@ -70,6 +70,13 @@ def test_the_limit_of_an_object_holds_for_its_decoded_values(make: Callable[[], 
     assert broken.value.reason is RejectReason.OVERSIZED_OBJECT
 
 
+def test_the_name_of_a_column_that_is_not_utf_8_makes_the_object_unreadable() -> None:
+    content = written(text_of_it=["x"], other=["y"]).getvalue()
+    with pytest.raises(BrokenObjectError, match="utf-8") as broken:
+        read(io.BytesIO(content.replace(b"text_of_it", b"text\xffof\xffit")))
+    assert broken.value.reason is RejectReason.UNREADABLE_OBJECT
+
+
 def test_nested_values_are_those_of_pyarrow() -> None:
     columns = {
         "structure": pa.array(

@@ -136,3 +136,21 @@ def test_a_student_may_be_where_it_was_recorded_in_the_registry_or_where_the_con
     assert places_of(deployed, registry, configured) == (Path("/models/old"), registered, configured)
     assert places_of(made, registry, configured) == (registered, made.uri, configured)
     assert places_of(deployed, Path("registry"), Path("/models/old"))[1:] == (Path("registry/versions/abc"),)
+
+
+def test_the_size_of_a_directory_is_that_of_its_files(store: Store) -> None:
+    assert store.size("versions") == 0
+    for version in ("a", "b"):
+        folder = staged(store, f".tmp-{version}", {"weights": "12345", "manifest.json": "{}"})
+        store.put_directory(f"versions/{version}", folder, last="manifest.json")
+    assert (store.size("versions"), store.size("versions/a")) == (14, 7)
+
+
+def test_a_directory_that_is_removed_is_gone_for_readers_at_once(store: Store) -> None:
+    for version in ("a", "b"):
+        folder = staged(store, f".tmp-{version}", {"weights": version, "manifest.json": version})
+        store.put_directory(f"versions/{version}", folder, last="manifest.json")
+    for _ in range(2):
+        store.remove_directory("versions/a", last="manifest.json")
+        assert store.names("versions") == ("b",)
+    assert not list(store.staging.glob(".tmp-*"))

@@ -199,6 +199,13 @@ def test_a_bot_s_later_messages_answer_its_first_one() -> None:
     assert exchange("slack webhook", make_document())[1].reference is None
 
 
+@pytest.mark.parametrize("thread", ["null", "17", "[]", '{"a": 1}'])
+def test_an_answer_without_a_usable_thread_is_of_a_delivered_message(thread: str) -> None:
+    """A thread of another type cannot be stored."""
+    reply = Reply(body=f'{{"ok":true,"channel":"C1","ts":{thread}}}')
+    assert exchange("slack bot", make_document(), reply=reply)[1] == Receipt(result=SendResult.DELIVERED)
+
+
 @pytest.mark.parametrize(
     ("body", "result", "error"),
     [

@@ -1,5 +1,6 @@
 """The section [database]: where PostgreSQL's password comes from, and what does not go together."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_the_file_of_the_password_is_found_from_the_folder_of_the_configuration(
         ),
         (f'{URL}\npassword_secret = "redistill"', "[database] password_secret: expected"),
         (f'{URL}\nauth = "kerberos"', "[database] auth: expected"),
+        ('keep = "29d"', "[database] keep: expected"),
+        ('keep = "off"', "[database] keep: 'off' is not a duration: write"),
+        (
+            'keep = "40d"\n[monitor]\narchive_days = 60',
+            "[database] keep = 40d is below the 60 days of 'archive_days' and 'catch_up'",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, section: str, message: str) -> None:
@@ -68,3 +75,16 @@ def test_a_token_is_not_sent_in_plaintext(tmp_path: Path, monkeypatch: pytest.Mo
         opened(settings),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("section", "keep"),
+    [
+        ("", None),
+        ('keep = "all"', None),
+        ('keep = "3y"', timedelta(days=1_095)),
+        ('keep = "90d"', timedelta(days=90)),
+    ],
+)
+def test_history_is_kept_for_a_time_or_for_ever(tmp_path: Path, section: str, keep: timedelta | None) -> None:
+    assert load(written(tmp_path, section)).database.keep == keep

@@ -425,9 +425,10 @@ def test_captured_requests_have_names_of_their_own_that_can_be_changed(tmp_path:
     assert traffic.student_label == "output[1]"
 
 
-def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"redact_patterns.*'\(' is not a regular expression"):
-        loaded(tmp_path, '[monitor]\nredact_patterns = ["("]\n')
+@pytest.mark.parametrize("pattern", ["(", "(" * 3_000, "a{99999999999999999999}"])
+def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"redact_patterns.*' is not a regular expression"):
+        loaded(tmp_path, f'[monitor]\nredact_patterns = ["{pattern}"]\n')
 
 
 @pytest.mark.parametrize(
@@ -446,6 +447,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path) -> N
             "[traffic] format: expected 'jsonl', 'parquet' or 'sagemaker-capture'",
         ),
         ('uri = "logs"\ntext = "a["', "'a[' is neither a field's name nor JMESPath"),
+        (f'uri = "logs"\ntext = "{"(" * 3_000}"', "((' is neither a field's name nor JMESPath"),
         ('format = "jsonl"', "[traffic] uri: missing"),
     ],
 )
@@ -494,3 +496,9 @@ def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
     path.write_text("rules = []\n")
     with pytest.raises(ConfigError, match="expected a list of at least 1"):
         load_rules(path)
+
+
+@pytest.mark.parametrize(("value", "keep"), [('"all"', None), ("1", 1), ("20", 20)])
+def test_versions_are_kept_by_their_number_or_all(tmp_path: Path, value: str, keep: int | None) -> None:
+    assert loaded(tmp_path, f"keep_versions = {value}").redistill.keep_versions == keep
+    assert loaded(tmp_path).redistill.keep_versions is None

@@ -60,6 +60,8 @@ def test_without_the_variable_it_is_the_file_of_the_folder(monkeypatch: pytest.M
     ("content", "problem"),
     [
         ("name = = 1", "its content is not valid TOML"),
+        (f"a = {'[' * 2_000}", "its tables or lists are nested too deeply"),
+        (f"{'a.' * 5_000}a = 1", "its tables or lists are nested too deeply"),
         ("", "[traffic]: missing: it needs 'uri'"),
         (MINIMAL + "[web]\nport = 70000\n", "[web] port: expected a value of at most 65535, not 70000"),
         (
@@ -68,7 +70,7 @@ def test_without_the_variable_it_is_the_file_of_the_folder(monkeypatch: pytest.M
         ),
         (MINIMAL.replace("logs", "s3://logs"), "[traffic] uri: expected a local path, not a URL (s3://)"),
     ],
-    ids=["no TOML", "empty", "a value", "a variable in it", "a URL"],
+    ids=["no TOML", "deep lists", "deep tables", "empty", "a value", "a variable in it", "a URL"],
 )
 def test_an_error_names_the_variable(content: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_TOML", content)
