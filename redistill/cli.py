@@ -42,7 +42,7 @@ class _Commands(TyperGroup):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"redistill: {plain(message)}", err=True)
+    sys.stderr.write(f"redistill: {plain(message)}\n")  # Typer writes UTF-8 where the encoding is ASCII
     raise typer.Exit(code)
 
 

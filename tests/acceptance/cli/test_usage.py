@@ -272,3 +272,45 @@ def test_an_interruption_is_one_line_and_exits_with_130(project: Path) -> None:
         _, error = process.communicate(timeout=30)
     assert process.returncode == 130
     assert error == "redistill: interrupted\n"
+
+
+IN_TURN = """
+import sys
+from redistill.cli import main
+
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["redistill", *line.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print("exit", end.code, file=sys.stderr)
+"""
+
+
+def test_an_output_without_unicode_stops_no_command(project: Path) -> None:
+    """The path of the database in what they say has letters that ASCII lacks."""
+    folder = project.rename(project.with_name(f"café-日本-{project.name}"))
+    lines = ["status", "db upgrade", *(f"{' '.join(each)} --help" for each in SUBCOMMANDS)]
+    lines += [
+        "status",
+        "history",
+        "jobs list",
+        "models list",
+        "incidents list",
+        "alerts test",
+        "doctor --json",
+    ]
+    result = subprocess.run(
+        [sys.executable, "-c", IN_TURN],
+        input="\n".join(lines),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        encoding="ascii",
+        check=False,
+    )
+    assert (result.returncode, result.stderr.count("Traceback")) == (0, 0), result.stderr
+    codes = [line.removeprefix("exit ") for line in result.stderr.splitlines() if line.startswith("exit ")]
+    assert len(codes) == len(lines)
+    assert set(codes) <= {"0", "1", "None"}
+    assert "caf\\xe9-\\u65e5\\u672c" in result.stderr
