@@ -20,6 +20,12 @@ from tests.support.world.reruns import rerun
 from tests.support.world.tiny_world import World
 from triggers.settings import TeacherPolicy
 
+#: The default ones, but for the bound of the divergence: so small are the models of a test.
+RULES = [
+    {"name": "low-agreement", "metric": "agreement", "below": 0.95, "for_cycles": 3},
+    {"name": "high-kl", "metric": "kl", "above": 0.08},
+]
+
 
 def make_renamed(source: Path, directory: Path) -> Path:
     """The same weights under the names of other labels, each the next one's: an error of an export."""
@@ -44,9 +50,9 @@ def test_a_swapped_teacher(world: World, sqlite_url: str, tmp_path: Path) -> Non
     sound, and its distribution is another: KL, not agreement, orders to distil from it. After three cycles
     it is known.
     """
-    site = make_site(tmp_path / "site", world, hours(healthy=9, drifted=0), url=sqlite_url)
+    site = make_site(tmp_path / "site", world, hours(healthy=9, drifted=0), url=sqlite_url, rules=RULES)
     second = make_renamed(world.teacher, tmp_path / "v2")
-    third = make_copy(world.teacher, tmp_path / "v3", noise=0.3, seed=2)
+    third = make_copy(world.teacher, tmp_path / "v3", noise=0.31, seed=2)
     with rerun(site, tmp_path / "run") as (settings, engine):
 
         def cycle_with(teacher: Path, *slots: int) -> list[tuple[object, object]]:

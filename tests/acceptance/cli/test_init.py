@@ -50,12 +50,15 @@ def test_in_an_empty_folder_it_says_what_is_missing_and_writes_a_file_that_loads
 
 
 def test_the_defaults_that_it_writes_are_the_defaults(empty: Path) -> None:
+    """But for what is deleted some day: a configuration of an earlier version must keep what it has."""
     run("init")
     text = (empty / "redistill.toml").read_text()
     written = load(empty / "redistill.toml")
     smallest = '[traffic]\nuri="logs"\n[teacher]\nuri="models/teacher"\n[student]\nuri="models/student"\n'
-    smallest += '[redistill]\ntrain="data/train.jsonl"\ntest="data/test.jsonl"\n[monitor]\nevery="1h"\n'
-    (empty / "redistill.toml").write_text(f'{smallest}name="{written.monitor.name}"\n')
+    smallest += '[redistill]\ntrain="data/train.jsonl"\ntest="data/test.jsonl"\nkeep_versions=20\n'
+    smallest += '[monitor]\nevery="1h"\n'
+    smallest += f'name="{written.monitor.name}"\n[database]\nkeep="3y"\n'
+    (empty / "redistill.toml").write_text(smallest)
     assert written == load(empty / "redistill.toml")
     assert "# not found" in text
 

@@ -129,7 +129,7 @@ def test_a_daemon_that_ran_a_moment_ago_is_waited_for(migrated: Path) -> None:
     measure(LOGGED.isoformat())
     engine = connect(f"sqlite:///{migrated / 'redistill.db'}")
     with writing(engine) as connection:
-        connection.execute(update(leases).values(expires_at=Clock(-9)))
+        connection.execute(update(leases).values(expires_at=Clock(-14)))
     engine.dispose()
     result = run("monitors", "rename", "mangaassist", "shop")
     assert result.exit_code == 0
