@@ -1,4 +1,4 @@
-"""What bench/history.py measures: views, commands, ticks, decisions, and the statements of idle processes."""
+"""The measures of bench/history.py: views, commands, ticks, decisions, and statements of idle processes."""
 
 import logging
 import threading

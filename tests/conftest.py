@@ -9,8 +9,10 @@ import shutil
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 
+import botocore.loaders
 import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
@@ -28,6 +30,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # clusters that tests start tell no
 
 # Shells start background jobs with SIGINT ignored, which the processes of the tests would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Each session would read botocore's descriptions of the services again, which are megabytes of JSON.
+botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("redistill", deadline=None)

@@ -7,7 +7,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, or_, select
 
 from db.cycles.rows import known_interval_of
 from db.records import CyclePoint, Details, Interval, LabelMeasurement, StratumCount
@@ -51,11 +51,18 @@ def read(
         query = query.where(cycles.c.window_end > after)
     if until is not None:
         query = query.where(cycles.c.window_end < until)
-    query = query.order_by(cycles.c.window_end).limit(oldest)
-    labels = _by_cycle(connection, class_metrics, query) if details.labels else {}
-    drawn = _by_cycle(connection, strata, query) if details.strata else {}
-    log_increments = _by_cycle(connection, evidence, query) if details.log_increments else {}
-    inputs = _by_cycle(connection, input_drift, query) if details.input_drift else {}
+    rows = connection.execute(query.order_by(cycles.c.window_end).limit(oldest)).all()
+    if not rows:
+        return ()
+    # The windows, not the numbers of the cycles, of which there may be too many.
+    chosen = (
+        cycles.c.monitor == monitor,
+        cycles.c.window_end.between(rows[0].window_end, rows[-1].window_end),
+    )
+    labels = _by_cycle(connection, class_metrics, chosen) if details.labels else {}
+    drawn = _by_cycle(connection, strata, chosen) if details.strata else {}
+    log_increments = _by_cycle(connection, evidence, chosen) if details.log_increments else {}
+    inputs = _by_cycle(connection, input_drift, chosen) if details.input_drift else {}
     return tuple(
         _point(
             row,
@@ -64,7 +71,7 @@ def read(
             log_increments.get(row.id, ()),
             inputs.get(row.id, ()),
         )
-        for row in connection.execute(query)
+        for row in rows
     )
 
 
@@ -93,11 +100,11 @@ def streak_start(connection: Connection, monitor: str, *, until: datetime) -> da
 
 
 def _by_cycle(
-    connection: Connection, source: Table, chosen: Select[tuple[object, ...]]
+    connection: Connection, source: Table, chosen: Sequence[ColumnElement[bool]]
 ) -> Mapping[int, Rows]:
     found: dict[int, list[Row[tuple[object, ...]]]] = defaultdict(list)
-    ids = chosen.with_only_columns(cycles.c.id).subquery()
-    for row in connection.execute(select(source).join(ids, ids.c.id == source.c.cycle_id)):
+    query = select(source).join(cycles, cycles.c.id == source.c.cycle_id).where(*chosen)
+    for row in connection.execute(query):
         found[row.cycle_id].append(row)
     return found
 

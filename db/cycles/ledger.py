@@ -55,16 +55,16 @@ def last_end(connection: Connection, monitor: str, *, now: datetime) -> datetime
 def unfinished(
     connection: Connection, monitor: str, *, since: datetime, ended_by: datetime
 ) -> tuple[Unfinished, ...]:
-    """Return the slots that may be retried and whose windows ended from `since` to `ended_by`.
+    """Return the slots whose last attempt did not succeed and whose windows ended from `since` to `ended_by`.
 
-    The oldest comes first.
+    Those whose process died are returned whatever their age. The oldest comes first.
     """
     rows = connection.execute(
         select(cycles)
         .where(
             cycles.c.monitor == monitor,
             _is_unfinished(),
-            cycles.c.window_end >= since,
+            (cycles.c.window_end >= since) | (cycles.c.status == CycleStatus.RUNNING),
             cycles.c.window_end <= ended_by,
         )
         .order_by(cycles.c.window_end)

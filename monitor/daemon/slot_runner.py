@@ -136,8 +136,9 @@ class SlotRunner:
             catch_up=section.catch_up,
         )
         ledger.skip(connection, due.skipped, now)
-        ledger.abandon(connection, section.name, ended_before=oldest, now=now)
         unfinished = ledger.unfinished(connection, section.name, since=oldest, ended_by=complete)
+        if any(each.slot.window_end < oldest for each in unfinished):
+            ledger.abandon(connection, section.name, ended_before=oldest, now=now)
         gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
         if reopened:
             structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)

@@ -1,4 +1,4 @@
-"""What the database and the registry hold, what is kept of it, and what would be deleted next."""
+"""The size of the history and of the registry, what is kept of them, and what is deleted next."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta

@@ -9,11 +9,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import urlsplit
 
+import apscheduler.executors.base
+import apscheduler.schedulers.base
 import numpy as np
 import psycopg
 
@@ -43,9 +45,15 @@ def _set_clock(ahead: timedelta) -> None:
     def utc_now() -> datetime:
         return true() + ahead
 
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + ahead  # noqa: TID251 - the scheduler's
+
     for module in [*sys.modules.values()]:
         if getattr(module, "utc_now", None) is true:
             module.utc_now = utc_now  # type: ignore[attr-defined]
+    apscheduler.schedulers.base.datetime = apscheduler.executors.base.datetime = Ahead
 
 
 class FailingProxy(ThreadingHTTPServer):

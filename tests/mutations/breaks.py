@@ -192,8 +192,8 @@ BREAKS: Final = (
     ),
     Break(
         "db/cycles/erasures.py",
-        ".one() != (cycle.uri, cycle.sha256):",
-        ".one() is None:",
+        ".one_or_none() != (cycle.uri, cycle.sha256):",
+        ".one_or_none() is None:",
         "tests/integration/monitor/archive/test_erasure.py",
     ),
     # The checks of doctor.

@@ -10,8 +10,7 @@ from sqlalchemy import Engine
 
 from db.connection.session import connect
 from tests.support.records.cycles import Cycles, taken
-from tests.support.world.models import CORPUS
-from tests.support.world.project import make_models, write_config, write_labelled, write_log
+from tests.support.world.project import inside, make_models, make_project, write_log
 
 
 @pytest.fixture(scope="session")
@@ -23,22 +22,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty(tmp_path: Path) -> Iterator[Path]:
     """An empty folder, in which the command line runs."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("REDISTILL_CONFIG", "REDISTILL_TOML"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+    with inside(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture
 def project(empty: Path, models: Path) -> Path:
     """A configured folder with a log and labelled files, and no database yet."""
-    write_log(empty)
-    write_labelled(empty / "train.jsonl", [f"{text} again" for text in CORPUS])
-    write_labelled(empty / "test.jsonl", CORPUS)
-    write_config(empty, models)
-    return empty
+    return make_project(empty, models)
+
+
+@pytest.fixture(scope="module")
+def common(models: Path, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a database, for a module to prepare and its tests to copy."""
+    project = make_project(tmp_path_factory.mktemp("project"), models)
+    shutil.copyfile(sqlite_template, project / "redistill.db")
+    return project
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`redistill monitors`: what it lists, what it says about a new name, and what a person has to change."""
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy import update
 from db.connection.clock import Clock
 from db.connection.session import connect, writing
 from db.tables import leases
-from tests.support.world.project import LOGGED, findings, run, said, write_log
+from tests.support.world.project import LOGGED, findings, inside, run, said, write_log
 
 HOUR = timedelta(hours=1)
 
@@ -59,13 +60,19 @@ def test_a_monitor_is_renamed_and_goes_on(migrated: Path, monkeypatch: pytest.Mo
     }
 
 
+@pytest.fixture(scope="module")
+def renamed_once(common: Path) -> Path:
+    with inside(common):
+        measure(LOGGED.isoformat())
+        let_time_pass(common)
+        assert run("monitors", "rename", "mangaassist", "shop").exit_code == 0
+    return common
+
+
 @pytest.fixture
-def renamed(migrated: Path) -> Path:
+def renamed(empty: Path, renamed_once: Path) -> Path:
     """A project whose configuration has the name that its monitor had."""
-    measure(LOGGED.isoformat())
-    let_time_pass(migrated)
-    assert run("monitors", "rename", "mangaassist", "shop").exit_code == 0
-    return migrated
+    return shutil.copytree(renamed_once, empty, dirs_exist_ok=True)
 
 
 @pytest.mark.usefixtures("renamed")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from monitor.storage.zstandard import zstd
 from tests.support.records.cycles import Cycles
-from tests.support.world.project import LABELS, run, said
+from tests.support.world.project import LABELS, inside, run, said
 
 RANGE = ("2026-03-02 10:00", "2026-03-02 13:00")
 
@@ -39,17 +40,24 @@ def answers(project: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def measured(common: Path) -> Path:
+    with inside(common):
+        assert run("cycle", "--at", "2026-03-02 10:30").exit_code == 0
+        set_to(common, "min_samples = 50", "min_samples = 150")
+        assert run("cycle", "--backfill", *RANGE).exit_code == 0
+    return common
+
+
 @pytest.fixture
-def unjudged(migrated: Path) -> Path:
+def unjudged(empty: Path, measured: Path) -> Path:
     """Three windows of 100 requests each, the newest two with too few for a verdict."""
-    assert run("cycle", "--at", "2026-03-02 10:30").exit_code == 0
-    set_to(migrated, "min_samples = 50", "min_samples = 150")
-    assert run("cycle", "--backfill", *RANGE).exit_code == 0
+    shutil.copytree(measured, empty, dirs_exist_ok=True)
     assert verdicts() == [
         ("healthy", "within_rules"),
         *[("inconclusive", "too_few_samples")] * 2,
     ]
-    return migrated
+    return empty
 
 
 def test_windows_without_a_verdict_are_judged_again_and_the_others_left(unjudged: Path) -> None:

@@ -99,10 +99,12 @@ class Registry:
         return {row["version"] for row in stored(self.engine, models) if row["files_deleted_at"] == LATER}
 
 
-@pytest.fixture(params=["local", "s3"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Iterator[Registry]:
+@pytest.fixture(params=[("local", "sqlite"), ("local", "postgres"), ("s3", "postgres")], ids="-".join)
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    place, database = request.param
+    engine = request.getfixturevalue(f"{database}_engine")
     artifacts = Artifacts(cache=tmp_path / "cache")
-    if request.param == "local":
+    if place == "local":
         yield Registry(engine=engine, store=artifacts.store(tmp_path / "registry"))
         return
     with empty_bucket(request.getfixturevalue("s3_url")) as bucket:

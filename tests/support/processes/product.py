@@ -36,7 +36,7 @@ _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _NUMBERS: Final = count(1)
 _LOOK_SECONDS: Final = 0.25
 #: The product takes 300, which costs more than the rest of a job on a model of a test.
-FEW_LATENCY_RUNS: Final = 30
+FEW_LATENCY_RUNS: Final = 10
 
 
 def preload() -> None:

@@ -109,6 +109,19 @@ class Stoppable:
             self._process = None
 
     @contextmanager
+    def lent(self) -> Iterator["Stoppable"]:
+        """With a copy of its database, which `url` names meanwhile; it runs afterwards, too."""
+        own = self.url
+        with Postgres(url=own).database(str(own.database)) as url:
+            self.url = make_url(url)
+            try:
+                yield self
+            finally:
+                self.url = own
+                if self._process is None:
+                    self.start()
+
+    @contextmanager
     def frozen(self) -> Iterator[None]:
         """It keeps its connections and answers nothing, for the length of the block."""
         assert self._process is not None

@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from redistill.cli import app
@@ -49,6 +51,25 @@ def said(result: Result) -> str:
 def findings() -> dict[str, dict[str, Any]]:
     """Return the results of `doctor --json`, by check."""
     return {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Run in the folder, with its own configuration."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("REDISTILL_CONFIG", "REDISTILL_TOML"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def make_project(folder: Path, models: Path) -> Path:
+    """A configured folder with a log and labelled files, and no database yet."""
+    write_log(folder)
+    write_labelled(folder / "train.jsonl", [f"{text} again" for text in CORPUS])
+    write_labelled(folder / "test.jsonl", CORPUS)
+    write_config(folder, models)
+    return folder
 
 
 def make_models(folder: Path) -> None:

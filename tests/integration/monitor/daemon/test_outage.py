@@ -63,10 +63,17 @@ def failing(error: Exception) -> Callable[[], None]:
     return work
 
 
-@pytest.fixture
-def server() -> Iterator[Stoppable]:
+@pytest.fixture(scope="module")
+def started() -> Iterator[Stoppable]:
     with stoppable() as found:
         upgrade(found.url.render_as_string(hide_password=False))
+        yield found
+
+
+@pytest.fixture
+def server(started: Stoppable) -> Iterator[Stoppable]:
+    """It runs, with a migrated database of one's own, and may be stopped."""
+    with started.lent() as found:
         yield found
 
 

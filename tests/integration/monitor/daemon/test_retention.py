@@ -53,7 +53,17 @@ def last_hour() -> datetime:
 
 @pytest.fixture
 def history(engine: Engine) -> Engine:
-    """Six weeks of hourly cycles, and what must stay of the oldest ones."""
+    """Five weeks of hourly cycles, and what must stay of the oldest ones."""
+    return filled(engine)
+
+
+@pytest.fixture
+def sqlite_history(sqlite_engine: Engine) -> Engine:
+    """The same on SQLite, for what does not depend on the database."""
+    return filled(sqlite_engine)
+
+
+def filled(engine: Engine) -> Engine:
     write_history(engine, N_CYCLES, newest=last_hour())
     with writing(engine) as connection:
         firing = {"state": "firing", "resolved_at": None}
@@ -103,10 +113,10 @@ def test_what_is_older_goes_and_what_is_needed_stays(history: Engine) -> None:
     assert line["rows"] == {name: n for name, n in gone.items() if n}
 
 
-def test_what_stays_of_a_cycle_is_all_of_it(history: Engine) -> None:
-    before = everything(history)
-    delete_all(make_retention(history))
-    after = everything(history)
+def test_what_stays_of_a_cycle_is_all_of_it(sqlite_history: Engine) -> None:
+    before = everything(sqlite_history)
+    delete_all(make_retention(sqlite_history))
+    after = everything(sqlite_history)
     kept = {row["id"] for row in after["cycles"]}
     for part in retention.PARTS:
         if part.name != "input_drift":
@@ -115,22 +125,22 @@ def test_what_stays_of_a_cycle_is_all_of_it(history: Engine) -> None:
             )
 
 
-def test_a_second_time_nothing_is_left_to_delete(history: Engine) -> None:
-    delete_all(make_retention(history))
-    before = everything(history)
+def test_a_second_time_nothing_is_left_to_delete(sqlite_history: Engine) -> None:
+    delete_all(make_retention(sqlite_history))
+    before = everything(sqlite_history)
     with capture_logs() as logs:
-        delete_all(make_retention(history))
-    assert everything(history) == before
+        delete_all(make_retention(sqlite_history))
+    assert everything(sqlite_history) == before
     assert logs == []
 
 
-def test_the_status_and_the_reference_of_a_teacher_are_the_same_as_before(history: Engine) -> None:
+def test_the_status_and_the_reference_of_a_teacher_are_the_same_as_before(sqlite_history: Engine) -> None:
     section = MonitorSection(name=MONITOR, lateness=timedelta(hours=24), catch_up=timedelta(hours=48))
 
     def known() -> tuple[object, ...]:
         end = last_hour()
         slot = Slot(monitor=MONITOR, window_start=end, window_end=end + HOUR)
-        with reading(history) as connection:
+        with reading(sqlite_history) as connection:
             state = read_state(connection, section, end)
             of_teachers = [
                 teachers.known_teacher(connection, slot, version, reference_cycles=3)
@@ -139,7 +149,7 @@ def test_the_status_and_the_reference_of_a_teacher_are_the_same_as_before(histor
         return state, of_teachers
 
     before = known()
-    delete_all(make_retention(history))
+    delete_all(make_retention(sqlite_history))
     assert known() == before
 
 
@@ -169,18 +179,18 @@ def test_another_process_that_holds_the_monitor_has_precedence(history: Engine) 
     assert len(everything(history)["cycles"]) < len(before["cycles"])
 
 
-def test_a_stop_is_obeyed_between_two_steps(history: Engine) -> None:
-    before = everything(history)
-    assert make_retention(history).delete_some(lambda: True) is True
-    assert everything(history) == before
+def test_a_stop_is_obeyed_between_two_steps(sqlite_history: Engine) -> None:
+    before = everything(sqlite_history)
+    assert make_retention(sqlite_history).delete_some(lambda: True) is True
+    assert everything(sqlite_history) == before
 
 
-def test_nothing_goes_because_the_monitor_was_stopped_for_years(engine: Engine) -> None:
+def test_nothing_goes_because_the_monitor_was_stopped_for_years(sqlite_engine: Engine) -> None:
     """The age of a cycle is counted from the newest one."""
-    write_history(engine, 200, newest=last_hour() - timedelta(days=3_000))
-    before = everything(engine)
-    delete_all(make_retention(engine))
-    after = everything(engine)
+    write_history(sqlite_engine, 200, newest=last_hour() - timedelta(days=3_000))
+    before = everything(sqlite_engine)
+    delete_all(make_retention(sqlite_engine))
+    after = everything(sqlite_engine)
     assert {**after, "rule_bases": []} == before
 
 
