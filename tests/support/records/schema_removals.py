@@ -1,10 +1,12 @@
 """What a migration takes away from code that was written for the schema before it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy.engine.interfaces import TableKey
+from sqlalchemy.engine.reflection import ObjectKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +41,17 @@ class Schema:
     @classmethod
     def of(cls, connection: Connection) -> "Schema":
         inspector = inspect(connection)
-        tables = [name for name in inspector.get_table_names() if name != "alembic_version"]
         return cls(
             columns={
                 (table, column["name"]): _column(column, connection)
-                for table in tables
-                for column in inspector.get_columns(table)
+                for table, columns in _by_table(inspector.get_multi_columns())
+                for column in columns
             },
             views={
-                view: frozenset(column["name"] for column in inspector.get_columns(view))
-                for view in inspector.get_view_names()
+                view: frozenset(column["name"] for column in columns)
+                for view, columns in _by_table(inspector.get_multi_columns(kind=ObjectKind.ANY_VIEW))
             },
-            demands=frozenset(demand for table in tables for demand in _demands(inspector, table)),
+            demands=frozenset(_demands(inspector)),
         )
 
     @property
@@ -66,21 +67,30 @@ def _column(found: Any, connection: Connection) -> Column:  # noqa: ANN401 - wha
     )
 
 
-def _demands(inspector: Inspector, table: str) -> Iterator[Demand]:
-    key = inspector.get_pk_constraint(table)["constrained_columns"]
-    yield Demand(table=table, kind="primary key", columns=frozenset(key))
-    for index in inspector.get_indexes(table):
+def _by_table(found: Mapping[TableKey, Any]) -> Iterator[tuple[str, Any]]:
+    return ((table, each) for (_, table), each in found.items() if table != "alembic_version")
+
+
+def _each(found: Mapping[TableKey, Any]) -> Iterator[tuple[str, Any]]:
+    return ((table, each) for table, several in _by_table(found) for each in several)
+
+
+def _demands(inspector: Inspector) -> Iterator[Demand]:
+    """Of all tables at once: one by one, PostgreSQL would be asked two hundred times."""
+    for table, key in _by_table(inspector.get_multi_pk_constraint()):
+        yield Demand(table=table, kind="primary key", columns=frozenset(key["constrained_columns"]))
+    for table, index in _each(inspector.get_multi_indexes()):
         if index["unique"]:
             columns = frozenset(name for name in index["column_names"] if name)
             options = index.get("dialect_options", {})
             where = " ".join(str(each) for name, each in sorted(options.items()) if name.endswith("_where"))
             yield Demand(table=table, kind="unique", columns=columns, text=where)
-    for constraint in inspector.get_unique_constraints(table):
+    for table, constraint in _each(inspector.get_multi_unique_constraints()):
         yield Demand(table=table, kind="unique", columns=frozenset(constraint["column_names"]))
-    for reference in inspector.get_foreign_keys(table):
+    for table, reference in _each(inspector.get_multi_foreign_keys()):
         columns = frozenset(reference["constrained_columns"])
         yield Demand(table=table, kind="foreign key", columns=columns, text=reference["referred_table"])
-    for condition in inspector.get_check_constraints(table):
+    for table, condition in _each(inspector.get_multi_check_constraints()):
         yield Demand(table=table, kind="check", columns=frozenset(), text=condition["sqltext"])
 
 

@@ -96,12 +96,13 @@ ADDS: dict[str, Change] = {
 }
 
 
-def narrowed_by(change: Change, engine: Engine) -> tuple[str, ...]:
+def narrowed_by(change: Change, engine: Engine, before: Schema) -> tuple[str, ...]:
     """And nothing of it is left."""
-    with engine.connect() as connection:
-        before = Schema.of(connection)
+    with engine.connect() as connection, connection.begin() as transaction:
         change(Operations(MigrationContext.configure(connection)))
-        return narrowed(before, Schema.of(connection))
+        after = Schema.of(connection)
+        transaction.rollback()
+    return narrowed(before, after)
 
 
 def schema_of(engine: Engine) -> Schema:
@@ -110,12 +111,15 @@ def schema_of(engine: Engine) -> Schema:
 
 
 def test_what_takes_away_is_found(engine: Engine) -> None:
-    found = {told: narrowed_by(change, engine) for told, change in TAKES_AWAY.items()}
+    before = schema_of(engine)
+    found = {told: narrowed_by(change, engine, before) for told, change in TAKES_AWAY.items()}
     assert found == {told: (told,) for told in TAKES_AWAY}
+    assert schema_of(engine) == before
 
 
 def test_what_only_adds_is_not(engine: Engine) -> None:
-    found = {what: narrowed_by(change, engine) for what, change in ADDS.items()}
+    before = schema_of(engine)
+    found = {what: narrowed_by(change, engine, before) for what, change in ADDS.items()}
     assert found == dict.fromkeys(ADDS, ())
 
 
