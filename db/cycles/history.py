@@ -1,13 +1,16 @@
 """Statuses, verdicts, label shares and input drift of ended cycles."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, func, or_, select
 
 from db.records import InputDrift, Interval, Slot
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import class_metrics, cycles, input_drift
+
+_PAGE: Final = 100
 
 
 def newest_statuses(
@@ -38,6 +41,42 @@ def verdict_counts(connection: Connection, monitor: str, student: str, *, since:
         )
     ).one()
     return int(row[0]), int(row[1])
+
+
+def recovery_held_at(
+    connection: Connection, monitor: str, *, n: int, until: datetime | None = None
+) -> datetime | None:
+    """Return when the newest run of `n` healthy cycles in a row was complete; None if there is none.
+
+    Only evaluated cycles count, and with `until` only those with window_end < until. The time is that of the
+    end of the run's newest cycle that was judged before the next breach.
+    """
+    newest: datetime | None = None
+    n_healthy = 0
+    for finished_at, verdict in _newest_verdicts(connection, monitor, until):
+        is_healthy = verdict == Verdict.HEALTHY
+        newest = (newest or finished_at) if is_healthy else None
+        n_healthy = n_healthy + 1 if is_healthy else 0
+        if n_healthy == n:
+            return newest
+    return None
+
+
+def _newest_verdicts(
+    connection: Connection, monitor: str, until: datetime | None
+) -> Iterator[tuple[datetime, Verdict]]:
+    """Yield the end and the verdict of evaluated cycles, newest first, read page by page."""
+    query = (
+        select(cycles.c.window_end, cycles.c.finished_at, cycles.c.verdict)
+        .where(cycles.c.monitor == monitor, cycles.c.status == CycleStatus.EVALUATED)
+        .order_by(cycles.c.window_end.desc())
+        .limit(_PAGE)
+    )
+    while page := connection.execute(
+        query if until is None else query.where(cycles.c.window_end < until)
+    ).all():
+        yield from ((row.finished_at, row.verdict) for row in page)
+        until = page[-1].window_end
 
 
 def has_later_result(connection: Connection, slot: Slot, *, or_unjudged: bool = False) -> bool:

@@ -16,9 +16,10 @@ from typing import Any, Final
 from tests.support.world.installation import LONG_TRAINING, Site, Timeline, hours, make_site, now
 from tests.support.world.tiny_world import NEW, Words, World
 
-#: With which alpha each drift's student is distilled: one step each.
-ALPHAS: Final = tuple(Decimal(alpha) for alpha in ("0.6", "0.5", "0.4", "0.3"))
-DRIFTS: Final = len(ALPHAS)
+DRIFTS: Final = 4
+#: With which alpha each drift's student is distilled: each recovery holds, so each drift is an episode of its
+#: own.
+ALPHAS: Final = (Decimal("0.6"),) * DRIFTS
 FIRST: Final = 1  #: the very first window
 _USUAL: Final = 3  #: windows before a drift, beside that
 _DRIFTED: Final = 6  #: windows of a drift in its act

@@ -101,6 +101,7 @@ def ladder_of(
     jobs: Sequence[Job],
     *,
     began_at: datetime | None,
+    reset_at: datetime | None = None,
     student_alpha: Decimal | None,
     wanted: bool,
     is_latest: bool,
@@ -110,21 +111,23 @@ def ladder_of(
     """Return the ladder that results from a monitor's jobs, in any order.
 
     `began_at` is the start of the ladder (None: before all jobs). Jobs enqueued earlier concern another
-    student: they count only as an open job and for the cooldown. A failed or cancelled job has not used its
-    alpha. A cancelled job does not count as a failure, nor does a candidate that was replaced before its
-    recovery was known.
+    student: they count only as an open job and for the cooldown. `reset_at` is the end of the drift before
+    the present one (None: the present one is the ladder's first); alphas and failures before it no longer
+    count. A failed or cancelled job has not used its alpha. A cancelled job does not count as a failure, nor
+    does a candidate that was replaced before its recovery was known.
     """
     ended = sorted((job for job in jobs if job.status not in _OPEN), key=_ending, reverse=True)
     own = [job for job in ended if began_at is None or job.enqueued_at >= began_at]
-    since_success = [*takewhile(lambda job: not _has_helped(job), own)]
+    of_drift = [job for job in own if reset_at is None or job.enqueued_at >= reset_at]
+    since_success = [*takewhile(lambda job: not _has_helped(job), of_drift)]
     return Ladder(
         wanted=wanted,
         is_latest=is_latest,
         awaits_teacher=awaits_teacher,
         is_watched=is_watched,
         has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
-        completed_alpha=next((job.alpha_to for job in own if job.status in _COMPLETED), None),
-        student_alpha=student_alpha,
+        completed_alpha=next((job.alpha_to for job in of_drift if job.status in _COMPLETED), None),
+        student_alpha=student_alpha if reset_at is None else None,
         failed_in_a_row=sum(map(_has_not_helped, since_success)),
         last_finished_at=ended[0].finished_at if ended else None,
     )

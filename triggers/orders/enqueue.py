@@ -15,6 +15,7 @@ from db.states import OrderReason, Role
 from triggers.judged_cycle import JudgedCycle
 from triggers.orders import alpha
 from triggers.orders.alpha import Order
+from triggers.orders.episode import alpha_reset_at
 from triggers.orders.promotion_watch import Watch
 from triggers.rules import verdict
 from triggers.settings import AlphaPolicy
@@ -58,10 +59,12 @@ def order_job(
     student = (watched and watched.rolled_back_to) or result.student_version
     fired = alpha.ordering(cycle.rules, cycle.outcomes, cycle.teacher.health)
     known = _with_recovery(jobs, watched)
+    since = versions.ladder_since(connection, monitor)
     ladder = alpha.ladder_of(
         # another teacher begins another ladder; an open job counts whatever its teacher
         [job for job in known if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
-        began_at=versions.ladder_since(connection, monitor),
+        began_at=since,
+        reset_at=alpha_reset_at(connection, monitor, policy, ladder_since=since, until=claim.slot.window_end),
         student_alpha=alpha.alpha_from_teacher(
             _alpha_of(connection, monitor, student, result), student, result.teacher_version, known
         ),

@@ -11,6 +11,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion, NewJob
 from db.states import Role
 from triggers.orders import alpha
+from triggers.orders.episode import alpha_reset_at
 from triggers.settings import AlphaPolicy
 
 
@@ -72,9 +73,11 @@ def _alpha_now(
 ) -> Decimal:
     """Return the ladder's present alpha, as a cycle would find it."""
     jobs = queue.of_monitor(connection, student.monitor)
+    since = versions.ladder_since(connection, student.monitor)
     ladder = alpha.ladder_of(
         [job for job in jobs if job.teacher_version == teacher.version],
-        began_at=versions.ladder_since(connection, student.monitor),
+        began_at=since,
+        reset_at=alpha_reset_at(connection, student.monitor, policy, ladder_since=since),
         student_alpha=alpha.alpha_from_teacher(student.alpha, student.version, teacher.version, jobs),
         wanted=True,
         is_latest=True,

@@ -43,6 +43,8 @@ class Known:
     student: str = "student-1"
     made_by: dict[str, int] = field(default_factory=dict)  #: the job that made a student
     began_at: datetime | None = None  #: the ladder
+    n_healthy: int = 0  #: evaluated cycles in a row, up to now
+    reset_at: datetime | None = None  #: when so many were healthy that the drift before is over
     trial: int | None = None  #: the job whose candidate serves by itself, until it is known whether it helps
     n_tried: int = 0  #: evaluated cycles of it
     works: dict[int, Work] = field(default_factory=dict)
@@ -59,11 +61,28 @@ class Known:
         return sorted((work for work in found if work.ended_at), key=ended_at)
 
     @property
+    def is_reset(self) -> bool:
+        """Whether a drift has ended since the ladder began."""
+        return self.reset_at is not None and (self.began_at is None or self.reset_at >= self.began_at)
+
+    @property
+    def of_drift(self) -> list[Work]:
+        return [work for work in self.own if not self.is_reset or work.at >= (self.reset_at or work.at)]
+
+    def note_cycle(self, *, healthy: bool, now: datetime) -> None:
+        """An evaluated cycle."""
+        self.n_healthy = self.n_healthy + 1 if healthy else 0
+        if self.n_healthy >= POLICY.watch_cycles:
+            self.reset_at = now
+
+    @property
     def alpha(self) -> Decimal:
         """Where the ladder stands: one step for each job that made a candidate."""
-        stepped = [work.alpha_to for work in self.own if work.status in COMPLETED]
+        stepped = [work.alpha_to for work in self.of_drift if work.status in COMPLETED]
         if stepped:
             return stepped[-1]
+        if self.is_reset:
+            return POLICY.alpha
         maker = self.works.get(self.made_by.get(self.student, 0))
         return maker.alpha_to if maker and maker.teacher == self.teacher else POLICY.alpha
 
@@ -71,7 +90,7 @@ class Known:
     def failures(self) -> int:
         """In a row, up to now."""
         count = 0
-        for work in self.own:
+        for work in self.of_drift:
             if work.decision is JobDecision.HELD or work.recovery is JobRecovery.RECOVERED:
                 count = 0
             else:

@@ -149,6 +149,8 @@ class Ladder(RuleBasedStateMachine):
         ended = conclude(self.engine, self.lease, claim, result, self.policy, now=self.now)
         assert ended.order.reason is reason
         assert ended.order.alpha_from == alpha
+        if kind is not TOO_FEW:
+            known.note_cycle(healthy=kind is HEALTHY, now=self.now)
         if kind is HEALTHY:
             known.at_end = False
         elif ended.order.is_exhausted:

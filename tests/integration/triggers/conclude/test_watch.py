@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from sqlalchemy import Engine
@@ -15,7 +16,7 @@ from db.states import JobDecision, JobStatus, OrderReason, PromotionReason, Role
 from db.tables import incidents, jobs, promotions
 from tests.support.records.conclusions import FAR, HEALTHY, TOO_FEW, incident_list, job_list, with_policy
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
-from tests.support.records.factories import START, make_new_job, make_result
+from tests.support.records.factories import START, STUDENT, make_new_job, make_result
 from triggers.settings import AlphaPolicy
 
 IN_VAIN = ["not_recovered"]
@@ -59,14 +60,41 @@ def watched(run: Cycles) -> Cycles:
     return run
 
 
-def test_a_healthy_cycle_ends_the_watch_and_begins_a_new_ladder(watched: Cycles) -> None:
-    """What drifts after that is another drift: it starts from the alpha of the student that helped."""
+def test_a_healthy_cycle_ends_the_watch(watched: Cycles) -> None:
+    """The job has helped. Until the recovery has held for longer, what drifts then is the same drift."""
     assert recoveries(watched) == [None]
     watched.conclude(1, by("student-2", HEALTHY))
     assert recoveries(watched) == ["recovered"]
     assert incident_list(watched) == [("drift", "error", "resolved")]
     ended = watched.conclude(2, replace(by("student-2"), alpha=Decimal("0.6")))
     assert (ended.order.reason, ended.order.alpha_to) == (OrderReason.ORDERED, Decimal("0.5"))
+
+
+@pytest.mark.parametrize(("reset", "alphas"), [("recovery", ["0.6"] * 3), ("never", ["0.6", "0.5", "0.4"])])
+def test_each_drift_that_was_repaired_is_an_episode_of_its_own(
+    run: Cycles, reset: Literal["recovery", "never"], alphas: list[str]
+) -> None:
+    """Three drifts with three healthy cycles after each; the third reaches no floor by success."""
+    run = with_policy(run, alpha=AlphaPolicy(cooldown=timedelta(0), alpha_reset=reset))
+    run.promote(now=START, alpha=Decimal("0.7"))
+    student, alpha, index = STUDENT, Decimal("0.7"), 0
+    for number in range(3):
+        ended = run.conclude(index, replace(by(student), alpha=alpha))
+        assert ended.order.reason is OrderReason.ORDERED
+        student, alpha = promote_candidate(run, index, number + 2), ended.order.alpha_to
+        for healthy in range(index + 1, index + 4):
+            run.conclude(healthy, replace(by(student, HEALTHY), alpha=alpha))
+        index += 4
+    assert [str(alpha_to) for _, alpha_to, _ in job_list(run)] == alphas
+    assert recoveries(run) == ["recovered"] * 3
+
+
+def test_two_healthy_cycles_end_no_episode(watched: Cycles) -> None:
+    """The recovery has to hold for watch_cycles evaluated cycles; those without evidence do not count."""
+    for index, result in enumerate((HEALTHY, TOO_FEW, HEALTHY), start=1):
+        watched.conclude(index, replace(by("student-2", result), alpha=Decimal("0.6")))
+    ended = watched.conclude(4, replace(by("student-2"), alpha=Decimal("0.6")))
+    assert (ended.order.alpha_from, ended.order.alpha_to) == (Decimal("0.6"), Decimal("0.5"))
 
 
 def test_nothing_is_ordered_while_the_candidate_is_watched(watched: Cycles) -> None:
