@@ -82,10 +82,10 @@ class LabelOutcome(StrEnum):
 
 
 class LabelFinding(StrEnum):
-    """The evidence of true labels on lowering alpha, which takes weight from the teacher."""
+    """The evidence of true labels on what a student can learn from: its teacher, or labels alone."""
 
-    CAN_HELP = "can_help"  #: where the models disagree, labels correct the student more often than not
-    TEACHER_AT_FAULT = "teacher_at_fault"  #: the student is right more often than the teacher
+    TEACHER_CAN_TEACH = "teacher_can_teach"  #: where the models disagree, the teacher is mostly right
+    LABELS_NEEDED = "labels_needed"  #: where the models disagree, the teacher is mostly wrong
     UNDECIDED = "undecided"  #: too few labelled disagreements to decide
 
 
@@ -182,7 +182,7 @@ class TaskEnd(StrEnum):
 class OrderReason(StrEnum):
     """The reason why a fired rule did or did not order a job."""
 
-    ORDERED = "ordered"  #: a job with a lower alpha was queued
+    ORDERED = "ordered"  #: a job was queued, with a lower alpha unless `alpha_policy` keeps it
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
     COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
     WATCHING = "watching"  #: the last candidate has served for fewer than `watch_cycles` evaluated cycles

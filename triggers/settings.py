@@ -219,6 +219,8 @@ class AlphaPolicy(Section):
     alpha: Alpha = Decimal("0.7")
     alpha_step: Annotated[Alpha, Field(gt=0)] = Decimal("0.1")
     alpha_floor: Alpha = Decimal("0.1")
+    #: Whether a job lowers alpha: always, never, or only where true labels show that it helps.
+    alpha_policy: Literal["lower", "evidence", "keep"] = "lower"
     #: When the first job of a drift starts from `alpha` again: once an earlier drift is over, or never.
     alpha_reset: Literal["recovery", "never"] = "recovery"
     max_attempts: Annotated[int, Field(ge=1)] = 3

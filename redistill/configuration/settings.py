@@ -116,11 +116,12 @@ class Settings(BaseSettings):
                 "[redistill] needs 'train' and 'test' (labelled JSONL files), because a rule has the action "
                 "'redistill': add them, or give every rule the action 'alert'"
             )
-        if orders and self.redistill.alpha <= self.redistill.alpha_floor:
+        lowers = self.redistill.alpha_policy == "lower"
+        if orders and lowers and self.redistill.alpha <= self.redistill.alpha_floor:
             raise ValueError(
                 f"[redistill] alpha = {self.redistill.alpha} is not above alpha_floor = "
-                f"{self.redistill.alpha_floor}, so no job would be ordered: lower alpha_floor, raise alpha "
-                "or give every rule the action 'alert'"
+                f"{self.redistill.alpha_floor}, so no job would be ordered: lower alpha_floor, raise "
+                "alpha, set alpha_policy = \"keep\", or give every rule the action 'alert'"
             )
         return self
 

@@ -80,6 +80,7 @@ keep_versions = 20  # newest versions whose files stay there, besides those that
 alpha = 0.7  # initial weight of the KL term (the teacher) in the loss
 alpha_step = 0.1  # by which each job lowers alpha
 alpha_floor = 0.1  # minimum of alpha
+alpha_policy = "lower"  # "evidence": only where true labels show that a lower alpha helps; "keep": never
 alpha_reset = "recovery"  # the next drift begins at alpha again; "never": each job lowers it further
 cooldown = "6h"  # time after the end of a job in which no job is ordered
 watch_cycles = 3  # cycles within which a promoted student must end the drift

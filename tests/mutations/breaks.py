@@ -55,8 +55,8 @@ BREAKS: Final = (
     # Orders.
     Break(
         "triggers/orders/alpha.py",
-        "max(alpha_from - policy.alpha_step, policy.alpha_floor)",
-        "alpha_from - policy.alpha_step",
+        "max(alpha_from - step, policy.alpha_floor)",
+        "alpha_from - step",
         "tests/unit/triggers/rules/test_rules_oracle.py",
     ),
     Break(

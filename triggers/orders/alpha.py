@@ -30,6 +30,7 @@ _DETAIL = {
     "(watch_cycles) to end the drift",
     OrderReason.ORDERED: "re-distillation with alpha {alpha_from} -> {alpha_to}",
 }
+_KEPT = "re-distillation with alpha {alpha_to}, which alpha_policy '{policy.alpha_policy}' keeps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,13 @@ class Ladder:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """The decision; `alpha_to` is below `alpha_from` if a job is ordered, and equal to it otherwise."""
+    """The decision; `alpha_to` is below `alpha_from` if a job lowers alpha, and equal to it otherwise."""
 
     reason: OrderReason
     alpha_from: Decimal
     alpha_to: Decimal
     detail: str
-    evidence: LabelEvidence | None = None  #: evidence of true labels, where there is any and a job was wanted
+    evidence: LabelEvidence | None = None  #: evidence of true labels, where a job was wanted
     job_id: int | None = None  #: the job that was queued, if one was
 
     @property
@@ -133,26 +134,40 @@ def ladder_of(
     )
 
 
-def decide(policy: AlphaPolicy, ladder: Ladder, now: datetime) -> Order:
-    """Order a job one step down in alpha, or give the first reason against it.
+def decide(
+    policy: AlphaPolicy, ladder: Ladder, now: datetime, evidence: LabelEvidence | None = None
+) -> Order:
+    """Order a job, one step down in alpha where `lowers` says so, or give the first reason against it.
 
     The reasons are checked in this order: not wanted, not the latest cycle, new teacher, open job, watched
     candidate, attempts exhausted, at the floor, cooldown.
 
     The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's, and
-    is clipped to the floor. AT_FLOOR means that alpha is already at the floor or below it. A cooldown that
-    ends exactly now has ended. Alphas are exact decimals in thousandths.
+    is clipped to the floor. AT_FLOOR means that alpha, which was to be lowered, is already at the floor or
+    below it. A cooldown that ends exactly now has ended. Alphas are exact decimals in thousandths.
     """
-    alpha_from = _current_alpha(policy, ladder)
-    reason = _reason(policy, ladder, alpha_from, now)
-    ordered = reason is OrderReason.ORDERED
-    alpha_to = max(alpha_from - policy.alpha_step, policy.alpha_floor) if ordered else alpha_from
-    alpha_to = _thousandths(alpha_to)
-    detail = _DETAIL[reason].format(policy=policy, ladder=ladder, alpha_from=alpha_from, alpha_to=alpha_to)
-    return Order(reason=reason, alpha_from=alpha_from, alpha_to=alpha_to, detail=detail)
+    alpha_from, lowered = _current_alpha(policy, ladder), lowers(policy, evidence)
+    reason = _reason(policy, ladder, now, is_at_floor=lowered and alpha_from <= policy.alpha_floor)
+    is_ordered = reason is OrderReason.ORDERED
+    step = policy.alpha_step if is_ordered and lowered else Decimal(0)
+    alpha_to = _thousandths(max(alpha_from - step, policy.alpha_floor)) if step else alpha_from
+    says = _KEPT if is_ordered and not lowered else _DETAIL[reason]
+    detail = says.format(policy=policy, ladder=ladder, alpha_from=alpha_from, alpha_to=alpha_to)
+    return Order(reason=reason, alpha_from=alpha_from, alpha_to=alpha_to, detail=detail, evidence=evidence)
 
 
-def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) -> OrderReason:
+def lowers(policy: AlphaPolicy, evidence: LabelEvidence | None) -> bool:
+    """Return whether a job that is ordered takes weight from the teacher: always, never, or by the labels."""
+    match policy.alpha_policy:
+        case "lower":
+            return True
+        case "keep":
+            return False
+        case "evidence":
+            return evidence is not None and evidence.asks_for_lower_alpha
+
+
+def _reason(policy: AlphaPolicy, ladder: Ladder, now: datetime, *, is_at_floor: bool) -> OrderReason:
     obstacles = (
         (OrderReason.NOT_WANTED, not ladder.wanted),
         (OrderReason.NOT_LATEST, not ladder.is_latest),
@@ -160,7 +175,7 @@ def _reason(policy: AlphaPolicy, ladder: Ladder, alpha: Decimal, now: datetime) 
         (OrderReason.JOB_OPEN, ladder.has_open_job),
         (OrderReason.WATCHING, ladder.is_watched),
         (OrderReason.ATTEMPTS_EXHAUSTED, ladder.failed_in_a_row >= policy.max_attempts),
-        (OrderReason.AT_FLOOR, alpha <= policy.alpha_floor),
+        (OrderReason.AT_FLOOR, is_at_floor),
         (OrderReason.COOLDOWN, _is_cooling_down(policy, ladder, now)),
     )
     return next((reason for reason, applies in obstacles if applies), OrderReason.ORDERED)

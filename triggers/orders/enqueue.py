@@ -19,7 +19,7 @@ from triggers.orders.episode import alpha_reset_at
 from triggers.orders.promotion_watch import Watch
 from triggers.rules import verdict
 from triggers.settings import AlphaPolicy
-from triggers.teacher.label_evidence import label_evidence
+from triggers.teacher.label_evidence import LabelEvidence, label_evidence
 
 _TEACHER_DRIFT: Final = "; distillation under teacher drift: the teacher is new"
 
@@ -60,6 +60,7 @@ def order_job(
     fired = alpha.ordering(cycle.rules, cycle.outcomes, cycle.teacher.health)
     known = _with_recovery(jobs, watched)
     since = versions.ladder_since(connection, monitor)
+    is_wanted = bool(alpha.wanting(cycle.rules, cycle.outcomes))
     ladder = alpha.ladder_of(
         # another teacher begins another ladder; an open job counts whatever its teacher
         [job for job in known if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
@@ -68,12 +69,13 @@ def order_job(
         student_alpha=alpha.alpha_from_teacher(
             _alpha_of(connection, monitor, student, result), student, result.teacher_version, known
         ),
-        wanted=bool(alpha.wanting(cycle.rules, cycle.outcomes)),
+        wanted=is_wanted,
         is_latest=latest,
         awaits_teacher=fired is None,
         is_watched=watched is not None and watched.recovery is None,
     )
-    order = _with_label_evidence(connection, claim, result, alpha.decide(policy, ladder, now))
+    evidence = _evidence(connection, claim, result) if is_wanted else None
+    order = alpha.decide(policy, ladder, now, evidence)
     if fired is None or order.reason is not OrderReason.ORDERED:
         return order
     job = NewJob(
@@ -104,14 +106,12 @@ def _alpha_of(connection: Connection, monitor: str, student: str, result: CycleR
     return found.alpha if found else None
 
 
-def _with_label_evidence(connection: Connection, claim: Claim, result: CycleResult, order: Order) -> Order:
-    """Return the order with the label evidence of its version pair, where a job was wanted."""
-    if order.reason is OrderReason.NOT_WANTED:
-        return order
+def _evidence(connection: Connection, claim: Claim, result: CycleResult) -> LabelEvidence:
+    """Return what the true labels of the version pair say so far."""
     found = labels.correctness_of(
         connection,
         claim.slot.monitor,
         until=claim.slot.window_end,
         pair=(result.teacher_version, result.student_version),
     )
-    return replace(order, evidence=label_evidence([each.correctness for each in found]))
+    return label_evidence([each.correctness for each in found])

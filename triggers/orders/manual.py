@@ -43,7 +43,8 @@ def order_by_hand(
     """
     teacher, student = (_serving(connection, monitor, role) for role in (Role.TEACHER, Role.STUDENT))
     alpha_from = _alpha_now(connection, teacher, student, policy, now)
-    lower = min(alpha_from, max(alpha_from - policy.alpha_step, policy.alpha_floor))
+    step = policy.alpha_step if alpha.lowers(policy, None) else Decimal(0)
+    lower = min(alpha_from, max(alpha_from - step, policy.alpha_floor))
     job = NewJob(
         monitor=monitor,
         cycle_id=cycle_archives.newest(

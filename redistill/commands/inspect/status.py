@@ -30,7 +30,7 @@ from triggers.incidents.label_shifts import largest_moves, what_moved
 from triggers.settings import Rule
 from triggers.teacher.advice import advice_on
 from triggers.teacher.correctness import pooled
-from triggers.teacher.label_evidence import percent
+from triggers.teacher.label_evidence import label_evidence, percent
 
 app = command()
 
@@ -162,6 +162,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     yield "who is right", _correctness(state)
     if state.order is not None:
         yield "order", _order(state.order, state.last_cycle)
+        yield "lower alpha", label_evidence([state.correctness]).says
     yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     if state.undelivered:

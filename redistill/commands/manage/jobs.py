@@ -56,7 +56,7 @@ _Alpha = Annotated[
         "--alpha",
         metavar="A",
         help="Weight of the KL term (the teacher) in the loss, 0 to 1.",
-        show_default="one alpha_step below the current alpha",
+        show_default="as alpha_policy says: one alpha_step below the current alpha, or the current alpha",
     ),
 ]
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from sqlalchemy import text
@@ -31,6 +32,7 @@ from tests.support.records.tables import everything
 from triggers.alert_settings import LogAlert
 from triggers.incidents.figures import differing
 from triggers.settings import AlphaPolicy, IncidentPolicy, Rule
+from triggers.teacher.label_evidence import label_evidence
 
 
 def test_the_third_cycle_of_low_agreement_orders_and_pages(run: Cycles) -> None:
@@ -124,7 +126,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
             "job_id": ended.order.job_id,
             "alpha_from": "0.7",
             "alpha_to": "0.6",
-            "evidence": None,
+            "evidence": label_evidence([]).says,
         },
     }
     assert [(rule["rule"], rule["value"], rule["low"], rule["fired"]) for rule in rules] == [
@@ -154,7 +156,7 @@ def test_a_job_keeps_what_the_labels_of_its_pair_said_when_it_was_ordered(run: C
     ended = run.conclude(4, make_result(measurement=measurement))
     (job,) = stored(run.engine, jobs)
     evidence = json.loads(job["evidence"])
-    assert (evidence["finding"], evidence["n_cycles"]) == ("can_help", 3)
+    assert (evidence["finding"], evidence["n_cycles"]) == ("teacher_can_teach", 3)
     assert evidence["correctness"]["n_disagreements"] == 24 + 8 + 8
     assert evidence["correctness"]["teacher_right"]["estimate"] == pytest.approx(32 / 40)
     assert ended.order.evidence is not None
@@ -163,10 +165,40 @@ def test_a_job_keeps_what_the_labels_of_its_pair_said_when_it_was_ordered(run: C
     assert json.loads(message["payload"])["order"]["evidence"] == evidence["says"]
 
 
-def test_without_labels_a_job_has_no_evidence(run: Cycles) -> None:
-    assert run.conclude(0, FAR).order.evidence is None
+def test_without_labels_a_job_says_that_a_lower_alpha_cannot_help(run: Cycles) -> None:
+    run.conclude(0, FAR)
     (job,) = stored(run.engine, jobs)
-    assert job["evidence"] is None
+    evidence = json.loads(job["evidence"])
+    assert (evidence["finding"], evidence["n_cycles"]) == ("undecided", 0)
+    assert evidence["says"].startswith("A lower alpha cannot help yet: no true label is known")
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_errors", "alpha_to"),
+    [
+        ("lower", 0, "0.6"),
+        ("keep", 200, "0.7"),
+        ("evidence", 0, "0.7"),
+        ("evidence", 99, "0.7"),
+        ("evidence", 100, "0.6"),
+    ],
+)
+def test_the_policy_decides_whether_a_job_lowers_alpha(
+    run: Cycles, policy: Literal["lower", "evidence", "keep"], n_errors: int, alpha_to: str
+) -> None:
+    """By evidence it does so where the teacher errs, and 100 labels say so."""
+    run = with_policy(run, alpha=AlphaPolicy(alpha_policy=policy))
+    measured = replace(make_measurement(kl=0.2), correctness=labelled(0, n_errors))
+    ended = run.conclude(0, make_result(measurement=measured))
+    assert ended.order.reason is OrderReason.ORDERED
+    assert [str(to) for _, to, _ in job_list(run)] == [str(ended.order.alpha_to)] == [alpha_to]
+    kept = f"re-distillation with alpha 0.7, which alpha_policy '{policy}' keeps"
+    assert ended.order.detail == (kept if alpha_to == "0.7" else "re-distillation with alpha 0.7 -> 0.6")
+
+
+def test_an_alpha_that_is_kept_has_no_floor(run: Cycles) -> None:
+    run = with_policy(run, alpha=AlphaPolicy(alpha_policy="keep", alpha_floor=Decimal("0.7")))
+    assert run.conclude(0, FAR).order.reason is OrderReason.ORDERED
 
 
 def test_at_the_floor_the_teacher_needs_retraining(run: Cycles) -> None:
