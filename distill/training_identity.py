@@ -27,8 +27,8 @@ _STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, mod
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "477a14513280f61870bc8ca00968c7b7961273928658e9d632e7e1e4cf40655b": (
-        "477a14513280f61870bc8ca00968c7b7961273928658e9d632e7e1e4cf40655b"
+    "47f646e492f859204811d8ff32efc51d2ea46e1d84a2fe075f6ff6d233caee55": (
+        "47f646e492f859204811d8ff32efc51d2ea46e1d84a2fe075f6ff6d233caee55"
     ),
 }
 
@@ -123,7 +123,9 @@ def _text(node: object) -> str:
 def _digest(data: JobData) -> str:
     """Return the SHA-256 of the rows; redaction and erasures change them without changing the files."""
     training, validation = data.training, data.validation
-    rows = [training.texts, _listed(training.labels), _listed(training.labelled)]
+    rows: list[object] = [training.texts, _listed(training.labels), _listed(training.labelled)]
+    if training.label_weights is not None:
+        rows.append(training.label_weights.tolist())
     if validation is not None:
         rows += [validation.texts, _listed(validation.labels)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

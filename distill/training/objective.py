@@ -43,7 +43,8 @@ class Distillation:
         self._student_rows = TokenRows(student, data.texts)
         self._teacher_rows = TokenRows(teacher, data.texts)
         self._labels = torch.from_numpy(data.labels).to(device)
-        self._label_weights = torch.from_numpy(data.labelled.astype(np.float32)).to(device)
+        weights = data.labelled if data.label_weights is None else data.label_weights
+        self._label_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
         self._alpha, self._temperature = float(alpha), temperature
         self.logs: list[StepLog] = []  #: of each batch so far; the reader may clear them
 
