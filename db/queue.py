@@ -187,6 +187,7 @@ def finish(
     decision: JobDecision | None = None,
     reason: str | None = None,
     error: str | None = None,
+    n_labelled_traffic: int | None = None,
 ) -> None:
     """End a running job as succeeded, rejected or failed.
 
@@ -203,6 +204,7 @@ def finish(
         decision=decision,
         decision_reason=reason,
         error=error,
+        n_labelled_traffic=n_labelled_traffic,
     )
 
 

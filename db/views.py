@@ -19,7 +19,7 @@ VIEWS: Final[Mapping[str, str]] = {
     "statistic rule_version",
     "job_history": "job_id monitor cycle_id rule reason alpha_from alpha_to temperature soft_labels status "
     "attempt enqueued_at started_at finished_at candidate_version decision decision_reason promoted_at "
-    "evidence recovery",
+    "evidence recovery n_labelled_traffic",
     "worker_task_history": "task_id job_id monitor state reason detail arn cluster last_status asked_at "
     "started_at ended_at",
     "incident_history": "incident_id monitor kind severity state opened_at acknowledged_at resolved_at "

@@ -111,6 +111,7 @@ class Attempt:
             incumbent_evaluations=judged.incumbent,
             gates=judged.gates,
             calibration=judged.calibration,
+            n_labelled_traffic=data.training.traffic_labels.n,
         )
 
     def confirm_registry(self, now: datetime) -> None:
@@ -261,6 +262,7 @@ class Attempt:
             device=self.placement.device.type,
             precision=self.placement.precision,
             training=trained,
+            traffic_labels=data.training.traffic_labels,
             data=dict(data.sha256),
             evaluations=judged.candidate,
             gates=judged.gates,

@@ -11,6 +11,7 @@ from db.records import Evaluation, Metric
 from distill.evaluation.gates import LATENCY, LATENCY_RATIO, LATENCY_RATIO_MEDIAN
 from distill.evaluation.label_metrics import label_metrics
 from distill.evaluation.temperature import calibrated_logits
+from distill.evaluation.traffic_labels import LabelledRequests, traffic_metrics
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
 from monitor.measure import measure
@@ -37,6 +38,7 @@ class Reference:
     teacher: Model
     teacher_logits: Logits  #: (n, labels)
     strata: Strata | None  #: None: all texts have the same weight
+    known: LabelledRequests | None = None  #: the texts of an archived sample whose true labels are known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ def refer(
     labels: NDArray[np.int64] | None,
     *,
     strata: Strata | None = None,
+    known: LabelledRequests | None = None,
     tokens_per_batch: int,
     stopped: Stopped,
     progress: Progress,
@@ -72,6 +75,7 @@ def refer(
             teacher, texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
         ),
         strata=strata,
+        known=known,
     )
 
 
@@ -90,7 +94,8 @@ def evaluate(
     agreement (higher is better) and kl, kl_t1 and js (nats, lower is better) are computed by the daemon's
     functions; kl and js are at `settings.temperature`. With labels, the metrics of `label_metrics` are added;
     the calibrated confidences among them are at the student's `temperature` or, if that is None, by halves:
-    see `calibrated_logits`. A metric of no rows is NaN.
+    see `calibrated_logits`. With `known` labels of some texts, those of `traffic_metrics` are added. A metric
+    of no rows is NaN.
 
     Raises:
         ModelError: the two models have different labels.
@@ -106,6 +111,9 @@ def evaluate(
         calibrated = calibrated_logits(logits, reference.labels, reference.texts, temperature)
         names = reference.teacher.labels
         metrics += label_metrics(logits, reference.labels, names, settings, calibrated=calibrated)
+    if reference.known is not None:
+        names = reference.teacher.labels
+        metrics += traffic_metrics(reference.teacher_logits, logits, reference.known, names, settings)
     return Evaluation(dataset=reference.dataset, metrics=metrics)
 
 

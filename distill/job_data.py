@@ -12,12 +12,13 @@ from sqlalchemy import Engine
 
 from db.connection.session import reading
 from db.cycles import cycle_archives
+from db.cycles import labels as imported
 from db.cycles.cycle_archives import PairArchive
 from db.errors import RedistillError
 from db.records import Job
 from distill.settings import RedistillSection
+from distill.training.archived import ArchivedRow, archived_rows
 from distill.training.dataset import (
-    ArchiveSplit,
     LabelledSet,
     TrainingSet,
     read_labelled,
@@ -27,6 +28,7 @@ from distill.training.dataset import (
 from monitor.archive import files
 from monitor.archive.redaction import Redact
 from monitor.archive.sample import ScoredSample
+from monitor.labels.truth import Late
 from monitor.storage.artifacts import Artifacts
 from monitor.strata import Strata
 
@@ -47,8 +49,13 @@ class Condemned:
     For a job that a person ordered it is that of the newest sample.
     """
 
-    texts: tuple[str, ...]
+    rows: tuple[ArchivedRow, ...]
     strata: Strata
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts, (n,)."""
+        return tuple(row.text for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +94,17 @@ def read_job_data(
     train, test = (read_labelled(artifacts.file(each), labels) for each in (section.train, section.test))
     validation = read_labelled(artifacts.file(section.validation), labels) if section.validation else None
     archives, left_out = within(_archives(engine, job, kept), MAX_ARCHIVED_REQUESTS)
-    archived: list[str] = []
+    late = _late_labels(engine, archives) if section.traffic_labels == "use" else {}
+    archived: list[ArchivedRow] = []
     condemned = None
     for index, archive in enumerate(archives):  # only one sample at a time is in memory with its logits
         sample = files.read(archive.uri, sha256=archive.sha256)
-        split = split_archive([request.text for request in sample.requests])
-        archived += split.training
+        rows = archived_rows(sample, labels, late.get(archive.cycle_id))
+        held_out = dict.fromkeys(split_archive([row.text for row in rows]).rows)
+        archived += [row for number, row in enumerate(rows) if number not in held_out]
         if index == 0:
-            condemned = _condemned(sample, split)
-    training = training_set(train, archived, test, redact=redact)
+            condemned = _condemned(sample, rows, [*held_out])
+    training = training_set(train, archived, test, redact=redact, label_source=section.label_source)
     structlog.get_logger().info(
         "training data read",
         job_id=job.job_id,
@@ -105,6 +114,10 @@ def read_job_data(
         n_requests_left_out=sum(each.n for each in left_out),
         n_archived=len(archived),
         n_fenced=training.n_fenced,
+        n_labelled_traffic=training.traffic_labels.n,
+        n_out_of_scope=training.traffic_labels.n_out_of_scope,
+        label_source=training.traffic_labels.source,
+        label_weight=round(training.traffic_labels.weight, 4),
     )
     named = {"train": train, "validation": validation, "test": test}
     return JobData(
@@ -131,9 +144,15 @@ def within(
     return archives[:n], archives[n:]
 
 
-def _condemned(sample: ScoredSample, split: ArchiveSplit) -> Condemned:
-    strata = Strata(sizes=sample.strata.sizes, of=sample.strata.of[list(split.rows)])
-    return Condemned(texts=split.held_out, strata=strata)
+def _condemned(sample: ScoredSample, rows: Sequence[ArchivedRow], held_out: Sequence[int]) -> Condemned:
+    strata = Strata(sizes=sample.strata.sizes, of=sample.strata.of[list(held_out)])
+    return Condemned(rows=tuple(rows[row] for row in held_out), strata=strata)
+
+
+def _late_labels(engine: Engine, archives: Sequence[PairArchive]) -> Mapping[int, Late]:
+    """Return the imported labels of the requests of each sample, by its cycle."""
+    with reading(engine) as connection:
+        return {each.cycle_id: imported.of_cycle(connection, each.cycle_id) for each in archives}
 
 
 def _archives(engine: Engine, job: Job, kept: timedelta) -> tuple[PairArchive, ...]:

@@ -10,6 +10,7 @@ from db.records import Calibration, Evaluation, GateOutcome, Metric
 from distill.calibrator import Calibrator
 from distill.evaluate import Reference, evaluate, latencies, refer
 from distill.evaluation import gates
+from distill.evaluation.traffic_labels import LabelledRequests, labelled_requests
 from distill.job_data import JobData
 from distill.settings import GatesSection
 from monitor.cycle import Show
@@ -18,9 +19,6 @@ from monitor.scoring.models import Model
 from monitor.settings import MetricsSection
 from monitor.stop import Stopped
 from monitor.strata import Strata
-
-#: Name, texts, and the labels and the strata of the texts, if any.
-_DataSet = tuple[str, Sequence[str], NDArray[np.int64] | None, Strata | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +83,31 @@ class Judge:
         return self.calibrator.fit(student, data.validation, teacher.labels, stopped).fit.temperature
 
     def _references(self, teacher: Model, data: JobData, stopped: Stopped) -> tuple[Reference, ...]:
-        sets: list[_DataSet] = [(gates.TEST, data.test.texts, data.test.labels, None)]
-        if data.condemned is not None:
-            sets.append((gates.CONDEMNED, data.condemned.texts, None, data.condemned.strata))
-        return tuple(
-            refer(
+        def reference(
+            name: str,
+            texts: Sequence[str],
+            labels: NDArray[np.int64] | None,
+            strata: Strata | None = None,
+            known: LabelledRequests | None = None,
+        ) -> Reference:
+            return refer(
                 name,
                 teacher,
                 texts,
                 labels,
                 strata=strata,
+                known=known,
                 tokens_per_batch=self.tokens_per_batch,
                 stopped=stopped,
                 progress=self._progress(f"teacher on {name}", len(texts)),
             )
-            for name, texts, labels, strata in sets
-        )
+
+        test = reference(gates.TEST, data.test.texts, data.test.labels)
+        if data.condemned is None:
+            return (test,)
+        strata = data.condemned.strata
+        known = labelled_requests([row.label for row in data.condemned.rows], strata)
+        return test, reference(gates.CONDEMNED, data.condemned.texts, None, strata, known)
 
     def _evaluate(
         self,

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from db.errors import RedistillError
 from db.records import Calibration, Evaluation, GateOutcome, Job
+from distill.training.archived import NO_TRAFFIC_LABELS, TrafficLabels
 from distill.training.train import TrainingLog
 from monitor.scoring.models import Model, fingerprint, quiet
 from monitor.storage.artifacts import Artifacts
@@ -115,6 +116,7 @@ class Manifest:
     gates: tuple[GateOutcome, ...]
     calibration: CalibratedAt
     created_at: datetime
+    traffic_labels: TrafficLabels = NO_TRAFFIC_LABELS
 
 
 @dataclass(frozen=True, kw_only=True)

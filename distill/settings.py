@@ -20,6 +20,8 @@ def _unless_all(value: Any) -> Any:  # noqa: ANN401 - as above
     return None if value == "all" else value
 
 
+#: "random": of requests drawn at random; "selected": of requests that somebody chose, such as complaints.
+LabelSource = Literal["random", "selected"]
 #: A number of versions; "all" is None.
 VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unless_all)]
 #: An interval of an hour or more; "off" is None.
@@ -40,6 +42,8 @@ class RedistillSection(AlphaPolicy):
     validation: FileLocation | None = None
     test: FileLocation | None = None
     student_init: ArtifactLocation | None = None
+    traffic_labels: Literal["use", "ignore"] = "use"  #: the true labels of archived requests
+    label_source: LabelSource = "random"  #: "selected": of requests such as complaints
     registry: ArtifactLocation = Path("registry")
     #: The name in the registry of the pointer to the student in service; monitors that share a registry need
     #: different names.

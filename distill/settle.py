@@ -34,6 +34,7 @@ class Proof:
     incumbent_evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
     calibration: Calibration  #: of the candidate
+    n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ def settle(
             candidate_version=proof.candidate.version,
             decision=settled.decision,
             reason=settled.reason,
+            n_labelled_traffic=proof.n_labelled_traffic,
         )
         report_job_end(
             connection,

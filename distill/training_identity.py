@@ -27,8 +27,8 @@ _STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, mod
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "703518950cdb15eb9138e06e8765a866d07dba74c87eb79c947ea437fdaa30b5": (
-        "34aeea1105a3eb7cbc2408b7744ad16fb4b57cb16385b29c662d95da6e8fb15c"
+    "47f646e492f859204811d8ff32efc51d2ea46e1d84a2fe075f6ff6d233caee55": (
+        "47f646e492f859204811d8ff32efc51d2ea46e1d84a2fe075f6ff6d233caee55"
     ),
 }
 
@@ -123,7 +123,9 @@ def _text(node: object) -> str:
 def _digest(data: JobData) -> str:
     """Return the SHA-256 of the rows; redaction and erasures change them without changing the files."""
     training, validation = data.training, data.validation
-    rows = [training.texts, _listed(training.labels), _listed(training.labelled)]
+    rows: list[object] = [training.texts, _listed(training.labels), _listed(training.labelled)]
+    if training.label_weights is not None:
+        rows.append(training.label_weights.tolist())
     if validation is not None:
         rows += [validation.texts, _listed(validation.labels)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

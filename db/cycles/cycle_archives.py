@@ -14,6 +14,7 @@ from db.tables import cycles, teacher_metrics
 class PairArchive:
     """The archived sample of one cycle of a version pair."""
 
+    cycle_id: int
     uri: str
     sha256: str
     n: int  #: sampled requests
@@ -48,7 +49,7 @@ def of_pair(connection: Connection, cycle_id: int, *, kept: timedelta) -> tuple[
     """
     cycle = connection.execute(select(cycles).where(cycles.c.id == cycle_id)).one()
     rows = connection.execute(
-        select(cycles.c.archive, cycles.c.archive_sha256, cycles.c.n_sampled)
+        select(cycles.c.id, cycles.c.archive, cycles.c.archive_sha256, cycles.c.n_sampled)
         .where(
             cycles.c.monitor == cycle.monitor,
             cycles.c.teacher_version == cycle.teacher_version,
@@ -61,7 +62,8 @@ def of_pair(connection: Connection, cycle_id: int, *, kept: timedelta) -> tuple[
         .order_by(cycles.c.window_end.desc())
     )
     return tuple(
-        PairArchive(uri=row.archive, sha256=row.archive_sha256, n=row.n_sampled or 0) for row in rows
+        PairArchive(cycle_id=row.id, uri=row.archive, sha256=row.archive_sha256, n=row.n_sampled or 0)
+        for row in rows
     )
 
 

@@ -52,6 +52,12 @@ jobs = Table(
         Text,
         comment="recovered or not_recovered, as measured once its candidate served; NULL until then",
     ),
+    Column(
+        "n_labelled_traffic",
+        Integer,
+        comment="Archived requests with a true label that its candidate was trained on; NULL without a "
+        "candidate, or if an earlier version made it",
+    ),
     comment="Re-distillation jobs: the queue and its history",
 )
 

@@ -19,6 +19,15 @@ import orjson
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
+from distill.settings import LabelSource
+from distill.training.archived import (
+    NO_TRAFFIC_LABELS,
+    ArchivedRow,
+    TrafficLabels,
+    in_scope,
+    is_labelled,
+    traffic_labels,
+)
 from monitor.archive.redaction import Redact
 from monitor.labels.spelling import or_alike
 
@@ -71,11 +80,13 @@ class ArchiveSplit:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingSet:
-    """Rows with a human label, followed by rows without; all sequences are (n,)."""
+    """The rows of the labelled file, followed by archived requests; all sequences are (n,)."""
 
     texts: tuple[str, ...]
     labels: NDArray[np.int64]  #: 0 where `labelled` is false
     labelled: NDArray[np.bool_]
+    label_weights: NDArray[np.float32] | None = None  #: 0 where `labelled` is false; None: 1 in the others
+    traffic_labels: TrafficLabels = NO_TRAFFIC_LABELS
     n_fenced: int = 0  #: archived requests left out because their text is in the test set
 
 
@@ -141,9 +152,17 @@ def split_archive(texts: Sequence[str], share: float = HELD_OUT_SHARE) -> Archiv
 
 
 def training_set(
-    train: LabelledSet, archived: Sequence[str], test: LabelledSet, *, redact: Redact = str
+    train: LabelledSet,
+    archived: Sequence[ArchivedRow],
+    test: LabelledSet,
+    *,
+    redact: Redact = str,
+    label_source: LabelSource = "random",
 ) -> TrainingSet:
-    """Return the labelled rows, followed by the archived texts that are not in the test set.
+    """Return the labelled rows, followed by the archived requests whose texts are not in the test set.
+
+    An archived request whose true label is known is a labelled row, with the weight of `traffic_labels`. One
+    whose label the models do not have is left out and counted.
 
     Archived requests whose text is in the test set are left out and counted, as production traffic repeats
     texts of the test set. `redact` is the function that was applied to texts before they were archived. A
@@ -154,12 +173,19 @@ def training_set(
     """
     _refuse_overlap(train, test)
     fence = {text_hash(form) for text in test.texts for form in (text, redact(text))}
-    kept = tuple(text for text in archived if text_hash(text) not in fence)
+    outside = [row for row in archived if text_hash(row.text) not in fence]
+    kept = in_scope(outside)
+    n_train = len(train.texts)
+    labelled = np.concatenate([np.ones(n_train, dtype=np.bool_), is_labelled(kept)])
+    found = traffic_labels(outside, kept, n_train, label_source)
+    weights = np.where(np.arange(len(labelled)) < n_train, 1.0, found.weight)
     return TrainingSet(
-        texts=train.texts + kept,
-        labels=np.concatenate([train.labels, np.zeros(len(kept), dtype=np.int64)]),
-        labelled=np.arange(len(train.texts) + len(kept)) < len(train.texts),
-        n_fenced=len(archived) - len(kept),
+        texts=(*train.texts, *(row.text for row in kept)),
+        labels=np.concatenate([train.labels, np.array([row.label or 0 for row in kept], dtype=np.int64)]),
+        labelled=labelled,
+        label_weights=np.where(labelled, weights, 0).astype(np.float32),
+        traffic_labels=found,
+        n_fenced=len(archived) - len(outside),
     )
 
 

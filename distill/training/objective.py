@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from distill.losses import distillation_loss, distillation_terms
+from distill.losses import distillation_terms, job_loss, job_terms
 from distill.training.batches import TokenRows
 from distill.training.dataset import TrainingSet
 from monitor.scoring.models import Model, match_labels
@@ -17,14 +18,14 @@ from monitor.scoring.models import Model, match_labels
 class StepLog:
     """The parts of one batch's loss, before the step."""
 
-    loss: float  #: alpha · T² · kl + (1 - alpha) · ce
-    kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
-    ce: float  #: cross-entropy of the labelled rows, nats; 0 without any
+    loss: float  #: see `job_loss`
+    kl: float  #: mean over all rows of KL(p_teacher^T || p_student^T), nats, without weights and T² factor
+    ce: float  #: mean cross-entropy of the labelled rows, nats, without weights; 0 without any
     kl_gradient_share: float  #: share in [0, 1] of the KL term in both terms' gradient norms at the logits
 
 
 class Distillation:
-    """The distillation loss of batches of a training set, in the order of the teacher's labels.
+    """The `job_loss` of batches of a training set, in the order of the teacher's labels.
 
     The teacher computes its soft labels online; each model reads the texts through its own tokenizer. Both
     are on one device. The loss is computed in float32, whatever the precision of the models.
@@ -42,7 +43,8 @@ class Distillation:
         self._student_rows = TokenRows(student, data.texts)
         self._teacher_rows = TokenRows(teacher, data.texts)
         self._labels = torch.from_numpy(data.labels).to(device)
-        self._labelled = torch.from_numpy(data.labelled).to(device)
+        weights = data.labelled if data.label_weights is None else data.label_weights
+        self._label_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
         self._alpha, self._temperature = float(alpha), temperature
         self.logs: list[StepLog] = []  #: of each batch so far; the reader may clear them
 
@@ -60,28 +62,37 @@ class Distillation:
         with torch.inference_mode():
             teacher_logits = self._teacher.logits(self._teacher_rows.padded(rows))
         student_logits = self._student.logits(self._student_rows.padded(rows))[:, self._columns]
-        loss = distillation_loss(
+        loss = job_loss(
             student_logits,
             teacher_logits,
             self._labels[rows],
             alpha=self._alpha,
             temperature=self._temperature,
-            label_mask=self._labelled[rows],
+            label_weights=self._label_weights[rows],
         )
         self.logs.append(self._log(rows, student_logits, teacher_logits, loss))
         return loss
 
     def _log(self, rows: Tensor, student_logits: Tensor, teacher_logits: Tensor, loss: Tensor) -> StepLog:
         logits = student_logits.detach().requires_grad_()
+        labels, label_weights = self._labels[rows], self._label_weights[rows]
         terms = distillation_terms(
+            logits.detach(),
+            teacher_logits,
+            labels,
+            temperature=self._temperature,
+            label_mask=label_weights > 0,
+        )
+        weighted = job_terms(
             logits,
             teacher_logits,
-            self._labels[rows],
+            labels,
+            alpha=self._alpha,
             temperature=self._temperature,
-            label_mask=self._labelled[rows],
+            label_weights=label_weights,
         )
-        kl_norm = self._alpha * self._temperature**2 * _gradient_norm(terms.kl, logits)
-        ce_norm = (1 - self._alpha) * _gradient_norm(terms.ce, logits)
+        kl_norm = self._temperature**2 * _gradient_norm(weighted.kl, logits)
+        ce_norm = _gradient_norm(weighted.ce, logits)
         return StepLog(
             loss=loss.item(),
             kl=terms.kl.item(),

@@ -40,9 +40,9 @@ class Validation:
 class EpochLog:
     """One epoch: the means over its steps, while the weights change, and the validation after it."""
 
-    loss: float  #: alpha · T² · kl + (1 - alpha) · ce
-    kl: float  #: KL(p_teacher^T || p_student^T), nats, without the T² factor
-    ce: float  #: cross-entropy of the labelled rows, nats
+    loss: float  #: see `job_loss`
+    kl: float  #: mean over all rows of KL(p_teacher^T || p_student^T), nats, without weights and T² factor
+    ce: float  #: mean cross-entropy of the labelled rows, nats, without weights
     kl_gradient_share: float  #: share in [0, 1] of the KL term in both terms' gradient norms at the logits
     validation: Validation | None  #: None without a validation set
 
@@ -68,7 +68,7 @@ def train(
     validation: LabelledSet | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> TrainingLog:
-    """Minimise the `distillation_loss` of the data by changing the student's weights in place.
+    """Minimise the `job_loss` of the data by changing the student's weights in place.
 
     `labels` of data and validation are indices into the teacher's labels; the student's are matched
     by name. `minimise` describes the loop, `Distillation` the source of the soft labels. `student.version`

@@ -225,6 +225,7 @@ def _facts(job: Row) -> list[tuple[str, show.Cell]]:
         ("decision", job["decision"]),
         ("reason", job["decision_reason"]),
         ("last error", job["error"]),
+        ("trained with", _trained_with(job)),
         ("candidate", job["candidate_version"] and show.version(job["candidate_version"])),
         ("promoted", job["promoted_at"] and show.time(job["promoted_at"])),
     )
@@ -247,6 +248,11 @@ def _labels(job: Row) -> str:
     if job["evidence"] is None:
         return "no evidence from true labels; `redistill labels import FILE` provides some for the next job"
     return str(json.loads(str(job["evidence"]))["says"])
+
+
+def _trained_with(job: Row) -> str | None:
+    n = job["n_labelled_traffic"]
+    return None if n is None else f"true labels of {show.count(int(str(n)))} archived requests"
 
 
 def _status(job: Row) -> Text:

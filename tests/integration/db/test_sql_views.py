@@ -39,7 +39,7 @@ CONTRACT = {
     "job_history": (
         "job_id, monitor, cycle_id, rule, reason, alpha_from, alpha_to, temperature, soft_labels, status, "
         "attempt, enqueued_at, started_at, finished_at, candidate_version, decision, decision_reason, "
-        "promoted_at, evidence, recovery"
+        "promoted_at, evidence, recovery, n_labelled_traffic"
     ),
     "worker_task_history": (
         "task_id, job_id, monitor, state, reason, detail, arn, cluster, last_status, asked_at, started_at, "

@@ -13,9 +13,11 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from db import queue
-from db.connection.session import reading
+from db.connection.session import reading, writing
+from db.cycles import labels as imported
 from db.cycles.cycle_archives import PairArchive
-from db.records import Job
+from db.cycles.labels import request_hash
+from db.records import Job, LateLabel
 from distill import job_data
 from distill.job_data import JobData, read_job_data, within
 from distill.settings import RedistillSection
@@ -51,10 +53,10 @@ def job(engine: Engine, tmp_path: Path) -> Job:
     return replace(found, cycle_id=SAMPLES)
 
 
-def read(engine: Engine, job: Job, folder: Path) -> JobData:
+def read(engine: Engine, job: Job, folder: Path, **keys: object) -> JobData:
     for name in ("train", "test"):
         (folder / name).write_text(json.dumps({"text": f"a text to {name}", "label": "faq"}) + "\n")
-    section = RedistillSection.model_validate({"train": folder / "train", "test": folder / "test"})
+    section = RedistillSection.model_validate({"train": folder / "train", "test": folder / "test", **keys})
     return read_job_data(
         engine,
         job,
@@ -88,8 +90,57 @@ def test_older_samples_than_fit_the_bound_are_left_out_and_told(
     assert (line["n_samples"], line["n_samples_left_out"], line["n_requests_left_out"]) == (2, 6, 6 * N)
 
 
+def import_labels(engine: Engine, index: int, labels: Sequence[str | None]) -> None:
+    """Of the requests of one sample, in their order."""
+    sample = make_sample(N, end=START + (index + 1) * HOUR, monitor=MONITOR)
+    late = [
+        LateLabel(
+            request_hash=request_hash(request.id),
+            label=label,
+            teacher_label="faq",
+            student_label="faq",
+            weight=1.0,
+        )
+        for request, label in zip(sample.requests, labels, strict=False)
+    ]
+    with writing(engine) as connection:
+        imported.put(connection, index + 1, late, START)
+
+
+def test_imported_labels_are_those_of_the_requests_of_their_own_cycle(
+    engine: Engine, job: Job, tmp_path: Path
+) -> None:
+    """Requests of several cycles may share an id; here all of them do."""
+    import_labels(engine, SAMPLES - 1, ["promotion"] * N)
+    import_labels(engine, SAMPLES - 2, [None, *["faq"] * (N - 1)])
+    with capture_logs() as logs:
+        data = read(engine, job, tmp_path)
+    rows = zip(data.training.texts, data.training.labels.tolist(), data.training.labelled, strict=True)
+    found = {text: label for text, label, is_labelled in rows if is_labelled}
+    newest = dict.fromkeys(split_archive(texts(SAMPLES - 1)).training, 1)
+    earlier = {
+        text: 0 for text in split_archive(texts(SAMPLES - 2)).training if text != texts(SAMPLES - 2)[0]
+    }
+    assert found == {"a text to train": 0, **newest, **earlier}
+    assert data.condemned is not None
+    assert {row.label for row in data.condemned.rows} == {1}
+    (line,) = (each for each in logs if each["event"] == "training data read")
+    assert (line["n_labelled_traffic"], line["label_source"]) == (len(newest) + len(earlier), "random")
+    out_of_scope = texts(SAMPLES - 2)[0] in split_archive(texts(SAMPLES - 2)).training
+    assert line["n_out_of_scope"] == data.training.traffic_labels.n_out_of_scope == int(out_of_scope)
+
+
+def test_labels_can_be_ignored(engine: Engine, job: Job, tmp_path: Path) -> None:
+    import_labels(engine, SAMPLES - 1, ["promotion"] * N)
+    data = read(engine, job, tmp_path, traffic_labels="ignore")
+    assert data.training.labelled.sum() == 1
+    assert data.training.traffic_labels.n == 0
+    assert data.condemned is not None
+    assert {row.label for row in data.condemned.rows} == {None}
+
+
 def archives(sizes: Sequence[int]) -> list[PairArchive]:
-    return [PairArchive(uri=str(index), sha256="", n=n) for index, n in enumerate(sizes)]
+    return [PairArchive(cycle_id=index, uri=str(index), sha256="", n=n) for index, n in enumerate(sizes)]
 
 
 @pytest.mark.parametrize(

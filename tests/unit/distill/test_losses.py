@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill.losses import AlphaError, BatchError, distillation_loss, distillation_terms
+from distill.losses import (
+    AlphaError,
+    BatchError,
+    distillation_loss,
+    distillation_terms,
+    job_loss,
+    job_terms,
+)
 from monitor.divergence import TemperatureError, kl_divergence
 
 ALPHAS = [0.0, 1e-9, 0.3, 0.7, 1.0]
@@ -191,3 +198,109 @@ def test_a_malformed_batch_is_refused(
 ) -> None:
     with pytest.raises(BatchError, match=message):
         distillation_loss(student, teacher, labels, alpha=0.7, temperature=3.0, label_mask=mask)
+
+
+#: No label, a label that counts half, and full ones; 3 of 8 rows have none.
+WEIGHTS = torch.tensor([1.0, 0.0, 0.5, 1.0, 0.0, 1.0, 0.25, 0.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_the_loss_of_a_job_is_its_formula_row_by_row(
+    batch: tuple[Tensor, Tensor, Tensor], alpha: float, temperature: float
+) -> None:
+    """Summed in plain Python, and divided by all eight rows."""
+    student, teacher, labels = batch
+    expected = 0.0
+    for row in range(8):
+        p = [math.exp(x / temperature) for x in teacher[row].tolist()]
+        q = [math.exp(x / temperature) for x in student[row].tolist()]
+        kl = sum(x / sum(p) * math.log(x / sum(p) * sum(q) / y) for x, y in zip(p, q, strict=True))
+        hard = (1 - alpha) * WEIGHTS[row].item()
+        at_one = [math.exp(x) for x in student[row].tolist()]
+        ce = -math.log(at_one[int(labels[row])] / sum(at_one))
+        expected += ((1 - hard) * temperature**2 * kl + hard * ce) / 8
+    found = job_loss(student, teacher, labels, alpha=alpha, temperature=temperature, label_weights=WEIGHTS)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_where_every_row_has_a_label_the_loss_of_a_job_is_that_of_the_contract(
+    batch: tuple[Tensor, Tensor, Tensor], alpha: float
+) -> None:
+    ones = torch.ones(8, dtype=torch.float64)
+    found = job_loss(*batch, alpha=alpha, temperature=3.0, label_weights=ones)
+    torch.testing.assert_close(
+        found, distillation_loss(*batch, alpha=alpha, temperature=3.0), rtol=1e-14, atol=0
+    )
+
+
+@pytest.mark.parametrize("n_labelled", [1, 3, 8])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.6])
+def test_alpha_means_the_same_whatever_share_of_the_batch_is_labelled(
+    batch: tuple[Tensor, Tensor, Tensor], n_labelled: int, alpha: float
+) -> None:
+    """The gradient of a labelled row in closed form, alpha · T · (q - p) + (1 - alpha) · (q₁ - y)."""
+    student, teacher, labels = batch
+    student.requires_grad_()
+    weights = (torch.arange(8) < n_labelled).double()
+    job_loss(student, teacher, labels, alpha=alpha, temperature=3.0, label_weights=weights).backward()
+    one_hot = functional.one_hot(labels, 5)
+    towards_teacher = 3 * ((student / 3).softmax(1) - (teacher / 3).softmax(1))
+    towards_label = student.softmax(1) - one_hot
+    labelled = alpha * towards_teacher + (1 - alpha) * towards_label
+    expected = torch.where(weights[:, None] > 0, labelled, towards_teacher) / 8
+    assert student.grad is not None
+    torch.testing.assert_close(student.grad, expected.detach())
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_the_gradients_of_a_job_equal_finite_differences(
+    batch: tuple[Tensor, Tensor, Tensor], alpha: float
+) -> None:
+    student, teacher, labels = batch
+
+    def loss(logits: Tensor) -> Tensor:
+        return job_loss(logits, teacher, labels, alpha=alpha, temperature=3.0, label_weights=WEIGHTS)
+
+    assert torch.autograd.gradcheck(loss, student.requires_grad_())
+
+
+def test_rows_without_a_label_keep_the_teacher_at_alpha_zero(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    none = torch.zeros(8, dtype=torch.float64)
+    terms = job_terms(*batch, alpha=0.0, temperature=3.0, label_weights=none)
+    torch.testing.assert_close(terms.kl, distillation_terms(*batch, temperature=3.0).kl)
+    assert terms.ce.item() == 0
+
+
+@pytest.mark.parametrize("placeholder", [-100, -1, 4, 99])
+def test_a_job_ignores_the_value_in_a_row_without_a_label(
+    batch: tuple[Tensor, Tensor, Tensor], placeholder: int
+) -> None:
+    student, teacher, labels = batch
+    found, expected = (
+        job_loss(student, teacher, given, alpha=0.2, temperature=3.0, label_weights=WEIGHTS)
+        for given in (torch.where(WEIGHTS > 0, labels, placeholder), labels)
+    )
+    assert found.item() == expected.item()
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.5, math.nan])
+def test_the_weight_of_a_label_is_a_share(batch: tuple[Tensor, Tensor, Tensor], weight: float) -> None:
+    with pytest.raises(BatchError, match="weight"):
+        job_loss(
+            *batch, alpha=0.7, temperature=3.0, label_weights=torch.full((8,), weight, dtype=torch.float64)
+        )
+
+
+def test_a_job_refuses_what_the_contract_s_loss_refuses(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    ones = torch.ones(8, dtype=torch.float64)
+    student, teacher, labels = batch
+    with pytest.raises(AlphaError):
+        job_loss(student, teacher, labels, alpha=1.1, temperature=3.0, label_weights=ones)
+    with pytest.raises(TemperatureError):
+        job_loss(student, teacher, labels, alpha=0.7, temperature=0.0, label_weights=ones)
+    with pytest.raises(BatchError, match=r"not in 0 … 4"):
+        job_loss(student, teacher, labels + 5, alpha=0.7, temperature=3.0, label_weights=ones)
+    with pytest.raises(BatchError, match="one value for each"):
+        job_loss(student, teacher, labels, alpha=0.7, temperature=3.0, label_weights=ones[:7])

@@ -66,7 +66,7 @@ def test_loss_and_gradients_are_near_and_still_float32(tmp_path: Path) -> None:
     assert near == pytest.approx(exact, rel=0.02)
     assert {gradient.dtype for gradient in rounded.values()} == {torch.float32}
     one, other = (torch.cat([each.flatten() for each in found.values()]) for found in (gradients, rounded))
-    assert torch.cosine_similarity(one, other, dim=0) > 0.999
+    assert torch.cosine_similarity(one, other, dim=0) > 0.998
 
 
 @pytest.mark.parametrize("step", [1, 6])

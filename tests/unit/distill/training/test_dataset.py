@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.training.archived import ArchivedRow
 from distill.training.dataset import (
     DatasetEmptyError,
     DatasetOverlapError,
@@ -35,6 +36,10 @@ def labelled(*texts: str, path: str = "train.jsonl") -> LabelledSet:
         labels=np.arange(len(texts)) % 2,
         lines=tuple(range(1, len(texts) + 1)),
     )
+
+
+def rows(*texts: str) -> list[ArchivedRow]:
+    return [ArchivedRow(text) for text in texts]
 
 
 def written(folder: Path, content: bytes, name: str = "rows.jsonl") -> Path:
@@ -153,7 +158,7 @@ def test_about_the_wanted_share_of_the_texts_is_held_out() -> None:
 
 
 def test_archived_rows_come_last_and_have_no_label() -> None:
-    data = training_set(labelled("a", "b"), ["c", "c", "d"], labelled("t"))
+    data = training_set(labelled("a", "b"), rows("c", "c", "d"), labelled("t"))
     assert data.texts == ("a", "b", "c", "c", "d")
     assert data.labelled.tolist() == [True, True, False, False, False]
     assert data.labels.tolist() == [0, 1, 0, 0, 0]
@@ -161,14 +166,14 @@ def test_archived_rows_come_last_and_have_no_label() -> None:
 
 
 def test_archived_requests_of_the_test_set_are_left_out_and_counted() -> None:
-    data = training_set(labelled("a"), ["T", "c", " t "], labelled("t"))
+    data = training_set(labelled("a"), rows("T", "c", " t "), labelled("t"))
     assert data.texts == ("a", "c")
     assert data.n_fenced == 2
 
 
 def test_an_archived_request_is_known_by_what_was_kept_of_its_text() -> None:
     test = labelled("mail ann@example.org", "t")
-    assert training_set(labelled("a"), ["mail [email]", "c"], test, redact=Redactor()).texts == ("a", "c")
+    assert training_set(labelled("a"), rows("mail [email]", "c"), test, redact=Redactor()).texts == ("a", "c")
 
 
 def test_without_an_archive_the_labelled_rows_are_all() -> None:

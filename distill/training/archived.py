@@ -1,0 +1,89 @@
+"""Archived requests as rows of a training, and the weight of their true labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.settings import LabelSource
+from monitor.archive.sample import ScoredSample
+from monitor.labels.truth import Late, known_labels
+from triggers.teacher.correctness import OUT_OF_SCOPE
+
+
+class ArchivedRow(NamedTuple):
+    """An archived request."""
+
+    text: str
+    #: The index of its true label; OUT_OF_SCOPE: not one of the models' labels; None: not known.
+    label: int | None = None
+    weight: float = 1.0  #: requests of its window that it represents; 1 on average
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficLabels:
+    """The true labels of the archived requests in a training set."""
+
+    n: int = 0  #: requests with a label of the models
+    n_out_of_scope: int = 0  #: requests left out because their label is not one of the models' labels
+    source: LabelSource = "random"
+    weight: float = 1.0  #: of each label in the loss: see `job_loss`
+
+
+NO_TRAFFIC_LABELS: Final = TrafficLabels()
+
+
+def archived_rows(sample: ScoredSample, label_names: Sequence[str], late: Late | None) -> list[ArchivedRow]:
+    """Return the requests of a sample with their true labels: `late` ones, else those of the log.
+
+    Labels are indices into `label_names`. With None for `late`, no label is used.
+    """
+    number = {name: index for index, name in enumerate(label_names)}
+    names = {} if late is None else known_labels(sample, late)
+    labels = {
+        row: OUT_OF_SCOPE if name is None else number.get(name, OUT_OF_SCOPE) for row, name in names.items()
+    }
+    return [
+        ArchivedRow(text=request.text, label=labels.get(row), weight=weight)
+        for row, (request, weight) in enumerate(
+            zip(sample.requests, sample.strata.weights.tolist(), strict=True)
+        )
+    ]
+
+
+def in_scope(rows: Sequence[ArchivedRow]) -> list[ArchivedRow]:
+    """Return the rows without those whose true label is not one of the models' labels.
+
+    The teacher is certainly wrong there, and no label can be taught.
+    """
+    return [row for row in rows if row.label != OUT_OF_SCOPE]
+
+
+def is_labelled(rows: Sequence[ArchivedRow]) -> NDArray[np.bool_]:
+    """Return which rows have a label, (n,)."""
+    return np.array([row.label is not None for row in rows], dtype=np.bool_)
+
+
+def traffic_labels(
+    rows: Sequence[ArchivedRow], kept: Sequence[ArchivedRow], n_train: int, source: LabelSource
+) -> TrafficLabels:
+    """Describe the labels of the rows that were `kept` for training, beside `n_train` labelled ones.
+
+    Labels drawn at random have the weight 1. Of selected ones, the weight is at most such that their share in
+    the cross-entropy is their share s in the traffic: w · n = s · (w · n + n_train).
+
+    Example:
+        >>> rows = [ArchivedRow("broken again", label=1), *[ArchivedRow("hello")] * 3]
+        >>> [traffic_labels(rows, rows, n_train=2, source=source).weight for source in ("random", "selected")]
+        [1.0, 0.6666666666666666]
+    """
+    labelled = [row for row in kept if row.label is not None]
+    weight = 1.0
+    if source == "selected" and 0 < len(labelled) < len(kept):
+        theirs, everything = (sum(row.weight for row in each) for each in (labelled, kept))
+        weight = min(1.0, theirs / (everything - theirs) * n_train / len(labelled))
+    return TrafficLabels(
+        n=len(labelled), n_out_of_scope=len(rows) - len(in_scope(rows)), source=source, weight=weight
+    )
