@@ -78,7 +78,8 @@ class Calibrator:
         if path is None:
             raise NoLabelledFileError
         model = self.places.load(student, self.placement)
-        return self.fit(model, read_labelled(self.artifacts.file(path), model.labels), model.labels, stopped)
+        rows = read_labelled(self.artifacts.file(path), model.labels, self.section.fields)
+        return self.fit(model, rows, model.labels, stopped)
 
     def fit(
         self, model: Model, rows: LabelledSet, label_names: Sequence[str], stopped: Stopped

@@ -91,8 +91,14 @@ def read_job_data(
     """
     if section.train is None or section.test is None:
         raise NoLabelledDataError
-    train, test = (read_labelled(artifacts.file(each), labels) for each in (section.train, section.test))
-    validation = read_labelled(artifacts.file(section.validation), labels) if section.validation else None
+    train, test = (
+        read_labelled(artifacts.file(each), labels, section.fields) for each in (section.train, section.test)
+    )
+    validation = (
+        read_labelled(artifacts.file(section.validation), labels, section.fields)
+        if section.validation
+        else None
+    )
     archives, left_out = within(_archives(engine, job, kept), MAX_ARCHIVED_REQUESTS)
     late = _late_labels(engine, archives) if section.traffic_labels == "use" else {}
     archived: list[ArchivedRow] = []

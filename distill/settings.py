@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from distill.training.fields import LabelledFields
 from distill.training.schedule import Schedule
 from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
 from triggers.settings import AlphaPolicy, Section
@@ -28,6 +29,10 @@ VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_un
 Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, BeforeValidator(_unless_off)]
 
 
+#: The name of a field or a column.
+FieldName = Annotated[str, Field(min_length=1)]
+
+
 class RedistillSection(AlphaPolicy):
     """The section [redistill]: training, labelled files and registry."""
 
@@ -41,6 +46,8 @@ class RedistillSection(AlphaPolicy):
     train: FileLocation | None = None
     validation: FileLocation | None = None
     test: FileLocation | None = None
+    text_field: FieldName = "text"  #: the name of the texts in these files, a field or a column
+    label_field: FieldName = "label"
     student_init: ArtifactLocation | None = None
     traffic_labels: Literal["use", "ignore"] = "use"  #: the true labels of archived requests
     label_source: LabelSource = "random"  #: "selected": of requests such as complaints
@@ -64,6 +71,11 @@ class RedistillSection(AlphaPolicy):
             learning_rate=self.learning_rate,
             seed=self.seed,
         )
+
+    @property
+    def fields(self) -> LabelledFields:
+        """The names of text and label in the labelled files."""
+        return LabelledFields(text=self.text_field, label=self.label_field)
 
     @property
     def calibration_file(self) -> FileLocation | None:

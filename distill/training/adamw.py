@@ -36,7 +36,8 @@ class Descent:
     def __init__(self, network: PreTrainedModel, *, learning_rate: float, steps: int) -> None:
         self._network = network
         self._learning_rate = learning_rate
-        self._optimizer = AdamW(_parameter_groups(network), lr=learning_rate)
+        # One pass over weights and moments; the others take one or more per operation, with copies.
+        self._optimizer = AdamW(_parameter_groups(network), lr=learning_rate, fused=True)
         self._generators = self._states_of_generators()
         self.done = 0
         self.steps = steps

@@ -4,18 +4,15 @@ Two texts are the same if their normalised forms are (NFC, stripped, case-folded
 space one space). No text of the labelled test set is used for training.
 """
 
-import codecs
-import gzip
 import hashlib
 import unicodedata
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
@@ -28,19 +25,25 @@ from distill.training.archived import (
     is_labelled,
     traffic_labels,
 )
+from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.archive.redaction import Redact
 from monitor.labels.spelling import or_alike
+from monitor.sources.formats.compression import read_chunks
+from monitor.sources.formats.named_rows import Malformed, NamedRow, NoColumnError, named_rows
+from monitor.sources.stores.port import BrokenObjectError
 
 #: The share of the distinct texts of an archived sample that is held out from training.
 HELD_OUT_SHARE: Final = 0.3
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _HASH_RANGE: Final = 2**64
+_MAX_BYTES: Final = 2**40  #: of a labelled file, decompressed
+_OPTIONS: Final = "text_field and label_field in [redistill], or --text-field and --label-field"
 
 
 class DatasetUnreadableError(RedistillError):
-    """The labelled file {path} cannot be read: {problem}. Use a JSON Lines file, plain or .gz, with
-    rows such as {{"text": "where is my order?", "label": "order_tracking"}}.
+    """The labelled file {path} cannot be read: {problem}. Use JSON Lines with rows such as
+    {{"text": "where is my order?", "label": "order_tracking"}}, or CSV (.csv) with such columns; both may be
+    compressed with gzip or zstandard.
     """
 
 
@@ -96,20 +99,24 @@ def text_hash(text: str) -> bytes:
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()
 
 
-def read_labelled(path: Path, label_names: Sequence[str]) -> LabelledSet:
-    """Read the rows {"text", "label"} of a JSON Lines file; gzip is detected by its first bytes.
+def read_labelled(
+    path: Path, label_names: Sequence[str], fields: LabelledFields = TEXT_AND_LABEL
+) -> LabelledSet:
+    """Read the rows of a labelled file: JSON Lines, or CSV with a header if the name ends in .csv.
 
-    Blank lines are skipped and further fields ignored.
+    It may be compressed with gzip or zstandard, as its first bytes show. Blank lines are skipped and further
+    fields ignored.
 
     Raises:
-        DatasetUnreadableError: the file does not exist, is not readable, or is a broken or truncated gzip.
-        DatasetRowError: a row is not a JSON object, has no usable text, or has a label that is not in
+        DatasetUnreadableError: the file does not exist, is not readable, is damaged or truncated, or is CSV
+            without one of the columns.
+        DatasetRowError: a row cannot be decoded, has no usable text, or has a label that is not in
             `label_names`; the error names the first such row.
         DatasetEmptyError: the file has no rows.
     """
     raw = _read(path)
     index = {name: number for number, name in enumerate(label_names)}
-    rows = list(_rows(path, _plain(path, raw), index))
+    rows = list(_rows(path, raw, fields, index))
     if not rows:
         raise DatasetEmptyError(path=path)
     lines, texts, labels = zip(*rows, strict=True)
@@ -216,54 +223,41 @@ def _read(path: Path) -> bytes:
         raise DatasetUnreadableError(path=path, problem=error.strerror or error) from error
 
 
-def _plain(path: Path, raw: bytes) -> bytes:
-    if not raw.startswith(_GZIP_MAGIC):
-        return raw
+def _rows(
+    path: Path, raw: bytes, fields: LabelledFields, index: Mapping[str, int]
+) -> Iterator[tuple[int, str, int]]:
     try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
-        raise DatasetUnreadableError(path=path, problem=error) from error
+        chunks = read_chunks(BytesIO(raw), max_bytes=_MAX_BYTES)
+        for row in named_rows(path.name, chunks, (fields.text, fields.label), options=_OPTIONS):
+            if isinstance(row, Malformed):
+                raise DatasetRowError(path=path, line=row.line, problem=row.problem)
+            yield row.line, *_values(path, row, fields, index)
+    except (BrokenObjectError, NoColumnError) as error:
+        problem = error.fields["problem"] if isinstance(error, BrokenObjectError) else error
+        raise DatasetUnreadableError(path=path, problem=problem) from error
 
 
-def _lines(plain: bytes) -> Iterator[tuple[int, bytes]]:
-    lines = plain.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-
-
-def _rows(path: Path, plain: bytes, index: Mapping[str, int]) -> Iterator[tuple[int, str, int]]:
-    for line, content in _lines(plain):
-        try:
-            row = _object(content)
-            yield line, _text(row.get("text")), _label(row.get("label"), index)
-        except ValueError as error:
-            raise DatasetRowError(path=path, line=line, problem=error) from error
-
-
-def _object(content: bytes) -> dict[str, object]:
+def _values(path: Path, row: NamedRow, fields: LabelledFields, index: Mapping[str, int]) -> tuple[str, int]:
     try:
-        row = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg})") from error
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - the data is wrong, not the call
-    return row
+        return _text(row, fields.text), _label(_text(row, fields.label), fields.label, index)
+    except ValueError as error:
+        raise DatasetRowError(path=path, line=row.line, problem=error) from error
 
 
-def _text(value: object) -> str:
+def _text(row: NamedRow, field: str) -> str:
+    value = row.values.get(field)
     if not isinstance(value, str):
-        raise ValueError(f"field 'text': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
+        raise ValueError(f"field {field!r}: expected a string, not {_kind(value)}")  # noqa: TRY004 - the data is wrong, not the call
     if not value.strip():
-        raise ValueError("field 'text': empty")
+        raise ValueError(f"field {field!r}: empty")
     return value
 
 
-def _label(value: object, index: Mapping[str, int]) -> int:
-    if not isinstance(value, str):
-        raise ValueError(f"field 'label': expected a string, not {_kind(value)}")  # noqa: TRY004 - as above
-    if value not in index:
-        known = or_alike(value, index) or f" ({', '.join(index)})"
-        raise ValueError(f"field 'label': {value!r} is not one of the models' labels{known}")
-    return index[value]
+def _label(label: str, field: str, index: Mapping[str, int]) -> int:
+    if label not in index:
+        known = or_alike(label, index) or f" ({', '.join(index)})"
+        raise ValueError(f"field {field!r}: {label!r} is not one of the models' labels{known}")
+    return index[label]
 
 
 def _kind(value: object) -> str:

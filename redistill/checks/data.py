@@ -123,7 +123,7 @@ def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[CheckRe
     sets: dict[str, LabelledSet] = {}
     for name, path in named.items():
         if path is not None:
-            sets[name] = read_labelled(artifacts(settings).file(path), label_names)
+            sets[name] = read_labelled(artifacts(settings).file(path), label_names, section.fields)
             yield ok(name, f"{path}: {show.count(len(sets[name].texts))} rows")
     if section.train is None or section.test is None:
         yield ok("labelled data", "not needed, because no rule orders a re-distillation")

@@ -33,7 +33,8 @@ def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterato
     section = settings.redistill
     if section.test is None:
         return
-    every = read_labelled(artifacts(settings, progress).file(section.test), teacher.labels)
+    opener = artifacts(settings, progress)
+    every = read_labelled(opener.file(section.test), teacher.labels, section.fields)
     outcomes = _outcomes(settings, teacher, chosen(every, _ROWS), progress)
     rows = f"{show.count(min(len(every.texts), _ROWS))} of {show.count(len(every.texts))} test rows"
     unmet = [each for each in outcomes if each["result"] != GateResult.PASS]
@@ -54,6 +55,7 @@ def _outcomes(
         student,
         teacher,
         None if validation is None else opener.file(validation),
+        fields=settings.redistill.fields,
         tested_on=rows,
         at_most=_ROWS,
         tokens_per_batch=budget,

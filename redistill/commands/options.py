@@ -47,6 +47,25 @@ Until = Annotated[
     ),
 ]
 
+TextField = Annotated[
+    str | None,
+    typer.Option(
+        "--text-field",
+        metavar="NAME",
+        help="Field or column of the texts.",
+        show_default="the configured one, or text",
+    ),
+]
+LabelField = Annotated[
+    str | None,
+    typer.Option(
+        "--label-field",
+        metavar="NAME",
+        help="Field or column of the labels.",
+        show_default="the configured one, or label",
+    ),
+]
+
 
 def command() -> typer.Typer:
     """Return the app of a command that is one function."""

@@ -3,21 +3,25 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import orjson
 
+from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.sources.fields import guess_fields, guess_format, read_rows
+from monitor.sources.formats.compression import read_chunks
+from monitor.sources.formats.named_rows import NamedRow, NoColumnError, is_csv, named_rows
 from monitor.sources.formats.readers import ParquetMissingError
+from monitor.sources.stores.port import BrokenObjectError
 
 _DEEPEST: Final = 8  #: levels of folders that are scanned
 _HEADS: Final = 20  #: data files of one folder that are opened
 _SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".ndjson", ".parquet")
-_COUNTED_ROWS: Final = 100_000
+_MAX_BYTES: Final = 2**40  #: of a file, decompressed
 _RARE: Final = 0.75  #: a label is rare below this fraction of an even share
 #: Names of folders that are specific to a date or hour: 2026, 24, 2026-11-24, dt=2026-11-24, hour=03.
 _DATED: Final = re.compile(r"([A-Za-z_]+=)?[\d-]+")
@@ -89,7 +93,7 @@ def read_model(path: Path) -> ModelDirectory | None:
     return ModelDirectory(path=path, n_bytes=n_bytes, labels=tuple(map(str, labels.values())))
 
 
-def scan(folder: Path) -> FolderContents:
+def scan(folder: Path, fields: LabelledFields = TEXT_AND_LABEL) -> FolderContents:
     """Return the contents of `folder` and its subfolders, except hidden ones. First rows decide on a file."""
     models: list[ModelDirectory] = []
     logs: list[Path] = []
@@ -99,11 +103,11 @@ def scan(folder: Path) -> FolderContents:
         if model is not None:
             models.append(model)
             continue
-        data = sorted(parent / name for name in files if name.endswith(_SUFFIXES))
+        data = sorted(parent / name for name in files if name.endswith(_SUFFIXES) or is_csv(name))
         for path in data[:_HEADS]:
-            if _is_log(path):
+            if not is_csv(path.name) and _is_log(path):
                 logs.append(path)
-            elif _is_labelled(path):
+            elif _is_labelled(path, fields):
                 labelled.append(path)
     return FolderContents(folder=folder, models=tuple(models), logs=tuple(logs), labelled=tuple(labelled))
 
@@ -115,9 +119,21 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(parent), files
 
 
-def _is_labelled(path: Path) -> bool:
-    row = {} if guess_format(path) == "parquet" else next(read_rows(path), {})
-    return isinstance(row.get("text"), str) and isinstance(row.get("label"), str)
+def _is_labelled(path: Path, fields: LabelledFields) -> bool:
+    row = next(labelled_rows(path, fields), {})
+    return isinstance(row.get(fields.text), str) and isinstance(row.get(fields.label), str)
+
+
+def labelled_rows(path: Path, fields: LabelledFields) -> Iterator[Mapping[str, object]]:
+    """Yield the rows of a file in a format of labelled files, up to any damage; none of another file."""
+    if not is_csv(path.name):
+        yield from () if guess_format(path) == "parquet" else read_rows(path)
+        return
+    with suppress(OSError, BrokenObjectError, NoColumnError), path.open("rb") as file:
+        chunks = read_chunks(file, max_bytes=_MAX_BYTES)
+        for row in named_rows(path.name, chunks, (fields.text, fields.label), options=""):
+            if isinstance(row, NamedRow):
+                yield row.values
 
 
 def _is_log(path: Path) -> bool:
@@ -135,11 +151,8 @@ def _is_named(path: Path, names: tuple[str, ...]) -> bool:
     return any(name in stem.replace("-", "_").split("_") for name in names)
 
 
-def rare_labels(labelled: Path) -> tuple[str, ...]:
+def rare_labels(labels: Iterable[object]) -> tuple[str, ...]:
     """Return the labels with less than three quarters of an even share, rarest first."""
-    counts: Counter[str] = Counter()
-    for row in islice(read_rows(labelled), _COUNTED_ROWS):
-        label = row.get("label")
-        counts.update([label] if isinstance(label, str) else [])
+    counts = Counter(label for label in labels if isinstance(label, str))
     even = counts.total() / max(len(counts), 1)
     return tuple(label for label, n in counts.most_common()[::-1] if n < _RARE * even)

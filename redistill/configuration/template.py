@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.settings import Format
 from monitor.sources.fields import FieldNames
 from redistill.configuration.variables import escaped
@@ -164,6 +165,7 @@ class Answers:
     train: Path | None
     validation: Path | None
     test: Path | None
+    labelled_fields: LabelledFields
     rare_labels: Sequence[str]
     epochs: int
 
@@ -190,7 +192,7 @@ def render(answers: Answers) -> str:
         fields=_fields(answers.fields),
         rare=_rare(answers.rare_labels),
         epochs=answers.epochs,
-        validation=_validation(answers),
+        validation=_validation(answers) + _labelled_fields(answers.labelled_fields),
     )
     return "".join(map(_aligned, text.splitlines(keepends=True)))
 
@@ -227,6 +229,15 @@ def _validation(answers: Answers) -> str:
     if answers.validation is None:
         return ""
     return f"validation = {_quoted(_relative(answers.validation, answers.folder))}\n"
+
+
+def _labelled_fields(names: LabelledFields) -> str:
+    """Return the names of the fields of the labelled files that differ from the defaults, one per line."""
+    pairs = (
+        ("text_field", names.text, TEXT_AND_LABEL.text),
+        ("label_field", names.label, TEXT_AND_LABEL.label),
+    )
+    return "".join(f"{key} = {_quoted(name)}\n" for key, name, default in pairs if name != default)
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -11,6 +11,7 @@ from distill.calibrator import fitted
 from distill.evaluate import Reference, evaluate, latency, refer
 from distill.evaluation.label_metrics import label_metrics
 from distill.training.dataset import LabelledSet, chosen, read_labelled
+from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.scoring.models import Model, load, match_labels
 from monitor.scoring.placement import Placement
 from monitor.settings import MetricsSection, ScoringSection
@@ -52,7 +53,9 @@ def compare(
     scoring: ScoringSection,
     placement: Placement,
     show: ShowProgress,
+    fields: LabelledFields = TEXT_AND_LABEL,
     validation: Location | None = None,
+    validation_fields: LabelledFields = TEXT_AND_LABEL,
 ) -> Comparison:
     """Score the rows of a file with both models, and compare them with the labels and with each other.
 
@@ -69,7 +72,7 @@ def compare(
     directories = [artifacts.directory(each) for each in (teacher_directory, student_directory)]
     teacher, student = (load(each, placement) for each in directories)
     file = artifacts.file(data)
-    rows = read_labelled(file, teacher.labels)
+    rows = read_labelled(file, teacher.labels, fields)
     n, budget = len(rows.texts), scoring.tokens_per_batch
     reference = refer(
         file.name,
@@ -84,6 +87,7 @@ def compare(
         student,
         teacher,
         None if validation is None else artifacts.file(validation),
+        fields=validation_fields,
         tested_on=rows,
         tokens_per_batch=budget,
         show=show,
@@ -113,6 +117,7 @@ def fit_temperature(
     teacher: Model,
     validation: Path | None,
     *,
+    fields: LabelledFields,
     tested_on: LabelledSet,
     at_most: int | None = None,
     tokens_per_batch: int,
@@ -128,7 +133,7 @@ def fit_temperature(
     """
     if validation is None:
         return None
-    rows = read_labelled(validation, teacher.labels)
+    rows = read_labelled(validation, teacher.labels, fields)
     if rows.sha256 == tested_on.sha256:
         return None
     rows = rows if at_most is None else chosen(rows, at_most)

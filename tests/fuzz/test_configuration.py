@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from db.errors import RedistillError
+from distill.training.fields import LabelledFields
 from monitor.archive.redaction import redactor
 from monitor.settings import FilesTraffic, MonitorSection
 from monitor.sources.formats.records import RecordParser
@@ -35,6 +36,7 @@ TEMPLATE = render(
         train=None,
         validation=None,
         test=None,
+        labelled_fields=LabelledFields(text="utterance", label="intent"),
         rare_labels=("Refund",),
         epochs=10,
     )

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from db.errors import RedistillError
 from distill.training.dataset import read_labelled
+from distill.training.fields import TEXT_AND_LABEL
 from monitor.labels.files import read_labels
 from redistill.commands.inspect.replay_file import read_history
-from redistill.configuration.discover import rare_labels, scan
+from redistill.configuration.discover import labelled_rows, rare_labels, scan
 from redistill.configuration.traffic_profile import profile_traffic
 from tests.fuzz.inputs import changed, edited, inputs
 
@@ -114,4 +115,4 @@ def test_folders_that_init_looks_through(
     with suppress(RedistillError):
         profile_traffic(root / "logs", teacher.labels if teacher else ())
     for path in found.labelled:
-        rare_labels(path)
+        rare_labels(row.get("label") for row in labelled_rows(path, TEXT_AND_LABEL))

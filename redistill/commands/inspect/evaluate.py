@@ -8,10 +8,20 @@ import typer
 
 from db.records import Metric
 from distill.settings import RedistillSection
+from distill.training.fields import LabelledFields
 from monitor.settings import MetricsSection, ScoringSection
 from monitor.storage.artifacts import Artifacts, located
 from redistill.artifacts import artifacts
-from redistill.commands.options import Config, Json, command, config_source, configured, examples
+from redistill.commands.options import (
+    Config,
+    Json,
+    LabelField,
+    TextField,
+    command,
+    config_source,
+    configured,
+    examples,
+)
 from redistill.display import show
 from redistill.display.progress import bars
 from redistill.display.show import Column
@@ -52,7 +62,7 @@ _BINS = (
     Column(title="accuracy", align="right", spare=1),
 )
 _Data = Annotated[
-    str, typer.Option("--data", metavar="FILE", help="Labelled rows: JSON Lines with text and label.")
+    str, typer.Option("--data", metavar="FILE", help="Labelled rows: JSON Lines, or CSV with a header.")
 ]
 _Teacher = Annotated[
     str | None,
@@ -71,6 +81,7 @@ _Student = Annotated[
 @app.command(
     epilog=examples(
         "redistill evaluate --data test.jsonl",
+        "redistill evaluate --data test.csv --text-field utterance --label-field intent",
         "redistill evaluate --data test.jsonl --teacher models/bert --student models/tiny",
     )
 )
@@ -80,6 +91,8 @@ def evaluate(
     data: _Data,
     teacher: _Teacher = None,
     student: _Student = None,
+    text_field: TextField = None,
+    label_field: LabelField = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -109,6 +122,10 @@ def evaluate(
             placement=place(section.device, section.precision, section="redistill"),
             show=progress,
             validation=section.validation,
+            fields=LabelledFields(
+                text=text_field or section.text_field, label=label_field or section.label_field
+            ),
+            validation_fields=section.fields,
         )
     if as_json:
         show.print_json(found)

@@ -12,11 +12,17 @@ import typer
 from rich.text import Text
 
 from db.errors import RedistillError
+from distill.training.fields import LabelledFields
 from monitor.clock import utc_now
 from monitor.settings import MonitorSection
-from monitor.sources.fields import read_rows
-from redistill.commands.options import command, examples
-from redistill.configuration.discover import ModelDirectory, rare_labels, read_model, scan
+from redistill.commands.options import LabelField, TextField, command, examples
+from redistill.configuration.discover import (
+    ModelDirectory,
+    labelled_rows,
+    rare_labels,
+    read_model,
+    scan,
+)
 from redistill.configuration.period import Period
 from redistill.configuration.settings import load_rules
 from redistill.configuration.template import Answers, render
@@ -72,6 +78,7 @@ class _Choice:
     train: Path | None
     validation: Path | None
     test: Path | None
+    labelled_fields: LabelledFields
 
 
 def _option(name: str, metavar: str, meaning: str) -> object:
@@ -92,13 +99,19 @@ def init(
     ] = None,
     traffic: Annotated[str | None, _option("--traffic", "PATH", "File or folder of the request log.")] = None,
     train: Annotated[Path | None, _option("--train", "FILE", "Labelled rows to train on.")] = None,
+    validation: Annotated[
+        Path | None, _option("--validation", "FILE", "Labelled rows to calibrate and to validate on.")
+    ] = None,
     test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to evaluate on.")] = None,
+    text_field: TextField = None,
+    label_field: LabelField = None,
 ) -> None:
     """Write a redistill.toml for the models, the request log and the labelled files in a folder."""
     target = folder.resolve() / _FILE
     if target.exists():
         raise ConfigExistsError(path=folder / _FILE)
-    contents = scan(target.parent)
+    fields = LabelledFields(text=text_field or "text", label=label_field or "label")
+    contents = scan(target.parent, fields)
     teacher_found, student_found = contents.teacher_and_student()
     chosen = _model("--student", student) or student_found
     choice = _Choice(
@@ -106,8 +119,9 @@ def init(
         student=chosen,
         traffic=_profile(_log(traffic) or contents.log(), chosen),
         train=_existing("--train", train) or contents.labelled_as("train"),
-        validation=contents.labelled_as("validation"),
+        validation=_existing("--validation", validation) or contents.labelled_as("validation"),
         test=_existing("--test", test) or contents.labelled_as("test"),
+        labelled_fields=fields,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     _write(target, render(_answers(target.parent, choice)))
@@ -150,7 +164,7 @@ def _profile(log: Path | None, student: ModelDirectory | None) -> TrafficProfile
 
 
 def _answers(folder: Path, choice: _Choice) -> Answers:
-    traffic = choice.traffic
+    traffic, labels = choice.traffic, _labels(choice)
     return Answers(
         folder=folder,
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "default",
@@ -163,14 +177,22 @@ def _answers(folder: Path, choice: _Choice) -> Answers:
         train=choice.train,
         validation=choice.validation,
         test=choice.test,
-        rare_labels=rare_labels(choice.train) if choice.train else (),
-        epochs=_epochs(choice.train, traffic.period if traffic else None),
+        labelled_fields=choice.labelled_fields,
+        rare_labels=rare_labels(labels),
+        epochs=_epochs(len(labels), traffic.period if traffic else None),
     )
 
 
-def _epochs(train: Path | None, period: Period | None) -> int:
-    """Return the epochs for the rows of a file, at most 100,000 of them, and the windows of the log."""
-    n_labelled = sum(1 for _ in islice(read_rows(train), _COUNTED_ROWS)) if train else 0
+def _labels(choice: _Choice) -> list[object]:
+    """Return the labels of the first 100,000 rows to train on."""
+    if choice.train is None:
+        return []
+    rows = labelled_rows(choice.train, choice.labelled_fields)
+    return [row.get(choice.labelled_fields.label) for row in islice(rows, _COUNTED_ROWS)]
+
+
+def _epochs(n_labelled: int, period: Period | None) -> int:
+    """Return the epochs for a number of labelled rows and the windows of the log."""
     n_window = min(period.quietest, MonitorSection().sample_size) if period else 0
     return epochs_for(n_labelled, n_window)
 

@@ -296,6 +296,25 @@ def test_a_file_that_is_there_is_left_as_it_is(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("whole")
+def test_csv_with_columns_of_other_names_is_configured_and_can_be_evaluated(
+    whole: Path, models: Path
+) -> None:
+    for name in ("train", "test"):
+        rows = read_rows(whole / f"{name}.jsonl")
+        table = "\n".join(f"{number},{row['label']},{row['text']}" for number, row in enumerate(rows))
+        (whole / f"{name}.jsonl").unlink()
+        (whole / f"{name}.csv").write_text(f"id,intent,utterance\n{table}\n")
+    fields = ("--text-field", "utterance", "--label-field", "intent")
+    run("init", *fields)
+    written = load(whole / "redistill.toml").redistill
+    assert (written.train, written.test) == (whole / "train.csv", whole / "test.csv")
+    assert (written.text_field, written.label_field) == ("utterance", "intent")
+    pair = ("--teacher", str(models / "teacher"), "--student", str(models / "student"))
+    result = run("evaluate", "--data", "test.csv", "--json", *pair)
+    assert json.loads(result.stdout)["n"] == len(CORPUS)
+    assert "no column 'text'" in said(run("evaluate", "--data", "test.csv", "--text-field", "text", *pair))
+
+
 def test_rare_labels_are_suggested() -> None:
     rows = [{"text": f"{label} {n}", "label": label} for label in LABELS[:3] for n in range(30)]
     rows.append({"text": "a person please", "label": "escalation"})

@@ -1,7 +1,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ from distill.training.dataset import (
     text_hash,
     training_set,
 )
+from distill.training.fields import LabelledFields
 from monitor.archive.redaction import Redactor
+from monitor.storage.zstandard import zstd
 
 NAMES = ("faq", "returns")
 GOOD = b'{"text": "where is it?", "label": "faq"}\n'
@@ -71,12 +73,54 @@ def test_gzip_is_known_by_its_first_bytes_and_not_by_the_name(
     assert read_labelled(path, NAMES).texts == ("where is it?",)
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress], ids=["plain", "gzip", "zstandard"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_is_read_by_the_names_of_its_columns(
+    tmp_path: Path, pack: Callable[[bytes], bytes], delimiter: str
+) -> None:
+    header, row = (
+        delimiter.join(("id", "utterance", "intent")),
+        delimiter.join(("7", '"a, b\n""c"""', "returns")),
+    )
+    path = written(tmp_path, pack(f"{header}\r\n{row}\r\n".encode()), "rows.csv")
+    rows = read_labelled(path, NAMES, LabelledFields(text="utterance", label="intent"))
+    assert rows.texts == ('a, b\n"c"',)
+    assert rows.labels.tolist() == [1]
+    assert rows.lines == (2,)
+
+
+def test_json_lines_are_read_by_the_names_of_their_fields(tmp_path: Path) -> None:
+    path = written(tmp_path, b'{"utterance": "hi", "intent": "faq", "text": 7, "label": "x"}\n')
+    fields = LabelledFields(text="utterance", label="intent")
+    assert read_labelled(path, NAMES, fields).texts == ("hi",)
+
+
+def test_csv_without_a_column_names_the_columns_and_the_options(tmp_path: Path) -> None:
+    path = written(tmp_path, b"utterance,label\nhi,faq\n", "rows.csv")
+    with pytest.raises(DatasetUnreadableError, match=r"no column 'text'; .*--text-field.* utterance, label"):
+        read_labelled(path, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (b"hi,", "line 2: field 'label': empty"),
+        (b"hi", "line 2: field 'label': expected a string, not a missing or null value"),
+        (b"\xff,faq", "line 2: invalid UTF-8"),
+        (b'"hi,faq', "line 2: invalid CSV"),
+    ],
+)
+def test_a_bad_row_of_csv_is_named_as_well(tmp_path: Path, row: bytes, problem: str) -> None:
+    with pytest.raises(DatasetRowError, match=problem):
+        read_labelled(written(tmp_path, b"text,label\n" + row + b"\n", "rows.csv"), NAMES)
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
-        (b"{not json", "line 3: not JSON"),
-        (b'{"text": "\xff", "label": "faq"}', "line 3: not JSON"),
-        (b'["a text", "faq"]', "line 3: not a JSON object"),
+        (b"{not json", "line 3: no JSON object"),
+        (b'{"text": "\xff", "label": "faq"}', "line 3: invalid UTF-8"),
+        (b'["a text", "faq"]', "line 3: no JSON object"),
         (b'{"label": "faq"}', "line 3: field 'text': expected a string, not a missing or null value"),
         (b'{"text": 7, "label": "faq"}', "line 3: field 'text': expected a string, not a int"),
         (b'{"text": " \\t", "label": "faq"}', "line 3: field 'text': empty"),
