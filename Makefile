@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue bench-history example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue bench-history bench-alpha bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,12 @@ bench-detection: $(READY) ## compare detection delay and false alarms with river
 bench-queue: $(READY) ## compare the job queue with procrastinate, huey and bare SQL
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	PYTHONPATH=. $(PY) bench/job_queue.py
+
+bench-alpha: $(READY) ## show what a lower alpha does, with and without true labels; half an hour
+	PYTHONPATH=. $(PY) bench/alpha.py
+
+bench-temperature: $(READY) ## compare fixed temperatures of the loss with four that adapt; 10 minutes
+	PYTHONPATH=. $(PY) bench/temperature.py
 
 bench-history: $(READY) ## time views, ticks and decisions with up to 100,000 cycles
 	PYTHONPATH=. $(PY) bench/history.py
