@@ -1,8 +1,9 @@
 """The database's clock, which all processes of a monitor share."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Float, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -15,22 +16,22 @@ class Clock(FunctionElement[datetime]):
     """The SQL expression for the database's current time plus a number of seconds."""
 
     type = UTCDateTime()
-    inherit_cache = False
+    inherit_cache = True  # the seconds are a parameter, so that each statement is compiled once
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = float(seconds)
-        super().__init__()
+        super().__init__(literal(float(seconds), Float()))
 
 
 @compiles(Clock, "sqlite")
-def _sqlite_clock(element: Clock, _compiler: SQLCompiler, **_: object) -> str:
+def _sqlite_clock(element: Clock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - as compiles wants
     # Six digits of the second, so that times compare as text with the times that SQLAlchemy stores.
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+.3f} seconds') || '000')"
+    seconds = compiler.process(element.clauses, **options)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', printf('%+.3f seconds', {seconds})) || '000')"
 
 
 @compiles(Clock, "postgresql")
-def _postgresql_clock(element: Clock, _compiler: SQLCompiler, **_: object) -> str:
-    return f"(clock_timestamp() + interval '{element.seconds:.3f} seconds')"
+def _postgresql_clock(element: Clock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - as above
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
 def read(connection: Connection) -> datetime:
