@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from triggers.channels.outbox import HOLD
 
 _FREEZE_SECONDS: Final = 0.005
 _LOOK_SECONDS: Final = 0.004
+_YOUNG: Final = timedelta(seconds=20)
 
 
 class Moment(StrEnum):
@@ -87,6 +88,11 @@ class Killer:
 
     def __post_init__(self) -> None:
         self._start()
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the process may not have loaded the product yet, on a busy machine."""
+        return now() - self._started_at < _YOUNG
 
     def hunt(self) -> None:
         for aim in self.aims:
