@@ -29,8 +29,7 @@ from tests.support.world.installation import Site, make_site, seconds, webhook
 from tests.support.world.tiny_world import World, utterances
 
 MINUTES: Final = float(os.environ.get("REDISTILL_SOAK_MINUTES", "30"))
-#: While caches fill, the allocator finds its size (a quarter of an hour of such windows) and the log of SQLite its
-#: length.
+#: While caches fill, the log of SQLite finds its length and, in a quarter of an hour, the allocator its size.
 WARM_UP: Final = 0.5
 REQUESTS: Final = 60
 LEVEL: Final = 0.95
