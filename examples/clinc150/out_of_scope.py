@@ -16,6 +16,7 @@ EXAMPLE = Example(
     strange=lambda corpus: corpus.out_of_scope,
     tell=partial(tell, "Questions that are out of the teacher's scope"),
     drift=Drift(usual_days=2, step=0.05, days_after=1, most_days=20),
+    labelled=True,
 )
 
 if __name__ == "__main__":

@@ -40,15 +40,16 @@ def draw(path: Path, days: Sequence[DayRecord], settings: Settings, title: str) 
         figure.suptitle(title, x=0.01, ha="left", weight="bold")
         *panels, lowest = figure.subplots(3, 1, sharex=True, height_ratios=(5, 4, 1.8))
         for panel, metric in zip(panels, _METRICS, strict=True):
-            _draw_metric(panel, days, metric)
-            _draw_thresholds(panel, settings, metric)
-            _draw_jobs(panel, days, named=metric == "agreement")
+            draw_metric(panel, days, metric)
+            draw_thresholds(panel, settings, metric)
+            draw_jobs(panel, days, named=metric == "agreement")
         panels[1].legend(*panels[0].get_legend_handles_labels(), loc="center left", frameon=False)
-        _draw_share(lowest, days)
+        draw_share(lowest, days)
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _draw_metric(panel: Axes, days: Sequence[DayRecord], metric: str) -> None:
+def draw_metric(panel: Axes, days: Sequence[DayRecord], metric: str) -> None:
+    """Draw a metric with its intervals, by student, and the days that breached a rule."""
     panel.set_ylabel(_METRICS[metric])
     for number, student in enumerate(_students(days)):
         places = [at for at, day in enumerate(days) if day.cycle["student_version"] == student]
@@ -81,7 +82,8 @@ def _draw_metric(panel: Axes, days: Sequence[DayRecord], metric: str) -> None:
         )
 
 
-def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
+def draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
+    """Draw the thresholds of the rules on a metric."""
     for rule in settings.rules:
         if rule.metric == metric:
             side, cycles = ("below" if rule.below is not None else "above"), rule.for_cycles
@@ -99,7 +101,7 @@ def _draw_thresholds(panel: Axes, settings: Settings, metric: str) -> None:
             )
 
 
-def _draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
+def draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
     """Draw a line between the day that ordered a job and the next one, as the worker ran in between."""
     for at, day in enumerate(days):
         if day.job is None:
@@ -118,7 +120,8 @@ def _draw_jobs(panel: Axes, days: Sequence[DayRecord], *, named: bool) -> None:
             )
 
 
-def _draw_share(panel: Axes, days: Sequence[DayRecord]) -> None:
+def draw_share(panel: Axes, days: Sequence[DayRecord]) -> None:
+    """Draw the share of strange requests, and name the days."""
     panel.bar(range(len(days)), [100 * day.day.share for day in days], color=_QUIET, width=0.6)
     panel.set_ylabel("strange, %")
     panel.set_xticks(range(len(days)), [f"{day.day.slot.window_start:%d %b}" for day in days])

@@ -14,6 +14,7 @@ from typing import Final, TextIO
 import numpy as np
 import structlog
 from corpus import Corpus, Utterances, read_corpus
+from late import LateLabels
 from pair import PackageMissingError
 from sqlalchemy import Engine
 from traffic import RequestLog
@@ -26,6 +27,7 @@ from redistill.configuration.settings import Settings
 from redistill.display.progress import bars
 
 _SEED: Final = 2025
+_LATE_DAYS: Final = 2
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024
 
 
@@ -42,6 +44,8 @@ class Example:
     drift: Drift
     tell: Tell
     rules: str = ""  #: as written in redistill.toml; empty: the product's own
+    labelled: bool = False  #: whether the log has the true label of each request
+    late_share: float = 0.0  #: of the requests, whose true labels people give, days later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +108,16 @@ def _play(example: Example, wanted: Wanted) -> None:
                 usual=corpus.usual,
                 strange=example.strange(corpus),
                 rng=rng,
+                labelled=example.labelled,
             )
+            late = LateLabels(share=example.late_share, days=_LATE_DAYS, rng=rng)
             world = World(
                 settings=settings,
                 engine=engine,
                 log=log,
                 drift=example.drift,
                 show=show,
+                late=late if example.late_share else None,
             )
             days = list(world.days())
     _tell(example, wanted, settings, engine, days)

@@ -1,5 +1,6 @@
 """A report of the run from the database alone: the days, each job's candidate and the incidents."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ _MODELS: Final = ("candidate", "incumbent")
 _DATASETS: Final = ("test", "condemned")
 _METRICS: Final = (
     "accuracy",
+    "teacher_accuracy",
     "macro_f1",
     "ece",
     "agreement",
@@ -51,6 +53,17 @@ class DayRecord:
     day: Day
     cycle: Row
     job: Job | None
+
+    @property
+    def followed(self) -> Text:
+        """Return what became of the job; empty without one."""
+        if self.job is None:
+            return Text("")
+        ended = str(self.job.decision or self.job.status)
+        style = show.GOOD if ended == "promoted" else show.BAD
+        return Text(
+            f"job {self.job.job_id}, alpha {self.job.alpha_from} -> {self.job.alpha_to}: {ended}", style=style
+        )
 
 
 def days_of(engine: Engine, days: Sequence[Day]) -> tuple[DayRecord, ...]:
@@ -74,6 +87,11 @@ def tell(title: str, picture: Path, settings: Settings, engine: Engine, days: Se
 
 def _tell(engine: Engine, days: Sequence[DayRecord]) -> None:
     show.listing(_DAYS, [_day(each) for each in days])
+    tell_jobs(engine, days)
+
+
+def tell_jobs(engine: Engine, days: Sequence[DayRecord]) -> None:
+    """Print the measurements of each job's candidate, and the incidents."""
     with reading(engine) as connection:
         for job in sorted((each.job for each in days if each.job), key=lambda job: job.job_id):
             _tell_job(connection, job)
@@ -99,14 +117,8 @@ def _day(each: DayRecord) -> list[Cell]:
         show.verdict(cycle["verdict"]),
         show.word(cycle["agreement_streak"]),
         show.version(cycle["student_version"])[:8],
-        _outcome(each.job) if each.job else "",
+        each.followed,
     ]
-
-
-def _outcome(job: Job) -> Text:
-    ended = str(job.decision or job.status)
-    style = show.GOOD if ended == "promoted" else show.BAD
-    return Text(f"job {job.job_id}, alpha {job.alpha_from} -> {job.alpha_to}: {ended}", style=style)
 
 
 def _tell_job(connection: Connection, job: Job) -> None:
@@ -117,6 +129,8 @@ def _tell_job(connection: Connection, job: Job) -> None:
     show.say("")
     show.say(Text(f"Job {job.job_id}: {job.reason}", style="bold"))
     show.say(f"{job.decision}, {job.decision_reason}")
+    if job.evidence is not None:
+        show.say(json.loads(job.evidence)["says"])
     places = [(model, dataset) for dataset in _DATASETS for model in _MODELS]
     columns = [Column(title="metric"), *(Column(title=f"{model}, {name}") for model, name in places)]
     show.listing(columns, list(_metrics(found, places)))

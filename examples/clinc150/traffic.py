@@ -2,9 +2,9 @@
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -58,23 +58,31 @@ class RequestLog:
     """A folder of traffic, one file per day; a text occurs at most once a day.
 
     The days before and after a promotion draw from separate texts, so that the recovery is measured on
-    requests that the new student was not trained on.
+    requests that the new student was not trained on. With `labelled`, each line has its true label.
     """
 
     def __init__(
-        self, folder: Path, usual: Utterances, strange: Utterances, rng: np.random.Generator
+        self,
+        folder: Path,
+        usual: Utterances,
+        strange: Utterances,
+        rng: np.random.Generator,
+        *,
+        labelled: bool,
     ) -> None:
         self._folder = folder
         self._rng = rng
+        self._labelled = labelled
         self._stages = [
             _Stage(usual=Deck(early, rng), strange=Deck(strange_early, rng))
             for early, strange_early in zip(_cut(usual), _cut(strange), strict=True)
         ]
 
-    def write(self, slot: Slot, n: int, *, share: float, fresh: bool) -> None:
+    def write(self, slot: Slot, n: int, *, share: float, fresh: bool) -> Mapping[str, str]:
         """Write a window of `n` requests, of which a `share` in [0, 1], rounded to requests, is strange.
 
-        With `fresh`, the texts are those that are kept for the days after a promotion.
+        With `fresh`, the texts are those that are kept for the days after a promotion. Returns the true
+        labels by request id; "out_of_scope" is not a label of the models.
         """
         stage = self._stages[fresh]
         n_strange = round(n * share)
@@ -83,18 +91,16 @@ class RequestLog:
         seconds = np.sort(self._rng.uniform(0, length, n))
         day = f"{slot.window_start:%Y-%m-%d}"
         self._folder.mkdir(parents=True, exist_ok=True)
+        truth = {}
         with gzip.open(self._folder / f"{day}.jsonl.gz", "wt", encoding="utf-8") as file:
             order = self._rng.permutation(n).tolist()
             for number, (second, index) in enumerate(zip(seconds, order, strict=True)):
+                request_id, label = f"{day}-{number:05}", asked[index].label or "out_of_scope"
                 time = slot.window_start + timedelta(seconds=float(second))
-                file.write(_line(f"{day}-{number:05}", time, asked[index]))
-
-
-def _line(request_id: str, time: datetime, asked: Utterance) -> str:
-    """Return a log line, with the domain as the true label; "out_of_scope" is not a label of the models."""
-    label = asked.label or "out_of_scope"
-    row = {"id": request_id, "time": time.isoformat(), "text": asked.text, "label": label}
-    return json.dumps(row) + "\n"
+                row = {"id": request_id, "time": time.isoformat(), "text": asked[index].text}
+                file.write(json.dumps(row | ({"label": label} if self._labelled else {})) + "\n")
+                truth[request_id] = label
+        return truth
 
 
 def _cut(utterances: Utterances) -> tuple[Utterances, Utterances]:

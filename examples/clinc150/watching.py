@@ -61,6 +61,7 @@ EXAMPLE = Example(
     tell=partial(tell, "Topics that the student was never taught, without re-distillation"),
     drift=Drift(usual_days=2, step=0.02, days_after=0, most_days=18),
     rules=RULES,
+    labelled=True,
 )
 
 if __name__ == "__main__":

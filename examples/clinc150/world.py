@@ -8,13 +8,14 @@ worker.
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pair
 from corpus import Corpus, write_labelled
+from late import LateLabels
 from pair import Distilling, LabelledFiles
 from sqlalchemy import Engine
 from traffic import RequestLog
@@ -140,7 +141,7 @@ class World:
     log: RequestLog
     drift: Drift
     show: ShowProgress
-    _first_student: str | None = field(default=None, init=False)
+    late: LateLabels | None = None  #: that people give; None: nobody does
 
     def days(self) -> Iterator[Day]:
         """Yield each day when it has ended, until `days_after` days after the end, `most_days` at most."""
@@ -152,8 +153,10 @@ class World:
             risen += number >= self.drift.usual_days and not self._has_ordered()
             slot = _slot(number)
             share = self.drift.step * risen
-            self.log.write(slot, _REQUESTS, share=share, fresh=self._is_promoted())
+            truth = self.log.write(slot, _REQUESTS, share=share, fresh=self._is_promoted())
             runner.run([slot], _never)
+            if self.late is not None:
+                self.late.arrive(self.settings, self.engine, truth)
             while messages.deliver_due(utc_now()):
                 pass
             while worker.run_once(_never):
