@@ -1,4 +1,4 @@
-"""What a lower alpha does to a re-distillation, with and without true labels, by a good and a poor teacher.
+"""The effect of a lower alpha on a re-distillation, with and without true labels, by two teachers.
 
 Each cell is a job as the worker runs it: it starts from the drifted student, and trains on the labelled file
 and on the archived requests of a service whose requests have drifted by 30%. Rows are means over seeds.

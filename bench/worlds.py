@@ -46,7 +46,7 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
-    """What a job finds."""
+    """The models and the data of a job."""
 
     student: Path
     teachers: dict[str, Path]  #: "good" and "poor"

@@ -266,4 +266,5 @@ class GateResult(StrEnum):
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side of the threshold, or a tie
     WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it does not reject
+    REPORTED = "reported"  #: measured, but another gate decides in its place
     FAIL = "fail"  #: on the wrong side, and worse than the incumbent or the incumbent is on the right side

@@ -79,15 +79,23 @@ def refer(
     )
 
 
-def evaluate(
-    student: Model,
-    reference: Reference,
-    settings: MetricsSection,
-    *,
-    temperature: float | None,
-    tokens_per_batch: int,
-    stopped: Stopped,
-    progress: Progress,
+def answers(
+    student: Model, reference: Reference, *, tokens_per_batch: int, stopped: Stopped, progress: Progress
+) -> Logits:
+    """Return a student's logits (n, labels) on a data set, in the order of the teacher's labels.
+
+    Raises:
+        ModelError: the two models have different labels.
+        ScoringError, StoppedError: as for `score`.
+    """
+    columns = match_labels(reference.teacher, student)
+    return score(
+        student, reference.texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
+    )[:, columns]
+
+
+def evaluation(
+    logits: Logits, reference: Reference, settings: MetricsSection, *, temperature: float | None
 ) -> Evaluation:
     """Return all metrics of a student's answers on a data set, each with its 95% interval.
 
@@ -98,23 +106,33 @@ def evaluate(
     of no rows is NaN.
 
     Raises:
-        ModelError: the two models have different labels.
-        ScoringError, StoppedError: as for `score`.
         LabelsError: a configured label is not one of the teacher's.
     """
-    columns = match_labels(reference.teacher, student)
-    logits = score(
-        student, reference.texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
-    )[:, columns]
     metrics = _distance(reference, logits, settings.temperature)
+    names = reference.teacher.labels
     if reference.labels is not None:
         calibrated = calibrated_logits(logits, reference.labels, reference.texts, temperature)
-        names = reference.teacher.labels
         metrics += label_metrics(logits, reference.labels, names, settings, calibrated=calibrated)
     if reference.known is not None:
-        names = reference.teacher.labels
         metrics += traffic_metrics(reference.teacher_logits, logits, reference.known, names, settings)
     return Evaluation(dataset=reference.dataset, metrics=metrics)
+
+
+def evaluate(
+    student: Model,
+    reference: Reference,
+    settings: MetricsSection,
+    *,
+    temperature: float | None,
+    tokens_per_batch: int,
+    stopped: Stopped,
+    progress: Progress,
+) -> Evaluation:
+    """Return the `evaluation` of a student's `answers`, with the errors of both."""
+    logits = answers(
+        student, reference, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
+    )
+    return evaluation(logits, reference, settings, temperature=temperature)
 
 
 def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple[Metric, ...]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from db.records import Calibration, Evaluation, GateOutcome, Metric
 from distill.calibrator import Calibrator
-from distill.evaluate import Reference, evaluate, latencies, refer
+from distill.evaluate import Logits, Reference, answers, evaluation, latencies, refer
 from distill.evaluation import gates
-from distill.evaluation.traffic_labels import LabelledRequests, labelled_requests
+from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests
 from distill.job_data import JobData
 from distill.settings import GatesSection
 from monitor.cycle import Show
@@ -32,10 +32,25 @@ class Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A student's answers on one data set, and its evaluation."""
+
+    reference: Reference
+    logits: Logits
+    evaluation: Evaluation
+
+    def with_metrics(self, more: tuple[Metric, ...]) -> "_Measured":
+        evaluated = replace(self.evaluation, metrics=self.evaluation.metrics + more)
+        return replace(self, evaluation=evaluated)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judge:
     """The configured judge of candidates."""
 
     gates: GatesSection
+    #: `min_accuracy` of [teacher]; None if labelled requests were not drawn at random: see `gates.check`.
+    teacher_min_accuracy: float | None = None
     metrics: MetricsSection
     tokens_per_batch: int
     calibrator: Calibrator
@@ -70,10 +85,18 @@ class Judge:
         measured_before = self._evaluate(
             "incumbent", incumbent, references, temperature=before, timed=timed.incumbent, stopped=stopped
         )
+        candidates = tuple(map(_evaluated_with_gain, measured, measured_before))
+        incumbents = tuple(each.evaluation for each in measured_before)
         return Judgement(
-            candidate=measured,
-            incumbent=measured_before,
-            gates=gates.check(self.gates, measured, measured_before, processor=timed_on),
+            candidate=candidates,
+            incumbent=incumbents,
+            gates=gates.check(
+                self.gates,
+                candidates,
+                incumbents,
+                processor=timed_on,
+                teacher_min_accuracy=self.teacher_min_accuracy,
+            ),
             calibration=calibration,
         )
 
@@ -118,21 +141,29 @@ class Judge:
         temperature: float | None,
         timed: tuple[Metric, ...],
         stopped: Stopped,
-    ) -> tuple[Evaluation, ...]:
-        """Return one evaluation per reference; the one of the test set includes the latencies."""
-        test, *others = (
-            evaluate(
+    ) -> tuple[_Measured, ...]:
+        """Measure a student on each reference; the evaluation of the test set includes the latencies."""
+        found = []
+        for reference in references:
+            logits = answers(
                 student,
                 reference,
-                self.metrics,
-                temperature=temperature,
                 tokens_per_batch=self.tokens_per_batch,
                 stopped=stopped,
                 progress=self._progress(f"{name} on {reference.dataset}", len(reference.texts)),
             )
-            for reference in references
-        )
-        return (replace(test, metrics=test.metrics + timed), *others)
+            measured = evaluation(logits, reference, self.metrics, temperature=temperature)
+            found.append(_Measured(reference=reference, logits=logits, evaluation=measured))
+        test, *others = found
+        return test.with_metrics(timed), *others
 
     def _progress(self, what: str, total: int) -> Callable[[int], None]:
         return lambda done: self.show(what, done, total)
+
+
+def _evaluated_with_gain(candidate: _Measured, incumbent: _Measured) -> Evaluation:
+    """Return the candidate's evaluation, with its gain in accuracy where requests have true labels."""
+    known = candidate.reference.known
+    if known is None:
+        return candidate.evaluation
+    return candidate.with_metrics((accuracy_gain(candidate.logits, incumbent.logits, known),)).evaluation

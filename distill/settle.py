@@ -21,7 +21,12 @@ _STATUS = {
     JobDecision.REJECTED: JobStatus.REJECTED,
 }
 
-_WORDS: Final = {GateResult.PASS: "passed", GateResult.WAIVED: "waived", GateResult.FAIL: "failed"}
+_WORDS: Final = {
+    GateResult.PASS: "passed",
+    GateResult.WAIVED: "waived",
+    GateResult.REPORTED: "only reported",
+    GateResult.FAIL: "failed",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +124,10 @@ def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str |
 
 
 def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
-    """Return the names and numbers of the decisive gates, followed by those of the waived ones."""
+    """Return the names and numbers of the decisive gates, followed by those of waived and reported ones."""
     described = (
         (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
-        for result in (decisive, GateResult.WAIVED)
+        for result in (decisive, GateResult.WAIVED, GateResult.REPORTED)
     )
     return "; ".join(f"{_WORDS[result]}: {', '.join(each)}" for result, each in described if each)
 
@@ -131,4 +136,5 @@ def _describe(outcome: GateOutcome) -> str:
     numbers = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
     if outcome.result is GateResult.PASS or outcome.incumbent_value is None:
         return numbers
-    return f"{numbers}, incumbent {outcome.incumbent_value:.4g}"
+    numbers = f"{numbers}, incumbent {outcome.incumbent_value:.4g}"
+    return f"{numbers} ({outcome.detail})" if outcome.result is GateResult.REPORTED else numbers

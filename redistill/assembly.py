@@ -234,6 +234,7 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
     _follow_archives(settings, engine)
     judge = Judge(
         gates=settings.gates,
+        teacher_min_accuracy=_min_accuracy_of_teacher(settings),
         metrics=settings.metrics,
         tokens_per_batch=settings.scoring.tokens_per_batch,
         calibrator=calibrator(settings, engine, show),
@@ -255,6 +256,11 @@ def worker(settings: Settings, engine: Engine, show: Show, turns: Turns | None =
     )
     turn = Turn(turns or Turns(), partial(configure_torch, settings))
     return Worker(engine, audience(settings), attempt, judge.calibrator, turn)
+
+
+def _min_accuracy_of_teacher(settings: Settings) -> float | None:
+    """Return the bound by which a job finds the teacher at fault; None if labels are not drawn at random."""
+    return settings.teacher.min_accuracy if settings.redistill.label_source == "random" else None
 
 
 def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:

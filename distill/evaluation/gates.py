@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from db.records import Evaluation, GateOutcome, Metric
@@ -23,6 +23,11 @@ LATENCY_RATIO_MEDIAN: Final = "latency_ratio_median"
 LATENCY_RATIOS: Final = (LATENCY_RATIO, LATENCY_RATIO_MEDIAN)
 #: A candidate is slower than its incumbent if the whole intervals of both ratios are above this value.
 SLOWER: Final = 1.10
+
+#: Of a candidate on the labelled requests of the condemned sample: its accuracy minus the incumbent's, and
+#: minus the teacher's.
+GAIN: Final = "accuracy_gain"
+OVER_TEACHER: Final = "accuracy_over_teacher"
 
 #: With fewer rows the plain ECE is mostly its own bias, so the gate uses the debiased value.
 _ENOUGH_FOR_PLAIN_ECE: Final = 1_000
@@ -53,6 +58,7 @@ def check(
     incumbent: Sequence[Evaluation] = (),
     *,
     processor: str | None = None,
+    teacher_min_accuracy: float | None = None,
 ) -> tuple[GateOutcome, ...]:
     """Check a candidate by its evaluations and those of the student in service; the order is fixed.
 
@@ -69,7 +75,12 @@ def check(
       above 1.10. The two are then equally fast, and the load of the machine decided on which side of the
       threshold each is.
 
-    The gate of the condemned sample is never waived, as the job exists to end that drift.
+    The gate of the condemned sample is never waived, as the job exists to end that drift. If true labels of
+    that sample show that the teacher is at fault, accuracy replaces agreement there: the candidate must be
+    right on more of the labelled requests than the incumbent, and agreement is only reported. The teacher is
+    at fault if the whole interval of accuracy_over_teacher is above 0, or that of teacher_accuracy below
+    `teacher_min_accuracy`. With None for the latter, because the labelled requests were not drawn at random,
+    agreement is the gate.
 
     Gates that do not apply are left out: rare_class_accuracy if the test set was evaluated without it,
     because no rare labels are configured; latency_p95_ms if it is off; the gate of the condemned sample if
@@ -98,7 +109,13 @@ def check(
         _outcome(gate, dataset, measured.get(dataset, {}), before.get(dataset, {}), processor)
         for dataset, gate in _gates(gates, measured)
     ]
-    return tuple(outcomes)
+    condemned = measured.get(CONDEMNED, {})
+    fault = _fault_of_teacher(condemned, teacher_min_accuracy)
+    if fault is None:
+        return tuple(outcomes)
+    *others, agreement = outcomes
+    reported = replace(agreement, result=GateResult.REPORTED, detail=fault)
+    return (*others, _accuracy_in_place_of_agreement(condemned, fault), reported)
 
 
 def passed(outcomes: Sequence[GateOutcome]) -> bool:
@@ -126,6 +143,36 @@ def _gates(gates: GatesSection, measured: Mapping[str, _Metrics]) -> Iterator[tu
     yield TEST, _gate("agreement", gates.agreement)
     if CONDEMNED in measured:
         yield CONDEMNED, _gate("agreement", gates.agreement)
+
+
+def _fault_of_teacher(condemned: _Metrics, min_accuracy: float | None) -> str | None:
+    """Return how true labels show that the teacher is at fault, or None if they do not."""
+    if min_accuracy is None or GAIN not in condemned:
+        return None
+    teacher, over = condemned["teacher_accuracy"], condemned[OVER_TEACHER]
+    found = f"of {teacher.n} labelled requests the teacher is right on {_with_interval(teacher)}"
+    if over.low > 0:
+        return f"{found}, the candidate on {_with_interval(condemned['accuracy'])}"
+    return f"{found}, below min_accuracy {min_accuracy:g}" if teacher.high < min_accuracy else None
+
+
+def _accuracy_in_place_of_agreement(condemned: _Metrics, fault: str) -> GateOutcome:
+    accuracy, gain = condemned["accuracy"], condemned[GAIN]
+    before = accuracy.value - gain.value
+    return GateOutcome(
+        gate="accuracy",
+        dataset=CONDEMNED,
+        value=accuracy.value,
+        threshold=before,
+        result=GateResult.PASS if gain.value > 0 else GateResult.FAIL,
+        metric="accuracy",
+        incumbent_value=before,
+        detail=f"a gain of {_with_interval(gain)} over the incumbent; in place of agreement: {fault}",
+    )
+
+
+def _with_interval(metric: Metric) -> str:
+    return f"{metric.value:.3g} [{metric.low:.3g}, {metric.high:.3g}]"
 
 
 def _gate(name: str, threshold: float) -> _Gate:

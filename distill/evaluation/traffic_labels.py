@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from db.records import Metric
 from distill.evaluation import confusion
+from distill.evaluation.gates import GAIN, OVER_TEACHER
+from distill.evaluation.paired import paired_difference
 from monitor.settings import MetricsSection
 from monitor.strata import Strata
 from triggers.teacher.correctness import OUT_OF_SCOPE
@@ -35,6 +37,11 @@ class LabelledRequests:
         interval = score_interval(float(self.strata.share(holds)), self.strata.n_effective)
         return Metric.of(name, interval, holds.size)
 
+    def difference(self, name: str, first: NDArray[np.intp], second: NDArray[np.intp]) -> Metric:
+        """Return the accuracy of the first predictions for the whole sample minus that of the second."""
+        interval = paired_difference(self.right(first), self.right(second), self.strata)
+        return Metric.of(name, interval, self.rows.size)
+
 
 def labelled_requests(labels: Sequence[int | None], strata: Strata) -> LabelledRequests | None:
     """Return the requests of a sample with a label that is not None, or None if there are too few.
@@ -56,6 +63,12 @@ def labelled_requests(labels: Sequence[int | None], strata: Strata) -> LabelledR
     )
 
 
+def accuracy_gain(candidate: ArrayLike, incumbent: ArrayLike, known: LabelledRequests) -> Metric:
+    """Return the candidate's accuracy minus the incumbent's on the labelled requests, from their logits."""
+    first, second = (np.asarray(each).argmax(axis=1) for each in (candidate, incumbent))
+    return known.difference(GAIN, first, second)
+
+
 def traffic_metrics(
     teacher_logits: ArrayLike,
     student_logits: ArrayLike,
@@ -69,6 +82,7 @@ def traffic_metrics(
     window. Both models are wrong where the true label is out of scope, as in `correctness_history`.
 
     - accuracy, teacher_accuracy: the share of the requests with the right top-1 label; higher is better.
+    - accuracy_over_teacher: the first minus the second; see `paired_difference`.
     - critical_misroutes: the share whose prediction is a critical misroute; lower is better. Only if one of
       `misroutes` is critical.
     """
@@ -76,6 +90,7 @@ def traffic_metrics(
     metrics: tuple[Metric, ...] = (
         known.share("accuracy", known.right(student)),
         known.share("teacher_accuracy", known.right(teacher)),
+        known.difference(OVER_TEACHER, student, teacher),
     )
     if any(misroute.critical for misroute in settings.misroutes):
         critical = confusion.critical_misroutes(settings.misroutes, label_names)

@@ -1,4 +1,4 @@
-"""What true labels of a part of the requests say of both models by day, as a table and a picture."""
+"""The accuracy of both models by day, from true labels of some requests, as a table and a picture."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

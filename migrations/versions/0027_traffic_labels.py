@@ -1,4 +1,4 @@
-"""The number of archived requests with a true label that a job was trained on."""
+"""Jobs that use the true labels of requests: the number of these, and gates that are only reported."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,8 @@ VIEW = """
             AS promoted_at, j.evidence, j.recovery{more}
     FROM jobs j
 """
+RESULT_BEFORE = "pass, waived or fail"
+RESULT = "pass, waived, reported or fail"
 COMMENT = "One row per re-distillation job; promoted_at is its candidate''s latest promotion"
 
 
@@ -31,9 +33,11 @@ def upgrade() -> None:
         ),
     )
     _create(more=", j.n_labelled_traffic")
+    _comment_on_result(RESULT_BEFORE, RESULT)
 
 
 def downgrade() -> None:
+    _comment_on_result(RESULT, RESULT_BEFORE)
     op.execute("DROP VIEW job_history")
     op.drop_column("jobs", "n_labelled_traffic")
     _create(more="")
@@ -43,3 +47,15 @@ def _create(*, more: str) -> None:
     op.execute(VIEW.format(more=more))
     if op.get_context().dialect.name == "postgresql":
         op.execute(f"COMMENT ON VIEW job_history IS '{COMMENT}'")
+
+
+def _comment_on_result(before: str, after: str) -> None:
+    if op.get_context().dialect.name == "postgresql":
+        op.alter_column(
+            "gate_outcomes",
+            "result",
+            existing_type=sa.Text(),
+            existing_nullable=False,
+            existing_comment=before,
+            comment=after,
+        )

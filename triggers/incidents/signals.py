@@ -26,6 +26,10 @@ _LOOK_AT_SERVICE = (
     "preprocessing"
 )
 _LOOK_AT_REQUESTS = "the requests differ from the reference: see what moved, and whether agreement has fallen"
+_NO_LABELS = (
+    "candidates were held to the teacher's answers, as no true label shows whether the teacher is right "
+    "(`redistill labels import` adds labels)"
+)
 #: If the process dies in every cycle, this signal is the only trace that it can leave.
 TRIED_IN_VAIN = Signal(
     kind=IncidentKind.BLIND,
@@ -128,7 +132,9 @@ def _retrain_teacher(now: Situation) -> Signal:
     if not now.order.is_exhausted:
         return _if_healthy(now.cycle, IncidentKind.RETRAIN_TEACHER)
     fired = [outcome for outcome in now.cycle.about_student if outcome.fired]
-    summary = f"{describe(fired)}; re-distillation is exhausted: {now.order.detail}; retrain the teacher"
+    evidence = now.order.evidence
+    why = f"{now.order.detail}; {evidence.says.rstrip('.') if evidence else _NO_LABELS}"
+    summary = f"{describe(fired)}; re-distillation is exhausted: {why}; retrain the teacher"
     return _raised(IncidentKind.RETRAIN_TEACHER, Severity.CRITICAL, summary)
 
 

@@ -19,7 +19,9 @@ def forgotten_modules() -> Iterator[None]:
         sys.modules.pop(module.stem, None)
 
 
-@pytest.mark.parametrize("script", ["run.py", "late_labels.py", "out_of_scope.py", "watching.py", "new_intents.py"])
+@pytest.mark.parametrize(
+    "script", ["run.py", "late_labels.py", "out_of_scope.py", "watching.py", "new_intents.py"]
+)
 def test_each_script_imports_and_says_how_it_is_used(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,11 @@ class Site:
         return self.folder / "traffic"
 
     @property
+    def truth(self) -> Path:
+        """The true labels of the requests, a file for each window, to be imported."""
+        return self.folder / "truth"
+
+    @property
     def archive(self) -> Path:
         return self.folder / "archive" / MONITOR
 
@@ -159,16 +164,17 @@ def make_site(
     *,
     url: str,
     new_words: Sequence[Words | None] | None = None,
+    requests: int = REQUESTS,
     **sections: Any,  # noqa: ANN401 - a table, or a list of tables
 ) -> Site:
     """An installation with that traffic. `sections` are added to its configuration or its tables.
 
-    `new_words` are those of each window; None: its traffic is the usual one.
+    `new_words` are those of each window; None: its traffic is the usual one. A window has so many `requests`.
     """
     site = Site(folder=folder, timeline=timeline)
-    for path in (folder, site.traffic, site.logs):
+    for path in (folder, site.traffic, site.truth, site.logs):
         path.mkdir(parents=True, exist_ok=True)
-    _write_traffic(site, new_words or _as_told(timeline))
+    _write_traffic(site, new_words or _as_told(timeline), requests)
     site.config.write_text(_toml(_document(world, timeline, url, sections)), encoding="utf-8")
     return site
 
@@ -237,10 +243,10 @@ def drift(site: Site, *, since: datetime) -> None:
     pool = utterances(_POOL, new=DRIFT, rng=rng)
     first = math.ceil((since - timeline.start) / timeline.every)
     for index in range(first, timeline.healthy + timeline.drifted):
-        _write_window(site, index, pool, rng)
+        _write_window(site, index, pool, rng, REQUESTS)
 
 
-def _write_traffic(site: Site, new_words: Sequence[Words | None]) -> None:
+def _write_traffic(site: Site, new_words: Sequence[Words | None], requests: int) -> None:
     rng = np.random.default_rng(_SEED)
     usual = utterances(_POOL, new=0.0, rng=rng)
     drifted = [
@@ -248,18 +254,22 @@ def _write_traffic(site: Site, new_words: Sequence[Words | None]) -> None:
     ]
     for index, words in enumerate(new_words):
         pool = next((pool for each, pool in drifted if each is words), usual)
-        _write_window(site, index, pool, rng)
+        _write_window(site, index, pool, rng, requests)
 
 
-def _write_window(site: Site, index: int, pool: Sequence[Utterance], rng: np.random.Generator) -> None:
+def _write_window(
+    site: Site, index: int, pool: Sequence[Utterance], rng: np.random.Generator, requests: int
+) -> None:
     timeline = site.timeline
-    chosen = [pool[number] for number in rng.choice(_POOL, size=REQUESTS, replace=False)]
+    chosen = [pool[number] for number in rng.choice(_POOL, size=requests, replace=False)]
     start = timeline.start + index * timeline.every
     lines = "".join(f"{line}\n" for line in _lines(chosen, index, start, timeline.every))
     path = site.traffic / f"{index:04}.jsonl.gz"
     draft = path.with_suffix(".tmp")  # which is no part of the log
     draft.write_bytes(gzip.compress(lines.encode(), mtime=0))
     draft.replace(path)
+    truth = [{"id": f"r-{index}-{number}", "label": each.label} for number, each in enumerate(chosen)]
+    (site.truth / f"{index:04}.jsonl").write_text("\n".join(map(json.dumps, truth)), encoding="utf-8")
 
 
 def _distinct(new_words: Sequence[Words | None]) -> list[Words]:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from db.records import Evaluation, Metric
 from db.states import GateResult
-from distill.evaluation.gates import CONDEMNED, LATENCY_RATIOS, TEST, check, passed
+from distill.evaluation.gates import (
+    CONDEMNED,
+    GAIN,
+    LATENCY_RATIOS,
+    OVER_TEACHER,
+    TEST,
+    check,
+    passed,
+)
 from distill.settings import GatesSection
 
 GATES = GatesSection()
@@ -301,3 +309,84 @@ def test_shares_are_judged_as_if_by_exact_fractions(n: int, thousandths: int, da
 
 def with_agreement(threshold: float) -> GatesSection:
     return GATES.model_copy(update={"agreement": threshold})
+
+
+def condemned(
+    *, gain: float, over_teacher: float = 0.05, teacher: float = 0.9, agreement: float = 0.9
+) -> Evaluation:
+    """The condemned sample of a candidate with labelled requests; each interval is 0.02 on either side."""
+    values = {
+        "agreement": agreement,
+        "accuracy": 0.93,
+        "teacher_accuracy": teacher,
+        OVER_TEACHER: over_teacher,
+        GAIN: gain,
+    }
+    metrics = (
+        Metric(name=name, value=value, low=value - 0.02, high=value + 0.02, n=300)
+        for name, value in values.items()
+    )
+    return Evaluation(dataset=CONDEMNED, metrics=tuple(metrics))
+
+
+def on_condemned(candidate: Evaluation, *, min_accuracy: float | None = 0.8) -> dict[str, GateResult]:
+    outcomes = check(GATES, [evaluation(**GOOD), candidate], teacher_min_accuracy=min_accuracy)
+    return {each.gate: each.result for each in outcomes if each.dataset == CONDEMNED}
+
+
+PASS, FAIL, REPORTED = GateResult.PASS, GateResult.FAIL, GateResult.REPORTED
+
+
+@pytest.mark.parametrize(
+    ("candidate", "expected"),
+    [
+        pytest.param(condemned(gain=0.01), {"accuracy": PASS, "agreement": REPORTED}, id="better"),
+        pytest.param(condemned(gain=0.0), {"accuracy": FAIL, "agreement": REPORTED}, id="a tie is no repair"),
+        pytest.param(condemned(gain=-0.01), {"accuracy": FAIL, "agreement": REPORTED}, id="worse"),
+        pytest.param(
+            condemned(gain=-0.01, agreement=0.99),
+            {"accuracy": FAIL, "agreement": REPORTED},
+            id="worse, but more like the teacher that is at fault",
+        ),
+        pytest.param(
+            condemned(gain=0.1, over_teacher=0.02), {"agreement": FAIL}, id="perhaps as good as the teacher"
+        ),
+        pytest.param(
+            condemned(gain=0.1, over_teacher=0.0, teacher=0.779),
+            {"accuracy": PASS, "agreement": REPORTED},
+            id="a teacher that is surely below min_accuracy",
+        ),
+        pytest.param(
+            condemned(gain=0.1, over_teacher=0.0, teacher=0.781),
+            {"agreement": FAIL},
+            id="a teacher that is perhaps below min_accuracy",
+        ),
+        pytest.param(evaluation(CONDEMNED, agreement=0.96), {"agreement": PASS}, id="too few labels"),
+    ],
+)
+def test_where_labels_show_that_the_teacher_is_at_fault_accuracy_replaces_agreement(
+    candidate: Evaluation, expected: dict[str, GateResult]
+) -> None:
+    assert on_condemned(candidate) == expected
+
+
+def test_labels_of_selected_requests_replace_no_gate() -> None:
+    assert on_condemned(condemned(gain=0.1), min_accuracy=None) == {"agreement": FAIL}
+
+
+def test_the_reason_is_stored_with_both_gates() -> None:
+    outcomes = check(GATES, [evaluation(**GOOD), condemned(gain=0.1)], teacher_min_accuracy=0.8)
+    *_, accuracy, agreement = outcomes
+    of_candidate = "the candidate on 0.93 [0.91, 0.95]"
+    why = f"of 300 labelled requests the teacher is right on 0.9 [0.88, 0.92], {of_candidate}"
+    assert agreement.detail == why
+    assert accuracy.detail == (f"a gain of 0.1 [0.08, 0.12] over the incumbent; in place of agreement: {why}")
+    assert (accuracy.value, accuracy.threshold) == (0.93, accuracy.incumbent_value)
+    assert accuracy.threshold == pytest.approx(0.83)
+    assert passed(outcomes)
+
+
+def test_a_gate_of_the_test_set_still_rejects_it() -> None:
+    bad = evaluation(**{**GOOD, "accuracy": 0.8})
+    outcomes = check(GATES, [bad, condemned(gain=0.1)], [evaluation(**GOOD)], teacher_min_accuracy=0.8)
+    assert not passed(outcomes)

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from distill.evaluation.traffic_labels import ENOUGH, LabelledRequests, labelled_requests, traffic_metrics
+from distill.evaluation.traffic_labels import (
+    ENOUGH,
+    LabelledRequests,
+    accuracy_gain,
+    labelled_requests,
+    traffic_metrics,
+)
 from monitor.settings import MetricsSection, Misroute
 from monitor.strata import Strata
 from triggers.teacher.correctness import OUT_OF_SCOPE, split
@@ -49,13 +55,16 @@ def test_in_a_uniform_sample_they_are_the_shares_of_the_monitor(
     teacher, student = (each.argmax(axis=1)[rows] for each in logits)
     truth = [label for label in labels if label is not None]
     expected = split(truth, teacher, student, np.ones(len(rows)))
-    accuracy, of_teacher, misroutes = found
+    accuracy, of_teacher, over_teacher, misroutes = found
     for metric, share in ((accuracy, expected.student_accuracy), (of_teacher, expected.teacher_accuracy)):
         assert (metric.value, metric.low, metric.high) == pytest.approx(
             (share.estimate, share.low, share.high)
         )
         assert metric.n == len(rows)
-    assert [metric.name for metric in found] == ["accuracy", "teacher_accuracy", "critical_misroutes"]
+    assert [metric.name for metric in found] == [
+        *("accuracy", "teacher_accuracy", "accuracy_over_teacher", "critical_misroutes")
+    ]
+    assert over_teacher.value == pytest.approx(accuracy.value - of_teacher.value)
     missed = np.mean([true == 2 and label != 2 for true, label in zip(truth, student, strict=True)])
     assert misroutes.value == pytest.approx(missed)
 
@@ -76,4 +85,15 @@ def test_without_critical_misroutes_there_is_no_such_metric(
     labels: list[int | None], logits: tuple[np.ndarray, np.ndarray]
 ) -> None:
     found = traffic_metrics(*logits, known_in(labels, Strata.one(N)), NAMES, MetricsSection())
-    assert [metric.name for metric in found] == ["accuracy", "teacher_accuracy"]
+    assert [metric.name for metric in found] == ["accuracy", "teacher_accuracy", "accuracy_over_teacher"]
+
+
+def test_the_gain_is_measured_on_the_same_requests(
+    labels: list[int | None], logits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    known = known_in(labels, Strata.one(N))
+    accuracies = [traffic_metrics(each, each, known, NAMES, SETTINGS)[0].value for each in logits]
+    gain = accuracy_gain(*logits, known)
+    assert gain.value == pytest.approx(accuracies[0] - accuracies[1])
+    assert (gain.name, gain.n) == ("accuracy_gain", known.rows.size)
+    assert gain.low < gain.value < gain.high
