@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     Text,
     bindparam,
+    func,
     insert,
     select,
     type_coerce,
@@ -106,6 +107,13 @@ def of_monitor(connection: Connection, monitor: str) -> tuple[Job, ...]:
     """Return all jobs that the monitor ever had, oldest first."""
     rows = connection.execute(select(jobs).where(jobs.c.monitor == monitor).order_by(jobs.c.id))
     return tuple(_job(row) for row in rows)
+
+
+def last_by_window(connection: Connection, monitor: str, window_end: datetime) -> int:
+    """Return the number of the last job that is about this window or an earlier one; 0 for none."""
+    about = select(func.max(jobs.c.id)).join(cycles, cycles.c.id == jobs.c.cycle_id)
+    own = (jobs.c.monitor == monitor, cycles.c.window_end <= window_end)
+    return connection.scalar(about.where(*own)) or 0
 
 
 def archive_of(connection: Connection, job: Job) -> str | None:

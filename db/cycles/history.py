@@ -1,6 +1,7 @@
 """Statuses, verdicts, label shares and input drift of ended cycles."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -43,19 +44,26 @@ def verdict_counts(connection: Connection, monitor: str, student: str, *, since:
     return int(row[0]), int(row[1])
 
 
-def recovery_held_at(
-    connection: Connection, monitor: str, *, n: int, until: datetime | None = None
-) -> datetime | None:
-    """Return when the newest run of `n` healthy cycles in a row was complete; None if there is none.
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """A run of healthy cycles."""
 
-    Only evaluated cycles count, and with `until` only those with window_end < until. The time is that of the
-    end of the run's newest cycle that was judged before the next breach.
+    window_end: datetime  #: of its newest window
+    finished_at: datetime | None  #: when the cycle of that window ended
+
+
+def newest_recovery(
+    connection: Connection, monitor: str, *, n: int, until: datetime | None = None
+) -> Recovery | None:
+    """Return the newest run of `n` healthy cycles in a row, to its last window; None if there is none.
+
+    Only evaluated cycles count, and with `until` only those with window_end < until.
     """
-    newest: datetime | None = None
+    newest: Recovery | None = None
     n_healthy = 0
-    for finished_at, verdict in _newest_verdicts(connection, monitor, until):
+    for recovery, verdict in _newest_verdicts(connection, monitor, until):
         is_healthy = verdict == Verdict.HEALTHY
-        newest = (newest or finished_at) if is_healthy else None
+        newest = (newest or recovery) if is_healthy else None
         n_healthy = n_healthy + 1 if is_healthy else 0
         if n_healthy == n:
             return newest
@@ -64,8 +72,8 @@ def recovery_held_at(
 
 def _newest_verdicts(
     connection: Connection, monitor: str, until: datetime | None
-) -> Iterator[tuple[datetime, Verdict]]:
-    """Yield the end and the verdict of evaluated cycles, newest first, read page by page."""
+) -> Iterator[tuple[Recovery, Verdict]]:
+    """Yield window, end and verdict of evaluated cycles, newest first, read page by page."""
     query = (
         select(cycles.c.window_end, cycles.c.finished_at, cycles.c.verdict)
         .where(cycles.c.monitor == monitor, cycles.c.status == CycleStatus.EVALUATED)
@@ -75,7 +83,8 @@ def _newest_verdicts(
     while page := connection.execute(
         query if until is None else query.where(cycles.c.window_end < until)
     ).all():
-        yield from ((row.finished_at, row.verdict) for row in page)
+        for row in page:
+            yield Recovery(window_end=row.window_end, finished_at=row.finished_at), row.verdict
         until = page[-1].window_end
 
 

@@ -102,7 +102,7 @@ def ladder_of(
     jobs: Sequence[Job],
     *,
     began_at: datetime | None,
-    reset_at: datetime | None = None,
+    before_episode: int | None = None,
     student_alpha: Decimal | None,
     wanted: bool,
     is_latest: bool,
@@ -112,14 +112,14 @@ def ladder_of(
     """Return the ladder that results from a monitor's jobs, in any order.
 
     `began_at` is the start of the ladder (None: before all jobs). Jobs enqueued earlier concern another
-    student: they count only as an open job and for the cooldown. `reset_at` is the end of the drift before
-    the present one (None: the present one is the ladder's first); alphas and failures before it no longer
-    count. A failed or cancelled job has not used its alpha. A cancelled job does not count as a failure, nor
-    does a candidate that was replaced before its recovery was known.
+    student: they count only as an open job and for the cooldown. `before_episode` is the number of the last
+    job of an earlier drift, 0 if there was none (None: the present drift is the ladder's first): alphas and
+    failures up to it no longer count. A failed or cancelled job has not used its alpha. A cancelled job does
+    not count as a failure, nor does a candidate that was replaced before its recovery was known.
     """
     ended = sorted((job for job in jobs if job.status not in _OPEN), key=_ending, reverse=True)
     own = [job for job in ended if began_at is None or job.enqueued_at >= began_at]
-    of_drift = [job for job in own if reset_at is None or job.enqueued_at >= reset_at]
+    of_drift = [job for job in own if before_episode is None or job.job_id > before_episode]
     since_success = [*takewhile(lambda job: not _has_helped(job), of_drift)]
     return Ladder(
         wanted=wanted,
@@ -128,7 +128,7 @@ def ladder_of(
         is_watched=is_watched,
         has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
         completed_alpha=next((job.alpha_to for job in of_drift if job.status in _COMPLETED), None),
-        student_alpha=student_alpha if reset_at is None else None,
+        student_alpha=student_alpha if before_episode is None else None,
         failed_in_a_row=sum(map(_has_not_helped, since_success)),
         last_finished_at=ended[0].finished_at if ended else None,
     )

@@ -15,7 +15,7 @@ from db.states import OrderReason, Role
 from triggers.judged_cycle import JudgedCycle
 from triggers.orders import alpha
 from triggers.orders.alpha import Order
-from triggers.orders.episode import alpha_reset_at
+from triggers.orders.episode import last_job_before_episode
 from triggers.orders.promotion_watch import Watch
 from triggers.rules import verdict
 from triggers.settings import AlphaPolicy
@@ -65,7 +65,9 @@ def order_job(
         # another teacher begins another ladder; an open job counts whatever its teacher
         [job for job in known if job.status in queue.OPEN or job.teacher_version == result.teacher_version],
         began_at=since,
-        reset_at=alpha_reset_at(connection, monitor, policy, ladder_since=since, until=claim.slot.window_end),
+        before_episode=last_job_before_episode(
+            connection, monitor, policy, ladder_since=since, until=claim.slot.window_end
+        ),
         student_alpha=alpha.alpha_from_teacher(
             _alpha_of(connection, monitor, student, result), student, result.teacher_version, known
         ),

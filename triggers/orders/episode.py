@@ -4,25 +4,31 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from db import queue
 from db.cycles import history
 from triggers.settings import AlphaPolicy
 
 
-def alpha_reset_at(
+def last_job_before_episode(
     connection: Connection,
     monitor: str,
     policy: AlphaPolicy,
     *,
     ladder_since: datetime | None,
     until: datetime | None = None,
-) -> datetime | None:
-    """Return when the last episode ended, if the ladder's student has served longer; else None.
+) -> int | None:
+    """Return the number of the last job before the present episode; None if it is the ladder's first episode.
 
     An episode is a drift, from its first breach until its recovery has held for `watch_cycles` evaluated
-    cycles in a row. With `until`, later windows do not count. With `alpha_reset = "never"` none ends.
+    cycles in a row. With `until`, later windows do not count. With `alpha_reset = "never"` none ends. Jobs
+    belong to episodes by the windows that ordered them, as the clocks of the daemons may differ. The number
+    is 0 if no job was ordered before.
     """
     if policy.alpha_reset == "never":
         return None
-    held_at = history.recovery_held_at(connection, monitor, n=policy.watch_cycles, until=until)
-    is_of_student = held_at is not None and (ladder_since is None or held_at >= ladder_since)
-    return held_at if is_of_student else None
+    found = history.newest_recovery(connection, monitor, n=policy.watch_cycles, until=until)
+    if found is None or found.finished_at is None:
+        return None
+    if ladder_since is not None and found.finished_at < ladder_since:
+        return None
+    return queue.last_by_window(connection, monitor, found.window_end)

@@ -11,7 +11,7 @@ from db.errors import RedistillError
 from db.records import ModelVersion, NewJob
 from db.states import Role
 from triggers.orders import alpha
-from triggers.orders.episode import alpha_reset_at
+from triggers.orders.episode import last_job_before_episode
 from triggers.settings import AlphaPolicy
 
 
@@ -78,7 +78,7 @@ def _alpha_now(
     ladder = alpha.ladder_of(
         [job for job in jobs if job.teacher_version == teacher.version],
         began_at=since,
-        reset_at=alpha_reset_at(connection, student.monitor, policy, ladder_since=since),
+        before_episode=last_job_before_episode(connection, student.monitor, policy, ladder_since=since),
         student_alpha=alpha.alpha_from_teacher(student.alpha, student.version, teacher.version, jobs),
         wanted=True,
         is_latest=True,

@@ -45,6 +45,7 @@ class Known:
     began_at: datetime | None = None  #: the ladder
     n_healthy: int = 0  #: evaluated cycles in a row, up to now
     reset_at: datetime | None = None  #: when so many were healthy that the drift before is over
+    last_before: int = 0  #: the last job that a window until then ordered
     trial: int | None = None  #: the job whose candidate serves by itself, until it is known whether it helps
     n_tried: int = 0  #: evaluated cycles of it
     works: dict[int, Work] = field(default_factory=dict)
@@ -53,10 +54,15 @@ class Known:
     @property
     def own(self) -> list[Work]:
         """The ended jobs of this ladder, by their ends."""
+        return self._ended_after(0)
+
+    def _ended_after(self, job_id: int) -> list[Work]:
         found = [
             work
-            for work in self.works.values()
-            if work.teacher == self.teacher and (self.began_at is None or work.at >= self.began_at)
+            for number, work in self.works.items()
+            if number > job_id
+            and work.teacher == self.teacher
+            and (self.began_at is None or work.at >= self.began_at)
         ]
         return sorted((work for work in found if work.ended_at), key=ended_at)
 
@@ -67,13 +73,16 @@ class Known:
 
     @property
     def of_drift(self) -> list[Work]:
-        return [work for work in self.own if not self.is_reset or work.at >= (self.reset_at or work.at)]
+        return self._ended_after(self.last_before if self.is_reset else 0)
 
     def note_cycle(self, *, healthy: bool, now: datetime) -> None:
         """An evaluated cycle."""
         self.n_healthy = self.n_healthy + 1 if healthy else 0
         if self.n_healthy >= POLICY.watch_cycles:
             self.reset_at = now
+            self.last_before = max(
+                (number for number, work in self.works.items() if not work.by_person), default=0
+            )
 
     @property
     def alpha(self) -> Decimal:

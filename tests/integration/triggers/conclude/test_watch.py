@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from db import queue, versions
 from db.connection.session import writing
@@ -87,6 +87,16 @@ def test_each_drift_that_was_repaired_is_an_episode_of_its_own(
         index += 4
     assert [str(alpha_to) for _, alpha_to, _ in job_list(run)] == alphas
     assert recoveries(run) == ["recovered"] * 3
+
+
+def test_a_job_belongs_to_the_episode_of_its_window_whatever_the_clocks_say(watched: Cycles) -> None:
+    """It was ordered by a daemon whose clock is days ahead of the one that saw the recovery."""
+    with writing(watched.engine) as connection:
+        connection.execute(update(jobs).values(enqueued_at=due_at(99)))
+    for index in (1, 2, 3):
+        watched.conclude(index, replace(by("student-2", HEALTHY), alpha=Decimal("0.6")))
+    ended = watched.conclude(4, replace(by("student-2"), alpha=Decimal("0.6")))
+    assert (ended.order.alpha_from, ended.order.alpha_to) == (Decimal("0.7"), Decimal("0.6"))
 
 
 def test_two_healthy_cycles_end_no_episode(watched: Cycles) -> None:
