@@ -23,6 +23,7 @@ from distill.settings import RedistillSection
 from distill.settle import Proof
 from distill.training import checkpoint
 from distill.training.checkpoint import Checkpoints
+from distill.training.start import load_start
 from distill.training.train import TrainingLog, train
 from distill.training_identity import identity
 from monitor.archive.redaction import Redact
@@ -85,7 +86,11 @@ class Attempt:
             kept=self.kept,
         )
         init = self.redistill.student_init
-        student = self.places.load(incumbent_version, self.placement) if init is None else self._load(init)
+        student = (
+            self.places.load(incumbent_version, self.placement)
+            if init is None
+            else self._load_start(init, teacher.labels)
+        )
         trained = self._train(job, student, teacher, data, stopped=stopped)
         staged = registry.stage(self._store, student, job=registry.job_key(job), now=now)
         made = load(staged, self.placement)
@@ -194,6 +199,10 @@ class Attempt:
 
     def _load(self, location: Location) -> Model:
         return load(self.artifacts.directory(location), self.placement)
+
+    def _load_start(self, location: Location, labels: Sequence[str]) -> Model:
+        directory = self.artifacts.directory(location)
+        return load_start(directory, labels, seed=self.redistill.seed, placement=self.placement)
 
     def _load_teacher(self, job: Job) -> Model:
         teacher = self._load(self.teacher)

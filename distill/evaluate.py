@@ -149,6 +149,13 @@ def _distance(reference: Reference, logits: Logits, temperature: float) -> tuple
     )
 
 
+def teacher_metrics(reference: Reference, settings: MetricsSection) -> tuple[Metric, ...]:
+    """Return the teacher's metrics by the labels, from its known logits, and its latency."""
+    labels = np.empty(0, dtype=np.int64) if reference.labels is None else reference.labels
+    panel = label_metrics(reference.teacher_logits, labels, reference.teacher.labels, settings)
+    return (*(metric for metric in panel if metric.n), latency(reference.teacher, reference.texts))
+
+
 def latency(model: Model, texts: Sequence[str]) -> Metric:
     """Measure latency_p95_ms of a model on this machine; NaN without texts."""
     return Metric.of(LATENCY, latency_p95_ms(model, texts, runs=_LATENCY_RUNS), _LATENCY_RUNS)

@@ -50,7 +50,7 @@ _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors", "nump
 
 class RegistryWriteError(RedistillError):
     """The registry {registry} cannot be written: {problem}. Free space or fix the permissions there,
-    then retry the job.
+    then retry.
     """
 
 
@@ -71,7 +71,7 @@ class Parents:
     """The versions from which a candidate was made."""
 
     teacher: str
-    incumbent: str
+    incumbent: str | None  #: None for a first student
     student_init: str  #: the version whose weights the training started from
 
 
@@ -101,7 +101,7 @@ class Manifest:
     """The origin of a version and the measurements on it."""
 
     parents: Parents
-    job_id: int
+    job_id: int | None  #: None for a first student, which `redistill distill` made
     alpha: Decimal  #: weight of the KL term in the loss; the hard labels have the weight 1 - alpha
     temperature: float
     epochs: int

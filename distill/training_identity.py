@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any, Final
@@ -15,20 +16,25 @@ from db.records import Job
 from distill import losses
 from distill.job_data import JobData
 from distill.settings import RedistillSection
-from distill.training import adamw, batches, loop, objective, train
+from distill.training import adamw, batches, loop, objective, start, train
+from distill.training.dataset import LabelledSet, TrainingSet
+from distill.training.schedule import Schedule
 from monitor.scoring import first_token, model, models, placement
 from monitor.scoring.model import Model
 from monitor.scoring.placement import ON_CPU, Placement
 
-#: The modules whose code is a step of a training.
-_STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, model, models, placement)
+#: The modules whose code is the start of a training or a step of it.
+_STEP: Final = (
+    *(adamw, batches, loop, losses, objective, start, train),
+    *(first_token, model, models, placement),
+)
 
 #: The digest of today's step → the digest of the earlier step that computes the same bits, so that trainings
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "9531fb79c0179127a68fa3f3631e19f83b50882c0e654f711f6ac2bc511147c9": (
-        "9531fb79c0179127a68fa3f3631e19f83b50882c0e654f711f6ac2bc511147c9"
+    "48f5f957ff30aacb39a9645de863d6cc6a48e91ee0fb9d7c0225444621f7062b": (
+        "48f5f957ff30aacb39a9645de863d6cc6a48e91ee0fb9d7c0225444621f7062b"
     ),
 }
 
@@ -45,15 +51,39 @@ def identity(
     return {
         "monitor": job.monitor,
         "job": str(job.job_id),
+        **identity_of_training(
+            student,
+            teacher,
+            data.training,
+            data.validation,
+            section.schedule,
+            alpha=job.alpha_to,
+            temperature=job.temperature,
+        ),
+    }
+
+
+def identity_of_training(
+    student: Model,
+    teacher: Model,
+    training: TrainingSet,
+    validation: LabelledSet | None,
+    schedule: Schedule,
+    *,
+    alpha: Decimal,
+    temperature: float,
+) -> Mapping[str, str]:
+    """Return everything that the weights and the log of a training depend on, by name."""
+    return {
         "student": student.version,
         "teacher": teacher.version,
-        "data": _digest(data),
-        "alpha": str(job.alpha_to),
-        "temperature": repr(job.temperature),
-        "epochs": str(section.epochs),
-        "batch_size": str(section.batch_size),
-        "learning_rate": repr(section.learning_rate),
-        "seed": str(section.seed),
+        "data": _digest(training, validation),
+        "alpha": str(alpha),
+        "temperature": repr(temperature),
+        "epochs": str(schedule.epochs),
+        "batch_size": str(schedule.batch_size),
+        "learning_rate": repr(schedule.learning_rate),
+        "seed": str(schedule.seed),
         "code": _code(),
         "torch": torch.__version__,
         **{name: library_version(name) for name in ("transformers", "tokenizers")},
@@ -120,9 +150,8 @@ def _text(node: object) -> str:
     return ascii(node)
 
 
-def _digest(data: JobData) -> str:
+def _digest(training: TrainingSet, validation: LabelledSet | None) -> str:
     """Return the SHA-256 of the rows; redaction and erasures change them without changing the files."""
-    training, validation = data.training, data.validation
     rows: list[object] = [training.texts, _listed(training.labels), _listed(training.labelled)]
     if training.label_weights is not None:
         rows.append(training.label_weights.tolist())

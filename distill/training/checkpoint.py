@@ -72,10 +72,10 @@ class Checkpoints:
         *,
         identity: Mapping[str, str],
         every_seconds: float,
-        job_id: int,
+        job_id: int | None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Create the checkpoints of a job, by its key in the registry.
+        """Create the checkpoints of a job, by its key in the registry; `job_id` is None outside of jobs.
 
         Trainings that would end with other weights have another `identity`.
         """
@@ -83,7 +83,7 @@ class Checkpoints:
         self._job = job
         self._prefix = f".tmp-{job}-checkpoint-"
         # Version 0.5 and earlier named the folder by the job's number alone.
-        self._folders = (folder(job), folder(str(job_id)))
+        self._folders = (folder(job),) if job_id is None else (folder(job), folder(str(job_id)))
         self._identity = dict(identity)
         self._every_seconds = every_seconds
         self._clock = clock

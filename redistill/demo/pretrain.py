@@ -14,10 +14,11 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from distill.training.dataset import LabelledSet, TrainingSet, read_labelled
+from distill.first_student.recipe import Recipe, distilled
+from distill.training.dataset import LabelledSet, read_labelled, training_set
 from distill.training.loop import Progress
 from distill.training.schedule import Schedule
-from distill.training.train import fit, train
+from distill.training.train import fit
 from monitor.scoring.models import Model, load, quiet
 from monitor.stop import never_stopped
 from redistill.demo.labelled import write_labelled
@@ -81,25 +82,22 @@ def build(folder: Path, seed: int, progress: ShowProgress) -> None:
         progress=_shown(progress, "training the teacher"),
     )
     _save(teacher, folder / "models" / "teacher")
-    student = _untrained(folder / "models" / "student", _STUDENT, tokenizer, seed)
-    _distil(student, teacher, read_labelled(files.train, INTENTS), seed, progress)
-    _save(student, folder / "models" / "student")
-
-
-def _distil(student: Model, teacher: Model, rows: LabelledSet, seed: int, progress: ShowProgress) -> None:
-    data = TrainingSet(
-        texts=rows.texts, labels=rows.labels, labelled=np.ones(len(rows.texts), dtype=np.bool_)
-    )
-    train(
-        student,
+    student = folder / "models" / "student"
+    _untrained(student, _STUDENT, tokenizer, seed)
+    made = distilled(
+        Recipe(
+            init=student,
+            layers=None,
+            alpha=ALPHA,
+            temperature=TEMPERATURE,
+            schedule=Schedule(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, seed=seed),
+        ),
         teacher,
-        data,
-        Schedule(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, seed=seed),
-        alpha=ALPHA,
-        temperature=TEMPERATURE,
+        training_set(read_labelled(files.train, INTENTS), (), read_labelled(files.test, INTENTS)),
         stopped=never_stopped,
         progress=_shown(progress, "distilling the student"),
     )
+    _save(made.student, student)
 
 
 def _tokenizer(corpus: LabelledSet) -> PreTrainedTokenizerFast:

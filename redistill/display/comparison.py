@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from db.records import Metric
 from distill.calibrator import fitted
-from distill.evaluate import Reference, evaluate, latency, refer
-from distill.evaluation.label_metrics import label_metrics
+from distill.evaluate import evaluate, latency, refer, teacher_metrics
 from distill.training.dataset import LabelledSet, chosen, read_labelled
 from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.scoring.models import Model, load, match_labels
@@ -106,7 +104,7 @@ def compare(
         n=n,
         temperature=metrics.temperature,
         labels=teacher.labels,
-        teacher=_model(teacher, teacher_directory, _teacher_metrics(reference, metrics)),
+        teacher=_model(teacher, teacher_directory, teacher_metrics(reference, metrics)),
         student=_model(student, student_directory, (*found.metrics, latency(student, rows.texts))),
         calibrated_at=temperature,
     )
@@ -150,10 +148,3 @@ def fit_temperature(
 
 def _model(model: Model, directory: Location, metrics: tuple[Metric, ...]) -> ModelMetrics:
     return ModelMetrics(version=model.version, directory=str(directory), metrics=metrics)
-
-
-def _teacher_metrics(reference: Reference, settings: MetricsSection) -> tuple[Metric, ...]:
-    """Return the teacher's metrics by the labels, from its known logits, and its latency."""
-    labels = np.empty(0, dtype=np.int64) if reference.labels is None else reference.labels
-    panel = label_metrics(reference.teacher_logits, labels, reference.teacher.labels, settings)
-    return (*(metric for metric in panel if metric.n), latency(reference.teacher, reference.texts))

@@ -1,1 +1,1 @@
-"""Commands for the first day: demo, init, db, doctor."""
+"""Commands for the first day: demo, distill, init, db, doctor."""

@@ -1,0 +1,44 @@
+"""The labelled rows of a first student."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.training.dataset import LabelledSet, TrainingSet, read_labelled, training_set
+from distill.training.fields import LabelledFields
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledRows:
+    """The rows of the three labelled files. No text of `test` is in `train`."""
+
+    train: LabelledSet
+    validation: LabelledSet
+    test: LabelledSet
+
+    @property
+    def training(self) -> TrainingSet:
+        """The rows to train on."""
+        return training_set(self.train, (), self.test)
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The SHA-256 of each file, by its role."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {role: rows.sha256 for role, rows in named.items()}
+
+
+def read_rows(
+    *, train: Path, validation: Path, test: Path, labels: Sequence[str], fields: LabelledFields
+) -> LabelledRows:
+    """Read the files of a first student.
+
+    Raises:
+        DatasetUnreadableError, DatasetRowError, DatasetEmptyError, DatasetOverlapError: a file is missing or
+            not usable; the error names it.
+    """
+    train_rows, validation_rows, test_rows = (
+        read_labelled(path, labels, fields) for path in (train, validation, test)
+    )
+    training_set(train_rows, (), test_rows)  # refuses an overlap
+    return LabelledRows(train=train_rows, validation=validation_rows, test=test_rows)
