@@ -185,7 +185,7 @@ class Worker:
         A job that waits for the right registry says so in its row.
         """
         try:
-            self._attempt.confirm_registry(utc_now())
+            self._attempt.confirm_registry(clock.agreed(self._engine, utc_now()))
         except RegistryWriteError:
             return
         except (ArtifactReadError, OtherRegistryError, LinkTakenError) as error:

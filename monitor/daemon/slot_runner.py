@@ -99,6 +99,7 @@ class SlotRunner:
             monitors.refuse_renamed(connection, name)  # now, as a change of the name locks the lease
             if lease is None:
                 raise MonitorBusyError(monitor=name)
+            self._compare_clocks(clock.read(connection))
             slots = tuple(find(connection))
             if not slots:
                 return 0
@@ -120,12 +121,9 @@ class SlotRunner:
         return done
 
     def _due_slots(self, connection: Connection) -> tuple[Slot, ...]:
-        section = self._section
-        database = clock.read(connection)
-        self._compare_clocks(database)
-        now = self._now()
+        section, now = self._section, self._now()
         oldest, complete = now - section.lateness - section.catch_up, now - section.lateness
-        reopened = clock_skew.reopen(connection, section.name, now=database, since=oldest)
+        reopened = clock_skew.reopen(connection, section.name, now=clock.read(connection), since=oldest)
         last_end = ledger.last_end(connection, section.name, now=now)
         due = due_slots(
             self._trigger,

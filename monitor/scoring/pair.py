@@ -8,6 +8,7 @@ from decimal import Decimal
 from sqlalchemy import Connection, Engine
 
 from db import versions
+from db.connection import clock
 from db.connection.session import reading, writing
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
@@ -106,6 +107,7 @@ class PairSource:
         return replace(known, uri=str(place))
 
     def _adopt(self, connection: Connection, role: Role, version: str, now: datetime) -> ModelVersion:
+        now = clock.capped_by_database(connection, now)
         model = versions.find(connection, self._monitor, role, version)
         if model is None:
             uri = str(without_links(self._locations[role]))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from db.connection import clock
 from monitor.archive.erasure import erase as erase_requests
 from monitor.clock import utc_now
 from redistill.archives import archive_folders, follow_archives
@@ -31,7 +32,7 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
             engine,
             settings.monitor.name,
             ids,
-            utc_now(),
+            clock.agreed(engine, utc_now()),
             lambda done, total: progress("archives", done, total),
             folders=archive_folders(settings, engine),
             encryption=settings.s3.encryption,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from db.connection import clock
 from db.connection.session import reading
 from monitor.clock import utc_now
 from monitor.labels.files import read_labels
@@ -58,7 +59,7 @@ def import_file(
                 progress=lambda done, total: progress("labels", done, total),
             ),
             kept=timedelta(days=settings.monitor.archive_days),
-            now=utc_now(),
+            now=clock.agreed(engine, utc_now()),
             progress=lambda done, total: progress("samples", done, total),
         )
         with reading(engine) as connection:

@@ -13,11 +13,10 @@ from db import monitors
 from db.connection import migrate
 from db.connection.session import reading, writing
 from db.errors import RedistillError
-from monitor.clock import utc_now
 from monitor.settings import MONITOR_NAME
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
-from redistill.database import existing, translated_errors
+from redistill.database import existing, time_in, translated_errors
 from redistill.display import show
 from redistill.display.show import Column
 
@@ -66,7 +65,7 @@ def rename(ctx: typer.Context, old: _Old, new: _New, *, config: Config = None) -
     with _migrated(settings) as engine:
         _wait_for_a_daemon(engine, old)
         with writing(engine) as connection:
-            monitors.rename(connection, old, new, utc_now())
+            monitors.rename(connection, old, new, time_in(connection))
     show.say(f"The monitor {old} is now called {new}.")
     show.say(
         f'Set name = "{new}" in [monitor] of every configuration that names {old}; processes with the old '

@@ -149,6 +149,16 @@ def test_a_clock_that_is_ahead_of_the_databases_makes_nothing_due(clocks: Clocks
     assert max(row["finished_at"] for row in stored(clocks.engine, cycles)) < at(2.6)
 
 
+def test_a_person_runs_a_cycle_on_a_machine_whose_clock_is_ahead(clocks: Clocks) -> None:
+    """What is stored has the database's time, as with the daemon."""
+    traffic = Traffic(true=1.5)
+    clocks.set_database(at(1.5))
+    clocks.set_daemon(at(31.5))
+    assert runner(clocks, traffic).run([make_slot(0)], never_stopped) == 1
+    (row,) = stored(clocks.engine, cycles)
+    assert at(1.4) < row["started_at"] < row["finished_at"] < at(1.6)
+
+
 def test_while_a_clock_is_behind_slots_wait_and_none_is_run_twice(clocks: Clocks) -> None:
     traffic = Traffic()
     found = runner(clocks, traffic, catch_up="72h")

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from monitor.storage.artifacts import Artifacts
 from monitor.storage.student_places import ModelLostError, StudentPlaces
 from tests.support.records.cycles import MONITOR, stored
 from tests.support.records.factories import LABELS, START
+from tests.support.world.installation import now
 from tests.support.world.models import make_copy, make_model
 
 
@@ -54,8 +56,10 @@ class Folder:
 
     def pair(self, uri: str) -> Pair:
         """The pair as a process finds it that is started now."""
-        own = PairSource(self.engine, MONITOR, Artifacts(), self.places(uri), teacher=self.models["teacher"])
-        return own.current(START)
+        return self.source(uri).current(START)
+
+    def source(self, uri: str) -> PairSource:
+        return PairSource(self.engine, MONITOR, Artifacts(), self.places(uri), teacher=self.models["teacher"])
 
     def student(self, uri: str) -> str:
         """The name of the student that serves."""
@@ -171,3 +175,9 @@ def test_a_path_below_a_link_to_the_folder_is_recorded_relative_to_it(
         found = connection.exec_driver_sql("SELECT uri FROM models WHERE role = 'student'").scalars().all()
     assert found == ["v1"]
     engine.dispose()
+
+
+def test_a_clock_that_is_ahead_begins_no_students_service_tomorrow(folder: Folder) -> None:
+    """A ladder of alpha would begin then, too."""
+    folder.source("v1").current(now() + timedelta(days=1))
+    assert {row["promoted_at"] <= now() for row in stored(folder.engine, promotions)} == {True}
