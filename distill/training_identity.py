@@ -27,8 +27,8 @@ _STEP: Final = (adamw, batches, loop, losses, objective, train, first_token, mod
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "47f646e492f859204811d8ff32efc51d2ea46e1d84a2fe075f6ff6d233caee55": (
-        "47f646e492f859204811d8ff32efc51d2ea46e1d84a2fe075f6ff6d233caee55"
+    "d8e88feb2a0117d523acece4574639d4e051b2c84ab2fba8684f5e29553cb937": (
+        "d8e88feb2a0117d523acece4574639d4e051b2c84ab2fba8684f5e29553cb937"
     ),
 }
 
@@ -126,6 +126,9 @@ def _digest(data: JobData) -> str:
     rows: list[object] = [training.texts, _listed(training.labels), _listed(training.labelled)]
     if training.label_weights is not None:
         rows.append(training.label_weights.tolist())
+    if training.known_logits is not None:
+        known = training.known_logits
+        rows += [known.rows.tolist(), hashlib.sha256(known.logits.tobytes()).hexdigest()]
     if validation is not None:
         rows += [validation.texts, _listed(validation.labels)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
