@@ -12,6 +12,7 @@ from distill.evaluation.gates import LATENCY, LATENCY_RATIO, LATENCY_RATIO_MEDIA
 from distill.evaluation.label_metrics import label_metrics
 from distill.evaluation.temperature import calibrated_logits
 from distill.evaluation.traffic_labels import LabelledRequests, traffic_metrics
+from distill.training.archived import KnownLogits
 from monitor.divergence import js_divergence, kl_divergence
 from monitor.intervals import bootstrap_mean
 from monitor.measure import measure
@@ -57,23 +58,27 @@ def refer(
     *,
     strata: Strata | None = None,
     known: LabelledRequests | None = None,
+    known_logits: KnownLogits | None = None,
     tokens_per_batch: int,
     stopped: Stopped,
     progress: Progress,
 ) -> Reference:
     """Score a data set with the teacher, once for all students. There may be no texts.
 
+    `known_logits` replace those that the teacher computes.
+
     Raises:
         ScoringError, StoppedError: as for `score`.
     """
+    logits = score(teacher, texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress)
+    if known_logits is not None:
+        logits[known_logits.rows] = known_logits.logits
     return Reference(
         dataset=dataset,
         texts=tuple(texts),
         labels=labels,
         teacher=teacher,
-        teacher_logits=score(
-            teacher, texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress
-        ),
+        teacher_logits=logits,
         strata=strata,
         known=known,
     )

@@ -26,6 +26,7 @@ from distill.training.dataset import (
     training_set,
 )
 from monitor.archive import files
+from monitor.archive.places import ArchiveReadError, ArchiveUnavailableError
 from monitor.archive.redaction import Redact
 from monitor.archive.sample import ScoredSample
 from monitor.labels.truth import Late
@@ -36,6 +37,10 @@ from monitor.strata import Strata
 #: of its cycle and of the earlier cycles of the episode are taken newest first; the sample of its own
 #: cycle is always included.
 MAX_ARCHIVED_REQUESTS: Final = 60_000
+
+
+#: The share of the archived requests that the fence of the test set may leave out without a warning.
+MOST_FENCED: Final = 0.2
 
 
 class NoLabelledDataError(RedistillError):
@@ -82,7 +87,8 @@ def read_job_data(
     """Read the labelled files and the archived samples of the job.
 
     The samples are those of the job's cycle and of the earlier cycles of its episode that are archived, for
-    `kept` at most (see `cycle_archives.of_pair`), within `MAX_ARCHIVED_REQUESTS`.
+    `kept` at most (see `cycle_archives.of_pair`), followed by those of `replay_jobs` earlier jobs (see
+    `cycle_archives.of_promoted_jobs`), within `MAX_ARCHIVED_REQUESTS`.
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
@@ -99,23 +105,29 @@ def read_job_data(
         if section.validation
         else None
     )
-    archives, left_out = within(_archives(engine, job, kept), MAX_ARCHIVED_REQUESTS)
+    own, replayed = _archives(engine, job, kept, section.replay_jobs)
+    archives, left_out = within([*own, *replayed], MAX_ARCHIVED_REQUESTS)
     late = _late_labels(engine, archives) if section.traffic_labels == "use" else {}
     archived: list[ArchivedRow] = []
     condemned = None
+    read: list[PairArchive] = []
     for index, archive in enumerate(archives):  # only one sample at a time is in memory with its logits
-        sample = files.read(archive.uri, sha256=archive.sha256)
+        sample = _sample(archive, is_needed=archive in own)
+        if sample is None:
+            continue
+        read.append(archive)
         rows = archived_rows(sample, labels, late.get(archive.cycle_id))
         held_out = dict.fromkeys(split_archive([row.text for row in rows]).rows)
         archived += [row for number, row in enumerate(rows) if number not in held_out]
-        if index == 0:
+        if index == 0 and own:
             condemned = _condemned(sample, rows, [*held_out])
     training = training_set(train, archived, test, redact=redact, label_source=section.label_source)
     structlog.get_logger().info(
         "training data read",
         job_id=job.job_id,
         n_labelled=len(train.texts),
-        n_samples=len(archives),
+        n_samples=len(read),
+        n_samples_replayed=sum(archive not in own for archive in read),
         n_samples_left_out=len(left_out),
         n_requests_left_out=sum(each.n for each in left_out),
         n_archived=len(archived),
@@ -125,6 +137,7 @@ def read_job_data(
         label_source=training.traffic_labels.source,
         label_weight=round(training.traffic_labels.weight, 4),
     )
+    _warn_of_fence(job, len(archived), training.n_fenced)
     named = {"train": train, "validation": validation, "test": test}
     return JobData(
         training=training,
@@ -133,7 +146,7 @@ def read_job_data(
         condemned=condemned,
         sha256={
             **{name: rows.sha256 for name, rows in named.items() if rows is not None},
-            **{f"archive:{Path(each.uri).name}": each.sha256 for each in archives},
+            **{f"archive:{Path(each.uri).name}": each.sha256 for each in read},
         },
     )
 
@@ -161,8 +174,31 @@ def _late_labels(engine: Engine, archives: Sequence[PairArchive]) -> Mapping[int
         return {each.cycle_id: imported.of_cycle(connection, each.cycle_id) for each in archives}
 
 
-def _archives(engine: Engine, job: Job, kept: timedelta) -> tuple[PairArchive, ...]:
-    if job.cycle_id is None:
-        return ()
+def _sample(archive: PairArchive, *, is_needed: bool) -> ScoredSample | None:
+    """Return an archived sample; None if one of an earlier job cannot be read, as it may have expired."""
+    try:
+        return files.read(archive.uri, sha256=archive.sha256)
+    except ArchiveUnavailableError:
+        raise
+    except ArchiveReadError as error:
+        if is_needed:
+            raise
+        structlog.get_logger().warning("archive passed over", error=str(error))
+        return None
+
+
+def _warn_of_fence(job: Job, n_archived: int, n_fenced: int) -> None:
+    if n_fenced > MOST_FENCED * n_archived:
+        structlog.get_logger().warning(
+            "much of the archive is in the test set", job_id=job.job_id, share=round(n_fenced / n_archived, 3)
+        )
+
+
+def _archives(
+    engine: Engine, job: Job, kept: timedelta, replay_jobs: int
+) -> tuple[tuple[PairArchive, ...], tuple[PairArchive, ...]]:
+    """Return the samples of the job's own episode, and those of earlier jobs, each sample once."""
     with reading(engine) as connection:
-        return cycle_archives.of_pair(connection, job.cycle_id, kept=kept)
+        own = () if job.cycle_id is None else cycle_archives.of_pair(connection, job.cycle_id, kept=kept)
+        earlier = cycle_archives.of_promoted_jobs(connection, job, newest=replay_jobs, kept=kept)
+    return own, tuple(each for each in dict.fromkeys(earlier) if each not in own)

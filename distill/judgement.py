@@ -13,6 +13,7 @@ from distill.evaluation import gates
 from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests
 from distill.job_data import JobData
 from distill.settings import GatesSection
+from distill.training.archived import KnownLogits
 from monitor.cycle import Show
 from monitor.scoring.latency import processor
 from monitor.scoring.models import Model
@@ -110,8 +111,10 @@ class Judge:
             name: str,
             texts: Sequence[str],
             labels: NDArray[np.int64] | None,
+            *,
             strata: Strata | None = None,
             known: LabelledRequests | None = None,
+            known_logits: KnownLogits | None = None,
         ) -> Reference:
             return refer(
                 name,
@@ -120,6 +123,7 @@ class Judge:
                 labels,
                 strata=strata,
                 known=known,
+                known_logits=known_logits,
                 tokens_per_batch=self.tokens_per_batch,
                 stopped=stopped,
                 progress=self._progress(f"teacher on {name}", len(texts)),
@@ -128,9 +132,17 @@ class Judge:
         test = reference(gates.TEST, data.test.texts, data.test.labels)
         if data.condemned is None:
             return (test,)
-        strata = data.condemned.strata
-        known = labelled_requests([row.label for row in data.condemned.rows], strata)
-        return test, reference(gates.CONDEMNED, data.condemned.texts, None, strata, known)
+        rows, strata = data.condemned.rows, data.condemned.strata
+        known = labelled_requests([row.label for row in rows], strata)
+        condemned = reference(
+            gates.CONDEMNED,
+            data.condemned.texts,
+            None,
+            strata=strata,
+            known=known,
+            known_logits=KnownLogits.of(rows),
+        )
+        return test, condemned
 
     def _evaluate(
         self,

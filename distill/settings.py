@@ -50,6 +50,7 @@ class RedistillSection(AlphaPolicy):
     label_field: FieldName = "label"
     student_init: ArtifactLocation | None = None
     traffic_labels: Literal["use", "ignore"] = "use"  #: the true labels of archived requests
+    replay_jobs: Annotated[int, Field(ge=0)] = 3  #: earlier promoted jobs whose samples are trained on, too
     label_source: LabelSource = "random"  #: "selected": of requests such as complaints
     registry: ArtifactLocation = Path("registry")
     #: The name in the registry of the pointer to the student in service; monitors that share a registry need

@@ -33,8 +33,8 @@ _STEP: Final = (
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "48f5f957ff30aacb39a9645de863d6cc6a48e91ee0fb9d7c0225444621f7062b": (
-        "48f5f957ff30aacb39a9645de863d6cc6a48e91ee0fb9d7c0225444621f7062b"
+    "8117b8c6ec677bc68dfa249911ccd55246094203f31f9f0cd5735d4abbfda06e": (
+        "8117b8c6ec677bc68dfa249911ccd55246094203f31f9f0cd5735d4abbfda06e"
     ),
 }
 
@@ -155,6 +155,9 @@ def _digest(training: TrainingSet, validation: LabelledSet | None) -> str:
     rows: list[object] = [training.texts, _listed(training.labels), _listed(training.labelled)]
     if training.label_weights is not None:
         rows.append(training.label_weights.tolist())
+    if training.known_logits is not None:
+        known = training.known_logits
+        rows += [known.rows.tolist(), hashlib.sha256(known.logits.tobytes()).hexdigest()]
     if validation is not None:
         rows += [validation.texts, _listed(validation.labels)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

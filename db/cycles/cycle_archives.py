@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select, update
 
-from db.records import ArchivedCycle, Slot
-from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
-from db.tables import cycles, teacher_metrics
+from db.records import ArchivedCycle, Job, Slot
+from db.states import CycleStatus, Role, TeacherReason, Verdict, VerdictReason
+from db.tables import cycles, jobs, promotions, teacher_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,51 @@ def of_pair(connection: Connection, cycle_id: int, *, kept: timedelta) -> tuple[
     the drift. Samples of windows that ended more than `kept` before the cycle's own window have expired.
     """
     cycle = connection.execute(select(cycles).where(cycles.c.id == cycle_id)).one()
+    return _of_pair(connection, cycle, since=cycle.window_end - kept)
+
+
+def of_promoted_jobs(
+    connection: Connection, job: Job, *, newest: int, kept: timedelta
+) -> tuple[PairArchive, ...]:
+    """Return the samples of the monitor's `newest` earlier jobs of the same teacher, newest job first.
+
+    Only jobs count whose candidates came into service. Of each, the samples are those of `of_pair`, as far as
+    their windows ended within `kept` before that of the job's own cycle.
+    """
+    served = exists().where(
+        promotions.c.monitor == jobs.c.monitor,
+        promotions.c.role == Role.STUDENT,
+        promotions.c.version == jobs.c.candidate_version,
+    )
+    rows = connection.execute(
+        select(cycles)
+        .join(jobs, jobs.c.cycle_id == cycles.c.id)
+        .where(
+            jobs.c.monitor == job.monitor,
+            jobs.c.teacher_version == job.teacher_version,
+            jobs.c.id < job.job_id,
+            served,
+        )
+        .order_by(jobs.c.id.desc())
+        .limit(newest)
+    ).all()
+    own = connection.scalar(select(cycles.c.window_end).where(cycles.c.id == job.cycle_id))
+    since = (own or job.enqueued_at) - kept
+    return tuple(archive for row in rows for archive in _of_pair(connection, row, since=since))
+
+
+def _of_pair(
+    connection: Connection, cycle: Row[tuple[object, ...]], *, since: datetime
+) -> tuple[PairArchive, ...]:
     rows = connection.execute(
         select(cycles.c.id, cycles.c.archive, cycles.c.archive_sha256, cycles.c.n_sampled)
         .where(
             cycles.c.monitor == cycle.monitor,
             cycles.c.teacher_version == cycle.teacher_version,
             cycles.c.student_version == cycle.student_version,
-            or_(cycles.c.verdict == Verdict.BREACHED, cycles.c.id == cycle_id, _only_labels_moved()),
+            or_(cycles.c.verdict == Verdict.BREACHED, cycles.c.id == cycle.id, _only_labels_moved()),
             cycles.c.window_end <= cycle.window_end,
-            cycles.c.window_end >= cycle.window_end - kept,
+            cycles.c.window_end >= since,
             cycles.c.archive.is_not(None),
         )
         .order_by(cycles.c.window_end.desc())

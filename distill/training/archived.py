@@ -12,6 +12,8 @@ from monitor.archive.sample import ScoredSample
 from monitor.labels.truth import Late, known_labels
 from triggers.teacher.correctness import OUT_OF_SCOPE
 
+Logits = NDArray[np.float32]
+
 
 class ArchivedRow(NamedTuple):
     """An archived request."""
@@ -20,6 +22,8 @@ class ArchivedRow(NamedTuple):
     #: The index of its true label; OUT_OF_SCOPE: not one of the models' labels; None: not known.
     label: int | None = None
     weight: float = 1.0  #: requests of its window that it represents; 1 on average
+    #: The teacher's logits (labels,) for the text before it was redacted; None: it was not redacted.
+    teacher_logits: Logits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +36,55 @@ class TrafficLabels:
     weight: float = 1.0  #: of each label in the loss: see `job_loss`
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KnownLogits:
+    """The teacher's logits for the original texts of redacted rows; the teacher is not asked about these."""
+
+    rows: NDArray[np.int64]  #: (n,) indices into the rows of a data set
+    logits: Logits  #: (n, labels)
+
+    @classmethod
+    def of(cls, rows: Sequence[ArchivedRow], *, first: int = 0) -> "KnownLogits | None":
+        """Return those of rows of which the first one has the index `first`; None without any.
+
+        Example:
+            >>> rows = [ArchivedRow("hello"), ArchivedRow("[email]", teacher_logits=np.float32([1, 2]))]
+            >>> KnownLogits.of(rows, first=10).rows.tolist()
+            [11]
+        """
+        known = [(first + number, row.teacher_logits) for number, row in enumerate(rows)]
+        found = [(row, logits) for row, logits in known if logits is not None]
+        if not found:
+            return None
+        numbers, logits = zip(*found, strict=True)
+        return cls(rows=np.array(numbers, dtype=np.int64), logits=np.stack(logits))
+
+
 NO_TRAFFIC_LABELS: Final = TrafficLabels()
 
 
 def archived_rows(sample: ScoredSample, label_names: Sequence[str], late: Late | None) -> list[ArchivedRow]:
     """Return the requests of a sample with their true labels: `late` ones, else those of the log.
 
-    Labels are indices into `label_names`. With None for `late`, no label is used.
+    Labels are indices into `label_names`, which also give the order of logits. With None for `late`, no label
+    is used.
     """
     number = {name: index for index, name in enumerate(label_names)}
     names = {} if late is None else known_labels(sample, late)
     labels = {
         row: OUT_OF_SCOPE if name is None else number.get(name, OUT_OF_SCOPE) for row, name in names.items()
     }
+    columns = [sample.labels.index(name) for name in label_names]
+    redacted = sample.redacted or (False,) * len(sample.requests)
+    weights = sample.strata.weights.tolist()
     return [
-        ArchivedRow(text=request.text, label=labels.get(row), weight=weight)
-        for row, (request, weight) in enumerate(
-            zip(sample.requests, sample.strata.weights.tolist(), strict=True)
+        ArchivedRow(
+            text=request.text,
+            label=labels.get(row),
+            weight=weights[row],
+            teacher_logits=sample.teacher_logits[row, columns] if redacted[row] else None,
         )
+        for row, request in enumerate(sample.requests)
     ]
 
 

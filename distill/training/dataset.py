@@ -20,6 +20,7 @@ from distill.settings import LabelSource
 from distill.training.archived import (
     NO_TRAFFIC_LABELS,
     ArchivedRow,
+    KnownLogits,
     TrafficLabels,
     in_scope,
     is_labelled,
@@ -90,6 +91,7 @@ class TrainingSet:
     labelled: NDArray[np.bool_]
     label_weights: NDArray[np.float32] | None = None  #: 0 where `labelled` is false; None: 1 in the others
     traffic_labels: TrafficLabels = NO_TRAFFIC_LABELS
+    known_logits: KnownLogits | None = None
     n_fenced: int = 0  #: archived requests left out because their text is in the test set
 
 
@@ -192,6 +194,7 @@ def training_set(
         labelled=labelled,
         label_weights=np.where(labelled, weights, 0).astype(np.float32),
         traffic_labels=found,
+        known_logits=KnownLogits.of(kept, first=n_train),
         n_fenced=len(archived) - len(outside),
     )
 

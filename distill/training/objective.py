@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.losses import distillation_terms, job_loss, job_terms
+from distill.training.archived import KnownLogits
 from distill.training.batches import TokenRows
 from distill.training.dataset import TrainingSet
 from monitor.scoring.models import Model, match_labels
@@ -27,8 +28,9 @@ class StepLog:
 class Distillation:
     """The `job_loss` of batches of a training set, in the order of the teacher's labels.
 
-    The teacher computes its soft labels online; each model reads the texts through its own tokenizer. Both
-    are on one device. The loss is computed in float32, whatever the precision of the models.
+    The teacher computes its soft labels online, except for rows whose logits are known. Each model reads the
+    texts through its own tokenizer. Both are on one device. The loss is computed in float32, whatever the
+    precision of the models.
 
     Raises:
         ModelError: the two models have different labels.
@@ -45,6 +47,7 @@ class Distillation:
         self._labels = torch.from_numpy(data.labels).to(device)
         weights = data.labelled if data.label_weights is None else data.label_weights
         self._label_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
+        self._known = None if data.known_logits is None else _KnownLogits(data.known_logits, data, device)
         self._alpha, self._temperature = float(alpha), temperature
         self.logs: list[StepLog] = []  #: of each batch so far; the reader may clear them
 
@@ -61,6 +64,8 @@ class Distillation:
         """
         with torch.inference_mode():
             teacher_logits = self._teacher.logits(self._teacher_rows.padded(rows))
+            if self._known is not None:
+                teacher_logits = self._known.put_into(teacher_logits, rows)
         student_logits = self._student.logits(self._student_rows.padded(rows))[:, self._columns]
         loss = job_loss(
             student_logits,
@@ -99,6 +104,21 @@ class Distillation:
             ce=terms.ce.item(),
             kl_gradient_share=kl_norm / max(kl_norm + ce_norm, math.ulp(0.0)),
         )
+
+
+class _KnownLogits:
+    """Known logits of the teacher, which replace those that it computes."""
+
+    def __init__(self, known: KnownLogits, data: TrainingSet, device: torch.device) -> None:
+        place = torch.full((len(data.texts),), -1)
+        place[torch.from_numpy(known.rows)] = torch.arange(len(known.rows))
+        self._place = place.to(device)  # of each row of the data in the known logits; -1: not known
+        self._logits = torch.from_numpy(known.logits).to(device)
+
+    def put_into(self, computed: Tensor, rows: Tensor) -> Tensor:
+        """Return the logits (rows, classes) of a batch, the known ones in place of the computed ones."""
+        place = self._place[rows]
+        return torch.where((place >= 0)[:, None], self._logits[place.clamp(min=0)], computed)
 
 
 def _gradient_norm(term: Tensor, logits: Tensor) -> float:

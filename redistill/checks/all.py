@@ -73,6 +73,8 @@ def _models_and_data(
     yield from run_check("rules", lambda: rules.in_force(settings, names, samples))
     labelled = list(run_check("labelled data", lambda: data.labelled(settings, names)))
     yield from labelled
+    if all(result.ok for result in labelled):
+        yield from run_check("fence", lambda: data.fenced(settings, names, samples))
     yield from run_check("calibration", lambda: data.calibration(settings))
     if matched and placement is not None and all(result.ok for result in (*matched, *labelled)):
         yield from run_check("gates", lambda: gates.gates(settings, teachers[0], progress))

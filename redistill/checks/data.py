@@ -7,6 +7,7 @@ from time import perf_counter
 from db.records import Reject, Slot, Traffic
 from db.states import RejectReason
 from distill.evaluation.confusion import unknown_label
+from distill.job_data import MOST_FENCED
 from distill.training.dataset import LabelledSet, read_labelled, text_hash, training_set
 from monitor.daemon.schedule import make_trigger, newest_complete_slot
 from monitor.labels.spelling import or_alike
@@ -132,6 +133,20 @@ def labelled(settings: Settings, label_names: Sequence[str]) -> Iterator[CheckRe
     yield ok("fence", "no training row is in the test set")
     if "validation" in sets:
         yield from _shared_with_test(sets["validation"], sets["test"])
+
+
+def fenced(settings: Settings, label_names: Sequence[str], samples: NewestSample) -> Iterator[CheckResult]:
+    """Yield a warning if much of the newest window's traffic is in the test set: no job trains on it."""
+    test = settings.redistill.test
+    texts = [request.text for sample in samples for request in sample.requests]
+    if test is None or not texts:
+        return
+    tested = {text_hash(text) for text in read_labelled(artifacts(settings).file(test), label_names).texts}
+    n = sum(text_hash(text) in tested for text in texts)
+    if n > MOST_FENCED * len(texts):
+        found = f"the texts of {n / len(texts):.0%} of the window's requests are in the test set"
+        fix = "take frequent texts out of 'test' in [redistill]: a job trains on no text of the test set"
+        yield warning("fence", found, fix)
 
 
 def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[CheckResult]:

@@ -37,7 +37,7 @@ from tests.support.world.installation import MONITOR, Site, hours, make_site, no
 from tests.support.world.reruns import rerun
 from tests.support.world.tiny_world import LABELS, NEW, Utterance, World, build, utterances
 
-SCHEDULE: Final = Schedule(epochs=4, batch_size=32, learning_rate=6e-3, seed=2025)
+SCHEDULE: Final = Schedule(epochs=3, batch_size=32, learning_rate=6e-3, seed=2025)
 #: Two intents in six have changed: their new words mean another one now, and the teacher does not know.
 MOVED: Final = {"promotion": "recommendation", "checkout_help": "escalation"}
 
@@ -69,16 +69,16 @@ def fresh() -> list[Utterance]:
 
 
 def distilled(world: World, fresh: Sequence[Utterance], *, is_labelled: bool) -> Judged:
-    """A job at alpha 0.2 on 500 archived requests, of which 400 more are held out."""
+    """A job at alpha 0.2 on 400 archived requests, of which 300 more are held out."""
     rng = np.random.default_rng(1)
-    rows = [as_users_mean(row) for row in utterances(900, new=0.4, rng=rng)]
+    rows = [as_users_mean(row) for row in utterances(700, new=0.4, rng=rng)]
     archived = [ArchivedRow(row.text, label=LABELS.index(row.label) if is_labelled else None) for row in rows]
     test = chosen(read_labelled(world.test, LABELS), 100)
     data = JobData(
-        training=training_set(chosen(read_labelled(world.train, LABELS), 400), archived[:500], test),
+        training=training_set(chosen(read_labelled(world.train, LABELS), 300), archived[:400], test),
         validation=None,
         test=test,
-        condemned=Condemned(rows=tuple(archived[500:]), strata=Strata.one(400)),
+        condemned=Condemned(rows=tuple(archived[400:]), strata=Strata.one(300)),
         sha256={},
     )
     teacher, incumbent, candidate = load(world.teacher), load(world.student), load(world.student)
@@ -117,7 +117,7 @@ def test_with_labels_accuracy_promotes_what_the_teacher_does_not_know(
     assert of_condemned(found.judgement) == {"accuracy": GateResult.PASS, "agreement": GateResult.REPORTED}
     assert passed(found.judgement.gates)
     *_, gate, agreement = found.judgement.gates
-    why = "in place of agreement: of 400 labelled requests the teacher is right on 0.8"
+    why = "in place of agreement: of 300 labelled requests the teacher is right on 0.8"
     assert why in (gate.detail or "")
     assert agreement.value < agreement.threshold
 

@@ -11,6 +11,7 @@ from distill.evaluate import Reference, evaluate, latencies, latency, refer
 from distill.evaluation.gates import CONDEMNED, TEST, check
 from distill.evaluation.label_metrics import LabelsError, label_metrics
 from distill.settings import GatesSection
+from distill.training.archived import KnownLogits
 from monitor.measure import measure
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, ModelError, load
@@ -252,6 +253,28 @@ def test_a_teacher_held_against_itself_agrees_with_no_distance(teacher: Model) -
     assert metrics["agreement"].value == 1.0
     assert metrics["kl"].value == 0.0
     assert metrics["js"].value == pytest.approx(0.0, abs=1e-12)
+
+
+def test_known_logits_of_the_teacher_are_what_a_student_is_compared_with(
+    student: Model, teacher: Model
+) -> None:
+    """Those of redacted texts: here the student's own, so that it agrees on these."""
+    logits = score(student, TEXTS, tokens_per_batch=1_024, stopped=never_stopped, progress=lambda _: None)
+    columns = [student.labels.index(name) for name in teacher.labels]
+    reference = refer(
+        CONDEMNED,
+        teacher,
+        TEXTS,
+        None,
+        known_logits=KnownLogits(rows=np.arange(150), logits=logits[:150, columns]),
+        tokens_per_batch=1_024,
+        stopped=never_stopped,
+        progress=lambda _: None,
+    )
+    agreement = by_name(run(student, reference))["agreement"].value
+    plain = condemned(teacher)
+    half = plain.teacher_logits[150:].argmax(axis=1) == logits[150:, columns].argmax(axis=1)
+    assert agreement == pytest.approx((150 + half.sum()) / 300)
 
 
 def test_an_empty_sample_is_nan_and_passes_no_gate(student: Model, teacher: Model) -> None:

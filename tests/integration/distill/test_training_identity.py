@@ -12,6 +12,7 @@ from db.records import Job
 from db.states import JobStatus
 from distill.job_data import JobData
 from distill.settings import RedistillSection
+from distill.training.archived import KnownLogits
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training_identity import identity, statements_of
 from monitor.scoring.models import Model, load
@@ -51,6 +52,8 @@ DATA = JobData(
     sha256={},
 )
 SECTION = RedistillSection()
+HALF = np.array([0.5, 0], dtype=np.float32)
+KNOWN = KnownLogits(rows=np.array([1]), logits=np.array([[1, 2]], dtype=np.float32))
 
 Made = tuple[Job, Model, Model, JobData, RedistillSection]
 
@@ -79,6 +82,8 @@ CHANGES: dict[str, tuple[str, Callable[[Made], Made]]] = {
     "order": ("data", lambda made: (*made[:3], trained_on(texts=("thanks", "where is it")), SECTION)),
     "label": ("data", lambda made: (*made[:3], trained_on(labels=np.array([0, 0])), SECTION)),
     "mask": ("data", lambda made: (*made[:3], trained_on(labelled=np.array([True, True])), SECTION)),
+    "weight": ("data", lambda made: (*made[:3], trained_on(label_weights=HALF), SECTION)),
+    "known logits": ("data", lambda made: (*made[:3], trained_on(known_logits=KNOWN), SECTION)),
     "validation": ("data", lambda made: (*made[:3], replace(DATA, validation=None), SECTION)),
     "epochs": ("epochs", with_section(epochs=9)),
     "batch_size": ("batch_size", with_section(batch_size=9)),

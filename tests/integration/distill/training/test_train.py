@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from transformers import BertForSequenceClassification
 
 from distill.training.adamw import TrainingDivergedError
+from distill.training.archived import KnownLogits
 from distill.training.batches import TokenRows, shuffled_batches
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training.loop import NoRecorder, minimise
 from distill.training.objective import Distillation
 from distill.training.schedule import Schedule
 from distill.training.train import TrainingLog, Validation, fit, train
+from monitor.divergence import kl_divergence
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, ModelError, load
 from monitor.stop import StoppedError, never_stopped
@@ -233,6 +235,26 @@ def test_a_batch_without_labels_is_taught_by_the_teacher_alone_whatever_alpha(
         gradients.append(classifier.weight.grad.clone())
         assert [log.kl_gradient_share for log in objective.logs] == [1.0]
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_known_logits_of_the_teacher_stand_for_those_that_it_computes(
+    student: Model, teacher: Model, data: TrainingSet
+) -> None:
+    """Of half of the rows of the batch; the others are computed as before."""
+    rows = torch.arange(16)
+    logits = np.random.default_rng(3).normal(size=(8, len(LABELS))).astype(np.float32)
+    known = KnownLogits(rows=np.arange(1, 17, 2), logits=logits)
+    found = Distillation(
+        student, teacher, replace(data, known_logits=known), alpha=1.0, temperature=3.0
+    ).loss(rows)
+    texts = data.texts[:16]
+    theirs, ours = (
+        score(each, texts, tokens_per_batch=1_024, stopped=never_stopped, progress=lambda _: None)
+        for each in (teacher, student)
+    )
+    theirs[1::2] = logits[:8]
+    expected = 9 * kl_divergence(theirs, ours, 3.0).mean()
+    assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_student_whose_labels_stand_in_another_order_learns_the_same(

@@ -105,6 +105,11 @@ class _Located:
 REFUSED = {
     "a negative seed": ("[metrics]\nseeds = [-1]", "expected a value of at least 0, not -1"),
     "a temperature that flattens all": ("[metrics]\ntemperature = 1e300", "at most 1000"),
+    "an unknown source of labels": (
+        'label_source = "complaints"',
+        "label_source: expected 'random' or 'selected'",
+    ),
+    "a negative number of jobs": ("replay_jobs = -1", "replay_jobs: expected a value of at least 0"),
     "a learning rate above one": ("learning_rate = 3", "learning_rate: expected a value of at most 1"),
     "half a second": ('[monitor]\nevery = "1500ms"', "[monitor]: 'every' is not in whole seconds: round it"),
     "days before the year 1": ("[monitor]\narchive_days = 10000000", "expected a value of at most 36525"),
