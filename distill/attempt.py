@@ -116,6 +116,7 @@ class Attempt:
             incumbent_evaluations=judged.incumbent,
             gates=judged.gates,
             calibration=judged.calibration,
+            training=trained.trained_epochs,
         )
 
     def confirm_registry(self, now: datetime) -> None:
