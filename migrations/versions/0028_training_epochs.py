@@ -42,12 +42,13 @@ NUMBERS = (
         "Share of validation rows with the teacher's label after the epoch",
     ),
 )
+#: SQLite keeps the order of the tables in a CROSS JOIN, so that the jobs are read in the order of an index.
 VIEW = """
     CREATE VIEW training_history AS
-    SELECT j.monitor, t.job_id, j.candidate_version AS version, t.epoch, t.n_steps, t.n_labelled,
+    SELECT j.monitor, j.id AS job_id, j.candidate_version AS version, t.epoch, t.n_steps, t.n_labelled,
         t.learning_rate, t.loss, t.kl, t.ce, t.kl_gradient_share, t.kl_gradient_share_weights,
         t.gradient_norm, t.clipped_share, t.validation_accuracy, t.validation_agreement
-    FROM training_epochs t JOIN jobs j ON j.id = t.job_id
+    FROM jobs j CROSS JOIN training_epochs t WHERE t.job_id = j.id
 """
 COMMENT = "One row per epoch of a job''s training: loss, terms, gradients and validation; kl and ce in nats"
 
