@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-queue bench-history bench-alpha bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,11 @@ bench-scoring: $(READY) ## compare scoring 10,000 requests with transformers.pip
 
 bench-checkpoint: $(READY) ## compare the cost of a checkpoint with a training step
 	$(PY) bench/checkpoint.py
+
+# As a module: the script's name is that of the package.
+bench-distill: $(READY) ## compare a distillation with transformers' Trainer: steps per CPU second, memory
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	PYTHONPATH=. $(PY) -m bench.distill
 
 example: $(READY) ## run the loop on real utterances: make example DATA=/path/to/clinc150
 	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: give the folder of CLINC150's data_full.json and domains.json"; exit 2; }

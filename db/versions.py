@@ -9,9 +9,9 @@ from typing import Final
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from db.errors import RedistillError
-from db.records import Evaluation, GateOutcome, ModelVersion
+from db.records import Evaluation, GateOutcome, ModelVersion, TrainedEpoch
 from db.states import JobDecision, JobRecovery, PromotionReason, Role
-from db.tables import evaluations, gate_outcomes, jobs, models, promotions
+from db.tables import evaluations, gate_outcomes, jobs, models, promotions, training_epochs
 
 _BACK: Final = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
 
@@ -261,6 +261,13 @@ def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[Ga
     ]
     if rows:
         connection.execute(insert(gate_outcomes), rows)
+
+
+def add_training(connection: Connection, job_id: int, epochs: Iterable[TrainedEpoch]) -> None:
+    """Store the epochs of a job's training."""
+    rows = [{"job_id": job_id, **asdict(epoch)} for epoch in epochs]
+    if rows:
+        connection.execute(insert(training_epochs), rows)
 
 
 def _found_again(connection: Connection, model: ModelVersion) -> None:

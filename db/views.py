@@ -29,6 +29,9 @@ VIEWS: Final[Mapping[str, str]] = {
     "retired_at monitor files_deleted_at",
     "calibration_history": "monitor version temperature n dataset nll_before nll_after ece_before ece_after "
     "ece_debiased_before ece_debiased_after reason job_id calibrated_at",
+    "training_history": "monitor job_id version epoch n_steps n_labelled learning_rate loss kl ce "
+    "kl_gradient_share kl_gradient_share_weights gradient_norm clipped_share validation_accuracy "
+    "validation_agreement",
     "strata_history": "monitor cycle_id window_end student_label n_seen n n_disagreements weight",
     "serving_history": "monitor cycle_id window_end n_recorded n_rescored serving_skew serving_skew_low "
     "serving_skew_high",

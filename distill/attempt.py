@@ -117,6 +117,7 @@ class Attempt:
             gates=judged.gates,
             calibration=judged.calibration,
             n_labelled_traffic=data.training.traffic_labels.n,
+            training=trained.trained_epochs,
         )
 
     def confirm_registry(self, now: datetime) -> None:

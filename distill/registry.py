@@ -1,6 +1,6 @@
 """The registry: a store of model versions, each whole or absent, and a pointer to the one in service.
 
-REGISTRY/versions/<version>/   save_pretrained layout and manifest.json; never changed
+REGISTRY/versions/<version>/   save_pretrained layout, manifest.json and training.jsonl.zst; never changed
 REGISTRY/current               pointer to versions/<version>; serving code loads this
 REGISTRY/registry.json         the id by which a worker recognises the registry of its monitor
 REGISTRY/.tmp-<job>-…/         a candidate that is not evaluated yet, or the leftovers of a killed attempt;
@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from db.errors import RedistillError
 from db.records import Calibration, Evaluation, GateOutcome, Job
 from distill.training.archived import NO_TRAFFIC_LABELS, TrafficLabels
+from distill.training.steps import STEPS_FILE, packed
 from distill.training.train import TrainingLog
 from monitor.scoring.models import Model, fingerprint, quiet
 from monitor.storage.artifacts import Artifacts
@@ -199,6 +200,7 @@ def add(store: Store, staged: Path, manifest: Manifest) -> Registered:
     with _write_errors(store), removed(staged):
         version = fingerprint(staged)
         key = f"{VERSIONS}/{version}"
+        write_private(staged / STEPS_FILE, packed(manifest.training.history))
         write_private(staged / MANIFEST, _json(version, manifest))
         store.put_directory(key, staged, last=MANIFEST)
     return Registered(version=version, location=store.location(key))
@@ -229,7 +231,9 @@ def point_current(artifacts: Artifacts, registry: Location, link: str, student: 
 
 def _json(version: str, manifest: Manifest) -> bytes:
     libraries = {name: library_version(name) for name in _LIBRARIES}
+    training = {"steps": manifest.training.steps, "epochs": manifest.training.epochs}
     content = {"schema": MANIFEST_SCHEMA, "version": version, **vars(manifest), "libraries": libraries}
+    content["training"] = training  # the steps have a file of their own
     return orjson.dumps(content, default=float, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 

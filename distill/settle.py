@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from db import calibrations, queue, versions
 from db.connection.session import writing
-from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion
+from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion, TrainedEpoch
 from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason, Role
 from distill.evaluation import gates
 from triggers.incidents.announce import Audience
@@ -40,6 +40,7 @@ class Proof:
     gates: tuple[GateOutcome, ...]
     calibration: Calibration  #: of the candidate
     n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
+    training: tuple[TrainedEpoch, ...] = ()  #: of the candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ def settle(
         versions.add_evaluations(connection, proof.candidate, job.job_id, proof.candidate_evaluations)
         versions.add_evaluations(connection, proof.incumbent, job.job_id, proof.incumbent_evaluations)
         versions.add_gate_outcomes(connection, job.job_id, proof.gates)
+        versions.add_training(connection, job.job_id, proof.training)
         calibrations.add(
             connection, job.monitor, proof.calibration, CalibrationReason.JOB, now, job_id=job.job_id
         )

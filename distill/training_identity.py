@@ -33,8 +33,8 @@ _STEP: Final = (
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "8117b8c6ec677bc68dfa249911ccd55246094203f31f9f0cd5735d4abbfda06e": (
-        "8117b8c6ec677bc68dfa249911ccd55246094203f31f9f0cd5735d4abbfda06e"
+    "719551da3763ef2b394b87c08d017ef1b58d79f822fb2d42e8efa7161975d4cf": (
+        "719551da3763ef2b394b87c08d017ef1b58d79f822fb2d42e8efa7161975d4cf"
     ),
 }
 

@@ -29,6 +29,7 @@ from db.records.measurements import (
 )
 from db.records.points import CyclePoint, Details, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
 from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
+from db.records.training import TrainedEpoch
 
 __all__ = [
     "Archive",
@@ -72,6 +73,7 @@ __all__ = [
     "TeacherPoint",
     "TemperatureFit",
     "Traffic",
+    "TrainedEpoch",
     "Undelivered",
     "WorkerTask",
 ]

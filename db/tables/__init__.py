@@ -15,6 +15,7 @@ from db.tables.jobs import (
 )
 from db.tables.names import renames
 from db.tables.rules import evidence, rule_bases, rule_outcomes, rule_states, rule_texts
+from db.tables.training import training_epochs
 from db.tables.truth import correctness, labels, teacher_metrics
 
 __all__ = [
@@ -47,5 +48,6 @@ __all__ = [
     "rule_texts",
     "strata",
     "teacher_metrics",
+    "training_epochs",
     "worker_tasks",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -20,6 +21,16 @@ _NETWORK: Final = "network."
 _OPTIMIZER: Final = "optimizer."
 _GENERATOR: Final = "generator"
 _GENERATOR_OF_GPU: Final = "generator.cuda"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenStep:
+    """A step that was taken."""
+
+    step: int  #: its number, counted from 1
+    learning_rate: float
+    gradient_norm: float  #: of all weights, before it is clipped
+    clipped: bool
 
 
 class TrainingDivergedError(RedistillError):
@@ -42,24 +53,29 @@ class Descent:
         self.done = 0
         self.steps = steps
 
-    def step(self, loss: Tensor) -> float:
-        """Take one step down the gradient of the loss, and return the loss.
+    def step(self, loss: Tensor) -> TakenStep:
+        """Take one step down the gradient of the loss, and free the gradients before the next pass.
 
         Raises:
             TrainingDivergedError: the loss is not finite.
         """
+        learning_rate = self._learning_rate * _rate_factor(self.done, self.steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate * _rate_factor(self.done, self.steps)
-        self.clear_gradients()
+            group["lr"] = learning_rate
         loss.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
+        norm = clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM).item()
         self._optimizer.step()
+        self.clear_gradients()
         self._generators = self._states_of_generators()
         self.done += 1
-        value = loss.item()
-        if not math.isfinite(value):
+        if not math.isfinite(loss.item()):
             raise TrainingDivergedError(step=self.done, steps=self.steps, learning_rate=self._learning_rate)
-        return value
+        return TakenStep(
+            step=self.done,
+            learning_rate=learning_rate,
+            gradient_norm=norm,
+            clipped=norm > _LARGEST_GRADIENT_NORM,
+        )
 
     def clear_gradients(self) -> None:
         """Free the memory of the gradients, which is as much as that of the weights."""

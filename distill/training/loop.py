@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill.training.adamw import Descent
+from distill.training.adamw import Descent, TakenStep
 from distill.training.batches import shuffled_batches
 from distill.training.checkpoint import Checkpoint, Checkpoints
 from distill.training.schedule import Schedule
@@ -24,6 +24,9 @@ Progress = Callable[[int, int, float], None]
 class Recorder(Protocol):
     """The log that a training keeps of itself."""
 
+    def end_step(self, taken: TakenStep) -> None:
+        """Log a step."""
+
     def end_epoch(self) -> None:
         """Log the epoch whose last step is done; if this raises StoppedError, nothing was logged."""
 
@@ -37,6 +40,9 @@ class Recorder(Protocol):
 
 class NoRecorder:
     """The recorder of a training that keeps no log."""
+
+    def end_step(self, taken: TakenStep) -> None:
+        """Log nothing."""
 
     def end_epoch(self) -> None:
         """Log nothing."""
@@ -84,10 +90,10 @@ def minimise(
                 with _training_mode(network):
                     for rows in batches[descent.done - epoch * per_epoch :]:
                         run.poll(stopped)
-                        value = descent.step(loss(rows))
-                        progress(descent.done, descent.steps, value)
+                        lost = loss(rows)
+                        recorder.end_step(descent.step(lost))
+                        progress(descent.done, descent.steps, lost.item())
                 run.end_epoch()
-    descent.clear_gradients()
     return descent.steps
 
 

@@ -22,7 +22,9 @@ class StepLog:
     loss: float  #: see `job_loss`
     kl: float  #: mean over all rows of KL(p_teacher^T || p_student^T), nats, without weights and T² factor
     ce: float  #: mean cross-entropy of the labelled rows, nats, without weights; 0 without any
+    n_labelled: int  #: rows with a label
     kl_gradient_share: float  #: share in [0, 1] of the KL term in both terms' gradient norms at the logits
+    kl_gradient_share_weights: float | None  #: the same over the student's weights; None: not measured
 
 
 class Distillation:
@@ -50,6 +52,7 @@ class Distillation:
         self._known = None if data.known_logits is None else _KnownLogits(data.known_logits, data, device)
         self._alpha, self._temperature = float(alpha), temperature
         self.logs: list[StepLog] = []  #: of each batch so far; the reader may clear them
+        self.over_weights = False  #: whether to measure the gradients over the weights, two backward passes
 
     @property
     def lengths(self) -> Tensor:
@@ -96,14 +99,34 @@ class Distillation:
             temperature=self._temperature,
             label_weights=label_weights,
         )
-        kl_norm = self._temperature**2 * _gradient_norm(weighted.kl, logits)
-        ce_norm = _gradient_norm(weighted.ce, logits)
+        (kl,) = torch.autograd.grad(self._temperature**2 * weighted.kl, logits)
+        (ce,) = torch.autograd.grad(weighted.ce, logits)
         return StepLog(
             loss=loss.item(),
             kl=terms.kl.item(),
             ce=terms.ce.item(),
-            kl_gradient_share=kl_norm / max(kl_norm + ce_norm, math.ulp(0.0)),
+            n_labelled=int((label_weights > 0).sum()),
+            kl_gradient_share=_share(float(kl.norm()), float(ce.norm())),
+            kl_gradient_share_weights=self._share_of_weights(student_logits, kl, ce),
         )
+
+    def _share_of_weights(self, student_logits: Tensor, kl: Tensor, ce: Tensor) -> float | None:
+        """Return the KL term's share over the weights, from the gradients (rows, classes) at the logits."""
+        if not self.over_weights:
+            return None
+        weights = [weight for weight in self._student.network.parameters() if weight.requires_grad]
+
+        def norm(gradient: Tensor) -> float:
+            found = torch.autograd.grad(
+                student_logits, weights, gradient, retain_graph=True, allow_unused=True
+            )
+            return math.sqrt(sum(float(each.norm()) ** 2 for each in found if each is not None))
+
+        return _share(norm(kl), norm(ce))
+
+
+def _share(kl_norm: float, ce_norm: float) -> float:
+    return kl_norm / max(kl_norm + ce_norm, math.ulp(0.0))
 
 
 class _KnownLogits:
@@ -119,8 +142,3 @@ class _KnownLogits:
         """Return the logits (rows, classes) of a batch, the known ones in place of the computed ones."""
         place = self._place[rows]
         return torch.where((place >= 0)[:, None], self._logits[place.clamp(min=0)], computed)
-
-
-def _gradient_norm(term: Tensor, logits: Tensor) -> float:
-    (gradient,) = torch.autograd.grad(term, logits)
-    return float(gradient.norm())

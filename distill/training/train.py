@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from db.records import TrainedEpoch
+from distill.training.adamw import TakenStep
 from distill.training.batches import TokenRows
 from distill.training.checkpoint import Checkpoints
 from distill.training.dataset import LabelledSet, TrainingSet
 from distill.training.loop import NoRecorder, Progress, minimise
-from distill.training.objective import Distillation, StepLog
+from distill.training.objective import Distillation
 from distill.training.schedule import Schedule
+from distill.training.steps import TrainingStep, dumped, logged, restored, summarised
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, match_labels
 from monitor.stop import Stopped, StoppedError
 
 _TOKENS_PER_BATCH: Final = 4_096
+#: The gradients over the weights take two backward passes, so that they are measured now and then.
+_STEPS_PER_WEIGHTS: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,19 @@ class TrainingLog:
 
     steps: int
     epochs: tuple[EpochLog, ...]
+    history: tuple[TrainingStep, ...] = ()  #: step by step; it is stored beside the candidate
+
+    @property
+    def trained_epochs(self) -> tuple[TrainedEpoch, ...]:
+        """The epochs as they are stored in SQL."""
+        return tuple(
+            summarised(
+                [step for step in self.history if step.epoch == number],
+                accuracy=None if epoch.validation is None else epoch.validation.accuracy,
+                agreement=None if epoch.validation is None else epoch.validation.agreement,
+            )
+            for number, epoch in enumerate(self.epochs, start=1)
+        )
 
 
 def train(
@@ -81,7 +99,7 @@ def train(
         StoppedError, TrainingDivergedError: as for `minimise`; the student is half-trained then.
     """
     objective = Distillation(student, teacher, data, alpha=alpha, temperature=temperature)
-    recorder = _EpochRecorder(objective, _validator(student, teacher, validation, stopped))
+    recorder = _TrainingRecorder(objective, _validator(student, teacher, validation, stopped))
     with _interruptible(teacher, student, stopped):
         steps = minimise(
             student.network,
@@ -93,7 +111,7 @@ def train(
             recorder=recorder,
             checkpoints=checkpoints,
         )
-    return TrainingLog(steps=steps, epochs=tuple(recorder.epochs))
+    return TrainingLog(steps=steps, epochs=tuple(recorder.epochs), history=tuple(recorder.history))
 
 
 def fit(
@@ -130,32 +148,44 @@ def fit(
 @dataclass(frozen=True, kw_only=True)
 class _DumpedLog:
     epochs: tuple[EpochLog, ...]
-    steps: tuple[StepLog, ...]  #: of the current epoch
+    history: tuple[tuple[object, ...], ...]
 
 
-class _EpochRecorder:
-    """Logs each epoch from the logs of its steps."""
+class _TrainingRecorder:
+    """Logs each step and each epoch."""
 
     def __init__(self, objective: Distillation, validate: Callable[[], Validation | None]) -> None:
         self._objective = objective
         self._validate = validate
         self.epochs: list[EpochLog] = []
+        self.history: list[TrainingStep] = []
+        self._choose_measurement()
+
+    def end_step(self, taken: TakenStep) -> None:
+        parts = self._objective.logs.pop()
+        self.history.append(logged(taken, parts, epoch=len(self.epochs) + 1))
+        self._choose_measurement()
 
     def end_epoch(self) -> None:
         validation = self._validate()
-        self.epochs.append(_epoch_log(self._objective.logs, validation))
-        self._objective.logs = []
+        number = len(self.epochs) + 1
+        steps = [step for step in self.history if step.epoch == number]
+        self.epochs.append(_epoch_log(steps, validation))
 
     def dump(self) -> str:
-        dumped = _DumpedLog(epochs=tuple(self.epochs), steps=tuple(self._objective.logs))
-        return json.dumps(asdict(dumped))
+        dumped_steps = dumped(self.history)
+        return json.dumps({"epochs": [asdict(epoch) for epoch in self.epochs], "history": dumped_steps})
 
     def restore(self, text: str) -> None:
-        dumped = msgspec.convert(json.loads(text), type=_DumpedLog)
-        self.epochs, self._objective.logs = [*dumped.epochs], [*dumped.steps]
+        found = msgspec.convert(json.loads(text), type=_DumpedLog)
+        self.epochs, self.history = [*found.epochs], restored(found.history)
+        self._choose_measurement()
+
+    def _choose_measurement(self) -> None:
+        self._objective.over_weights = len(self.history) % _STEPS_PER_WEIGHTS == 0
 
 
-def _epoch_log(steps: Sequence[StepLog], validation: Validation | None) -> EpochLog:
+def _epoch_log(steps: Sequence[TrainingStep], validation: Validation | None) -> EpochLog:
     return EpochLog(
         loss=fmean(step.loss for step in steps),
         kl=fmean(step.kl for step in steps),

@@ -1,7 +1,6 @@
 """The tables that `redistill distill` prints about a first student."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
@@ -106,10 +105,16 @@ def print_document(made: "Outcome") -> None:
             "rows": made.rows,
             "seed": result.kept.seed,
             "teacher": made.teacher,
-            "students": [asdict(each) for each in result.students],
-            "baselines": [asdict(each) for each in result.baselines],
+            "students": [_document(each) for each in result.students],
+            "baselines": [_document(each) for each in result.baselines],
         }
     )
+
+
+def _document(student: "Student") -> dict[str, object]:
+    """Return a student without the log of its steps, which is in a file beside the one that was kept."""
+    training = {"steps": student.log.steps, "epochs": student.log.epochs}
+    return {"seed": student.seed, "training": training, "measured": student.measured}
 
 
 def _chosen_of(students: Sequence["Student"]) -> str:

@@ -23,6 +23,7 @@ from redistill.display import show
 from redistill.display.measurements import measured_by_job, print_measured
 from redistill.display.show import Column, Row
 from redistill.display.worker_state import IN_WORDS, task_in_words, worker_of
+from redistill.training_log import print_training, training_of
 from triggers.orders.manual import order_by_hand
 from triggers.settings import Alpha
 from triggers.transports.job_message import message_of
@@ -49,6 +50,9 @@ _COLOURS = {
     "failed": show.BAD,
 }
 
+_Training = Annotated[
+    bool, typer.Option("--training", help="Also show the log of the training, by epoch and by step.")
+]
 _Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, kept with the job.")]
 _Alpha = Annotated[
     str | None,
@@ -94,8 +98,15 @@ def list_jobs(ctx: typer.Context, *, config: Config = None, as_json: Json = Fals
         )
 
 
-@app.command("show", epilog=examples("redistill jobs show 7"))
-def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_json: Json = False) -> None:
+@app.command("show", epilog=examples("redistill jobs show 7", "redistill jobs show 7 --training"))
+def show_job(
+    ctx: typer.Context,
+    job_id: JobId,
+    *,
+    with_training: _Training = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
     """Show why a job was ordered, what was measured and what was decided."""
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
@@ -105,13 +116,24 @@ def show_job(ctx: typer.Context, job_id: JobId, *, config: Config = None, as_jso
         measured = measured_by_job(connection, job_id)
         task = worker_tasks.newest(connection, job_id)
         tasks = _tasks(connection, job_id)
+        training = (
+            training_of(connection, settings, job_id, job["candidate_version"]) if with_training else None
+        )
     if as_json:
-        details = {"gates": measured.gates, "evaluations": measured.evaluations, "tasks": tasks}
+        details: dict[str, object] = {
+            "gates": measured.gates,
+            "evaluations": measured.evaluations,
+            "tasks": tasks,
+        }
+        if training is not None:
+            details |= {"training": training.epochs, "training_steps": training.steps}
         evidence = json.loads(str(job["evidence"])) if job["evidence"] else None
         show.print_json({**job, "evidence": evidence, **details, "payload": payload})
         return
     show.facts(_facts(job) + ([("task", task_in_words(task, utc_now()))] if task else []))
     print_measured(measured)
+    if training is not None:
+        print_training(training)
 
 
 @app.command("enqueue", epilog=examples('redistill jobs enqueue --reason "new labels" --alpha 0.5'))

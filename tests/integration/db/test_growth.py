@@ -35,6 +35,7 @@ KEYS = {
     "incident_history": ("incident_id", "opened_at"),
     "model_history": ("created_at",),
     "calibration_history": ("calibrated_at",),
+    "training_history": ("job_id",),
     "reject_history": ("cycle_id",),
 }
 NEWEST = [

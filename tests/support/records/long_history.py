@@ -202,6 +202,12 @@ _OF_JOBS: Final = (
     SELECT id, '{gate}', 'test', 0.9, 0.905, 'fail' FROM jobs"""
         for gate in METRICS
     ),
+    *(
+        f"""
+    INSERT INTO training_epochs (job_id, epoch, n_steps, n_labelled, learning_rate, loss, clipped_share)
+    SELECT id, {epoch}, 100, 6400, 0.0, 1.0, 0.5 FROM jobs"""
+        for epoch in range(1, 6)
+    ),
     """
     INSERT INTO calibrations (monitor, version, temperature, n, dataset, sha256, nll_before, nll_after,
         ece_before, ece_after, ece_debiased_before, ece_debiased_after, reason, job_id, calibrated_at)
