@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from db.errors import RedistillError
 from db.records import Evaluation, GateOutcome, ModelVersion, TrainedEpoch
-from db.states import JobDecision, JobRecovery, PromotionReason, Role
+from db.states import GateResult, JobDecision, JobRecovery, PromotionReason, Role
 from db.tables import evaluations, gate_outcomes, jobs, models, promotions, training_epochs
 
 _BACK: Final = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
@@ -246,6 +246,14 @@ def add_evaluations(
     ]
     if rows:
         connection.execute(insert(evaluations), rows)
+
+
+def is_promoted_by_labels(connection: Connection, job_id: int) -> bool:
+    """Return whether true labels decided on the candidate, in place of its agreement with the teacher."""
+    query = select(gate_outcomes.c.gate).where(
+        gate_outcomes.c.job_id == job_id, gate_outcomes.c.result == GateResult.REPORTED
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[GateOutcome]) -> None:

@@ -105,6 +105,8 @@ def slope(readings: list[Reading]) -> tuple[float, float, float]:
     """
     blocks = np.array_split([[each.at / 3600, each.mebibytes] for each in readings], 12)
     hours, mebibytes = np.array([block.mean(axis=0) for block in blocks]).T
+    if np.ptp(mebibytes) == 0:
+        return 0.0, 0.0, 0.0
     fit = stats.linregress(hours, mebibytes)
     half = stats.t.ppf((1 + LEVEL) / 2, len(blocks) - 2) * fit.stderr
     return fit.slope, fit.slope - half, fit.slope + half

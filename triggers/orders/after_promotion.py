@@ -27,7 +27,8 @@ def watch(
     """Return the watch over the student in service as of this latest cycle; None if none is being watched.
 
     Once its recovery is known, it is written to the student's job. With `rollback = "auto"`, a student that
-    did not recover is replaced by the one before it, unless the files of that one cannot be found.
+    did not recover is replaced by the one before it, unless the files of that one cannot be found, or true
+    labels decided for the student: then it disagrees with its teacher because the teacher is wrong.
     """
     monitor, result = cycle.claim.slot.monitor, cycle.result
     if result is None:
@@ -43,6 +44,8 @@ def watch(
     queue.set_recovery(connection, job.job_id, found.recovery)
     if found.recovery is JobRecovery.RECOVERED or policy.rollback == "off":
         return found
+    if versions.is_promoted_by_labels(connection, job.job_id):
+        return replace(found, by_labels=True)
     return _rolled_back(connection, found, may_be_found, now)
 
 

@@ -16,6 +16,7 @@ class Watch:
     watch_cycles: int
     rolled_back_to: str | None = None  #: the version in service again, if the candidate did not recover
     lost: str | None = None  #: the version that cannot serve again, as its files are not where they were
+    by_labels: bool = False  #: true labels decided for the candidate, against the teacher's answers
 
     @property
     def recovery(self) -> JobRecovery | None:
@@ -40,6 +41,8 @@ class Watch:
         if self.recovery is not JobRecovery.NOT_RECOVERED:
             return text
         text = f"{text}; the job counts as a failed attempt"
+        if self.by_labels:
+            return f"{text}, but the student stays: by true labels it is better than the one before"
         if self.lost is not None:
             return f"{text}, and student {self.lost[:12]} cannot serve again: its files are gone or changed"
         back = self.rolled_back_to

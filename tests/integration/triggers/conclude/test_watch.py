@@ -1,5 +1,6 @@
 """A promoted student has some cycles to end the drift; if it does not, its job was an attempt in vain."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,9 +12,9 @@ from sqlalchemy import Engine, update
 
 from db import queue, versions
 from db.connection.session import writing
-from db.records import CycleResult, ModelVersion
-from db.states import JobDecision, JobStatus, OrderReason, PromotionReason, Role
-from db.tables import incidents, jobs, promotions
+from db.records import CycleResult, GateOutcome, ModelVersion
+from db.states import GateResult, JobDecision, JobStatus, OrderReason, PromotionReason, Role
+from db.tables import deliveries, incidents, jobs, promotions
 from tests.support.records.conclusions import FAR, HEALTHY, TOO_FEW, incident_list, job_list, with_policy
 from tests.support.records.cycles import MONITOR, Cycles, due_at, make_policy, stored, taken
 from tests.support.records.factories import START, STUDENT, make_new_job, make_result
@@ -149,6 +150,24 @@ def test_three_promotions_in_vain_are_the_end_of_the_ladder(watched: Cycles) -> 
     assert [str(alpha_to) for _, alpha_to, _ in job_list(watched)] == ["0.6", "0.5", "0.4"]
     assert recoveries(watched) == IN_VAIN * 3
     assert ("retrain-teacher", "critical", "firing") in incident_list(watched)
+
+
+def test_a_student_that_true_labels_decided_for_does_not_make_way(run: Cycles) -> None:
+    """It goes on to disagree with its teacher, because the teacher is wrong."""
+    run = with_policy(run, alpha=AlphaPolicy(rollback="auto", watch_cycles=1, cooldown=timedelta(0)))
+    run.promote(now=START)
+    run.conclude(0, FAR)
+    candidate = promote_candidate(run, 0)
+    reported = GateOutcome(
+        gate="agreement", dataset="condemned", value=0.9, threshold=0.95, result=GateResult.REPORTED
+    )
+    with writing(run.engine) as connection:
+        versions.add_gate_outcomes(connection, 1, [reported])
+    run.conclude(1, by("student-2"))
+    assert recoveries(run)[0] == "not_recovered"
+    assert [row["version"] for row in stored(run.engine, promotions)][-1] == candidate
+    told = json.loads(stored(run.engine, deliveries)[-1]["payload"])
+    assert "the student stays: by true labels it is better than the one before" in told["summary"]
 
 
 def test_a_student_that_did_not_help_can_make_way(run: Cycles, tmp_path: Path) -> None:
