@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Calibration, Evaluation, GateOutcome, Metric
-from distill.calibrator import Calibrator
+from distill.calibration.calibrator import Calibrator
 from distill.evaluate import Reference, evaluate, latencies, refer
 from distill.evaluation import gates
 from distill.job_data import JobData

@@ -24,7 +24,7 @@ from db.records import Job, Lease
 from db.registries import LinkTakenError, OtherRegistryError
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.calibrator import Calibrator
+from distill.calibration.calibrator import Calibrator
 from distill.registry import LinkError, RegistryWriteError
 from distill.settle import Proof, settle
 from distill.turns import Turn, always

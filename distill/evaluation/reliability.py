@@ -44,10 +44,10 @@ class Bins:
             (4.0, 3.0, [0.2])
         """
         index = bin_of(confidence)
-        sums = (
-            np.bincount(index, each, BINS)[None] for each in (weights, weights * right, weights * confidence)
+        rows, were_right, total = (
+            np.asarray(np.bincount(index, weights * each, BINS)[None], dtype=np.float64)
+            for each in (1.0, right, confidence)
         )
-        rows, were_right, total = sums
         return cls(rows=rows, right=were_right, confidence=total)
 
     @cached_property

@@ -16,7 +16,7 @@ def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
     number = {label: index for index, label in enumerate(sample.labels)}
     true = {
         row: OUT_OF_SCOPE if label is None else number.get(label, OUT_OF_SCOPE)
-        for row, label in _known(sample, late).items()
+        for row, label in known_labels(sample, late).items()
     }
     if not true:
         return None
@@ -50,8 +50,11 @@ def hashes(sample: ScoredSample) -> list[str]:
     return [request_hash(request.id) for request in sample.requests]
 
 
-def _known(sample: ScoredSample, late: Late) -> dict[int, str | None]:
-    """Return the true label of each row that has one."""
+def known_labels(sample: ScoredSample, late: Late) -> dict[int, str | None]:
+    """Return the true label of each row that has one, the late one if there are two.
+
+    None, or a label that is not one of the sample's, is a label that the models do not know.
+    """
     known: dict[int, str | None] = {
         row: request.label for row, request in enumerate(sample.requests) if request.label is not None
     }

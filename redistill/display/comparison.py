@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from db.records import Metric
-from distill.calibrator import fitted
+from distill.calibration.calibrator import fitted
 from distill.evaluate import Reference, evaluate, latency, refer
 from distill.evaluation.label_metrics import label_metrics
 from distill.training.dataset import LabelledSet, chosen, read_labelled

@@ -143,7 +143,8 @@ def calibrate(
     with migrated(settings) as engine, translated_errors(engine), bars() as progress:
         with reading(engine) as connection:
             student = _student(connection, monitor, version)
-        found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped)
+            now = time_in(connection)
+        found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped, now)
         with writing(engine) as connection:
             calibrations.add(connection, monitor, found, CalibrationReason.MANUAL, time_in(connection))
             row = calibrations_of(connection, monitor, found.version)[-1]
