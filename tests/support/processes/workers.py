@@ -87,6 +87,10 @@ class FakeAttempt:
         """Nobody serves."""
         return False
 
+    def deliver_calibration(self) -> bool:
+        """As for `point_current`."""
+        return False
+
     def sweep(self, now: datetime) -> None:
         """Nothing is left behind."""
 
