@@ -170,7 +170,12 @@ class Calibration:
 
 
 def bin_of(confidence: Floats) -> NDArray[np.int64]:
-    """Return the index of the bin of each confidence."""
+    """Return the index of the bin of each confidence.
+
+    Example:
+        >>> bin_of(np.array([0.05, 0.1, 0.11, 1.0])).tolist()
+        [0, 0, 1, 9]
+    """
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 

@@ -104,7 +104,7 @@ class LocalStore:
         return content
 
     def publish(self, key: str, content: bytes) -> None:
-        """Rename a new file to its name; like weights, those may read it whom the umask lets."""
+        """Rename a new file to its name; as for weights, the umask decides on its readers."""
         path, draft = self.root / key, self.root / f".tmp-{uuid.uuid4().hex}"
         with self._errors(key), removed(draft):
             path.parent.mkdir(parents=True, exist_ok=True)

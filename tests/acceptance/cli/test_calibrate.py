@@ -71,7 +71,10 @@ def test_the_student_that_serves_is_calibrated_on_the_validation_file(
         f"The student {serving.version[:12]} has the calibration temperature "
         f"{row['temperature']:.4g}: divide its logits by it wherever you use its confidences."
     )
-    assert " ".join(titles.split()) == "calibrated (UTC) temperature on rows NLL ECE ECE, debiased reason"
+    assert (
+        " ".join(titles.split())
+        == "calibrated (UTC) temperature on rows until (UTC) NLL ECE ECE, debiased reason"
+    )
     assert f"{row['temperature']:.4f}  validation   200" in numbers
     assert f"{row['nll_before']:.4f} -> {row['nll_after']:.4f}" in numbers
     assert numbers.endswith("manual")
