@@ -112,7 +112,7 @@ def _ticks(settings: Settings, engine: Engine) -> Iterator[Value]:
         engine,
         settings.monitor,
         assembly.audience(settings),
-        calibrate_every=settings.redistill.calibration_due_every,
+        calibration=settings.calibration_watched,
         started_at=utc_now(),
     )
     outbox, stop = assembly.outbox(settings, engine), threading.Event()

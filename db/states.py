@@ -207,7 +207,7 @@ class IncidentKind(StrEnum):
     CANDIDATE_REJECTED = "candidate-rejected"  #: a candidate failed a gate or served without ending the drift
     JOB_FAILED = "job-failed"  #: a re-distillation produced no candidate
     ALERTS_UNDELIVERED = "alerts-undelivered"  #: delivery of a message to a channel was given up
-    CALIBRATION_OVERDUE = "calibration-overdue"  #: the student was not calibrated within `calibrate_every`
+    CALIBRATION_OVERDUE = "calibration-overdue"  #: the student's calibration has no rows newer than `every`
 
 
 class IncidentState(StrEnum):
@@ -257,8 +257,16 @@ class CalibrationReason(StrEnum):
     """The reason why a student was calibrated."""
 
     JOB = "job"  #: it is a job's candidate
-    DUE = "due"  #: in service, and not calibrated for nine tenths of `calibrate_every`, or never
+    DUE = "due"  #: in service, and its newest rows were nine tenths of `every` old, or others were better
     MANUAL = "manual"  #: a person requested it
+
+
+class CalibrationSource(StrEnum):
+    """The rows that a calibration's temperature was fitted to."""
+
+    FILE = "file"  #: the labelled file `validation`, else `test`, of [redistill]
+    TEACHER = "teacher"  #: archived requests of the student, with the teacher's probabilities as labels
+    TRAFFIC_LABELS = "traffic-labels"  #: archived requests of the student whose true labels are known
 
 
 class GateResult(StrEnum):

@@ -28,7 +28,7 @@ VIEWS: Final[Mapping[str, str]] = {
     "accuracy_high macro_f1 rare_class_accuracy ece agreement kl latency_p95_ms created_at promoted_at "
     "retired_at monitor files_deleted_at",
     "calibration_history": "monitor version temperature n dataset nll_before nll_after ece_before ece_after "
-    "ece_debiased_before ece_debiased_after reason job_id calibrated_at",
+    "ece_debiased_before ece_debiased_after reason job_id calibrated_at source rows_until",
     "training_history": "monitor job_id version epoch n_steps n_labelled learning_rate loss kl ce "
     "kl_gradient_share kl_gradient_share_weights gradient_norm clipped_share validation_accuracy "
     "validation_agreement",
@@ -50,7 +50,7 @@ VIEWS: Final[Mapping[str, str]] = {
 
 
 def _type(field: str) -> TypeEngine[Any] | None:
-    if field.endswith(("_at", "window_start", "window_end", "since")):
+    if field.endswith(("_at", "window_start", "window_end", "since", "until")):
         return UTCDateTime()
     if field.startswith("alpha"):
         return ExactAlpha()

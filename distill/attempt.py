@@ -9,12 +9,13 @@ from functools import cached_property
 import structlog
 from sqlalchemy import Engine
 
-from db import queue, registries, versions
+from db import calibrations, queue, registries, versions
 from db.connection.session import reading, writing
 from db.errors import RedistillError
 from db.records import Job, ModelVersion
 from db.states import Role
 from distill import registry
+from distill.calibration import delivery
 from distill.job_data import JobData, read_job_data
 from distill.judgement import Judge, Judgement
 from distill.old_versions import old_versions
@@ -166,6 +167,16 @@ class Attempt:
             )
         location = self.places.find(student)
         return registry.point_current(self.artifacts, section.registry, section.link, location)
+
+    def deliver_calibration(self) -> bool:
+        """Write the temperature of the student in service beside the link; return whether that changed it.
+
+        Raises:
+            ArtifactReadError, CalibrationUndeliveredError: as for `delivery.deliver`.
+        """
+        with reading(self.engine) as connection:
+            student = calibrations.serving_student(connection, self.monitor)
+        return delivery.deliver(student, self.places, self.redistill.link)
 
     def sweep(self, now: datetime) -> None:
         """Remove the checkpoints of jobs that have ended.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.records import Calibration, Evaluation, GateOutcome, Metric
-from distill.calibrator import Calibrator
+from distill.calibration.calibrator import Calibrator
 from distill.evaluate import Logits, Reference, answers, evaluation, latencies, refer
 from distill.evaluation import gates
 from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests

@@ -2,6 +2,7 @@
 
 REGISTRY/versions/<version>/   save_pretrained layout, manifest.json and training.jsonl.zst; never changed
 REGISTRY/current               pointer to versions/<version>; serving code loads this
+REGISTRY/calibration.json      its temperature: see distill/calibration/delivery.py
 REGISTRY/registry.json         the id by which a worker recognises the registry of its monitor
 REGISTRY/.tmp-<job>-…/         a candidate that is not evaluated yet, or the leftovers of a killed attempt;
                                for a registry in S3, in the cache of this machine

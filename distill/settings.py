@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from distill.training.fields import LabelledFields
 from distill.training.schedule import Schedule
 from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
+from triggers.calibration_settings import DEFAULT_EVERY, Every
 from triggers.settings import AlphaPolicy, Section
 from triggers.values import Duration
 
@@ -25,8 +26,6 @@ def _unless_all(value: Any) -> Any:  # noqa: ANN401 - as above
 LabelSource = Literal["random", "selected"]
 #: A number of versions; "all" is None.
 VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unless_all)]
-#: An interval of an hour or more; "off" is None.
-Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, BeforeValidator(_unless_off)]
 
 
 #: The name of a field or a column.
@@ -61,7 +60,7 @@ class RedistillSection(AlphaPolicy):
     )
     checkpoint_every: Duration = timedelta(minutes=1)  #: of training; less often where saving is slow
     promote: Literal["auto", "manual"] = "auto"
-    calibrate_every: Every = timedelta(days=31)  #: the maximum age of the student's temperature
+    calibrate_every: Every = DEFAULT_EVERY  #: the old name of `every` in [calibration]
 
     @property
     def schedule(self) -> Schedule:
@@ -82,11 +81,6 @@ class RedistillSection(AlphaPolicy):
     def calibration_file(self) -> FileLocation | None:
         """The labelled file for calibration; students are not trained on its rows."""
         return self.validation or self.test
-
-    @property
-    def calibration_due_every(self) -> timedelta | None:
-        """The interval at which the student in service is calibrated; None: never."""
-        return self.calibrate_every if self.calibration_file else None
 
 
 #: Milliseconds above 0; "off" is None.

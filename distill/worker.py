@@ -24,7 +24,8 @@ from db.records import Job, Lease
 from db.registries import LinkTakenError, OtherRegistryError
 from db.states import JobStatus
 from distill.attempt import Attempt
-from distill.calibrator import Calibrator
+from distill.calibration.calibrator import Calibrator
+from distill.calibration.delivery import CalibrationUndeliveredError
 from distill.registry import LinkError, RegistryWriteError
 from distill.settle import Proof, settle
 from distill.turns import Turn, always
@@ -137,6 +138,8 @@ class Worker:
         else:
             if done is not None:
                 log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
+                self._tend_from = monotonic()
+                self._tend_registry()  # delivers the temperature
 
     def _tend_registry(self) -> bool:
         """Confirm the registry, set its link and remove what ended jobs left; return whether jobs can run.
@@ -152,12 +155,16 @@ class Worker:
             self._confirm_registry()
             if self._attempt.point_current():
                 log.info("current set")
+            if self._attempt.deliver_calibration():
+                log.info("calibration delivered")
             self._attempt.sweep(utc_now())
             self._delete_old_versions(log)
         except UNAVAILABLE:
             raise
         except (LinkError, ModelLostError) as error:  # SQL still records which student is in service
             problem, event = str(error), "current not set"
+        except CalibrationUndeliveredError as error:  # the same
+            problem, event = str(error), "calibration not delivered"
         except (ArtifactReadError, OtherRegistryError, LinkTakenError) as error:
             problem, event = str(error), "registry not usable"
             self._registry_is_usable = False

@@ -16,7 +16,7 @@ from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
 from db.records import ArchivedCycle, ObjectVersion, Slot
 from distill.attempt import Attempt
-from distill.calibrator import Calibrator
+from distill.calibration.calibrator import Calibrator
 from distill.judgement import Judge
 from distill.turns import Turn, Turns
 from distill.worker import Worker
@@ -172,7 +172,7 @@ def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemo
         engine,
         settings.monitor,
         audience(settings),
-        calibrate_every=settings.redistill.calibration_due_every,
+        calibration=settings.calibration_watched,
         started_at=utc_now(),
     )
     calls = JobCalls(
@@ -269,10 +269,14 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         engine=engine,
         monitor=settings.monitor.name,
         section=settings.redistill,
+        policy=settings.calibrating,
+        labels_are_random=True,
         artifacts=artifacts(settings, show),
         places=student_places(settings, show),
+        teacher=settings.teacher.uri,
         tokens_per_batch=settings.scoring.tokens_per_batch,
         show=show,
+        kept=timedelta(days=settings.monitor.archive_days),
         placement=training_placement(settings),
     )
 

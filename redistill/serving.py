@@ -1,8 +1,9 @@
 """The change of the student in service by a person: SQL first, then the registry's link."""
 
 from contextlib import suppress
+from pathlib import Path
 
-from db import registries, versions
+from db import calibrations, registries, versions
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import PromotionReason, Role
@@ -81,22 +82,49 @@ def _registry_id(settings: Settings) -> str | None:
         return None  # the link cannot be set either, which is reported
 
 
+def files_of(settings: Settings, model: ModelVersion) -> Path:
+    """Return a local copy of the files of a student.
+
+    Raises:
+        FilesDeletedError, ModelLostError: they are deleted, or in none of its places.
+    """
+    _check_files(settings, model)
+    return artifacts(settings).directory(_place(settings, model))
+
+
 def set_link(settings: Settings, model: ModelVersion) -> bool:
-    """Set the registry's link to the model; return whether the link was changed.
+    """Set the registry's link to the model and deliver its temperature; return whether one was changed.
 
     Raises:
         ModelLostError: the files of the model are in none of its places.
         LinkBehindError: the link cannot be set. SQL still records which student is in service.
+        CalibrationUndeliveredError: the temperature cannot be delivered; the link is set.
     """
     with loading():
         from distill import registry  # noqa: PLC0415 - torch takes seconds to load
 
     section, location = settings.redistill, _place(settings, model)
     try:
-        return registry.point_current(artifacts(settings), section.registry, section.link, location)
+        changed = registry.point_current(artifacts(settings), section.registry, section.link, location)
     except registry.LinkError as error:
         version, place = show.version(model.version), link(settings)
         raise LinkBehindError(version=version, problem=error, link=place, state=_state(settings)) from error
+    return deliver_calibration(settings) or changed
+
+
+def deliver_calibration(settings: Settings) -> bool:
+    """Write the temperature of the student in service beside the link; return whether that changed it.
+
+    Raises:
+        ArtifactReadError, CalibrationUndeliveredError: see `distill.calibration.delivery.deliver`.
+    """
+    with loading():
+        from distill.calibration import delivery  # noqa: PLC0415 - torch takes seconds to load
+        from redistill.assembly import student_places  # noqa: PLC0415 - as above
+
+    with reading_from(settings) as connection:
+        student = calibrations.serving_student(connection, settings.monitor.name)
+    return delivery.deliver(student, student_places(settings), settings.redistill.link)
 
 
 def serving_student(settings: Settings) -> Location:

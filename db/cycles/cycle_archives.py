@@ -1,13 +1,14 @@
 """Ended cycles whose samples were archived."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select, update
 
 from db.records import ArchivedCycle, Job, Slot
-from db.states import CycleStatus, Role, TeacherReason, Verdict, VerdictReason
-from db.tables import cycles, jobs, promotions, teacher_metrics
+from db.states import CycleStatus, LabelOutcome, Role, TeacherHealth, TeacherReason, Verdict, VerdictReason
+from db.tables import correctness, cycles, jobs, promotions, teacher_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,28 @@ class PairArchive:
     uri: str
     sha256: str
     n: int  #: sampled requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentArchive:
+    """The archived sample of one cycle of a student."""
+
+    cycle_id: int
+    window_end: datetime
+    uri: str
+    sha256: str
+    teacher_version: str
+    is_evaluated: bool  #: the teacher was healthy enough for a verdict
+    n: int  #: sampled requests
+    n_labelled: int  #: those with a true label, without disagreements on one that no model has
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewestTeacher:
+    """The teacher of the newest cycle that had enough requests to judge it."""
+
+    version: str
+    health: TeacherHealth
 
 
 def newest(connection: Connection, monitor: str, pair: tuple[str, str], *, since: datetime) -> int | None:
@@ -148,6 +171,58 @@ def healthy_before(
     return tuple(ArchivedCycle(cycle_id=row.id, uri=row.archive, sha256=row.archive_sha256) for row in rows)
 
 
+def of_student(
+    connection: Connection, monitor: str, student_version: str, *, since: datetime
+) -> tuple[StudentArchive, ...]:
+    """Return the student's archived samples of windows that ended after `since`, newest first."""
+    query = (
+        select(
+            cycles.c.id,
+            cycles.c.status,
+            cycles.c.window_end,
+            cycles.c.archive,
+            cycles.c.archive_sha256,
+            cycles.c.teacher_version,
+            cycles.c.n_sampled,
+            correctness.c.tallies,
+        )
+        .join(correctness, correctness.c.cycle_id == cycles.c.id, isouter=True)
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.student_version == student_version,
+            cycles.c.status.in_((CycleStatus.EVALUATED, CycleStatus.INCONCLUSIVE)),
+            cycles.c.window_end > since,
+            cycles.c.archive.is_not(None),
+        )
+        .order_by(cycles.c.window_end.desc())
+    )
+    return tuple(
+        StudentArchive(
+            cycle_id=row.id,
+            window_end=row.window_end,
+            uri=row.archive,
+            sha256=row.archive_sha256,
+            teacher_version=row.teacher_version,
+            is_evaluated=row.status == CycleStatus.EVALUATED,
+            n=row.n_sampled or 0,
+            n_labelled=0 if row.tallies is None else _n_in_scope(row.tallies),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def newest_teacher(connection: Connection, monitor: str) -> NewestTeacher | None:
+    """Return the teacher of the newest cycle with enough evidence about it, or None if there is none."""
+    row = connection.execute(
+        select(cycles.c.teacher_version, teacher_metrics.c.health)
+        .join(teacher_metrics, teacher_metrics.c.cycle_id == cycles.c.id)
+        .where(cycles.c.monitor == monitor, teacher_metrics.c.reason != TeacherReason.NO_EVIDENCE)
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    ).one_or_none()
+    return row and NewestTeacher(version=row.teacher_version, health=TeacherHealth(row.health))
+
+
 def _only_labels_moved() -> ColumnElement[bool]:
     moved = select(teacher_metrics.c.cycle_id).where(teacher_metrics.c.reason == TeacherReason.LABELS_MOVED)
     return (cycles.c.verdict_reason == VerdictReason.TEACHER_UNHEALTHY) & cycles.c.id.in_(moved)
@@ -157,3 +232,8 @@ def move(connection: Connection, cycle_id: int, before: str, after: str) -> None
     """Record the new place of a cycle's archive, unless the cycle has another archive by now."""
     own = (cycles.c.id == cycle_id, cycles.c.archive == before)
     connection.execute(update(cycles).where(*own).values(archive=after))
+
+
+def _n_in_scope(tallies: str) -> int:
+    stored = json.loads(tallies)
+    return sum(stored[outcome][0] for outcome in LabelOutcome if outcome is not LabelOutcome.OUT_OF_SCOPE)

@@ -1,6 +1,6 @@
 """Frozen values that cross package boundaries. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
-from db.records.calibrations import Calibration, ServingStudent, TemperatureFit
+from db.records.calibrations import Calibration, CalibrationInForce, ServingStudent, TemperatureFit
 from db.records.cycles import (
     Archive,
     ArchivedCycle,
@@ -35,6 +35,7 @@ __all__ = [
     "Archive",
     "ArchivedCycle",
     "Calibration",
+    "CalibrationInForce",
     "Claim",
     "Correctness",
     "CyclePoint",

@@ -257,14 +257,32 @@ calibrations = Table(
         "n",
         Integer,
         nullable=False,
-        comment="Labelled rows on which it was fitted and the errors were measured",
+        comment="Rows on which it was fitted and the errors were measured",
     ),
-    Column("dataset", Text, nullable=False, comment="validation or test: the configured file"),
-    Column("sha256", Text, nullable=False, comment="SHA-256 of that file"),
-    Column("nll_before", Float, nullable=False, comment="Mean -ln p(true label) at T = 1, nats"),
     Column(
-        "nll_after", Float, nullable=False, comment="Mean -ln p(true label) at the fitted temperature, nats"
+        "dataset",
+        Text,
+        nullable=False,
+        comment="validation or test: the configured file; traffic: archived requests",
     ),
+    Column("sha256", Text, nullable=False, comment="SHA-256 of that file, or of the hashes of the archives"),
+    Column(
+        "source",
+        Text,
+        comment="file, teacher or traffic-labels, see docs/states.md; NULL, before revision 0029: file",
+    ),
+    Column(
+        "rows_until",
+        UTCDateTime,
+        comment="End of the newest window of the rows; for a file when it was first used; UTC",
+    ),
+    Column(
+        "nll_before",
+        Float,
+        nullable=False,
+        comment="Mean -ln p(label) at T = 1, nats; by the teacher's probabilities: the cross-entropy",
+    ),
+    Column("nll_after", Float, nullable=False, comment="The same at the fitted temperature"),
     Column("ece_before", Float, nullable=False, comment="Expected calibration error at T = 1, in [0, 1]"),
     Column(
         "ece_after",

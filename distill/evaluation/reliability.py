@@ -32,6 +32,24 @@ class Bins:
     right: Floats  #: numbers of rows that are right
     confidence: Floats  #: sums of the rows' confidences
 
+    @classmethod
+    def of(cls, confidence: Floats, right: NDArray[np.float64 | np.bool_], weights: Floats) -> "Bins":
+        """Return the bins of (n,) rows as one sample.
+
+        `right` is 1 or 0 for each row, or the probability that its prediction is right.
+
+        Example:
+            >>> bins = Bins.of(np.array([0.95, 0.95]), np.array([1.0, 0.0]), np.array([3.0, 1.0]))
+            >>> (bins.rows[0, -1].item(), bins.right[0, -1].item(), bins.ece.round(3).tolist())
+            (4.0, 3.0, [0.2])
+        """
+        index = bin_of(confidence)
+        rows, were_right, total = (
+            np.asarray(np.bincount(index, weights * each, BINS)[None], dtype=np.float64)
+            for each in (1.0, right, confidence)
+        )
+        return cls(rows=rows, right=were_right, confidence=total)
+
     @cached_property
     def ece(self) -> Floats:
         """(b,) Σ n_b/n · |accuracy_b - mean confidence_b|."""
@@ -73,11 +91,7 @@ class Calibration:
     @cached_property
     def bins(self) -> Bins:
         """The bins of the rows themselves, as one sample."""
-        return Bins(
-            rows=self._by_bin(np.ones(self.right.size)),
-            right=self._by_bin(self.right),
-            confidence=self._by_bin(self.confidence),
-        )
+        return Bins.of(self.confidence, self.right, np.ones(self.right.size))
 
     def resampled(self, rng: np.random.Generator, resamples: int) -> Bins:
         """Return the bins of `resamples` bootstrap samples.
@@ -150,12 +164,19 @@ class Calibration:
             for metric in _of_bin(index, self.right[self._bin == index], self.confidence[self._bin == index])
         )
 
-    def _by_bin(self, values: NDArray[np.float64 | np.bool_]) -> Floats:
-        return np.asarray(np.bincount(self._bin, values, BINS)[None], dtype=np.float64)
-
     @cached_property
     def _bin(self) -> NDArray[np.int64]:
-        return np.clip(np.ceil(self.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        return bin_of(self.confidence)
+
+
+def bin_of(confidence: Floats) -> NDArray[np.int64]:
+    """Return the index of the bin of each confidence.
+
+    Example:
+        >>> bin_of(np.array([0.05, 0.1, 0.11, 1.0])).tolist()
+        [0, 0, 1, 9]
+    """
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def _of_bin(index: int, right: NDArray[np.bool_], confidence: Floats) -> tuple[Metric, Metric]:

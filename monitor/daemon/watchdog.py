@@ -16,6 +16,7 @@ from db.records import Slot
 from db.states import IncidentKind
 from monitor.daemon.schedule import make_trigger, slot_at, slots_between
 from monitor.settings import MonitorSection
+from triggers.calibration_settings import CalibrationPolicy
 from triggers.incidents import recalibration_due, signals
 from triggers.incidents.announce import Audience, Occasion, announce
 from triggers.incidents.lifecycle import Signal, SignalState
@@ -36,14 +37,14 @@ class Watchdog:
         section: MonitorSection,
         audience: Audience,
         *,
-        calibrate_every: timedelta | None,
+        calibration: CalibrationPolicy,
         started_at: datetime,
     ) -> None:
         self._engine = engine
         self._section = section
         self._trigger = make_trigger(section)
         self._audience = audience
-        self._calibrate_every = calibrate_every
+        self._calibration = calibration
         self._started_at = started_at
 
     def check(self, now: datetime) -> bool:
@@ -94,7 +95,7 @@ class Watchdog:
 
     def _check_calibration(self, connection: Connection, now: datetime) -> None:
         student = calibrations.serving_student(connection, self._section.name)
-        signal = recalibration_due.overdue(student, self._calibrate_every, now)
+        signal = recalibration_due.overdue(student, self._calibration, now)
         if signal.state is SignalState.RAISED and now - self._started_at < CALIBRATION_GRACE:
             return
         self._announce(connection, signal, at=now, now=now)

@@ -103,6 +103,16 @@ class LocalStore:
             sync(path.parent)
         return content
 
+    def publish(self, key: str, content: bytes) -> None:
+        """Rename a new file to its name; as for weights, the umask decides on its readers."""
+        path, draft = self.root / key, self.root / f".tmp-{uuid.uuid4().hex}"
+        with self._errors(key), removed(draft):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+            sync(draft)
+            draft.replace(path)
+            sync(path.parent)
+
     def remove(self, key: str) -> None:
         """Remove a file or a directory; what cannot be removed now stays until the next attempt."""
         remove_tree(self.root / key)

@@ -112,6 +112,11 @@ class S3Store:
                     return found
         raise ArtifactWriteError(location=self.location(key), problem="other processes keep changing it")
 
+    def publish(self, key: str, content: bytes) -> None:
+        """Store a small object; the policy of the bucket says who may read it."""
+        with self._writing(key):
+            self._put_if(key, content)
+
     def remove(self, key: str) -> None:
         """Remove an object and all objects under the prefix."""
         bucket, own = s3.split(self.location(key))

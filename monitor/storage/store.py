@@ -77,6 +77,10 @@ class Store(Protocol):
         """Store a small file unless the key is taken; return the content that is there afterwards."""
         ...
 
+    def publish(self, key: str, content: bytes) -> None:
+        """Store a small file that others may read, in place of an earlier one."""
+        ...
+
     def remove(self, key: str) -> None:
         """Remove a file, or a directory with all that is in it; nothing happens if it is absent."""
         ...

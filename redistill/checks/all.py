@@ -9,6 +9,7 @@ from monitor.scoring.placement import ON_CPU, Placement
 from redistill.artifacts import artifacts
 from redistill.assembly import configure_torch, scoring_placement
 from redistill.checks import data, devices, ecs, gates, growth, job_queue, resources, rules
+from redistill.checks.calibration import calibration
 from redistill.checks.result import CheckResult, ok, problem, run_check
 from redistill.checks.tls import tls
 from redistill.configuration.settings import Settings, load
@@ -75,6 +76,6 @@ def _models_and_data(
     yield from labelled
     if all(result.ok for result in labelled):
         yield from run_check("fence", lambda: data.fenced(settings, names, samples))
-    yield from run_check("calibration", lambda: data.calibration(settings))
+    yield from run_check("calibration", lambda: calibration(settings, now))
     if matched and placement is not None and all(result.ok for result in (*matched, *labelled)):
         yield from run_check("gates", lambda: gates.gates(settings, teachers[0], progress))

@@ -26,7 +26,6 @@ from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.reject_words import ADVICE
-from redistill.display.times import length
 
 _PROBE = "where is my order?"
 _INSPECTED = 100  #: requests of the window that are inspected for true labels
@@ -158,17 +157,6 @@ def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Ch
             "remove them from one: the gate ece tests, on test rows, a temperature fitted on validation rows"
         )
         yield warning("validation", found, fix)
-
-
-def calibration(settings: Settings) -> Iterator[CheckResult]:
-    """Return how often and on which file the student is calibrated; `labelled` checks the file itself."""
-    section = settings.redistill
-    if section.calibration_file is None:
-        yield ok("calibration", "off, because [redistill] has no labelled file (validation or test)")
-    elif section.calibrate_every is None:
-        yield ok("calibration", "off, as configured; `redistill models calibrate` calibrates once")
-    else:
-        yield ok("calibration", f"every {length(section.calibrate_every)}, on {section.calibration_file}")
 
 
 def _no_traffic(settings: Settings, slot: Slot) -> CheckResult:

@@ -33,6 +33,7 @@ from redistill.configuration.errors import explained, place
 from redistill.configuration.source import ConfigError, Source
 from redistill.configuration.variables import PREFIX, check_overrides, expanded
 from triggers.alert_settings import Alert, LogAlert
+from triggers.calibration_settings import CalibrationPolicy
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
 from triggers.worker_tasks.settings import EcsSection
 
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     redistill: RedistillSection = RedistillSection()
     scoring: ScoringSection = ScoringSection()
     gates: GatesSection = GatesSection()
+    calibration: CalibrationPolicy = CalibrationPolicy()
     database: DatabaseSection = DatabaseSection()
     queue: QueueSection = QueueSection()
     ecs: EcsSection | None = None
@@ -70,6 +72,23 @@ class Settings(BaseSettings):
     def folder(self) -> Path | None:
         """The folder of the configuration, relative to which the database stores paths."""
         return self._folder
+
+    @property
+    def calibrating(self) -> CalibrationPolicy:
+        """The section [calibration], with `every` by its old name, too; off if it lacks its labelled file."""
+        section, every = self.calibration, self.calibration.every
+        if "calibrate_every" in self.redistill.model_fields_set:
+            every = self.redistill.calibrate_every
+        if section.on == "file" and self.redistill.calibration_file is None:
+            every = None
+        return section.model_copy(update={"every": every})
+
+    @property
+    def calibration_watched(self) -> CalibrationPolicy:
+        """The policy by which a calibration is overdue: never where no labelled file asks for a worker."""
+        policy = self.calibrating
+        is_optional = policy.on == "auto" and self.redistill.calibration_file is None
+        return policy.model_copy(update={"every": None}) if is_optional else policy
 
     @classmethod
     def settings_customise_sources(
@@ -105,6 +124,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"[database] keep = {keep.days}d is below the {needed.days} days of 'archive_days' and "
                 "'catch_up' in [monitor], whose cycles are needed: raise keep, or lower these two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_interval_of_calibrations(self) -> Self:
+        old, new = self.redistill.model_fields_set, self.calibration.model_fields_set
+        if "calibrate_every" in old and "every" in new:
+            raise ValueError(
+                "'calibrate_every' in [redistill] is the old name of 'every' in [calibration], and both are "
+                "set: remove calibrate_every"
             )
         return self
 

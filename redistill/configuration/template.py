@@ -88,7 +88,6 @@ watch_cycles = 3  # cycles within which a promoted student must end the drift
 rollback = "off"  # "auto": the previous student serves again if the promoted one does not end the drift
 epochs = {epochs}  # enough for at least 600 steps at batch_size = 64 on labelled and archived rows
 promote = "auto"  # "manual": a candidate waits for `redistill models promote`
-calibrate_every = "31d"  # maximum age of the student's calibration temperature; or "off"
 
 # Thresholds for a candidate on the test set; a tie passes. If the student in service also misses a gate, the
 # gate rejects a candidate only if the candidate is worse. `redistill doctor` lists such gates.
@@ -99,6 +98,10 @@ ece = 0.050  # expected calibration error, at most
 ece_of = "calibrated"  # at the candidate's calibration temperature; "raw": at T = 1; see docs/metrics.md
 latency_p95_ms = 5.0  # at most, on the worker's machine; or "off"
 agreement = 0.95  # with the teacher, at least
+
+[calibration]  # of the confidences of the student in service; see docs/metrics.md
+on = "auto"  # traffic with true labels, else with a healthy teacher, else the labelled file; or one of these
+every = "31d"  # maximum age of the rows that its temperature is fitted to; or "off"
 
 [database]
 url = "sqlite:///redistill.db"  # or "postgresql://user@host/name?sslmode=verify-full"; see docs/database.md

@@ -33,6 +33,7 @@ _CALIBRATIONS = (
     Column(title="temperature", align="right"),
     Column(title="on"),
     Column(title="rows", align="right", spare=1),
+    Column(title="until (UTC)", spare=5),
     Column(title="NLL", spare=3),
     Column(title="ECE"),
     Column(title="ECE, debiased", spare=2),
@@ -127,8 +128,9 @@ def _calibration(row: Row) -> list[show.Cell]:
     return [
         show.time(row["calibrated_at"]),
         show.number(row["temperature"]),
-        str(row["dataset"]),
+        str(row["dataset"] if row["source"] in {None, "file"} else row["source"]),
         show.count(row["n"]),
+        show.time(row["rows_until"]),
         *(
             f"{show.number(row[f'{name}_before'])} -> {show.number(row[f'{name}_after'])}"
             for name in ("nll", "ece", "ece_debiased")

@@ -1,5 +1,6 @@
 """`redistill models`: the model versions, promotion and calibration."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ from redistill.display.measurements import (
 from redistill.display.progress import bars
 from redistill.display.show import Column, Row
 from redistill.process.stop_signals import loading
-from redistill.serving import link, linked, put_in_service, set_link
+from redistill.serving import deliver_calibration, files_of, link, linked, put_in_service, set_link
 from triggers.orders.manual import NothingInServiceError
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or its first digits.")]
@@ -55,11 +56,21 @@ _Calibrated = Annotated[
     ),
 ]
 
+_Directory = Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")]
+_IsCalibrated = Annotated[
+    bool,
+    typer.Option("--calibrated", help="Divide the last layer by the calibration temperature."),
+]
+
 app = group("models")
 
 
 class AlreadyServesError(RedistillError):
     """The student {version} is in service already, and its link is correct: nothing was changed."""
+
+
+class UncalibratedError(RedistillError):
+    """The student {version} has no calibration temperature: run `redistill models calibrate {version}`."""
 
 
 class NothingBeforeError(RedistillError):
@@ -143,18 +154,51 @@ def calibrate(
     with migrated(settings) as engine, translated_errors(engine), bars() as progress:
         with reading(engine) as connection:
             student = _student(connection, monitor, version)
-        found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped)
+            now = time_in(connection)
+        found = assembly.calibrator(settings, engine, progress).calibrate(student, never_stopped, now)
         with writing(engine) as connection:
             calibrations.add(connection, monitor, found, CalibrationReason.MANUAL, time_in(connection))
             row = calibrations_of(connection, monitor, found.version)[-1]
     if as_json:
         show.print_json(row)
-        return
-    show.say(
-        f"The student {show.version(found.version)} has the calibration temperature "
-        f"{found.fit.temperature:.4g}: divide its logits by it wherever you use its confidences."
+    else:
+        show.say(
+            f"The student {show.version(found.version)} has the calibration temperature "
+            f"{found.fit.temperature:.4g}: divide its logits by it wherever you use its confidences."
+        )
+        print_calibrations([row])
+    deliver_calibration(settings)
+
+
+@app.command(
+    epilog=examples(
+        "redistill models export 3f9c served/student",
+        "redistill models export 3f9c served/student --calibrated",
     )
-    print_calibrations([row])
+)
+def export(
+    ctx: typer.Context,
+    version: Version,
+    directory: _Directory,
+    *,
+    calibrated: _IsCalibrated = False,
+    config: Config = None,
+) -> None:
+    """Copy the files of a student to a folder, for a service that loads it from there."""
+    with loading():
+        from distill.calibration.export import export as export_to  # noqa: PLC0415 - torch takes seconds
+
+    settings = configured(ctx, config)
+    with reading_from(settings) as connection:
+        student = versions.by_prefix(connection, settings.monitor.name, version)
+        held = calibrations.in_force(connection, student.monitor, student.version)
+    if calibrated and held is None:
+        raise UncalibratedError(version=show.version(student.version))
+    temperature = held.temperature if calibrated and held else None
+    export_to(files_of(settings, student), directory, temperature=temperature)
+    show.say(f"The student {show.version(student.version)} is copied to {directory}.")
+    if temperature is not None:
+        show.say(f"Its last layer is divided by {temperature:.4g}: do not divide its logits again.")
 
 
 def _student(connection: Connection, monitor: str, prefix: str | None) -> ModelVersion:

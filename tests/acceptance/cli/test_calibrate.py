@@ -23,6 +23,7 @@ from tests.support.world.models import CORPUS, answers
 from tests.support.world.project import LABELS, run, said, write_labelled
 
 MONTH = timedelta(days=31)
+TRAFFIC = "traffic with true labels, else traffic with a healthy teacher"
 
 
 @pytest.fixture
@@ -70,7 +71,10 @@ def test_the_student_that_serves_is_calibrated_on_the_validation_file(
         f"The student {serving.version[:12]} has the calibration temperature "
         f"{row['temperature']:.4g}: divide its logits by it wherever you use its confidences."
     )
-    assert " ".join(titles.split()) == "calibrated (UTC) temperature on rows NLL ECE ECE, debiased reason"
+    assert (
+        " ".join(titles.split())
+        == "calibrated (UTC) temperature on rows until (UTC) NLL ECE ECE, debiased reason"
+    )
     assert f"{row['temperature']:.4f}  validation   200" in numbers
     assert f"{row['nll_before']:.4f} -> {row['nll_after']:.4f}" in numbers
     assert numbers.endswith("manual")
@@ -122,7 +126,7 @@ def test_without_a_validation_file_it_is_the_test_file(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("serving")
 def test_it_is_done_by_hand_where_it_is_off(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
-    monkeypatch.setenv("REDISTILL__REDISTILL__CALIBRATE_EVERY", "off")
+    monkeypatch.setenv("REDISTILL__CALIBRATION__EVERY", "off")
     assert run("models", "calibrate").exit_code == 0
     assert len(rows(engine)) == 1
 
@@ -151,7 +155,7 @@ def test_a_version_that_cannot_be_calibrated_is_told(prefix: str, message: str, 
             '{"text": "hello", "label": "greeting"}',
             "line 1: field 'label': 'greeting' is not one of the models'",
         ),
-        ("hello", "line 1: not JSON"),
+        ("hello", "line 1: no JSON object"),
         ("", "has no rows"),
         (None, "No such file or directory"),
     ],
@@ -181,16 +185,15 @@ def test_without_any_labelled_file_it_says_what_to_name(
     config.write_text(f"{text}\n{rule}")
     result = run("models", "calibrate")
     assert result.exit_code == 1
-    assert said(result) == (
-        "[redistill] names neither 'validation' nor 'test': name a labelled file to calibrate on."
-    )
+    assert said(result).startswith("There are no rows to calibrate the student ")
+    assert said(result).endswith("name a labelled file with 'validation' or 'test' in [redistill].")
     assert rows(engine) == []
     (finding,) = [
         each for each in json.loads(run("doctor", "--json").stdout) if each["check"] == "calibration"
     ]
     assert (finding["ok"], finding["found"]) == (
         True,
-        "off, because [redistill] has no labelled file (validation or test)",
+        "every 31 d, on traffic with true labels, else traffic with a healthy teacher",
     )
 
 
@@ -204,12 +207,15 @@ def test_before_the_first_cycle_there_is_nothing_to_calibrate() -> None:
 @pytest.mark.usefixtures("migrated")
 @pytest.mark.parametrize(
     ("every", "found"),
-    [("31d", "every 31 d, on validation.jsonl"), ("off", "off, as configured; `redistill models calibrate`")],
+    [
+        ("31d", f"every 31 d, on {TRAFFIC}, else validation.jsonl"),
+        ("off", "off, as configured; `redistill models calibrate`"),
+    ],
 )
 def test_the_doctor_says_how_often_and_on_what(
     every: str, found: str, validated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REDISTILL__REDISTILL__CALIBRATE_EVERY", every)
+    monkeypatch.setenv("REDISTILL__CALIBRATION__EVERY", every)
     findings = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
     assert str(findings["calibration"]["found"]).replace(f"{validated.parent}/", "").startswith(found)
     assert findings["validation"]["found"] == f"{validated}: 200 rows"
@@ -218,16 +224,35 @@ def test_the_doctor_says_how_often_and_on_what(
 @pytest.mark.parametrize(
     ("every", "message"),
     [
-        ("10m", "[redistill] calibrate_every: expected a value of at least 3600s, not '10m'"),
-        ("monthly", "[redistill] calibrate_every: 'monthly' is not a duration: write"),
+        ("10m", "expected a value of at least 3600s, not '10m'"),
+        ("monthly", "'monthly' is not a duration: write"),
     ],
 )
+@pytest.mark.parametrize("key", [("calibration", "every"), ("redistill", "calibrate_every")])
 @pytest.mark.usefixtures("project")
-def test_what_is_no_interval_is_refused(every: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDISTILL__REDISTILL__CALIBRATE_EVERY", every)
+def test_what_is_no_interval_is_refused(
+    every: str, message: str, key: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section, name = key
+    monkeypatch.setenv(f"REDISTILL__{section}__{name}".upper(), every)
     result = run("models", "list")
     assert result.exit_code == 2
-    assert message in said(result)
+    assert f"[{section}] {name}: {message}" in said(result)
+
+
+@pytest.mark.usefixtures("migrated", "validated")
+def test_the_old_name_of_the_interval_still_counts_but_not_beside_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDISTILL__REDISTILL__CALIBRATE_EVERY", "7d")
+    findings = {each["check"]: each for each in json.loads(run("doctor", "--json").stdout)}
+    assert str(findings["calibration"]["found"]).startswith("every 7 d, on ")
+    monkeypatch.setenv("REDISTILL__CALIBRATION__EVERY", "7d")
+    result = run("models", "list")
+    assert result.exit_code == 2
+    assert "is the old name of 'every' in [calibration], and both are set: remove calibrate_every" in said(
+        result
+    )
 
 
 @pytest.mark.usefixtures("serving", "validated")

@@ -21,7 +21,7 @@ from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from redistill.commands.inspect.status import read_state
-from tests.support.records.cycles import make_audience, make_policy, release, taken
+from tests.support.records.cycles import UNCALIBRATED, make_audience, make_policy, release, taken
 from tests.support.records.database_work import done_for
 from tests.support.records.factories import TEACHER, make_measurement, make_result
 from tests.support.records.long_history import HOUR, LABELS, MONITOR, write_history
@@ -115,7 +115,7 @@ def test_a_tick_and_the_status_read_no_more_of_a_longer_history(histories: Histo
 
     def look(engine: Engine) -> None:
         runner = SlotRunner(engine, section, lambda *_: pytest.fail("nothing is due"), make_policy())
-        watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
+        watchdog = Watchdog(engine, section, make_audience(), calibration=UNCALIBRATED, started_at=utc_now())
         assert runner.run_due(lambda: False) == 0
         assert not watchdog.check(utc_now())
         with reading(engine) as connection:

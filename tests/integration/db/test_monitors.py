@@ -27,7 +27,16 @@ from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import never_stopped
 from tests.support.processes.ticking import Measuring
-from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored, taken
+from tests.support.records.cycles import (
+    MONITOR,
+    UNCALIBRATED,
+    Cycles,
+    due_at,
+    make_audience,
+    make_policy,
+    stored,
+    taken,
+)
 from tests.support.records.factories import START, make_measurement, make_result, make_slot
 from tests.support.records.tables import everything
 
@@ -206,7 +215,7 @@ def slots(engine: Engine) -> object:
 
 def watch(engine: Engine) -> object:
     section = MonitorSection.model_validate({"name": MONITOR, "every": "1h"})
-    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=START)
+    watchdog = Watchdog(engine, section, make_audience(), calibration=UNCALIBRATED, started_at=START)
     return watchdog.check(START + timedelta(days=2))
 
 

@@ -56,7 +56,7 @@ CONTRACT = {
     ),
     "calibration_history": (
         "monitor, version, temperature, n, dataset, nll_before, nll_after, ece_before, ece_after, "
-        "ece_debiased_before, ece_debiased_after, reason, job_id, calibrated_at"
+        "ece_debiased_before, ece_debiased_after, reason, job_id, calibrated_at, source, rows_until"
     ),
     "training_history": (
         "monitor, job_id, version, epoch, n_steps, n_labelled, learning_rate, loss, kl, ce, "

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import distill.calibrator
+import distill.calibration.calibrator
 import distill.evaluate
 import distill.worker
 import monitor.daemon.slot_runner
@@ -165,7 +165,7 @@ def _main(
     if prepare is not None:
         prepare()
     monitor.daemon.slot_runner.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
-    distill.calibrator.LEASE_SECONDS = lease_seconds  # type: ignore[misc]
+    distill.calibration.calibrator.LEASE_SECONDS = lease_seconds  # type: ignore[misc]
     distill.evaluate._LATENCY_RUNS = FEW_LATENCY_RUNS  # type: ignore[misc]
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS

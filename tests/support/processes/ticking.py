@@ -15,7 +15,7 @@ from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped
-from tests.support.records.cycles import MONITOR, make_audience, make_policy
+from tests.support.records.cycles import MONITOR, UNCALIBRATED, make_audience, make_policy
 from tests.support.records.factories import make_result
 
 TICK: Final = timedelta(milliseconds=100)
@@ -46,7 +46,7 @@ def runner(engine: Engine, measure: Measuring, *, every: str = "24h") -> SlotRun
 @contextmanager
 def ticking(engine: Engine, measure: Measuring) -> Iterator[Daemon]:
     section = MonitorSection.model_validate({"name": MONITOR, "every": "1s", "lateness": "0s"})
-    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
+    watchdog = Watchdog(engine, section, make_audience(), calibration=UNCALIBRATED, started_at=utc_now())
     daemon = Daemon(runner(engine, measure, every="1s"), watchdog, NO_CHANNELS, lambda _now: 0, tick=TICK)
     daemon.start()
     try:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -16,7 +16,7 @@ from db import queue
 from db.connection.session import reading, writing
 from db.records import Calibration, GateOutcome, Job, ModelVersion
 from db.states import GateResult, Role
-from distill.calibrator import Calibrator
+from distill.calibration.calibrator import Calibrator
 from distill.evaluation.temperature import calibrate
 from distill.settings import RedistillSection
 from distill.settle import Proof
@@ -25,6 +25,7 @@ from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts
 from monitor.storage.student_places import StudentPlaces
 from redistill.display.progress import show_nothing
+from tests.support.records.cycles import UNCALIBRATED
 from tests.support.records.factories import make_new_job
 from tests.support.world.installation import now
 from triggers.incidents.announce import Audience
@@ -84,6 +85,10 @@ class FakeAttempt:
 
     def point_current(self) -> bool:
         """Nobody serves."""
+        return False
+
+    def deliver_calibration(self) -> bool:
+        """As for `point_current`."""
         return False
 
     def sweep(self, now: datetime) -> None:
@@ -155,8 +160,12 @@ def without_labels(engine: Engine, monitor: str) -> Calibrator:
         engine=engine,
         monitor=monitor,
         section=RedistillSection(),
+        policy=UNCALIBRATED,
+        labels_are_random=True,
         artifacts=Artifacts(),
         places=StudentPlaces(artifacts=Artifacts(), registry=Path("registry"), configured=Path("student")),
+        teacher=Path("teacher"),
         tokens_per_batch=1_024,
         show=show_nothing,
+        kept=timedelta(days=30),
     )

@@ -16,12 +16,14 @@ from db.states import CycleStatus, PromotionReason, Role
 from db.tables import cycles
 from tests.support.records.factories import STUDENT, make_result, make_slot
 from triggers.alert_settings import Alert, LogAlert
+from triggers.calibration_settings import CalibrationPolicy
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
 from triggers.incidents.announce import Audience
 from triggers.settings import DEFAULT_RULES, AlphaPolicy, IncidentPolicy, TeacherPolicy
 
 MONITOR = "mangaassist"
 LATENESS = timedelta(minutes=10)
+UNCALIBRATED = CalibrationPolicy(every=None)
 
 
 def make_audience(

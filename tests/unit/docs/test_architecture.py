@@ -7,7 +7,8 @@ from pathlib import Path
 
 from db.heartbeat import Heartbeat
 from db.queue import MAX_ATTEMPTS
-from distill import calibrator, worker
+from distill import worker
+from distill.calibration import calibrator
 from monitor.archive import erasure
 from monitor.daemon import slot_runner
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from distill.settings import GatesSection, RedistillSection
 from monitor.settings import MetricsSection, MonitorSection
 from redistill.demo.utterances import MIX
+from triggers.calibration_settings import CalibrationPolicy
 from triggers.settings import DEFAULT_RULES
 
 ROOT = Path(__file__).parents[3]
@@ -14,6 +15,7 @@ SECTIONS = {
     "monitor": MonitorSection(),
     "metrics": MetricsSection(),
     "redistill": RedistillSection(),
+    "calibration": CalibrationPolicy(),
     "gates": GatesSection(),
     **{f"rules.{rule.name}": rule for rule in DEFAULT_RULES},
 }

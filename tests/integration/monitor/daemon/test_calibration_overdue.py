@@ -18,6 +18,7 @@ from monitor.daemon.watchdog import CALIBRATION_GRACE, Watchdog
 from monitor.settings import MonitorSection
 from tests.support.records.cycles import MONITOR, Cycles, make_audience, stored, taken
 from tests.support.records.factories import START, STUDENT
+from triggers.calibration_settings import CalibrationPolicy
 from triggers.incidents.announce import Audience
 from triggers.settings import IncidentPolicy
 
@@ -48,14 +49,16 @@ class Clock:
             self.run.engine,
             MonitorSection(name=MONITOR, every=3_650 * DAY),  # so that it is never blind
             self.audience,
-            calibrate_every=self.every,
+            calibration=CalibrationPolicy(every=self.every),
             started_at=self.started_at,
         ).check(now)
         rows = stored(self.run.engine, incidents)
         return [(row["kind"], row["severity"], row["state"]) for row in rows]
 
-    def calibrate(self, now: datetime, version: str = STUDENT) -> None:
-        found = Calibration(version=version, dataset="validation", sha256="00", fit=FIT)
+    def calibrate(self, now: datetime, version: str = STUDENT, *, content: str | None = None) -> None:
+        """Calibrate on a file; a new one unless told otherwise."""
+        sha256 = content or f"{version} {now}"
+        found = Calibration(version=version, dataset="validation", sha256=sha256, fit=FIT)
         with writing(self.run.engine) as connection:
             calibrations.add(connection, MONITOR, found, CalibrationReason.DUE, now)
 
@@ -79,13 +82,22 @@ def test_a_student_that_nobody_calibrates_is_told_once_and_its_calibration_ends_
     assert fired["summary"].startswith(
         "student student-1 has been in service since 2025-11-24 10:00 UTC (31 days)"
     )
-    assert resolved["summary"] == "student student-1 was calibrated at 2026-01-25 10:00 UTC"
+    on_file = "is calibrated on a labelled file that has been in use since 2026-01-25 10:00 UTC"
+    assert resolved["summary"] == f"student student-1 {on_file} (T = 0.91)"
     assert clock.look(BEGAN + 3 * MONTH) == [RESOLVED]
     assert clock.look(BEGAN + 3 * MONTH + MINUTE) == [RESOLVED, FIRING]
-    assert (
-        "and was last calibrated at 2026-01-25 10:00 UTC, 31 days ago (T = 0.91)"
-        in (clock.messages()[-1]["summary"])
-    )
+    assert f"and {on_file} (31 days ago; T = 0.91)" in clock.messages()[-1]["summary"]
+
+
+def test_another_fit_to_the_same_rows_does_not_end_it(clock: Clock) -> None:
+    """Its temperature is the same."""
+    clock.run.promote(now=BEGAN)
+    clock.calibrate(BEGAN, content="00")
+    assert clock.look(BEGAN + MONTH + MINUTE) == [FIRING]
+    clock.calibrate(BEGAN + MONTH + MINUTE, content="00")
+    assert clock.look(BEGAN + MONTH + 2 * MINUTE) == [FIRING]
+    clock.calibrate(BEGAN + MONTH + 2 * MINUTE, content="01")
+    assert clock.look(BEGAN + MONTH + 2 * MINUTE) == [RESOLVED]
 
 
 def test_a_student_that_is_calibrated_in_time_is_never_told(clock: Clock) -> None:

@@ -31,7 +31,15 @@ from redistill.process.readiness import checks
 from tests.support.processes.clocks import Clocks, at, settable
 from tests.support.processes.ticking import NO_CHANNELS
 from tests.support.processes.waiting import wait_until
-from tests.support.records.cycles import MONITOR, Cycles, make_audience, make_policy, stored, taken
+from tests.support.records.cycles import (
+    MONITOR,
+    UNCALIBRATED,
+    Cycles,
+    make_audience,
+    make_policy,
+    stored,
+    taken,
+)
 from tests.support.records.factories import (
     HOUR,
     START,
@@ -241,7 +249,11 @@ def test_a_running_daemon_goes_on_when_its_clock_is_set_back_and_forward(
     measure = Traffic(true=1e9)
     found = SlotRunner(clocks.engine, SECONDS, measure, make_policy(alerts=()))
     watchdog = Watchdog(
-        clocks.engine, SECONDS, make_audience(), calibrate_every=None, started_at=clocks.daemon()
+        clocks.engine,
+        SECONDS,
+        make_audience(),
+        calibration=UNCALIBRATED,
+        started_at=clocks.daemon(),
     )
     daemon = Daemon(found, watchdog, NO_CHANNELS, call, tick=timedelta(seconds=0.1))
 
@@ -342,7 +354,7 @@ def test_the_dead_mans_switch_is_not_put_off_by_a_clock_that_was_ahead(clocks: C
     """Neither by when the process began by it, nor by a cycle that ended by it."""
     run = Cycles(engine=clocks.engine, lease=taken(clocks.engine))
     far = START + 1_000 * HOUR
-    dog = Watchdog(clocks.engine, SECTION, make_audience(), calibrate_every=None, started_at=far)
+    dog = Watchdog(clocks.engine, SECTION, make_audience(), calibration=UNCALIBRATED, started_at=far)
     run.conclude_claim(run.claim(0), now=far)
     assert not look(dog, clocks, make_slot(1).window_end)
     assert not look(dog, clocks, make_slot(3).window_end)
@@ -352,7 +364,7 @@ def test_the_dead_mans_switch_is_not_put_off_by_a_clock_that_was_ahead(clocks: C
 def test_a_clock_that_is_ahead_wakes_nobody(clocks: Clocks) -> None:
     run = Cycles(engine=clocks.engine, lease=taken(clocks.engine))
     run.conclude(0)
-    dog = Watchdog(clocks.engine, SECTION, make_audience(), calibrate_every=None, started_at=START)
+    dog = Watchdog(clocks.engine, SECTION, make_audience(), calibration=UNCALIBRATED, started_at=START)
     clocks.set_database(make_slot(1).window_end)
     assert not dog.check(make_slot(9).window_end)
     found = checks(clocks.engine, SECTION, "running", make_slot(9).window_end)

@@ -25,7 +25,7 @@ from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from tests.support.processes.waiting import comes_true
 from tests.support.records.conclusions import conclude_drifts
-from tests.support.records.cycles import make_audience, make_policy, stored
+from tests.support.records.cycles import UNCALIBRATED, make_audience, make_policy, stored
 from tests.support.records.factories import make_result
 from tests.support.servers.channels import KINDS, make_channel
 from tests.support.servers.endpoint import Endpoint, Reply, answering
@@ -43,7 +43,7 @@ def running(engine: Engine, **channels: Channel) -> Iterator[Daemon]:
     )
     section = MonitorSection(name="another", every=timedelta(days=1), lateness=timedelta(days=2))
     runner = SlotRunner(engine, section, lambda _claim, _stopped: make_result(), make_policy(alerts=()))
-    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
+    watchdog = Watchdog(engine, section, make_audience(), calibration=UNCALIBRATED, started_at=utc_now())
     found = Daemon(
         runner,
         watchdog,

@@ -28,7 +28,15 @@ from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError, never_stopped
 from tests.support.processes.races import in_threads
 from tests.support.processes.waiting import comes_true
-from tests.support.records.cycles import MONITOR, make_audience, make_policy, seized, stored, taken
+from tests.support.records.cycles import (
+    MONITOR,
+    UNCALIBRATED,
+    make_audience,
+    make_policy,
+    seized,
+    stored,
+    taken,
+)
 from tests.support.records.factories import make_measurement, make_result
 from tests.support.records.tables import rename_table
 from triggers.conclude import conclude
@@ -487,7 +495,7 @@ def running(
     clean_up: Callable[[Stopped], bool] = nothing_left,
 ) -> Iterator[Daemon]:
     section = MonitorSection(name="another", every=timedelta(days=1))
-    watchdog = Watchdog(engine, section, make_audience(), calibrate_every=None, started_at=utc_now())
+    watchdog = Watchdog(engine, section, make_audience(), calibration=UNCALIBRATED, started_at=utc_now())
     runner = make_runner(engine, measure, every="1s")
     found = Daemon(
         runner,

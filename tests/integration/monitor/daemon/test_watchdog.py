@@ -12,7 +12,15 @@ from db.tables import deliveries, incidents
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
 from tests.support.records.conclusions import FAR, TOO_FEW
-from tests.support.records.cycles import MONITOR, Cycles, due_at, make_audience, make_policy, stored
+from tests.support.records.cycles import (
+    MONITOR,
+    UNCALIBRATED,
+    Cycles,
+    due_at,
+    make_audience,
+    make_policy,
+    stored,
+)
 from tests.support.records.factories import START, make_measurement, make_result, make_slot, make_teacher
 from triggers.alert_settings import LogAlert
 from triggers.incidents.undelivered import report_undelivered
@@ -23,7 +31,7 @@ SECTION = MonitorSection(name=MONITOR, every=timedelta(hours=1), lateness=timede
 
 
 def watchdog(run: Cycles, *, started_at: datetime = START) -> Watchdog:
-    return Watchdog(run.engine, SECTION, make_audience(), calibrate_every=None, started_at=started_at)
+    return Watchdog(run.engine, SECTION, make_audience(), calibration=UNCALIBRATED, started_at=started_at)
 
 
 def told(run: Cycles) -> list[tuple[str, str]]:
@@ -110,7 +118,7 @@ def test_a_channel_that_works_again_ends_its_incident_also_when_nothing_more_is_
     policy = IncidentPolicy(keep_firing_for=timedelta(hours=2))
     audience = make_audience((LogAlert(name="pager"), LogAlert(name="chat")), policy)
     run = replace(run, policy=make_policy(audience=audience, rules=DEFAULT_RULES[1:]))
-    dog = Watchdog(run.engine, SECTION, audience, calibrate_every=None, started_at=START)
+    dog = Watchdog(run.engine, SECTION, audience, calibration=UNCALIBRATED, started_at=START)
     run.conclude(0, FAR)
     for index in range(1, 4):
         run.conclude(index)

@@ -66,6 +66,13 @@ def test_a_file_is_found_and_is_replaced(store: Store) -> None:
     assert modified >= before
 
 
+def test_a_published_file_is_found_and_is_replaced(store: Store) -> None:
+    for content in (b"first", b"second"):
+        store.publish("calibration.json", content)
+        assert store.read("calibration.json") == content
+    assert store.names("") == ("calibration.json",)
+
+
 def test_a_directory_is_added_once(opened: tuple[Artifacts, Store]) -> None:
     artifacts, store = opened
     for content in ("first", "second"):

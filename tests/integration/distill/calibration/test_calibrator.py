@@ -1,127 +1,78 @@
 """Workers calibrate the student that serves, by themselves and in time."""
 
-import json
 import os
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import Engine, update
 from structlog.testing import capture_logs
 
-from db import calibrations, leases, queue, versions
+from db import calibrations, leases, queue
 from db.connection.session import connect, writing
 from db.errors import LeaseLostError
-from db.records import Calibration, ModelVersion
-from db.states import CalibrationReason, PromotionReason, Role
+from db.records import Calibration
+from db.states import CalibrationReason, CalibrationSource
 from db.tables import calibrations as table
 from db.tables import models
-from distill.calibrator import LEASE_SECONDS, Calibrator
+from distill.calibration.calibrator import LEASE_SECONDS
 from distill.evaluation.temperature import calibrate
-from distill.settings import RedistillSection
 from distill.training.dataset import read_labelled
 from distill.worker import Worker
 from monitor.scoring.models import load
 from monitor.stop import StoppedError, never_stopped
-from monitor.storage.artifacts import Artifacts
-from monitor.storage.student_places import StudentPlaces
-from redistill.display.progress import show_nothing
 from tests.support.processes.product import in_a_process
 from tests.support.processes.races import in_threads
 from tests.support.processes.workers import Office
-from tests.support.records.cycles import MONITOR, make_audience, stored, taken
+from tests.support.records.cycles import MONITOR, UNCALIBRATED, make_audience, taken
 from tests.support.records.factories import START
-from tests.support.world.models import CORPUS, answers, make_model
+from tests.support.world.models import answers, make_model
+from tests.support.world.shop import LABELS, MONTH, Shop, write_rows
 from triggers.transports.sql import SqlTransport
 
-LABELS: Final = ("faq", "returns", "order_tracking")
-MONTH: Final = timedelta(days=31)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Shop:
-    """A student in service since START, and the labelled file that it is calibrated on."""
-
-    engine: Engine
-    folder: Path
-
-    @property
-    def student(self) -> ModelVersion:
-        directory = self.folder / "student"
-        return ModelVersion(
-            monitor=MONITOR, version=load(directory).version, role=Role.STUDENT, uri=str(directory)
-        )
-
-    @property
-    def validation(self) -> Path:
-        return self.folder / "validation.jsonl"
-
-    def calibrator(self, engine: Engine | None = None, **section: Any) -> Calibrator:  # noqa: ANN401 - of [redistill]
-        return Calibrator(
-            engine=engine or self.engine,
-            monitor=MONITOR,
-            section=RedistillSection(**{"validation": self.validation, **section}),
-            artifacts=Artifacts(),
-            places=StudentPlaces(artifacts=Artifacts(), registry=self.folder, configured=self.folder),
-            tokens_per_batch=1_024,
-            show=show_nothing,
-        )
-
-    def due(self, now: datetime, **section: Any) -> Calibration | None:  # noqa: ANN401 - as above
-        return self.calibrator(**section).calibrate_due(leases.new_owner(), never_stopped, now)
-
-    def worker(self, **section: Any) -> Worker:  # noqa: ANN401 - as above
-        """It finds no job, and would not know what to do with one."""
-        office = Office(engine=self.engine, transport=SqlTransport())
-        return Worker(self.engine, make_audience(), office.attempt, self.calibrator(**section))  # type: ignore[arg-type]
-
-    @property
-    def rows(self) -> list[Mapping[str, Any]]:
-        return [*stored(self.engine, table)]
-
-
-def write_rows(path: Path, n: int, labels: tuple[str, ...] = LABELS) -> None:
-    rng = np.random.default_rng(3)
-    words = sorted(set(" ".join(CORPUS).split()))
-    rows = [
-        {"text": " ".join(rng.choice(words, 5)), "label": str(rng.choice(labels, p=[0.6, 0.3, 0.1]))}
-        for _ in range(n)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-@pytest.fixture(scope="session")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calibrated")
-    make_model(folder / "student", LABELS, seed=2, hidden=8)
-    write_rows(folder / "validation.jsonl", 200)
-    write_rows(folder / "test.jsonl", 120)
-    return folder
-
-
-@pytest.fixture
-def shop(engine: Engine, directory: Path) -> Shop:
-    made = Shop(engine=engine, folder=directory)
-    with writing(engine) as connection:
-        versions.record(connection, made.student, START)
-        versions.promote(connection, made.student, PromotionReason.CONFIGURED, START)
-    return made
-
-
-def test_a_new_student_is_calibrated_at_once_and_again_before_it_is_overdue(shop: Shop) -> None:
+def test_a_new_student_is_calibrated_at_once_and_again_on_a_new_file_before_it_is_overdue(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """The same file gives the same temperature: it is not read again and again."""
     first = shop.due(START)
     assert first is not None
-    assert shop.due(START + 0.89 * MONTH) is None
-    assert shop.due(START + 0.9 * MONTH) == first
-    assert [(row["calibrated_at"], row["reason"]) for row in shop.rows] == [
-        (START, "due"),
-        (START + 0.9 * MONTH, "due"),
+    renewed = tmp_path / "renewed.jsonl"
+    write_rows(renewed, 150)
+    assert shop.due(START + 0.89 * MONTH, validation=renewed) is None
+    late = START + 0.9 * MONTH
+    assert shop.due(late) is None
+    second = shop.due(late, validation=renewed)
+    assert second is not None
+    assert shop.due(late + timedelta(days=1), validation=renewed) is None
+    assert [(row["calibrated_at"], row["rows_until"], row["n"], row["reason"]) for row in shop.rows] == [
+        (START, START, 200, "due"),
+        (late, late, 150, "due"),
     ]
+
+
+def test_a_file_is_as_old_as_its_first_use_in_the_monitor(shop: Shop) -> None:
+    """Whatever student it is used for."""
+    assert shop.due(START) is not None
+    found = shop.calibrator().calibrate(shop.student, never_stopped, START + MONTH)
+    with writing(shop.engine) as connection:
+        other = replace(found, version="another")
+        calibrations.add(connection, MONITOR, other, CalibrationReason.JOB, START + MONTH)
+        calibrations.add(connection, "elsewhere", other, CalibrationReason.JOB, START + MONTH)
+        ages = [calibrations.in_force(connection, each, "another") for each in (MONITOR, "elsewhere")]
+    assert [each and each.rows_until for each in ages] == [START, START + MONTH]
+
+
+def test_a_row_of_an_earlier_version_is_of_a_file(shop: Shop) -> None:
+    assert shop.due(START) is not None
+    with writing(shop.engine) as connection:
+        connection.execute(update(table).values(source=None, rows_until=None))
+        found = calibrations.in_force(connection, MONITOR, shop.student.version)
+    assert found is not None
+    assert (found.source, found.rows_until) == (CalibrationSource.FILE, START)
 
 
 def test_what_is_stored_is_the_fit_to_the_model_s_answers(shop: Shop) -> None:
@@ -160,7 +111,7 @@ def test_without_a_validation_file_it_is_the_test_file(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "section", [{"calibrate_every": "off"}, {"validation": None}], ids=["off", "no labelled file"]
+    "section", [{"policy": UNCALIBRATED}, {"validation": None}], ids=["off", "no labelled file"]
 )
 def test_where_it_is_off_nothing_is_calibrated(shop: Shop, section: dict[str, Any]) -> None:
     assert shop.due(START + MONTH, **section) is None
@@ -312,5 +263,7 @@ def test_a_calibration_of_a_version_is_its_newest(shop: Shop) -> None:
         calibrations.add(connection, MONITOR, later, CalibrationReason.MANUAL, START + MONTH)
         student = calibrations.serving_student(connection, MONITOR)
     assert student is not None
-    assert (student.since, student.calibrated_at, student.temperature) == (START, START + MONTH, 2.5)
+    assert student.calibration is not None
+    assert (student.since, student.calibration.calibrated_at) == (START, START + MONTH)
+    assert student.calibration.temperature == 2.5
     assert taken(shop.engine, f"calibration:{MONITOR}"), "nobody holds it any more"
