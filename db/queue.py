@@ -109,6 +109,12 @@ def of_monitor(connection: Connection, monitor: str) -> tuple[Job, ...]:
     return tuple(_job(row) for row in rows)
 
 
+def n_started_since(connection: Connection, monitor: str, since: datetime) -> int:
+    """Return how many jobs of the monitor were last started at `since` or later."""
+    own = (jobs.c.monitor == monitor, jobs.c.started_at >= since)
+    return connection.scalar(select(func.count()).select_from(jobs).where(*own)) or 0
+
+
 def last_by_window(connection: Connection, monitor: str, window_end: datetime) -> int:
     """Return the number of the last job that is about this window or an earlier one; 0 for none."""
     about = select(func.max(jobs.c.id)).join(cycles, cycles.c.id == jobs.c.cycle_id)
@@ -196,6 +202,7 @@ def finish(
     reason: str | None = None,
     error: str | None = None,
     n_labelled_traffic: int | None = None,
+    soft_labels: str | None = None,
 ) -> None:
     """End a running job as succeeded, rejected or failed.
 
@@ -213,6 +220,7 @@ def finish(
         decision_reason=reason,
         error=error,
         n_labelled_traffic=n_labelled_traffic,
+        **({} if soft_labels is None else {"soft_labels": soft_labels}),
     )
 
 

@@ -22,8 +22,10 @@ from distill.old_versions import old_versions
 from distill.registry import CalibratedAt, Manifest, Parents
 from distill.settings import RedistillSection
 from distill.settle import Proof
+from distill.soft_labels import WEEK, Logits, SoftLabels, used_mode
 from distill.training import checkpoint
 from distill.training.checkpoint import Checkpoints
+from distill.training.dataset import LabelledSet
 from distill.training.start import load_start
 from distill.training.train import TrainingLog, train
 from distill.training_identity import identity
@@ -85,6 +87,7 @@ class Attempt:
             labels=teacher.labels,
             redact=self.redact,
             kept=self.kept,
+            soft_labels=lambda rows: self._soft_labels(job, teacher, rows, stopped, now),
         )
         init = self.redistill.student_init
         student = (
@@ -118,6 +121,7 @@ class Attempt:
             gates=judged.gates,
             calibration=judged.calibration,
             n_labelled_traffic=data.training.traffic_labels.n,
+            soft_labels=data.soft_labels,
             training=trained.trained_epochs,
         )
 
@@ -235,6 +239,24 @@ class Attempt:
         except ModelLostError as error:
             raise IncumbentLostError(problem=error) from error
 
+    def _soft_labels(
+        self, job: Job, teacher: Model, rows: LabelledSet, stopped: Stopped, now: datetime
+    ) -> Logits | None:
+        """Return the teacher's logits for the train file, or None if it is to answer while training."""
+        kept = SoftLabels(
+            store=self._store, teacher=teacher, tokens_per_batch=self.judge.tokens_per_batch, show=self.show
+        )
+        with reading(self.engine) as connection:
+            n_runs = queue.n_started_since(connection, job.monitor, now - WEEK)
+        section = self.redistill
+        mode = used_mode(
+            section.soft_labels,
+            n_runs=n_runs,
+            offline_above=section.offline_above_runs_per_week,
+            are_kept=kept.are_kept(rows),
+        )
+        return kept.of(rows, stopped) if mode == "offline" else None
+
     def _train(
         self, job: Job, student: Model, teacher: Model, data: JobData, *, stopped: Stopped
     ) -> TrainingLog:
@@ -284,6 +306,7 @@ class Attempt:
             precision=self.placement.precision,
             training=trained,
             traffic_labels=data.training.traffic_labels,
+            soft_labels=data.soft_labels,
             data=dict(data.sha256),
             evaluations=judged.candidate,
             gates=judged.gates,

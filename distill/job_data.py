@@ -1,13 +1,15 @@
 """The data that one job trains on and is judged on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from db.connection.session import reading
@@ -17,7 +19,7 @@ from db.cycles.cycle_archives import PairArchive
 from db.errors import RedistillError
 from db.records import Job
 from distill.settings import RedistillSection
-from distill.training.archived import ArchivedRow, archived_rows
+from distill.training.archived import ArchivedRow, archived_rows, with_first
 from distill.training.dataset import (
     LabelledSet,
     TrainingSet,
@@ -41,6 +43,10 @@ MAX_ARCHIVED_REQUESTS: Final = 60_000
 
 #: The share of the archived requests that the fence of the test set may leave out without a warning.
 MOST_FENCED: Final = 0.2
+
+
+#: Returns the teacher's logits (n, labels) for the train file; None: the teacher answers during the training.
+OfflineSoftLabels = Callable[[LabelledSet], NDArray[np.float32] | None]
 
 
 class NoLabelledDataError(RedistillError):
@@ -72,6 +78,7 @@ class JobData:
     test: LabelledSet
     condemned: Condemned | None  #: None if a person ordered the job and no sample was archived
     sha256: Mapping[str, str]  #: of each file, by its role
+    soft_labels: Literal["online", "offline"] = "online"
 
 
 def read_job_data(
@@ -83,12 +90,14 @@ def read_job_data(
     labels: Sequence[str],
     redact: Redact,
     kept: timedelta,
+    soft_labels: OfflineSoftLabels = lambda _rows: None,
 ) -> JobData:
     """Read the labelled files and the archived samples of the job.
 
     The samples are those of the job's cycle and of the earlier cycles of its episode that are archived, for
     `kept` at most (see `cycle_archives.of_pair`), followed by those of `replay_jobs` earlier jobs (see
-    `cycle_archives.of_promoted_jobs`), within `MAX_ARCHIVED_REQUESTS`.
+    `cycle_archives.of_promoted_jobs`), within `MAX_ARCHIVED_REQUESTS`. `soft_labels` gives the teacher's
+    logits for the train file; then all archived requests have theirs, too.
 
     Raises:
         NoLabelledDataError, DatasetUnreadableError, DatasetRowError, DatasetEmptyError,
@@ -108,6 +117,7 @@ def read_job_data(
     own, replayed = _archives(engine, job, kept, section.replay_jobs)
     archives, left_out = within([*own, *replayed], MAX_ARCHIVED_REQUESTS)
     late = _late_labels(engine, archives) if section.traffic_labels == "use" else {}
+    logits = soft_labels(train)
     archived: list[ArchivedRow] = []
     condemned = None
     read: list[PairArchive] = []
@@ -116,12 +126,14 @@ def read_job_data(
         if sample is None:
             continue
         read.append(archive)
-        rows = archived_rows(sample, labels, late.get(archive.cycle_id))
+        rows = archived_rows(sample, labels, late.get(archive.cycle_id), with_logits=logits is not None)
         held_out = dict.fromkeys(split_archive([row.text for row in rows]).rows)
         archived += [row for number, row in enumerate(rows) if number not in held_out]
         if index == 0 and own:
             condemned = _condemned(sample, rows, [*held_out])
     training = training_set(train, archived, test, redact=redact, label_source=section.label_source)
+    if logits is not None:
+        training = replace(training, known_logits=with_first(logits, training.known_logits))
     structlog.get_logger().info(
         "training data read",
         job_id=job.job_id,
@@ -136,6 +148,7 @@ def read_job_data(
         n_out_of_scope=training.traffic_labels.n_out_of_scope,
         label_source=training.traffic_labels.source,
         label_weight=round(training.traffic_labels.weight, 4),
+        soft_labels="online" if logits is None else "offline",
     )
     _warn_of_fence(job, len(archived), training.n_fenced)
     named = {"train": train, "validation": validation, "test": test}
@@ -144,6 +157,7 @@ def read_job_data(
         validation=validation,
         test=test,
         condemned=condemned,
+        soft_labels="online" if logits is None else "offline",
         sha256={
             **{name: rows.sha256 for name, rows in named.items() if rows is not None},
             **{f"archive:{Path(each.uri).name}": each.sha256 for each in read},

@@ -119,6 +119,7 @@ class Manifest:
     calibration: CalibratedAt
     created_at: datetime
     traffic_labels: TrafficLabels = NO_TRAFFIC_LABELS
+    soft_labels: str = "online"  #: or "offline"
 
 
 @dataclass(frozen=True, kw_only=True)

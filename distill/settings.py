@@ -24,6 +24,8 @@ def _unless_all(value: Any) -> Any:  # noqa: ANN401 - as above
 
 #: "random": of requests drawn at random; "selected": of requests that somebody chose, such as complaints.
 LabelSource = Literal["random", "selected"]
+#: "online": the teacher answers while the student trains; "offline": before, once for each labelled file.
+SoftLabelsMode = Literal["auto", "online", "offline"]
 #: A number of versions; "all" is None.
 VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unless_all)]
 
@@ -35,7 +37,8 @@ FieldName = Annotated[str, Field(min_length=1)]
 class RedistillSection(AlphaPolicy):
     """The section [redistill]: training, labelled files and registry."""
 
-    soft_labels: Literal["online"] = "online"
+    soft_labels: SoftLabelsMode = "auto"
+    offline_above_runs_per_week: Annotated[int, Field(ge=0)] = 4  #: with more, "auto" is "offline"
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5

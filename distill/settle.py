@@ -40,6 +40,7 @@ class Proof:
     gates: tuple[GateOutcome, ...]
     calibration: Calibration  #: of the candidate
     n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
+    soft_labels: str = "online"  #: or "offline"
     training: tuple[TrainedEpoch, ...] = ()  #: of the candidate
 
 
@@ -92,6 +93,7 @@ def settle(
             decision=settled.decision,
             reason=settled.reason,
             n_labelled_traffic=proof.n_labelled_traffic,
+            soft_labels=proof.soft_labels,
         )
         report_job_end(
             connection,

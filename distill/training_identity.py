@@ -33,8 +33,8 @@ _STEP: Final = (
 #: which the earlier step began are resumed. `tests/unit/distill/test_training_identity.py` says what to do
 #: when a step changes.
 _SAME_BITS_AS: Final[Mapping[str, str]] = {
-    "719551da3763ef2b394b87c08d017ef1b58d79f822fb2d42e8efa7161975d4cf": (
-        "719551da3763ef2b394b87c08d017ef1b58d79f822fb2d42e8efa7161975d4cf"
+    "50c838f801e7b1d3f620a77b0f13ee5e4c3ed55e7e0c9634d989f8bf48ef7172": (
+        "50c838f801e7b1d3f620a77b0f13ee5e4c3ed55e7e0c9634d989f8bf48ef7172"
     ),
 }
 

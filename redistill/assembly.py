@@ -270,7 +270,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
         monitor=settings.monitor.name,
         section=settings.redistill,
         policy=settings.calibrating,
-        labels_are_random=True,
+        labels_are_random=settings.redistill.label_source == "random",
         artifacts=artifacts(settings, show),
         places=student_places(settings, show),
         teacher=settings.teacher.uri,

@@ -22,7 +22,13 @@ jobs = Table(
         comment="Weight of the KL term in this job's loss; 1 - alpha is that of the hard labels",
     ),
     Column("temperature", Float, nullable=False, comment="The softmax temperature T of the loss"),
-    Column("soft_labels", Text, nullable=False, comment="online: the teacher runs while training"),
+    Column(
+        "soft_labels",
+        Text,
+        nullable=False,
+        comment="online: the teacher runs while training; offline: its logits were kept. online until a "
+        "candidate is made",
+    ),
     Column(
         "status",
         Text,

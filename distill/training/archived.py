@@ -22,7 +22,7 @@ class ArchivedRow(NamedTuple):
     #: The index of its true label; OUT_OF_SCOPE: not one of the models' labels; None: not known.
     label: int | None = None
     weight: float = 1.0  #: requests of its window that it represents; 1 on average
-    #: The teacher's logits (labels,) for the text before it was redacted; None: it was not redacted.
+    #: The teacher's logits (labels,) for the text before it was redacted; None: the teacher is asked.
     teacher_logits: Logits | None = None
 
 
@@ -38,7 +38,7 @@ class TrafficLabels:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KnownLogits:
-    """The teacher's logits for the original texts of redacted rows; the teacher is not asked about these."""
+    """The teacher's logits for some rows; the teacher is not asked about these."""
 
     rows: NDArray[np.int64]  #: (n,) indices into the rows of a data set
     logits: Logits  #: (n, labels)
@@ -60,14 +60,31 @@ class KnownLogits:
         return cls(rows=np.array(numbers, dtype=np.int64), logits=np.stack(logits))
 
 
+def with_first(first: Logits, others: KnownLogits | None) -> KnownLogits:
+    """Return the logits (n, labels) of the first n rows, followed by those of others.
+
+    Example:
+        >>> with_first(np.zeros((2, 3), np.float32), None).rows.tolist()
+        [0, 1]
+    """
+    found = KnownLogits(rows=np.arange(len(first)), logits=first)
+    if others is None:
+        return found
+    return KnownLogits(
+        rows=np.concatenate([found.rows, others.rows]), logits=np.concatenate([first, others.logits])
+    )
+
+
 NO_TRAFFIC_LABELS: Final = TrafficLabels()
 
 
-def archived_rows(sample: ScoredSample, label_names: Sequence[str], late: Late | None) -> list[ArchivedRow]:
+def archived_rows(
+    sample: ScoredSample, label_names: Sequence[str], late: Late | None, *, with_logits: bool = False
+) -> list[ArchivedRow]:
     """Return the requests of a sample with their true labels: `late` ones, else those of the log.
 
     Labels are indices into `label_names`, which also give the order of logits. With None for `late`, no label
-    is used.
+    is used. Redacted rows have the teacher's logits for the original text, and all rows do `with_logits`.
     """
     number = {name: index for index, name in enumerate(label_names)}
     names = {} if late is None else known_labels(sample, late)
@@ -82,7 +99,7 @@ def archived_rows(sample: ScoredSample, label_names: Sequence[str], late: Late |
             text=request.text,
             label=labels.get(row),
             weight=weights[row],
-            teacher_logits=sample.teacher_logits[row, columns] if redacted[row] else None,
+            teacher_logits=sample.teacher_logits[row, columns] if with_logits or redacted[row] else None,
         )
         for row, request in enumerate(sample.requests)
     ]

@@ -66,9 +66,7 @@ class Distillation:
             AlphaError, TemperatureError: out of range.
         """
         with torch.inference_mode():
-            teacher_logits = self._teacher.logits(self._teacher_rows.padded(rows))
-            if self._known is not None:
-                teacher_logits = self._known.put_into(teacher_logits, rows)
+            teacher_logits = self._soft_labels(rows)
         student_logits = self._student.logits(self._student_rows.padded(rows))[:, self._columns]
         loss = job_loss(
             student_logits,
@@ -80,6 +78,15 @@ class Distillation:
         )
         self.logs.append(self._log(rows, student_logits, teacher_logits, loss))
         return loss
+
+    def _soft_labels(self, rows: Tensor) -> Tensor:
+        """Return the teacher's logits of these rows; it is asked about those that are not known."""
+        if self._known is None:
+            return self._teacher.logits(self._teacher_rows.padded(rows))
+        found, unknown = self._known.of(rows)
+        if unknown.any():
+            found[unknown] = self._teacher.logits(self._teacher_rows.padded(rows[unknown.cpu()]))
+        return found
 
     def _log(self, rows: Tensor, student_logits: Tensor, teacher_logits: Tensor, loss: Tensor) -> StepLog:
         logits = student_logits.detach().requires_grad_()
@@ -130,7 +137,7 @@ def _share(kl_norm: float, ce_norm: float) -> float:
 
 
 class _KnownLogits:
-    """Known logits of the teacher, which replace those that it computes."""
+    """Known logits of the teacher, by row."""
 
     def __init__(self, known: KnownLogits, data: TrainingSet, device: torch.device) -> None:
         place = torch.full((len(data.texts),), -1)
@@ -138,7 +145,7 @@ class _KnownLogits:
         self._place = place.to(device)  # of each row of the data in the known logits; -1: not known
         self._logits = torch.from_numpy(known.logits).to(device)
 
-    def put_into(self, computed: Tensor, rows: Tensor) -> Tensor:
-        """Return the logits (rows, classes) of a batch, the known ones in place of the computed ones."""
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (rows, classes), and which rows are not known, (rows,)."""
         place = self._place[rows]
-        return torch.where((place >= 0)[:, None], self._logits[place.clamp(min=0)], computed)
+        return self._logits[place.clamp(min=0)], place < 0

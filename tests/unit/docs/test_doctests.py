@@ -25,6 +25,7 @@ MODULES = [
     "distill.evaluation.reliability",
     "distill.evaluation.temperature",
     "distill.losses",
+    "distill.soft_labels",
     "redistill.configuration.period",
     "redistill.display.rule_words",
 ]
