@@ -119,7 +119,7 @@ bench-checkpoint: $(READY) ## compare the cost of a checkpoint with a training s
 # As a module: the script's name is that of the package.
 bench-distill: $(READY) ## compare a distillation with transformers' Trainer: steps per CPU second, memory
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	PYTHONPATH=. $(PY) -m bench.distill
+	PYTHONPATH=. $(PY) -m bench.distillation
 
 example: $(READY) ## run the loop on real utterances: make example DATA=/path/to/clinc150
 	@test -n "$(DATA)" || { echo "make example DATA=FOLDER: give the folder of CLINC150's data_full.json and domains.json"; exit 2; }

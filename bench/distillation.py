@@ -4,12 +4,11 @@ The teacher has the size of DistilBERT (66 million parameters), the student that
 both have random weights, which does not change the time. Each contender trains in a process of its own, in
 turn, with the same texts, batches of 64 and threads; both group texts of similar length. CPU time is that of
 the training with its tokenisation, memory the peak of the process. The Trainer's loss is what its user
-writes, with the teacher online. Ratios are medians over the rounds.
+writes. Online, the teacher answers each batch; offline, its logits for all rows are there already. Ratios are
+medians over the rounds.
 
     make bench-distill
-    python -m bench.distill --steps 30 --rounds 3 --threads 1
-
-It runs as a module: as a script its name would hide the package that it measures.
+    python -m bench.distillation --steps 30 --rounds 3 --threads 1
 """
 
 import argparse
@@ -19,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
@@ -26,6 +26,8 @@ from time import process_time
 from typing import Any, Final
 
 _BATCH: Final = 64
+_TOKENS: Final = 4_096  #: of a batch in the teacher's pass
+_EPOCHS: Final = 5
 _ALPHA, _TEMPERATURE, _LEARNING_RATE, _SEED = 0.7, 3.0, 5e-5, 2025
 _VOCABULARY: Final = 30_522
 _KIB: Final = 1 if sys.platform == "darwin" else 1_024
@@ -78,9 +80,10 @@ def build(folder: Path, steps: int) -> None:
         tokenizer.save_pretrained(folder / name)
 
 
-def redistill_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]:
+def redistill(folder: Path, rows: Mapping[str, Any], *, offline: bool) -> Callable[[], float]:
     import numpy as np
 
+    from distill.training.archived import with_first
     from distill.training.dataset import TrainingSet
     from distill.training.schedule import Schedule
     from distill.training.train import train
@@ -94,6 +97,7 @@ def redistill_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], floa
         texts=tuple(rows["texts"]),
         labels=np.array(rows["labels"]),
         labelled=np.ones(len(rows["texts"]), dtype=np.bool_),
+        known_logits=with_first(np.load(folder / "logits.npy"), None) if offline else None,
     )
 
     def work() -> float:
@@ -112,7 +116,31 @@ def redistill_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], floa
     return work
 
 
-def trainer_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]:
+def teachers_pass(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]:
+    import numpy as np
+
+    from monitor.scoring.batches import score
+    from monitor.scoring.models import load
+    from monitor.stop import never_stopped
+
+    teacher = load(folder / "teacher")
+
+    def work() -> float:
+        logits = score(
+            teacher,
+            rows["texts"],
+            tokens_per_batch=_TOKENS,
+            stopped=never_stopped,
+            progress=lambda _done: None,
+        )
+        np.save(folder / "logits.npy", logits)
+        return 0.0
+
+    return work
+
+
+def trainer(folder: Path, rows: Mapping[str, Any], *, offline: bool) -> Callable[[], float]:
+    import numpy as np
     import torch
     from torch import Tensor
     from torch.nn import functional
@@ -125,7 +153,9 @@ def trainer_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]
         TrainingArguments,
     )
 
-    teacher = AutoModelForSequenceClassification.from_pretrained(folder / "teacher").eval()
+    teacher = None
+    if not offline:
+        teacher = AutoModelForSequenceClassification.from_pretrained(folder / "teacher").eval()
     student = AutoModelForSequenceClassification.from_pretrained(folder / "student")
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
     losses: list[float] = []
@@ -134,9 +164,9 @@ def trainer_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]
         def compute_loss(  # type: ignore[override]
             self, model: PreTrainedModel, inputs: dict[str, Tensor], *_: object, **__: object
         ) -> Tensor:
-            labels = inputs.pop("labels")
+            labels, known = inputs.pop("labels"), inputs.pop("teacher_logits", None)
             with torch.inference_mode():
-                wanted = teacher(**inputs).logits
+                wanted = known if teacher is None else teacher(**inputs).logits
             logits = model(**inputs).logits
             kl = functional.kl_div(
                 functional.log_softmax(logits / _TEMPERATURE, dim=1),
@@ -154,6 +184,9 @@ def trainer_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]
             {**{name: values[index] for name, values in encoding.items()}, "labels": label}
             for index, label in enumerate(rows["labels"])
         ]
+        if offline:
+            for row, logits in zip(data, np.load(folder / "logits.npy").tolist(), strict=True):
+                row["teacher_logits"] = logits
         arguments = TrainingArguments(
             output_dir=str(folder / "trainer"),
             per_device_train_batch_size=_BATCH,
@@ -168,6 +201,7 @@ def trainer_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            remove_unused_columns=False,
         )
         Distiller(
             model=student,
@@ -180,7 +214,16 @@ def trainer_online(folder: Path, rows: Mapping[str, Any]) -> Callable[[], float]
     return work
 
 
-CONTENDERS: Final = {"redistill": redistill_online, "Trainer": trainer_online}
+_ONCE: Final = "the teacher's pass"
+#: In the order in which they run: the pass writes the logits of those that are offline.
+CONTENDERS: Final[Mapping[str, Callable[[Path, Mapping[str, Any]], Callable[[], float]]]] = {
+    _ONCE: teachers_pass,
+    **{
+        f"{name}, {'offline' if offline else 'online'}": partial(work, offline=offline)
+        for offline in (False, True)
+        for name, work in (("redistill", redistill), ("Trainer", trainer))
+    },
+}
 
 
 def train_one(name: str, folder: Path, threads: int) -> None:
@@ -200,7 +243,7 @@ def train_one(name: str, folder: Path, threads: int) -> None:
 def cost_of(name: str, folder: Path, threads: int) -> Cost:
     command = [
         sys.executable,
-        *("-m", "bench.distill"),
+        *("-m", "bench.distillation"),
         "--contender",
         name,
         "--folder",
@@ -244,19 +287,30 @@ def report(rounds: list[dict[str, Cost]], steps: int) -> None:
         "", "steps per CPU second", "as many as Trainer", "peak memory", "of Trainer's", "last loss"
     )
     for name in CONTENDERS:
-        costs, peers = [each[name] for each in rounds], [each["Trainer"] for each in rounds]
+        if name == _ONCE:
+            continue
+        peer_name = f"Trainer, {name.rpartition(' ')[2]}"
+        costs, peers = [each[name] for each in rounds], [each[peer_name] for each in rounds]
         pairs = list(zip(costs, peers, strict=True))
         faster = sorted(peer.cpu_seconds / cost.cpu_seconds for cost, peer in pairs)
         larger = median(cost.peak_bytes / peer.peak_bytes for cost, peer in pairs)
         table.add_row(
-            f"{name}, teacher online",
+            name,
             f"{median(steps / cost.cpu_seconds for cost in costs):.2f}",
             f"{median(faster):.2f} ({faster[0]:.2f} to {faster[-1]:.2f})",
             f"{median(cost.peak_bytes for cost in costs) / 2**20:,.0f} MiB",
             f"{larger:.2f}",
             f"{costs[-1].loss:.3f}",
         )
-    Console(width=120).print(table)
+    console = Console(width=120)
+    console.print(table)
+    shares = median(_share_of_online(each, _EPOCHS) for each in rounds)
+    console.print(f"{_EPOCHS} epochs offline, with the teacher's pass: {shares:.2f} of the CPU time online")
+
+
+def _share_of_online(costs: Mapping[str, Cost], epochs: int) -> float:
+    online, offline = (costs[f"redistill, {name}"].cpu_seconds for name in ("online", "offline"))
+    return (costs[_ONCE].cpu_seconds + epochs * offline) / (epochs * online)
 
 
 if __name__ == "__main__":
