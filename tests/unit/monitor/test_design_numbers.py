@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from distill.losses import distillation_loss, distillation_terms
+from distill.settings import RedistillSection
 from monitor.divergence import kl_divergence, log_softmax
 from monitor.intervals import binomial_bootstrap, wilson
 
@@ -114,3 +115,22 @@ def test_row_10_the_training_time() -> None:
     """The document has +33%: 24 minutes against 18, which holds. Arithmetic only."""
     ratio = 24 / 18
     assert ratio == pytest.approx(1.333, abs=5e-4)
+
+
+def test_row_11_offline_pays_from_the_second_run() -> None:
+    """Offline takes 8 minutes once and 19 a run, online 24 a run. Arithmetic only."""
+    once, offline, online = 8, 19, 24
+    assert once / (online - offline) == pytest.approx(1.6)
+    assert [once + runs * offline < runs * online for runs in (1, 2)] == [False, True]
+
+
+def test_row_12_four_runs_a_week_are_more_than_enough() -> None:
+    """At 4 runs a week, 1.6 runs have passed after 2.8 days. Arithmetic only."""
+    days = 7 / RedistillSection().offline_above_runs_per_week * 8 / (24 - 19)
+    assert days == pytest.approx(2.8)
+
+
+def test_row_13_the_price_of_a_run() -> None:
+    """$2 for 24 minutes are $5 an hour. Arithmetic only."""
+    an_hour = 2 / 24 * 60
+    assert (an_hour, an_hour * 19 / 60, an_hour * 8 / 60) == pytest.approx((5.0, 1.583, 0.667), abs=5e-4)
