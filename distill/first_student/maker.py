@@ -188,6 +188,7 @@ class Maker:
                 sha256=self.rows.validation.sha256,
             ),
             created_at=now,
+            soft_labels=self.rows.soft_labels,
         )
 
 

@@ -1,9 +1,11 @@
 """The labelled rows of a first student."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from distill.training.archived import Logits, with_first
 from distill.training.dataset import LabelledSet, TrainingSet, read_labelled, training_set
 from distill.training.fields import LabelledFields
 
@@ -15,11 +17,18 @@ class LabelledRows:
     train: LabelledSet
     validation: LabelledSet
     test: LabelledSet
+    logits: Logits | None = None  #: of the teacher for `train`, (n, labels); None: it answers while training
+
+    @property
+    def soft_labels(self) -> Literal["online", "offline"]:
+        """Return how the training gets the teacher's answers."""
+        return "online" if self.logits is None else "offline"
 
     @property
     def training(self) -> TrainingSet:
         """The rows to train on."""
-        return training_set(self.train, (), self.test)
+        found = training_set(self.train, (), self.test)
+        return found if self.logits is None else replace(found, known_logits=with_first(self.logits, None))
 
     @property
     def sha256(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The making of a first student, put together from the options of `redistill distill`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,10 +11,13 @@ import torch
 
 from db.errors import RedistillError
 from db.records import Metric
+from distill import registry
 from distill.first_student.maker import FirstStudent, Maker
 from distill.first_student.measured import Exam
 from distill.first_student.recipe import Recipe
 from distill.first_student.rows import LabelledRows, read_rows
+from distill.settings import SoftLabelsMode
+from distill.soft_labels import SoftLabels, used_mode
 from distill.training.fields import LabelledFields
 from distill.training.schedule import Schedule
 from monitor.cores import keep_freed_memory, usable_cores
@@ -30,6 +33,8 @@ from redistill.configuration.training_length import epochs_for
 from redistill.display.progress import ShowProgress
 
 _TOKENS_PER_BATCH: Final = ScoringSection().tokens_per_batch
+#: With "auto": from the second training on, one pass of the teacher costs less than its answers online.
+_ONLINE_RUNS: Final = 1
 
 
 class NoGpuError(RedistillError):
@@ -59,6 +64,7 @@ class Wanted:
     baseline: bool
     device: Device
     precision: Precision
+    soft_labels: SoftLabelsMode
     threads: int | None  #: of torch; None: one per core that this process may use
 
 
@@ -102,9 +108,15 @@ def make(wanted: Wanted, *, stopped: Stopped, show: ShowProgress, now: datetime)
         stopped=stopped,
         show=show,
     )
-    maker = Maker(
-        store=artifacts.store(wanted.out), teacher=teacher, rows=rows, recipe=recipe, exam=exam, show=show
-    )
+    store = artifacts.store(wanted.out)
+    kept = SoftLabels(store=store, teacher=teacher, tokens_per_batch=_TOKENS_PER_BATCH, show=show)
+    n_runs = len(wanted.seeds)
+    # whether they are kept does not count: the same command makes the same version, to the last bit
+    mode = used_mode(wanted.soft_labels, n_runs=n_runs, offline_above=_ONLINE_RUNS, are_kept=False)
+    if mode == "offline":
+        registry.registry_id(store)  # a registry that cannot be written is found before the teacher is asked
+        rows = replace(rows, logits=kept.of(rows.train, stopped))
+    maker = Maker(store=store, teacher=teacher, rows=rows, recipe=recipe, exam=exam, show=show)
     result = maker.make(wanted.seeds, with_baseline=wanted.baseline, stopped=stopped, now=now)
     return Outcome(
         result=result,

@@ -8,7 +8,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from db.errors import RedistillError
-from distill.settings import RedistillSection
+from distill.settings import RedistillSection, SoftLabelsMode
 from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.clock import utc_now
 from monitor.settings import Device, Precision
@@ -88,6 +88,10 @@ _Seeds = Annotated[
     int,
     typer.Option("--seeds", metavar="N", min=1, help="Students to train, from --seed on; the best is kept."),
 ]
+_SoftLabels = Annotated[
+    SoftLabelsMode,
+    typer.Option("--soft-labels", help="Whether the teacher answers while the student trains, or before."),
+]
 _Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of the training.", show_default="one per usable core"),
@@ -126,6 +130,7 @@ def distill(
     baseline: _Baseline = False,
     device: Annotated[Device, typer.Option("--device", help="Where to train.")] = "auto",
     precision: Annotated[Precision, typer.Option("--precision", help="Of the forward passes.")] = "float32",
+    soft_labels: _SoftLabels = "auto",
     threads: _Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -158,6 +163,7 @@ def distill(
         baseline=baseline,
         device=device,
         precision=precision,
+        soft_labels=soft_labels,
         threads=threads,
     )
     with stop_on_signals(within_seconds=_STOP_SECONDS, exit_code=INTERRUPTED) as stop, bars() as progress:

@@ -105,7 +105,8 @@ def test_seeds_and_the_baseline_are_compared_side_by_side(service: Path, world: 
     assert accuracy.count("±") == 2
     assert "the one of 2 seeds with the highest accuracy on the validation rows" in shown
     assert "agreement" in shown.partition("gate ")[2]
-    made(service / "registry")  # only the kept student is registered
+    kept = made(service / "registry")  # only the kept student is registered
+    assert json.loads((kept / "manifest.json").read_bytes())["soft_labels"] == "offline"
 
 
 @pytest.mark.usefixtures("service")
