@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.training.dataset import LabelledSet, TrainingSet, read_labelled, training_set
+from distill.training.dataset import (
+    LabelledSet,
+    TrainingSet,
+    read_labelled,
+    refuse_overlap,
+    training_set,
+)
 from distill.training.fields import LabelledFields
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledRows:
-    """The rows of the three labelled files. No text of `test` is in `train`."""
+    """The rows of the three labelled files. No text of `test` is in one of the others."""
 
     train: LabelledSet
     validation: LabelledSet
@@ -40,5 +46,6 @@ def read_rows(
     train_rows, validation_rows, test_rows = (
         read_labelled(path, labels, fields) for path in (train, validation, test)
     )
-    training_set(train_rows, (), test_rows)  # refuses an overlap
+    refuse_overlap(train_rows, test_rows, role="train")
+    refuse_overlap(validation_rows, test_rows, role="validation")  # whose temperature the test rows judge
     return LabelledRows(train=train_rows, validation=validation_rows, test=test_rows)
