@@ -29,6 +29,8 @@ T = TypeVar("T", str, SecretStr)
 
 #: The names of monitors; they are also names of folders.
 MONITOR_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+#: More than any machine has cores; with tens of thousands torch ends the process.
+MOST_THREADS: Final = 1_024
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
 #: The fields of a row that SageMaker captured; the text as the Hugging Face containers accept it.
@@ -326,7 +328,7 @@ class ScoringSection(Section):
     cache_bytes: Annotated[int, Field(ge=0)] = (
         0  #: of archives to read for answers that the teacher gave before
     )
-    threads: Annotated[int, Field(ge=0)] = 0  #: 0: one per core that this process may use
+    threads: Annotated[int, Field(ge=0, le=MOST_THREADS)] = 0  #: 0: one per core that this process may use
     device: Device = "auto"  #: of cycles; with engine = "ray" the CPU
     precision: Precision = "float32"
 

@@ -72,7 +72,7 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
         if isinstance(location, Path) and _is_read_as_log(settings, location):
             found = f"{location} is in the folder of the log, so that its files are read as requests"
             yield problem(
-                name, found, f"move one of them out of the other, and mend '{name}' or [traffic] uri"
+                name, found, f"move one of them out of the other, and correct '{name}' or [traffic] uri"
             )
     section = settings.redistill
     labelled = (section.train, section.validation, section.test)

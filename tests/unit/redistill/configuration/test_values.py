@@ -122,6 +122,10 @@ REFUSED = {
     "an address without a port": ('[scoring]\naddress = "x"', "expected 'auto' or 'HOST:PORT', not 'x'"),
     "a link that leaves the registry": ('link = "../x"', "[redistill] link: expected letters, digits"),
     "an empty secret": (f'{WEBHOOK}""', "secret: expected a value that is not empty"),
+    "threads that end the process": (
+        "[scoring]\nthreads = 100000",
+        "threads: expected a value of at most 1024",
+    ),
     "an empty folder": ('[monitor]\narchive = ""', "[monitor] archive: expected a path, not ''"),
     "a blank cache": ('[s3]\ncache = " "', "[s3] cache: expected a path, not ' '"),
     "no host, which is every host": ('[web]\nhost = ""', "[web] host: expected a string that is not empty"),
