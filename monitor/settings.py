@@ -7,7 +7,16 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import jmespath
 from jmespath.functions import Functions
-from pydantic import AfterValidator, Discriminator, Field, PlainValidator, SecretStr, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
@@ -19,7 +28,9 @@ from triggers.values import Duration, Secret, Word
 T = TypeVar("T", str, SecretStr)
 
 #: The names of monitors; they are also names of folders.
-MONITOR_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
+MONITOR_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+#: More than any machine has cores; with tens of thousands torch ends the process.
+MOST_THREADS: Final = 1_024
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_NAME = re.compile(r"[\w@$-]+")
 #: The fields of a row that SageMaker captured; the text as the Hugging Face containers accept it.
@@ -80,12 +91,20 @@ RegularExpression = Annotated[str, AfterValidator(_checked_pattern)]
 FieldName = Annotated[str, AfterValidator(_checked_name)]
 
 
+def _not_blank(given: object) -> object:
+    """Refuse the empty path, which a variable may hold: it would be the folder of the configuration."""
+    if isinstance(given, str) and not given.strip():
+        raise PydanticCustomError("path_type", "expected a path")
+    return given
+
+
 def _located(given: object) -> Location:
     if isinstance(given, Path):
         return given
-    if not isinstance(given, str):
+    text = _not_blank(given)
+    if not isinstance(text, str):
         raise PydanticCustomError("path_type", "expected a path")
-    return location(given)
+    return location(text)
 
 
 def _object_located(given: object) -> Location:
@@ -93,6 +112,7 @@ def _object_located(given: object) -> Location:
     return found if isinstance(found, Path) else s3_object(found)
 
 
+LocalPath = Annotated[Path, BeforeValidator(_not_blank)]
 S3Uri = Annotated[str, AfterValidator(s3_location)]
 #: The location of a model, a registry or an archive.
 ArtifactLocation = Annotated[Location, PlainValidator(_located)]
@@ -175,6 +195,16 @@ class TrafficSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_purpose_each(self) -> Self:
+        """Refuse one field for two purposes: an id is logged and archived as it is, a text must not be."""
+        for one, other in (("id", "text"), ("id", "time"), ("time", "text")):
+            if getattr(self, one) == getattr(self, other):
+                raise ValueError(
+                    f"'{one}' and '{other}' are both {getattr(self, one)!r}: name the field of each"
+                )
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of id, time, text, student label, student logits and, if any, true label."""
@@ -200,7 +230,7 @@ class FilesTraffic(ObjectsSection):
     """A request log in a folder, or in one file."""
 
     kind: Literal["files"] = "files"
-    uri: Path
+    uri: LocalPath
 
 
 class S3Traffic(ObjectsSection):
@@ -298,7 +328,7 @@ class ScoringSection(Section):
     cache_bytes: Annotated[int, Field(ge=0)] = (
         0  #: of archives to read for answers that the teacher gave before
     )
-    threads: Annotated[int, Field(ge=0)] = 0  #: 0: one per core that this process may use
+    threads: Annotated[int, Field(ge=0, le=MOST_THREADS)] = 0  #: 0: one per core that this process may use
     device: Device = "auto"  #: of cycles; with engine = "ray" the CPU
     precision: Precision = "float32"
 
@@ -314,7 +344,7 @@ class ScoringSection(Section):
 class S3Section(Section):
     """The use of S3: the copies of what is there, and the encryption of what is written to it."""
 
-    cache: Path = Path("cache")  #: the folder of the copies of models, labelled files and checkpoints
+    cache: LocalPath = Path("cache")  #: the folder of the copies of models, labelled files and checkpoints
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None  #: None: the bucket's
     kms_key: str | None = None  #: the ARN, id or alias of the key
 
@@ -335,5 +365,5 @@ class S3Section(Section):
 class WebSection(Section):
     """The address of the probes."""
 
-    host: str = "127.0.0.1"
+    host: Word = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080

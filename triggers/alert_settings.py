@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from db.states import IncidentKind, Severity
 from triggers.settings import Section
-from triggers.values import Secret
+from triggers.values import Name, Secret
 
 HTTP_URL: Final = r"^https?://[^/?#]"
 
@@ -53,7 +53,7 @@ def host_of(url: SecretStr) -> str:
 class AlertSection(Section):
     """The incidents that a channel receives."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     severities: tuple[Severity, ...] = tuple(Severity)
     kinds: tuple[IncidentKind, ...] = tuple(IncidentKind)
     except_kinds: tuple[IncidentKind, ...] = ()  #: takes precedence over `kinds`
@@ -72,14 +72,14 @@ class LogAlert(AlertSection):
     """Incidents as log lines."""
 
     kind: Literal["log"] = "log"
-    name: str = "log"
+    name: Name = "log"
 
 
 class WebhookAlert(AlertSection):
     """Incidents as signed JSON, by HTTP POST."""
 
     kind: Literal["webhook"]
-    name: str = "webhook"
+    name: Name = "webhook"
     url: SecretUrl
     secret: Secret
     timeout_seconds: Timeout = 10.0
@@ -94,7 +94,7 @@ class PagerDutyAlert(AlertSection):
     """Incidents as events of PagerDuty's Events API v2."""
 
     kind: Literal["pagerduty"]
-    name: str = "pagerduty"
+    name: Name = "pagerduty"
     routing_key: Annotated[Secret, AfterValidator(_routing_key)]
     endpoint: Endpoint = "https://events.pagerduty.com"
     timeout_seconds: Timeout = 10.0
@@ -109,7 +109,7 @@ class SlackAlert(AlertSection):
     """Incidents as Slack messages: by an incoming webhook, or by a bot in one thread per incident."""
 
     kind: Literal["slack"]
-    name: str = "slack"
+    name: Name = "slack"
     url: SecretUrl | None = None  #: the URL of an incoming webhook
     token: Token | None = None  #: the token of a bot that posts to `channel`
     channel: Annotated[str, Field(min_length=1)] | None = None
@@ -135,7 +135,7 @@ class SnsAlert(AlertSection):
     """Incidents as messages to an SNS topic, with the credentials that boto3 finds."""
 
     kind: Literal["sns"]
-    name: str = "sns"
+    name: Name = "sns"
     topic: Annotated[
         str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,251}(\.fifo)?$")
     ]

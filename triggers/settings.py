@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from db.states import Severity
-from triggers.values import Duration, refuse_bools
+from triggers.values import Duration, Name, refuse_bools
 
 
 class Section(BaseModel):
@@ -137,7 +137,7 @@ class Rule(Condition):
     false alarms.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     any: Annotated[tuple[Condition, ...], Field(min_length=2)] | None = None
     all: Annotated[tuple[Condition, ...], Field(min_length=2)] | None = None
     cooldown: Duration = timedelta(0)  #: between the last firing and the next

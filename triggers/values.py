@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Final, get_args
 
 import durationpy
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 _LONGEST: Final = timedelta(days=36_525)  #: a time that long before or after now still exists
@@ -30,10 +30,18 @@ def _stripped(value: Any) -> Any:  # noqa: ANN401 - as above
     return value.strip() if isinstance(value, str) else value
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"expected printable characters, not {value!a}")
+    return value
+
+
 #: A duration, written as '10m', '1h30m' or '7d'.
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
 #: A string without the white space around it, such as the line feed at the end of a file; not empty.
 Word = Annotated[str, Field(min_length=1), BeforeValidator(_stripped)]
+#: What people call a rule or a channel, without control characters, which no terminal or database must see.
+Name = Annotated[Word, AfterValidator(_printable)]
 #: A secret, read as a `Word`.
 Secret = Annotated[SecretStr, Field(min_length=1), BeforeValidator(_stripped)]
 

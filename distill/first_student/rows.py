@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Literal
 
 from distill.training.archived import Logits, with_first
-from distill.training.dataset import LabelledSet, TrainingSet, read_labelled, training_set
+from distill.training.dataset import (
+    LabelledSet,
+    TrainingSet,
+    read_labelled,
+    refuse_overlap,
+    training_set,
+)
 from distill.training.fields import LabelledFields
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledRows:
-    """The rows of the three labelled files. No text of `test` is in `train`."""
+    """The rows of the three labelled files. No text of `test` is in one of the others."""
 
     train: LabelledSet
     validation: LabelledSet
@@ -49,5 +55,6 @@ def read_rows(
     train_rows, validation_rows, test_rows = (
         read_labelled(path, labels, fields) for path in (train, validation, test)
     )
-    training_set(train_rows, (), test_rows)  # refuses an overlap
+    refuse_overlap(train_rows, test_rows, role="train")
+    refuse_overlap(validation_rows, test_rows, role="validation")  # whose temperature the test rows judge
     return LabelledRows(train=train_rows, validation=validation_rows, test=test_rows)

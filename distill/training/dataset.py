@@ -57,8 +57,8 @@ class DatasetEmptyError(RedistillError):
 
 
 class DatasetOverlapError(RedistillError):
-    """The test set {test} overlaps the train set {train}: {n} texts are in both, the first on line
-    {test_line} of the test set and line {train_line} of the train set. Remove them from one of the files.
+    """The test set {test} overlaps the {role} set {other}: {n} texts are in both, the first on line
+    {test_line} of the test set and line {other_line} of the {role} set. Remove them from one of the files.
     """
 
 
@@ -180,7 +180,7 @@ def training_set(
     Raises:
         DatasetOverlapError: a labelled row of `train` is in `test`.
     """
-    _refuse_overlap(train, test)
+    refuse_overlap(train, test, role="train")
     fence = {text_hash(form) for text in test.texts for form in (text, redact(text))}
     outside = [row for row in archived if text_hash(row.text) not in fence]
     kept = in_scope(outside)
@@ -199,23 +199,27 @@ def training_set(
     )
 
 
-def _refuse_overlap(train: LabelledSet, test: LabelledSet) -> None:
-    train_lines = {
-        text_hash(text): line for text, line in zip(train.texts[::-1], train.lines[::-1], strict=True)
-    }
+def refuse_overlap(rows: LabelledSet, test: LabelledSet, *, role: str) -> None:
+    """Check that no row, of the set that has that role, is in the test set.
+
+    Raises:
+        DatasetOverlapError: one is.
+    """
+    row_lines = {text_hash(text): line for text, line in zip(rows.texts[::-1], rows.lines[::-1], strict=True)}
     shared = {
         digest: line
         for text, line in zip(test.texts[::-1], test.lines[::-1], strict=True)
-        if (digest := text_hash(text)) in train_lines
+        if (digest := text_hash(text)) in row_lines
     }
     if shared:
         first = min(shared, key=lambda digest: shared[digest])
         raise DatasetOverlapError(
             test=test.path,
-            train=train.path,
+            role=role,
+            other=rows.path,
             n=len(shared),
             test_line=shared[first],
-            train_line=train_lines[first],
+            other_line=row_lines[first],
         )
 
 

@@ -113,8 +113,18 @@ def app(checks: Checks, *, in_detail: bool) -> Starlette:
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
 
 
+def address(host: str, port: int) -> str:
+    """Return the host and the port as a URL has them.
+
+    Example:
+        >>> address("127.0.0.1", 8080), address("::1", 8080)
+        ('127.0.0.1:8080', '[::1]:8080')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class PortError(RedistillError):
-    """[web] cannot listen on {host}:{port} ({cause}): choose another port, or 0 for any free one."""
+    """[web] cannot listen on {address} ({cause}): choose another host or port; port 0 is any free one."""
 
 
 def listening(*, host: str, port: int) -> socket.socket:
@@ -124,10 +134,11 @@ def listening(*, host: str, port: int) -> socket.socket:
         PortError: the address or the port cannot be used.
     """
     try:
-        return socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         cause = str(error.strerror).partition(" (while")[0]  # the rest repeats the address
-        raise PortError(host=host, port=port, cause=cause) from error
+        raise PortError(address=address(host, port), cause=cause) from error
 
 
 class Server:

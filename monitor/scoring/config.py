@@ -11,17 +11,23 @@ from monitor.scoring.files import json_object
 from monitor.scoring.model import ModelError
 
 _FEWEST_LABELS: Final = 2
+_FEWEST_TOKENS: Final = 2
+_NO_LIMIT: Final = 1e9
 _ONE_LABEL_A_TEXT: Final = "single_label_classification"
 
 
 def check_config(directory: Path) -> None:
-    """Check that a model is a classifier of a supported kind, as far as its config.json says.
+    """Check that a model is a classifier of a supported kind, as far as its configurations say.
 
     Raises:
         ModelError: it is not; the message says what is supported.
     """
-    config = json_object(directory / "config.json")
-    for problem in _problems(config):
+    for problem in (
+        *_problems(json_object(directory / "config.json")),
+        *_problems_of_tokenizer(
+            json_object(directory / "tokenizer.json"), json_object(directory / "tokenizer_config.json")
+        ),
+    ):
         raise ModelError(model=directory, problem=problem)
 
 
@@ -54,6 +60,32 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
             "its attention_type is 'block_sparse', with which the logits of a text depend on the texts "
             "before it; set 'original_full' in its config.json"
         )
+    architectures = config.get("architectures")
+    for name in architectures if isinstance(architectures, list) else ():
+        if str(name).endswith("ForTokenClassification"):  # some have the weights of a classifier of texts
+            yield f"it labels tokens ({name} in its config.json); use a classifier of texts"
+
+
+def _problems_of_tokenizer(content: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    merges = content.get("model")
+    if isinstance(merges, dict) and merges.get("dropout"):
+        yield (
+            f"its tokenizer leaves out merges at random (dropout {merges['dropout']} in tokenizer.json), so "
+            "that a text has other tokens each time; set dropout to null there"
+        )
+    length = config.get("model_max_length")
+    if length is not None and not _is_limit(length):
+        yield (
+            f"model_max_length in its tokenizer_config.json is {length!r}; write a whole number of tokens, "
+            "such as 512"
+        )
+
+
+def _is_limit(length: object) -> bool:
+    """Return whether it is a number of tokens; those without a limit have 1e30."""
+    if isinstance(length, float):
+        return length > _NO_LIMIT
+    return isinstance(length, int) and not isinstance(length, bool) and length >= _FEWEST_TOKENS
 
 
 def labels_of(directory: Path, config: PreTrainedConfig) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerBase
 
 from monitor.scoring.model import ModelError
@@ -31,6 +32,8 @@ FINGERPRINTED: Final = (
 )
 _WEIGHTS: Final = "model*.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
+#: The types of weights that are read as they are: numbers of other types are a quantization's.
+_TYPES: Final = frozenset({"F16", "BF16", "F32", "F64"})
 _VOCABULARIES: Final = ("tokenizer.json", "vocab*", "*.model")
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 #: Weights that are not read, and why.
@@ -67,7 +70,8 @@ def check_files(directory: Path) -> None:
     """Check that the files are the model itself, and that they refer to no others.
 
     Raises:
-        ModelError: a file is a pointer of Git LFS, or refers to a file that the fingerprint does not cover.
+        ModelError: a file is a pointer of Git LFS, has quantized weights, or refers to a file that the
+            fingerprint does not cover.
     """
     for path in _parts(directory):
         with path.open("rb") as file:
@@ -77,8 +81,26 @@ def check_files(directory: Path) -> None:
                     "cloned, and copy the file from there"
                 )
                 raise ModelError(model=directory, problem=problem)
+        if fnmatchcase(path.name, _WEIGHTS):
+            _check_types(directory, path)
     for source, name in _references(directory):
         _check_reference(directory, source, name)
+
+
+def _check_types(directory: Path, path: Path) -> None:
+    """Refuse quantized weights: without a quantization_config, the loader takes their codes for weights."""
+    try:
+        with safe_open(path, framework="pt") as weights:
+            types = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return  # which the loader reports better
+    for name, kind in sorted(types.items()):
+        if name.endswith("weight") and kind not in _TYPES:
+            problem = (
+                f"its weight {name} is quantized, to {kind}; save it as it was before that, with weights in "
+                "float32, float16 or bfloat16"
+            )
+            raise ModelError(model=directory, problem=problem)
 
 
 def check_vocabulary_files(directory: Path, tokenizer: PreTrainedTokenizerBase) -> None:

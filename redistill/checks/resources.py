@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,8 @@ from db.states import IncidentKind, Role, Severity
 from distill.registry import known_id
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.cluster import connected, cores_of
+from monitor.daemon.probes import PortError, address, listening
+from monitor.settings import FilesTraffic
 from monitor.storage.student_places import ModelLostError
 from redistill.artifacts import artifacts
 from redistill.assembly import student_places
@@ -68,11 +69,26 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
     """Check that registry, archive and cache can be used, and that disks have free space."""
     for name, location in (("registry", settings.redistill.registry), ("archive", settings.monitor.archive)):
         yield _folder(name, location) if isinstance(location, Path) else _bucket(name, location)
+        if isinstance(location, Path) and _is_read_as_log(settings, location):
+            found = f"{location} is in the folder of the log, so that its files are read as requests"
+            yield problem(
+                name, found, f"move one of them out of the other, and correct '{name}' or [traffic] uri"
+            )
     section = settings.redistill
     labelled = (section.train, section.validation, section.test)
     copied = (settings.teacher.uri, settings.student.uri, section.student_init, section.registry, *labelled)
     if any(isinstance(each, str) for each in copied):
         yield _folder("cache", settings.s3.cache)
+
+
+def _is_read_as_log(settings: Settings, folder: Path) -> bool:
+    """Return whether a folder is read with the log; those that begin with a point or `_` are passed over."""
+    traffic = settings.traffic
+    if not isinstance(traffic, FilesTraffic) or traffic.uri.is_file():
+        return False
+    log, inner = traffic.uri.resolve(), folder.resolve()
+    between = inner.relative_to(log).parts if inner.is_relative_to(log) else (".",)
+    return not any(part.startswith((".", "_")) for part in between)
 
 
 def registry_id(settings: Settings) -> Iterator[CheckResult]:
@@ -183,21 +199,21 @@ def _is_sent(alerts: Iterable[Alert], kinds: Iterable[IncidentKind], severities:
 def web(settings: Settings) -> Iterator[CheckResult]:
     """Check that the port is free, or that a monitor answers on it."""
     host, port = settings.web.host, settings.web.port
+    place = address(host, port)
     try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
-        if _answers(host, port):
-            yield ok("web", f"{host}:{port}: a monitor answers on it")
+        listening(host=host, port=port).close()
+    except PortError as error:
+        if _answers(place):
+            yield ok("web", f"{place}: a monitor answers on it")
         else:
-            fix = "set another port in [web], or 0 for any free one"
-            yield problem("web", f"{host}:{port} is not available ({error.strerror})", fix)
+            yield problem("web", str(error))
     else:
-        yield ok("web", f"{host}:{port} is free")
+        yield ok("web", f"{place} is free")
 
 
-def _answers(host: str, port: int) -> bool:
+def _answers(place: str) -> bool:
     try:
-        answer = httpx.get(f"http://{host}:{port}/healthz", timeout=_TIMEOUT_SECONDS)
-    except httpx.HTTPError:
+        answer = httpx.get(f"http://{place}/healthz", timeout=_TIMEOUT_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
     return answer.text == "ok\n"

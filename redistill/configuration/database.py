@@ -1,12 +1,11 @@
 """The section [database]: its URL, and where PostgreSQL's password comes from."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from monitor.settings import readable_url
+from monitor.settings import LocalPath, readable_url
 from triggers.settings import Section
 from triggers.values import Duration, Word
 
@@ -26,7 +25,7 @@ class DatabaseSection(Section):
     #: "iam": a new RDS token for each connection
     auth: Literal["password", "iam"] = "password"
     #: a file with the password, read for each connection
-    password_file: Path | None = None
+    password_file: LocalPath | None = None
     #: a secret in AWS Secrets Manager with the password, read again when the server refuses the password
     password_secret: (
         Annotated[str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:.+")] | None

@@ -37,7 +37,7 @@ _EXPECTED: Final = {
 }
 #: The patterns of strings in words, by section and key.
 _PATTERNS: Final = {
-    ("monitor", "name"): "letters, digits, '.', '_' and '-'",
+    ("monitor", "name"): "at most 200 letters, digits, '.', '_' and '-'",
     ("teacher", "accept"): "the first 12 digits, or more, of a teacher's version",
     ("database", "url"): "'sqlite:///redistill.db' or 'postgresql://user@host/name'",
     (
@@ -54,6 +54,7 @@ _PATTERNS: Final = {
     ("monitor", "archive"): "a folder or 's3://bucket/prefix'",
 }
 _SECONDS = re.compile(r"datetime\.timedelta\((?:seconds=)?(\d+)\)")
+_DAYS = re.compile(r"datetime\.timedelta\(days=(\d+)\)")
 
 
 def explained(error: ValidationError, settings: type[BaseModel]) -> str:
@@ -77,7 +78,9 @@ def place(location: Location) -> str:
         case [section]:
             return f"[{section}]: "
         case [section, int(number), *keys]:
-            return f"[[{section}]] number {number + 1}{f', {keys[-1]}' if keys else ''}: "
+            in_list = 2 if keys and isinstance(keys[-1], int) else 1
+            key = ".".join(map(str, keys[-in_list:]))
+            return f"[[{section}]] number {number + 1}{f', {key}' if key else ''}: "
         case [section, *keys]:
             return f"[{section}] {'.'.join(map(str, keys))}: "
         case _:
@@ -150,7 +153,10 @@ def _expected(problem: ErrorDetails) -> str:
         return f"expected {_PATTERNS.get((str(location[0]), str(location[-1])), of_any)}"
     if problem["type"] not in _EXPECTED:
         return problem["msg"]
-    bounds = {name: _SECONDS.sub(r"\1s", str(bound)) for name, bound in problem.get("ctx", {}).items()}
+    bounds = {
+        name: _DAYS.sub(r"\1d", _SECONDS.sub(r"\1s", str(bound)))
+        for name, bound in problem.get("ctx", {}).items()
+    }
     return f"expected {_EXPECTED[problem['type']].format(**bounds)}"
 
 

@@ -1,12 +1,17 @@
 """Times and durations, as people write and read them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import durationpy
 
 from db.errors import RedistillError
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+#: The years whose times have windows before and after them.
+_YEARS: Final = range(1_000, 9_000)
 
 
 class BadTimeError(RedistillError):
@@ -24,17 +29,20 @@ def moment(option: str, text: str, now: datetime) -> datetime:
         BadTimeError: `text` is none of these; the message names the option.
     """
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return _back(option, text, now)
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _back(option: str, text: str, now: datetime) -> datetime:
-    try:
-        return now - durationpy.from_str(text)
+        found = _parsed(text, now)
     except (durationpy.DurationError, ValueError, OverflowError) as error:
         raise BadTimeError(option=option, text=text) from error
+    if found.year not in _YEARS:
+        raise BadTimeError(option=option, text=text)
+    return found
+
+
+def _parsed(text: str, now: datetime) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return now - durationpy.from_str(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def length(span: timedelta) -> str:

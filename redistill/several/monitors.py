@@ -13,7 +13,7 @@ import structlog
 
 from db.connection.unavailable import UNAVAILABLE
 from db.errors import RedistillError
-from monitor.daemon.probes import Check, Server, is_loopback, listening
+from monitor.daemon.probes import Check, Server, address, is_loopback, listening
 from monitor.daemon.probes import app as probes
 from monitor.settings import WebSection
 from redistill.configuration.settings import Settings
@@ -115,7 +115,7 @@ def run(sources: Sequence[Source], stop: Event, worker: Child | None) -> None:
         server = Server(application, listening(host=web.host, port=web.port))
         server.start()
         log = structlog.get_logger()
-        log.info("monitors started", web=f"http://{web.host}:{server.port}", count=len(processes))
+        log.info("monitors started", web=f"http://{address(web.host, server.port)}", count=len(processes))
         with worker or nullcontext():
             threads = [life.start(each.work) for life, each in zip(found, processes, strict=True)]
             while not stop.wait(_CHECK_SECONDS):

@@ -56,13 +56,19 @@ _Calibrated = Annotated[
     ),
 ]
 
-_Directory = Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")]
+_Directory = Annotated[str, typer.Argument(metavar="DIR", help="New or empty folder of this machine.")]
 _IsCalibrated = Annotated[
     bool,
     typer.Option("--calibrated", help="Divide the last layer by the calibration temperature."),
 ]
 
 app = group("models")
+
+
+class NotLocalError(RedistillError):
+    """{folder} is not a folder of this machine: export to one, and copy it from there."""
+
+    exit_code = 2
 
 
 class AlreadyServesError(RedistillError):
@@ -188,6 +194,8 @@ def export(
     with loading():
         from distill.calibration.export import export as export_to  # noqa: PLC0415 - torch takes seconds
 
+    if "://" in directory:
+        raise NotLocalError(folder=directory)
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         student = versions.by_prefix(connection, settings.monitor.name, version)
@@ -195,7 +203,7 @@ def export(
     if calibrated and held is None:
         raise UncalibratedError(version=show.version(student.version))
     temperature = held.temperature if calibrated and held else None
-    export_to(files_of(settings, student), directory, temperature=temperature)
+    export_to(files_of(settings, student), Path(directory), temperature=temperature)
     show.say(f"The student {show.version(student.version)} is copied to {directory}.")
     if temperature is not None:
         show.say(f"Its last layer is divided by {temperature:.4g}: do not divide its logits again.")

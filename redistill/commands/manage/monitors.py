@@ -35,7 +35,9 @@ app = group("monitors")
 
 
 class BadNameError(RedistillError):
-    """{name!r} is not a name of a monitor: use letters, digits, '.', '_' and '-', a letter or digit first."""
+    """{name!r} is not a name of a monitor: use at most 200 letters, digits, '.', '_' and '-', a letter or
+    digit first.
+    """
 
     exit_code = 2
 

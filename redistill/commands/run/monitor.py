@@ -12,7 +12,7 @@ import typer
 from sqlalchemy import Engine
 
 from monitor.clock import utc_now
-from monitor.daemon.probes import Check, Server, is_loopback, listening
+from monitor.daemon.probes import Check, Server, address, is_loopback, listening
 from monitor.daemon.probes import app as probes
 from redistill.commands.options import Configs, command, config_sources, examples
 from redistill.configuration.settings import Settings, load
@@ -130,7 +130,7 @@ class _Monitor:
 
     def _supervise(self, daemon: "Daemon", port: int) -> None:
         log = structlog.get_logger().bind(monitor=self._settings.monitor.name)
-        log.info("monitor started", web=f"http://{self._settings.web.host}:{port}")
+        log.info("monitor started", web=f"http://{address(self._settings.web.host, port)}")
         while not self._stop.wait(_CHECK_SECONDS):
             daemon.reschedule_after_clock_change()
             if self._worker is not None:

@@ -11,7 +11,7 @@ from db.errors import RedistillError
 from distill.settings import RedistillSection, SoftLabelsMode
 from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.clock import utc_now
-from monitor.settings import Device, Precision
+from monitor.settings import MOST_THREADS, Device, Precision
 from monitor.stop import StoppedError
 from monitor.storage.artifacts import located
 from redistill.commands.options import Json, LabelField, TextField, command, examples
@@ -94,7 +94,13 @@ _SoftLabels = Annotated[
 ]
 _Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Threads of the training.", show_default="one per usable core"),
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        help="Threads of the training.",
+        show_default="one per usable core",
+    ),
 ]
 _Baseline = Annotated[
     bool, typer.Option("--baseline", help="Also train on the labels alone (alpha 0), for comparison.")

@@ -139,3 +139,7 @@ def test_a_version_is_exported_as_it_is_or_calibrated(student: ModelVersion, eng
     again = run("models", "export", prefix, "served")
     assert again.exit_code == 1
     assert said(again) == "served is not an empty folder: name a new or an empty one."
+    elsewhere = run("models", "export", prefix, "s3://bucket/served")
+    assert elsewhere.exit_code == 2
+    assert said(elsewhere).startswith("s3://bucket/served is not a folder of this machine: export to one")
+    assert not Path("s3:").exists()

@@ -118,6 +118,11 @@ def test_seeds_and_the_baseline_are_compared_side_by_side(service: Path, world: 
         (("--layers", "9"), 2, "of 9 layers of .*: it has 1; choose 1 to 1"),
         (("--init", "logs"), 1, "The model logs cannot be used"),
         (("--layers", "1", "--train", "test.csv"), 1, "test.csv overlaps the train set test.csv"),
+        (
+            ("--layers", "1", "--validation", "test.csv"),
+            1,
+            "overlaps the validation set test.csv: .* line 2 of",
+        ),
         (("--layers", "1", "--validation", "no.csv"), 1, "no.csv cannot be read: No such file"),
         (("--layers", "1", "--text-field", "utterance"), 1, "no column 'utterance'"),
         (("--layers", "1", "--out", "train.csv"), 1, "train.csv"),

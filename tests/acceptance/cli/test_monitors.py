@@ -141,7 +141,7 @@ def test_a_name_that_is_none_is_refused(migrated: Path, name: str) -> None:
     assert migrated.is_dir()
     result = run("monitors", "rename", "mangaassist", "--", name)
     assert result.exit_code == 2
-    assert f"{name!r} is not a name of a monitor: use letters" in said(result)
+    assert f"{name!r} is not a name of a monitor: use at most 200 letters" in said(result)
 
 
 @pytest.mark.usefixtures("migrated")

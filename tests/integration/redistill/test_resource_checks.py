@@ -115,3 +115,29 @@ def test_the_cache_is_checked_if_anything_is_in_s3(key: str, old: str, tmp_path:
     before = old if old.startswith("[") else ""
     moved = CONFIG.replace(old, f'{before}{key} = "s3://models/there"\n')
     assert "cache" in {each.check for each in folders(settings_in(tmp_path, config=moved))}
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        (".", {"registry", "archive"}),
+        ("archive", {"archive"}),
+        ("registry/../registry", {"registry"}),
+        ("logs", set()),
+        ("registry/logs", set()),  # below it is read by nobody
+    ],
+)
+def test_what_would_be_read_as_requests_is_a_problem(log: str, found: set[str], tmp_path: Path) -> None:
+    """The archive has requests that are sampled already, redacted; erased ones would come back."""
+    settings = settings_in(tmp_path, config=CONFIG.replace('uri = "logs"', f'uri = "{log}"'))
+    told = [each for each in folders(settings) if "is in the folder of the log" in each.found]
+    assert {each.check for each in told} == found
+    assert not any(each.ok for each in told)
+
+
+def test_a_folder_that_no_reader_of_a_log_enters_may_be_in_it(tmp_path: Path) -> None:
+    config = CONFIG.replace('uri = "logs"', 'uri = "."').replace(
+        "[redistill]", '[redistill]\nregistry = "_r"'
+    )
+    settings = settings_in(tmp_path, config=f'{config}[monitor]\narchive = ".kept/archive"\n')
+    assert all(each.ok for each in folders(settings))

@@ -50,7 +50,7 @@ def test_a_channel_hears_of_all_but_some_kinds() -> None:
 def test_kinds_are_read_from_the_file(tmp_path: Path) -> None:
     settings = loaded(tmp_path, '[[alerts]]\nkind = "log"\nkinds = ["drift"]\n')
     assert settings.alerts[0].kinds == (DRIFT,)  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"number 1, 0: expected .*'drift'.*, not 'drfit'"):
+    with pytest.raises(ConfigError, match=r"number 1, kinds\.0: expected .*'drift'.*, not 'drfit'"):
         loaded(tmp_path, '[[alerts]]\nkind = "log"\nkinds = ["drfit"]\n')
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.daemon.probes import Check, PortError, Server, app, is_loopback, listening
+from monitor.daemon.probes import Check, PortError, Server, address, app, is_loopback, listening
 
 GOOD = Check(name="database", ok=True, code="reachable", detail="migrated")
 BAD = Check(name="slots", ok=False, code="overdue", detail="the last slot is 3 h overdue")
@@ -119,8 +119,8 @@ def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
         with pytest.raises(PortError) as error:
             listening(host="127.0.0.1", port=port)
     assert str(error.value) == (
-        f"[web] cannot listen on 127.0.0.1:{port} (Address already in use): choose another port, or 0 for "
-        "any free one."
+        f"[web] cannot listen on 127.0.0.1:{port} (Address already in use): choose another host or port; "
+        "port 0 is any free one."
     )
 
 
@@ -139,3 +139,18 @@ def test_a_stopped_server_is_gone_within_seconds() -> None:
         assert time.monotonic() - began < 3
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
+
+
+def test_an_address_of_ipv6_is_tried_as_one() -> None:
+    """On a machine without IPv6 it is not available; it is never taken for the name of a host."""
+    said = ""
+    try:
+        listener = listening(host="::1", port=0)
+    except PortError as error:
+        said = str(error)
+    else:
+        server = Server(app(lambda: (GOOD,), in_detail=True), listener)
+        server.start()
+        said = httpx.get(f"http://{address('::1', server.port)}/healthz").text
+        server.stop()
+    assert said == "ok\n" or said.startswith("[web] cannot listen on [::1]:0 (Cannot assign")

@@ -87,6 +87,14 @@ def with_another_weight(name: str) -> Damage:
     return change
 
 
+def with_weights_in(kind: torch.dtype) -> Damage:
+    def change(directory: Path) -> None:
+        tensors = {name: tensor.to(kind) for name, tensor in load_file(directory / WEIGHTS).items()}
+        save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -106,6 +114,27 @@ def with_another_weight(name: str) -> Damage:
         (
             with_another_weight("bert.encoder.layer.0.attention.self.query.lora_A.weight"),
             "no place for the weight bert.encoder.layer.0.attention.self.query.lora_A.weight; put the files",
+        ),
+        (
+            with_weights_in(torch.int8),
+            "its weight bert.embeddings.LayerNorm.weight is quantized, to I8; save",
+        ),
+        (with_weights_in(torch.float8_e4m3fn), "is quantized, to F8_E4M3; save it as it was before that"),
+        (
+            edited(CONFIG, architectures=["ModernBertForTokenClassification"]),
+            "it labels tokens (ModernBertForTokenClassification in its config.json); use a classifier of",
+        ),
+        # Tokens that differ each time, or of which there is no number.
+        (
+            edited("tokenizer.json", model={"type": "BPE", "dropout": 0.1, "vocab": {}, "merges": []}),
+            "its tokenizer leaves out merges at random (dropout 0.1 in tokenizer.json), so that a text",
+        ),
+        *(
+            (
+                edited(TOKENIZER_CONFIG, model_max_length=length),
+                f"model_max_length in its tokenizer_config.json is {length!r}; write a whole number",
+            )
+            for length in (0, 1, -1, 32.0, "32", True, float("nan"))
         ),
         (holding("adapter_config.json", b"{}"), "it has an adapter (adapter_config.json); merge that into"),
         (edited(CONFIG, quantization_config={"load_in_4bit": True}), "its weights are quantized"),
@@ -195,6 +224,18 @@ def test_weights_in_several_files_are_loaded(directory: Path) -> None:
 def test_weights_of_heads_that_no_classifier_uses_are_ignored(directory: Path, name: str) -> None:
     """Classifiers that were saved by other classes have them."""
     with_another_weight(name)(directory)
+    assert load(directory).labels == LABELS
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_in_other_floating_point_types_are_loaded(directory: Path, kind: torch.dtype) -> None:
+    with_weights_in(kind)(directory)
+    assert load(directory).labels == LABELS
+
+
+@pytest.mark.parametrize("length", [None, 32, int(1e30), 1e30])
+def test_a_tokenizer_with_a_limit_or_none_is_loaded(directory: Path, length: float | None) -> None:
+    edit_json(directory / TOKENIZER_CONFIG, model_max_length=length)
     assert load(directory).labels == LABELS
 
 

@@ -175,7 +175,7 @@ REFUSED = {
     ),
     "a name with a space": (
         '[monitor]\nname = "manga assist"',
-        "[monitor] name: expected letters, digits, '.', '_' and '-', not 'manga assist'",
+        "[monitor] name: expected at most 200 letters, digits, '.', '_' and '-', not 'manga assist'",
     ),
     "two rules of one name": (
         rule(above=0.1) + rule(above=0.2),

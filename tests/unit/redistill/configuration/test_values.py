@@ -122,6 +122,27 @@ REFUSED = {
     "an address without a port": ('[scoring]\naddress = "x"', "expected 'auto' or 'HOST:PORT', not 'x'"),
     "a link that leaves the registry": ('link = "../x"', "[redistill] link: expected letters, digits"),
     "an empty secret": (f'{WEBHOOK}""', "secret: expected a value that is not empty"),
+    "threads that end the process": (
+        "[scoring]\nthreads = 100000",
+        "threads: expected a value of at most 1024",
+    ),
+    "an empty folder": ('[monitor]\narchive = ""', "[monitor] archive: expected a path, not ''"),
+    "a blank cache": ('[s3]\ncache = " "', "[s3] cache: expected a path, not ' '"),
+    "no host, which is every host": ('[web]\nhost = ""', "[web] host: expected a string that is not empty"),
+    "a name of no folder": (f'[monitor]\nname = "{"x" * 201}"', "name: expected at most 200 letters, digits"),
+    "a rule's name that PostgreSQL does not store": (
+        '[[rules]]\nname = "a\\u0000"\nmetric = "kl"\nabove = 1',
+        r"[[rules]] number 1, name: expected printable characters, not 'a\x00'",
+    ),
+    "a channel's name that moves the cursor": (
+        '[[alerts]]\nkind = "log"\nname = "\\u001b[A"',
+        "[[alerts]] number 1, name: expected printable characters",
+    ),
+    "a severity that is none": (
+        '[[alerts]]\nkind = "log"\nseverities = ["error", "warn"]',
+        "[[alerts]] number 1, severities.1: expected 'info', 'warning', 'error' or 'critical', not 'warn'",
+    ),
+    "history of a day": ('[database]\nkeep = "1d"', "keep: expected a value of at least 30d"),
     "a blank secret": (f'{WEBHOOK}" \\n"', "secret: expected a value that is not empty"),
 }
 
@@ -138,6 +159,18 @@ def test_a_value_that_cannot_work_is_refused(text: str, message: str, tmp_path: 
 def test_the_key_of_the_sample_is_not_empty(key: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\[traffic\] key: expected a string that is not empty"):
         load(with_traffic(tmp_path, f'uri = "logs"\nkey = "{key}"\n'.replace("\t", "\\t")))
+
+
+@pytest.mark.parametrize("field", ['id = "text"', 'text = "id"', 'time = "id"', 'text = "time"'])
+def test_an_id_is_neither_the_text_nor_the_time(field: str, tmp_path: Path) -> None:
+    """Ids are logged and archived as they are."""
+    with pytest.raises(ConfigError, match=r"\[traffic\]: '\w+' and '\w+' are both '\w+': name the field of"):
+        load(with_traffic(tmp_path, f'uri = "logs"\n{field}\n'))
+
+
+def test_an_empty_log_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[traffic\] uri: expected a path, not ''"):
+        load(with_traffic(tmp_path, 'uri = ""\n'))
 
 
 def test_a_secret_loses_the_line_feed_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,18 @@ def test_a_time_a_day_or_a_duration_back_is_a_moment(text: str, wanted: datetime
     assert moment("--since", text, NOW) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "24", "24x", "2026-13-01", "h", "99999999999d"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "yesterday", "24", "24x", "2026-13-01", "h", "99999999999d"),
+        # Times before or after which there is no window.
+        *("0001-01-01", "0001-01-01T00:00:00+01:00", "0999-12-31", "9999-12-31T23:59:59-01:00", "730000d"),
+    ],
+)
 def test_anything_else_is_refused_with_the_option_and_an_example(text: str) -> None:
-    with pytest.raises(BadTimeError, match=f"^--since: '{text}' is not a time: give one such as"):
+    with pytest.raises(BadTimeError) as refused:
         moment("--since", text, NOW)
+    assert str(refused.value).startswith(f"--since: '{text}' is not a time: give one such as")
 
 
 @pytest.mark.parametrize(
