@@ -101,7 +101,12 @@ def assert_as_if(undisturbed: Undisturbed, site: Site, engine: Engine) -> None:
     assert job["candidate_version"] == undisturbed.version
     assert manifest(site.registry, undisturbed.version)["training"] == undisturbed.training
     assert folders(site) == set()
-    assert {path.name for path in site.registry.iterdir()} == {"versions", "current", "registry.json"}
+    assert {path.name for path in site.registry.iterdir()} == {
+        "versions",
+        "current",
+        "registry.json",
+        "calibration.json",
+    }
 
 
 def test_killed_in_training_and_in_proving_the_candidate_is_the_same(

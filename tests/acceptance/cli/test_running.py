@@ -203,7 +203,7 @@ def test_an_evaluation_is_of_the_student_that_serves(cycles: Cycles, models: Pat
             "line 1: field 'label': 'greeting' is not one of the models'",
         ),
         ('{"text": "hello"}', "line 1: field 'label'"),
-        ("hello", "line 1: not JSON"),
+        ("hello", "line 1: no JSON object"),
         ("", "has no rows"),
     ],
     ids=["an unknown label", "no label", "no JSON", "nothing"],
