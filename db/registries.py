@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select, update
 
 from db import queue, versions
+from db.connection.upsert import insert_for
 from db.errors import RedistillError
 from db.records import ModelVersion
 from db.states import IncidentState, JobDecision, Role
@@ -38,14 +39,12 @@ def confirm(
         OtherRegistryError: the monitor's models are in another registry.
         LinkTakenError: another monitor of this database uses the link.
     """
+    values = {"registry_id": registry_id, "link": link, "recorded_at": now}
+    first = insert_for(connection)(registries).values(monitor=monitor, **values)
+    connection.execute(first.on_conflict_do_nothing())  # two workers may start at the same moment
     refuse_other(connection, monitor, registry_id=registry_id, link=link, location=location)
-    values = {"registry_id": registry_id, "link": link}
-    recorded = _recorded(connection, monitor)
-    if recorded is None:
-        connection.execute(insert(registries).values(monitor=monitor, **values, recorded_at=now))
-    elif (recorded.registry_id, recorded.link) != (registry_id, link):
-        changed = update(registries).where(registries.c.monitor == monitor)
-        connection.execute(changed.values(**values, recorded_at=now))
+    is_other = (registries.c.registry_id != registry_id) | (registries.c.link != link)
+    connection.execute(update(registries).where(registries.c.monitor == monitor, is_other).values(**values))
 
 
 def refuse_other(
