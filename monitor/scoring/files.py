@@ -159,7 +159,7 @@ def _is_covered(name: str) -> bool:
 def _parts(directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise ModelError(
-            model=directory, problem="there is no such directory; correct 'uri', or put the model there"
+            model=directory, problem="there is no such directory; correct the path, or put the model there"
         )
     if (directory / "adapter_config.json").exists():
         problem = (

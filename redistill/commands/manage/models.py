@@ -71,6 +71,12 @@ class NotLocalError(RedistillError):
     exit_code = 2
 
 
+class OwnFolderError(RedistillError):
+    """{folder} is in {own}, where Redistill keeps its own files: name a folder outside of it."""
+
+    exit_code = 2
+
+
 class AlreadyServesError(RedistillError):
     """The student {version} is in service already, and its link is correct: nothing was changed."""
 
@@ -197,6 +203,9 @@ def export(
     if "://" in directory:
         raise NotLocalError(folder=directory)
     settings = configured(ctx, config)
+    for own in (settings.redistill.registry, settings.monitor.archive):
+        if isinstance(own, Path) and Path(directory).resolve().is_relative_to(own.resolve()):
+            raise OwnFolderError(folder=directory, own=own)
     with reading_from(settings) as connection:
         student = versions.by_prefix(connection, settings.monitor.name, version)
         held = calibrations.in_force(connection, student.monitor, student.version)

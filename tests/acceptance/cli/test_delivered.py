@@ -139,6 +139,9 @@ def test_a_version_is_exported_as_it_is_or_calibrated(student: ModelVersion, eng
     again = run("models", "export", prefix, "served")
     assert again.exit_code == 1
     assert said(again) == "served is not an empty folder: name a new or an empty one."
+    for place in ("registry/versions/mine", "archive"):
+        own = run("models", "export", prefix, place)
+        assert (own.exit_code, own.stderr.startswith(f"redistill: {place} is in ")) == (2, True)
     elsewhere = run("models", "export", prefix, "s3://bucket/served")
     assert elsewhere.exit_code == 2
     assert said(elsewhere).startswith("s3://bucket/served is not a folder of this machine: export to one")

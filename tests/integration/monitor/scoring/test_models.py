@@ -163,7 +163,7 @@ def without_padding_token(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (without_directory, "there is no such directory; correct 'uri'"),
+        (without_directory, "there is no such directory; correct the path"),
         (without("config.json"), "it has no config.json; save the model there"),
         (without(WEIGHTS), "it has no model*.safetensors; save the model there"),
         (
