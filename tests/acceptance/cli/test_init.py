@@ -315,6 +315,7 @@ def test_csv_with_columns_of_other_names_is_configured_and_can_be_evaluated(
     assert "no column 'text'" in said(run("evaluate", "--data", "test.csv", "--text-field", "text", *pair))
 
 
+@pytest.mark.usefixtures("empty")
 def test_rare_labels_are_suggested() -> None:
     rows = [{"text": f"{label} {n}", "label": label} for label in LABELS[:3] for n in range(30)]
     rows.append({"text": "a person please", "label": "escalation"})
