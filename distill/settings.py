@@ -2,32 +2,23 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from distill.training.fields import LabelledFields
 from distill.training.schedule import Schedule
 from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
 from triggers.calibration_settings import DEFAULT_EVERY, Every
 from triggers.settings import AlphaPolicy, Section
-from triggers.values import Duration
-
-
-def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value of the file
-    return None if value == "off" else value
-
-
-def _unless_all(value: Any) -> Any:  # noqa: ANN401 - as above
-    return None if value == "all" else value
-
+from triggers.values import Duration, none_for
 
 #: "random": of requests drawn at random; "selected": of requests that somebody chose, such as complaints.
 LabelSource = Literal["random", "selected"]
 #: "online": the teacher answers while the student trains; "offline": before, once for each labelled file.
 SoftLabelsMode = Literal["auto", "online", "offline"]
 #: A number of versions; "all" is None.
-VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unless_all)]
+VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, none_for("all")]
 
 
 #: The name of a field or a column.
@@ -87,7 +78,7 @@ class RedistillSection(AlphaPolicy):
 
 
 #: Milliseconds above 0; "off" is None.
-Milliseconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_unless_off)]
+Milliseconds = Annotated[Annotated[float, Field(gt=0)] | None, none_for("off")]
 
 
 class GatesSection(Section):

@@ -1,20 +1,15 @@
 """The section of the configuration about the calibration of students."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from triggers.settings import Section
-from triggers.values import Duration
-
-
-def _unless_off(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value of the file
-    return None if value == "off" else value
-
+from triggers.values import Duration, none_for
 
 #: An interval of an hour or more; "off" is None.
-Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, BeforeValidator(_unless_off)]
+Every = Annotated[Annotated[Duration, Field(ge=timedelta(hours=1))] | None, none_for("off")]
 
 DEFAULT_EVERY: Final = timedelta(days=31)
 

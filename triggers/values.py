@@ -36,6 +36,11 @@ def _printable(value: str) -> str:
     return value
 
 
+def none_for(word: str) -> BeforeValidator:
+    """Return the validator that reads a word, such as "off", as None; other values stay as they are."""
+    return BeforeValidator(lambda value: None if value == word else value)
+
+
 #: A duration, written as '10m', '1h30m' or '7d'.
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
 #: A string without the white space around it, such as the line feed at the end of a file; not empty.

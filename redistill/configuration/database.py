@@ -1,19 +1,15 @@
 """The section [database]: its URL, and where PostgreSQL's password comes from."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from monitor.settings import LocalPath, readable_url
 from triggers.settings import Section
-from triggers.values import Duration, Word
+from triggers.values import Duration, Word, none_for
 
 _SHORTEST_KEPT: Final = timedelta(days=30)
-
-
-def _unless_all(value: Any) -> Any:  # noqa: ANN401 - pydantic passes any value of the file
-    return None if value == "all" else value
 
 
 class DatabaseSection(Section):
@@ -31,7 +27,7 @@ class DatabaseSection(Section):
         Annotated[str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:.+")] | None
     ) = None
     #: the age at which history is deleted; "all", which is None: never
-    keep: Annotated[Annotated[Duration, Field(ge=_SHORTEST_KEPT)] | None, BeforeValidator(_unless_all)] = None
+    keep: Annotated[Annotated[Duration, Field(ge=_SHORTEST_KEPT)] | None, none_for("all")] = None
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:

@@ -1,4 +1,4 @@
-"""The registry of a monitor is recorded once, whoever comes first."""
+"""The registry of a monitor is recorded once, even if two workers start at the same moment."""
 
 from concurrent.futures import ThreadPoolExecutor
 
