@@ -109,9 +109,13 @@ def main() -> None:
             world = clinc150(Path(folder), wanted.clinc150)
         else:
             world = demo(Path(folder), seed=2025)
-        found = [*rows(world, wanted.alphas, range(2025, 2025 + wanted.seeds))]
-    for row in (_COLUMNS, ["---"] * len(_COLUMNS), *found):
-        print("| " + " | ".join(row) + " |")
+        print(_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), sep="\n")
+        for row in rows(world, wanted.alphas, range(2025, 2025 + wanted.seeds)):
+            print(_line(row), flush=True)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":
