@@ -25,6 +25,7 @@ from distill.training.dataset import (
     TrainingSet,
     read_labelled,
     split_archive,
+    text_hash,
     training_set,
 )
 from monitor.archive import files
@@ -178,8 +179,11 @@ def within(
 
 
 def _condemned(sample: ScoredSample, rows: Sequence[ArchivedRow], held_out: Sequence[int]) -> Condemned:
-    strata = Strata(sizes=sample.strata.sizes, of=sample.strata.of[list(held_out)])
-    return Condemned(rows=tuple(rows[row] for row in held_out), strata=strata)
+    chosen = tuple(rows[row] for row in held_out)
+    number: dict[bytes, int] = {}
+    of_texts = [number.setdefault(text_hash(row.text), len(number)) for row in chosen]
+    strata = sample.strata.at(np.array(held_out, dtype=np.intp))
+    return Condemned(rows=chosen, strata=replace(strata, clusters=np.array(of_texts, dtype=np.intp)))
 
 
 def _late_labels(engine: Engine, archives: Sequence[PairArchive]) -> Mapping[int, Late]:

@@ -86,7 +86,9 @@ def bootstrap_mean(values: ArrayLike, *, strata: Strata | None = None, confidenc
     smallest and the largest value are lattice points, so two-valued samples are exact. Quantiles are accurate
     to about 0.002 standard errors. If all values are equal (also for n = 1), the interval has length 0.
 
-    With `strata`, the mean is that of the window, and resamples are drawn within each stratum.
+    With `strata`, the mean is that of the window, and resamples are drawn within each stratum. If whole
+    clusters were drawn, resamples are of the clusters' `Strata.linearised` values, whatever their strata, and
+    the bounds are kept within the values.
 
     Raises:
         SampleValuesError: the values are not one-dimensional, one is not finite, or the strata are for
@@ -103,6 +105,11 @@ def bootstrap_mean(values: ArrayLike, *, strata: Strata | None = None, confidenc
     tail = one_tail(confidence)
     if sample.size == 0:
         return NOTHING
+    if strata is not None and strata.clusters is not None:
+        _check_strata(sample, strata)
+        of_clusters = bootstrap_mean(strata.linearised(sample), confidence=confidence)
+        low, high = np.clip((of_clusters.low, of_clusters.high), sample.min(), sample.max()).tolist()
+        return Interval(estimate=of_clusters.estimate, low=low, high=high)
     groups = [sample] if strata is None else _weighted(sample, strata)
     least = math.fsum(group.size / sample.size * float(group.min()) for group in groups)
     spread = max(float(np.ptp(group)) for group in groups)
@@ -194,10 +201,14 @@ def _binomial_quantile(level: float, n: int, share: float) -> float:
     return k - 1 if k > 0 and bdtr(k - 1, n, share) >= level else k
 
 
-def _weighted(sample: NDArray[np.float64], strata: Strata) -> list[NDArray[np.float64]]:
-    """Return the values by stratum, scaled so that their unweighted mean is the window's."""
+def _check_strata(sample: NDArray[np.float64], strata: Strata) -> None:
     if strata.of.size != sample.size:
         raise SampleValuesError(problem=f"there are {sample.size}, and the strata are for {strata.of.size}")
+
+
+def _weighted(sample: NDArray[np.float64], strata: Strata) -> list[NDArray[np.float64]]:
+    """Return the values by stratum, scaled so that their unweighted mean is the window's."""
+    _check_strata(sample, strata)
     scaled = sample * strata.weights
     return [scaled[strata.of == stratum] for stratum in np.unique(strata.of)]
 

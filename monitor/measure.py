@@ -11,7 +11,7 @@ from db.errors import RedistillError
 from db.records import LabelMeasurement, Measurement, TeacherMeasurement
 from monitor.divergence import confidence, entropy, js_divergence, kl_divergence, top1_agreement
 from monitor.intervals import bootstrap_mean
-from monitor.strata import Strata, effective
+from monitor.strata import Strata
 from triggers.teacher.mix import mix_divergence
 from triggers.wilson import score_interval
 
@@ -71,7 +71,7 @@ def measure(
         kl_p99=p99,
         kl_t1=_mean(kl_divergence(teacher_logits, student_logits, 1.0), weights),
         js=_mean(js_divergence(teacher_logits, student_logits, temperature), weights),
-        per_label=_by_label(first, agrees, kl, weights, _checked_names(label_names, teacher_logits)),
+        per_label=_by_label(first, agrees, kl, strata, _checked_names(label_names, teacher_logits)),
         by_stratum=tuple(np.bincount(strata.of[~agrees], minlength=len(strata.sizes)).tolist()),
         teacher=_of_teacher(teacher_logits, student_logits, strata, label_names),
         kl_values=tuple(kl.tolist()),
@@ -135,30 +135,28 @@ def _by_label(
     first: NDArray[np.intp],
     agrees: NDArray[np.bool_],
     kl: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    strata: Strata,
     label_names: Sequence[str],
 ) -> tuple[LabelMeasurement, ...]:
     return tuple(
-        _of_label(
-            label_names[index],
-            agrees[first == index],
-            kl[first == index],
-            weights[first == index],
-            first.size,
-        )
+        _of_label(label_names[index], first == index, agrees, kl, strata)
         for index in np.unique(first).tolist()
     )
 
 
 def _of_label(
-    label: str, agrees: NDArray[np.bool_], kl: NDArray[np.float64], weights: NDArray[np.float64], n: int
+    label: str,
+    rows: NDArray[np.bool_],
+    agrees: NDArray[np.bool_],
+    kl: NDArray[np.float64],
+    strata: Strata,
 ) -> LabelMeasurement:
-    total = float(weights.sum())
-    agreeing = float(weights[agrees].sum())
+    weights = strata.weights
+    total = float(weights[rows].sum())
     return LabelMeasurement(
         label=label,
-        n=agrees.size,
-        share=total / n,
-        agreement=score_interval(agreeing / total, effective(weights)),
-        kl=float((weights * kl).sum()) / total,
+        n=int(rows.sum()),
+        share=total / rows.size,
+        agreement=score_interval(float(weights[rows & agrees].sum()) / total, strata.n_effective_of(rows)),
+        kl=float((weights * kl)[rows].sum()) / total,
     )

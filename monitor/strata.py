@@ -27,6 +27,8 @@ class Strata:
     Args:
         sizes: (strata,) the number of requests in the window.
         of: (n,) the stratum of each sampled request, counted from 0.
+        clusters: (n,) the cluster of each sampled request, counted from 0, if whole clusters were drawn, such
+            as all requests with the same text; None: each request was drawn by itself.
 
     Raises:
         StrataError: a request is in an unknown stratum, or the sample has more requests of a stratum than the
@@ -42,17 +44,25 @@ class Strata:
 
     sizes: Sequence[int]
     of: NDArray[np.intp]
+    clusters: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
         if self.of.size and not 0 <= self.of.min() <= self.of.max() < len(self.sizes):
             raise StrataError(problem=f"there are {len(self.sizes)}, and one request is in none of them")
         if (self.n > np.array(self.sizes)).any():
             raise StrataError(problem="the sample has more requests of one than the window")
+        if self.clusters is not None and self.clusters.shape != self.of.shape:
+            raise StrataError(problem=f"{self.clusters.size} of {self.of.size} requests have a cluster")
 
     @classmethod
     def one(cls, n: int) -> "Strata":
         """Return the single stratum of a uniform sample of n."""
         return cls(sizes=(n,), of=np.zeros(n, dtype=np.intp))
+
+    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Strata":
+        """Return the strata of some of the requests, which then stand for the whole window."""
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return Strata(sizes=self.sizes, of=self.of[rows], clusters=clusters)
 
     @property
     def n(self) -> NDArray[np.intp]:
@@ -67,8 +77,33 @@ class Strata:
 
     @property
     def n_effective(self) -> float:
-        """Return the size of a uniform sample of equal precision for a share: 1 / Σ (W² / n); 0 for none."""
-        return effective(self.weights)
+        """Return the size of a uniform sample of equal precision for a share: 1 / Σ (W² / n); 0 for none.
+
+        With clusters, it is (Σ w)² / Σ w² over the weights of whole clusters, since the requests of a cluster
+        were drawn together and mostly have the same answer.
+        """
+        return effective(self._of_clusters(self.weights))
+
+    def n_effective_of(self, rows: NDArray[np.bool_]) -> float:
+        """Return `n_effective` for a share of only those requests, (n,), with the weights they have here."""
+        return effective(self._of_clusters(self.weights * rows))
+
+    def linearised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one value per cluster, (clusters,), whose mean is the weighted mean of the (n,) values.
+
+        The variance of their mean is that of the weighted mean, to the first order (Cochran 1977, section
+        6.5). Without clusters each request is one.
+        """
+        weights, totals = self._of_clusters(self.weights), self._of_clusters(self.weights * values)
+        mean = totals.sum() / weights.sum()
+        return np.asarray(mean + (totals - mean * weights) / weights.mean())
+
+    def _of_clusters(self, of_requests: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of each cluster that has requests, (clusters,), of values of requests, (n,)."""
+        if self.clusters is None:
+            return of_requests
+        _, clusters = np.unique(self.clusters, return_inverse=True)
+        return np.bincount(clusters, of_requests).astype(np.float64)
 
     def share(self, holds: NDArray[np.bool_]) -> Fraction:
         """Return the exact share of the window for which `holds` is estimated to be true: Σ W k / n.

@@ -59,7 +59,7 @@ def labelled_requests(labels: Sequence[int | None], strata: Strata) -> LabelledR
     return LabelledRequests(
         rows=rows,
         labels=np.array([label for label in labels if label is not None], dtype=np.int64),
-        strata=Strata(sizes=strata.sizes, of=strata.of[rows]),
+        strata=strata.at(rows),
     )
 
 

@@ -55,7 +55,7 @@ def without(sample: ScoredSample, request_ids: Collection[str]) -> ScoredSample:
     return replace(
         sample,
         requests=tuple(sample.requests[index] for index in kept),
-        strata=replace(sample.strata, of=sample.strata.of[kept]),
+        strata=sample.strata.at(np.array(kept, dtype=np.intp)),
         teacher_logits=sample.teacher_logits[kept],
         student_logits=sample.student_logits[kept],
         served=sample.served and _rows_of(sample.served, kept),

@@ -30,7 +30,7 @@ class Served:
         what they represent. It is None without such requests.
         """
         asked = self.rescored != NONE
-        sampled = Strata(sizes=strata.sizes, of=strata.of[asked])
+        sampled = strata.at(asked)
         differs = (self.recorded != self.rescored)[asked]
         skew = score_interval(float(sampled.share(differs)), sampled.n_effective) if asked.any() else None
         return Serving(n_recorded=int((self.recorded != NONE).sum()), n_rescored=int(asked.sum()), skew=skew)

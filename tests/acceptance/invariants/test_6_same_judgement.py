@@ -36,7 +36,7 @@ def test_a_candidate_is_judged_as_the_incumbent_was(repaired: Repaired) -> None:
         sample.student_logits[kept],
         sample.labels,
         temperature=sample.temperature,
-        strata=Strata(sizes=sample.strata.sizes, of=sample.strata.of[kept]),
+        strata=sample.strata.at(kept),
     )
     incumbent = evaluated(repaired.engine, job["student_version"], gates.CONDEMNED)
     assert incumbent["agreement"] == (daemons.agreement.estimate, daemons.n)

@@ -88,3 +88,53 @@ def test_strata_of_equal_values_leave_no_length() -> None:
     found = bootstrap_mean([1.0] * 5 + [3.0] * 5, strata=strata)
     assert (found.low, found.high) == (found.estimate, found.estimate)
     assert found.estimate == pytest.approx(1.2)
+
+
+def test_requests_that_were_drawn_together_count_as_one() -> None:
+    """Three texts of 6, 3 and 1 requests are as precise as (6 + 3 + 1)² / (36 + 9 + 1) single requests."""
+    strata = Strata(sizes=(10,), of=np.zeros(10, dtype=np.intp), clusters=np.repeat([4, 0, 7], [6, 3, 1]))
+    assert strata.n_effective == pytest.approx(100 / 46)
+    assert strata.n_effective_of(np.arange(10) < 9) == pytest.approx(81 / 45)
+    assert strata.share(np.arange(10) < 6) == Fraction(6, 10)
+
+
+def test_clusters_of_one_request_change_nothing() -> None:
+    rng = np.random.default_rng(2025)
+    values, of = rng.exponential(0.1, 200), np.zeros(200, dtype=np.intp)
+    plain, clustered = Strata(sizes=(900,), of=of), Strata(sizes=(900,), of=of, clusters=np.arange(200))
+    assert clustered.n_effective == pytest.approx(plain.n_effective)
+    expected, found = (bootstrap_mean(values, strata=each) for each in (plain, clustered))
+    assert (found.estimate, found.low, found.high) == pytest.approx(
+        (expected.estimate, expected.low, expected.high), rel=1e-3
+    )
+
+
+def test_the_interval_of_a_mean_resamples_whole_clusters() -> None:
+    """Compared with 20,000 resamples of whole texts, each with its own ratio of sum and number."""
+    rng = np.random.default_rng(2025)
+    sizes = rng.geometric(0.2, 400)
+    of_texts = rng.exponential(0.1, 400)
+    values, clusters = np.repeat(of_texts, sizes), np.repeat(np.arange(400), sizes)
+    strata = Strata(sizes=(values.size,), of=np.zeros(values.size, dtype=np.intp), clusters=clusters)
+    drawn = rng.integers(400, size=(20_000, 400))
+    means = (of_texts * sizes)[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    found = bootstrap_mean(values, strata=strata)
+    assert found.estimate == pytest.approx(values.mean())
+    standard_error = means.std()
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert abs(found.low - low) < 0.15 * standard_error
+    assert abs(found.high - high) < 0.15 * standard_error
+    of_requests = bootstrap_mean(values)
+    assert found.high - found.low > 2 * (of_requests.high - of_requests.low)
+
+
+def test_each_request_has_a_cluster() -> None:
+    with pytest.raises(StrataError, match="2 of 3 requests have a cluster"):
+        Strata(sizes=(3,), of=np.zeros(3, dtype=np.intp), clusters=np.array([0, 1]))
+
+
+def test_some_of_the_requests_keep_their_clusters() -> None:
+    strata = Strata(sizes=(5, 5), of=np.array([0, 0, 1]), clusters=np.array([2, 2, 1])).at(np.array([0, 2]))
+    assert strata.of.tolist() == [0, 1]
+    assert strata.clusters is not None
+    assert strata.clusters.tolist() == [2, 1]
