@@ -57,8 +57,10 @@ def _checked_name(name: str) -> str:
         try:
             unknown = _functions(jmespath.compile(name).parsed) - Functions.FUNCTION_TABLE.keys()
         except Exception as error:
+            # a quoted name may be decoded to half of a surrogate pair, which no output can encode
+            problem = str(error).encode(errors="backslashreplace").decode()
             raise ValueError(
-                f"{name!r} is neither a field's name nor JMESPath: {error}".splitlines()[0]
+                f"{name!r} is neither a field's name nor JMESPath: {problem}".splitlines()[0]
             ) from error
         if unknown:
             raise ValueError(f"{name!r} calls {min(unknown)}(), which is not a function of JMESPath")

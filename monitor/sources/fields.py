@@ -79,7 +79,7 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
     others = {name: values for name, values in columns.items() if name != time}
     text = _usual(others, _TEXT_NAMES, _is_text) or _longest(others)
     others = {name: values for name, values in others.items() if name != text}
-    keys = {
+    keys: dict[str, str | None] = {
         "id": _id(others),
         "time": time,
         "text": text,
@@ -87,7 +87,18 @@ def guess_fields(uri: Path, labels: Collection[str] = ()) -> FieldNames:
         "student_logits": _usual(others, _LOGITS_NAMES, _are_logits),
         "label": _usual(others, _TRUE_NAMES, lambda value: _is_label(value, labels)),
     }
+    keys = _without_conflicts(keys)
     return FieldNames(**{part: None if key is None else _name_of(key) for part, key in keys.items()})
+
+
+def _without_conflicts(keys: dict[str, str | None]) -> dict[str, str | None]:
+    """Return the guesses without those that are the usual name of a part that no field fits.
+
+    [traffic] gives such a part its usual name, and no field may be two of them.
+    """
+    absent = {part for part in ("id", "time", "text") if keys[part] is None}
+    kept = {part: None if key in absent else key for part, key in keys.items()}
+    return kept if kept == keys else _without_conflicts(kept)
 
 
 def _name_of(key: str) -> str:

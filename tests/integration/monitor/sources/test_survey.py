@@ -71,6 +71,10 @@ def names(**found: str) -> FieldNames:
             {"id": "{n}", "text": "hi", "prediction": "faq", "label": "weather", "true_label": "promotion"},
             names(id="id", text="text", student_label="prediction", label="true_label"),
         ),
+        # the usual name of a part that no field fits is no other part
+        ({"id": "{n}", "time": "2026-11-24T10:00:00Z"}, names(time="time")),
+        ({"id": "2026-11-24T10:00:00Z", "text": "hi"}, names(text="text")),
+        ({"id": "hi", "text": "2026-11-24T10:00:00Z"}, names()),
         ({}, names()),
     ],
 )
