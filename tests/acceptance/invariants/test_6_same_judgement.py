@@ -15,7 +15,6 @@ from monitor.archive import files
 from monitor.archive.sample import ScoredSample
 from monitor.measure import measure
 from monitor.stop import never_stopped
-from monitor.strata import Strata
 from redistill import assembly
 from redistill.display.progress import show_nothing
 from tests.support.records.cycles import stored
