@@ -21,6 +21,7 @@ from db.connection.migrate import upgrade
 from db.connection.session import connect
 from tests.support.processes.disks import in_a_namespace
 from tests.support.records.statements import compiled_once
+from tests.support.scheduling import ByFile
 from tests.support.servers.postgres import Postgres, running
 from tests.support.servers.postgres_reuse import Reused
 
@@ -61,6 +62,11 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)
