@@ -13,8 +13,9 @@ from db.records import CyclePoint
 from monitor.intervals import wilson
 from redistill.display import show
 from redistill.display.show import Column
-from triggers.rules.observation import strata_of, value_of
-from triggers.rules.operating_characteristic import CYCLES, Delay, delay, effective_size, false_alarm, unknown
+from triggers.rules.dispersion import ENOUGH, Dispersion, estimate
+from triggers.rules.observation import effective_size, strata_of, value_of
+from triggers.rules.operating_characteristic import CYCLES, Alarm, Delay, delay, false_alarm, unknown
 from triggers.settings import Rule
 
 #: The default drifts: distances below the highest threshold.
@@ -29,6 +30,7 @@ class Assumption:
     """The assumptions about future cycles."""
 
     typical: CyclePoint  #: the cycle with the median sample
+    varying: Dispersion | None  #: the variation of the true agreement; None: too few cycles to estimate it
     healthy: float | None  #: agreement at which no rule should fire
     drifts: tuple[float, ...]  #: agreements at which a rule should fire
 
@@ -45,29 +47,31 @@ class Forecast:
     rule: str
     mode: str
     unknown: str | None  #: the reason why there is no forecast
-    false_alarm: float | None = None  #: probability in 1,000 healthy cycles; an upper bound if sequential
+    false_alarm: Alarm | None = None  #: in 1,000 healthy cycles
     delays: tuple[Delay, ...] = ()  #: at each drift
 
 
 def assume(
     rules: Sequence[Rule],
     points: Sequence[CyclePoint],
-    breached: Collection[datetime],
+    alarmed: Collection[datetime],
     *,
     healthy: float | None,
     drifts: Sequence[float],
 ) -> Assumption | None:
     """Return the assumptions that past cycles support; None if no cycle has a sample size.
 
-    By default the healthy agreement is the median of the cycles that are not breached, and the drifts are
-    0.01, 0.02 and 0.05 below the highest threshold on agreement.
+    By default the healthy agreement is the median of the cycles outside alarms, and the drifts are 0.01, 0.02
+    and 0.05 below the highest threshold on agreement. `alarmed` are the ends of the windows in which a rule
+    fires, or that led to its firing or followed it, breached without a break.
     """
     counted = sorted(filter(strata_of, points), key=lambda point: effective_size(strata_of(point)))
     if not counted:
         return None
     return Assumption(
         typical=counted[(len(counted) - 1) // 2],
-        healthy=_median_agreement(points, breached) if healthy is None else healthy,
+        varying=estimate(points, alarmed),
+        healthy=_median_agreement(points, alarmed) if healthy is None else healthy,
         drifts=tuple(drifts) or _drifts(rules),
     )
 
@@ -77,14 +81,17 @@ def forecast(rule: Rule, assumed: Assumption) -> Forecast:
     why_not = unknown(rule)
     if why_not is not None:
         return Forecast(rule=rule.name, mode=mode_of(rule), unknown=why_not)
-    typical, healthy = assumed.typical, assumed.healthy
+    typical, healthy, varying = assumed.typical, assumed.healthy, assumed.varying
     return Forecast(
         rule=rule.name,
         mode=mode_of(rule),
         unknown=None,
-        false_alarm=None if healthy is None else false_alarm(rule, typical, healthy, wilson),
+        false_alarm=None
+        if healthy is None
+        else false_alarm(rule, typical, healthy, wilson, varying=varying, rng=np.random.default_rng(_SEED)),
         delays=tuple(
-            delay(rule, typical, drift, wilson, np.random.default_rng(_SEED)) for drift in assumed.drifts
+            delay(rule, typical, drift, wilson, np.random.default_rng(_SEED), varying=varying)
+            for drift in assumed.drifts
         ),
     )
 
@@ -98,7 +105,8 @@ def print_forecasts(forecasts: Sequence[Forecast], assumed: Assumption) -> None:
     """Print a table of the forecasts, and the reasons why other rules have none."""
     known = [each for each in forecasts if each.unknown is None]
     if known:
-        show.say(f"Expected, with a precision of {assumed.n:,} independent requests per cycle:")
+        requests = f"with a precision of {assumed.n:,} independent requests per cycle"
+        show.say(f"Expected, {requests} and {_variation(assumed.varying)}:")
         show.listing(_columns(assumed), [_cells(each) for each in known])
     for each in forecasts:
         if each.unknown is not None:
@@ -113,7 +121,16 @@ def documents(forecasts: Sequence[Forecast], assumed: Assumption) -> Iterator[Ma
             "mode": each.mode,
             "n": assumed.n,
             "healthy": assumed.healthy,
-            "false_alarm": each.false_alarm,
+            "dispersion": assumed.varying
+            and {
+                "sd": assumed.varying.sd,
+                "autocorrelation": assumed.varying.autocorrelation,
+                "profile_sd": assumed.varying.profile_sd,
+                "cycles": assumed.varying.n_cycles,
+            },
+            "false_alarm": each.false_alarm and each.false_alarm.probability,
+            "false_alarm_error": each.false_alarm and each.false_alarm.error,
+            "false_alarm_at_most": each.false_alarm and each.false_alarm.is_most,
             "delays": [
                 {"agreement": drift, "cycles": found.mean, "error": found.error, "at_least": found.is_least}
                 for drift, found in zip(assumed.drifts, each.delays, strict=False)
@@ -133,15 +150,31 @@ def _columns(assumed: Assumption) -> list[Column]:
 
 
 def _cells(found: Forecast) -> list[show.Cell]:
-    return [found.rule, found.mode, _probability(found), *map(_delay, found.delays)]
+    return [found.rule, found.mode, _probability(found.false_alarm), *map(_delay, found.delays)]
 
 
-def _probability(found: Forecast) -> str:
-    if found.false_alarm is None:
+def _probability(found: Alarm | None) -> str:
+    if found is None:
         return "-"
-    if found.mode == "sequential":
-        return f"at most {found.false_alarm:.3g}"
-    return "1" if found.false_alarm > _CERTAIN else f"{found.false_alarm:.3g}"
+    if found.probability > _CERTAIN:
+        return "1"
+    shown = f"at most {found.probability:.3g}" if found.is_most else f"{found.probability:.3g}"
+    return f"{shown} (+-{found.error:.2g})" if found.error else shown
+
+
+def _variation(varying: Dispersion | None) -> str:
+    if varying is None:
+        return f"a constant agreement, as there are fewer than {ENOUGH} cycles"
+    seen = f"as in {varying.n_cycles:,} cycles"
+    if varying.is_constant:
+        return f"an agreement that is constant, {seen}"
+    parts = []
+    if varying.sd:
+        correlation = f"autocorrelation {varying.autocorrelation:.2f}"
+        parts.append(f"by {varying.sd:.4f} from cycle to cycle ({correlation})")
+    if varying.profile:
+        parts.append(f"by {varying.profile_sd:.4f} with the time of the day")
+    return f"an agreement that varies {' and '.join(parts)}, {seen}"
 
 
 def _delay(found: Delay) -> str:
@@ -154,8 +187,8 @@ def _delay(found: Delay) -> str:
     return f"{cycles} (+-{found.error:.2f})" if found.error else cycles
 
 
-def _median_agreement(points: Sequence[CyclePoint], breached: Collection[datetime]) -> float | None:
-    values = [value_of("agreement", point) for point in points if point.window_end not in breached]
+def _median_agreement(points: Sequence[CyclePoint], left_out: Collection[datetime]) -> float | None:
+    values = [value_of("agreement", point) for point in points if point.window_end not in left_out]
     known = [float(value) for value in values if value is not None]
     return median(known) if known else None
 

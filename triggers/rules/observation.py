@@ -120,6 +120,17 @@ def strata_of(point: CyclePoint) -> Sequence[Stratum]:
     return [Stratum(weight=1.0, n=point.n, errors=point.disagreements)]
 
 
+def effective_size(strata: Sequence[Stratum]) -> float:
+    """Return the size of the uniform sample with the same precision: (Σ w)² / Σ w²; 0 for no requests.
+
+    Example:
+        >>> effective_size([Stratum(weight=1.5, n=60, errors=0), Stratum(weight=0.25, n=40, errors=0)])
+        72.72727272727273
+    """
+    squares = math.fsum(each.n * each.weight**2 for each in strata)
+    return math.fsum(each.n * each.weight for each in strata) ** 2 / squares if squares else 0.0
+
+
 def is_small_part(point: CyclePoint) -> bool:
     """Return whether the sample may be treated as independent draws; True for a window of unknown size."""
     return all(_BOOSTED_PART * each.n <= each.n_seen for each in point.strata)

@@ -1,21 +1,22 @@
-"""The operating characteristic of a rule on agreement: false alarms and delay at a constant true agreement.
+"""The operating characteristic of a rule on agreement: false alarms and delay at a true agreement.
 
-Every cycle is assumed to be evaluated, and to be an independent sample of independently drawn requests. For
-`point` and `interval`, a stratified sample is replaced by the uniform sample of the same precision (Kish's
-effective size); for `sequential` it is used as it is, with the same agreement in all strata.
+Every cycle is assumed to be evaluated, and to be a sample of independently drawn requests. The true agreement
+is constant or, with a `Dispersion`, varies between cycles about its mean. For `point` and `interval`, a
+stratified sample is replaced by the uniform sample of the same precision (Kish's effective size); for
+`sequential` it is used as it is, with the same agreement in all strata.
 
 `point` and `interval` are computed: the disagreements of n requests are Binomial(n, 1 - agreement), a cycle
-is breached from some count on, and the breaches of the last cycles are the states of a Markov chain. `clear`
-and `cooldown` play no part before the first alarm. `sequential` has no closed form: on the right side of the
-threshold its guarantee is given, on the wrong side a simulation with the detector itself.
+is breached from some count on, and the breaches of the last cycles are the states of a Markov chain. Its
+results are averaged over simulated courses of a varying agreement; a rule with too many states is simulated.
+`sequential` has no closed form: if a constant agreement is on the right side of the threshold, its guarantee
+is given, else a simulation with the detector itself.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -24,8 +25,11 @@ from scipy.stats import binom
 
 from db.records import CyclePoint, Interval
 from db.states import CycleStatus
+from triggers.rules import breach_chain
+from triggers.rules.breach_chain import fired_by, mean_delay
+from triggers.rules.dispersion import Dispersion
 from triggers.rules.evaluation import evaluate
-from triggers.rules.observation import is_small_part, strata_of
+from triggers.rules.observation import effective_size, is_small_part, strata_of
 from triggers.rules.sequential import (
     Floats,
     Stratum,
@@ -40,12 +44,24 @@ from triggers.settings import Rule
 #: The number of cycles to which false alarms refer, and the longest simulated delay.
 CYCLES: Final = 1_000
 
-_STREAMS = 400
-_MOST_STATES = 2**14
+_STREAMS = 400  #: simulated courses
+_FEWEST_STREAMS = 16
+_NUMBERS = 200_000  #: of a step of the chain, in all courses
+_DRAWN_STREAMS = 2_000  #: courses of a rule whose chain has too many states
+_UNFINISHED = 1e-3  #: the probability that a rule has not fired from which a mean delay is a lower bound
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: The interval of agreement, from the number of agreeing requests and the number of all requests.
 IntervalOf = Callable[[int, int], Interval]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """The probability of a false alarm within CYCLES cycles."""
+
+    probability: float
+    error: float = 0.0  #: the standard error; 0 if the probability is computed
+    is_most: bool = False  #: the probability is an upper bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +87,9 @@ def unknown(rule: Rule) -> str | None:
         return f"the spread of {rule.metric} does not follow from its value and the number of requests"
     if rule.below is None:
         return "it fires on an agreement that is too high"
-    if _chain(rule.for_cycles, rule.window) is None:
-        return f"{rule.for_cycles} of {rule.window} cycles have too many patterns to compute"
+    if rule.window > CYCLES:
+        return f"its window of {rule.window:,} cycles is longer than the {CYCLES:,} cycles of a forecast"
     return None
-
-
-def effective_size(strata: Sequence[Stratum]) -> float:
-    """Return the size of the uniform sample with the same precision: (Σ w)² / Σ w²; 0 for no requests.
-
-    Example:
-        >>> effective_size([Stratum(weight=1.5, n=60, errors=0), Stratum(weight=0.25, n=40, errors=0)])
-        72.72727272727273
-    """
-    squares = math.fsum(each.n * each.weight**2 for each in strata)
-    return math.fsum(each.n * each.weight for each in strata) ** 2 / squares if squares else 0.0
 
 
 def breach_probability(rule: Rule, n: int, agreement: float, interval: IntervalOf) -> float:
@@ -96,6 +101,94 @@ def breach_probability(rule: Rule, n: int, agreement: float, interval: IntervalO
         >>> round(breach_probability(DEFAULT_RULES[0], 1_000, 0.96, wilson), 4)
         0.0491
     """
+    return float(_breached(rule, n, np.array(agreement), interval))
+
+
+def false_alarm(
+    rule: Rule,
+    typical: CyclePoint,
+    agreement: float,
+    interval: IntervalOf,
+    *,
+    varying: Dispersion | None = None,
+    rng: np.random.Generator,
+) -> Alarm:
+    """Return P(the rule fires within CYCLES cycles like `typical`) at this mean agreement.
+
+    `varying` is the variation of the true agreement; None: it is constant. `unknown(rule)` must be None, and
+    `strata_of(typical)` not empty. Only interval rules use `interval`.
+
+    Example:
+        >>> from monitor.intervals import wilson
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> rng = np.random.default_rng(2025)
+        >>> cycle = CyclePoint(window_end=_ANY_TIME, status=CycleStatus.EVALUATED, n=1_000, disagreements=0)
+        >>> round(false_alarm(DEFAULT_RULES[0], cycle, 0.96, wilson, rng=rng).probability, 3)
+        0.106
+        >>> moves = Dispersion(sd=0.006, autocorrelation=0.5, profile=(), n_cycles=500)
+        >>> round(false_alarm(DEFAULT_RULES[0], cycle, 0.965, wilson, varying=moves, rng=rng).probability, 1)
+        0.3
+    """
+    is_constant = varying is None or varying.is_constant
+    if rule.mode == "sequential" and (is_constant or agreement < float(rule.threshold)):
+        guaranteed = min(1.0, CYCLES / rule.alarm_threshold)
+        return Alarm(probability=guaranteed if agreement >= float(rule.threshold) else 1.0, is_most=True)
+    if rule.mode == "sequential":
+        times = _simulated(rule, typical, _courses(rule, varying, agreement, rng), rng)
+        share = float(np.isfinite(times).mean())
+        return Alarm(probability=share, error=math.sqrt(share * (1 - share) / len(times)))
+    courses = _courses(rule, varying, agreement, rng)
+    fired = _fired(rule, _breached(rule, _size(typical), courses, interval), rng)[:, -1]
+    return Alarm(probability=float(fired.mean()), error=_standard_error(fired))
+
+
+def delay(
+    rule: Rule,
+    typical: CyclePoint,
+    agreement: float,
+    interval: IntervalOf,
+    rng: np.random.Generator,
+    *,
+    varying: Dispersion | None = None,
+) -> Delay:
+    """Return the mean number of cycles to an alarm, starting without evidence; arguments as in `false_alarm`.
+
+    For a sequential rule, or if the agreement varies, it is the mean over simulated courses. If it is likely
+    that the rule does not fire within CYCLES cycles, or if the agreement is constant and not below the
+    threshold of a sequential rule, the mean is a lower bound.
+
+    Example:
+        >>> from monitor.intervals import wilson
+        >>> from triggers.settings import DEFAULT_RULES
+        >>> cycle = CyclePoint(window_end=_ANY_TIME, status=CycleStatus.EVALUATED, n=1_000, disagreements=0)
+        >>> round(delay(DEFAULT_RULES[0], cycle, 0.94, wilson, np.random.default_rng(2025)).mean, 2)
+        3.72
+    """
+    is_constant = varying is None or varying.is_constant
+    if rule.mode == "sequential":
+        if is_constant and agreement >= float(rule.threshold):
+            return Delay(mean=rule.alarm_threshold, is_least=True)
+        times = _simulated(rule, typical, _courses(rule, varying, agreement, rng), rng)
+        spent = np.minimum(times, CYCLES)
+        return Delay(
+            mean=float(spent.mean()), error=_standard_error(spent), is_least=bool(np.isinf(times).any())
+        )
+    if is_constant and breach_chain.n_states(rule) is not None:
+        breach = breach_probability(rule, _size(typical), agreement, interval)
+        return Delay(mean=mean_delay(rule, breach))
+    courses = _courses(rule, varying, agreement, rng)
+    fired = _fired(rule, _breached(rule, _size(typical), courses, interval), rng)
+    spent = 1 + (1 - fired[:, :-1]).sum(axis=1)
+    is_least = bool(1 - fired[:, -1].mean() > _UNFINISHED)
+    return Delay(mean=float(spent.mean()), error=_standard_error(spent), is_least=is_least)
+
+
+def _size(typical: CyclePoint) -> int:
+    return round(effective_size(strata_of(typical)))
+
+
+def _breached(rule: Rule, n: int, agreement: Floats, interval: IntervalOf) -> Floats:
+    """Return P(a cycle of n requests is breached) at each agreement, in their shape."""
 
     def is_breached(disagreements: int) -> bool:
         point = CyclePoint(
@@ -108,182 +201,62 @@ def breach_probability(rule: Rule, n: int, agreement: float, interval: IntervalO
         return evaluate(rule, [point]).breached
 
     least = bisect_left(range(n + 1), x=True, key=is_breached)
-    return float(binom.sf(least - 1, n, 1 - agreement))
+    return np.asarray(binom.sf(least - 1, n, 1 - agreement))
 
 
-def false_alarm(rule: Rule, typical: CyclePoint, agreement: float, interval: IntervalOf) -> float:
-    """Return P(the rule fires within CYCLES cycles like `typical`); an upper bound for a sequential rule.
+def _fired(rule: Rule, breached: Floats, rng: np.random.Generator) -> Floats:
+    """Return P(the rule has fired) after each cycle, (courses, CYCLES), from P(the cycle is breached).
 
-    `unknown(rule)` must be None, and `strata_of(typical)` not empty. Only interval rules use `interval`.
-
-    Example:
-        >>> from monitor.intervals import wilson
-        >>> from triggers.settings import DEFAULT_RULES
-        >>> cycle = CyclePoint(window_end=_ANY_TIME, status=CycleStatus.EVALUATED, n=1_000, disagreements=0)
-        >>> round(false_alarm(DEFAULT_RULES[0], cycle, 0.96, wilson), 3)
-        0.106
+    If its chain has too many states, breaches are drawn, and the values are 0 and 1.
     """
+    if breach_chain.n_states(rule) is not None:
+        return fired_by(rule, breached)
+    count = (rng.random(breached.shape) < breached).cumsum(axis=1)
+    count[:, rule.window :] -= count[:, : -rule.window].copy()
+    return np.maximum.accumulate(count >= rule.for_cycles, axis=1).astype(np.float64)
+
+
+def _n_courses(rule: Rule, varying: Dispersion | None) -> int:
+    n_states = breach_chain.n_states(rule)
     if rule.mode == "sequential":
-        return min(1.0, CYCLES / rule.alarm_threshold) if agreement >= float(rule.threshold) else 1.0
-    n = round(effective_size(strata_of(typical)))
-    return alarm_within(rule, breach_probability(rule, n, agreement, interval))
+        return _STREAMS
+    if n_states is None:
+        return _DRAWN_STREAMS
+    if varying is None or varying.is_constant:
+        return 1
+    return min(max(_NUMBERS // n_states, _FEWEST_STREAMS), _STREAMS)
 
 
-def delay(
-    rule: Rule, typical: CyclePoint, agreement: float, interval: IntervalOf, rng: np.random.Generator
-) -> Delay:
-    """Return the mean number of cycles to an alarm, starting without evidence; arguments as in `false_alarm`.
-
-    For a sequential rule it is the mean of 400 simulated streams. If some have not fired after CYCLES cycles,
-    or the agreement is not below the threshold, the mean is a lower bound.
-
-    Example:
-        >>> from monitor.intervals import wilson
-        >>> from triggers.settings import DEFAULT_RULES
-        >>> cycle = CyclePoint(window_end=_ANY_TIME, status=CycleStatus.EVALUATED, n=1_000, disagreements=0)
-        >>> round(delay(DEFAULT_RULES[0], cycle, 0.94, wilson, np.random.default_rng(2025)).mean, 2)
-        3.72
-    """
-    if rule.mode == "sequential":
-        if agreement >= float(rule.threshold):
-            return Delay(mean=rule.alarm_threshold, is_least=True)
-        return _simulated(rule, typical, agreement, rng)
-    n = round(effective_size(strata_of(typical)))
-    return Delay(mean=mean_delay(rule, breach_probability(rule, n, agreement, interval)))
+def _courses(rule: Rule, varying: Dispersion | None, agreement: float, rng: np.random.Generator) -> Floats:
+    """Return the true agreement in each cycle of some courses, (courses, CYCLES)."""
+    n = _n_courses(rule, varying)
+    return np.full((n, CYCLES), agreement) if varying is None else varying.paths(agreement, CYCLES, n, rng)
 
 
-def alarm_within(rule: Rule, breach: float, cycles: int = CYCLES) -> float:
-    """Return P(the rule fires within `cycles`) if each cycle is breached with probability `breach`.
-
-    Example:
-        >>> from triggers.settings import DEFAULT_RULES
-        >>> round(alarm_within(DEFAULT_RULES[0], 0.5, cycles=3), 4)
-        0.125
-    """
-    chain = _chain_of(rule)
-    mass = chain.start()
-    for _ in range(cycles):
-        mass = chain.step(mass, breach)
-    return min(1.0, float(mass[-1]))
+def _standard_error(values: Floats) -> float:
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def mean_delay(rule: Rule, breach: float) -> float:
-    """Return the mean number of cycles until the rule fires; inf if `breach` is 0.
-
-    `breach` is the probability that a cycle is breached. The chain returns to its start until it fires: the
-    mean is the expected length of one excursion over the probability that the excursion ends in an alarm. All
-    terms are positive, so no digits are lost.
-
-    Example:
-        >>> from triggers.settings import DEFAULT_RULES
-        >>> mean_delay(DEFAULT_RULES[0], 0.5)
-        14.0
-    """
-    chain = _chain_of(rule)
-    mass, length, fired, under_way = chain.start(), 0.0, 0.0, 1.0
-    while under_way > np.finfo(float).eps * fired:
-        length += under_way
-        mass = chain.step(mass, breach)
-        fired += float(mass[-1])
-        mass[0] = mass[-1] = 0.0
-        under_way = float(mass.sum())
-    return length / fired if fired else math.inf
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Chain:
-    """The Markov chain of the breaches among the last cycles, as far as they can still count for an alarm.
-
-    In the first state no cycle was breached. The absorbing state, in which the rule has fired, is the last.
-    """
-
-    if_breached: NDArray[np.intp]  #: (states,) the number of the next state
-    if_not: NDArray[np.intp]  #: (states,) the same if the cycle is not breached
-
-    def start(self) -> Floats:
-        """Return (states + 1,) probabilities, all in the first state."""
-        return np.asarray(np.eye(1, self.if_not.size + 1)[0])
-
-    def step(self, mass: Floats, breach: float) -> Floats:
-        """Return the (states + 1,) probabilities after one more cycle."""
-        inside, size = mass[:-1], mass.size
-        if_breached = np.bincount(self.if_breached, inside * breach, size)
-        after = np.asarray(if_breached + np.bincount(self.if_not, inside * (1 - breach), size))
-        after[-1] += mass[-1]
-        return after
-
-
-def _chain_of(rule: Rule) -> _Chain:
-    chain = _chain(rule.for_cycles, rule.window)
-    if chain is None:
-        raise ValueError(f"rule {rule.name!r}: {unknown(rule)}")
-    return chain
-
-
-@lru_cache(maxsize=64)
-def _chain(wanted: int, window: int) -> _Chain | None:
-    """Return the chain of `wanted` breaches in `window` cycles; None if it has too many states."""
-    if window > CYCLES:
-        return None
-    states, number = [0], {0: 0}
-    following: list[tuple[int, int]] = []
-    for state in states:  # the list grows during the loop
-        pair = []
-        for breached in (True, False):
-            if breached and state.bit_count() + 1 >= wanted:
-                pair.append(-1)
-                continue
-            after = _that_count((state << 1) | breached, wanted, window)
-            if after not in number:
-                number[after] = len(states)
-                states.append(after)
-            pair.append(number[after])
-        following.append((pair[0], pair[1]))
-        if len(states) > _MOST_STATES:
-            return None
-    table = np.array(following)
-    table[table < 0] = len(states)
-    return _Chain(if_breached=table[:, 0], if_not=table[:, 1])
-
-
-def _that_count(recent: int, wanted: int, window: int) -> int:
-    """Return the breaches that can still count: one bit per cycle, the newest lowest.
-
-    A breach is dropped if it leaves the window before there can be `wanted` of them.
-    """
-    kept = found = 0
-    while recent:
-        newest = recent & -recent
-        found += 1
-        if wanted - found > window - newest.bit_length():
-            break
-        kept |= newest
-        recent ^= newest
-    return kept
-
-
-def _simulated(rule: Rule, typical: CyclePoint, agreement: float, rng: np.random.Generator) -> Delay:
+def _simulated(rule: Rule, typical: CyclePoint, courses: Floats, rng: np.random.Generator) -> Floats:
+    """Return the number of cycles until the rule fires in each course, (courses,); inf: not in CYCLES."""
     strata, level = strata_of(typical), float(1 - rule.threshold)
     is_boosted = len(strata) == 1 and is_small_part(typical)
-    log_wealth = np.tile(start(share_log_increments(strata, level)), (_STREAMS, 1))
-    delays: list[int] = []
+    log_wealth = np.tile(start(share_log_increments(strata, level)), (len(courses), 1))
+    times, running = np.full(len(courses), np.inf), np.arange(len(courses))
     for cycle in range(1, CYCLES + 1):
+        error_rate = 1 - courses[running, cycle - 1]
         log_increments = np.zeros_like(log_wealth)
         for each in strata:
-            log_increments += _log_increments(
-                each, level, rng.binomial(each.n, 1 - agreement, size=len(log_wealth))
-            )
+            log_increments += _log_increments(each, level, rng.binomial(each.n, error_rate))
         if is_boosted:
             log_increments += share_boost(log_wealth, strata[0].n, level, rule.alarm_threshold)[:, None]
         log_wealth = add(log_wealth, log_increments)
         fired = statistic(log_wealth) >= math.log(rule.alarm_threshold)
-        delays += [cycle] * int(fired.sum())
-        log_wealth = log_wealth[~fired]
-        if not log_wealth.size:
+        times[running[fired]] = cycle
+        log_wealth, running = log_wealth[~fired], running[~fired]
+        if not running.size:
             break
-    all_delays = np.array(delays + [CYCLES] * len(log_wealth))
-    error = float(all_delays.std(ddof=1)) / math.sqrt(_STREAMS)
-    return Delay(mean=float(all_delays.mean()), error=error, is_least=bool(log_wealth.size))
+    return times
 
 
 def _log_increments(stratum: Stratum, level: float, errors: NDArray[np.int64]) -> Floats:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +54,7 @@ _Healthy = Annotated[
         max=1,
         metavar="AGREEMENT",
         help="Agreement at which no rule should fire.",
-        show_default="the median of the cycles that breach no rule",
+        show_default="the median of the cycles outside alarms",
     ),
 ]
 _Drifts = Annotated[
@@ -130,8 +132,9 @@ def replay(
         _show(rules, outcomes, as_json=as_json)
     if expect or not as_json:
         shown = [point for point in points if point.window_end >= start]
-        breached = {outcome.window_end for outcome in outcomes if outcome.breached}
-        assumed = assume(rules, shown, breached, healthy=healthy, drifts=drifts or ())
+        by_rule = ([each for each in outcomes if each.rule == rule.name] for rule in rules)
+        alarmed = {end for own in by_rule for end in _alarmed(own)}
+        assumed = assume(rules, shown, alarmed, healthy=healthy, drifts=drifts or ())
         _show_forecasts(rules, assumed, as_json=as_json)
 
 
@@ -237,6 +240,14 @@ def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
         show.time(min(fired, default=None)),
         show.time(max(fired, default=None)),
     ]
+
+
+def _alarmed(outcomes: Sequence[RuleOutcome]) -> Iterator[datetime]:
+    """Yield the ends of the cycles in which one rule fires, and of breached ones next to them."""
+    for is_breached, run in groupby(outcomes, key=attrgetter("breached")):
+        cycles = [*run]
+        if is_breached and any(each.fired for each in cycles):
+            yield from (each.window_end for each in cycles)
 
 
 def _alarms(outcomes: Sequence[RuleOutcome]) -> int:

@@ -168,16 +168,17 @@ def table_ahead(shown: str) -> list[list[str]]:
 
 
 def test_what_is_ahead_is_computed_at_the_historys_own_sample_and_agreement(project: Path) -> None:
-    """The median of the cycles that no rule calls breached, and drifts below the threshold."""
+    """The median of the cycles outside alarms, and drifts below the threshold."""
     shown = run("replay", "--history", str(series(project, 143, 198, 220, 385))).stdout
-    assert "with a precision of 5,500 independent requests per cycle:" in shown
+    assert "with a precision of 5,500 independent requests per cycle and a constant agreement, as" in shown
     head, r1, r2 = table_ahead(shown)
     assert head[2:] == [
-        "false alarm in 1,000 cycles at 0.9640",
+        "false alarm in 1,000 cycles at 0.9620",
         *(f"cycles to detect {drift}" for drift in (0.94, 0.93, 0.9)),
     ]
-    expected = false_alarm(DEFAULT_RULES[0], make_point(), 1 - 198 / 5500, wilson)
-    assert r1 == ["low-agreement", "point", f"{expected:.3g}", "3.00", "3.00", "3.00"]
+    rng = np.random.default_rng(2025)
+    expected = false_alarm(DEFAULT_RULES[0], make_point(), 1 - 209 / 5500, wilson, rng=rng)
+    assert r1 == ["low-agreement", "point", f"{expected.probability:.3g}", "3.00", "3.00", "3.00"]
     assert r2[0].startswith("No forecast for high-kl: the spread of kl")
 
 
@@ -190,9 +191,9 @@ def test_healthy_and_drifted_agreements_can_be_named(project: Path, modes: Path)
         *(f"cycles to detect {drift}" for drift in ("0.94", "0.945", "0.96", "1")),
     ]
     two_of_three, by_evidence, _ = load_rules(modes)
-    alarm = false_alarm(two_of_three, make_point(), 0.955, wilson)
+    alarm = false_alarm(two_of_three, make_point(), 0.955, wilson, rng=np.random.default_rng(2025))
     seldom = delay(two_of_three, make_point(), 0.96, wilson, np.random.default_rng(2025))
-    assert interval[2] == f"{alarm:.3g}"
+    assert interval[2] == f"{alarm.probability:.3g}"
     assert interval[-2:] == [f"{seldom.mean:.3g}", "never"]
     found = delay(by_evidence, make_point(), 0.94, wilson, np.random.default_rng(2025))
     assert evidence[2:4] == ["at most 0.05", f"{found.mean:.2f} (+-{found.error:.2f})"]
@@ -202,7 +203,12 @@ def test_healthy_and_drifted_agreements_can_be_named(project: Path, modes: Path)
 def test_what_is_ahead_in_json(project: Path, modes: Path) -> None:
     arguments = ("--history", str(series(project, 143)), "--rules", str(modes), "--drift", "0.93", "--expect")
     interval, evidence, both = replayed(*arguments)
-    assert list(interval) == ["rule", "mode", "n", "healthy", "false_alarm", "delays", "unknown"]
+    assert list(interval) == [
+        *("rule", "mode", "n", "healthy", "dispersion", "false_alarm", "false_alarm_error"),
+        *("false_alarm_at_most", "delays", "unknown"),
+    ]
+    assert interval["dispersion"] is None
+    assert (interval["false_alarm_at_most"], evidence["false_alarm_at_most"]) == (False, True)
     assert (interval["n"], interval["healthy"], interval["unknown"]) == (5500, 0.974, None)
     assert evidence["false_alarm"] == 0.05
     (found,) = json.loads(json.dumps(evidence["delays"]))
