@@ -1,4 +1,4 @@
-"""What the configuration says about the costs of monitoring and of training."""
+"""The schedule of monitoring and of training, by the configuration, as their costs need it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -15,7 +15,7 @@ _FEW: Final = 100
 
 
 def schedule(settings: Settings) -> Schedule:
-    """Return how often the monitor scores how many requests."""
+    """Return the cycles of a month and the size of their samples."""
     section = settings.monitor
     return Schedule(
         cycles_per_month=_cycles(section),

@@ -13,7 +13,7 @@ HOURS: Final = DAYS * 24
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How often a monitor scores how many requests."""
+    """The cycles of a monitor in a month, and the size of its samples."""
 
     cycles_per_month: float
     sample_size: int
@@ -42,7 +42,7 @@ class Monitoring:
 
     @property
     def pays(self) -> bool:
-        """Whether monitoring costs at most the saving."""
+        """Return whether monitoring costs at most the saving."""
         return self.cost <= self.saving
 
 

@@ -41,7 +41,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """How often one thing happens in 10,000 requests, with 95% intervals."""
+    """The count of one thing in 10,000 requests, with 95% intervals."""
 
     name: str
     teacher: Interval
