@@ -122,11 +122,12 @@ def of_traffic(settings: Settings, now: datetime) -> LabelledPairs:
         late = labels.of_cycle(connection, newest.cycle_id)
     sample = files.read(newest.uri, sha256=newest.sha256)
     return LabelledPairs(
-        rows=_labelled(sample, late), origin=f"window until {newest.window_end:%Y-%m-%d %H:%M}"
+        rows=of_sample(sample, late), origin=f"window until {newest.window_end:%Y-%m-%d %H:%M}"
     )
 
 
-def _labelled(sample: ScoredSample, late: Late) -> PairedRows:
+def of_sample(sample: ScoredSample, late: Late) -> PairedRows:
+    """Return the labelled requests of a sample, by late labels, else by those of the log."""
     known = known_labels(sample, late)
     rows, number = list(known), {label: index for index, label in enumerate(sample.labels)}
     teacher, student = (each.argmax(axis=1) for each in (sample.teacher_logits, sample.student_logits))
