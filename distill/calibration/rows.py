@@ -100,7 +100,7 @@ def labelled_rows(chosen: ArchivesOffered, late: Callable[[int], Late], stopped:
         agreements.append(agrees[list(true)])
         parts.append(_rows(sample, list(true), list(true.values())))
     rows = _together(parts)
-    shares = _post_stratified(
+    shares = post_stratified(
         rows.weights, np.concatenate(agreements), np.concatenate(all_weights), np.concatenate(all_agreements)
     )
     return replace(rows, weights=shares)
@@ -110,6 +110,26 @@ def teacher_rows(chosen: ArchivesOffered, stopped: Stopped) -> TrafficRows:
     """Read all requests of the archives. Errors are as for `labelled_rows`."""
     samples = (_read(each, stopped) for each in chosen.archives)
     return _together([_rows(sample, slice(None), ()) for sample in samples])
+
+
+def post_stratified(
+    weights: Floats, agrees: NDArray[np.bool_], all_weights: Floats, all_agree: NDArray[np.bool_]
+) -> Floats:
+    """Return the weights of rows, with agreements and disagreements scaled to their shares of all rows.
+
+    Source: as for `labelled_rows`.
+
+    Example:
+        >>> labelled, everyone = np.ones(2), np.ones(10)
+        >>> agrees, all_agree = np.array([True, False]), np.arange(10) < 9
+        >>> post_stratified(labelled, agrees, everyone, all_agree).tolist()
+        [9.0, 1.0]
+    """
+    scaled = weights.copy()
+    for rows, everyone in ((agrees, all_agree), (~agrees, ~all_agree)):
+        if rows.any():
+            scaled[rows] *= all_weights[everyone].sum() / weights[rows].sum()
+    return scaled
 
 
 def _newest(
@@ -161,14 +181,3 @@ def _together(parts: Sequence[TrafficRows]) -> TrafficRows:
         truth=np.concatenate([own[part.truth] for part, own in zip(parts, numbers, strict=True)]),
         weights=np.concatenate([part.weights for part in parts]),
     )
-
-
-def _post_stratified(
-    weights: Floats, agrees: NDArray[np.bool_], all_weights: Floats, all_agree: NDArray[np.bool_]
-) -> Floats:
-    """Scale the weights of agreements and of disagreements to their shares of all rows."""
-    scaled = weights.copy()
-    for rows, everyone in ((agrees, all_agree), (~agrees, ~all_agree)):
-        if rows.any():
-            scaled[rows] *= all_weights[everyone].sum() / weights[rows].sum()
-    return scaled

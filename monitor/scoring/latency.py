@@ -80,9 +80,19 @@ def latency_pair(
     """
     if not texts or pairs < 1:
         return LatencyPair(candidate=_NOTHING, incumbent=_NOTHING, ratio=_NOTHING, median_ratio=_NOTHING)
-    turns = _in_turn(candidate, incumbent, texts, stopped)
-    times = np.array(list(islice(turns, _WARM_UP_RUNS + pairs)))[_WARM_UP_RUNS:]
+    times = paired_times(candidate, incumbent, texts, pairs=pairs, stopped=stopped)
     return compare_times(times[:, 0], times[:, 1], rng=rng)
+
+
+def paired_times(
+    first: Model, second: Model, texts: Sequence[str], *, pairs: int, stopped: Stopped
+) -> Floats:
+    """Return the times of two models, (pairs, 2) in milliseconds, taken as for `latency_pair`.
+
+    Needs a text. Raises StoppedError as there.
+    """
+    turns = _in_turn(first, second, texts, stopped)
+    return np.array(list(islice(turns, _WARM_UP_RUNS + pairs)))[_WARM_UP_RUNS:]
 
 
 def compare_times(candidate: Floats, incumbent: Floats, *, rng: np.random.Generator) -> LatencyPair:

@@ -10,6 +10,7 @@ from redistill.artifacts import artifacts
 from redistill.assembly import configure_torch, scoring_placement
 from redistill.checks import data, devices, ecs, gates, growth, job_queue, resources, rules
 from redistill.checks.calibration import calibration
+from redistill.checks.economics import economics
 from redistill.checks.result import CheckResult, ok, problem, run_check
 from redistill.checks.tls import tls
 from redistill.configuration.settings import Settings, load
@@ -33,6 +34,7 @@ def all_results(config: Source, now: datetime, progress: ShowProgress) -> Iterat
     placement = scoring_placement(settings) if all(result.ok for result in found) else None
     yield from _models_and_data(settings, now, progress, placement=placement)
     yield from run_check("folders", lambda: resources.folders(settings))
+    yield from run_check("economics", lambda: economics(settings))
     yield from run_check("channels", lambda: resources.channels(settings))
     yield from run_check("web", lambda: resources.web(settings))
 

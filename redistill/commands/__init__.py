@@ -20,6 +20,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
         "status": "Show the current state on one screen.",
         "history": "List the cycles, oldest first.",
         "evaluate": "Measure the student and the teacher on labelled data.",
+        "economics": "Compare what the student saves with what its misroutes and its monitoring cost.",
         "replay": "Apply rules to past cycles without writing anything.",
     },
     "Manage": {

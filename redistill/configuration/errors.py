@@ -31,6 +31,7 @@ _EXPECTED: Final = {
     "string_too_short": "a string that is not empty",
     "string_type": "a string",
     "time_delta_type": "a duration such as '10m', '1h30m' or '7d'",
+    "too_long": "a list of at most {max_length}",
     "too_short": "a list of at least {min_length}",
     "tuple_type": "a list",
     "union_tag_invalid": "one of {expected_tags}",

@@ -32,6 +32,7 @@ from redistill.configuration.database import DatabaseSection
 from redistill.configuration.errors import explained, place
 from redistill.configuration.source import ConfigError, Source
 from redistill.configuration.variables import PREFIX, check_overrides, expanded
+from redistill.economics.settings import EconomicsSection
 from triggers.alert_settings import Alert, LogAlert
 from triggers.calibration_settings import CalibrationPolicy
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     incidents: IncidentPolicy = IncidentPolicy()
     web: WebSection = WebSection()
     s3: S3Section = S3Section()
+    economics: EconomicsSection = EconomicsSection()
     _folder: Path | None = PrivateAttr(default=None)
 
     @property

@@ -119,6 +119,12 @@ keep = "3y"  # older cycles and incidents are deleted; or "all"; see docs/databa
 # security_groups = ["sg-0123456789abcdef0"]
 # launch_type = "FARGATE"                 # or capacity_provider = "FARGATE_SPOT"
 
+# [economics]                            # for `redistill economics`; see docs/economics.md
+# requests_per_month = 1400000
+# cost_per_10k_teacher = 0.038           # of inference, per 10,000 requests, in your currency
+# cost_per_10k_student = 0.016
+# harm_cost = 0.013                      # of one more misroute
+
 [[alerts]]
 kind = "log"
 name = "log"

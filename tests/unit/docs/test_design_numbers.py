@@ -6,6 +6,7 @@ from pathlib import Path
 from distill.settings import GatesSection, RedistillSection
 from monitor.settings import MetricsSection, MonitorSection
 from redistill.demo.utterances import MIX
+from redistill.economics.settings import EconomicsSection
 from triggers.calibration_settings import CalibrationPolicy
 from triggers.settings import DEFAULT_RULES
 
@@ -17,6 +18,7 @@ SECTIONS = {
     "redistill": RedistillSection(),
     "calibration": CalibrationPolicy(),
     "gates": GatesSection(),
+    "economics": EconomicsSection(),
     **{f"rules.{rule.name}": rule for rule in DEFAULT_RULES},
 }
 DEFAULTS = re.findall(r"^\| `(\S+)\.(\w+)` \| (.+?) \|", DOC, re.MULTILINE)
@@ -24,7 +26,7 @@ DEFAULTS = re.findall(r"^\| `(\S+)\.(\w+)` \| (.+?) \|", DOC, re.MULTILINE)
 
 def test_every_row_names_its_test_and_every_test_has_its_row() -> None:
     rows = dict(re.findall(r"^\| (\d+) \|.*\| (`test_.+`) \|$", DOC, re.MULTILINE))
-    assert list(rows) == [str(number) for number in range(1, 14)]
+    assert list(rows) == [str(number) for number in range(1, 19)]
     named = {number: re.findall(r"`(test_row_(\d+)_\w+)`", cell) for number, cell in rows.items()}
     assert all(number == row for row, tests in named.items() for _, number in tests)
     source = (ROOT / "tests" / "unit" / "monitor" / "test_design_numbers.py").read_text(encoding="utf-8")
@@ -34,7 +36,7 @@ def test_every_row_names_its_test_and_every_test_has_its_row() -> None:
 
 
 def test_a_default_is_what_the_settings_have() -> None:
-    assert len(DEFAULTS) == 21
+    assert len(DEFAULTS) == 35
     for section, key, printed in DEFAULTS:
         value = getattr(SECTIONS[section], key)
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

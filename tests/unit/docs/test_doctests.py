@@ -29,6 +29,15 @@ MODULES = [
     "redistill.configuration.period",
     "redistill.display.rule_words",
 ]
+#: Modules with examples of some of their parts.
+OTHERS = [
+    "distill.calibration.rows",
+    "distill.evaluation.paired",
+    "redistill.commands.inspect.economics_tables",
+    "redistill.economics.monitoring",
+    "redistill.economics.month",
+    "redistill.economics.outcomes",
+]
 
 
 def public_parts(module: ModuleType) -> list[str]:
@@ -52,3 +61,10 @@ def test_examples_give_what_they_show(name: str) -> None:
     for part in public_parts(module):
         assert examples[f"{name}.{part}"], f"{part} has no example"
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_examples_give_what_they_show(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0

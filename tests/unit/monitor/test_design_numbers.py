@@ -13,6 +13,10 @@ from distill.losses import distillation_loss, distillation_terms
 from distill.settings import RedistillSection
 from monitor.divergence import kl_divergence, log_softmax
 from monitor.intervals import binomial_bootstrap, wilson
+from redistill.economics.monitoring import Schedule, monitoring
+from redistill.economics.month import Month, break_even, month, offline_from_runs
+from redistill.economics.outcomes import configured
+from redistill.economics.settings import EconomicsSection
 
 #: Message 1: three classes are named, seven have a logit of -2; the student is near-uniform.
 TEACHER = [[6.4, 1.2, -1.5] + [-2.0] * 7]
@@ -58,17 +62,19 @@ def test_row_4_the_teacher_at_t_1() -> None:
     assert p[2] == pytest.approx(0.00037, abs=5e-6)
 
 
-def test_row_5_the_monthly_cost_is_a_thousandth_of_what_is_printed() -> None:
-    """The document has $5,320, $2,240 and a saving of $3,080; from $ per 10,000 it is $3.08.
+def the_month(section: EconomicsSection) -> Month:
+    rng = np.random.default_rng(2025)
+    return month(section, configured(section, rng), monitoring=0.0, soft_labels="online", rng=rng)
 
-    Arithmetic only: the product computes no costs yet.
-    """
-    batches = 1_400_000 / 10_000
-    teacher, student = batches * 0.038, batches * 0.016
-    assert (teacher, student) == (pytest.approx(5.32), pytest.approx(2.24))
-    harm = 291.20
-    assert teacher - student - harm == pytest.approx(-288.12)
-    assert harm / batches == pytest.approx(2.08)  # the saving per 10,000 that would break even
+
+def test_row_5_the_monthly_cost_is_a_thousandth_of_what_is_printed() -> None:
+    """The document has $5,320, $2,240 and a saving of $3,080; from $ per 10,000 it is $3.08."""
+    section = EconomicsSection()
+    found = the_month(section)
+    assert (found.teacher, found.student, found.saving) == pytest.approx((5.32, 2.24, 3.08))
+    assert found.net_of_harm == pytest.approx(-288.12)
+    limits = break_even(section, configured(section, np.random.default_rng(2025)))
+    assert limits.saving_per_10k == pytest.approx(2.08)
 
 
 def test_row_6_the_outcomes_are_not_a_partition() -> None:
@@ -89,12 +95,12 @@ def test_row_7_the_interval_of_the_students_accuracy() -> None:
 
 
 def test_row_8_the_harm_of_the_extra_misroutes() -> None:
-    """The document has about $290: 160 more per 10,000 requests at $0.013 each.
-
-    Arithmetic only: the product computes no costs yet.
-    """
-    harm = 160 * 140 * 0.013
-    assert harm == pytest.approx(291.20)
+    """The document has about $290: 160 more per 10,000 requests at $0.013 each."""
+    assert (
+        the_month(EconomicsSection()).harm.estimate
+        == pytest.approx(160 * 140 * 0.013)
+        == pytest.approx(291.20)
+    )
 
 
 def test_row_9_the_interval_of_the_agreement() -> None:
@@ -118,9 +124,9 @@ def test_row_10_the_training_time() -> None:
 
 
 def test_row_11_offline_pays_from_the_second_run() -> None:
-    """Offline takes 8 minutes once and 19 a run, online 24 a run. Arithmetic only."""
+    """Offline takes 8 minutes once and 19 a run, online 24 a run."""
     once, offline, online = 8, 19, 24
-    assert once / (online - offline) == pytest.approx(1.6)
+    assert offline_from_runs(EconomicsSection()) == pytest.approx(once / (online - offline)) == 1.6
     assert [once + runs * offline < runs * online for runs in (1, 2)] == [False, True]
 
 
@@ -134,3 +140,55 @@ def test_row_13_the_price_of_a_run() -> None:
     """$2 for 24 minutes are $5 an hour. Arithmetic only."""
     an_hour = 2 / 24 * 60
     assert (an_hour, an_hour * 19 / 60, an_hour * 8 / 60) == pytest.approx((5.0, 1.583, 0.667), abs=5e-4)
+
+
+def test_row_14_the_interval_of_the_harm() -> None:
+    """At n = 5,500, if exactly one model is right on 2.4% of the rows: the document has no interval."""
+    found = the_month(EconomicsSection())
+    assert [round(each) for each in (found.harm.low, found.harm.high)] == [217, 365]
+    assert [round(each) for each in (found.harm_unpaired.low, found.harm_unpaired.high)] == [100, 483]
+
+
+def test_row_15_the_net_of_harm() -> None:
+    """The document has $2,790 a month: that is right at unit costs of $38 and $16."""
+    printed, meant = (
+        the_month(EconomicsSection(cost_per_10k_teacher=0.038 * factor, cost_per_10k_student=0.016 * factor))
+        for factor in (1, 1_000)
+    )
+    assert (printed.net_of_harm, 12 * printed.net_of_harm) == pytest.approx((-288.12, -3_457.44))
+    assert (meant.net_of_harm, 12 * meant.net_of_harm) == pytest.approx((2_788.80, 33_465.60))
+    drawn = printed.net_of_harm_drawn
+    assert (drawn.mean, drawn.low, drawn.high) == pytest.approx((-337, -558, -171), abs=2)
+    assert (drawn.probability_positive, meant.net_of_harm_drawn.probability_positive) == (0, 1)
+
+
+def test_row_16_the_difference_of_the_critical_misroutes() -> None:
+    """34 against 45 of 10,000 requests."""
+    found = configured(EconomicsSection(), np.random.default_rng(2025))["critical_misroutes"].extra
+    assert [round(each) for each in (found.estimate, found.low, found.high)] == [11, -6, 28]
+
+
+def test_row_17_the_cost_of_monitoring() -> None:
+    """At 1,944 requests an hour a sample of 10,000 is a census."""
+
+    def cost(cycles: int, sample_size: int) -> float:
+        schedule = Schedule(
+            cycles_per_month=cycles, sample_size=sample_size, min_samples=1_000, student_is_recorded=False
+        )
+        return monitoring(EconomicsSection(), schedule).cost
+
+    costs = (cost(720, 10_000), cost(720, 1_000), cost(120, 1_000), cost(30, 1_000))
+    assert costs == pytest.approx((7.56, 3.888, 0.648, 0.162))
+
+
+def test_row_18_the_share_that_may_be_scored() -> None:
+    """Monitoring costs the saving at .407 of all requests; at .579 if the log has the student's answers."""
+    shares = [
+        monitoring(
+            EconomicsSection(),
+            Schedule(cycles_per_month=720, sample_size=1, min_samples=1, student_is_recorded=recorded),
+        ).break_even_share
+        for recorded in (False, True)
+    ]
+    assert shares == pytest.approx([22 / 54, 22 / 38])
+    assert [round(share, 3) for share in shares] == [0.407, 0.579]

@@ -143,6 +143,31 @@ REFUSED = {
         "[[alerts]] number 1, severities.1: expected 'info', 'warning', 'error' or 'critical', not 'warn'",
     ),
     "history of a day": ('[database]\nkeep = "1d"', "keep: expected a value of at least 30d"),
+    "the count of one model": (
+        "[economics]\nright = [9000]",
+        "[economics] right: expected a list of at least 2, not [9000]",
+    ),
+    "the counts of three models": (
+        "[economics]\nlate = [1, 2, 3]",
+        "[economics] late: expected a list of at most 2, not [1, 2, 3]",
+    ),
+    "more than all requests": (
+        "[economics]\nright = [9000, 10001]",
+        "[economics] right.1: expected a value of at most 10000, not 10001",
+    ),
+    "a negative price": ("[economics]\nlate_cost = -1", "late_cost: expected a value of at least 0"),
+    "a most likely cost below the lowest": (
+        "[economics]\nharm_cost = 1\nharm_cost_low = 2",
+        "[economics] harm_cost_low = 2, harm_cost = 1 and harm_cost_high = 2 are not in ascending order",
+    ),
+    "a difference that no row explains": (
+        "[economics]\nright = [9000, 8500]",
+        "[economics] discordant = 240 is below 500, the difference of the two counts in 'right': set it to",
+    ),
+    "critical misroutes with two prices": (
+        '[economics]\nharm = "cost-matrix"\ncritical_cost = 5',
+        "both price critical misroutes: remove critical_cost",
+    ),
     "a blank secret": (f'{WEBHOOK}" \\n"', "secret: expected a value that is not empty"),
 }
 
