@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
 from monitor.archive.own_patterns import check_pattern
 from monitor.storage.location import Location, location, s3_location, s3_object
+from triggers.rule_sets import RuleSet
 from triggers.settings import Section, TeacherPolicy, Temperature
 from triggers.values import Duration, Secret, Word
 
@@ -146,6 +147,7 @@ class MonitorSection(Section):
     )
     min_samples: Annotated[int, Field(ge=1)] = 1_000
     max_reject_share: Share = 0.05
+    rule_set: RuleSet = "literal"  #: the rules where no [[rules]] are configured
     archive: ArtifactLocation = Path("archive")
     archive_days: Annotated[int, Field(ge=1, le=36_525)] = 30
     redact: bool = True

@@ -35,6 +35,7 @@ from redistill.configuration.variables import PREFIX, check_overrides, expanded
 from redistill.economics.settings import EconomicsSection
 from triggers.alert_settings import Alert, LogAlert
 from triggers.calibration_settings import CalibrationPolicy
+from triggers.rule_sets import RULE_SETS
 from triggers.settings import DEFAULT_RULES, SERVING_RULE, IncidentPolicy, QueueSection, Rule, Section
 from triggers.worker_tasks.settings import EcsSection
 
@@ -106,11 +107,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _add_serving_rule(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
-        student = given.get("student")
-        if "rules" not in given and isinstance(student, dict) and student.get("scores") == "recorded":
-            return {**given, "rules": (*DEFAULT_RULES, SERVING_RULE)}
-        return given
+    def _add_default_rules(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
+        student, monitor = given.get("student"), given.get("monitor")
+        wanted = monitor.get("rule_set") if isinstance(monitor, dict) else None
+        if "rules" in given:
+            if wanted is not None:
+                raise ValueError("[[rules]] and rule_set in [monitor] are both set: remove one of them")
+            return given
+        rules = next((rules for name, rules in RULE_SETS.items() if name == wanted), DEFAULT_RULES)
+        if isinstance(student, dict) and student.get("scores") == "recorded":
+            rules = (*rules, SERVING_RULE)
+        return {**given, "rules": rules}
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

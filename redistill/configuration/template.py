@@ -9,6 +9,7 @@ from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.settings import Format
 from monitor.sources.fields import FieldNames
 from redistill.configuration.variables import escaped
+from triggers.rule_sets import RuleSet
 
 _TEMPLATE = """\
 # The configuration of redistill. `redistill doctor` checks it. Durations are written "10m", "1h30m" or "7d".
@@ -22,6 +23,7 @@ catch_up = "24h"  # missed windows that are older than this are skipped
 sample_size = 10000  # maximum number of requests of a window that both models score
 label_floor = 150  # minimum of each recorded student label in a sample; 0: a uniform sample
 min_samples = 1000  # minimum number of scored requests for a verdict
+{rule_set}\
 archive = "archive"  # folder or "s3://bucket/prefix" of the samples, on which candidates are trained
 archive_days = 30  # days for which samples are kept
 # redact_patterns = ['CUST-\\d+']  # redacted in the archive, like e-mail addresses and long numbers
@@ -49,23 +51,7 @@ temperature = 3.0  # softmax temperature of the KL divergence
 # input_sample = 1000  # number of texts compared with an earlier, healthy window; 0 turns this off
 {rare}
 
-[[rules]]  # agreement below 0.95 in 3 cycles in a row orders a re-distillation; see docs/rules.md
-name = "low-agreement"
-metric = "agreement"
-below = 0.95
-for_cycles = 3
-action = "redistill"  # or "alert"
-severity = "error"
-
-[[rules]]  # a mean KL above 0.15 nats in one cycle orders a re-distillation
-name = "high-kl"
-metric = "kl"
-above = 0.15
-for_cycles = 1
-action = "redistill"
-severity = "error"
-
-# [[rules]]
+{rules}# [[rules]]
 # name = "slow-drift"
 # metric = "agreement"
 # below = 0.95
@@ -156,6 +142,28 @@ name = "log"
 host = "127.0.0.1"
 port = 8080
 """
+_LITERAL_RULES = """\
+[[rules]]  # agreement below 0.95 in 3 cycles in a row orders a re-distillation; see docs/rules.md
+name = "low-agreement"
+metric = "agreement"
+below = 0.95
+for_cycles = 3
+action = "redistill"  # or "alert"
+severity = "error"
+
+[[rules]]  # a mean KL above 0.15 nats in one cycle orders a re-distillation
+name = "high-kl"
+metric = "kl"
+above = 0.15
+for_cycles = 1
+action = "redistill"
+severity = "error"
+
+"""
+_NAMED_RULES = """\
+# The rules are those of rule_set in [monitor]; see docs/rules.md. Remove it to write [[rules]] instead.
+
+"""
 _NOTE = "  # not found: set the path"
 
 
@@ -177,6 +185,7 @@ class Answers:
     labelled_fields: LabelledFields
     rare_labels: Sequence[str]
     epochs: int
+    rule_set: RuleSet = "literal"
 
 
 def render(answers: Answers) -> str:
@@ -200,6 +209,8 @@ def render(answers: Answers) -> str:
         format="" if answers.format == "jsonl" else f"format = {_quoted(answers.format)}\n",
         fields=_fields(answers.fields),
         rare=_rare(answers.rare_labels),
+        rules=_LITERAL_RULES if answers.rule_set == "literal" else _NAMED_RULES,
+        rule_set=_rule_set(answers.rule_set),
         epochs=answers.epochs,
         validation=_validation(answers) + _labelled_fields(answers.labelled_fields),
     )
@@ -221,6 +232,13 @@ def _fields(names: FieldNames | None) -> str:
     if names.label is not None:
         lines.append(f"label = {_quoted(names.label)}  # true label, given by people; not the student's\n")
     return "".join(lines)
+
+
+def _rule_set(name: RuleSet) -> str:
+    """Return the line for a set of rules; the literal ones are written out."""
+    if name == "literal":
+        return ""
+    return f"rule_set = {_quoted(name)}  # jobs are ordered only where low agreement lasts\n"
 
 
 def _rare(labels: Sequence[str]) -> str:

@@ -135,10 +135,11 @@ def false_alarm(
         return Alarm(probability=guaranteed if agreement >= float(rule.threshold) else 1.0, is_most=True)
     if rule.mode == "sequential":
         times = _simulated(rule, typical, _courses(rule, varying, agreement, rng), rng)
-        share = float(np.isfinite(times).mean())
-        return Alarm(probability=share, error=math.sqrt(share * (1 - share) / len(times)))
+        return _of_draws(np.isfinite(times))
     courses = _courses(rule, varying, agreement, rng)
     fired = _fired(rule, _breached(rule, _size(typical), courses, interval), rng)[:, -1]
+    if breach_chain.n_states(rule) is None:
+        return _of_draws(fired > 0)
     return Alarm(probability=float(fired.mean()), error=_standard_error(fired))
 
 
@@ -231,6 +232,14 @@ def _courses(rule: Rule, varying: Dispersion | None, agreement: float, rng: np.r
     """Return the true agreement in each cycle of some courses, (courses, CYCLES)."""
     n = _n_courses(rule, varying)
     return np.full((n, CYCLES), agreement) if varying is None else varying.paths(agreement, CYCLES, n, rng)
+
+
+def _of_draws(fired: NDArray[np.bool_]) -> Alarm:
+    """Return the share of the courses that fired; if none did, its upper 95% bound: the rule of three."""
+    share = float(fired.mean())
+    if share == 0:
+        return Alarm(probability=3 / fired.size, is_most=True)
+    return Alarm(probability=share, error=math.sqrt(share * (1 - share) / fired.size))
 
 
 def _standard_error(values: Floats) -> float:

@@ -16,25 +16,34 @@ from db.records import CyclePoint, RuleOutcome
 from db.states import OutcomeReason
 from monitor.clock import utc_now
 from monitor.intervals import wilson
+from redistill.commands.inspect.forecast import (
+    Assumption,
+    assume,
+    documents,
+    forecast,
+    mode_of,
+    print_forecasts,
+)
+from redistill.commands.inspect.orders_compared import Replayed, count_alarms, print_comparison
 from redistill.commands.inspect.replay_file import read_history
 from redistill.commands.options import Config, Json, Since, command, config_source, configured, examples
 from redistill.configuration.settings import Settings, load_rules
 from redistill.database import reading_from
 from redistill.display import show
-from redistill.display.forecast import Assumption, assume, documents, forecast, mode_of, print_forecasts
 from redistill.display.rule_words import condition_in_words
 from redistill.display.show import Column
 from redistill.display.times import moment
+from triggers.rule_sets import RULE_SETS
 from triggers.rules import evaluation as rule_engine
 from triggers.rules.observation import details_for
 from triggers.settings import DEFAULT_RULES, Rule
 
-_RulesFile = Annotated[
-    Path | None,
+_Rules = Annotated[
+    str | None,
     typer.Option(
         "--rules",
-        metavar="FILE",
-        help="TOML file with other rules, in the format of the configuration.",
+        metavar="FILE|literal|sustained",
+        help="TOML file with other rules, in the format of the configuration, or a rule set.",
         show_default="the configured rules",
     ),
 ]
@@ -97,7 +106,7 @@ app = command()
 
 @app.command(
     epilog=examples(
-        "redistill replay --rules stricter.toml --since 30d",
+        "redistill replay --rules sustained --since 30d",
         "redistill replay --rules stricter.toml --expect --healthy 0.96 --drift 0.945 --drift 0.93",
         "redistill replay --history series.jsonl --json",
     )
@@ -105,7 +114,7 @@ app = command()
 def replay(
     ctx: typer.Context,
     *,
-    rules_file: _RulesFile = None,
+    other_rules: _Rules = None,
     history_file: _HistoryFile = None,
     since: Since = None,
     expect: _Expect = False,
@@ -121,7 +130,7 @@ def replay(
     """
     if as_json and not expect and (healthy is not None or drifts):
         raise typer.BadParameter("--healthy and --drift need --expect when --json is given")
-    rules = _rules(ctx, config, rules_file, history_file)
+    rules = _rules(ctx, config, other_rules, history_file)
     start = moment("--since", since, utc_now()) if since else datetime.min.replace(tzinfo=UTC)
     points = _read(history_file) if history_file else _stored(configured(ctx, config), rules)
     outcomes = [each for each in _outcomes(rules, points) if each.window_end >= start]
@@ -130,6 +139,16 @@ def replay(
         return
     if not expect:
         _show(rules, outcomes, as_json=as_json)
+    if other_rules and not expect and not as_json and config_source(ctx, config).exists:
+        own = configured(ctx, config)
+        before = [each for each in _outcomes(own.rules, points) if each.window_end >= start]
+        print_comparison(
+            [
+                Replayed(name=other_rules, rules=rules, outcomes=outcomes),
+                Replayed(name="as configured", rules=own.rules, outcomes=before),
+            ],
+            cost_per_run=_cost_per_run(own),
+        )
     if expect or not as_json:
         shown = [point for point in points if point.window_end >= start]
         by_rule = ([each for each in outcomes if each.rule == rule.name] for rule in rules)
@@ -139,11 +158,12 @@ def replay(
 
 
 def _rules(
-    ctx: typer.Context, config: Sequence[Path] | None, rules_file: Path | None, history_file: Path | None
+    ctx: typer.Context, config: Sequence[Path] | None, other: str | None, history_file: Path | None
 ) -> tuple[Rule, ...]:
-    """Return the rules of the file, else of the configuration; for a file of cycles, else the defaults."""
-    if rules_file is not None:
-        return load_rules(rules_file)
+    """Return the named rules, else those of the configuration; for a file of cycles, else the defaults."""
+    if other is not None:
+        named = [rules for name, rules in RULE_SETS.items() if name == other]
+        return named[0] if named else load_rules(Path(other))
     if history_file is not None and not config_source(ctx, config).exists:
         show.warn(f"{config_source(ctx, config)} does not exist: the default rules are applied.")
         return DEFAULT_RULES
@@ -151,7 +171,7 @@ def _rules(
 
 
 def _stored(settings: Settings, rules: Sequence[Rule]) -> tuple[CyclePoint, ...]:
-    details = replace(details_for(rules), strata=True)
+    details = replace(details_for((*rules, *settings.rules)), strata=True)
     with reading_from(settings) as connection:
         return cycle_points.read(connection, settings.monitor.name, details=details)
 
@@ -170,6 +190,12 @@ def _outcomes(rules: Sequence[Rule], points: Sequence[CyclePoint]) -> Iterator[R
     """Yield every rule's outcome at every cycle, in the order of the windows."""
     for at_one_cycle in zip(*(rule_engine.replay(rule, points) for rule in rules), strict=True):
         yield from at_one_cycle
+
+
+def _cost_per_run(settings: Settings) -> float | None:
+    section = settings.economics
+    price = section.machine_price_per_hour
+    return None if price is None else section.minutes_online / 60 * price
 
 
 def _document(outcome: RuleOutcome) -> Mapping[str, object]:
@@ -236,7 +262,7 @@ def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
         show.count(sum(outcome.value is not None for outcome in own)),
         show.count(sum(outcome.breached for outcome in own)),
         Text(show.count(len(fired)), style=show.BAD if fired else ""),
-        show.count(_alarms(own)),
+        show.count(count_alarms(own)),
         show.time(min(fired, default=None)),
         show.time(max(fired, default=None)),
     ]
@@ -248,12 +274,3 @@ def _alarmed(outcomes: Sequence[RuleOutcome]) -> Iterator[datetime]:
         cycles = [*run]
         if is_breached and any(each.fired for each in cycles):
             yield from (each.window_end for each in cycles)
-
-
-def _alarms(outcomes: Sequence[RuleOutcome]) -> int:
-    """Return how often the rule began to fire; a cycle in which it is not evaluated does not end an alarm."""
-    evaluated = [outcome for outcome in outcomes if outcome.reason is not OutcomeReason.NOT_EVALUATED]
-    return sum(
-        now.fired and (before is None or not before.fired)
-        for before, now in zip([None, *evaluated], evaluated, strict=False)
-    )

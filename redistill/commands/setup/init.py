@@ -24,7 +24,6 @@ from redistill.configuration.discover import (
     scan,
 )
 from redistill.configuration.period import Period
-from redistill.configuration.settings import load_rules
 from redistill.configuration.template import Answers, render
 from redistill.configuration.traffic_profile import TrafficProfile, profile_traffic
 from redistill.configuration.training_length import epochs_for
@@ -32,6 +31,7 @@ from redistill.display import show
 from redistill.display.reject_words import ADVICE
 from redistill.display.rule_words import rule_in_words
 from redistill.display.times import relative
+from triggers.rule_sets import RULE_SETS, RuleSet
 from triggers.settings import Rule
 
 app = command()
@@ -79,6 +79,7 @@ class _Choice:
     validation: Path | None
     test: Path | None
     labelled_fields: LabelledFields
+    rule_set: RuleSet
 
 
 def _option(name: str, metavar: str, meaning: str) -> object:
@@ -105,6 +106,9 @@ def init(
     test: Annotated[Path | None, _option("--test", "FILE", "Labelled rows to evaluate on.")] = None,
     text_field: TextField = None,
     label_field: LabelField = None,
+    rules: Annotated[
+        RuleSet, typer.Option("--rules", help="Rules: those of the design, or for drifts that last.")
+    ] = "literal",
 ) -> None:
     """Write a redistill.toml for the models, the request log and the labelled files in a folder."""
     target = folder.resolve() / _FILE
@@ -122,10 +126,11 @@ def init(
         validation=_existing("--validation", validation) or contents.labelled_as("validation"),
         test=_existing("--test", test) or contents.labelled_as("test"),
         labelled_fields=fields,
+        rule_set=rules,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     _write(target, render(_answers(target.parent, choice)))
-    show.facts(list(_report(choice, target, load_rules(target), utc_now())))
+    show.facts(list(_report(choice, target, RULE_SETS[rules], utc_now())))
 
 
 def _write(target: Path, text: str) -> None:
@@ -180,6 +185,7 @@ def _answers(folder: Path, choice: _Choice) -> Answers:
         labelled_fields=choice.labelled_fields,
         rare_labels=rare_labels(labels),
         epochs=_epochs(len(labels), traffic.period if traffic else None),
+        rule_set=choice.rule_set,
     )
 
 

@@ -20,6 +20,7 @@ from monitor.stop import never_stopped
 from redistill.configuration.settings import load
 from tests.support.world.models import CORPUS
 from tests.support.world.project import LABELS, LOGGED, run, said, write_labelled, write_log
+from triggers.rule_sets import SUSTAINED_RULES
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def test_the_defaults_that_it_writes_are_the_defaults(empty: Path) -> None:
     (empty / "redistill.toml").write_text(smallest)
     assert written == load(empty / "redistill.toml")
     assert "# not found" in text
+
+
+def test_a_rule_set_is_written_by_its_name(empty: Path) -> None:
+    result = run("init", "--rules", "sustained")
+    assert "18 of 24 cycles: orders a re-distillation" in result.stdout
+    assert load(empty / "redistill.toml").rules == SUSTAINED_RULES
 
 
 def test_the_rule_that_it_only_mentions_is_one(empty: Path) -> None:

@@ -1,7 +1,9 @@
 """What rules would have done, and what they are going to do: `replay`."""
 
 import json
+import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from db.views import rows
 from monitor.intervals import wilson
 from redistill.configuration.settings import load_rules
 from tests.support.records.cycles import Cycles
-from tests.support.records.factories import make_measurement, make_point, make_result, make_traffic
+from tests.support.records.factories import START, make_measurement, make_point, make_result, make_traffic
 from tests.support.world.project import run, said
 from triggers.rules.operating_characteristic import delay, false_alarm
 from triggers.settings import DEFAULT_RULES
@@ -27,7 +29,12 @@ CONTRACT = "window_end rule metric value threshold breached streak statistic fir
 def series(folder: Path, *disagreements: int) -> Path:
     path = folder / "series.jsonl"
     lines = (
-        {"window_end": f"2026-11-24T{10 + hour}:00:00Z", "n": 5500, "disagreements": k, "kl": 0.083}
+        {
+            "window_end": f"{START + timedelta(hours=hour):%Y-%m-%dT%H:%M:%SZ}",
+            "n": 5500,
+            "disagreements": k,
+            "kl": 0.083,
+        }
         for hour, k in enumerate(disagreements)
     )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -87,6 +94,15 @@ def test_other_rules_can_be_tried(project: Path) -> None:
     shown = run("replay", "--history", str(series(project, 143, 55)), "--rules", str(rules)).stdout
     assert "strict  agreement  0.9740" in shown
     assert summary(shown, "strict") == "2 2 1 1 1 2026-11-24 10:00 2026-11-24 10:00"
+
+
+def test_a_rule_set_is_compared_with_the_configured_rules(project: Path) -> None:
+    """On 30 hours with two short drops: the literal rules order twice, the sustained ones only alert."""
+    drops = [143] * 10 + [385] * 4 + [143] * 8 + [330] * 3 + [143] * 5
+    shown = run("replay", "--history", str(series(project, *drops)), "--rules", "sustained").stdout
+    assert re.search(r"^sustained +2 +0 +0$", shown, re.MULTILINE), shown
+    assert re.search(r"^as configured +0 +2 +605$", shown, re.MULTILINE), shown
+    assert "lasting-low-agreement" in shown
 
 
 def test_without_a_configuration_a_file_is_replayed_with_the_rules_of_the_design(empty: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from monitor.settings import S3Traffic
 from redistill.configuration.settings import Settings, load, load_rules
 from redistill.configuration.source import ConfigError, ConfigMissingError
+from triggers.rule_sets import SUSTAINED_RULES
+from triggers.settings import SERVING_RULE
 
 SMALLEST = """
 [traffic]
@@ -481,6 +483,18 @@ def test_recorded_answers_are_watched_unless_the_rules_are_given(tmp_path: Path)
     ]
     own = '[[rules]]\nname = "mine"\nmetric = "agreement"\nbelow = 0.9\n'
     assert [rule.name for rule in load(written(tmp_path, recorded + own)).rules] == ["mine"]
+
+
+def test_a_rule_set_is_chosen_by_name(tmp_path: Path) -> None:
+    named = SMALLEST.replace("[monitor]\n", "") + '[monitor]\nrule_set = "sustained"\n'
+    assert load(written(tmp_path, named)).rules == SUSTAINED_RULES
+    recorded = named.replace('"models/student"', '"models/student"\nscores = "recorded"')
+    assert load(written(tmp_path, recorded)).rules == (*SUSTAINED_RULES, SERVING_RULE)
+    own = '[[rules]]\nname = "mine"\nmetric = "agreement"\nbelow = 0.9\n'
+    with pytest.raises(ConfigError, match=r"and rule_set in \[monitor\] are both set: remove one"):
+        load(written(tmp_path, named + own))
+    with pytest.raises(ConfigError, match="expected 'literal' or 'sustained', not 'strict'"):
+        load(written(tmp_path, named.replace("sustained", "strict")))
 
 
 def test_skew_orders_no_student(tmp_path: Path) -> None:
