@@ -72,9 +72,7 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
 
 def place(location: Location) -> str:
     """Return a place in the file: `[section] key: `, or `[[section]] number 2, key: ` in a list of tables."""
-    match location:
-        case ["traffic", "files" | "s3" | "sql", *keys]:  # pydantic adds the kind
-            return place(["traffic", *keys])
+    match without_kind(location):
         case [section]:
             return f"[{section}]: "
         case [section, int(number), *keys]:
@@ -85,6 +83,15 @@ def place(location: Location) -> str:
             return f"[{section}] {'.'.join(map(str, keys))}: "
         case _:
             return ""
+
+
+def without_kind(location: Location) -> tuple[int | str, ...]:
+    """Return a location without the kind of a section, which pydantic adds."""
+    match location:
+        case ["traffic", "files" | "s3" | "sql", *keys]:
+            return ("traffic", *keys)
+        case _:
+            return tuple(location)
 
 
 def fields_at(location: Location, settings: type[BaseModel]) -> Mapping[str, FieldInfo]:

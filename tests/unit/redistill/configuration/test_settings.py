@@ -23,6 +23,9 @@ test = "data/test.jsonl"
 """
 
 
+TWO_RULES = '[{"name": "a", "metric": "kl", "above": 1}, {"name": "a", "metric": "js", "above": 1}]'
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "redistill.toml"
     path.write_text(text, encoding="utf-8")
@@ -402,6 +405,50 @@ def test_a_bad_variable_is_named(
     with pytest.raises(ConfigError) as refusal:
         loaded(tmp_path)
     assert str(refusal.value).startswith(f"the environment variable {name}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("REDISTILL__RULES", '[{"name": "a", "metric": "kl", "above": "x"}]', "[[rules]] number 1, above: "),
+        ("REDISTILL__ALERTS", '[{"kind": "log"}, {"kind": "pager"}]', "[[alerts]] number 2"),
+        ("REDISTILL__METRICS__SEEDS", '[1, "x"]', "[metrics] seeds.1: "),
+        ("REDISTILL__TRAFFIC__MAX_TEXT_CHARS", "x", "[traffic] max_text_chars: "),
+        (
+            "REDISTILL__TRAFFIC__URI",
+            "https://example.org/log",
+            "[traffic] uri: expected a local path, not a URL",
+        ),
+    ],
+)
+def test_the_variable_of_a_refused_value_is_named(
+    name: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refusal:
+        loaded(tmp_path)
+    assert str(refusal.value).startswith(f"the environment variable {name}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "added", "message"),
+    [
+        ("REDISTILL__REDISTILL__ALPHA_FLOOR", "0.9", "", "[redistill] alpha = "),
+        ("REDISTILL__RULES", TWO_RULES, "", "[[rules]]: two have the name "),
+        ("REDISTILL__MONITOR", '{"sample_size": 0}', "", "[monitor] sample_size: "),
+        ("REDISTILL__METRICS__SEEDS", '["x"]', "[monitor]\nsample_size = 0\n", "[monitor] sample_size: "),
+    ],
+)
+def test_the_file_and_the_variable_are_named_where_either_may_be_at_fault(
+    name: str, value: str, added: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("REDISTILL__WEB__PORT", "8081")  # which is right, and is not named
+    with pytest.raises(ConfigError) as refusal:
+        load(written(tmp_path, SMALLEST + added))
+    assert str(refusal.value).startswith(
+        f"{tmp_path / 'redistill.toml'}, with the environment variable {name}: {message}"
+    )
 
 
 def with_traffic(folder: Path, text: str) -> Path:
