@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
+from db.errors import quoted
 from monitor.archive.own_patterns import check_pattern
 from monitor.storage.location import Location, location, s3_location, s3_object
 from triggers.settings import Section, TeacherPolicy, Temperature
@@ -58,10 +59,10 @@ def _checked_name(name: str) -> str:
             unknown = _functions(jmespath.compile(name).parsed) - Functions.FUNCTION_TABLE.keys()
         except Exception as error:
             raise ValueError(
-                f"{name!r} is neither a field's name nor JMESPath: {error}".splitlines()[0]
+                f"{quoted(name)} is neither a field's name nor JMESPath: {error}".splitlines()[0]
             ) from error
         if unknown:
-            raise ValueError(f"{name!r} calls {min(unknown)}(), which is not a function of JMESPath")
+            raise ValueError(f"{quoted(name)} calls {min(unknown)}(), which is not a function of JMESPath")
     return name
 
 
@@ -190,7 +191,7 @@ class TrafficSection(Section):
     def _two_labels(self) -> Self:
         if self.label is not None and self.label == self.student_label:
             raise ValueError(
-                f"'label' and 'student_label' are both {self.label!r}; 'label' is the true label, "
+                f"'label' and 'student_label' are both {quoted(self.label)}; 'label' is the true label, "
                 "not the one that the student gave"
             )
         return self
@@ -201,7 +202,7 @@ class TrafficSection(Section):
         for one, other in (("id", "text"), ("id", "time"), ("time", "text")):
             if getattr(self, one) == getattr(self, other):
                 raise ValueError(
-                    f"'{one}' and '{other}' are both {getattr(self, one)!r}: name the field of each"
+                    f"'{one}' and '{other}' are both {quoted(getattr(self, one))}: name the field of each"
                 )
         return self
 

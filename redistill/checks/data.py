@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
 
+from db.errors import quoted
 from db.records import Reject, Slot, Traffic
 from db.states import RejectReason
 from distill.evaluation.confusion import unknown_label
@@ -72,10 +73,10 @@ def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Check
     known = f"the labels are {', '.join(teacher.labels)}"
     if unknown:
         fix = f"correct rare_labels in [metrics]; {known}{or_alike(unknown[0], teacher.labels)}"
-        yield problem("labels", f"the rare label {unknown[0]!r} is unknown to the models", fix)
+        yield problem("labels", f"the rare label {quoted(unknown[0])} is unknown to the models", fix)
     elif misrouted is not None:
         fix = f"correct [[metrics.misroutes]]; {known}{or_alike(misrouted, teacher.labels)}"
-        yield problem("labels", f"the misrouted label {misrouted!r} is unknown to the models", fix)
+        yield problem("labels", f"the misrouted label {quoted(misrouted)} is unknown to the models", fix)
     else:
         yield ok("labels", "teacher and student have the same labels")
 
@@ -199,7 +200,7 @@ def _repeated_ids(settings: Settings, found: Traffic) -> Iterator[CheckResult]:
         records = show.count(found.n_seen + n)
         said = f"{records} records have only {show.count(found.n_seen)} ids, and each id counts once"
         own = settings.traffic.id
-        fix = f"set 'id' in [traffic] to a field that is different in each record, instead of {own!r}"
+        fix = f"set 'id' in [traffic] to a field that is different in each record, instead of {quoted(own)}"
         yield warning("request ids", said, fix)
 
 
@@ -217,7 +218,7 @@ def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterato
     if 2 * len(unknown) <= len(given):
         return
     share = f"{show.count(len(unknown))} of {show.count(len(given))} true labels of the window"
-    such = f"such as {unknown[0]!r}{or_alike(unknown[0], label_names)}"
+    such = f"such as {quoted(unknown[0])}{or_alike(unknown[0], label_names)}"
     found = f"{share} are not labels of the models, {such}; both models count as wrong there"
     fix = "name the field of the true labels with 'label' in [traffic], or a field that the log does not have"
     yield warning("true labels", found, fix)

@@ -9,6 +9,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from db.errors import LONGEST_VALUE, one_line, quoted
+
 Location = Sequence[int | str]
 
 _EXPECTED: Final = {
@@ -67,7 +69,7 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
     """Return a message that `name` is unknown, with the closest known name, or else all of them."""
     close = get_close_matches(name, known, n=1)
     meant = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(known))}"
-    return f"unknown {kind} {name!r}: {meant}"
+    return f"unknown {kind} {quoted(name)}: {meant}"
 
 
 def place(location: Location) -> str:
@@ -142,7 +144,7 @@ def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
     if kind == "union_tag_not_found":
         return "it needs a 'kind'"
     if kind == "model_type":
-        shown = "" if _is_secret(location, settings) else f", not {found!r}"
+        shown = "" if _is_secret(location, settings) else f", not {quoted(found)}"
         return f"expected a table, a line [{location[0]}] with keys below it{shown}"
     if kind == "tuple_type" and isinstance(found, dict):
         return f"expected a list of tables: write [[{location[0]}]], in double brackets"
@@ -170,11 +172,11 @@ def _expected(problem: ErrorDetails) -> str:
 def _shown(problem: ErrorDetails) -> str:
     """Return the refused value in TOML notation."""
     if problem["type"] == "union_tag_invalid":
-        return repr(problem["ctx"]["tag"])
+        return quoted(problem["ctx"]["tag"])
     found = problem["input"]
     if isinstance(found, bool):
         return str(found).lower()
-    return repr(found) if isinstance(found, str) else str(found)
+    return quoted(found) if isinstance(found, str) else one_line(found, longest=LONGEST_VALUE)
 
 
 def _is_secret(location: Location, settings: type[BaseModel]) -> bool:

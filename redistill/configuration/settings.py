@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from db.connection.session import found_from
+from db.errors import quoted
 from distill.settings import GatesSection, RedistillSection
 from monitor.settings import (
     MetricsSection,
@@ -168,7 +169,7 @@ class _RulesFile(Section):
 def _refuse_duplicates(kind: str, names: list[str]) -> None:
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
-        raise ValueError(f"[[{kind}]]: two have the name {min(duplicates)!r}: rename one of them")
+        raise ValueError(f"[[{kind}]]: two have the name {quoted(min(duplicates))}: rename one of them")
 
 
 def load(config: Source | Path) -> Settings:

@@ -130,6 +130,13 @@ def test_an_error_of_a_header_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_a_long_header_is_cut(tmp_path: Path) -> None:
+    with pytest.raises(LabelsFileError) as refused:
+        read_content(tmp_path, b"x" * 100_000 + b",label\n1,faq\n", "a.csv")
+    assert str(refused.value).endswith("xxx….")
+    assert len(str(refused.value)) < 500
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

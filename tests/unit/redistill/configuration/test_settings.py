@@ -494,7 +494,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path, patt
             "[traffic] format: expected 'jsonl', 'parquet' or 'sagemaker-capture'",
         ),
         ('uri = "logs"\ntext = "a["', "'a[' is neither a field's name nor JMESPath"),
-        (f'uri = "logs"\ntext = "{"(" * 3_000}"', "((' is neither a field's name nor JMESPath"),
+        (f'uri = "logs"\ntext = "{"(" * 3_000}"', "((…' is neither a field's name nor JMESPath"),
         ('format = "jsonl"', "[traffic] uri: missing"),
     ],
 )
