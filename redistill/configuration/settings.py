@@ -206,12 +206,13 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     """
     with _shallow(path):
         document = Source(file=path).read()
+    rules = {
+        key: value for key, value in document.items() if key not in Settings.model_fields or key == "rules"
+    }
+    if rules in ({}, {"rules": []}):
+        problem = "it has no rule: add a line [[rules]], with name, metric, and below or above under it"
+        raise ConfigError(path=path, problem=problem)
     try:
-        rules = {
-            key: value
-            for key, value in document.items()
-            if key not in Settings.model_fields or key == "rules"
-        }
         return _RulesFile(**rules).rules
     except ValidationError as error:
         raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error

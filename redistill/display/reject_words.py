@@ -28,7 +28,10 @@ ADVICE: Final[Mapping[RejectReason, str]] = {
     RejectReason.UNKNOWN_LABEL: _NAMED.format(key="student_label") + ": it has other labels than the models",
     RejectReason.BAD_LOGITS: _NAMED.format(key="student_logits") + ": one finite number for each label",
     RejectReason.TRUNCATED_OBJECT: _OF_OBJECT,
-    RejectReason.UNREADABLE_OBJECT: _OF_OBJECT,
+    RejectReason.UNREADABLE_OBJECT: (
+        "write plain, gzip or zstandard files (tar, zip, bzip2 and xz are not read), set 'format' in "
+        "[traffic] if it is Parquet, and fix or remove a damaged object"
+    ),
     RejectReason.OVERSIZED_OBJECT: "write smaller objects, or raise max_object_bytes in [traffic]",
     RejectReason.REPEATED_ID: "set 'id' in [traffic] to a field that is different in each record",
     RejectReason.OUTSIDE_WINDOW: "nothing: such records belong to other windows",

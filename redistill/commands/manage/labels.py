@@ -24,7 +24,10 @@ from redistill.display.progress import bars
 _File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="JSON Lines, or CSV with a header (.csv); also compressed (.gz, .zst)."
+        metavar="FILE",
+        allow_dash=True,
+        help="JSON Lines, or CSV with a header (.csv); also compressed (.gz, .zst); '-' reads JSON Lines "
+        "from the standard input.",
     ),
 ]
 _Id = Annotated[str, typer.Option("--id", metavar="NAME", help="Field or column of the request id.")]

@@ -1,9 +1,17 @@
 """Files of true labels, as people and tools write them."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import os
+import tarfile
+import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -128,6 +136,57 @@ def test_an_error_of_a_header_is_one_line(tmp_path: Path) -> None:
     assert str(refused.value).endswith(
         "it has no column 'id'; name it with --id or --label; it has name of it, label."
     )
+
+
+def tar(content: bytes, mode: Literal["w", "w:gz", "w:xz"] = "w") -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:
+        entry = tarfile.TarInfo("labels.jsonl")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("labels.jsonl", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pack", "problem"),
+    [
+        (bz2.compress, "it is bzip2"),
+        (lzma.compress, "it is xz"),
+        (zipped, "it is a zip archive or a workbook"),
+        (tar, "it is a tar archive"),
+        (partial(tar, mode="w:gz"), "it is a tar archive"),
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
+def test_a_container_that_is_not_read_is_named(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes], problem: str
+) -> None:
+    with pytest.raises(LabelsFileError) as refused:
+        read_content(tmp_path, pack(json_lines()), name)
+    expected = f"{problem}; only plain, gzip and zstandard files of lines are read."
+    assert str(refused.value).endswith(f"cannot be read: {expected}")
+
+
+def test_labels_come_from_a_pipe_and_from_the_standard_input() -> None:
+    for number in (None, 0):
+        readable, writable = os.pipe()
+        os.write(writable, json_lines())
+        os.close(writable)
+        before = os.dup(0)
+        os.dup2(readable, 0)
+        try:
+            assert read(Path("-") if number == 0 else Path(f"/dev/fd/{readable}")) == GIVEN
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+            os.close(readable)
 
 
 def test_a_long_header_is_cut(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """A window's sample from real files: plain, compressed, broken, in any order."""
 
+import bz2
 import errno
 import gzip
 import io
 import json
 import os
+import tarfile
 import tempfile
 import tracemalloc
 from collections import Counter
@@ -300,6 +302,20 @@ def wrong_checksum(folder: Path) -> Path:
     return folder / "log"
 
 
+def bzip2(folder: Path) -> Path:
+    (folder / "log").write_bytes(bz2.compress(lines(record("a", 5))))
+    return folder / "log"
+
+
+def tar_in_gzip(folder: Path) -> Path:
+    content = lines(record("a", 5))
+    with tarfile.open(folder / "log", mode="w:gz") as file:
+        entry = tarfile.TarInfo("log.jsonl")
+        entry.size = len(content)
+        file.addfile(entry, io.BytesIO(content))
+    return folder / "log"
+
+
 def garbage_after_gzip(folder: Path) -> Path:
     (folder / "log").write_bytes(gzip.compress(b"\n") + b"no gzip member at all")
     return folder / "log"
@@ -307,7 +323,7 @@ def garbage_after_gzip(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "make",
-    [damaged_link, link_to_itself, pipe, wrong_checksum, garbage_after_gzip],
+    [damaged_link, link_to_itself, pipe, wrong_checksum, garbage_after_gzip, bzip2, tar_in_gzip],
     ids=lambda make: make.__name__,
 )
 def test_an_unreadable_file_is_a_reject_and_stops_nothing(

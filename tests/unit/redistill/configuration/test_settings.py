@@ -541,8 +541,10 @@ def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs exactly one of 'below' and 'above'$"):
         load_rules(path)
     path.write_text("rules = []\n")
-    with pytest.raises(ConfigError, match="expected a list of at least 1"):
+    with pytest.raises(ConfigError, match="it has no rule: add a line"):
         load_rules(path)
+    with pytest.raises(ConfigError, match="/dev/null: it has no rule: add a line"):
+        load_rules(Path("/dev/null"))
 
 
 @pytest.mark.parametrize(("value", "keep"), [('"all"', None), ("1", 1), ("20", 20)])
