@@ -49,7 +49,7 @@ def read_labels(
             for row in named_rows(path.name, chunks, names, options="--id or --label"):
                 yield row if isinstance(row, Malformed) else _given(row, id_name, label_name)
     except (OSError, BrokenObjectError, NoColumnError) as error:
-        problem = error.strerror if isinstance(error, OSError) else error
+        problem: object = error.strerror if isinstance(error, OSError) else error
         if isinstance(error, BrokenObjectError):
             problem = error.fields["problem"]
         raise LabelsFileError(path=path, problem=str(problem or error).rstrip(".")) from error
