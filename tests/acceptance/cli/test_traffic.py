@@ -77,6 +77,17 @@ def test_what_came_too_late_is_told_in_the_next_cycle(migrated: Path, s3_url: st
     database.close()
 
 
+def test_a_broken_file_that_was_copied_later_is_named_by_status_and_in_sql(migrated: Path) -> None:
+    (migrated / "logs" / "copied").write_text("no record\n")
+    numbers("--at", AT)
+    assert "1 object without a usable time, modified after the window" in run("status").stdout
+    database = sqlite3.connect(migrated / "redistill.db")
+    undated = "SELECT n, example_object FROM reject_history WHERE reason = 'undated_object'"
+    assert database.execute(undated).fetchall() == [(1, "copied")]
+    assert database.execute("SELECT n_rejected FROM cycle_history").fetchone() == (0,)
+    database.close()
+
+
 def test_a_bucket_that_cannot_be_read_fails_the_cycle_which_can_be_run_again(
     migrated: Path, s3_url: str
 ) -> None:
