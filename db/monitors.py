@@ -92,7 +92,7 @@ def summaries(connection: Connection) -> tuple[MonitorSummary, ...]:
 
 
 def archive_owner(connection: Connection, name: str) -> str | None:
-    """Return the id by which the monitor recognises the folders of its archives, or None if it has none yet."""
+    """Return the id by which the monitor recognises the folders of its archives, or None without one."""
     return connection.scalar(select(archive_owners.c.owner_id).where(archive_owners.c.monitor == name))
 
 
