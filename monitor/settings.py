@@ -309,7 +309,7 @@ class MetricsSection(Section):
     """The measurement of the distance between the models, and of the quality of each."""
 
     temperature: Temperature = 3.0
-    resamples: Annotated[int, Field(ge=100)] = 10_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2025, 2026, 2027)
     input_sample: Annotated[int, Field(ge=0, le=2_000)] = (
         1_000  #: texts that are compared to detect input drift; 0: off

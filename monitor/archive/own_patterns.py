@@ -33,10 +33,14 @@ class OwnPatterns:
         """Return the text with a word for each match; the word alone if a pattern takes too long."""
         for pattern in self.compiled:
             try:
-                text = pattern.sub(WORD, text, timeout=LIMIT_SECONDS)
+                text = pattern.sub(_word, text, timeout=LIMIT_SECONDS)
             except TimeoutError:
                 return WORD
         return text
+
+
+def _word(found: "regex.Match[str]") -> str:
+    return WORD if found[0] else ""  # `[A-Z]*` also matches the empty text between any two characters
 
 
 #: Texts on which patterns with nested repetitions take exponential time.

@@ -202,8 +202,10 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     """Read the [[rules]] of a file; the other sections of a whole configuration are ignored.
 
     Raises:
-        ConfigMissingError, ConfigError: as for `load`.
+        ConfigError: there is no such file, it has no rule, or a rule is invalid.
     """
+    if not path.exists():
+        raise ConfigError(path=path, problem="there is no such file; name the one with [[rules]]")
     with _shallow(path):
         document = Source(file=path).read()
     rules = {

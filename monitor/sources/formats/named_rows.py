@@ -104,6 +104,8 @@ def _csv_rows(chunks: Iterable[bytes], names: Sequence[str], options: str) -> It
         if header and name not in header:
             there = one_line(", ".join(header), longest=LONGEST_VALUE)
             raise NoColumnError(f"it has no column {quoted(name)}; name it with {options}; it has {there}")
+        if header.count(name) > 1:
+            raise NoColumnError(f"it has {header.count(name)} columns {quoted(name)}; rename all but one")
     while True:
         number = n_blank + reader.line_num + 1
         try:

@@ -189,6 +189,14 @@ def test_labels_come_from_a_pipe_and_from_the_standard_input() -> None:
             os.close(readable)
 
 
+@pytest.mark.parametrize("header", [b"id,label,label", b"id,label,id", b"label;id;label"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, header: bytes) -> None:
+    """Which of them is meant is not for the last one to say."""
+    with pytest.raises(LabelsFileError, match=r"it has 2 columns '(id|label)'; rename all but one"):
+        read_content(tmp_path, header + b"\nr-1,faq,refund\n", "a.csv")
+    assert read_content(tmp_path, b"id,x,x,label\nr-1,1,2,faq\n", "a.csv") == GIVEN[:1]
+
+
 def test_a_long_header_is_cut(tmp_path: Path) -> None:
     with pytest.raises(LabelsFileError) as refused:
         read_content(tmp_path, b"x" * 100_000 + b",label\n1,faq\n", "a.csv")

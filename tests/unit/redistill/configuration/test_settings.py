@@ -545,6 +545,8 @@ def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
         load_rules(path)
     with pytest.raises(ConfigError, match="/dev/null: it has no rule: add a line"):
         load_rules(Path("/dev/null"))
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load_rules(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize(("value", "keep"), [('"all"', None), ("1", 1), ("20", 20)])
