@@ -71,7 +71,7 @@ def _owner_of(folder: str, artifacts: Artifacts, *, fresh: str | None = None) ->
     """Return the id in a folder, which gets the id `fresh` if it has none."""
     location = located(folder)
     store = artifacts.store(location)
-    with _translated_errors():
+    with _translated_errors(folder):
         content = store.read(OWNER_FILE)
         if content is None and fresh is not None:
             if isinstance(location, Path):
@@ -85,9 +85,11 @@ def _owner_of(folder: str, artifacts: Artifacts, *, fresh: str | None = None) ->
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def _translated_errors(folder: str) -> Iterator[None]:
     try:
         yield
+    except OSError as error:
+        raise ArchiveWriteError(path=folder, problem=error.strerror or error) from error
     except ArtifactReadError as error:
         kind = ArchiveUnavailableError if isinstance(error, ArtifactUnavailableError) else ArchiveReadError
         raise kind(path=error.fields["location"], problem=error.fields["problem"]) from error

@@ -25,6 +25,8 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
 
     The request log itself, and models that were trained on the requests, are not changed.
     """
+    if not all(ids):
+        raise typer.BadParameter("an ID is empty")
     settings = configured(ctx, config)
     with migrated(settings) as engine, translated_errors(engine), bars() as progress:
         refuse_other_archives(settings, engine)

@@ -107,7 +107,10 @@ def test_a_damaged_file_is_an_error_of_the_archive(
         take(sqlite_engine, str(tmp_path))
 
 
-def test_a_place_that_is_a_file_is_an_error_of_the_archive(sqlite_engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["archive", "/proc/archive"])
+def test_a_place_that_cannot_be_made_is_an_error_of_the_archive(
+    sqlite_engine: Engine, tmp_path: Path, place: str
+) -> None:
     (tmp_path / "archive").write_text("")
     with pytest.raises((ArchiveReadError, ArchiveWriteError), match=r"The archive .* cannot be"):
-        take(sqlite_engine, f"{tmp_path}/archive/prod")
+        take(sqlite_engine, f"{tmp_path / place}/prod")
