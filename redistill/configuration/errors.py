@@ -26,9 +26,12 @@ _EXPECTED: Final = {
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "int_type": "a whole number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
     "less_than": "a value below {lt}",
     "less_than_equal": "a value of at most {le}",
     "literal_error": "{expected}",
+    "model_attributes_type": "a table",
     "path_type": "a path",
     "string_too_short": "a string that is not empty",
     "string_type": "a string",
@@ -145,7 +148,10 @@ def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
         return "it needs a 'kind'"
     if kind == "model_type":
         shown = "" if _is_secret(location, settings) else f", not {quoted(found)}"
-        return f"expected a table, a line [{location[0]}] with keys below it{shown}"
+        line = (
+            f"[[{location[0]}]]" if len(location) > 1 and isinstance(location[1], int) else f"[{location[0]}]"
+        )
+        return f"expected a table, a line {line} with keys below it{shown}"
     if kind == "tuple_type" and isinstance(found, dict):
         return f"expected a list of tables: write [[{location[0]}]], in double brackets"
     is_secret = _is_secret(location, settings)

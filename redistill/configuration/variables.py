@@ -13,6 +13,7 @@ from redistill.configuration.source import ConfigError, Source
 
 PREFIX: Final = "REDISTILL__"
 _MARK: Final = "$"
+_MISSING: Final = "Field required"  #: of pydantic
 
 
 def expanded(value: Any, source: Source) -> Any:  # noqa: ANN401 - any TOML value
@@ -81,7 +82,11 @@ def sources_of(problems: Sequence[tuple[Location, str]], source: Source, setting
         for name, keys in _overrides(settings).items():
             if keys == path[: len(keys)] and (len(keys) > 1 or _is_list(settings.model_fields[keys[0]])):
                 whole.add(name)
-            elif (keys[: len(path)] == path or keys == path[:1]) and (path or f"[{keys[0]}]" in message):
+            elif path and keys[0] == path[0]:
+                is_part = keys[: len(path)] == path or len(keys) == 1
+                if is_part or keys[1:] == ("kind",) or message == _MISSING:  # which decides on other keys
+                    parts.add(name)
+            elif not path and f"[{keys[0]}]" in message:
                 parts.add(name)
         names |= whole or parts
         are_whole &= bool(whole)

@@ -413,6 +413,9 @@ def test_a_bad_variable_is_named(
         ("REDISTILL__RULES", '[{"name": "a", "metric": "kl", "above": "x"}]', "[[rules]] number 1, above: "),
         ("REDISTILL__ALERTS", '[{"kind": "log"}, {"kind": "pager"}]', "[[alerts]] number 2"),
         ("REDISTILL__METRICS__SEEDS", '[1, "x"]', "[metrics] seeds.1: "),
+        ("REDISTILL__RULES", '["a"]', "[[rules]] number 1: expected a table, a line [[rules]] with keys"),
+        ("REDISTILL__ALERTS", "[1]", "[[alerts]] number 1: expected a table"),
+        ("REDISTILL__MONITOR__REDACT", "maybe", "[monitor] redact: expected true or false, not 'maybe'"),
         ("REDISTILL__TRAFFIC__MAX_TEXT_CHARS", "x", "[traffic] max_text_chars: "),
         (
             "REDISTILL__TRAFFIC__URI",
@@ -437,6 +440,8 @@ def test_the_variable_of_a_refused_value_is_named(
         ("REDISTILL__RULES", TWO_RULES, "", "[[rules]]: two have the name "),
         ("REDISTILL__MONITOR", '{"sample_size": 0}', "", "[monitor] sample_size: "),
         ("REDISTILL__METRICS__SEEDS", '["x"]', "[monitor]\nsample_size = 0\n", "[monitor] sample_size: "),
+        ("REDISTILL__TRAFFIC__KIND", "s3", "", "[traffic] uri: expected 's3://bucket/key'"),
+        ("REDISTILL__ECS__CLUSTER", "main", "", "[ecs] task_definition: missing"),
     ],
 )
 def test_the_file_and_the_variable_are_named_where_either_may_be_at_fault(
