@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Table, delete, func, insert, select, union, u
 
 from db import leases, queue
 from db.connection import clock
+from db.connection.upsert import insert_for
 from db.errors import RedistillError
-from db.tables import cycles, jobs, metadata, renames
+from db.tables import archive_owners, cycles, jobs, metadata, renames
 
 #: A daemon takes its lease at least every ten seconds, so one that has not for this long does not run.
 QUIET: Final = timedelta(seconds=15)
@@ -88,6 +89,17 @@ def summaries(connection: Connection) -> tuple[MonitorSummary, ...]:
         )
         for name in _known(connection)
     )
+
+
+def archive_owner(connection: Connection, name: str) -> str | None:
+    """Return the id by which the monitor recognises the folders of its archives, or None without one."""
+    return connection.scalar(select(archive_owners.c.owner_id).where(archive_owners.c.monitor == name))
+
+
+def record_archive_owner(connection: Connection, name: str, fresh: str, now: datetime) -> None:
+    """Give the monitor's archives the id `fresh`, unless they have one."""
+    first = insert_for(connection)(archive_owners).values(monitor=name, owner_id=fresh, recorded_at=now)
+    connection.execute(first.on_conflict_do_nothing())  # two processes may start at the same moment
 
 
 def quiet_in(connection: Connection, name: str) -> timedelta:

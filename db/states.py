@@ -105,10 +105,11 @@ class RejectReason(StrEnum):
     UNKNOWN_LABEL = "unknown_label"  #: `student_label` is not one of the models' labels
     BAD_LOGITS = "bad_logits"  #: `student_logits` has the wrong length or is not finite
     TRUNCATED_OBJECT = "truncated_object"  #: a compressed object ends early; its complete lines count
-    UNREADABLE_OBJECT = "unreadable_object"  #: the object could not be opened or decompressed
+    UNREADABLE_OBJECT = "unreadable_object"  #: the object cannot be opened or decompressed, or is an archive
     OVERSIZED_OBJECT = "oversized_object"  #: more than `max_object_bytes`; the lines before the limit count
     REPEATED_ID = "repeated_id"  #: a record whose id occurs more than once in the window; not in `n_rejected`
     OUTSIDE_WINDOW = "outside_window"  #: of another window, in each cycle that reads it; not in `n_rejected`
+    UNDATED_OBJECT = "undated_object"  #: without any usable time, modified later; not in `n_rejected`
     LATE_OBJECT = "late_object"  #: an object written after its window was read; not in `n_rejected`
 
 

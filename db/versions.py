@@ -44,7 +44,8 @@ def by_prefix(connection: Connection, monitor: str, prefix: str) -> ModelVersion
     """Return the only student whose version begins with `prefix`.
 
     Raises:
-        NoSuchModelError: no student version begins with it, or several do.
+        NoSuchModelError: no student version begins with it, several do, or it is empty, as a variable of a
+            script may be.
     """
     rows = connection.execute(
         select(models).where(
@@ -53,7 +54,7 @@ def by_prefix(connection: Connection, monitor: str, prefix: str) -> ModelVersion
             models.c.version.startswith(prefix, autoescape=True),
         )
     ).all()
-    if len(rows) != 1:
+    if len(rows) != 1 or not prefix:
         raise NoSuchModelError(version=prefix)
     return _model(rows[0])
 

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from db.connection.session import AmbiguousUrlError, DatabaseUrlError, parse_url
+from db.errors import quoted
 from monitor.archive.own_patterns import check_pattern
 from monitor.storage.location import Location, location, s3_location, s3_object
 from triggers.rule_sets import RuleSet
@@ -61,10 +62,10 @@ def _checked_name(name: str) -> str:
             # a quoted name may be decoded to half of a surrogate pair, which no output can encode
             problem = str(error).encode(errors="backslashreplace").decode()
             raise ValueError(
-                f"{name!r} is neither a field's name nor JMESPath: {problem}".splitlines()[0]
+                f"{quoted(name)} is neither a field's name nor JMESPath: {problem}".splitlines()[0]
             ) from error
         if unknown:
-            raise ValueError(f"{name!r} calls {min(unknown)}(), which is not a function of JMESPath")
+            raise ValueError(f"{quoted(name)} calls {min(unknown)}(), which is not a function of JMESPath")
     return name
 
 
@@ -194,7 +195,7 @@ class TrafficSection(Section):
     def _two_labels(self) -> Self:
         if self.label is not None and self.label == self.student_label:
             raise ValueError(
-                f"'label' and 'student_label' are both {self.label!r}; 'label' is the true label, "
+                f"'label' and 'student_label' are both {quoted(self.label)}; 'label' is the true label, "
                 "not the one that the student gave"
             )
         return self
@@ -205,7 +206,7 @@ class TrafficSection(Section):
         for one, other in (("id", "text"), ("id", "time"), ("time", "text")):
             if getattr(self, one) == getattr(self, other):
                 raise ValueError(
-                    f"'{one}' and '{other}' are both {getattr(self, one)!r}: name the field of each"
+                    f"'{one}' and '{other}' are both {quoted(getattr(self, one))}: name the field of each"
                 )
         return self
 
@@ -312,7 +313,7 @@ class MetricsSection(Section):
     """The measurement of the distance between the models, and of the quality of each."""
 
     temperature: Temperature = 3.0
-    resamples: Annotated[int, Field(ge=100)] = 10_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2025, 2026, 2027)
     input_sample: Annotated[int, Field(ge=0, le=2_000)] = (
         1_000  #: texts that are compared to detect input drift; 0: off

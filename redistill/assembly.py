@@ -14,7 +14,7 @@ from db import monitors
 from db.connection.session import reading
 from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
-from db.records import ArchivedCycle, ObjectVersion, Slot
+from db.records import ArchivedCycle, Claim, CycleResult, ObjectVersion, Slot
 from distill.attempt import Attempt
 from distill.calibration.calibrator import Calibrator
 from distill.judgement import Judge
@@ -28,7 +28,7 @@ from monitor.cycle import Archived, CycleMeasurer, Show
 from monitor.daemon.delivery_threads import Deliveries
 from monitor.daemon.loop import Daemon
 from monitor.daemon.retention import Retention
-from monitor.daemon.slot_runner import SlotRunner
+from monitor.daemon.slot_runner import MeasureSlot, SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.reference.baseline import Healthy, Reference
 from monitor.scoring.batches import answers_here, score
@@ -39,8 +39,9 @@ from monitor.scoring.placement import Placement
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
+from monitor.stop import Stopped
 from monitor.storage.student_places import StudentPlaces
-from redistill.archives import follow_archives
+from redistill.archives import confirm_archives, follow_archives
 from redistill.artifacts import artifacts
 from redistill.channels import channels
 from redistill.configuration.settings import Settings
@@ -106,7 +107,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         clock=utc_now,
         show=show,
     )
-    return SlotRunner(engine, settings.monitor, measurer, policy(settings))
+    return SlotRunner(engine, settings.monitor, _in_own_archive(settings, engine, measurer), policy(settings))
 
 
 def pair_source(settings: Settings, engine: Engine, show: Show) -> PairSource:
@@ -311,6 +312,14 @@ def _healthy(engine: Engine) -> Healthy:
             return cycle_archives.healthy_before(connection, slot, pair, since=since)
 
     return ask
+
+
+def _in_own_archive(settings: Settings, engine: Engine, measure: MeasureSlot) -> MeasureSlot:
+    def measure_slot(claim: Claim, stopped: Stopped) -> CycleResult:
+        confirm_archives(settings, engine)
+        return measure(claim, stopped)
+
+    return measure_slot
 
 
 def _follow_archives(settings: Settings, engine: Engine) -> None:

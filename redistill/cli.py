@@ -34,9 +34,11 @@ class _Commands(TyperGroup):
         except RedistillError as error:
             _fail(str(error), error.exit_code)
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno in NO_ROOM:
+                _fail(_no_room(error), 1)
+            if error.filename is None:
                 raise
-            _fail(_no_room(error), 1)
+            _fail(f"{error.filename} cannot be used ({error.strerror}): fix the path or its permissions", 1)
         except KeyboardInterrupt:
             _fail("interrupted", INTERRUPTED)
 

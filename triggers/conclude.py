@@ -10,6 +10,7 @@ from db import leases, queue
 from db.connection.session import writing
 from db.cycles import history, ledger, rejudging, results, teachers
 from db.records import Claim, CycleResult, Lease, ModelVersion, RuleOutcome
+from db.states import RejectReason
 from triggers import rule_progress
 from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
@@ -199,6 +200,9 @@ def _quality(result: CycleResult, policy: Policy) -> SampleQuality:
         n_rejected=result.traffic.n_rejected,
         min_samples=policy.min_samples,
         max_reject_share=policy.max_reject_share,
+        n_undated=sum(
+            each.n for each in result.traffic.rejects if each.reason is RejectReason.UNDATED_OBJECT
+        ),
     )
 
 

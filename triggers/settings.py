@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from db.errors import quoted
 from db.states import Severity
 from triggers.values import Duration, Name, refuse_bools
 
@@ -92,7 +93,7 @@ class Condition(Section):
         kind, _, label = (self.metric or "").partition(":")
         if kind not in METRICS or (kind.startswith("class_") != bool(label)):
             known = ", ".join(each if not each.startswith("class_") else f"{each}:LABEL" for each in METRICS)
-            raise ValueError(f"rule {name}: 'metric' must be one of {known}, not {self.metric!r}")
+            raise ValueError(f"rule {name}: 'metric' must be one of {known}, not {quoted(self.metric)}")
         if (self.below is None) == (self.above is None):
             raise ValueError(f"rule {name} needs exactly one of 'below' and 'above'")
         if kind in _SHARES and max(self.threshold, self.cleared_at) > 1:

@@ -8,6 +8,8 @@ import durationpy
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from db.errors import quoted
+
 _LONGEST: Final = timedelta(days=36_525)  #: a time that long before or after now still exists
 _FORM: Final = "write '10m', '1h30m' or '7d'"
 
@@ -20,9 +22,9 @@ def _duration(value: Any) -> Any:  # noqa: ANN401 - pydantic passes whatever the
     try:
         found = durationpy.from_str(value)
     except (durationpy.DurationError, OverflowError, ValueError) as error:
-        raise ValueError(f"{value!r} is not a duration: {_FORM}") from error
+        raise ValueError(f"{quoted(value)} is not a duration: {_FORM}") from error
     if found > _LONGEST:
-        raise ValueError(f"{value!r} is too long a duration: write at most '{_LONGEST.days}d'")
+        raise ValueError(f"{quoted(value)} is too long a duration: write at most '{_LONGEST.days}d'")
     return found
 
 
@@ -32,7 +34,7 @@ def _stripped(value: Any) -> Any:  # noqa: ANN401 - as above
 
 def _printable(value: str) -> str:
     if not value.isprintable():
-        raise ValueError(f"expected printable characters, not {value!a}")
+        raise ValueError(f"expected printable characters, not {quoted(value)}")
     return value
 
 

@@ -4,6 +4,7 @@ from db.tables.columns import ExactAlpha, UTCDateTime, metadata
 from db.tables.cycles import class_metrics, cycles, erasures, input_drift, leases, objects, rejects, strata
 from db.tables.incidents import deliveries, incidents
 from db.tables.jobs import (
+    archive_owners,
     calibrations,
     evaluations,
     gate_outcomes,
@@ -21,6 +22,7 @@ from db.tables.truth import correctness, labels, teacher_metrics
 __all__ = [
     "ExactAlpha",
     "UTCDateTime",
+    "archive_owners",
     "calibrations",
     "class_metrics",
     "correctness",

@@ -191,6 +191,16 @@ registries = Table(
 )
 
 
+archive_owners = Table(
+    "archive_owners",
+    metadata,
+    Column("monitor", Text, primary_key=True, comment="The monitor"),
+    Column("owner_id", Text, nullable=False, comment="The id in owner.json beside its archives; a UUID"),
+    Column("recorded_at", UTCDateTime, nullable=False, comment="UTC; when a cycle recorded it"),
+    comment="The id of the archives of each monitor, so that no other database replaces them",
+)
+
+
 promotions = Table(
     "promotions",
     metadata,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from db.errors import RedistillError
+from db.errors import RedistillError, quoted
 from db.records import Metric
 from distill.evaluation import confusion
 from distill.evaluation.reliability import Calibration
@@ -132,10 +132,14 @@ def _check_names(label_names: Sequence[str], settings: MetricsSection, classes: 
         raise LabelsError(problem=f"{len(label_names)} names for {classes} classes")
     unknown = sorted(set(settings.rare_labels) - set(label_names))
     if unknown:
-        raise LabelsError(problem=f"the rare label {unknown[0]!r} is not one of {list(label_names)}")
+        raise LabelsError(
+            problem=f"the rare label {quoted(unknown[0])} is not one of {quoted(list(label_names))}"
+        )
     misrouted = confusion.unknown_label(settings.misroutes, label_names)
     if misrouted is not None:
-        raise LabelsError(problem=f"the label {misrouted!r} of a misroute is not one of {list(label_names)}")
+        raise LabelsError(
+            problem=f"the label {quoted(misrouted)} of a misroute is not one of {quoted(list(label_names))}"
+        )
 
 
 def _share(name: str, hits: NDArray[np.bool_]) -> Metric:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from db.errors import RedistillError
+from db.errors import RedistillError, quoted
 from distill.settings import LabelSource
 from distill.training.archived import (
     NO_TRAFFIC_LABELS,
@@ -263,7 +263,7 @@ def _text(row: NamedRow, field: str) -> str:
 def _label(label: str, field: str, index: Mapping[str, int]) -> int:
     if label not in index:
         known = or_alike(label, index) or f" ({', '.join(index)})"
-        raise ValueError(f"field {field!r}: {label!r} is not one of the models' labels{known}")
+        raise ValueError(f"field {field!r}: {quoted(label)} is not one of the models' labels{known}")
     return index[label]
 
 

@@ -10,6 +10,8 @@ from typing import Final, Self
 
 import regex
 
+from db.errors import quoted
+
 #: The time for one pattern on one text. A text of 10,000 characters takes a simple pattern a millisecond.
 LIMIT_SECONDS: Final = 0.25
 WORD: Final = "[redacted]"
@@ -31,10 +33,14 @@ class OwnPatterns:
         """Return the text with a word for each match; the word alone if a pattern takes too long."""
         for pattern in self.compiled:
             try:
-                text = pattern.sub(WORD, text, timeout=LIMIT_SECONDS)
+                text = pattern.sub(_word, text, timeout=LIMIT_SECONDS)
             except TimeoutError:
                 return WORD
         return text
+
+
+def _word(found: "regex.Match[str]") -> str:
+    return WORD if found[0] else ""  # `[A-Z]*` also matches the empty text between any two characters
 
 
 #: Texts on which patterns with nested repetitions take exponential time.
@@ -52,10 +58,10 @@ def check_pattern(pattern: str) -> None:
     try:
         compiled = regex.compile(pattern)
     except Exception as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        raise ValueError(f"{quoted(pattern)} is not a regular expression: {error}") from error
     for probe in _PROBES:
         try:
             compiled.sub("", probe, timeout=LIMIT_SECONDS)
         except TimeoutError as error:
             slow = f"takes over {LIMIT_SECONDS:g} s on {len(probe)} characters"
-            raise ValueError(f"{pattern!r} {slow}: write it without nested repetitions") from error
+            raise ValueError(f"{quoted(pattern)} {slow}: write it without nested repetitions") from error

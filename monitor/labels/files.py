@@ -14,6 +14,7 @@ from monitor.sources.values import request_id, true_label
 __all__ = ["GivenLabel", "LabelsFileError", "Malformed", "read_labels"]
 
 _MAX_BYTES: Final = 2**40  #: decompressed
+_STANDARD_INPUT: Final = Path("-")
 
 #: Receives the number of bytes read and the size of the file.
 Progress = Callable[[int, int], None]
@@ -36,23 +37,28 @@ def read_labels(
 ) -> Iterator[GivenLabel | Malformed]:
     """Yield the content of each row, in the order of the file, which may be plain, gzip or zstandard.
 
-    Ids are strings or whole numbers. Blank lines are skipped.
+    Ids are strings or whole numbers. Blank lines are skipped. The path `-` is the standard input.
 
     Raises:
         LabelsFileError: the file does not exist or is damaged, or a CSV file does not have the columns.
     """
     names = (id_name, label_name)
     try:
-        with path.open("rb") as file:
+        with (Path("/dev/stdin") if path == _STANDARD_INPUT else path).open("rb") as file:
             chunks = _with_progress(read_chunks(file, max_bytes=_MAX_BYTES), file, progress)
             for row in named_rows(path.name, chunks, names, options="--id or --label"):
                 yield row if isinstance(row, Malformed) else _given(row, id_name, label_name)
     except (OSError, BrokenObjectError, NoColumnError) as error:
-        problem = error.strerror if isinstance(error, OSError) else error
+        problem: object = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, BrokenObjectError):
+            problem = error.fields["problem"]
         raise LabelsFileError(path=path, problem=str(problem or error).rstrip(".")) from error
 
 
 def _with_progress(chunks: Iterable[bytes], file: IO[bytes], progress: Progress) -> Iterator[bytes]:
+    if not file.seekable():  # a pipe, whose size nobody knows
+        yield from chunks
+        return
     size = file.seek(0, 2)
     file.seek(0)
     for chunk in chunks:

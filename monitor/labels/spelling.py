@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Iterable
 
+from db.errors import quoted
+
 
 def alike(label: str, labels: Iterable[str]) -> str | None:
     """Return the label that differs only in case, blanks, hyphens, underscores or forms of Unicode, if any.
@@ -17,7 +19,7 @@ def alike(label: str, labels: Iterable[str]) -> str | None:
 def or_alike(label: str, labels: Iterable[str]) -> str:
     """Return a clause that names the label which is probably meant; empty if there is none."""
     found = alike(label, labels)
-    return "" if found is None else f"; labels are compared letter by letter, and {found!r} is one"
+    return "" if found is None else f"; labels are compared letter by letter, and {quoted(found)} is one"
 
 
 def _letters(label: str) -> str:

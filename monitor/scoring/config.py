@@ -1,5 +1,6 @@
 """The config.json of a model: its architecture and its labels, and which of them are supported."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
@@ -7,6 +8,7 @@ from typing import Any, Final, cast
 import transformers
 from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedConfig
 
+from db.errors import quoted
 from monitor.scoring.files import json_object
 from monitor.scoring.model import ModelError
 
@@ -40,30 +42,43 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
                 "an architecture that transformers has"
             )
         yield (
-            f"transformers {transformers.__version__} does not recognize this architecture, {kind!r}; use "
-            "another architecture, or a version of transformers that has it"
+            f"transformers {transformers.__version__} does not recognize this architecture, {quoted(kind)}; "
+            "use another architecture, or a version of transformers that has it"
         )
     elif isinstance(kind, str) and CONFIG_MAPPING[kind] not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        yield f"transformers has no classifier of texts for its model_type {kind!r}; use another architecture"
+        yield (
+            f"transformers has no classifier of texts for its model_type {quoted(kind)}; use another "
+            "architecture"
+        )
     if config.get("quantization_config"):
         yield (
             "its weights are quantized (quantization_config in its config.json); save it as it was before "
             "that, with weights in float32, float16 or bfloat16"
         )
-    if config.get("problem_type") not in {None, _ONE_LABEL_A_TEXT}:
+    if config.get("problem_type") not in (None, _ONE_LABEL_A_TEXT):
         yield (
-            f"problem_type in its config.json is {config['problem_type']!r}; the only supported one is "
+            f"problem_type in its config.json is {quoted(config['problem_type'])}; the only supported one is "
             f"{_ONE_LABEL_A_TEXT!r}, in which each text has one label"
         )
+    yield from _problems_of_answers(config)
+    architectures = config.get("architectures")
+    for name in architectures if isinstance(architectures, list) else ():
+        if str(name).endswith("ForTokenClassification"):  # some have the weights of a classifier of texts
+            yield f"it labels tokens ({name} in its config.json); use a classifier of texts"
+
+
+def _problems_of_answers(config: Mapping[str, Any]) -> Iterator[str]:
+    if not config.get("return_dict", True):
+        found = json.dumps(config["return_dict"])
+        yield f"return_dict in its config.json is {found}, which hides its logits; remove return_dict there"
+    for name in ("id2label", "label2id"):
+        if not isinstance(config.get(name, {}), dict | None):
+            yield f"{name} in its config.json is not an object; write one entry for each label there"
     if config.get("attention_type") == "block_sparse":
         yield (
             "its attention_type is 'block_sparse', with which the logits of a text depend on the texts "
             "before it; set 'original_full' in its config.json"
         )
-    architectures = config.get("architectures")
-    for name in architectures if isinstance(architectures, list) else ():
-        if str(name).endswith("ForTokenClassification"):  # some have the weights of a classifier of texts
-            yield f"it labels tokens ({name} in its config.json); use a classifier of texts"
 
 
 def _problems_of_tokenizer(content: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
@@ -76,8 +91,8 @@ def _problems_of_tokenizer(content: Mapping[str, Any], config: Mapping[str, Any]
     length = config.get("model_max_length")
     if length is not None and not _is_limit(length):
         yield (
-            f"model_max_length in its tokenizer_config.json is {length!r}; write a whole number of tokens, "
-            "such as 512"
+            f"model_max_length in its tokenizer_config.json is {quoted(length)}; write a whole number of "
+            "tokens, such as 512"
         )
 
 
@@ -97,17 +112,20 @@ def labels_of(directory: Path, config: PreTrainedConfig) -> tuple[str, ...]:
     names = cast("dict[int, str]", config.id2label)
     if len(names) == 1:
         problem = (
-            f"it has one logit ({next(iter(names.values()))!r}), as for a score or for yes and no; only "
-            "classifiers with one logit for each of two or more labels are supported"
+            f"it has one logit ({quoted(next(iter(names.values())))}), as for a score or for yes and no; "
+            "only classifiers with one logit for each of two or more labels are supported"
         )
         raise ModelError(model=directory, problem=problem)
     if len(names) < _FEWEST_LABELS or sorted(names) != list(range(len(names))):
-        problem = f"the id2label of its config.json must name the labels 0, 1, … of a classifier, not {names}"
+        wanted = "must name the labels 0, 1, … of a classifier"
+        problem = f"the id2label of its config.json {wanted}, not {quoted(names)}"
         raise ModelError(model=directory, problem=problem)
     labels = tuple(str(names[index]) for index in range(len(names)))
     doubles = sorted({label for label in labels if labels.count(label) > 1})
     if doubles:
-        problem = f"its config.json gives the label {doubles[0]!r} to two logits; name each once in id2label"
+        problem = (
+            f"its config.json gives the label {quoted(doubles[0])} to two logits; name each once in id2label"
+        )
         raise ModelError(model=directory, problem=problem)
     _check_storable(directory, labels)
     _check_inverse(directory, labels, cast("dict[str, int]", config.label2id or {}))
@@ -119,7 +137,7 @@ def _check_storable(directory: Path, labels: tuple[str, ...]) -> None:
     for label in labels:
         if not label.strip() or "\0" in label or label != label.encode(errors="replace").decode():
             problem = (
-                f"its label {label!a} cannot be stored; give it a name in id2label that is not blank, "
+                f"its label {quoted(label)} cannot be stored; give it a name in id2label that is not blank, "
                 "without NUL and without halves of characters"
             )
             raise ModelError(model=directory, problem=problem)
@@ -131,7 +149,7 @@ def _check_inverse(directory: Path, labels: tuple[str, ...], numbers: Mapping[st
         other = numbers.get(label, number)
         if other != number:
             problem = (
-                f"the label {label!r} is {number} in the id2label of its config.json and {other} in its "
-                "label2id; correct the wrong one"
+                f"the label {quoted(label)} is {number} in the id2label of its config.json and {other} in "
+                "its label2id; correct the wrong one"
             )
             raise ModelError(model=directory, problem=problem)

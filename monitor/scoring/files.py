@@ -13,6 +13,7 @@ from typing import Any, Final
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerBase
 
+from db.errors import quoted
 from monitor.scoring.model import ModelError
 
 #: The files of a directory that determine the model's logits. A model card, manifest.json, training_args.bin,
@@ -144,7 +145,7 @@ def _references(directory: Path) -> Iterator[tuple[str, object]]:
 def _check_reference(directory: Path, source: str, name: object) -> None:
     is_plain = isinstance(name, str) and Path(name).name == name and _is_covered(name)
     if not is_plain or (source == _INDEX and not fnmatchcase(str(name), _WEIGHTS)):
-        problem = f"its {source} refers to {name!r}; save the whole model again with save_pretrained"
+        problem = f"its {source} refers to {quoted(name)}; save the whole model again with save_pretrained"
         raise ModelError(model=directory, problem=problem)
     if not (directory / str(name)).is_file():
         raise ModelError(

@@ -28,6 +28,7 @@ class _OutsideObject:
     first_time: datetime
     last_time: datetime
     rejects: tuple[Reject, ...]
+    undated: Reject | None  #: see `ObjectRead`
 
     def is_still_outside(self, window: Window) -> bool:
         return self.last_time < window.start or self.first_time >= window.end
@@ -100,11 +101,14 @@ class ObjectsSource:
     def _rejects(
         self, window: Window, listed: Sequence[TrafficObject], part: Part, known: Mapping[str, _OutsideObject]
     ) -> tuple[Reject, ...]:
-        found = {read.each.name: read.rejects for read in part.reads}
-        found |= {name: outside.rejects for name, outside in known.items()}
+        found = {read.each.name: (read.rejects, read.undated) for read in part.reads}
+        found |= {name: (outside.rejects, outside.undated) for name, outside in known.items()}
         rejects = RejectCounts()
         for each in listed:
-            rejects.update(found[each.name])
+            own, undated = found[each.name]
+            rejects.update(own)
+            if undated and each.modified_at >= window.end:  # it may have the records of this window
+                rejects.add(undated)
         if self._consumed is not None:
             rejects.update(self._late(window, listed, part.reads))
         return rejects.in_order()
@@ -122,6 +126,7 @@ class ObjectsSource:
             first_time=read.first_time,
             last_time=read.last_time,
             rejects=read.rejects,
+            undated=read.undated,
         )
         if found.is_still_outside(window):
             self._outside[read.each.name] = found

@@ -16,7 +16,14 @@ from monitor.stop import Stopped
 from monitor.strata import Strata
 
 #: Reasons that are counted, but do not stand for unusable records of the window.
-NOT_REJECTED = frozenset({RejectReason.REPEATED_ID, RejectReason.OUTSIDE_WINDOW, RejectReason.LATE_OBJECT})
+NOT_REJECTED = frozenset(
+    {
+        RejectReason.REPEATED_ID,
+        RejectReason.OUTSIDE_WINDOW,
+        RejectReason.UNDATED_OBJECT,
+        RejectReason.LATE_OBJECT,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)

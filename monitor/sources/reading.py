@@ -49,6 +49,7 @@ class ObjectRead:
     first_time: datetime | None  #: the earliest usable time
     last_time: datetime | None  #: the latest usable time
     intact: bool  #: the object could be read to its end
+    undated: Reject | None  #: the object, if none of its records has a usable time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ class Task:
                 first_time=in_window.first_time,
                 last_time=in_window.last_time,
                 intact=intact,
+                undated=in_window.undated,
             )
 
         return Part(reads=tuple(map(read, objects)), bottom=bottom)

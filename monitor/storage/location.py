@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from db.errors import quoted
+
 #: A path, or `s3://bucket/key`.
 Location: TypeAlias = Path | str
 
@@ -46,12 +48,12 @@ def s3_location(text: str) -> str:
         problem = "it names no bucket"
     elif _BUCKET.fullmatch(bucket) is None:
         problem = (
-            f"the name of a bucket, unlike {bucket!r}, has 3 to 63 lower-case letters, digits, '.' and '-', "
-            "with a letter or digit at both ends"
+            f"the name of a bucket, unlike {quoted(bucket)}, has 3 to 63 lower-case letters, digits, '.' and "
+            "'-', with a letter or digit at both ends"
         )
     else:
         return text
-    raise NotALocationError(f"expected 's3://bucket/key', not {text!r}: {problem}")
+    raise NotALocationError(f"expected 's3://bucket/key', not {quoted(text)}: {problem}")
 
 
 def s3_object(text: str) -> str:
@@ -62,5 +64,6 @@ def s3_object(text: str) -> str:
     """
     key = s3_location(text).removeprefix(_S3).partition("/")[2]
     if not key or key.endswith("/"):
-        raise NotALocationError(f"expected 's3://bucket/key', not {text!r}: it lacks the key of an object")
+        problem = "it lacks the key of an object"
+        raise NotALocationError(f"expected 's3://bucket/key', not {quoted(text)}: {problem}")
     return text

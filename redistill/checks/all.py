@@ -47,6 +47,7 @@ def _database(settings: Settings, now: datetime) -> Iterator[CheckResult]:
         yield from run_check("monitor", lambda: resources.monitor_name(settings))
         yield from run_check("queue", lambda: job_queue.open_job(settings))
         yield from run_check("registry id", lambda: resources.registry_id(settings))
+        yield from run_check("archive owner", lambda: resources.archive_owner(settings))
         yield from run_check("current", lambda: resources.link(settings))
         yield from run_check("history", lambda: growth.history(settings, now))
         yield from run_check("versions", lambda: growth.versions(settings))

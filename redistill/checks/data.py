@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
 
+from db.errors import quoted
 from db.records import Reject, Slot, Traffic
 from db.states import RejectReason
 from distill.evaluation.confusion import unknown_label
@@ -25,7 +26,7 @@ from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
-from redistill.display.reject_words import ADVICE
+from redistill.display.reject_words import ADVICE, undated_objects
 
 _PROBE = "where is my order?"
 _INSPECTED = 100  #: requests of the window that are inspected for true labels
@@ -72,10 +73,10 @@ def labels(settings: Settings, teacher: Model, student: Model) -> Iterator[Check
     known = f"the labels are {', '.join(teacher.labels)}"
     if unknown:
         fix = f"correct rare_labels in [metrics]; {known}{or_alike(unknown[0], teacher.labels)}"
-        yield problem("labels", f"the rare label {unknown[0]!r} is unknown to the models", fix)
+        yield problem("labels", f"the rare label {quoted(unknown[0])} is unknown to the models", fix)
     elif misrouted is not None:
         fix = f"correct [[metrics.misroutes]]; {known}{or_alike(misrouted, teacher.labels)}"
-        yield problem("labels", f"the misrouted label {misrouted!r} is unknown to the models", fix)
+        yield problem("labels", f"the misrouted label {quoted(misrouted)} is unknown to the models", fix)
     else:
         yield ok("labels", "teacher and student have the same labels")
 
@@ -98,13 +99,16 @@ def traffic(
     counts = sample.traffic
     yield from _repeated_ids(settings, counts)
     found = f"{_window(slot)}: {_counts(counts)}"
+    undated = next((each for each in counts.rejects if each.reason is RejectReason.UNDATED_OBJECT), None)
     if counts.n_seen + counts.n_rejected == 0:
-        yield _no_traffic(settings, slot)
+        yield _no_traffic(settings, slot, undated)
     elif counts.n_rejected > monitor.max_reject_share * (counts.n_seen + counts.n_rejected):
         worst = _worst(counts)
         example = f", for example in {worst.example_object}" if worst.example_object else ""
         mostly = f"{found}, mostly {worst.reason}{example}"
         yield problem("traffic", mostly, ADVICE[worst.reason])
+    elif counts.n_seen < monitor.min_samples and undated:
+        yield _undated(slot, counts, undated)
     elif counts.n_seen < monitor.min_samples:
         fix = f"choose a longer window with every: a verdict needs min_samples = {monitor.min_samples}"
         yield problem("traffic", found, fix)
@@ -159,8 +163,15 @@ def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Ch
         yield warning("validation", found, fix)
 
 
-def _no_traffic(settings: Settings, slot: Slot) -> CheckResult:
+def _undated(slot: Slot, counts: Traffic, undated: Reject) -> CheckResult:
+    found = f"{_window(slot)}: {_counts(counts)}, for example {undated.example_object}"
+    return problem("traffic", found, ADVICE[undated.reason])
+
+
+def _no_traffic(settings: Settings, slot: Slot, undated: Reject | None) -> CheckResult:
     found = f"{_window(slot)}: no requests"
+    if undated:
+        found += f", {undated_objects(undated.n)}, for example {undated.example_object}"
     if isinstance(settings.traffic, S3Traffic):
         prefix = f"s3://{settings.traffic.bucket}/{slot.window_start.strftime(settings.traffic.hour_prefix)}"
         fix = "correct 'uri' in [traffic] (two slashes after the bucket for keys that begin with one)"
@@ -174,6 +185,8 @@ def _no_traffic(settings: Settings, slot: Slot) -> CheckResult:
         why = f"; the first record is rejected as {first_problem.reason}" if first_problem else ""
         fix = ADVICE[first_problem.reason] if first_problem else "let the service write its log there"
         return problem("traffic", f"{settings.traffic.uri} has no usable request{why}", fix)
+    if undated:
+        return problem("traffic", found, ADVICE[undated.reason])
     at = f"`redistill cycle --at {last:%Y-%m-%dT%H:%M:%SZ}`"
     fix = f"correct 'uri' in [traffic] if requests are missing, or run the log's last window with {at}"
     return problem("traffic", f"{found}; the last request is of {show.time(last)}", fix)
@@ -184,22 +197,24 @@ def _window(slot: Slot) -> str:
 
 
 def _counts(found: Traffic) -> str:
-    repeated = f", {show.count(n)} repeated ids" if (n := _n_repeated(found)) else ""
-    return f"{show.count(found.n_seen)} requests, {show.count(found.n_rejected)} unusable records{repeated}"
+    repeated = f", {show.count(n)} repeated ids" if (n := _n(found, RejectReason.REPEATED_ID)) else ""
+    undated = f", {undated_objects(n)}" if (n := _n(found, RejectReason.UNDATED_OBJECT)) else ""
+    counts = f"{show.count(found.n_seen)} requests, {show.count(found.n_rejected)} unusable records"
+    return f"{counts}{repeated}{undated}"
 
 
-def _n_repeated(found: Traffic) -> int:
-    return sum(each.n for each in found.rejects if each.reason is RejectReason.REPEATED_ID)
+def _n(found: Traffic, reason: RejectReason) -> int:
+    return sum(each.n for each in found.rejects if each.reason is reason)
 
 
 def _repeated_ids(settings: Settings, found: Traffic) -> Iterator[CheckResult]:
     """Yield a warning if most records repeat the id of another, of which only one counts."""
-    n = _n_repeated(found)
+    n = _n(found, RejectReason.REPEATED_ID)
     if n > found.n_seen:
         records = show.count(found.n_seen + n)
         said = f"{records} records have only {show.count(found.n_seen)} ids, and each id counts once"
         own = settings.traffic.id
-        fix = f"set 'id' in [traffic] to a field that is different in each record, instead of {own!r}"
+        fix = f"set 'id' in [traffic] to a field that is different in each record, instead of {quoted(own)}"
         yield warning("request ids", said, fix)
 
 
@@ -217,7 +232,7 @@ def _unknown_labels(sample: WindowSample, label_names: Sequence[str]) -> Iterato
     if 2 * len(unknown) <= len(given):
         return
     share = f"{show.count(len(unknown))} of {show.count(len(given))} true labels of the window"
-    such = f"such as {unknown[0]!r}{or_alike(unknown[0], label_names)}"
+    such = f"such as {quoted(unknown[0])}{or_alike(unknown[0], label_names)}"
     found = f"{share} are not labels of the models, {such}; both models count as wrong there"
     fix = "name the field of the true labels with 'label' in [traffic], or a field that the log does not have"
     yield warning("true labels", found, fix)

@@ -21,6 +21,7 @@ from monitor.cluster import connected, cores_of
 from monitor.daemon.probes import PortError, address, listening
 from monitor.settings import FilesTraffic
 from monitor.storage.student_places import ModelLostError
+from redistill.archives import refuse_other_archives
 from redistill.artifacts import artifacts
 from redistill.assembly import student_places
 from redistill.checks.result import CheckResult, ok, problem, warning
@@ -102,6 +103,13 @@ def registry_id(settings: Settings) -> Iterator[CheckResult]:
         registries.refuse_other(connection, name, registry_id=found, link=link, location=location)
     if found is not None:
         yield ok("registry id", f"{found}, with the link {link}")
+
+
+def archive_owner(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the archives in the configured folder are not those of another database."""
+    with existing(settings) as engine, translated_errors(engine):
+        if refuse_other_archives(settings, engine):
+            yield ok("archive owner", f"{settings.monitor.archive} has the archives of this database")
 
 
 def link(settings: Settings) -> Iterator[CheckResult]:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import islice, product
 from typing import Final
 
-from db.errors import RedistillError
+from db.errors import RedistillError, quoted
 from monitor.labels.spelling import alike
 from monitor.reference.baseline import MIN_TEXTS
 from monitor.sources.fields import read_rows
@@ -170,15 +170,15 @@ def _label_faults(
         meant = alike(label, labels)
         near = [meant] if meant else get_close_matches(label, labels, n=1)
         fix = f"write '{kind}:{near[0]}'" if near else f"name one of {', '.join(labels)}"
-        yield _Fault(found=f"the label {label!r} is unknown to the models", fix=fix)
+        yield _Fault(found=f"the label {quoted(label)} is unknown to the models", fix=fix)
         return
     sample = samples[0] if samples and samples[0].requests else None
     estimate = _in_window(label, sample) or _in_test_set(label, settings, sample)
     if estimate is not None and estimate[0] < LABEL_SAMPLES:
         n, source = estimate
         yield _Fault(
-            found=f"a sample has about {show.counted(n, 'request')} of {label!r} {source}, and with fewer "
-            f"than {LABEL_SAMPLES} the rule is not evaluated",
+            found=f"a sample has about {show.counted(n, 'request')} of {quoted(label)} {source}, and with "
+            f"fewer than {LABEL_SAMPLES} the rule is not evaluated",
             fix="choose a longer window (every), raise sample_size or label_floor, or add a rule on all "
             "requests",
             is_certain=False,

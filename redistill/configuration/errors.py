@@ -9,6 +9,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from db.errors import LONGEST_VALUE, one_line, quoted
+
 Location = Sequence[int | str]
 
 _EXPECTED: Final = {
@@ -24,9 +26,12 @@ _EXPECTED: Final = {
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "int_type": "a whole number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
     "less_than": "a value below {lt}",
     "less_than_equal": "a value of at most {le}",
     "literal_error": "{expected}",
+    "model_attributes_type": "a table",
     "path_type": "a path",
     "string_too_short": "a string that is not empty",
     "string_type": "a string",
@@ -68,14 +73,12 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
     """Return a message that `name` is unknown, with the closest known name, or else all of them."""
     close = get_close_matches(name, known, n=1)
     meant = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(known))}"
-    return f"unknown {kind} {name!r}: {meant}"
+    return f"unknown {kind} {quoted(name)}: {meant}"
 
 
 def place(location: Location) -> str:
     """Return a place in the file: `[section] key: `, or `[[section]] number 2, key: ` in a list of tables."""
-    match location:
-        case ["traffic", "files" | "s3" | "sql", *keys]:  # pydantic adds the kind
-            return place(["traffic", *keys])
+    match without_kind(location):
         case [section]:
             return f"[{section}]: "
         case [section, int(number), *keys]:
@@ -86,6 +89,15 @@ def place(location: Location) -> str:
             return f"[{section}] {'.'.join(map(str, keys))}: "
         case _:
             return ""
+
+
+def without_kind(location: Location) -> tuple[int | str, ...]:
+    """Return a location without the kind of a section, which pydantic adds."""
+    match location:
+        case ["traffic", "files" | "s3" | "sql", *keys]:
+            return ("traffic", *keys)
+        case _:
+            return tuple(location)
 
 
 def fields_at(location: Location, settings: type[BaseModel]) -> Mapping[str, FieldInfo]:
@@ -136,8 +148,11 @@ def _mismatch(problem: ErrorDetails, settings: type[BaseModel]) -> str:
     if kind == "union_tag_not_found":
         return "it needs a 'kind'"
     if kind == "model_type":
-        shown = "" if _is_secret(location, settings) else f", not {found!r}"
-        return f"expected a table, a line [{location[0]}] with keys below it{shown}"
+        shown = "" if _is_secret(location, settings) else f", not {quoted(found)}"
+        line = (
+            f"[[{location[0]}]]" if len(location) > 1 and isinstance(location[1], int) else f"[{location[0]}]"
+        )
+        return f"expected a table, a line {line} with keys below it{shown}"
     if kind == "tuple_type" and isinstance(found, dict):
         return f"expected a list of tables: write [[{location[0]}]], in double brackets"
     is_secret = _is_secret(location, settings)
@@ -164,11 +179,11 @@ def _expected(problem: ErrorDetails) -> str:
 def _shown(problem: ErrorDetails) -> str:
     """Return the refused value in TOML notation."""
     if problem["type"] == "union_tag_invalid":
-        return repr(problem["ctx"]["tag"])
+        return quoted(problem["ctx"]["tag"])
     found = problem["input"]
     if isinstance(found, bool):
         return str(found).lower()
-    return repr(found) if isinstance(found, str) else str(found)
+    return quoted(found) if isinstance(found, str) else one_line(found, longest=LONGEST_VALUE)
 
 
 def _is_secret(location: Location, settings: type[BaseModel]) -> bool:

@@ -1,6 +1,5 @@
 """The whole configuration: one frozen tree, read once, from its source and the environment."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +15,7 @@ from pydantic_settings import (
 )
 
 from db.connection.session import found_from
+from db.errors import quoted
 from distill.settings import GatesSection, RedistillSection
 from monitor.settings import (
     MetricsSection,
@@ -31,7 +31,7 @@ from monitor.settings import (
 from redistill.configuration.database import DatabaseSection
 from redistill.configuration.errors import explained, place
 from redistill.configuration.source import ConfigError, Source
-from redistill.configuration.variables import PREFIX, check_overrides, expanded
+from redistill.configuration.variables import PREFIX, check_overrides, expanded, sources_of
 from redistill.economics.settings import EconomicsSection
 from triggers.alert_settings import Alert, LogAlert
 from triggers.calibration_settings import CalibrationPolicy
@@ -178,7 +178,7 @@ class _RulesFile(Section):
 def _refuse_duplicates(kind: str, names: list[str]) -> None:
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
-        raise ValueError(f"[[{kind}]]: two have the name {min(duplicates)!r}: rename one of them")
+        raise ValueError(f"[[{kind}]]: two have the name {quoted(min(duplicates))}: rename one of them")
 
 
 def load(config: Source | Path) -> Settings:
@@ -197,10 +197,11 @@ def load(config: Source | Path) -> Settings:
     try:
         settings = Settings(**document)
     except ValidationError as error:
-        raise ConfigError(path=_sources(error, source), problem=explained(error, Settings)) from error
+        path = sources_of([(each["loc"], each["msg"]) for each in error.errors()], source, Settings)
+        raise ConfigError(path=path, problem=explained(error, Settings)) from error
     except SettingsError as error:
-        problem = f"the {PREFIX}… variables: {error}: {error.__cause__}"
-        raise ConfigError(path=source, problem=problem) from error
+        path = f"the environment variables {PREFIX}…"
+        raise ConfigError(path=path, problem=f"{error}: {error.__cause__}") from error
     _refuse_remote_paths(settings, source)
     _check_schedule(settings.monitor)
     return _with_absolute_paths(settings, source.folder)
@@ -210,16 +211,19 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     """Read the [[rules]] of a file; the other sections of a whole configuration are ignored.
 
     Raises:
-        ConfigMissingError, ConfigError: as for `load`.
+        ConfigError: there is no such file, it has no rule, or a rule is invalid.
     """
+    if not path.exists():
+        raise ConfigError(path=path, problem="there is no such file; name the one with [[rules]]")
     with _shallow(path):
         document = Source(file=path).read()
+    rules = {
+        key: value for key, value in document.items() if key not in Settings.model_fields or key == "rules"
+    }
+    if rules in ({}, {"rules": []}):
+        problem = "it has no rule: add a line [[rules]], with name, metric, and below or above under it"
+        raise ConfigError(path=path, problem=problem)
     try:
-        rules = {
-            key: value
-            for key, value in document.items()
-            if key not in Settings.model_fields or key == "rules"
-        }
         return _RulesFile(**rules).rules
     except ValidationError as error:
         raise ConfigError(path=path, problem=explained(error, _RulesFile)) from error
@@ -233,13 +237,6 @@ def _shallow(source: Source | Path) -> Iterator[None]:
         raise ConfigError(path=source, problem="its tables or lists are nested too deeply") from error
 
 
-def _sources(error: ValidationError, source: Source) -> str:
-    """Return the source of the refused values: environment variables, else the configuration."""
-    names = {"__".join(map(str, problem["loc"])).upper() for problem in error.errors()}
-    variables = {name for name in os.environ if name.upper().removeprefix(PREFIX) in names}
-    return f"the environment variable {', '.join(sorted(variables))}" if variables else str(source)
-
-
 def _refuse_remote_paths(settings: Settings, source: Source) -> None:
     for name, section in settings:
         for key, value in section if isinstance(section, Section) else ():
@@ -247,7 +244,8 @@ def _refuse_remote_paths(settings: Settings, source: Source) -> None:
                 problem = f"{place([name, key])}expected a local path, not a URL ({value.parts[0]}//)"
                 if (name, key) == ("traffic", "uri"):
                     problem += ": for a log in S3 or in a table, set kind = 's3' or kind = 'sql'"
-                raise ConfigError(path=source, problem=problem)
+                path = sources_of([((name, key), problem)], source, type(settings))
+                raise ConfigError(path=path, problem=problem)
 
 
 def _check_schedule(section: MonitorSection) -> None:

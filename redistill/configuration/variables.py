@@ -1,17 +1,19 @@
 """Environment variables in a configuration: `$NAME` in its values, and REDISTILL__SECTION__KEY."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, Final, get_args, get_origin
 
 import orjson
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from redistill.configuration.errors import fields_at, place, unknown
+from redistill.configuration.errors import Location, fields_at, place, unknown, without_kind
 from redistill.configuration.source import ConfigError, Source
 
 PREFIX: Final = "REDISTILL__"
 _MARK: Final = "$"
+_MISSING: Final = "Field required"  #: of pydantic
 
 
 def expanded(value: Any, source: Source) -> Any:  # noqa: ANN401 - any TOML value
@@ -61,10 +63,47 @@ def check_overrides(settings: type[BaseModel]) -> None:
     """
     for name, value in os.environ.items():
         if name.upper().startswith(PREFIX):
-            section, *keys = name[len(PREFIX) :].lower().split("__")
+            section, *keys = _path(name)
             problem = _problem(section, keys, value, settings)
             if problem:
                 raise ConfigError(path=f"the environment variable {name}", problem=problem)
+
+
+def sources_of(problems: Sequence[tuple[Location, str]], source: Source, settings: type[BaseModel]) -> str:
+    """Return where the values of problems (place, message) come from: variables, the configuration, or both.
+
+    A problem of a whole section is of the configuration, with the variables that set a part of the section.
+    """
+    names: set[str] = set()
+    are_whole = True
+    for location, message in problems:
+        path = without_kind(location)
+        whole, parts = set[str](), set[str]()
+        for name, keys in _overrides(settings).items():
+            if keys == path[: len(keys)] and (len(keys) > 1 or _is_list(settings.model_fields[keys[0]])):
+                whole.add(name)
+            elif path and keys[0] == path[0]:
+                is_part = keys[: len(path)] == path or len(keys) == 1
+                if is_part or keys[1:] == ("kind",) or message == _MISSING:  # which decides on other keys
+                    parts.add(name)
+            elif not path and f"[{keys[0]}]" in message:
+                parts.add(name)
+        names |= whole or parts
+        are_whole &= bool(whole)
+    if not names:
+        return str(source)
+    variables = f"the environment variable{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}"
+    return variables if are_whole else f"{source}, with {variables}"
+
+
+def _overrides(settings: type[BaseModel]) -> dict[str, tuple[str, ...]]:
+    """Return the section and keys of each variable that overrides a part of the configuration."""
+    paths = {name: _path(name) for name in os.environ if name.upper().startswith(PREFIX)}
+    return {name: path for name, path in paths.items() if path[0] in settings.model_fields}
+
+
+def _path(variable: str) -> tuple[str, ...]:
+    return tuple(variable[len(PREFIX) :].lower().split("__"))
 
 
 def _problem(section: str, keys: list[str], value: str, settings: type[BaseModel]) -> str | None:

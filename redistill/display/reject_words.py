@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from db.states import RejectReason
+from redistill.display import show
 
 _NAMED = "name the field with {key!r} in [traffic]"
 _OF_OBJECT = "let the service write whole objects, and fix or remove this one"
@@ -28,9 +29,21 @@ ADVICE: Final[Mapping[RejectReason, str]] = {
     RejectReason.UNKNOWN_LABEL: _NAMED.format(key="student_label") + ": it has other labels than the models",
     RejectReason.BAD_LOGITS: _NAMED.format(key="student_logits") + ": one finite number for each label",
     RejectReason.TRUNCATED_OBJECT: _OF_OBJECT,
-    RejectReason.UNREADABLE_OBJECT: _OF_OBJECT,
+    RejectReason.UNREADABLE_OBJECT: (
+        "write plain, gzip or zstandard files (tar, zip, bzip2 and xz are not read), set 'format' in "
+        "[traffic] if it is Parquet, and fix or remove a damaged object"
+    ),
     RejectReason.OVERSIZED_OBJECT: "write smaller objects, or raise max_object_bytes in [traffic]",
     RejectReason.REPEATED_ID: "set 'id' in [traffic] to a field that is different in each record",
     RejectReason.OUTSIDE_WINDOW: "nothing: such records belong to other windows",
+    RejectReason.UNDATED_OBJECT: (
+        "fix the records of these objects, see 'format' and 'time' in [traffic]; they count as unusable "
+        "in the window in which the object was last modified"
+    ),
     RejectReason.LATE_OBJECT: "raise 'late' in [traffic] or lateness in [monitor] if many objects are late",
 }
+
+
+def undated_objects(n: int) -> str:
+    """Return the number of such objects in words, which may have had the records that a window lacks."""
+    return f"{show.counted(n, 'object')} without a usable time, modified after the window"

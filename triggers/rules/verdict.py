@@ -21,6 +21,7 @@ class SampleQuality:
     n_rejected: int  #: unusable records of the window
     min_samples: int  #: a verdict needs at least this many scored requests
     max_reject_share: float  #: and at most this share of unusable records
+    n_undated: int = 0  #: objects without any usable time that were modified after the window
     teacher_fault: str | None = None  #: the teacher's fault, in one line
 
     @property
@@ -128,9 +129,11 @@ def _shortage(quality: SampleQuality, reason: VerdictReason) -> str:
     if reason is VerdictReason.TEACHER_UNHEALTHY:
         return f"the teacher is unhealthy: {quality.teacher_fault}"
     records = quality.n_seen + quality.n_rejected
+    n, objects = quality.n_undated, "object" if quality.n_undated == 1 else "objects"
+    undated = f", {n} {objects} without a usable time modified after the window" if n else ""
     return (
         f"{quality.n_scored} requests scored (min_samples {quality.min_samples}), {quality.n_rejected} "
-        f"of {records} records unusable (max_reject_share {quality.max_reject_share})"
+        f"of {records} records unusable (max_reject_share {quality.max_reject_share}){undated}"
     )
 
 

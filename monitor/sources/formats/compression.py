@@ -1,5 +1,6 @@
 """Decompression of an object: plain, gzip or zstandard, as its first bytes show."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol, cast
 
@@ -11,6 +12,16 @@ from monitor.storage.zstandard import zstd
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+#: Other containers, by their first bytes. What is in them would be read as damaged lines.
+_OTHERS = {
+    b"\xfd7zXZ\x00": "it is xz",
+    b"PK\x03\x04": "it is a zip archive or a workbook",
+    b"7z\xbc\xaf\x27\x1c": "it is a 7-Zip archive",
+    b"\x04\x22\x4d\x18": "it is LZ4",
+    b"PAR1\x15": "it is Parquet",
+}
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+_TAR = slice(257, 262)  #: where the first header of a tar archive has `ustar`
 _READ_BYTES = 2**16
 _CHUNK_BYTES = 2**18  #: the largest piece that is returned
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub declares an instance
@@ -30,12 +41,16 @@ def read_chunks(file: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
     """Yield the decompressed content in pieces of at most 256 KiB, up to any damage.
 
     Raises:
-        BrokenObjectError: the object ends early, is damaged, or is larger than `max_bytes` when decompressed.
+        BrokenObjectError: the object ends early, is damaged, is larger than `max_bytes` when decompressed, or
+            is in a container that is not read.
         OSError: the file cannot be read now.
     """
     left = max_bytes
     try:
         for chunk in _decompress(file):
+            if left == max_bytes and (container := _container(chunk)):
+                problem = f"{container}; only plain, gzip and zstandard files of lines are read"
+                raise BrokenObjectError(problem=problem, reason=RejectReason.UNREADABLE_OBJECT)
             left -= len(chunk)
             if left < 0:
                 reason = RejectReason.OVERSIZED_OBJECT
@@ -46,6 +61,14 @@ def read_chunks(file: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
         raise BrokenObjectError(problem="it ends too early", reason=reason) from error
     except (_ISAL_ERROR, zstd.ZstdError) as error:
         raise BrokenObjectError(problem=error, reason=RejectReason.UNREADABLE_OBJECT) from error
+
+
+def _container(head: bytes) -> str | None:
+    if head[_TAR] == b"ustar":
+        return "it is a tar archive"
+    if _BZIP2.match(head):
+        return "it is bzip2"
+    return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
 
 
 def _decompress(file: BinaryIO) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from db.errors import one_line
+from db.errors import LONGEST_VALUE, one_line, quoted
 from monitor.sources.formats.csv_text import with_line_feeds
 from monitor.sources.formats.lines import LongLine, read_lines, read_objects
 
@@ -102,8 +102,10 @@ def _csv_rows(chunks: Iterable[bytes], names: Sequence[str], options: str) -> It
         raise NoColumnError(f"its first row is not a CSV header ({error})") from error
     for name in names:
         if header and name not in header:
-            there = one_line(", ".join(header))
-            raise NoColumnError(f"it has no column {name!r}; name it with {options}; it has {there}")
+            there = one_line(", ".join(header), longest=LONGEST_VALUE)
+            raise NoColumnError(f"it has no column {quoted(name)}; name it with {options}; it has {there}")
+        if header.count(name) > 1:
+            raise NoColumnError(f"it has {header.count(name)} columns {quoted(name)}; rename all but one")
     while True:
         number = n_blank + reader.line_num + 1
         try:

@@ -15,6 +15,8 @@ from monitor.storage.disk import scratch
 from triggers.aws import FAULTS, explained
 
 _HOUR = timedelta(hours=1)
+_MONTH = timedelta(days=31)
+_YEARS = ("%Y", "%y", "%F")
 _CHUNK_BYTES = 2**18
 _HELD_BYTES = 16 * 2**20  #: in memory; larger objects are stored in a temporary file
 
@@ -56,6 +58,7 @@ class Bucket:
 
     def _list_hour(self, hour: datetime) -> Iterator[TrafficObject]:
         prefix = hour.strftime(self.section.hour_prefix)
+        written = _written(self.section.hour_prefix, hour)
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self.section.bucket, Prefix=prefix
         )
@@ -69,7 +72,7 @@ class Bucket:
                         address=key,
                         version=found["ETag"].strip('"'),
                         size=found["Size"],
-                        modified_at=found["LastModified"].astimezone(UTC),
+                        modified_at=_within(written, found["LastModified"].astimezone(UTC)),
                     )
 
     def _fetch(self, each: TrafficObject, file: BinaryIO, stopped: Stopped) -> None:
@@ -110,6 +113,25 @@ def _download(each: TrafficObject, answer: Any, file: BinaryIO, stopped: Stopped
     if received != each.size:
         raise s3.BrokenBodyError(f"{received} of its {each.size} bytes arrived")
     file.seek(0)
+
+
+def _written(pattern: str, hour: datetime) -> Window | None:
+    """Return the time in which the objects of an hour's prefix were written, by the pattern of the prefix.
+
+    It is None if the prefix does not say when: it has no year, or is of more than a month.
+    """
+    prefix, start, end = hour.strftime(pattern), hour, hour + _HOUR
+    while end - start <= _MONTH and (start - _HOUR).strftime(pattern) == prefix:
+        start -= _HOUR
+    while end - start <= _MONTH and end.strftime(pattern) == prefix:
+        end += _HOUR
+    is_dated = end - start <= _MONTH and any(year in pattern for year in _YEARS)
+    return Window(start=start, end=end) if is_dated else None
+
+
+def _within(written: Window | None, time: datetime) -> datetime:
+    """Return the time, or the nearest one in `written`: an upload may end later, and a copy much later."""
+    return time if written is None else min(max(time, written.start), written.end - datetime.resolution)
 
 
 def _hours(start: datetime, end: datetime) -> Iterator[datetime]:

@@ -61,7 +61,7 @@ class TrafficObject:
     address: Path | str  #: by which the store opens the object
     version: str  #: changes with the content
     size: int  #: stored bytes
-    modified_at: datetime
+    modified_at: datetime  #: in a bucket, as near to it as the hour of the key allows
 
 
 def is_skipped(path: str, named: int = 0) -> bool:

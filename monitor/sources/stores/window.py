@@ -47,13 +47,14 @@ class WindowFilter:
     A record with a usable time belongs to the window of that time, even if the record is refused. A refused
     record without a usable time belongs to the window of the last usable time before it, or, if there is
     none, of the first usable time of the object. In an object without any usable time, it belongs to the
-    window in which the object was last modified. Refused records of other windows are not counted here;
-    usable records of other windows are counted as `outside_window`.
+    window in which the object was last modified, and `undated` is set. Refused records of other windows are
+    not counted here; usable records of other windows are counted as `outside_window`.
     """
 
     def __init__(self, window: Window, object_name: str) -> None:
         self.first_time: datetime | None = None  #: the earliest usable time
         self.last_time: datetime | None = None  #: the latest usable time
+        self.undated: Reject | None = None  #: the whole object, if it has records and none has a usable time
         self._window = window
         self._object = object_name
         self._refused = RejectCounts()
@@ -101,6 +102,8 @@ class WindowFilter:
         """Return the rejects of the window, after the object was read."""
         if self.last_time is None:
             self._note_time(modified_at)
+            for example in self._undated.in_order()[:1]:
+                self.undated = replace(example, reason=RejectReason.UNDATED_OBJECT, n=1)
         if self._n_outside:
             self._refused.add(self._outside())
         return self._refused.in_order()

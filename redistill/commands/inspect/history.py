@@ -61,8 +61,8 @@ def history(
             "cycle_history",
             monitor=settings.monitor.name,
             order_by="window_end",
-            since=moment("--since", since, now) if since else None,
-            until=moment("--until", until, now) if until else None,
+            since=moment("--since", since, now) if since is not None else None,
+            until=moment("--until", until, now) if until is not None else None,
         )
         health = teacher_health(connection, cycles)
     if as_json:

@@ -131,7 +131,7 @@ def replay(
     if as_json and not expect and (healthy is not None or drifts):
         raise typer.BadParameter("--healthy and --drift need --expect when --json is given")
     rules = _rules(ctx, config, other_rules, history_file)
-    start = moment("--since", since, utc_now()) if since else datetime.min.replace(tzinfo=UTC)
+    start = moment("--since", since, utc_now()) if since is not None else datetime.min.replace(tzinfo=UTC)
     points = _read(history_file) if history_file else _stored(configured(ctx, config), rules)
     outcomes = [each for each in _outcomes(rules, points) if each.window_end >= start]
     if not outcomes and not as_json:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
-from db.errors import RedistillError
+from db.errors import RedistillError, quoted
 from db.records import CyclePoint
 from db.states import CycleStatus
 
@@ -55,7 +55,7 @@ class _Line:
 
     def as_decimal(self, field: str, value: object) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            self.refuse(field, f"expected a number, not {value!r}")
+            self.refuse(field, f"expected a number, not {quoted(value)}")
         return Decimal(value)
 
     def real(self, field: str) -> float | None:
@@ -159,16 +159,16 @@ def _window_end(line: _Line) -> datetime:
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
-        line.refuse("window_end", f"{expected}, not {text!r}")
+        line.refuse("window_end", f"{expected}, not {quoted(text)}")
     if moment.tzinfo is None:
-        line.refuse("window_end", f"{expected}, not {text!r}")
+        line.refuse("window_end", f"{expected}, not {quoted(text)}")
     return moment.astimezone(UTC)
 
 
 def _status(line: _Line) -> CycleStatus:
     text = line.text("status") or "evaluated"
     if text not in _STATUS:
-        line.refuse("status", f"expected one of {', '.join(_STATUS)}, not {text!r}")
+        line.refuse("status", f"expected one of {', '.join(_STATUS)}, not {quoted(text)}")
     return _STATUS[text]
 
 

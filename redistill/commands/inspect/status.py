@@ -23,6 +23,7 @@ from redistill.database import reading_from
 from redistill.display import order_words, show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.failures import cause
+from redistill.display.reject_words import undated_objects
 from redistill.display.show import Row
 from redistill.display.times import length, relative
 from redistill.display.worker_state import IN_WORDS, worker_of
@@ -46,6 +47,7 @@ class State:
     monitor: str
     last_cycle: Row | None
     n_repeated: int  #: records of the last cycle whose id had occurred before
+    n_undated: int  #: objects that the last cycle read, without a usable time and modified after its window
     rules: tuple[Row, ...]  #: outcome of each rule at the last cycle
     input_drift: InputDrift | None  #: of the last cycle
     moves: tuple[ShareChange, ...]  #: the labels whose shares changed most
@@ -95,7 +97,8 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     return State(
         monitor=monitor.name,
         last_cycle=cycles[0] if cycles else None,
-        n_repeated=_n_repeated(connection, cycles[0]) if cycles else 0,
+        n_repeated=_counted(connection, cycles[0], RejectReason.REPEATED_ID) if cycles else 0,
+        n_undated=_counted(connection, cycles[0], RejectReason.UNDATED_OBJECT) if cycles else 0,
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
@@ -115,9 +118,9 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     )
 
 
-def _n_repeated(connection: Connection, cycle: Row) -> int:
+def _counted(connection: Connection, cycle: Row, reason: RejectReason) -> int:
     source = view("reject_history")
-    of_cycle = (source.c.cycle_id == cycle["cycle_id"], source.c.reason == RejectReason.REPEATED_ID.value)
+    of_cycle = (source.c.cycle_id == cycle["cycle_id"], source.c.reason == reason.value)
     return connection.scalar(select(source.c.n).where(*of_cycle)) or 0
 
 
@@ -152,7 +155,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
             "none yet; `redistill cycle` runs one now, `redistill monitor` runs each as it is due",
         )
     else:
-        yield from _cycle(state.last_cycle, state.n_repeated, now)
+        yield from _cycle(state, state.last_cycle, now)
     if state.input_drift is not None:
         yield "what moved", what_moved(state.input_drift, state.moves)
     configured_rules = {rule.name: rule for rule in rules}
@@ -175,7 +178,7 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
 
 
-def _cycle(cycle: Row, n_repeated: int, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+def _cycle(state: State, cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:
     verdict = show.verdict(cycle["verdict"] or cycle["status"])
     why = cause(cycle)
     hint = f": {why}" if why else _HINTS.get(str(cycle["verdict_reason"]), "")
@@ -185,9 +188,10 @@ def _cycle(cycle: Row, n_repeated: int, now: datetime) -> Iterator[tuple[str, sh
     yield "last cycle", Text.assemble(f"{_window_of(cycle)}: ", verdict, f"{reason}{when}")
     if cycle["n_scored"] is not None:
         seen, rejected = show.count(cycle["n_seen"]), show.count(cycle["n_rejected"])
-        repeated = f", {show.count(n_repeated)} repeated ids" if n_repeated else ""
+        repeated = f", {show.count(state.n_repeated)} repeated ids" if state.n_repeated else ""
+        undated = f", {undated_objects(state.n_undated)}" if state.n_undated else ""
         scored = f"{show.count(cycle['n_scored'])} scored of {seen}"
-        yield "requests", f"{scored}, {rejected} records unusable{repeated}"
+        yield "requests", f"{scored}, {rejected} records unusable{repeated}{undated}"
     if cycle["agreement"] is not None:
         yield "agreement", show.estimate(cycle, "agreement")
         yield "KL", f"{show.estimate(cycle, 'kl')} nats"

@@ -8,7 +8,7 @@ import typer
 from db.connection import clock
 from monitor.archive.erasure import erase as erase_requests
 from monitor.clock import utc_now
-from redistill.archives import archive_folders, follow_archives
+from redistill.archives import archive_folders, follow_archives, refuse_other_archives
 from redistill.commands.options import Config, Json, configured, examples, group
 from redistill.database import migrated, translated_errors
 from redistill.display import show
@@ -25,8 +25,11 @@ def erase(ctx: typer.Context, ids: Ids, *, config: Config = None, as_json: Json 
 
     The request log itself, and models that were trained on the requests, are not changed.
     """
+    if not all(ids):
+        raise typer.BadParameter("an ID is empty")
     settings = configured(ctx, config)
     with migrated(settings) as engine, translated_errors(engine), bars() as progress:
+        refuse_other_archives(settings, engine)
         follow_archives(settings, engine)
         erased = erase_requests(
             engine,

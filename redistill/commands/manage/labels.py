@@ -10,6 +10,7 @@ import typer
 
 from db.connection import clock
 from db.connection.session import reading
+from db.errors import quoted
 from monitor.clock import utc_now
 from monitor.labels.files import read_labels
 from monitor.labels.join import Imported, import_labels
@@ -23,7 +24,10 @@ from redistill.display.progress import bars
 _File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="JSON Lines, or CSV with a header (.csv); also compressed (.gz, .zst)."
+        metavar="FILE",
+        allow_dash=True,
+        help="JSON Lines, or CSV with a header (.csv); also compressed (.gz, .zst); '-' reads JSON Lines "
+        "from the standard input.",
     ),
 ]
 _Id = Annotated[str, typer.Option("--id", metavar="NAME", help="Field or column of the request id.")]
@@ -90,7 +94,7 @@ def _facts(found: Imported, archive_days: int) -> Iterator[tuple[str, show.Cell]
         yield "malformed", f"{rows}, the first in line {first.line}: {first.problem}"
     if found.n_unknown:
         unknown = show.counted(found.n_unknown, "label")
-        yield "unknown", f"{unknown} that the models do not have, the first {found.first_unknown!r}"
+        yield "unknown", f"{unknown} that the models do not have, the first {quoted(found.first_unknown)}"
 
 
 def _unread(found: Imported) -> str:

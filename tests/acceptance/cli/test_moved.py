@@ -73,6 +73,25 @@ def test_archives_in_another_folder_are_found_where_the_configuration_says(
     assert run("labels", "import", "labels.csv").exit_code == 0
 
 
+def test_staging_does_not_touch_the_archive_of_production(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One configuration, two databases: the cycle, `doctor` and the erasure say so, and the files stay."""
+    measured(0)
+    kept = {path: path.read_bytes() for path in (migrated / "archive").rglob("*.*")}
+    monkeypatch.setenv("REDISTILL__DATABASE__URL", "sqlite:///staging.db")
+    assert run("db", "upgrade").exit_code == 0
+    for refused in (run("cycle", "--at", LOGGED.isoformat()), run("archive", "erase", "10-7")):
+        assert refused.exit_code == 1
+        assert "are those of another database" in refused.stderr.splitlines()[-1]
+    found = findings()["archive owner"]
+    assert (found["level"], "set another 'archive'" in found["found"]) == ("problem", True)
+    assert {path: path.read_bytes() for path in (migrated / "archive").rglob("*.*")} == kept
+    monkeypatch.delenv("REDISTILL__DATABASE__URL")
+    assert findings()["archive owner"]["level"] == "ok"
+    assert measured(1)["n_scored"] == 100
+
+
 def test_an_archive_that_is_in_both_folders_stays_where_it_was_recorded(
     migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

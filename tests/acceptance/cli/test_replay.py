@@ -114,8 +114,8 @@ def test_without_a_configuration_a_file_is_replayed_with_the_rules_of_the_design
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "[rules]: missing"),
-        ("rules = []", "[rules]: expected a list of at least 1, not []"),
+        ("", "it has no rule: add a line [[rules]], with name, metric"),
+        ("rules = []", "it has no rule: add a line [[rules]], with name, metric"),
         ('[[rule]]\nname = "a"', "unknown section 'rule': did you mean 'rules'?"),
         ('[[rules]]\nname = "a"\nmetric = "kl"', "needs exactly one of 'below' and 'above'"),
     ],

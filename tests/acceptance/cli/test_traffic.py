@@ -1,6 +1,7 @@
 """The same requests from a folder, a bucket and a table: the same numbers, and what came too late."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,13 @@ def numbers(*arguments: str) -> dict[str, Any]:
     return {name: cycle[name] for name in NUMBERS}
 
 
+def new_database(project: Path) -> None:
+    """Begin anew, also with the archive, which is that of the old database."""
+    (project / "redistill.db").unlink()
+    shutil.rmtree(project / "archive")
+    assert run("db", "upgrade").exit_code == 0
+
+
 def bucket_of(project: Path, bucket: TestBucket) -> None:
     """The folder's objects, and a configuration of them."""
     for path in (project / "logs").rglob("*.gz"):
@@ -56,8 +64,7 @@ def bucket_of(project: Path, bucket: TestBucket) -> None:
 
 def test_a_cycle_on_a_bucket_gives_the_numbers_of_the_folder(migrated: Path, s3_url: str) -> None:
     from_folder = numbers("--at", AT)
-    (migrated / "redistill.db").unlink()
-    assert run("db", "upgrade").exit_code == 0
+    new_database(migrated)
     with empty_bucket(s3_url) as bucket:
         bucket_of(migrated, bucket)
         assert numbers("--at", AT) == from_folder
@@ -74,6 +81,17 @@ def test_what_came_too_late_is_told_in_the_next_cycle(migrated: Path, s3_url: st
     assert database.execute(late).fetchall() == [(1, f"intents/{LOGGED:%Y/%m/%d/%H}/part-1")]
     kept = database.execute("SELECT cycle_id, COUNT(*) FROM objects GROUP BY cycle_id").fetchall()
     assert kept == [(1, 2), (2, 2)]
+    database.close()
+
+
+def test_a_broken_file_that_was_copied_later_is_named_by_status_and_in_sql(migrated: Path) -> None:
+    (migrated / "logs" / "copied").write_text("no record\n")
+    numbers("--at", AT)
+    assert "1 object without a usable time, modified after the window" in run("status").stdout
+    database = sqlite3.connect(migrated / "redistill.db")
+    undated = "SELECT n, example_object FROM reject_history WHERE reason = 'undated_object'"
+    assert database.execute(undated).fetchall() == [(1, "copied")]
+    assert database.execute("SELECT n_rejected FROM cycle_history").fetchone() == (0,)
     database.close()
 
 
@@ -142,8 +160,7 @@ def engine_of(project: Path) -> Iterator[Engine]:
 
 def test_a_cycle_on_a_table_gives_the_numbers_of_the_folder(migrated: Path) -> None:
     from_folder = numbers("--at", AT)
-    (migrated / "redistill.db").unlink()
-    assert run("db", "upgrade").exit_code == 0
+    new_database(migrated)
     with sqlite3.connect(migrated / "requests.db") as database:
         database.execute("CREATE TABLE requests (id TEXT, time DATETIME, text TEXT)")
         database.executemany(

@@ -67,8 +67,9 @@ def test_commands_that_only_look_load_no_torch() -> None:
         (("jobs", "show"), "Missing argument 'JOB'"),
         (("jobs", "show", "seven"), "a valid integer"),
         (("evaluate",), "Missing option '--data'"),
+        (("archive", "erase", "r-1", ""), "an ID is empty"),
     ],
-    ids=["command", "option", "missing argument", "no number", "missing option"],
+    ids=["command", "option", "missing argument", "no number", "missing option", "empty"],
 )
 def test_bad_usage_exits_with_2_and_says_what_is_wrong(arguments: tuple[str, ...], message: str) -> None:
     result = run(*arguments)
@@ -245,13 +246,37 @@ def test_an_empty_state_is_an_empty_list_in_json(command: tuple[str, ...]) -> No
 @pytest.mark.usefixtures("migrated")
 @pytest.mark.parametrize(
     "arguments",
-    [("history", "--since", "yesterday"), ("history", "--until", "3x"), ("cycle", "--at", "noon")],
+    [
+        ("history", "--since", "yesterday"),
+        ("history", "--until", "3x"),
+        ("cycle", "--at", "noon"),
+        ("history", "--since", ""),
+        ("history", "--until", ""),
+        ("replay", "--since", ""),
+    ],
     ids=" ".join,
 )
 def test_what_is_no_time_is_refused_with_the_option(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert said(result).startswith(f"{arguments[1]}: {arguments[2]!r} is not a time: give one such as")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("init", "redistill.toml"), "redistill.toml"),
+        (("init", "/proc"), "/proc/redistill.toml"),
+        (("init", "train.jsonl/new"), "train.jsonl/new"),
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_cannot_be_used_is_one_line(arguments: tuple[str, ...], path: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert f"{path} cannot be used (" in said(result)
+    assert said(result).endswith("): fix the path or its permissions")
 
 
 def test_a_reader_that_goes_away_is_no_error(migrated: Path) -> None:

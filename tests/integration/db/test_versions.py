@@ -96,6 +96,12 @@ def test_a_beginning_that_names_no_one_student_is_refused(engine: Engine, prefix
         versions.by_prefix(connection, MONITOR, prefix)
 
 
+def test_an_empty_beginning_does_not_name_the_only_student(engine: Engine) -> None:
+    record(engine, MODEL)
+    with reading(engine) as connection, pytest.raises(versions.NoSuchModelError, match="begins with ''"):
+        versions.by_prefix(connection, MONITOR, "")
+
+
 def test_before_the_first_promotion_there_is_no_current_version(engine: Engine) -> None:
     record(engine, MODEL)
     assert current(engine) == (None, None)

@@ -1,6 +1,7 @@
 """What `doctor` and `init` say of a log from which nothing can be used: the fact, the place and the fix."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -101,6 +102,21 @@ def test_a_request_that_is_logged_twice_is_no_reason_for_a_warning(tmp_path: Pat
     (found,) = checked(tmp_path, 'uri = "log"')
     assert found.ok
     assert "20 requests, 0 unusable records, 3 repeated ids" in found.found
+
+
+@pytest.mark.parametrize("n_others", [0, 3])
+def test_files_without_a_usable_time_that_were_copied_later_are_named(tmp_path: Path, n_others: int) -> None:
+    (tmp_path / "logs").mkdir()
+    other = {"id": "old", "time": "2026-11-20T10:00:00Z", "text": "of another day"}
+    rows = [other, *ROWS[:n_others]]
+    (tmp_path / "logs" / "good").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "logs" / "broken").write_text("no record\n" * 5)
+    later = NOW.timestamp()
+    os.utime(tmp_path / "logs" / "broken", (later, later))
+    (found,) = checked(tmp_path, 'uri = "logs"')
+    assert not found.ok
+    assert "1 object without a usable time, modified after the window, for example broken" in found.found
+    assert found.fix == ADVICE[RejectReason.UNDATED_OBJECT]
 
 
 def test_keys_that_begin_with_a_slash_are_found_once_they_are_named(tmp_path: Path, s3_url: str) -> None:

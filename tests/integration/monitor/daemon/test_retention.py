@@ -252,10 +252,10 @@ def test_every_outcome_is_that_of_the_whole_history(engine: Engine, monkeypatch:
     """Also where the state of the rules is computed again, from what is left and the bases of the rest."""
     monkeypatch.setattr(retention, "NEWEST_CYCLES", 4)
     policy, rng = make_policy(rules=RULES, alerts=()), np.random.default_rng(2025)
-    begin = last_hour() - 60 * HOUR
+    begin = last_hour() - 40 * HOUR
     known: list[CyclePoint] = []
     streaks = []
-    for index in range(50):
+    for index in range(30):
         end = begin + index * HOUR
         slot = Slot(monitor=MONITOR, window_start=end - HOUR, window_end=end)
         lease = taken(engine, f"monitor:{MONITOR}")

@@ -1,9 +1,17 @@
 """Files of true labels, as people and tools write them."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import os
+import tarfile
+import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -128,6 +136,72 @@ def test_an_error_of_a_header_is_one_line(tmp_path: Path) -> None:
     assert str(refused.value).endswith(
         "it has no column 'id'; name it with --id or --label; it has name of it, label."
     )
+
+
+def tar(content: bytes, mode: Literal["w", "w:gz", "w:xz"] = "w") -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:
+        entry = tarfile.TarInfo("labels.jsonl")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("labels.jsonl", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pack", "problem"),
+    [
+        (bz2.compress, "it is bzip2"),
+        (lzma.compress, "it is xz"),
+        (zipped, "it is a zip archive or a workbook"),
+        (tar, "it is a tar archive"),
+        (partial(tar, mode="w:gz"), "it is a tar archive"),
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
+def test_a_container_that_is_not_read_is_named(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes], problem: str
+) -> None:
+    with pytest.raises(LabelsFileError) as refused:
+        read_content(tmp_path, pack(json_lines()), name)
+    expected = f"{problem}; only plain, gzip and zstandard files of lines are read."
+    assert str(refused.value).endswith(f"cannot be read: {expected}")
+
+
+def test_labels_come_from_a_pipe_and_from_the_standard_input() -> None:
+    for number in (None, 0):
+        readable, writable = os.pipe()
+        os.write(writable, json_lines())
+        os.close(writable)
+        before = os.dup(0)
+        os.dup2(readable, 0)
+        try:
+            assert read(Path("-") if number == 0 else Path(f"/dev/fd/{readable}")) == GIVEN
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+            os.close(readable)
+
+
+@pytest.mark.parametrize("header", [b"id,label,label", b"id,label,id", b"label;id;label"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, header: bytes) -> None:
+    """Which of them is meant is not for the last one to say."""
+    with pytest.raises(LabelsFileError, match=r"it has 2 columns '(id|label)'; rename all but one"):
+        read_content(tmp_path, header + b"\nr-1,faq,refund\n", "a.csv")
+    assert read_content(tmp_path, b"id,x,x,label\nr-1,1,2,faq\n", "a.csv") == GIVEN[:1]
+
+
+def test_a_long_header_is_cut(tmp_path: Path) -> None:
+    with pytest.raises(LabelsFileError) as refused:
+        read_content(tmp_path, b"x" * 100_000 + b",label\n1,faq\n", "a.csv")
+    assert str(refused.value).endswith("xxx….")
+    assert len(str(refused.value)) < 500
 
 
 @pytest.mark.parametrize(

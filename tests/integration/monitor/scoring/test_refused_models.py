@@ -105,6 +105,12 @@ def with_weights_in(kind: torch.dtype) -> Damage:
         ),
         (edited(CONFIG, problem_type="regression"), "problem_type in its config.json is 'regression'"),
         (edited(CONFIG, problem_type="ranking"), "problem_type in its config.json is 'ranking'"),
+        (edited(CONFIG, problem_type=["regression"]), "problem_type in its config.json is ['regression']"),
+        (edited(CONFIG, return_dict=False), "return_dict in its config.json is false"),
+        (edited(CONFIG, return_dict=None), "return_dict in its config.json is null"),
+        (edited(CONFIG, id2label=["a", "b", "c"]), "id2label in its config.json is not an object"),
+        (edited(CONFIG, label2id="faq"), "label2id in its config.json is not an object"),
+        (edited(CONFIG, problem_type="x" * 9_000), f"problem_type in its config.json is '{'x' * 197}…';"),
         # Another model than the weights are of.
         (
             edited(CONFIG, num_hidden_layers=1),

@@ -248,6 +248,24 @@ def test_a_truncated_object_is_a_reject_with_its_whole_lines_counted(bucket: Tes
     assert found.traffic.rejects[0].example_object == "app/2026/11/24/10/a"
 
 
+@pytest.mark.parametrize(
+    ("uri", "key"),
+    [
+        ("app", "app/2026/11/24/10/a"),
+        ("d=%Y-%m-%d/", "d=2026-11-24/a"),
+    ],
+)
+def test_an_object_without_a_usable_time_counts_once_in_the_time_of_its_key(
+    bucket: TestBucket, uri: str, key: str
+) -> None:
+    """It was last modified when it was copied, days later, and the windows of then do not list it."""
+    bucket.put(key, b"not a record\n")
+    reader = source(bucket, uri=f"s3://{bucket.name}/{uri}", late="0s")
+    found = [read(reader, TEN + number * HOUR).traffic.n_rejected for number in range(-11, 15)]
+    assert sum(found) == 1
+    assert found[11 if key.startswith("app") else 24] == 1  # the nearest hour to its modification
+
+
 # --- late objects ---
 
 

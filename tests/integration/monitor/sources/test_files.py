@@ -1,10 +1,12 @@
 """A window's sample from real files: plain, compressed, broken, in any order."""
 
+import bz2
 import errno
 import gzip
 import io
 import json
 import os
+import tarfile
 import tempfile
 import tracemalloc
 from collections import Counter
@@ -243,6 +245,27 @@ def test_a_file_without_any_usable_time_belongs_to_the_window_in_which_it_was_mo
         assert read(tmp_path).traffic.n_rejected == n_rejected
 
 
+def test_a_file_without_any_usable_time_is_seen_in_the_windows_before_its_modification(
+    tmp_path: Path,
+) -> None:
+    """It may have their records: written whole at the end of the hour, or copied later."""
+    (tmp_path / "log").write_bytes(lines(BROKEN, BROKEN))
+    (tmp_path / "empty").write_bytes(b"")
+    bad_time: dict[str, object] = {"id": "x", "time": "yesterday", "text": "no time"}
+    (tmp_path / "times").write_bytes(lines(bad_time))
+    for path in tmp_path.iterdir():
+        modified(path, ELEVEN + timedelta(minutes=1))
+    reader = source(tmp_path)  # one reader for all: what it remembers must not matter
+    found = {}
+    for hour in (-1, 0, 1, 2, 0):
+        start = TEN + timedelta(hours=hour)
+        sample = reader.read_window(start, start + timedelta(hours=1), k=9, stopped=never_stopped)
+        found[hour] = (counts(sample), sample.traffic.n_rejected)
+    before = ({RejectReason.UNDATED_OBJECT: 2}, 0)
+    own = ({RejectReason.NOT_JSON: 2, RejectReason.BAD_TIME: 1}, 3)
+    assert found == {-1: before, 0: before, 1: own, 2: ({}, 0)}
+
+
 def test_a_broken_file_does_not_lend_its_times_to_the_next_one(tmp_path: Path) -> None:
     (tmp_path / "1").write_bytes(lines(record("a", 5)))
     (tmp_path / "2").write_bytes(lines(BROKEN))
@@ -300,6 +323,20 @@ def wrong_checksum(folder: Path) -> Path:
     return folder / "log"
 
 
+def bzip2(folder: Path) -> Path:
+    (folder / "log").write_bytes(bz2.compress(lines(record("a", 5))))
+    return folder / "log"
+
+
+def tar_in_gzip(folder: Path) -> Path:
+    content = lines(record("a", 5))
+    with tarfile.open(folder / "log", mode="w:gz") as file:
+        entry = tarfile.TarInfo("log.jsonl")
+        entry.size = len(content)
+        file.addfile(entry, io.BytesIO(content))
+    return folder / "log"
+
+
 def garbage_after_gzip(folder: Path) -> Path:
     (folder / "log").write_bytes(gzip.compress(b"\n") + b"no gzip member at all")
     return folder / "log"
@@ -307,7 +344,7 @@ def garbage_after_gzip(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "make",
-    [damaged_link, link_to_itself, pipe, wrong_checksum, garbage_after_gzip],
+    [damaged_link, link_to_itself, pipe, wrong_checksum, garbage_after_gzip, bzip2, tar_in_gzip],
     ids=lambda make: make.__name__,
 )
 def test_an_unreadable_file_is_a_reject_and_stops_nothing(

@@ -125,6 +125,12 @@ def test_100_000_letters_do_not_stop_a_cycle() -> None:
     assert seconds("a" * 100_000) < 1.0
 
 
+@pytest.mark.parametrize("pattern", ["", "x*", r"\b", "(?=o)", "(ORD-[0-9]+)?"])
+def test_a_pattern_that_matches_no_character_takes_nothing_away(pattern: str) -> None:
+    found = Redactor(patterns=(pattern,))("where is ORD-77?")
+    assert found == ("where is [redacted]?" if "ORD" in pattern else "where is ORD-77?")
+
+
 def test_patterns_of_ones_own_come_first() -> None:
     own = Redactor(patterns=(r"\bORD-\d+", r"(?i)customer \w+"))
     assert (

@@ -25,6 +25,9 @@ test = "data/test.jsonl"
 """
 
 
+TWO_RULES = '[{"name": "a", "metric": "kl", "above": 1}, {"name": "a", "metric": "js", "above": 1}]'
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "redistill.toml"
     path.write_text(text, encoding="utf-8")
@@ -406,6 +409,55 @@ def test_a_bad_variable_is_named(
     assert str(refusal.value).startswith(f"the environment variable {name}: {message}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("REDISTILL__RULES", '[{"name": "a", "metric": "kl", "above": "x"}]', "[[rules]] number 1, above: "),
+        ("REDISTILL__ALERTS", '[{"kind": "log"}, {"kind": "pager"}]', "[[alerts]] number 2"),
+        ("REDISTILL__METRICS__SEEDS", '[1, "x"]', "[metrics] seeds.1: "),
+        ("REDISTILL__RULES", '["a"]', "[[rules]] number 1: expected a table, a line [[rules]] with keys"),
+        ("REDISTILL__ALERTS", "[1]", "[[alerts]] number 1: expected a table"),
+        ("REDISTILL__MONITOR__REDACT", "maybe", "[monitor] redact: expected true or false, not 'maybe'"),
+        ("REDISTILL__TRAFFIC__MAX_TEXT_CHARS", "x", "[traffic] max_text_chars: "),
+        (
+            "REDISTILL__TRAFFIC__URI",
+            "https://example.org/log",
+            "[traffic] uri: expected a local path, not a URL",
+        ),
+    ],
+)
+def test_the_variable_of_a_refused_value_is_named(
+    name: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refusal:
+        loaded(tmp_path)
+    assert str(refusal.value).startswith(f"the environment variable {name}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "added", "message"),
+    [
+        ("REDISTILL__REDISTILL__ALPHA_FLOOR", "0.9", "", "[redistill] alpha = "),
+        ("REDISTILL__RULES", TWO_RULES, "", "[[rules]]: two have the name "),
+        ("REDISTILL__MONITOR", '{"sample_size": 0}', "", "[monitor] sample_size: "),
+        ("REDISTILL__METRICS__SEEDS", '["x"]', "[monitor]\nsample_size = 0\n", "[monitor] sample_size: "),
+        ("REDISTILL__TRAFFIC__KIND", "s3", "", "[traffic] uri: expected 's3://bucket/key'"),
+        ("REDISTILL__ECS__CLUSTER", "main", "", "[ecs] task_definition: missing"),
+    ],
+)
+def test_the_file_and_the_variable_are_named_where_either_may_be_at_fault(
+    name: str, value: str, added: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("REDISTILL__WEB__PORT", "8081")  # which is right, and is not named
+    with pytest.raises(ConfigError) as refusal:
+        load(written(tmp_path, SMALLEST + added))
+    assert str(refusal.value).startswith(
+        f"{tmp_path / 'redistill.toml'}, with the environment variable {name}: {message}"
+    )
+
+
 def with_traffic(folder: Path, text: str) -> Path:
     return written(folder, SMALLEST.replace('uri = "logs"\n', text))
 
@@ -450,7 +502,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path: Path, patt
         ),
         ('uri = "logs"\ntext = "a["', "'a[' is neither a field's name nor JMESPath"),
         ("uri = 'logs'\ntext = '\"a\"\"\\ud800b\"'", "is neither a field's name nor JMESPath: "),
-        (f'uri = "logs"\ntext = "{"(" * 3_000}"', "((' is neither a field's name nor JMESPath"),
+        (f'uri = "logs"\ntext = "{"(" * 3_000}"', "((…' is neither a field's name nor JMESPath"),
         ('format = "jsonl"', "[traffic] uri: missing"),
     ],
 )
@@ -509,8 +561,12 @@ def test_a_rule_that_is_refused_is_not_missed_as_well(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs exactly one of 'below' and 'above'$"):
         load_rules(path)
     path.write_text("rules = []\n")
-    with pytest.raises(ConfigError, match="expected a list of at least 1"):
+    with pytest.raises(ConfigError, match="it has no rule: add a line"):
         load_rules(path)
+    with pytest.raises(ConfigError, match="/dev/null: it has no rule: add a line"):
+        load_rules(Path("/dev/null"))
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load_rules(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize(("value", "keep"), [('"all"', None), ("1", 1), ("20", 20)])

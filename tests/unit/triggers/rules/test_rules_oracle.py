@@ -17,8 +17,8 @@ from triggers.orders.alpha import decide, ladder_of
 from triggers.rules.evaluation import evaluate, replay
 from triggers.settings import AlphaPolicy, Rule
 
-HISTORIES = 10_000
-DECISIONS = 10_000
+HISTORIES = 6_000
+DECISIONS = 6_000
 START = datetime(2026, 11, 24, tzinfo=UTC)
 
 

@@ -172,6 +172,19 @@ def test_what_a_group_lacks_is_said_of_each_of_its_conditions() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (0, "(max_reject_share 0.05)"),
+        (1, "(max_reject_share 0.05), 1 object without a usable time modified after the window"),
+        (2, "(max_reject_share 0.05), 2 objects without a usable time modified after the window"),
+    ],
+)
+def test_too_few_requests_are_said_with_the_objects_that_may_have_had_them(n: int, said: str) -> None:
+    evidence = replace(ENOUGH, n_scored=0, n_seen=0, n_undated=n)
+    assert judge(evidence, []).detail.endswith(said)
+
+
 @pytest.mark.parametrize("outcomes", [HEALTHY, BREACHED, FIRED])
 def test_without_evidence_no_outcome_makes_a_verdict(outcomes: list[RuleOutcome]) -> None:
     """Neither healthy nor breached, whatever the rules would say."""
