@@ -129,8 +129,9 @@ def _tell_job(connection: Connection, job: Job) -> None:
     show.say("")
     show.say(Text(f"Job {job.job_id}: {job.reason}", style="bold"))
     show.say(f"{job.decision}, {job.decision_reason}")
-    if job.evidence is not None:
-        show.say(json.loads(job.evidence)["says"])
+    for row in rows(connection, "job_history", monitor=MONITOR, order_by="job_id"):
+        if row["job_id"] == job.job_id and row["evidence"] is not None:
+            show.say(json.loads(str(row["evidence"]))["says"])
     places = [(model, dataset) for dataset in _DATASETS for model in _MODELS]
     columns = [Column(title="metric"), *(Column(title=f"{model}, {name}") for model, name in places)]
     show.listing(columns, list(_metrics(found, places)))
