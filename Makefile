@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ bench-history: $(READY) ## time views, ticks and decisions with up to 100,000 cy
 
 bench-scoring: $(READY) ## compare scoring 10,000 requests with transformers.pipeline and the hardware limit
 	$(PY) bench/scoring.py
+
+bench-rules: $(READY) ## count the orders of the rule sets in simulated years; a minute
+	PYTHONPATH=. $(PY) bench/rule_sets.py
 
 bench-checkpoint: $(READY) ## compare the cost of a checkpoint with a training step
 	$(PY) bench/checkpoint.py

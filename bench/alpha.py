@@ -27,6 +27,7 @@ from monitor.scoring.models import Model, load, match_labels
 from monitor.stop import never_stopped
 
 _ALPHAS: Final = ("1", "0.9", "0.7", "0.6", "0.5", "0.3", "0.1", "0")
+_TEACHERS: Final = ("good", "poor")
 _LABELLED: Final[tuple[int | None, ...]] = (0, 300, None)
 _TEMPERATURE: Final = 3.0
 _COLUMNS: Final = (
@@ -69,10 +70,12 @@ def candidate(world: World, teacher: Model, alpha: str, n_labelled: int | None, 
     return student
 
 
-def rows(world: World, alphas: Sequence[str], seeds: Sequence[int]) -> Iterator[list[str]]:
+def rows(
+    world: World, teachers: Sequence[str], alphas: Sequence[str], seeds: Sequence[int]
+) -> Iterator[list[str]]:
     """Yield the rows of the table, teacher by teacher."""
-    for name, folder in world.teachers.items():
-        teacher = load(folder)
+    for name in teachers:
+        teacher = load(world.teachers[name])
         right = np.mean(logits(teacher, world.new_world.texts).argmax(axis=1) == world.new_world.labels)
         before = measured(load(world.student), teacher, world)
         yield [f"{name} ({right:.3f})", "-", "before", *(f"{value:.3f}" for value in before)]
@@ -98,6 +101,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--alphas", nargs="+", default=_ALPHAS, help="(%(default)s)")
+    parser.add_argument("--teachers", nargs="+", choices=_TEACHERS, default=_TEACHERS, help="(%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings for each row (%(default)s)")
     parser.add_argument("--clinc150", type=Path, help="the folder of CLINC150's data_full.json")
     wanted = parser.parse_args()
@@ -110,7 +114,7 @@ def main() -> None:
         else:
             world = demo(Path(folder), seed=2025)
         print(_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), sep="\n")
-        for row in rows(world, wanted.alphas, range(2025, 2025 + wanted.seeds)):
+        for row in rows(world, wanted.teachers, wanted.alphas, range(2025, 2025 + wanted.seeds)):
             print(_line(row), flush=True)
 
 

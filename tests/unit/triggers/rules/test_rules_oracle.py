@@ -17,8 +17,8 @@ from triggers.orders.alpha import decide, ladder_of
 from triggers.rules.evaluation import evaluate, replay
 from triggers.settings import AlphaPolicy, Rule
 
-HISTORIES = 6_000
-DECISIONS = 6_000
+HISTORIES = 2_500
+DECISIONS = 3_000
 START = datetime(2026, 11, 24, tzinfo=UTC)
 
 
