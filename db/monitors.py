@@ -29,6 +29,10 @@ class MonitorExistsError(RedistillError):
     """The name {name!r} is or was that of another monitor: choose a name that no monitor has had."""
 
 
+class SameNameError(RedistillError):
+    """The monitor {name!r} already has this name: choose another one."""
+
+
 class MonitorRunsError(RedistillError):
     """The monitor {name!r} is in use by {holder} (lease {lease}): stop its daemon and its workers first."""
 
@@ -114,6 +118,22 @@ def quiet_in(connection: Connection, name: str) -> timedelta:
     return max(QUIET - since, timedelta(0)) if since >= timedelta(0) else timedelta(0)
 
 
+def refuse_rename(connection: Connection, old: str, new: str) -> None:
+    """Raise an error if the names alone show that `rename` cannot be done.
+
+    Raises:
+        MonitorRenamedError, NoSuchMonitorError, SameNameError, MonitorExistsError: as for `rename`.
+    """
+    refuse_renamed(connection, old)
+    known = _known(connection)
+    if old not in known:
+        raise NoSuchMonitorError(name=old)
+    if new == old:
+        raise SameNameError(name=old)
+    if new in known or _had_by_another(connection, new, old):
+        raise MonitorExistsError(name=new)
+
+
 def rename(connection: Connection, old: str, new: str, now: datetime) -> None:
     """Give the monitor `old` the name `new` in every row of every table.
 
@@ -122,16 +142,12 @@ def rename(connection: Connection, old: str, new: str, now: datetime) -> None:
 
     Raises:
         MonitorRenamedError: it was renamed before.
-        NoSuchMonitorError, MonitorExistsError: there is no such monitor, or the new name is taken.
+        NoSuchMonitorError, SameNameError, MonitorExistsError: there is no such monitor, it has the name, or
+            the name is taken.
         MonitorRunsError: a daemon, a worker, a calibration or an erasure holds a lease, or a daemon had one
             until a moment ago.
     """
-    refuse_renamed(connection, old)
-    known = _known(connection)
-    if old not in known:
-        raise NoSuchMonitorError(name=old)
-    if new in known or _had_by_another(connection, new, old):
-        raise MonitorExistsError(name=new)
+    refuse_rename(connection, old, new)
     if quiet_in(connection, old):
         raise MonitorRunsError(name=old, lease=_lease(old), holder=leases.holder_of(connection, _lease(old)))
     # The job's row is locked before its lease, as everywhere (see `queue.claim`).

@@ -65,6 +65,8 @@ def rename(ctx: typer.Context, old: _Old, new: _New, *, config: Config = None) -
         raise BadNameError(name=new)
     settings = configured(ctx, config)
     with _migrated(settings) as engine:
+        with reading(engine) as connection:
+            monitors.refuse_rename(connection, old, new)
         _wait_for_a_daemon(engine, old)
         with writing(engine) as connection:
             monitors.rename(connection, old, new, time_in(connection))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -122,6 +123,15 @@ def test_doctor_says_that_a_name_is_new_in_the_database(
     assert "`redistill monitors rename OLD shop` before its first cycle" in finding["fix"]
     assert run("monitors", "rename", "mangaassist", "shop").exit_code == 0
     assert "monitor" not in findings()
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_rename_that_changes_nothing_is_refused_at_once() -> None:
+    measure(LOGGED.isoformat())
+    began = time.monotonic()
+    result = run("monitors", "rename", "mangaassist", "mangaassist")
+    assert (result.exit_code, time.monotonic() - began < 5) == (1, True)
+    assert "The monitor 'mangaassist' already has this name: choose another one." in said(result)
 
 
 def test_a_daemon_that_ran_a_moment_ago_is_waited_for(migrated: Path) -> None:
