@@ -70,8 +70,8 @@ def read(process: int, began: float, database: Path) -> Reading:
 def traffic(site: Site) -> Iterator[None]:
     """Write the log of each second when it is over, as a service does, and delete what is a minute old.
 
-    Each has the same texts in another order: with other texts, each batch that is larger than any before would
-    take a little more memory for good, which is no leak and hides one.
+    Each has the same texts in another order: with other texts, each batch that is larger than any before
+    would take a little more memory for good, which is no leak and hides one.
     """
     rng, done = np.random.default_rng(7), threading.Event()
     pool = utterances(REQUESTS, new=0.0, rng=rng)
