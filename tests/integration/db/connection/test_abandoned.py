@@ -24,12 +24,12 @@ from tests.support.records.cycles import MONITOR, n_evaluated, taken
 from tests.support.records.factories import START
 from tests.support.servers.postgres import Stoppable, stoppable
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 1.0
 
 
 @pytest.fixture
 def hurried(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """What takes a minute takes half a second."""
+    """What takes a minute takes a second."""
     settings = {**postgres.TRANSACTION, "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}
     monkeypatch.setattr(postgres, "TRANSACTION", settings)
     engine = connect(postgres_url)
