@@ -10,6 +10,7 @@ from db.records import Calibration, Evaluation, GateOutcome, Metric
 from distill.calibration.calibrator import Calibrator
 from distill.evaluate import Logits, Reference, answers, evaluation, latencies, refer
 from distill.evaluation import gates
+from distill.evaluation.comparison import agreement_gain
 from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests
 from distill.job_data import JobData
 from distill.settings import GatesSection
@@ -29,6 +30,7 @@ class Judgement:
     candidate: tuple[Evaluation, ...]
     incumbent: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
+    undecided: tuple[GateOutcome, ...]  #: see `gates.undecided`
     calibration: Calibration  #: of the candidate
 
 
@@ -86,18 +88,20 @@ class Judge:
         measured_before = self._evaluate(
             "incumbent", incumbent, references, temperature=before, timed=timed.incumbent, stopped=stopped
         )
-        candidates = tuple(map(_evaluated_with_gain, measured, measured_before))
+        candidates = tuple(map(_compared, measured, measured_before))
         incumbents = tuple(each.evaluation for each in measured_before)
+        outcomes = gates.check(
+            self.gates,
+            candidates,
+            incumbents,
+            processor=timed_on,
+            teacher_min_accuracy=self.teacher_min_accuracy,
+        )
         return Judgement(
             candidate=candidates,
             incumbent=incumbents,
-            gates=gates.check(
-                self.gates,
-                candidates,
-                incumbents,
-                processor=timed_on,
-                teacher_min_accuracy=self.teacher_min_accuracy,
-            ),
+            gates=outcomes,
+            undecided=gates.undecided(outcomes, self.gates.on_inconclusive),
             calibration=calibration,
         )
 
@@ -173,9 +177,13 @@ class Judge:
         return lambda done: self.show(what, done, total)
 
 
-def _evaluated_with_gain(candidate: _Measured, incumbent: _Measured) -> Evaluation:
-    """Return the candidate's evaluation, with its gain in accuracy where requests have true labels."""
-    known = candidate.reference.known
-    if known is None:
+def _compared(candidate: _Measured, incumbent: _Measured) -> Evaluation:
+    """Return the candidate's evaluation, with the metrics that compare it with its incumbent."""
+    reference = candidate.reference
+    if reference.dataset != gates.CONDEMNED:
         return candidate.evaluation
-    return candidate.with_metrics((accuracy_gain(candidate.logits, incumbent.logits, known),)).evaluation
+    logits = (candidate.logits, incumbent.logits)
+    metrics: tuple[Metric, ...] = (agreement_gain(reference.teacher_logits, *logits, reference.strata),)
+    if reference.known is not None:
+        metrics += (accuracy_gain(*logits, reference.known),)
+    return candidate.with_metrics(metrics).evaluation

@@ -90,3 +90,5 @@ class GatesSection(Section):
     ece_of: Literal["calibrated", "raw"] = "calibrated"  #: at the model's own temperature, or at T = 1
     latency_p95_ms: Milliseconds = 5.0
     agreement: Share = 0.95
+    #: "hold": a candidate with an inconclusive gate waits for a person
+    on_inconclusive: Literal["pass", "hold"] = "pass"

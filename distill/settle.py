@@ -24,6 +24,7 @@ _STATUS = {
 _WORDS: Final = {
     GateResult.PASS: "passed",
     GateResult.WAIVED: "waived",
+    GateResult.INCONCLUSIVE: "inconclusive",
     GateResult.REPORTED: "only reported",
     GateResult.FAIL: "failed",
 }
@@ -39,6 +40,7 @@ class Proof:
     incumbent_evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
     calibration: Calibration  #: of the candidate
+    undecided: tuple[GateOutcome, ...] = ()  #: those for which a person decides, see `gates.undecided`
     n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
     soft_labels: str = "online"  #: or "offline"
     training: tuple[TrainedEpoch, ...] = ()  #: of the candidate
@@ -65,7 +67,7 @@ def settle(
     """Promote, hold or reject the candidate.
 
     It is held if another student has come into service since the job was ordered: the candidate was not
-    compared with that one, which a person may have chosen.
+    compared with that one, which a person may have chosen. It is also held if gates are `undecided`.
 
     Raises:
         LeaseLostError: another worker has the job; nothing was written.
@@ -121,17 +123,20 @@ def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str |
     if not gates.passed(proof.gates):
         return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
     reason = _reason(proof.gates, GateResult.PASS)
+    if proof.undecided:
+        names = ", ".join(f"{each.gate} ({each.dataset})" for each in proof.undecided)
+        reason = f"held: the test data do not decide on {names}; {reason}"
     if newcomer is not None:
         reason = f"held: the student {newcomer} has come into service since the job was ordered; {reason}"
-    held = promote == "manual" or newcomer is not None
+    held = promote == "manual" or newcomer is not None or bool(proof.undecided)
     return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
 
 
 def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
-    """Return the names and numbers of the decisive gates, followed by those of waived and reported ones."""
+    """Return the names and numbers of the decisive gates, followed by those that decide nothing."""
     described = (
         (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
-        for result in (decisive, GateResult.WAIVED, GateResult.REPORTED)
+        for result in (decisive, GateResult.WAIVED, GateResult.INCONCLUSIVE, GateResult.REPORTED)
     )
     return "; ".join(f"{_WORDS[result]}: {', '.join(each)}" for result, each in described if each)
 

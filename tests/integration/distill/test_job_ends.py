@@ -106,6 +106,24 @@ def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) 
     assert [each["event"] for each in messages(engine)] == ["firing", "resolved"]
 
 
+def is_undecided(job: Job, stopped: Stopped) -> Proof:
+    """The gate that failed is inconclusive, and a person is to decide."""
+    proof = fails_its_gate(job, stopped)
+    (gate,) = (replace(each, result=GateResult.INCONCLUSIVE) for each in proof.gates)
+    met = replace(gate, gate="agreement", value=0.96, result=GateResult.PASS)
+    return replace(proof, gates=(met, gate), undecided=(gate,))
+
+
+def test_a_candidate_on_which_a_person_decides_is_held_with_the_gates_that_are_open(engine: Engine) -> None:
+    job = end(engine, is_undecided)
+    assert (job["status"], job["decision"]) == ("succeeded", "held")
+    assert job["decision_reason"] == (
+        "held: the test data do not decide on accuracy (test); passed: agreement (test) 0.96 against 0.9; "
+        "inconclusive: accuracy (test) 0.5 against 0.9, incumbent 0.7"
+    )
+    assert "gates_passed" not in [row["reason"] for row in stored(engine, promotions)]
+
+
 @pytest.mark.parametrize(
     ("work", "decision", "decisive"),
     [
