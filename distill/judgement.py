@@ -10,7 +10,7 @@ from db.records import Calibration, Evaluation, GateOutcome, Metric
 from distill.calibration.calibrator import Calibrator
 from distill.evaluate import Logits, Reference, answers, evaluation, latencies, refer
 from distill.evaluation import gates
-from distill.evaluation.comparison import agreement_gain
+from distill.evaluation.comparison import agreement_gain, labelled_comparison
 from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests
 from distill.job_data import JobData
 from distill.settings import GatesSection
@@ -88,13 +88,14 @@ class Judge:
         measured_before = self._evaluate(
             "incumbent", incumbent, references, temperature=before, timed=timed.incumbent, stopped=stopped
         )
-        candidates = tuple(map(_compared, measured, measured_before))
+        candidates = tuple(map(self._compared, measured, measured_before))
         incumbents = tuple(each.evaluation for each in measured_before)
         outcomes = gates.check(
             self.gates,
             candidates,
             incumbents,
             processor=timed_on,
+            misroute_cost=self.metrics.misroute_cost,
             teacher_min_accuracy=self.teacher_min_accuracy,
         )
         return Judgement(
@@ -173,17 +174,18 @@ class Judge:
         test, *others = found
         return test.with_metrics(timed), *others
 
+    def _compared(self, candidate: _Measured, incumbent: _Measured) -> Evaluation:
+        """Return the candidate's evaluation, with the metrics that compare it with its incumbent."""
+        reference, logits = candidate.reference, (candidate.logits, incumbent.logits)
+        metrics: tuple[Metric, ...] = ()
+        if reference.labels is not None:
+            names = reference.teacher.labels
+            metrics += labelled_comparison(*logits, reference.labels, names, self.metrics)
+        if reference.dataset == gates.CONDEMNED:
+            metrics += (agreement_gain(reference.teacher_logits, *logits, reference.strata),)
+        if reference.known is not None:
+            metrics += (accuracy_gain(*logits, reference.known),)
+        return candidate.with_metrics(metrics).evaluation
+
     def _progress(self, what: str, total: int) -> Callable[[int], None]:
         return lambda done: self.show(what, done, total)
-
-
-def _compared(candidate: _Measured, incumbent: _Measured) -> Evaluation:
-    """Return the candidate's evaluation, with the metrics that compare it with its incumbent."""
-    reference = candidate.reference
-    if reference.dataset != gates.CONDEMNED:
-        return candidate.evaluation
-    logits = (candidate.logits, incumbent.logits)
-    metrics: tuple[Metric, ...] = (agreement_gain(reference.teacher_logits, *logits, reference.strata),)
-    if reference.known is not None:
-        metrics += (accuracy_gain(*logits, reference.known),)
-    return candidate.with_metrics(metrics).evaluation

@@ -25,9 +25,14 @@ _WORDS: Final = {
     GateResult.PASS: "passed",
     GateResult.WAIVED: "waived",
     GateResult.INCONCLUSIVE: "inconclusive",
+    GateResult.WORSE: "worse than the incumbent",
     GateResult.REPORTED: "only reported",
     GateResult.FAIL: "failed",
 }
+#: The results that a reason gives with their detail.
+_EXPLAINED: Final = {GateResult.WORSE, GateResult.INCONCLUSIVE, GateResult.REPORTED}
+#: The results that a reason gives besides the decisive one, in their order.
+_OTHERS: Final = (GateResult.WORSE, GateResult.INCONCLUSIVE, GateResult.WAIVED, GateResult.REPORTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +141,15 @@ def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
     """Return the names and numbers of the decisive gates, followed by those that decide nothing."""
     described = (
         (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
-        for result in (decisive, GateResult.WAIVED, GateResult.INCONCLUSIVE, GateResult.REPORTED)
+        for result in (decisive, *_OTHERS)
     )
     return "; ".join(f"{_WORDS[result]}: {', '.join(each)}" for result, each in described if each)
 
 
 def _describe(outcome: GateOutcome) -> str:
     numbers = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
-    if outcome.result is GateResult.PASS or outcome.incumbent_value is None:
+    if outcome.result is GateResult.PASS:
         return numbers
-    numbers = f"{numbers}, incumbent {outcome.incumbent_value:.4g}"
-    return f"{numbers} ({outcome.detail})" if outcome.result is GateResult.REPORTED else numbers
+    if outcome.incumbent_value is not None:
+        numbers = f"{numbers}, incumbent {outcome.incumbent_value:.4g}"
+    return f"{numbers} ({outcome.detail})" if outcome.detail and outcome.result in _EXPLAINED else numbers

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from db.records import Evaluation, GateOutcome, Metric
 from db.states import GateResult
 from distill.evaluation.condemned import condemned_gates
+from distill.evaluation.relative_gates import relative_gates
 from distill.settings import GatesSection
 
 #: The data sets whose evaluations the gates check.
@@ -54,6 +55,7 @@ def check(
     incumbent: Sequence[Evaluation] = (),
     *,
     processor: str | None = None,
+    misroute_cost: float = 1.0,
     teacher_min_accuracy: float | None = None,
 ) -> tuple[GateOutcome, ...]:
     """Check a candidate by its evaluations and those of the student in service; the order is fixed.
@@ -69,6 +71,9 @@ def check(
     - Otherwise it fails if the whole 95% interval is on the wrong side of the threshold. A metric that is
       absent or NaN also fails its gate, with the value NaN.
     - Otherwise it is inconclusive: see `undecided`.
+
+    Unless `margin` is off, the candidate is also compared with the incumbent on the same rows: see
+    `relative_gates`.
 
     On the condemned sample, agreement must be at least the threshold, or accuracy at least the incumbent's if
     the teacher is at fault: see `condemned_gates`.
@@ -98,6 +103,8 @@ def check(
     measured, before = _by_dataset(candidate), _by_dataset(incumbent)
     test, test_before = measured.get(TEST, {}), before.get(TEST, {})
     outcomes = tuple(_outcome(gate, test, test_before, processor) for gate in _gates(gates, test))
+    if gates.margin is not None:
+        outcomes += relative_gates(TEST, test, margin=gates.margin, misroute_cost=misroute_cost)
     if CONDEMNED not in measured:
         return outcomes
     return outcomes + condemned_gates(
@@ -126,9 +133,10 @@ def passed(outcomes: Sequence[GateOutcome]) -> bool:
 def undecided(
     outcomes: Sequence[GateOutcome], on_inconclusive: Literal["pass", "hold"]
 ) -> tuple[GateOutcome, ...]:
-    """Return the inconclusive outcomes for which a person decides on the candidate.
+    """Return the outcomes for which a person decides on a candidate that did not fail.
 
-    With "pass", an inconclusive outcome holds no candidate; with "hold", each of them does.
+    They are those that show the candidate to be worse than its incumbent and, with "hold", those that are
+    inconclusive.
 
     Example:
         >>> accuracy = Metric(name="accuracy", value=0.9, low=0.89, high=0.91, n=5_500)
@@ -136,9 +144,8 @@ def undecided(
         >>> [outcome.gate for outcome in undecided(outcomes, "hold")], undecided(outcomes, "pass")
         (['accuracy'], ())
     """
-    if on_inconclusive == "pass":
-        return ()
-    return tuple(outcome for outcome in outcomes if outcome.result is GateResult.INCONCLUSIVE)
+    results = {GateResult.WORSE} | ({GateResult.INCONCLUSIVE} if on_inconclusive == "hold" else set())
+    return tuple(outcome for outcome in outcomes if outcome.result in results)
 
 
 def _gates(gates: GatesSection, test: _Metrics) -> Iterator[_Gate]:

@@ -7,7 +7,7 @@ revision = "0032"
 down_revision = "0030"
 
 BEFORE = "pass, waived, reported or fail"
-AFTER = "pass, waived, inconclusive, improves, reported or fail"
+AFTER = "pass, waived, inconclusive, improves, worse, reported or fail"
 
 
 def upgrade() -> None:

@@ -23,6 +23,8 @@ MODULES = [
     "distill.evaluation.confusion",
     "distill.evaluation.gates",
     "distill.evaluation.label_metrics",
+    "distill.evaluation.power",
+    "distill.evaluation.relative_gates",
     "distill.evaluation.reliability",
     "distill.evaluation.temperature",
     "distill.losses",
