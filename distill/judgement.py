@@ -10,6 +10,7 @@ from db.records import Calibration, Evaluation, GateOutcome, Metric
 from distill.calibration.calibrator import Calibrator
 from distill.evaluate import Logits, Reference, answers, evaluation, latencies, refer
 from distill.evaluation import gates
+from distill.evaluation.churn import churn_metrics
 from distill.evaluation.comparison import agreement_gain, labelled_comparison
 from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests
 from distill.job_data import JobData
@@ -181,6 +182,7 @@ class Judge:
         if reference.labels is not None:
             names = reference.teacher.labels
             metrics += labelled_comparison(*logits, reference.labels, names, self.metrics)
+            metrics += churn_metrics(*logits, reference.labels, names)
         if reference.dataset == gates.CONDEMNED:
             metrics += (agreement_gain(reference.teacher_logits, *logits, reference.strata),)
         if reference.known is not None:

@@ -25,14 +25,29 @@ _WORDS: Final = {
     GateResult.PASS: "passed",
     GateResult.WAIVED: "waived",
     GateResult.INCONCLUSIVE: "inconclusive",
+    GateResult.IMPROVES: "improves, not cured",
     GateResult.WORSE: "worse than the incumbent",
     GateResult.REPORTED: "only reported",
     GateResult.FAIL: "failed",
 }
+_NOT_CURED: Final = (
+    "the candidate is better than the incumbent but does not end the drift, whose incident stays open"
+)
 #: The results that a reason gives with their detail.
-_EXPLAINED: Final = {GateResult.WORSE, GateResult.INCONCLUSIVE, GateResult.REPORTED}
+_EXPLAINED: Final = {
+    GateResult.IMPROVES,
+    GateResult.WORSE,
+    GateResult.INCONCLUSIVE,
+    GateResult.REPORTED,
+}
 #: The results that a reason gives besides the decisive one, in their order.
-_OTHERS: Final = (GateResult.WORSE, GateResult.INCONCLUSIVE, GateResult.WAIVED, GateResult.REPORTED)
+_OTHERS: Final = (
+    GateResult.IMPROVES,
+    GateResult.WORSE,
+    GateResult.INCONCLUSIVE,
+    GateResult.WAIVED,
+    GateResult.REPORTED,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +143,8 @@ def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str |
     if not gates.passed(proof.gates):
         return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
     reason = _reason(proof.gates, GateResult.PASS)
+    if any(each.result is GateResult.IMPROVES for each in proof.gates):
+        reason = f"{_NOT_CURED}; {reason}"
     if proof.undecided:
         names = ", ".join(f"{each.gate} ({each.dataset})" for each in proof.undecided)
         reason = f"held: the test data do not decide on {names}; {reason}"

@@ -23,8 +23,9 @@ def condemned_gates(
 
     Agreement passes at or above the threshold. Below it, the candidate does not fail if it is shown to be
     better than the incumbent: if the whole interval of agreement_gain is above 0. It is then inconclusive if
-    its own interval reaches the threshold. Any other candidate fails, since ending the drift is the purpose
-    of the job: neither the incumbent's value nor a wide interval excuses it.
+    its own interval reaches the threshold, and otherwise it improves: the drift is smaller, but not over. Any
+    other candidate fails, since ending the drift is the purpose of the job: neither the incumbent's value nor
+    a wide interval excuses it.
 
     The teacher is at fault if true labels of the sample show it: the whole interval of accuracy_over_teacher
     is above 0, or that of teacher_accuracy below `teacher_min_accuracy`. The candidate must then be right on
@@ -41,21 +42,26 @@ def condemned_gates(
 
 def _agreement(dataset: str, candidate: _Metrics, incumbent: _Metrics, threshold: float) -> GateOutcome:
     measured, gain = candidate.get("agreement"), candidate.get(AGREEMENT_GAIN)
-    result = GateResult.FAIL
-    if measured is not None and measured.value >= threshold:
-        result = GateResult.PASS
-    elif measured is not None and gain is not None and gain.low > 0 and measured.high >= threshold:
-        result = GateResult.INCONCLUSIVE
     return GateOutcome(
         gate="agreement",
         dataset=dataset,
         value=math.nan if measured is None else measured.value,
         threshold=threshold,
-        result=result,
+        result=_result(measured, gain, threshold),
         metric="agreement",
         incumbent_value=incumbent["agreement"].value if "agreement" in incumbent else None,
         detail=None if gain is None else f"a gain of {_with_interval(gain)} over the incumbent",
     )
+
+
+def _result(agreement: Metric | None, gain: Metric | None, threshold: float) -> GateResult:
+    if agreement is None or math.isnan(agreement.value):
+        return GateResult.FAIL
+    if agreement.value >= threshold:
+        return GateResult.PASS
+    if gain is None or not gain.low > 0:
+        return GateResult.FAIL
+    return GateResult.INCONCLUSIVE if agreement.high >= threshold else GateResult.IMPROVES
 
 
 def _fault_of_teacher(condemned: _Metrics, min_accuracy: float | None) -> str | None:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from db.records import Evaluation, GateOutcome, Metric
 from db.states import GateResult
+from distill.evaluation.churn import CHURN, NEGATIVE_FLIPS
 from distill.evaluation.condemned import condemned_gates
 from distill.evaluation.relative_gates import relative_gates
 from distill.settings import GatesSection
@@ -17,7 +18,7 @@ CONDEMNED: Final = "condemned"
 
 LATENCY: Final = "latency_p95_ms"
 #: The gates for which lower is better.
-AT_MOST: Final = frozenset({"ece", LATENCY})
+AT_MOST: Final = frozenset({"ece", LATENCY, CHURN, NEGATIVE_FLIPS})
 #: The latency of the candidate as a multiple of the incumbent's, both timed in turn: the ratio of the two
 #: P95, and the median of the ratios over the texts.
 LATENCY_RATIO: Final = "latency_ratio"
@@ -60,8 +61,9 @@ def check(
 ) -> tuple[GateOutcome, ...]:
     """Check a candidate by its evaluations and those of the student in service; the order is fixed.
 
-    On the test set, accuracy, rare_class_accuracy and agreement must be at least the threshold, and ece and
-    latency_p95_ms at most the threshold; a tie passes. A gate that is not met has one of three results:
+    On the test set, accuracy, rare_class_accuracy and agreement must be at least the threshold, and ece,
+    latency_p95_ms, churn and negative_flips at most the threshold; a tie passes. A gate that is not met has
+    one of three results:
 
     - It is waived if the candidate is not worse than its incumbent. For latency_p95_ms: if the interval of
       latency_ratio or that of latency_ratio_median is not wholly above 1.10. The two are then equally fast,
@@ -79,8 +81,8 @@ def check(
     the teacher is at fault: see `condemned_gates`.
 
     Gates that do not apply are left out: rare_class_accuracy if the test set was evaluated without it,
-    because no rare labels are configured; latency_p95_ms if it is off; the gate of the condemned sample if
-    there is no evaluation on one, because no cycle ordered the job.
+    because no rare labels are configured; latency_p95_ms, churn and negative_flips if they are off; the gate
+    of the condemned sample if there is no evaluation on one, because no cycle ordered the job.
 
     The gate ece checks ece_calibrated, or ece with `ece_of = "raw"`; with fewer than 1,000 rows it checks the
     debiased value, as the plain one of a calibrated model is about .026 at n = 500. `processor` names the
@@ -156,6 +158,9 @@ def _gates(gates: GatesSection, test: _Metrics) -> Iterator[_Gate]:
     if gates.latency_p95_ms is not None:
         yield _gate(LATENCY, gates.latency_p95_ms)
     yield _gate("agreement", gates.agreement)
+    for name, most in ((CHURN, gates.max_churn), (NEGATIVE_FLIPS, gates.max_negative_flips)):
+        if most is not None and name in test:
+            yield _gate(name, most)
 
 
 def _gate(name: str, threshold: float) -> _Gate:

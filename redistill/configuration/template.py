@@ -100,6 +100,8 @@ ece_of = "calibrated"  # at the candidate's calibration temperature; "raw": at T
 latency_p95_ms = 5.0  # at most, on the worker's machine; or "off"
 agreement = 0.95  # with the teacher, at least
 margin = 0.01  # largest loss of accuracy against the student in service, on the same rows; or "off"
+# max_churn = 0.05  # share of the test rows whose label changes from the student in service, at most
+# max_negative_flips = 0.02  # share of the test rows that become wrong, at most
 on_inconclusive = "pass"  # where the test set does not decide; "hold": the candidate waits for a person
 
 [calibration]  # of the confidences of the student in service; see docs/metrics.md

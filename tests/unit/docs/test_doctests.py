@@ -19,6 +19,7 @@ MODULES = [
     "triggers.teacher.correctness",
     "triggers.teacher.label_evidence",
     "redistill.configuration.training_length",
+    "distill.evaluation.churn",
     "distill.evaluation.comparison",
     "distill.evaluation.confusion",
     "distill.evaluation.gates",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from db.cycles.labels import SHARES
+from distill.evaluation.churn import churn_metrics
 from distill.evaluation.comparison import AGREEMENT_GAIN, OVER_TEACHER, labelled_comparison
 from distill.evaluation.gates import LATENCY_RATIOS, check
 from distill.evaluation.label_metrics import label_metrics
@@ -39,6 +40,7 @@ def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
     panel = label_metrics(logits, labels, ["faq", "promotion"], settings, calibrated=logits)
     of_models = {metric.name.partition(":")[0] for metric in panel}
     panel = labelled_comparison(np.eye(2), np.eye(2), np.array(labels), ["faq", "promotion"], settings)
+    panel += churn_metrics(np.eye(2), np.eye(2), np.array(labels), ["faq", "promotion"])
     compared = {metric.name.partition(":")[0] for metric in panel}
     gates = {outcome.gate for outcome in check(GatesSection(), [])}
     sections = set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE))

@@ -274,7 +274,9 @@ AGREEMENTS: Final = {
     "met, though no better than the incumbent": (0.951, 0.01, -0.02, "pass"),
     "perhaps met, and surely better": (0.945, 0.01, 0.001, "inconclusive"),
     "perhaps met, and perhaps no better": (0.945, 0.01, 0.0, "fail"),
-    "surely not met": (0.93, 0.01, -0.01, "fail"),
+    "surely not met, but surely better": (0.93, 0.01, 0.001, "improves"),
+    "surely not met, and perhaps no better": (0.93, 0.01, 0.0, "fail"),
+    "surely not met, and as good as before": (0.93, 0.01, -0.01, "fail"),
     "not measured": (math.nan, math.nan, 0.01, "fail"),
     "the gain was not measured": (0.945, 0.01, math.nan, "fail"),
 }
@@ -292,6 +294,9 @@ def test_an_inconclusive_agreement_on_the_condemned_sample_needs_a_proven_gain(
     on_condemned = Evaluation(dataset=CONDEMNED, metrics=metrics)
     found = check(GATES, [evaluation(**GOOD), on_condemned])
     assert (found[-1].dataset, found[-1].result) == (CONDEMNED, result)
+    assert passed(found) == (result != "fail")
+    assert undecided(found, "pass") == ()
+    assert bool(undecided(found, "hold")) == (result == "inconclusive")
 
 
 @pytest.mark.parametrize(("value", "before"), [(0.90, 0.70), (0.90, 0.90), (0.949, 0.10)])
