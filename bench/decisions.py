@@ -9,50 +9,29 @@ Prints Markdown tables; the standard error of each share is in parentheses, in t
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from db.records import Evaluation, GateOutcome, Metric
+from bench.simulated_candidates import (
+    HELD_OUT,
+    RARE,
+    ROWS,
+    SEED,
+    Decision,
+    Truth,
+    decision,
+    design_student,
+    judged,
+    on_condemned,
+    result_of,
+)
+from db.records import GateOutcome
 from db.states import GateResult
-from distill.evaluation.comparison import AGREEMENT_GAIN, GAIN, RARE_GAIN
-from distill.evaluation.gates import CONDEMNED, TEST, check, passed, undecided
-from distill.evaluation.paired import paired_difference
 from distill.evaluation.power import half_width, power, rows_needed
-from distill.settings import GatesSection
-from monitor.intervals import binomial_bootstrap, wilson
-from monitor.strata import Strata
 
-_ROWS: Final = 5_500  #: of the test set in the design
-_RARE: Final = 700  #: with a rare label among them
-_HELD_OUT: Final = 3_000  #: requests of the condemned sample on which no candidate is trained
-_DISCORDANT: Final = 0.05  #: rows that exactly one of candidate and incumbent gets right
 _DIFFERENCES: Final = (-0.02, -0.015, -0.01, -0.005, 0.0, 0.005)
-_MARGIN: Final = 0.01
-_SEED: Final = 2025
-
-Bools = NDArray[np.bool_]
-Decision = Literal["promoted", "held", "rejected"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Truth:
-    """The true shares of rows that an incumbent and a candidate get right."""
-
-    incumbent: float
-    difference: float  #: the candidate's share minus the incumbent's
-
-    def drawn(self, n: int, rng: np.random.Generator) -> tuple[Bools, Bools]:
-        """Return for n rows whether the candidate and the incumbent are right."""
-        discordant = max(_DISCORDANT, abs(self.difference))
-        only_candidate, only_incumbent = ((discordant + s * self.difference) / 2 for s in (1, -1))
-        both = self.incumbent - only_incumbent
-        shares = (both, only_candidate, only_incumbent, 1 - both - discordant)
-        counts = rng.multinomial(n, shares)
-        candidate, incumbent = (np.repeat(each, counts) for each in ([1, 1, 0, 0], [1, 0, 1, 0]))
-        return candidate == 1, incumbent == 1
+_SHOWN: Final[tuple[Decision, ...]] = ("promoted", "held")
 
 
 def main() -> None:
@@ -61,10 +40,11 @@ def main() -> None:
     n = parser.parse_args().candidates
     for title, table in (
         ("A point gate, and the paired gate, against the difference from the incumbent", _gates(n)),
-        (f"The decision on a candidate, {_ROWS:,} test rows, {_RARE} of them rare", _decisions(n)),
+        (f"The decision on a candidate, {ROWS:,} test rows, {RARE} of them rare", _decisions(n)),
         ("The decision by the size of the test set, incumbent .920, no rare labels", _sizes(n)),
+        ("The student of the design, .905, .874 and an ECE of .0461", _of_design(n)),
         ("Power of a test set: an equal candidate passes", _powers()),
-        (f"A condemned sample with {_HELD_OUT:,} held-out requests, incumbent .880", _of_condemned(n)),
+        (f"A condemned sample with {HELD_OUT:,} held-out requests, incumbent .880", _of_condemned(n)),
     ):
         print(f"\n### {title}\n")
         for row in table:
@@ -90,18 +70,18 @@ def _gates(n: int) -> Iterator[Sequence[str]]:
 
 def _of_accuracy(n: int, incumbent: float, difference: float) -> list[tuple[GateResult, GateResult]]:
     """Return the results of the gates accuracy and relative_accuracy, where the incumbent meets the first."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     truth = Truth(incumbent=incumbent, difference=difference)
     found = [judged(truth, rng, meets=True) for _ in range(n)]
-    return [(_result(each, "accuracy"), _result(each, "relative_accuracy")) for each in found]
+    return [(result_of(each, "accuracy"), result_of(each, "relative_accuracy")) for each in found]
 
 
 def _decisions(n: int) -> Iterator[Sequence[str]]:
     yield from _header("incumbent, on_inconclusive: decision", _in_points(_DIFFERENCES))
     for incumbent in (0.920, 0.905):
-        rng = np.random.default_rng(_SEED)
+        rng = np.random.default_rng(SEED)
         drawn = [
-            [judged(Truth(incumbent=incumbent, difference=each), rng, rare=_RARE) for _ in range(n)]
+            [judged(Truth(incumbent=incumbent, difference=each), rng, rare=RARE) for _ in range(n)]
             for each in _DIFFERENCES
         ]
         yield from _decided(f"{incumbent:.3f}", drawn)
@@ -111,7 +91,7 @@ def _sizes(n: int) -> Iterator[Sequence[str]]:
     differences = (-0.03, -0.02, -0.01, 0.0)
     yield from _header("rows, on_inconclusive: decision", _in_points(differences))
     for rows in (300, 1_000, 5_500, 20_000):
-        rng = np.random.default_rng(_SEED)
+        rng = np.random.default_rng(SEED)
         drawn = [
             [judged(Truth(incumbent=0.92, difference=each), rng, rows=rows) for _ in range(n)]
             for each in differences
@@ -123,15 +103,25 @@ def _decided(words: str, drawn: Sequence[Sequence[Sequence[GateOutcome]]]) -> It
     modes: tuple[Literal["pass", "hold"], ...] = ("pass", "hold")
     for mode in modes:
         counts = [Counter(decision(each, mode) for each in cell) for cell in drawn]
-        for decision in ("promoted", "held"):
-            cells = [_share(each[decision], each.total()) for each in counts]
-            yield f"{words}, {mode}: {decision}", *cells
+        for result in _SHOWN:
+            yield f"{words}, {mode}: {result}", *(_share(each[result], each.total()) for each in counts)
 
 
-def decision(outcomes: Sequence[GateOutcome], mode: Literal["pass", "hold"]) -> Decision:
-    if not passed(outcomes):
-        return "rejected"
-    return "held" if undecided(outcomes, mode) else "promoted"
+def _of_design(n: int) -> Iterator[Sequence[str]]:
+    """Yield how often the design's own student passes the design's gates, which it just meets."""
+    yield from _header("gate", ["passes", "does not fail"])
+    rng = np.random.default_rng(SEED)
+    gates = ("accuracy", "rare_class_accuracy", "ece")
+    drawn = [design_student(rng) for _ in range(n)]
+    results = [[result_of(each, gate) for gate in gates] for each in drawn]
+    for index, gate in enumerate(gates):
+        of_gate = [each[index] for each in results]
+        yield gate, _share(of_gate.count(GateResult.PASS), n), _share(n - of_gate.count(GateResult.FAIL), n)
+    yield (
+        "all three",
+        _share(sum({*each} == {GateResult.PASS} for each in results), n),
+        _share(sum(GateResult.FAIL not in each for each in results), n),
+    )
 
 
 def _powers() -> Iterator[Sequence[str]]:
@@ -156,61 +146,9 @@ def _of_condemned(n: int) -> Iterator[Sequence[str]]:
 
 
 def _condemned(n: int, agreement: float) -> Counter[GateResult]:
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     truth = Truth(incumbent=0.88, difference=agreement - 0.88)
-    return Counter(check(GatesSection(), [_agreements(truth, rng)])[-1].result for _ in range(n))
-
-
-def _agreements(truth: Truth, rng: np.random.Generator) -> Evaluation:
-    candidate, incumbent = truth.drawn(_HELD_OUT, rng)
-    share = wilson(int(candidate.sum()), _HELD_OUT)
-    return Evaluation(
-        dataset=CONDEMNED,
-        metrics=(
-            Metric.of("agreement", share, _HELD_OUT),
-            _difference(AGREEMENT_GAIN, candidate, incumbent),
-        ),
-    )
-
-
-def judged(
-    truth: Truth, rng: np.random.Generator, *, rows: int = _ROWS, rare: int = 0, meets: bool = False
-) -> tuple[GateOutcome, ...]:
-    """Return the outcomes for one candidate whose other metrics are good.
-
-    With `meets`, the incumbent meets the gate on accuracy whatever its sample says, so nothing is waived.
-    """
-    candidate, incumbent = truth.drawn(rows, rng)
-    metrics = [_accuracy("accuracy", candidate), _difference(GAIN, candidate, incumbent)]
-    before = [_accuracy("accuracy", np.ones(1, dtype=bool) if meets else incumbent)]
-    if rare:
-        candidate, incumbent = Truth(incumbent=0.89, difference=truth.difference).drawn(rare, rng)
-        metrics += [
-            _accuracy("rare_class_accuracy", candidate),
-            _difference(RARE_GAIN, candidate, incumbent),
-        ]
-        before.append(_accuracy("rare_class_accuracy", incumbent))
-    good = [
-        Metric(name=name, value=value, low=value, high=value, n=rows)
-        for name, value in (("ece_calibrated", 0.03), ("ece_calibrated_debiased", 0.03), ("agreement", 0.97))
-    ]
-    evaluations = (Evaluation(dataset=TEST, metrics=(*each, *good)) for each in (metrics, before))
-    of_candidate, of_incumbent = evaluations
-    section = GatesSection(latency_p95_ms=None, margin=_MARGIN)
-    return check(section, [of_candidate], [of_incumbent])
-
-
-def _accuracy(name: str, right: Bools) -> Metric:
-    return Metric.of(name, binomial_bootstrap(int(right.sum()), right.size), right.size)
-
-
-def _difference(name: str, first: Bools, second: Bools) -> Metric:
-    return Metric.of(name, paired_difference(first, second, Strata.one(first.size)), first.size)
-
-
-def _result(outcomes: Sequence[GateOutcome], gate: str) -> GateResult:
-    (outcome,) = (each for each in outcomes if each.gate == gate)
-    return outcome.result
+    return Counter(on_condemned(truth, rng) for _ in range(n))
 
 
 def _header(first: str, others: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -14,6 +14,7 @@ from monitor.scoring.models import Model, load
 from monitor.stop import never_stopped
 from redistill.artifacts import artifacts
 from redistill.assembly import training_placement
+from redistill.checks.power import power_of
 from redistill.checks.result import CheckResult, ok, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
@@ -26,7 +27,7 @@ _ROWS: Final = 1_000  #: most rows of each labelled file, so that the teacher do
 
 
 def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterator[CheckResult]:
-    """Yield a warning for each gate that the student in service does not meet.
+    """Yield a warning for each gate that the student in service does not meet, and the test set's power.
 
     The test rows are chosen by their hash. Without a test file nothing is checked.
     """
@@ -42,6 +43,7 @@ def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterato
         yield _warning(outcome, rows)
     if not unmet:
         yield ok("gates", f"the student in service meets all {len(outcomes)}, on {rows}")
+    yield from power_of(settings, len(every.texts))
 
 
 def _outcomes(

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from bench.decisions import Truth, decision, judged
+from bench.simulated_candidates import Truth, decision, judged
 from db.records import Evaluation, Metric
 from db.states import GateResult
 from distill.evaluation.comparison import (
