@@ -128,7 +128,7 @@ class JobDecision(StrEnum):
     """The decision on a job's candidate."""
 
     PROMOTED = "promoted"  #: the candidate became the student in service
-    HELD = "held"  #: passed; a person promotes it: `promote = "manual"`, or another student serves meanwhile
+    HELD = "held"  #: no gate failed; a person decides, for a reason that `decision_reason` gives
     REJECTED = "rejected"  #: a gate failed
 
 
@@ -275,5 +275,8 @@ class GateResult(StrEnum):
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password  #: on the right side of the threshold, or a tie
     WAIVED = "waived"  #: on the wrong side, as the incumbent is, and no worse: it does not reject
+    INCONCLUSIVE = "inconclusive"  #: on the wrong side, but its 95% interval reaches the right side
+    IMPROVES = "improves"  #: certainly better than the incumbent, but below the threshold: not cured
+    WORSE = "worse"  #: certainly worse than the incumbent, perhaps by more than the margin: a person decides
     REPORTED = "reported"  #: measured, but another gate decides in its place
-    FAIL = "fail"  #: on the wrong side, and worse than the incumbent or the incumbent is on the right side
+    FAIL = "fail"  #: on the wrong side with its whole 95% interval, and not waived

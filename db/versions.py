@@ -257,6 +257,19 @@ def is_promoted_by_labels(connection: Connection, job_id: int) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
+def is_improvement(connection: Connection, job_id: int) -> bool:
+    """Return whether a job's candidate was below the threshold on the condemned sample, but proven better.
+
+    Better means than the student before, by its agreement with the teacher there.
+    """
+    query = select(gate_outcomes.c.gate).where(
+        gate_outcomes.c.job_id == job_id,
+        gate_outcomes.c.dataset == "condemned",
+        gate_outcomes.c.result.in_([GateResult.INCONCLUSIVE, GateResult.IMPROVES]),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def add_gate_outcomes(connection: Connection, job_id: int, outcomes: Iterable[GateOutcome]) -> None:
     """Store the gates' results for a job's candidate."""
     rows = [

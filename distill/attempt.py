@@ -119,6 +119,7 @@ class Attempt:
             candidate_evaluations=judged.candidate,
             incumbent_evaluations=judged.incumbent,
             gates=judged.gates,
+            undecided=judged.undecided,
             calibration=judged.calibration,
             n_labelled_traffic=data.training.traffic_labels.n,
             soft_labels=data.soft_labels,

@@ -10,6 +10,8 @@ from db.records import Calibration, Evaluation, GateOutcome, Metric
 from distill.calibration.calibrator import Calibrator
 from distill.evaluate import Logits, Reference, answers, evaluation, latencies, refer
 from distill.evaluation import gates
+from distill.evaluation.churn import churn_metrics
+from distill.evaluation.comparison import agreement_gain, labelled_comparison
 from distill.evaluation.traffic_labels import LabelledRequests, accuracy_gain, labelled_requests
 from distill.job_data import JobData
 from distill.settings import GatesSection
@@ -29,6 +31,7 @@ class Judgement:
     candidate: tuple[Evaluation, ...]
     incumbent: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
+    undecided: tuple[GateOutcome, ...]  #: see `gates.undecided`
     calibration: Calibration  #: of the candidate
 
 
@@ -86,18 +89,21 @@ class Judge:
         measured_before = self._evaluate(
             "incumbent", incumbent, references, temperature=before, timed=timed.incumbent, stopped=stopped
         )
-        candidates = tuple(map(_evaluated_with_gain, measured, measured_before))
+        candidates = tuple(map(self._compared, measured, measured_before))
         incumbents = tuple(each.evaluation for each in measured_before)
+        outcomes = gates.check(
+            self.gates,
+            candidates,
+            incumbents,
+            processor=timed_on,
+            misroute_cost=self.metrics.misroute_cost,
+            teacher_min_accuracy=self.teacher_min_accuracy,
+        )
         return Judgement(
             candidate=candidates,
             incumbent=incumbents,
-            gates=gates.check(
-                self.gates,
-                candidates,
-                incumbents,
-                processor=timed_on,
-                teacher_min_accuracy=self.teacher_min_accuracy,
-            ),
+            gates=outcomes,
+            undecided=gates.undecided(outcomes, self.gates.on_inconclusive),
             calibration=calibration,
         )
 
@@ -169,13 +175,19 @@ class Judge:
         test, *others = found
         return test.with_metrics(timed), *others
 
+    def _compared(self, candidate: _Measured, incumbent: _Measured) -> Evaluation:
+        """Return the candidate's evaluation, with the metrics that compare it with its incumbent."""
+        reference, logits = candidate.reference, (candidate.logits, incumbent.logits)
+        metrics: tuple[Metric, ...] = ()
+        if reference.labels is not None:
+            names = reference.teacher.labels
+            metrics += labelled_comparison(*logits, reference.labels, names, self.metrics)
+            metrics += churn_metrics(*logits, reference.labels, names)
+        if reference.dataset == gates.CONDEMNED:
+            metrics += (agreement_gain(reference.teacher_logits, *logits, reference.strata),)
+        if reference.known is not None:
+            metrics += (accuracy_gain(*logits, reference.known),)
+        return candidate.with_metrics(metrics).evaluation
+
     def _progress(self, what: str, total: int) -> Callable[[int], None]:
         return lambda done: self.show(what, done, total)
-
-
-def _evaluated_with_gain(candidate: _Measured, incumbent: _Measured) -> Evaluation:
-    """Return the candidate's evaluation, with its gain in accuracy where requests have true labels."""
-    known = candidate.reference.known
-    if known is None:
-        return candidate.evaluation
-    return candidate.with_metrics((accuracy_gain(candidate.logits, incumbent.logits, known),)).evaluation

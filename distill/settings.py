@@ -81,6 +81,12 @@ class RedistillSection(AlphaPolicy):
 Milliseconds = Annotated[Annotated[float, Field(gt=0)] | None, none_for("off")]
 
 
+#: The largest share of rows that is tolerated; "off" is None.
+Most = Annotated[Share | None, none_for("off")]
+#: The largest loss against the incumbent that is tolerated, as a share of rows; "off" is None.
+Margin = Annotated[Annotated[float, Field(gt=0, lt=1)] | None, none_for("off")]
+
+
 class GatesSection(Section):
     """The section [gates]: the thresholds for a candidate; a tie passes."""
 
@@ -90,3 +96,8 @@ class GatesSection(Section):
     ece_of: Literal["calibrated", "raw"] = "calibrated"  #: at the model's own temperature, or at T = 1
     latency_p95_ms: Milliseconds = 5.0
     agreement: Share = 0.95
+    margin: Margin = 0.01  #: of the relative gates
+    max_churn: Most = None  #: rows whose label changes from the incumbent
+    max_negative_flips: Most = None  #: rows that the incumbent gets right and the candidate wrong
+    #: "hold": a candidate with an inconclusive gate waits for a person
+    on_inconclusive: Literal["pass", "hold"] = "pass"

@@ -24,9 +24,30 @@ _STATUS = {
 _WORDS: Final = {
     GateResult.PASS: "passed",
     GateResult.WAIVED: "waived",
+    GateResult.INCONCLUSIVE: "inconclusive",
+    GateResult.IMPROVES: "improves, not cured",
+    GateResult.WORSE: "worse than the incumbent",
     GateResult.REPORTED: "only reported",
     GateResult.FAIL: "failed",
 }
+_NOT_CURED: Final = (
+    "the candidate is better than the incumbent but does not end the drift, whose incident stays open"
+)
+#: The results that a reason gives with their detail.
+_EXPLAINED: Final = {
+    GateResult.IMPROVES,
+    GateResult.WORSE,
+    GateResult.INCONCLUSIVE,
+    GateResult.REPORTED,
+}
+#: The results that a reason gives besides the decisive one, in their order.
+_OTHERS: Final = (
+    GateResult.IMPROVES,
+    GateResult.WORSE,
+    GateResult.INCONCLUSIVE,
+    GateResult.WAIVED,
+    GateResult.REPORTED,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +60,7 @@ class Proof:
     incumbent_evaluations: tuple[Evaluation, ...]
     gates: tuple[GateOutcome, ...]
     calibration: Calibration  #: of the candidate
+    undecided: tuple[GateOutcome, ...] = ()  #: those for which a person decides, see `gates.undecided`
     n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
     soft_labels: str = "online"  #: or "offline"
     training: tuple[TrainedEpoch, ...] = ()  #: of the candidate
@@ -65,7 +87,7 @@ def settle(
     """Promote, hold or reject the candidate.
 
     It is held if another student has come into service since the job was ordered: the candidate was not
-    compared with that one, which a person may have chosen.
+    compared with that one, which a person may have chosen. It is also held if gates are `undecided`.
 
     Raises:
         LeaseLostError: another worker has the job; nothing was written.
@@ -121,24 +143,30 @@ def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str |
     if not gates.passed(proof.gates):
         return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
     reason = _reason(proof.gates, GateResult.PASS)
+    if any(each.result is GateResult.IMPROVES for each in proof.gates):
+        reason = f"{_NOT_CURED}; {reason}"
+    if proof.undecided:
+        names = ", ".join(f"{each.gate} ({each.dataset})" for each in proof.undecided)
+        reason = f"held: the test data do not decide on {names}; {reason}"
     if newcomer is not None:
         reason = f"held: the student {newcomer} has come into service since the job was ordered; {reason}"
-    held = promote == "manual" or newcomer is not None
+    held = promote == "manual" or newcomer is not None or bool(proof.undecided)
     return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
 
 
 def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:
-    """Return the names and numbers of the decisive gates, followed by those of waived and reported ones."""
+    """Return the names and numbers of the decisive gates, followed by those that decide nothing."""
     described = (
         (result, [_describe(outcome) for outcome in outcomes if outcome.result is result])
-        for result in (decisive, GateResult.WAIVED, GateResult.REPORTED)
+        for result in (decisive, *_OTHERS)
     )
     return "; ".join(f"{_WORDS[result]}: {', '.join(each)}" for result, each in described if each)
 
 
 def _describe(outcome: GateOutcome) -> str:
     numbers = f"{outcome.gate} ({outcome.dataset}) {outcome.value:.4g} against {outcome.threshold:.4g}"
-    if outcome.result is GateResult.PASS or outcome.incumbent_value is None:
+    if outcome.result is GateResult.PASS:
         return numbers
-    numbers = f"{numbers}, incumbent {outcome.incumbent_value:.4g}"
-    return f"{numbers} ({outcome.detail})" if outcome.result is GateResult.REPORTED else numbers
+    if outcome.incumbent_value is not None:
+        numbers = f"{numbers}, incumbent {outcome.incumbent_value:.4g}"
+    return f"{numbers} ({outcome.detail})" if outcome.detail and outcome.result in _EXPLAINED else numbers

@@ -132,7 +132,12 @@ gate_outcomes = Table(
     Column("dataset", Text, primary_key=True, comment="test or condemned (see evaluations)"),
     Column("value", Float, comment="The candidate's value; NULL if it could not be measured"),
     Column("threshold", Float, nullable=False, comment="The gate's threshold, in the same unit"),
-    Column("result", Text, nullable=False, comment="pass, waived, reported or fail"),
+    Column(
+        "result",
+        Text,
+        nullable=False,
+        comment="pass, waived, inconclusive, improves, worse, reported or fail",
+    ),
     Column(
         "metric",
         Text,

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from db.records import Evaluation, GateOutcome, Metric
 from db.states import GateResult
+from distill.evaluation.churn import CHURN, NEGATIVE_FLIPS
+from distill.evaluation.condemned import condemned_gates
+from distill.evaluation.relative_gates import relative_gates
 from distill.settings import GatesSection
 
 #: The data sets whose evaluations the gates check.
@@ -15,7 +18,7 @@ CONDEMNED: Final = "condemned"
 
 LATENCY: Final = "latency_p95_ms"
 #: The gates for which lower is better.
-AT_MOST: Final = frozenset({"ece", LATENCY})
+AT_MOST: Final = frozenset({"ece", LATENCY, CHURN, NEGATIVE_FLIPS})
 #: The latency of the candidate as a multiple of the incumbent's, both timed in turn: the ratio of the two
 #: P95, and the median of the ratios over the texts.
 LATENCY_RATIO: Final = "latency_ratio"
@@ -23,11 +26,6 @@ LATENCY_RATIO_MEDIAN: Final = "latency_ratio_median"
 LATENCY_RATIOS: Final = (LATENCY_RATIO, LATENCY_RATIO_MEDIAN)
 #: A candidate is slower than its incumbent if the whole intervals of both ratios are above this value.
 SLOWER: Final = 1.10
-
-#: Of a candidate on the labelled requests of the condemned sample: its accuracy minus the incumbent's, and
-#: minus the teacher's.
-GAIN: Final = "accuracy_gain"
-OVER_TEACHER: Final = "accuracy_over_teacher"
 
 #: With fewer rows the plain ECE is mostly its own bias, so the gate uses the debiased value.
 _ENOUGH_FOR_PLAIN_ECE: Final = 1_000
@@ -58,33 +56,33 @@ def check(
     incumbent: Sequence[Evaluation] = (),
     *,
     processor: str | None = None,
+    misroute_cost: float = 1.0,
     teacher_min_accuracy: float | None = None,
 ) -> tuple[GateOutcome, ...]:
     """Check a candidate by its evaluations and those of the student in service; the order is fixed.
 
-    On the test set, accuracy, rare_class_accuracy and agreement must be at least the threshold, and ece and
-    latency_p95_ms at most the threshold; on the condemned sample, agreement must be at least the threshold.
-    A tie passes. A metric that is absent or NaN fails its gate with the value NaN.
+    On the test set, accuracy, rare_class_accuracy and agreement must be at least the threshold, and ece,
+    latency_p95_ms, churn and negative_flips at most the threshold; a tie passes. A gate that is not met has
+    one of three results:
 
-    A gate of the test set that is not met is waived, and does not reject the candidate, if the candidate is
-    no worse than its incumbent:
-
-    - The incumbent does not meet the gate either, and the candidate's value is at least as good as the
+    - It is waived if the candidate is not worse than its incumbent. For latency_p95_ms: if the interval of
+      latency_ratio or that of latency_ratio_median is not wholly above 1.10. The two are then equally fast,
+      and the load of the machine decided on which side of the threshold each is. For the others: if the
+      incumbent does not meet the gate either, and the candidate's value is at least as good as the
       incumbent's, or the incumbent's value is inside the candidate's 95% interval (bounds included).
-    - For latency_p95_ms: the interval of latency_ratio or that of latency_ratio_median is not wholly
-      above 1.10. The two are then equally fast, and the load of the machine decided on which side of the
-      threshold each is.
+    - Otherwise it fails if the whole 95% interval is on the wrong side of the threshold. A metric that is
+      absent or NaN also fails its gate, with the value NaN.
+    - Otherwise it is inconclusive: see `undecided`.
 
-    The gate of the condemned sample is never waived, as the job exists to end that drift. If true labels of
-    that sample show that the teacher is at fault, accuracy replaces agreement there: the candidate must be
-    right on more of the labelled requests than the incumbent, and agreement is only reported. The teacher is
-    at fault if the whole interval of accuracy_over_teacher is above 0, or that of teacher_accuracy below
-    `teacher_min_accuracy`. With None for the latter, because the labelled requests were not drawn at random,
-    agreement is the gate.
+    Unless `margin` is off, the candidate is also compared with the incumbent on the same rows: see
+    `relative_gates`.
+
+    On the condemned sample, agreement must be at least the threshold, or accuracy at least the incumbent's if
+    the teacher is at fault: see `condemned_gates`.
 
     Gates that do not apply are left out: rare_class_accuracy if the test set was evaluated without it,
-    because no rare labels are configured; latency_p95_ms if it is off; the gate of the condemned sample if
-    there is no evaluation on one, because no cycle ordered the job.
+    because no rare labels are configured; latency_p95_ms, churn and negative_flips if they are off; the gate
+    of the condemned sample if there is no evaluation on one, because no cycle ordered the job.
 
     The gate ece checks ece_calibrated, or ece with `ece_of = "raw"`; with fewer than 1,000 rows it checks the
     debiased value, as the plain one of a calibrated model is about .026 at n = 500. `processor` names the
@@ -101,21 +99,23 @@ def check(
         >>> for outcome in check(section, [candidate], [incumbent]):
         ...     print(outcome.gate, outcome.value, outcome.threshold, outcome.result.value)
         accuracy 0.91 0.905 pass
-        ece 0.06 0.05 fail
+        ece 0.06 0.05 inconclusive
         agreement 0.93 0.95 waived
     """
     measured, before = _by_dataset(candidate), _by_dataset(incumbent)
-    outcomes = [
-        _outcome(gate, dataset, measured.get(dataset, {}), before.get(dataset, {}), processor)
-        for dataset, gate in _gates(gates, measured)
-    ]
-    condemned = measured.get(CONDEMNED, {})
-    fault = _fault_of_teacher(condemned, teacher_min_accuracy)
-    if fault is None:
-        return tuple(outcomes)
-    *others, agreement = outcomes
-    reported = replace(agreement, result=GateResult.REPORTED, detail=fault)
-    return (*others, _accuracy_in_place_of_agreement(condemned, fault), reported)
+    test, test_before = measured.get(TEST, {}), before.get(TEST, {})
+    outcomes = tuple(_outcome(gate, test, test_before, processor) for gate in _gates(gates, test))
+    if gates.margin is not None:
+        outcomes += relative_gates(TEST, test, margin=gates.margin, misroute_cost=misroute_cost)
+    if CONDEMNED not in measured:
+        return outcomes
+    return outcomes + condemned_gates(
+        CONDEMNED,
+        measured[CONDEMNED],
+        before.get(CONDEMNED, {}),
+        threshold=gates.agreement,
+        teacher_min_accuracy=teacher_min_accuracy,
+    )
 
 
 def passed(outcomes: Sequence[GateOutcome]) -> bool:
@@ -132,47 +132,35 @@ def passed(outcomes: Sequence[GateOutcome]) -> bool:
     return bool(outcomes) and all(outcome.result is not GateResult.FAIL for outcome in outcomes)
 
 
-def _gates(gates: GatesSection, measured: Mapping[str, _Metrics]) -> Iterator[tuple[str, _Gate]]:
-    test = measured.get(TEST, {})
-    yield TEST, _gate("accuracy", gates.accuracy)
+def undecided(
+    outcomes: Sequence[GateOutcome], on_inconclusive: Literal["pass", "hold"]
+) -> tuple[GateOutcome, ...]:
+    """Return the outcomes for which a person decides on a candidate that did not fail.
+
+    They are those that show the candidate to be worse than its incumbent and, with "hold", those that are
+    inconclusive.
+
+    Example:
+        >>> accuracy = Metric(name="accuracy", value=0.9, low=0.89, high=0.91, n=5_500)
+        >>> outcomes = check(GatesSection(), [Evaluation(dataset=TEST, metrics=(accuracy,))])
+        >>> [outcome.gate for outcome in undecided(outcomes, "hold")], undecided(outcomes, "pass")
+        (['accuracy'], ())
+    """
+    results = {GateResult.WORSE} | ({GateResult.INCONCLUSIVE} if on_inconclusive == "hold" else set())
+    return tuple(outcome for outcome in outcomes if outcome.result in results)
+
+
+def _gates(gates: GatesSection, test: _Metrics) -> Iterator[_Gate]:
+    yield _gate("accuracy", gates.accuracy)
     if "rare_class_accuracy" in test:
-        yield TEST, _gate("rare_class_accuracy", gates.rare_class_accuracy)
-    yield TEST, _Gate(name="ece", metric=_ece(gates, test), threshold=gates.ece)
+        yield _gate("rare_class_accuracy", gates.rare_class_accuracy)
+    yield _Gate(name="ece", metric=_ece(gates, test), threshold=gates.ece)
     if gates.latency_p95_ms is not None:
-        yield TEST, _gate(LATENCY, gates.latency_p95_ms)
-    yield TEST, _gate("agreement", gates.agreement)
-    if CONDEMNED in measured:
-        yield CONDEMNED, _gate("agreement", gates.agreement)
-
-
-def _fault_of_teacher(condemned: _Metrics, min_accuracy: float | None) -> str | None:
-    """Return how true labels show that the teacher is at fault, or None if they do not."""
-    if min_accuracy is None or GAIN not in condemned:
-        return None
-    teacher, over = condemned["teacher_accuracy"], condemned[OVER_TEACHER]
-    found = f"of {teacher.n} labelled requests the teacher is right on {_with_interval(teacher)}"
-    if over.low > 0:
-        return f"{found}, the candidate on {_with_interval(condemned['accuracy'])}"
-    return f"{found}, below min_accuracy {min_accuracy:g}" if teacher.high < min_accuracy else None
-
-
-def _accuracy_in_place_of_agreement(condemned: _Metrics, fault: str) -> GateOutcome:
-    accuracy, gain = condemned["accuracy"], condemned[GAIN]
-    before = accuracy.value - gain.value
-    return GateOutcome(
-        gate="accuracy",
-        dataset=CONDEMNED,
-        value=accuracy.value,
-        threshold=before,
-        result=GateResult.PASS if gain.value > 0 else GateResult.FAIL,
-        metric="accuracy",
-        incumbent_value=before,
-        detail=f"a gain of {_with_interval(gain)} over the incumbent; in place of agreement: {fault}",
-    )
-
-
-def _with_interval(metric: Metric) -> str:
-    return f"{metric.value:.3g} [{metric.low:.3g}, {metric.high:.3g}]"
+        yield _gate(LATENCY, gates.latency_p95_ms)
+    yield _gate("agreement", gates.agreement)
+    for name, most in ((CHURN, gates.max_churn), (NEGATIVE_FLIPS, gates.max_negative_flips)):
+        if most is not None and name in test:
+            yield _gate(name, most)
 
 
 def _gate(name: str, threshold: float) -> _Gate:
@@ -186,26 +174,29 @@ def _ece(gates: GatesSection, metrics: _Metrics) -> str:
     return name if enough else f"{name}_debiased"
 
 
-def _outcome(
-    gate: _Gate, dataset: str, candidate: _Metrics, incumbent: _Metrics, processor: str | None
-) -> GateOutcome:
-    value = _value(candidate, gate.metric)
-    if gate.is_met(value):
-        result = GateResult.PASS
-    elif dataset == TEST and not math.isnan(value) and _is_no_worse(gate, candidate, incumbent):
-        result = GateResult.WAIVED
-    else:
-        result = GateResult.FAIL
+def _outcome(gate: _Gate, candidate: _Metrics, incumbent: _Metrics, processor: str | None) -> GateOutcome:
     return GateOutcome(
         gate=gate.name,
-        dataset=dataset,
-        value=value,
+        dataset=TEST,
+        value=_value(candidate, gate.metric),
         threshold=gate.threshold,
-        result=result,
+        result=_result(gate, candidate, incumbent),
         metric=gate.metric,
         incumbent_value=incumbent[gate.metric].value if gate.metric in incumbent else None,
         detail=_detail(gate, candidate, processor),
     )
+
+
+def _result(gate: _Gate, candidate: _Metrics, incumbent: _Metrics) -> GateResult:
+    found = candidate.get(gate.metric)
+    if found is None or math.isnan(found.value):
+        return GateResult.FAIL
+    if gate.is_met(found.value):
+        return GateResult.PASS
+    if _is_no_worse(gate, candidate, incumbent):
+        return GateResult.WAIVED
+    better_bound = found.low if gate.name in AT_MOST else found.high
+    return GateResult.INCONCLUSIVE if gate.is_met(better_bound) else GateResult.FAIL
 
 
 def _is_no_worse(gate: _Gate, candidate: _Metrics, incumbent: _Metrics) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from db.records import Metric
 from distill.evaluation import confusion
-from distill.evaluation.gates import GAIN, OVER_TEACHER
+from distill.evaluation.comparison import GAIN, OVER_TEACHER
 from distill.evaluation.paired import paired_difference
 from monitor.settings import MetricsSection
 from monitor.strata import Strata

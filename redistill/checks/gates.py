@@ -1,13 +1,21 @@
-"""The check of the student in service against the gates, before a candidate is."""
+"""The checks of the gates: whether the student in service meets them, and what the test set can decide."""
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from sqlalchemy import select
+
+from db.errors import RedistillError
 from db.states import GateResult
+from db.tables import evaluations
 from distill.evaluate import evaluate, latency, refer
+from distill.evaluation.churn import NEGATIVE_FLIPS
+from distill.evaluation.comparison import GAIN
 from distill.evaluation.gates import AT_MOST, TEST, check
+from distill.evaluation.power import USUAL_DISCORDANCE, WANTED, half_width, power, rows_needed
 from distill.training.dataset import LabelledSet, chosen, read_labelled
 from monitor.scoring.latency import processor
 from monitor.scoring.models import Model, load
@@ -16,6 +24,7 @@ from redistill.artifacts import artifacts
 from redistill.assembly import training_placement
 from redistill.checks.result import CheckResult, ok, warning
 from redistill.configuration.settings import Settings
+from redistill.database import reading_from
 from redistill.display import show
 from redistill.display.comparison import fit_temperature
 from redistill.display.progress import ShowProgress
@@ -23,10 +32,11 @@ from redistill.serving import serving_student
 from triggers.incidents.figures import gate_of
 
 _ROWS: Final = 1_000  #: most rows of each labelled file, so that the teacher does not take minutes
+_LITTLE: Final = 0.5  #: below this power most equal candidates are inconclusive
 
 
 def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterator[CheckResult]:
-    """Yield a warning for each gate that the student in service does not meet.
+    """Yield a warning for each gate that the student in service does not meet, and the test set's power.
 
     The test rows are chosen by their hash. Without a test file nothing is checked.
     """
@@ -42,6 +52,7 @@ def gates(settings: Settings, teacher: Model, progress: ShowProgress) -> Iterato
         yield _warning(outcome, rows)
     if not unmet:
         yield ok("gates", f"the student in service meets all {len(outcomes)}, on {rows}")
+    yield from _power(settings, len(every.texts))
 
 
 def _outcomes(
@@ -97,3 +108,46 @@ def _warning(outcome: Mapping[str, Any], rows: str) -> CheckResult:
     found = f"the student in service has {value:.4g} {bounds}{detail} on {rows}; {wanted}"
     fix = f"none needed, or set '{gate}' in [gates]: this gate rejects a candidate only if it is worse"
     return warning(f"gate {gate}", found, fix)
+
+
+def _power(settings: Settings, n: int) -> Iterator[CheckResult]:
+    """Yield the power of n test rows for the gate relative_accuracy, and the number that would suffice.
+
+    The share of discordant rows is that of the newest job's candidate or, before the first job, the usual.
+    """
+    margin = settings.gates.margin
+    if margin is None or not n:
+        return
+    measured = _discordance(settings)
+    discordant = USUAL_DISCORDANCE if measured is None else max(measured, 1 / n)
+    half = half_width(discordant, n)
+    share, needed = power(half, margin), show.count(rows_needed(n, half, margin))
+    found = (
+        f"{show.count(n)} rows: {share:.0%} of the candidates as good as the student in service pass "
+        f"relative_accuracy (margin {margin:g}), if {discordant:.1%} of the rows are right for only one of "
+        f"the two ({'assumed' if measured is None else 'as in the newest job'})"
+    )
+    if share >= _LITTLE:
+        yield ok("power", f"{found}; {needed} rows give {WANTED:.0%}")
+        return
+    fix = f"use {needed} test rows, which give {WANTED:.0%}, or let a person decide: on_inconclusive = 'hold'"
+    yield warning("power", f"{found}; a worse candidate may be promoted", fix)
+
+
+def _discordance(settings: Settings) -> float | None:
+    """Return the share of test rows that exactly one of the newest candidate and its incumbent got right."""
+    query = (
+        select(evaluations.c.metric, evaluations.c.value)
+        .where(
+            evaluations.c.monitor == settings.monitor.name,
+            evaluations.c.dataset == TEST,
+            evaluations.c.metric.in_([GAIN, NEGATIVE_FLIPS]),
+        )
+        .order_by(evaluations.c.job_id.desc())
+        .limit(2)
+    )
+    newest: dict[str, float | None] = {}
+    with suppress(RedistillError), reading_from(settings) as connection:
+        newest = {row.metric: row.value for row in connection.execute(query)}
+    gain, flips = newest.get(GAIN), newest.get(NEGATIVE_FLIPS)
+    return None if gain is None or flips is None else gain + 2 * flips

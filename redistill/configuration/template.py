@@ -75,8 +75,9 @@ rollback = "off"  # "auto": the previous student serves again if the promoted on
 epochs = {epochs}  # enough for at least 600 steps at batch_size = 64 on labelled and archived rows
 promote = "auto"  # "manual": a candidate waits for `redistill models promote`
 
-# Thresholds for a candidate on the test set; a tie passes. If the student in service also misses a gate, the
-# gate rejects a candidate only if the candidate is worse. `redistill doctor` lists such gates.
+# Thresholds for a candidate on the test set; a tie passes. A gate rejects a candidate only if its whole 95%
+# interval is on the wrong side and, where the student in service misses the gate, too, it is worse than that.
+# `redistill doctor` lists such gates.
 [gates]
 accuracy = 0.905  # at least
 rare_class_accuracy = 0.870  # at least, of the rare_labels
@@ -84,6 +85,10 @@ ece = 0.050  # expected calibration error, at most
 ece_of = "calibrated"  # at the candidate's calibration temperature; "raw": at T = 1; see docs/metrics.md
 latency_p95_ms = 5.0  # at most, on the worker's machine; or "off"
 agreement = 0.95  # with the teacher, at least
+margin = 0.01  # largest loss of accuracy against the student in service, on the same rows; or "off"
+# max_churn = 0.05  # share of the test rows whose label changes from the student in service, at most
+# max_negative_flips = 0.02  # share of the test rows that become wrong, at most
+on_inconclusive = "pass"  # where the test set does not decide; "hold": the candidate waits for a person
 
 [calibration]  # of the confidences of the student in service; see docs/metrics.md
 on = "auto"  # traffic with true labels, else with a healthy teacher, else the labelled file; or one of these

@@ -138,7 +138,14 @@ def verdict(value: object) -> Text:
 
 def gate_result(value: object) -> Text:
     """Return a gate's result in its colour."""
-    colours = {"pass": GOOD, "waived": WARNING, "fail": BAD}
+    colours = {
+        "pass": GOOD,
+        "waived": WARNING,
+        "inconclusive": WARNING,
+        "improves": WARNING,
+        "worse": BAD,
+        "fail": BAD,
+    }
     return Text(word(value), style=colours.get(str(value), QUIET))
 
 

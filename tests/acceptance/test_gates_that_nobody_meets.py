@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from db.tables import calibrations, cycles, evaluations, gate_outcomes, jobs
 from distill.evaluation import gates
+from distill.evaluation.relative_gates import RELATIVE
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.configuration.settings import Settings
@@ -54,7 +55,10 @@ def test_gates_that_the_incumbent_does_not_meet_either_reject_no_repair(repaired
     outcomes = {(row["gate"], row["dataset"]): row for row in stored(repaired.engine, gate_outcomes)}
     waived = {key for key, row in outcomes.items() if row["result"] == "waived"}
     assert waived == {("ece", gates.TEST), ("latency_p95_ms", gates.TEST)}
-    assert {row["result"] for key, row in outcomes.items() if key not in waived} == {"pass"}
+    absolute = {key for key in outcomes if key[0] not in RELATIVE}
+    assert {outcomes[key]["result"] for key in absolute - waived} == {"pass"}
+    # few rows have a rare label: nothing shows that the candidate is worse there, nor that it is not
+    assert {outcomes[key]["result"] for key in outcomes.keys() - absolute} <= {"pass", "inconclusive"}
     for key in waived:
         assert min(outcomes[key]["value"], outcomes[key]["incumbent_value"]) > IMPOSSIBLE[key[0]]
     assert "times the incumbent's, on " in outcomes["latency_p95_ms", gates.TEST]["detail"]

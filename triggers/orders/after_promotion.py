@@ -27,8 +27,9 @@ def watch(
     """Return the watch over the student in service as of this latest cycle; None if none is being watched.
 
     Once its recovery is known, it is written to the student's job. With `rollback = "auto"`, a student that
-    did not recover is replaced by the one before it, unless the files of that one cannot be found, or true
-    labels decided for the student: then it disagrees with its teacher because the teacher is wrong.
+    did not recover is replaced by the one before it, unless the files of that one cannot be found, true
+    labels decided for the student (then it disagrees with its teacher because the teacher is wrong), or it
+    was promoted for a proven gain that was known not to end the drift.
     """
     monitor, result = cycle.claim.slot.monitor, cycle.result
     if result is None:
@@ -42,16 +43,19 @@ def watch(
     if found.recovery is None:
         return found
     queue.set_recovery(connection, job.job_id, found.recovery)
-    if found.recovery is JobRecovery.RECOVERED or policy.rollback == "off":
+    if found.recovery is JobRecovery.RECOVERED:
         return found
-    if versions.is_promoted_by_labels(connection, job.job_id):
-        return replace(found, by_labels=True)
+    found = replace(found, improves=versions.is_improvement(connection, job.job_id))
+    if policy.rollback == "off" or found.improves:
+        return found
     return _rolled_back(connection, found, may_be_found, now)
 
 
 def _rolled_back(
     connection: Connection, watch: Watch, may_be_found: Callable[[ModelVersion], bool], now: datetime
 ) -> Watch:
+    if versions.is_promoted_by_labels(connection, watch.job.job_id):
+        return replace(watch, by_labels=True)
     before = versions.previous_student(connection, watch.job.monitor)
     if before is None:
         return watch

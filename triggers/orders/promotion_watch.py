@@ -17,6 +17,7 @@ class Watch:
     rolled_back_to: str | None = None  #: the version in service again, if the candidate did not recover
     lost: str | None = None  #: the version that cannot serve again, as its files are not where they were
     by_labels: bool = False  #: true labels decided for the candidate, against the teacher's answers
+    improves: bool = False  #: promoted for a proven gain, below the threshold of the condemned sample
 
     @property
     def recovery(self) -> JobRecovery | None:
@@ -43,6 +44,8 @@ class Watch:
         text = f"{text}; the job counts as a failed attempt"
         if self.by_labels:
             return f"{text}, but the student stays: by true labels it is better than the one before"
+        if self.improves:
+            return f"{text}, but the student stays: it agrees with its teacher more than the one before"
         if self.lost is not None:
             return f"{text}, and student {self.lost[:12]} cannot serve again: its files are gone or changed"
         back = self.rolled_back_to

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from db import queue
+from db import queue, versions
 from db.connection.session import writing
+from db.records import Evaluation, Metric, ModelVersion
+from db.states import Role
 from monitor.scoring.models import fingerprint
 from tests.support.records.cycles import MONITOR, Cycles
-from tests.support.records.factories import START, make_measurement, make_result
+from tests.support.records.factories import START, make_measurement, make_new_job, make_result
 from tests.support.servers.buckets import empty_bucket
 from tests.support.servers.queues import TestQueue, fifo_queue
 from tests.support.world.project import findings, run, write_log
@@ -434,7 +436,34 @@ def test_gates_that_the_student_in_service_does_not_meet_are_warnings(sound: Pat
     shown = run("doctor")
     assert shown.exit_code == 0
     assert "\ngate accuracy " in shown.stdout
-    assert shown.stdout.count(" warning ") == 2
+    assert shown.stdout.count(" warning ") == 3  # these two, and 8 test rows
+
+
+def test_a_test_set_that_is_too_small_to_compare_two_students_is_a_warning(
+    sound: Path, cycles: Cycles
+) -> None:
+    """With the rows that would suffice: by the usual share of discordant rows, then by the last job's."""
+    _content(sound)
+    power = findings()["power"]
+    assert power["level"] == "warning"
+    assert str(power["found"]).startswith(
+        "8 rows: 3% of the candidates as good as the student in service pass"
+    )
+    assert "if 5.0% of the rows are right for only one of the two (assumed)" in str(power["found"])
+    assert "use 5,254 test rows, which give 90%" in str(power["fix"])
+    metrics = tuple(
+        Metric(name=name, value=value, low=0, high=1, n=8)
+        for name, value in (("accuracy_gain", -0.1), ("negative_flips", 0.3))
+    )
+    candidate = ModelVersion(monitor=MONITOR, version="rejected", role=Role.STUDENT, uri="rejected")
+    with writing(cycles.engine) as connection:
+        versions.record(connection, candidate, START)
+        job_id = queue.enqueue(connection, make_new_job(), START)
+        evaluation = Evaluation(dataset="test", metrics=metrics)
+        versions.add_evaluations(connection, candidate, job_id, [evaluation])
+    assert "if 50.0% of the rows are right for only one" in str(findings()["power"]["found"])
+    _replace(sound, "[gates]", '[gates]\nmargin = "off"')
+    assert "power" not in findings()
 
 
 def test_a_gate_that_nothing_can_be_measured_for_is_told(sound: Path) -> None:

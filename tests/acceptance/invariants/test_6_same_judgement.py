@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from db.states import JobDecision, JobStatus, Role
 from db.tables import cycles, evaluations, gate_outcomes, jobs, promotions
 from distill.evaluation import gates
+from distill.evaluation.churn import CHURN, NEGATIVE_FLIPS
+from distill.evaluation.comparison import AGREEMENT_GAIN, GAIN, RARE_GAIN
 from distill.training.dataset import split_archive
 from monitor.archive import files
 from monitor.archive.sample import ScoredSample
@@ -49,7 +51,11 @@ def test_a_candidate_is_judged_as_the_incumbent_was(repaired: Repaired) -> None:
         {name for name in evaluated(repaired.engine, job[role], gates.TEST) if ":" not in name}
         for role in ("student_version", "candidate_version")
     ]
-    assert on_test[0] | {*gates.LATENCY_RATIOS} == on_test[1] > set(candidate)
+    compared = {*gates.LATENCY_RATIOS, GAIN, RARE_GAIN, CHURN, NEGATIVE_FLIPS}
+    assert on_test[0] | compared == on_test[1]
+    assert on_test[1] > set(candidate) - {AGREEMENT_GAIN}
+    gain = candidate["agreement"][0] - incumbent["agreement"][0]
+    assert candidate[AGREEMENT_GAIN] == (pytest.approx(gain), daemons.n)
 
 
 def condemned_by(engine: Engine, job: dict[str, Any]) -> ScoredSample:

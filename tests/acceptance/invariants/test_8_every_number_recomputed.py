@@ -25,6 +25,7 @@ from db.tables import (
     rule_outcomes,
 )
 from distill.evaluation import gates
+from distill.evaluation.relative_gates import RELATIVE
 from distill.settings import GatesSection
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError
@@ -204,7 +205,9 @@ def test_a_promotion_follows_from_what_was_measured(repaired: Repaired) -> None:
     """The metrics give the gates' outcomes, the gates the decision, and the files the version."""
     (job,) = stored(repaired.engine, jobs)
     outcomes = stored(repaired.engine, gate_outcomes)
-    thresholds = GatesSection(**{row["gate"]: row["threshold"] for row in outcomes})
+    absolute = [row for row in outcomes if row["gate"] not in RELATIVE]
+    thresholds = GatesSection(**{row["gate"]: row["threshold"] for row in absolute})
+    assert {row["gate"] for row in outcomes} >= {"relative_accuracy", "relative_rare_class_accuracy"}
     candidate, incumbent = (
         [
             Evaluation(dataset=dataset, metrics=metrics_of(repaired.engine, job[role], dataset))

@@ -106,6 +106,50 @@ def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) 
     assert [each["event"] for each in messages(engine)] == ["firing", "resolved"]
 
 
+def is_undecided(job: Job, stopped: Stopped) -> Proof:
+    """The gate that failed is inconclusive, and a person is to decide."""
+    proof = fails_its_gate(job, stopped)
+    (gate,) = (replace(each, result=GateResult.INCONCLUSIVE) for each in proof.gates)
+    met = replace(gate, gate="agreement", value=0.96, result=GateResult.PASS)
+    return replace(proof, gates=(met, gate), undecided=(gate,))
+
+
+def test_a_candidate_on_which_a_person_decides_is_held_with_the_gates_that_are_open(engine: Engine) -> None:
+    job = end(engine, is_undecided)
+    assert (job["status"], job["decision"]) == ("succeeded", "held")
+    assert job["decision_reason"] == (
+        "held: the test data do not decide on accuracy (test); passed: agreement (test) 0.96 against 0.9; "
+        "inconclusive: accuracy (test) 0.5 against 0.9, incumbent 0.7"
+    )
+    assert "gates_passed" not in [row["reason"] for row in stored(engine, promotions)]
+
+
+def improves(job: Job, stopped: Stopped) -> Proof:
+    """One gate is met, and agreement on the condemned sample is better than before, but too low."""
+    (met,) = passes(job, stopped).gates
+    on_condemned = replace(
+        met,
+        gate="agreement",
+        dataset="condemned",
+        value=0.92,
+        threshold=0.95,
+        result=GateResult.IMPROVES,
+        incumbent_value=0.88,
+        detail="a gain of 0.04 [0.03, 0.05] over the incumbent",
+    )
+    return replace(passes(job, stopped), gates=(met, on_condemned))
+
+
+def test_a_candidate_that_improves_without_a_cure_is_promoted_and_says_so(engine: Engine) -> None:
+    job = end(engine, improves)
+    assert (job["status"], job["decision"]) == ("succeeded", "promoted")
+    assert job["decision_reason"] == (
+        "the candidate is better than the incumbent but does not end the drift, whose incident stays open; "
+        "passed: accuracy (test) 0.5 against 0.9; improves, not cured: agreement (condemned) 0.92 against "
+        "0.95, incumbent 0.88 (a gain of 0.04 [0.03, 0.05] over the incumbent)"
+    )
+
+
 @pytest.mark.parametrize(
     ("work", "decision", "decisive"),
     [

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from db.cycles.labels import SHARES
-from distill.evaluation.gates import GAIN, LATENCY_RATIOS, OVER_TEACHER, check
+from distill.evaluation.churn import churn_metrics
+from distill.evaluation.comparison import AGREEMENT_GAIN, OVER_TEACHER, labelled_comparison
+from distill.evaluation.gates import LATENCY_RATIOS, check
 from distill.evaluation.label_metrics import label_metrics
 from distill.settings import GatesSection
 from monitor.intervals import wilson
@@ -37,9 +39,15 @@ def test_every_metric_has_a_section_and_every_section_is_a_metric() -> None:
     settings = MetricsSection(rare_labels=("faq",), misroutes=(Misroute(critical=True),), resamples=100)
     panel = label_metrics(logits, labels, ["faq", "promotion"], settings, calibrated=logits)
     of_models = {metric.name.partition(":")[0] for metric in panel}
+    panel = labelled_comparison(np.eye(2), np.eye(2), np.array(labels), ["faq", "promotion"], settings)
+    panel += churn_metrics(np.eye(2), np.eye(2), np.array(labels), ["faq", "promotion"])
+    compared = {metric.name.partition(":")[0] for metric in panel}
     gates = {outcome.gate for outcome in check(GatesSection(), [])}
     sections = set(re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE))
-    assert sections == {*METRICS, *of_models, *gates, *SHARES, *LATENCY_RATIOS, GAIN, OVER_TEACHER}
+    assert sections == {
+        *(*METRICS, *of_models, *gates, *SHARES, *LATENCY_RATIOS, *compared),
+        *(AGREEMENT_GAIN, OVER_TEACHER),
+    }
 
 
 def test_the_defaults_in_the_text_are_those_of_the_settings() -> None:

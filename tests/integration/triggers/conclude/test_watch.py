@@ -170,6 +170,36 @@ def test_a_student_that_true_labels_decided_for_does_not_make_way(run: Cycles) -
     assert "the student stays: by true labels it is better than the one before" in told["summary"]
 
 
+@pytest.mark.parametrize("result", [GateResult.IMPROVES, GateResult.INCONCLUSIVE])
+def test_improvements_that_do_not_end_the_drift_stay_and_end_the_ladder(
+    run: Cycles, result: GateResult
+) -> None:
+    """No rollback undoes one. The drift stays open, and after max_attempts the teacher is to be retrained."""
+    run = with_policy(run, alpha=AlphaPolicy(rollback="auto", watch_cycles=1, cooldown=timedelta(0)))
+    run.promote(now=START)
+    outcome = GateOutcome(gate="agreement", dataset="condemned", value=0.9, threshold=0.95, result=result)
+    run.conclude(0, FAR)
+    for number in (2, 3, 4):
+        promote_candidate(run, number - 2, number)
+        with writing(run.engine) as connection:
+            versions.add_gate_outcomes(connection, number - 1, [outcome])
+        ended = run.conclude(number - 1, by(f"student-{number}"))
+    assert ended.order.reason is OrderReason.ATTEMPTS_EXHAUSTED
+    assert recoveries(run) == IN_VAIN * 3
+    assert [row["version"] for row in stored(run.engine, promotions)][1:] == [
+        "student-2",
+        "student-3",
+        "student-4",
+    ]
+    assert incident_list(run) == [
+        ("drift", "error", "firing"),
+        ("candidate-rejected", "warning", "firing"),
+        ("retrain-teacher", "critical", "firing"),
+    ]
+    summaries = [row["summary"] for row in stored(run.engine, incidents)]
+    assert any("the student stays: it agrees with its teacher more" in summary for summary in summaries)
+
+
 def test_a_student_that_did_not_help_can_make_way(run: Cycles, tmp_path: Path) -> None:
     """With `rollback = "auto"`: the one before serves again, its ladder goes on, and the next job starts
     from it.

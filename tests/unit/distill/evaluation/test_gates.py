@@ -1,4 +1,4 @@
-"""The gates: pass, waived or fail, each by the candidate's numbers and the incumbent's."""
+"""The gates: pass, waived, inconclusive or fail, each by the candidate's numbers and the incumbent's."""
 
 import math
 from fractions import Fraction
@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from db.records import Evaluation, Metric
 from db.states import GateResult
+from distill.evaluation.comparison import AGREEMENT_GAIN, GAIN, OVER_TEACHER
 from distill.evaluation.gates import (
     CONDEMNED,
-    GAIN,
     LATENCY_RATIOS,
-    OVER_TEACHER,
     TEST,
     check,
     passed,
+    undecided,
 )
 from distill.settings import GatesSection
 
@@ -175,8 +175,10 @@ ACCURACIES: Final = {
     "not met, lower, but within the interval": (0.890, 0.006, 0.895, "waived"),
     "not met, as low as the interval's end": (0.875, 0.015625, 0.890625, "waived"),
     "not met, and worse": (0.890, 0.004, 0.900, "fail"),
-    "not met, the incumbent met it": (0.904, 0.01, 0.906, "fail"),
-    "not met, the incumbent met it by a tie": (0.904, 0.01, 0.905, "fail"),
+    "not met, the incumbent met it": (0.904, 0.01, 0.906, "inconclusive"),
+    "not met, the incumbent met it by a tie": (0.904, 0.01, 0.905, "inconclusive"),
+    "not met, the interval ends at the threshold": (0.875, 0.03, 0.905, "inconclusive"),
+    "not met, the interval ends below it": (0.875, 0.0299, 0.905, "fail"),
     "not met, the incumbent was not measured": (0.890, 0.01, math.nan, "fail"),
     "not measured": (math.nan, math.nan, 0.890, "fail"),
     "neither was measured": (math.nan, math.nan, math.nan, "fail"),
@@ -199,7 +201,9 @@ ECES: Final = {
     "the case on real intents": (0.069, 0.007, 0.074, "waived"),
     "higher, but within the interval": (0.074, 0.007, 0.069, "waived"),
     "higher": (0.079, 0.007, 0.069, "fail"),
-    "the incumbent met it": (0.055, 0.007, 0.049, "fail"),
+    "the incumbent met it": (0.055, 0.007, 0.049, "inconclusive"),
+    "the incumbent met it, and the interval begins at the threshold": (0.0625, 0.0125, 0.03, "inconclusive"),
+    "the incumbent met it, and the interval begins above it": (0.058, 0.007, 0.049, "fail"),
 }
 
 
@@ -253,6 +257,46 @@ def test_latency_that_is_off_is_no_gate() -> None:
     found = check(gates, [evaluation(**{**GOOD, "latency_p95_ms": 1e6})])
     assert "latency_p95_ms" not in [outcome.gate for outcome in found]
     assert passed(found)
+
+
+def test_a_person_decides_on_inconclusive_gates_only_where_the_configuration_asks_for_that() -> None:
+    found = check(GATES, [measured(0.904, within=0.01)], [measured(0.95)])
+    assert passed(found)
+    assert undecided(found, GATES.on_inconclusive) == undecided(found, "pass") == ()
+    assert [outcome.gate for outcome in undecided(found, "hold")] == ["accuracy"]
+    assert undecided(check(GATES, [measured(0.92)]), "hold") == ()
+
+
+#: The candidate's agreement on the condemned sample and half the width of its interval, the low end of the
+#: interval of its gain over the incumbent: at least 0.95.
+AGREEMENTS: Final = {
+    "met": (0.951, 0.01, 0.02, "pass"),
+    "met, though no better than the incumbent": (0.951, 0.01, -0.02, "pass"),
+    "perhaps met, and surely better": (0.945, 0.01, 0.001, "inconclusive"),
+    "perhaps met, and perhaps no better": (0.945, 0.01, 0.0, "fail"),
+    "surely not met, but surely better": (0.93, 0.01, 0.001, "improves"),
+    "surely not met, and perhaps no better": (0.93, 0.01, 0.0, "fail"),
+    "surely not met, and as good as before": (0.93, 0.01, -0.01, "fail"),
+    "not measured": (math.nan, math.nan, 0.01, "fail"),
+    "the gain was not measured": (0.945, 0.01, math.nan, "fail"),
+}
+
+
+@pytest.mark.parametrize(("value", "within", "gain", "result"), AGREEMENTS.values(), ids=AGREEMENTS)
+def test_an_inconclusive_agreement_on_the_condemned_sample_needs_a_proven_gain(
+    value: float, within: float, gain: float, result: str
+) -> None:
+    """A wide interval alone promotes nobody: the job exists to end the drift."""
+    metrics = (
+        Metric(name="agreement", value=value, low=value - within, high=value + within, n=450),
+        Metric(name=AGREEMENT_GAIN, value=gain + 0.01, low=gain, high=gain + 0.02, n=450),
+    )
+    on_condemned = Evaluation(dataset=CONDEMNED, metrics=metrics)
+    found = check(GATES, [evaluation(**GOOD), on_condemned])
+    assert (found[-1].dataset, found[-1].result) == (CONDEMNED, result)
+    assert passed(found) == (result != "fail")
+    assert undecided(found, "pass") == ()
+    assert bool(undecided(found, "hold")) == (result == "inconclusive")
 
 
 @pytest.mark.parametrize(("value", "before"), [(0.90, 0.70), (0.90, 0.90), (0.949, 0.10)])
