@@ -122,7 +122,9 @@ def assert_every_window_was_judged_once(engine: Engine, site: Site) -> None:
     assert [row["window_end"] for row in found] == [slot.window_end for slot in site.slots[: len(found)]]
     assert {row["status"] for row in found} == {"evaluated"}
     started = [event["cycle_id"] for event in site.events("cycle started")]
-    assert sorted(started) == sorted(row["cycle_id"] for row in found)
+    judged = sorted(row["cycle_id"] for row in found)
+    assert sorted(started)[: len(judged)] == judged
+    assert len(started) <= len(judged) + 1  # the next one may have begun when the daemon was asked to stop
 
 
 def assert_the_daemon_followed(engine: Engine, candidate: str) -> None:
