@@ -119,19 +119,20 @@ def test_a_server_that_froze_at_the_commit_is_left(server: Stoppable, engine: En
 def test_who_takes_long_by_leave_of_the_server_is_not_silent(engine: Engine) -> None:
     """The server's own limit comes first, and its words are told."""
     with reading(engine) as connection:
-        raw_of(connection).silence_seconds = 0.8
-        connection.execute(text("SELECT pg_sleep(0.4)"))
+        raw_of(connection).silence_seconds = 3.0
+        connection.execute(text("SELECT pg_sleep(0.1)"))
     with pytest.raises(OperationalError, match="statement timeout"), reading(engine) as connection:
         connection.execute(text("SELECT pg_sleep(0.7)"))
 
 
 def test_an_answer_that_comes_bit_by_bit_is_no_silence(engine: Engine) -> None:
     with reading(engine) as connection:
-        raw_of(connection).silence_seconds = 0.2
+        connection.execute(text("SET LOCAL statement_timeout = 20000"))
+        raw_of(connection).silence_seconds = 0.6
         began = time.monotonic()
-        slow = "SELECT repeat('x', 20000), pg_sleep(0.09) FROM generate_series(1, 5)"
+        slow = "SELECT repeat('x', 20000), pg_sleep(0.2) FROM generate_series(1, 5)"
         assert len(connection.execute(text(slow)).all()) == 5
-        assert time.monotonic() - began > 0.4
+        assert time.monotonic() - began > 0.6
 
 
 def raw_of(connection: Connection) -> postgres.BoundedConnection:
