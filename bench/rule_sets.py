@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from db.records import CyclePoint
 from db.states import CycleStatus
 from monitor.intervals import wilson
-from redistill.commands.inspect.orders_compared import Replayed
+from redistill.commands.inspect.alarms import Replayed
 from triggers.rule_sets import RULE_SETS
 from triggers.rules.dispersion import Dispersion
 from triggers.rules.evaluation import replay
@@ -31,6 +31,7 @@ _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _DAY: Final = tuple((0.010 * np.sin(np.arange(24) / 24 * 2 * np.pi)).tolist())
 _DRIFTS: Final = (0.94, 0.92, 0.90)
 _LONGEST: Final = 200  #: cycles of a drift
+_BEFORE: Final = 24  #: healthy cycles before it
 
 Floats = NDArray[np.float64]
 
@@ -79,13 +80,13 @@ def replayed(name: str, rules: Sequence[Rule], points: Sequence[CyclePoint]) -> 
 
 def delay(rules: Sequence[Rule], agreement: float, n: int, rng: np.random.Generator) -> int:
     """Return the cycles from the start of a drift, after a healthy day, up to the first order."""
-    points = history(np.repeat([0.97, agreement], [24, _LONGEST]), n, rng)
+    points = history(np.repeat([0.97, agreement], [_BEFORE, _LONGEST]), n, rng)
     ordered = [
-        index - 23
+        index + 1 - _BEFORE
         for rule in rules
         if rule.metric == "agreement" and rule.action == "redistill"
         for index, outcome in enumerate(replay(rule, points))
-        if outcome.fired and index >= 24  # noqa: PLR2004 - the healthy day
+        if outcome.fired and index >= _BEFORE
     ]
     return min(ordered, default=_LONGEST)
 

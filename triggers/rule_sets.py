@@ -9,7 +9,7 @@ from triggers.settings import DEFAULT_RULES, Rule
 
 RuleSet = Literal["literal", "sustained"]
 
-_GATE: Final = Decimal("0.95")
+_THRESHOLD: Final = Decimal("0.95")
 
 #: The literal rules only alert. A job is ordered if 18 of 24 cycles are below 0.95, or the whole interval of
 #: three in a row is below 0.93: short drops, bad nights and a level near the threshold order nothing.
@@ -18,12 +18,12 @@ SUSTAINED_RULES: Final = (
     Rule(
         name="slow-drift",
         metric="agreement",
-        below=_GATE,
+        below=_THRESHOLD,
         mode="sequential",
         action="alert",
         severity=Severity.WARNING,
     ),
-    Rule(name="lasting-low-agreement", metric="agreement", below=_GATE, for_cycles=18, of_cycles=24),
+    Rule(name="lasting-low-agreement", metric="agreement", below=_THRESHOLD, for_cycles=18, of_cycles=24),
     Rule(
         name="very-low-agreement",
         metric="agreement",

@@ -1,7 +1,8 @@
 """Intervals where texts repeat by a Zipf law: of a window, and of the part of its sample held out by text.
 
-Requests of a window are drawn one by one, so its interval is right however often texts repeat. Texts are held
-out whole: by rows, the interval of that part covers in 20 to 60% of cases; `Strata.clusters` mends that.
+The requests of a window are drawn one by one, so its interval is right however often texts repeat. The
+held-out part has all requests with a text, or none. Where texts repeat, an interval that counts its requests
+contains the truth in 20 to 50% of cases; one that counts its texts, by `Strata.clusters`, in 94% or more.
 """
 
 from dataclasses import dataclass

@@ -39,6 +39,8 @@ _AMOUNTS: Final = (
 )
 #: Smaller amounts have significant digits in place of two decimals.
 _SMALL: Final = 0.1
+#: Smaller counts have a decimal.
+_FEW: Final = 10
 
 
 def print_report(made: Report, *, origin: str | None, processor: str | None) -> None:
@@ -188,7 +190,7 @@ def _counted(interval: Interval) -> tuple[str, str]:
 
 
 def _count(value: float) -> str:
-    return f"{value:,.1f}" if abs(value) < 10 and value % 1 else f"{value:,.0f}"  # noqa: PLR2004 - a digit
+    return f"{value:,.1f}" if abs(value) < _FEW and value % 1 else f"{value:,.0f}"
 
 
 def _negative(cost: Interval) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,12 @@ from db.records import CyclePoint, RuleOutcome
 from db.states import OutcomeReason
 from monitor.clock import utc_now
 from monitor.intervals import wilson
+from redistill.commands.inspect.alarms import (
+    Replayed,
+    alarmed_windows,
+    count_alarms,
+    print_comparison,
+)
 from redistill.commands.inspect.forecast import (
     Assumption,
     assume,
@@ -24,7 +28,6 @@ from redistill.commands.inspect.forecast import (
     mode_of,
     print_forecasts,
 )
-from redistill.commands.inspect.orders_compared import Replayed, count_alarms, print_comparison
 from redistill.commands.inspect.replay_file import read_history
 from redistill.commands.options import Config, Json, Since, command, config_source, configured, examples
 from redistill.configuration.settings import Settings, load_rules
@@ -140,19 +143,11 @@ def replay(
     if not expect:
         _show(rules, outcomes, as_json=as_json)
     if other_rules and not expect and not as_json and config_source(ctx, config).exists:
-        own = configured(ctx, config)
-        before = [each for each in _outcomes(own.rules, points) if each.window_end >= start]
-        print_comparison(
-            [
-                Replayed(name=other_rules, rules=rules, outcomes=outcomes),
-                Replayed(name="as configured", rules=own.rules, outcomes=before),
-            ],
-            cost_per_run=_cost_per_run(own),
-        )
+        _compare(other_rules, rules, outcomes, configured(ctx, config), points)
     if expect or not as_json:
         shown = [point for point in points if point.window_end >= start]
         by_rule = ([each for each in outcomes if each.rule == rule.name] for rule in rules)
-        alarmed = {end for own in by_rule for end in _alarmed(own)}
+        alarmed = {end for own in by_rule for end in alarmed_windows(own)}
         assumed = assume(rules, shown, alarmed, healthy=healthy, drifts=drifts or ())
         _show_forecasts(rules, assumed, as_json=as_json)
 
@@ -192,10 +187,25 @@ def _outcomes(rules: Sequence[Rule], points: Sequence[CyclePoint]) -> Iterator[R
         yield from at_one_cycle
 
 
-def _cost_per_run(settings: Settings) -> float | None:
+def _compare(
+    name: str,
+    rules: Sequence[Rule],
+    outcomes: Sequence[RuleOutcome],
+    settings: Settings,
+    points: Sequence[CyclePoint],
+) -> None:
+    """Compare other rules with the configured ones, on the windows of the outcomes."""
+    windows = {each.window_end for each in outcomes}
+    own = [each for each in _outcomes(settings.rules, points) if each.window_end in windows]
     section = settings.economics
     price = section.machine_price_per_hour
-    return None if price is None else section.minutes_online / 60 * price
+    print_comparison(
+        [
+            Replayed(name=name, rules=rules, outcomes=outcomes),
+            Replayed(name="as configured", rules=settings.rules, outcomes=own),
+        ],
+        cost_per_run=None if price is None else section.minutes_online / 60 * price,
+    )
 
 
 def _document(outcome: RuleOutcome) -> Mapping[str, object]:
@@ -266,11 +276,3 @@ def _summary(rule: Rule, outcomes: Sequence[RuleOutcome]) -> list[show.Cell]:
         show.time(min(fired, default=None)),
         show.time(max(fired, default=None)),
     ]
-
-
-def _alarmed(outcomes: Sequence[RuleOutcome]) -> Iterator[datetime]:
-    """Yield the ends of the cycles in which one rule fires, and of breached ones next to them."""
-    for is_breached, run in groupby(outcomes, key=attrgetter("breached")):
-        cycles = [*run]
-        if is_breached and any(each.fired for each in cycles):
-            yield from (each.window_end for each in cycles)

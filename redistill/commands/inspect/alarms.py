@@ -1,8 +1,10 @@
-"""Two sets of rules compared on the same past cycles: how often they alert, and order re-distillations."""
+"""The alarms of rules at past cycles: how often they alert and order, and two sets of rules compared."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from db.records import RuleOutcome
@@ -40,6 +42,17 @@ def count_alarms(outcomes: Sequence[RuleOutcome]) -> int:
     return sum(
         now in fired and before not in fired for before, now in zip([None, *windows], windows, strict=False)
     )
+
+
+def alarmed_windows(outcomes: Sequence[RuleOutcome]) -> Iterator[datetime]:
+    """Yield the ends of the windows in which one rule fires, and of breached ones next to them.
+
+    The outcomes are those of one rule, oldest first.
+    """
+    for is_breached, run in groupby(outcomes, key=attrgetter("breached")):
+        cycles = [*run]
+        if is_breached and any(each.fired for each in cycles):
+            yield from (each.window_end for each in cycles)
 
 
 def print_comparison(compared: Sequence[Replayed], *, cost_per_run: float | None) -> None:
