@@ -8,7 +8,7 @@ from pydantic import Field
 
 from distill.training.fields import LabelledFields
 from distill.training.schedule import Schedule
-from monitor.settings import ArtifactLocation, Device, FileLocation, Precision, Share
+from monitor.setting_values import ArtifactLocation, Device, FileLocation, Precision, Share
 from triggers.calibration_settings import DEFAULT_EVERY, Every
 from triggers.settings import AlphaPolicy, Section
 from triggers.values import Duration, none_for

@@ -9,7 +9,7 @@ import torch
 
 from db.errors import RedistillError
 from monitor.scoring.placement import ON_CPU, Placement
-from monitor.settings import Device, Precision
+from monitor.setting_values import Device, Precision
 
 #: The file of the first GPU, which the driver or the container runtime makes.
 _GPU_FILE: Final = Path("/dev/nvidia0")

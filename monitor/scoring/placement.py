@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from monitor.settings import Precision
+from monitor.setting_values import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

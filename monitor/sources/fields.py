@@ -9,7 +9,7 @@ from typing import BinaryIO, TypeVar
 
 import orjson
 
-from monitor.settings import Format, is_plain_name
+from monitor.setting_values import Format, is_plain_name
 from monitor.sources.formats.compression import read_chunks
 from monitor.sources.formats.lines import read_lines, read_objects
 from monitor.sources.formats.readers import parquet_reader

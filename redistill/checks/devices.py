@@ -7,7 +7,7 @@ import torch
 
 from monitor.scoring.device import has_gpu, why_missing
 from monitor.scoring.placement import Placement
-from monitor.settings import Device
+from monitor.setting_values import Device
 from redistill.assembly import scoring_placement, training_placement
 from redistill.checks.result import CheckResult, ok, run_check, warning
 from redistill.configuration.settings import Settings

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from monitor.settings import LocalPath, readable_url
+from monitor.setting_values import LocalPath, readable_url
 from triggers.settings import Section
 from triggers.values import Duration, Word, none_for
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.training.fields import TEXT_AND_LABEL, LabelledFields
-from monitor.settings import Format
+from monitor.setting_values import Format
 from monitor.sources.fields import FieldNames
 from redistill.configuration.variables import escaped
 from triggers.rule_sets import RuleSet

@@ -7,7 +7,8 @@ from typing import Final
 
 from db.records import Slot
 from monitor.daemon.schedule import make_trigger, slots_between
-from monitor.settings import FilesTraffic, Format, MonitorSection
+from monitor.setting_values import Format
+from monitor.settings import FilesTraffic, MonitorSection
 from monitor.sources.fields import FieldNames, guess_fields, guess_format
 from monitor.sources.objects import ObjectsSource
 from monitor.sources.stores.folder import Folder

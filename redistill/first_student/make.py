@@ -24,7 +24,8 @@ from monitor.cores import keep_freed_memory, usable_cores
 from monitor.scoring.device import DeviceMissingError, place
 from monitor.scoring.models import load
 from monitor.scoring.placement import Placement
-from monitor.settings import Device, MetricsSection, Precision, ScoringSection
+from monitor.setting_values import Device, Precision
+from monitor.settings import MetricsSection, ScoringSection
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts
 from monitor.storage.location import Location

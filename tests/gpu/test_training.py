@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from distill.training.checkpoint import Checkpoints
 from distill.training_identity import identity_of_place
 from monitor.scoring.placement import ON_CPU, Placement
-from monitor.settings import Precision
+from monitor.setting_values import Precision
 from monitor.storage.local_store import LocalStore
 from tests.support.processes.trainings import BATCHES, STEPS, Lesson, Part, Until, make_lesson, part
 from tests.support.world.placed_jobs import run_job

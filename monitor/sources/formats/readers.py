@@ -8,7 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from db.errors import RedistillError
 from db.states import RejectReason
-from monitor.settings import ObjectsSection, is_plain_name
+from monitor.setting_values import is_plain_name
+from monitor.settings import ObjectsSection
 from monitor.sources.formats.compression import read_chunks
 from monitor.sources.formats.lines import LineSplitter, LongLine, split_objects
 from monitor.sources.formats.records import RecordParser

@@ -8,7 +8,8 @@ import jmespath
 import orjson
 
 from db.states import RejectReason
-from monitor.settings import ObjectsSection, TrafficSection, is_plain_name
+from monitor.setting_values import is_plain_name
+from monitor.settings import ObjectsSection, TrafficSection
 from monitor.sources.formats import sagemaker_capture
 from monitor.sources.formats.lines import BOM
 from monitor.sources.formats.schema import LARGEST_LOGIT, Row, RowDecoder

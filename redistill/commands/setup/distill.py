@@ -11,7 +11,8 @@ from db.errors import RedistillError
 from distill.settings import RedistillSection, SoftLabelsMode
 from distill.training.fields import TEXT_AND_LABEL, LabelledFields
 from monitor.clock import utc_now
-from monitor.settings import MOST_THREADS, Device, Precision
+from monitor.setting_values import Device, Precision
+from monitor.settings import MOST_THREADS
 from monitor.stop import StoppedError
 from monitor.storage.artifacts import located
 from redistill.commands.options import Json, LabelField, TextField, command, examples

@@ -18,7 +18,7 @@ from distill.training.schedule import Schedule
 from distill.training.train import train
 from monitor.scoring.device import place
 from monitor.scoring.models import load
-from monitor.settings import Device, Precision
+from monitor.setting_values import Device, Precision
 from monitor.stop import StoppedError
 from monitor.storage.local_store import LocalStore
 from tests.support.processes.product import in_a_process

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from db.connection.session import connect
 from db.tables import jobs
-from monitor.settings import Device, Precision
+from monitor.setting_values import Device, Precision
 from monitor.stop import never_stopped
 from redistill import assembly
 from redistill.display.progress import show_nothing
