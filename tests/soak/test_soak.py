@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     at: float  #: seconds since the start
-    mebibytes: float  #: of memory that is resident
+    mebibytes: float  #: of memory of its own; pages of files come and go with the cache of the system
     files: int
     threads: int
     wal: float  #: MiB
@@ -59,7 +59,7 @@ def read(process: int, began: float, database: Path) -> Reading:
     wal = database.with_name(f"{database.name}-wal")
     return Reading(
         at=time.monotonic() - began,
-        mebibytes=int(status["VmRSS"].split()[0]) / 1024,
+        mebibytes=int(status["RssAnon"].split()[0]) / 1024,
         files=sum(1 for _ in Path(f"/proc/{process}/fd").iterdir()),
         threads=int(status["Threads"]),
         wal=wal.stat().st_size / 2**20 if wal.exists() else 0.0,
