@@ -46,7 +46,7 @@ _From = Annotated[
     typer.Option(
         "--from",
         help="Source of the counts: the test set, scored by both models; the newest archived sample with 100 "
-        "true labels; or [economics]. auto: the first of these that can be used.",
+        "true labels; or the configured counts. auto: the first of these that can be used.",
     ),
 ]
 
