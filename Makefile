@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature bench-first-students example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,8 +50,10 @@ integration: $(READY) ## run the tests with real databases, models, files and se
 acceptance: $(READY) ## run the tests of the product as its users run it
 	$(PY) -m pytest -m "acceptance and not slow"
 
-slow: $(READY) ## run the long tests: statistics, kills at random moments, a rolling deploy
+slow: $(READY) ## run the long tests: statistics, kills at random moments, a rolling deploy, ten times as many examples
 	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m "hypothesis and not slow and not fuzz" --hypothesis-profile thorough
+	$(PY) -m pytest -k machine --hypothesis-profile thorough tests/integration
 
 # Not in `make test`, as no Python package brings these servers: apt-get install pgbouncer postgresql
 pgbouncer-test: $(READY) ## test with PgBouncer and with the TLS of PostgreSQL itself, from the system's packages
@@ -109,6 +111,9 @@ bench-decisions: $(READY) ## measure the error rates of the gates on simulated c
 
 bench-temperature: $(READY) ## compare fixed temperatures of the loss with four that adapt; 10 minutes
 	PYTHONPATH=. $(PY) bench/temperature.py
+
+bench-first-students: $(READY) ## compare self-distillation and a teacher assistant with the large teacher; 10 minutes
+	PYTHONPATH=. $(PY) bench/first_students.py
 
 bench-history: $(READY) ## time views, ticks and decisions with up to 100,000 cycles
 	PYTHONPATH=. $(PY) bench/history.py

@@ -36,7 +36,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("redistill", deadline=None)
+settings.register_profile("redistill", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=500)  # of `make slow`
 settings.load_profile("redistill")
 
 MARKERS = {

@@ -244,7 +244,7 @@ def test_every_move_that_is_not_in_the_table_is_refused(engine: Engine) -> None:
     run_state_machine_as_test(
         type("Machine", (Moves,), {"engine": engine}),
         settings=settings(
-            max_examples=50 if engine.dialect.name == "sqlite" else 10,
+            max_examples=settings().max_examples // (2 if engine.dialect.name == "sqlite" else 8),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -379,7 +379,7 @@ def test_what_is_ordered_whatever_happens(engine: Engine, tmp_path: Path) -> Non
     run_state_machine_as_test(
         type("Machine", (Ladder,), {"engine": engine, "models": tmp_path}),
         settings=settings(
-            max_examples=10 if engine.dialect.name == "sqlite" else 4,
+            max_examples=settings().max_examples // (8 if engine.dialect.name == "sqlite" else 16),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

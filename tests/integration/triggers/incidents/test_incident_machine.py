@@ -264,7 +264,7 @@ def test_what_is_told_of_incidents_whoever_writes_and_however_late(engine: Engin
     run_state_machine_as_test(
         type("Machine", (Lives,), {"engine": engine}),
         settings=settings(
-            max_examples=25 if engine.dialect.name == "sqlite" else 5,
+            max_examples=settings().max_examples // (4 if engine.dialect.name == "sqlite" else 12),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
