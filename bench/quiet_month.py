@@ -40,7 +40,7 @@ _LOOK: Final = timedelta(minutes=15)
 
 @dataclass(frozen=True, kw_only=True)
 class Month:
-    """What became of a month of requests."""
+    """A month of requests in its windows."""
 
     n_requests: int
     short_hours: float  #: share of hours with fewer requests than `min_samples`
