@@ -8,7 +8,8 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature bench-first-students example example-s3 demo-picture locks image-test monitor worker clean
+# Every target with a help text.
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# / { print $$1 }' $(MAKEFILE_LIST))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +109,9 @@ bench-alpha: $(READY) ## show what a lower alpha does, with and without true lab
 
 bench-decisions: $(READY) ## measure the error rates of the gates on simulated candidates; 2 minutes
 	PYTHONPATH=. $(PY) bench/decisions.py
+
+bench-windows: $(READY) ## run a month of traffic by day and night, with and without merged windows; 5 minutes
+	PYTHONPATH=. $(PY) bench/quiet_month.py
 
 bench-temperature: $(READY) ## compare fixed temperatures of the loss with four that adapt; 10 minutes
 	PYTHONPATH=. $(PY) bench/temperature.py

@@ -32,6 +32,7 @@ class VerdictReason(StrEnum):
     TOO_MANY_REJECTS = "too_many_rejects"  #: the share of rejects is above `max_reject_share`
     TEACHER_UNHEALTHY = "teacher_unhealthy"  #: the teacher's own numbers are out of bounds
     NO_RULE_EVALUATED = "no_rule_evaluated"  #: no rule about the student could be evaluated
+    QUIET = "quiet"  #: fewer requests than `min_samples` so far: the window is judged with the next slots
     ERROR = "error"  #: the cycle failed
     TOO_OLD = "too_old"  #: the slot was older than `catch_up`
 
@@ -199,7 +200,7 @@ class IncidentKind(StrEnum):
 
     DRIFT = "drift"  #: a rule about the student has fired
     RETRAIN_TEACHER = "retrain-teacher"  #: re-distillation can no longer help
-    BLIND = "blind"  #: three or more cycles in a row were inconclusive, failed or skipped
+    BLIND = "blind"  #: three or more slots in a row have no verdict and are not merely quiet
     SERVING_SKEW = "serving-skew"  #: the service does not answer what the student answers
     TEACHER_UNHEALTHY = "teacher-unhealthy"  #: the teacher cannot be trusted, so no cycle is judged
     TEACHER_CHANGED = "teacher-changed"  #: a new teacher, whose reference is not complete yet

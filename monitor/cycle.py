@@ -11,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
-from db.records import Archive, Claim, CycleResult, EarlierResult, Measurement, Slot
+from db.records import Archive, Claim, CycleResult, EarlierResult, Measurement, QuietResult, Slot
 from monitor.archive import erased, files
 from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
@@ -30,6 +30,7 @@ from monitor.sources.port import TrafficSource, WindowSample
 from monitor.sources.reading import ReadAll
 from monitor.sources.request import Request
 from monitor.stop import Stopped
+from triggers.rules.verdict import SampleQuality
 
 #: Shows progress: the name of the work, the number done, the total.
 Show = Callable[[str, int, int], None]
@@ -80,8 +81,10 @@ class CycleMeasurer:
     _source: TrafficSource | None = field(default=None, init=False)
     _labels: tuple[str, ...] = field(default=(), init=False)
 
-    def __call__(self, claim: Claim, stopped: Stopped) -> CycleResult:
+    def __call__(self, claim: Claim, stopped: Stopped) -> CycleResult | QuietResult:
         """Measure the slot's window; only the archive is written.
+
+        If the window may wait for the next slot, and has too few requests for a verdict, nothing is scored.
 
         Raises:
             RedistillError: there is no request log, a model is unusable, a logit is not finite, or the
@@ -92,6 +95,9 @@ class CycleMeasurer:
         with self.engine_session():
             window = self._sample(claim, pair, stopped)
             _check_log_is_complete(claim, window.traffic.n_seen + window.traffic.n_rejected)
+            if claim.may_wait and self._is_quiet(window):
+                self._expire(claim.slot)
+                return QuietResult(traffic=window.traffic)
             scored = self._redacted(self._score(claim, pair, window, stopped))
         late = claim.earlier.late if claim.earlier else {}
         measurement = self._measure(scored, pair.teacher, late) if window.requests else None
@@ -119,6 +125,16 @@ class CycleMeasurer:
             floor=self.monitor.label_floor,
             stopped=stopped,
         )
+
+    def _is_quiet(self, window: WindowSample) -> bool:
+        traffic = window.traffic
+        return SampleQuality(
+            n_scored=traffic.n_sampled,
+            n_seen=traffic.n_seen,
+            n_rejected=traffic.n_rejected,
+            min_samples=self.monitor.min_samples,
+            max_reject_share=self.monitor.max_reject_share,
+        ).is_quiet
 
     def _score(self, claim: Claim, pair: Pair, window: WindowSample, stopped: Stopped) -> ScoredSample:
         student_logits, served = self._student(pair, window, stopped)

@@ -55,6 +55,8 @@ class MonitorSection(Section):
         150  #: requests of each recorded student label, at least; 0: a uniform sample
     )
     min_samples: Annotated[int, Field(ge=1)] = 1_000
+    #: The longest window to which slots with fewer requests are merged; not above the length of a slot: none.
+    max_window: Duration = timedelta(hours=24)
     max_reject_share: Share = 0.05
     rule_set: RuleSet = "literal"  #: the rules where no [[rules]] are configured
     archive: ArtifactLocation = Path("archive")

@@ -14,7 +14,7 @@ from db import monitors
 from db.connection.session import reading
 from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
-from db.records import ArchivedCycle, Claim, CycleResult, ObjectVersion, Slot
+from db.records import ArchivedCycle, Claim, CycleResult, ObjectVersion, QuietResult, Slot
 from distill.attempt import Attempt
 from distill.calibration.calibrator import Calibrator
 from distill.judgement import Judge
@@ -283,7 +283,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
 
 
 def _consumed(settings: Settings, engine: Engine) -> Consumed:
-    def ask(window_end: datetime) -> Collection[ObjectVersion] | None:
+    def ask(window_end: datetime) -> tuple[datetime, Collection[ObjectVersion]] | None:
         with reading(engine) as connection:
             return ledger.consumed(connection, settings.monitor.name, window_end)
 
@@ -315,7 +315,7 @@ def _healthy(engine: Engine) -> Healthy:
 
 
 def _in_own_archive(settings: Settings, engine: Engine, measure: MeasureSlot) -> MeasureSlot:
-    def measure_slot(claim: Claim, stopped: Stopped) -> CycleResult:
+    def measure_slot(claim: Claim, stopped: Stopped) -> CycleResult | QuietResult:
         confirm_archives(settings, engine)
         return measure(claim, stopped)
 

@@ -10,7 +10,7 @@ from db import leases, queue
 from db.connection.session import writing
 from db.cycles import history, ledger, rejudging, results, teachers
 from db.records import Claim, CycleResult, Lease, ModelVersion, RuleOutcome
-from db.states import RejectReason
+from db.states import RejectReason, VerdictReason
 from triggers import rule_progress
 from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
@@ -146,6 +146,8 @@ def _judge(
     teacher = _teacher(connection, claim, result, quality, policy)
     quality = replace(quality, teacher_fault=teacher.detail if teacher.is_fault else None)
     point = point_of(claim, result, quality.status, policy.rules)
+    if quality.shortfall is VerdictReason.TOO_FEW_SAMPLES:
+        point = replace(point, n_slots=claim.n_slots)
     outcomes = rule_progress.evaluate_next(connection, claim, point, policy.rules, folds)
     missing = {rule.name: missing_of(rule, point) for rule in policy.rules}
     judgement = verdict.judge(quality, outcomes, missing)
@@ -186,7 +188,7 @@ def _announce(connection: Connection, situation: Situation, policy: Policy, now:
 
 
 def _unevaluated(connection: Connection, claim: Claim) -> int:
-    """Return the number of unevaluated cycles in a row up to this one, counted up to `BLIND_AFTER`."""
+    """Return the number of slots in a row without a verdict up to this cycle's, at most `BLIND_AFTER`."""
     recent = history.newest_statuses(
         connection, claim.slot.monitor, evaluation.BLIND_AFTER, until=claim.slot.window_end
     )

@@ -21,7 +21,7 @@ Rows = Sequence[Row[tuple[object, ...]]]
 
 #: The columns of a cycle's row that a point has.
 _OWN: Final[Sequence[ColumnElement[Any]]] = (
-    *(cycles.c.id, cycles.c.window_end, cycles.c.status, cycles.c.verdict_reason),
+    *(cycles.c.id, cycles.c.window_end, cycles.c.status, cycles.c.verdict_reason, cycles.c.n_slots),
     *(cycles.c.teacher_version, cycles.c.student_version, cycles.c.n_scored, cycles.c.n_disagreements),
     *(cycles.c.agreement, cycles.c.agreement_exact, cycles.c.agreement_low, cycles.c.agreement_high),
     *(cycles.c.kl, cycles.c.kl_low, cycles.c.kl_high, cycles.c.kl_t1, cycles.c.js),
@@ -39,12 +39,16 @@ def read(
     oldest: int | None = None,
     details: Details = _NO_DETAILS,
 ) -> tuple[CyclePoint, ...]:
-    """Return the monitor's ended cycles as the rules see them, oldest first.
+    """Return the monitor's ended cycles as the rules see them, oldest first, without quiet ones.
 
     The bounds, where given, are since <= window_end, after < window_end and window_end < until, and at most
     the `oldest` of these cycles.
     """
-    query = select(*_OWN).where(cycles.c.monitor == monitor, cycles.c.status != CycleStatus.RUNNING)
+    query = select(*_OWN).where(
+        cycles.c.monitor == monitor,
+        cycles.c.status != CycleStatus.RUNNING,
+        cycles.c.verdict_reason.is_distinct_from(VerdictReason.QUIET),
+    )
     if since is not None:
         query = query.where(cycles.c.window_end >= since)
     if after is not None:
@@ -139,6 +143,7 @@ def _point(
             StratumCount(n_seen=each.n_seen, n=each.n, disagreements=each.n_disagreements) for each in drawn
         ),
         log_increments={each.key: tuple(json.loads(each.gains)) for each in log_increments},
+        n_slots=row.n_slots if row.verdict_reason == VerdictReason.TOO_FEW_SAMPLES else 1,
     )
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, case, func, or_, select
 
 from db.records import InputDrift, Interval, Slot
 from db.states import CycleStatus, Verdict, VerdictReason
@@ -17,18 +18,30 @@ _PAGE: Final = 100
 def newest_statuses(
     connection: Connection, monitor: str, limit: int, *, until: datetime
 ) -> tuple[CycleStatus, ...]:
-    """Return the statuses of the last `limit` ended cycles with window_end <= until, newest first."""
+    """Return the statuses of the last ended cycles with window_end <= until, newest first, at most `limit`.
+
+    A window that had too few requests counts as all its slots, and a quiet one as its slots at the end
+    without a record.
+    """
+    reason = cycles.c.verdict_reason
+    counts = case(
+        (reason == VerdictReason.QUIET, cycles.c.n_empty),
+        (reason == VerdictReason.TOO_FEW_SAMPLES, cycles.c.n_slots),
+        else_=1,
+    )
     query = (
-        select(cycles.c.status)
+        select(cycles.c.status, counts)
         .where(
             cycles.c.monitor == monitor,
             cycles.c.status != CycleStatus.RUNNING,
             cycles.c.window_end <= until,
+            counts > 0,
         )
         .order_by(cycles.c.window_end.desc())
         .limit(limit)
     )
-    return tuple(map(CycleStatus, connection.scalars(query)))
+    found = (CycleStatus(status) for status, n in connection.execute(query) for _ in range(n))
+    return tuple(islice(found, limit))
 
 
 def verdict_counts(connection: Connection, monitor: str, student: str, *, since: datetime) -> tuple[int, int]:
@@ -93,8 +106,8 @@ def has_later_result(connection: Connection, slot: Slot, *, or_unjudged: bool = 
 
     With `or_unjudged`, a cycle that waits to be judged again counts too, but not one with too few requests.
     """
-    waits = (cycles.c.status == CycleStatus.INCONCLUSIVE) & (
-        cycles.c.verdict_reason != VerdictReason.TOO_FEW_SAMPLES
+    waits = (cycles.c.status == CycleStatus.INCONCLUSIVE) & cycles.c.verdict_reason.not_in(
+        (VerdictReason.TOO_FEW_SAMPLES, VerdictReason.QUIET)
     )
     is_evaluated = cycles.c.status == CycleStatus.EVALUATED
     return (

@@ -77,6 +77,7 @@ def claim(connection: Connection, slot: Slot, now: datetime) -> Claim | None:
         slot=slot,
         attempt=row.attempt + 1,
         started_at=now,
+        n_slots=row.n_slots,
         earlier=_earlier(connection, row),
     )
 

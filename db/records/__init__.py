@@ -9,6 +9,8 @@ from db.records.cycles import (
     EarlierResult,
     Erasure,
     Lease,
+    QuietResult,
+    QuietWindow,
     SampledCycle,
     Slot,
 )
@@ -61,6 +63,8 @@ __all__ = [
     "NewJob",
     "ObjectVersion",
     "OutcomeTally",
+    "QuietResult",
+    "QuietWindow",
     "Reject",
     "RuleOutcome",
     "SampledCycle",

@@ -46,13 +46,27 @@ class EarlierResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuietWindow:
+    """The state of a quiet cycle's row before its window was extended by the next slot."""
+
+    window_end: datetime
+    attempt: int
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A slot that this process may run now."""
+    """A slot that this process may run now, or a quiet window with its next slot."""
 
     cycle_id: int
     slot: Slot
     attempt: int
     started_at: datetime
+    n_slots: int = 1
+    #: The window before this slot, if the claim has extended it; it is in force again if the claim is undone.
+    extended: QuietWindow | None = None
+    may_wait: bool = False  #: whether the next slot may extend the window
     #: The result of a window that is judged again, which stays in force until the new one.
     earlier: EarlierResult | None = None
 
@@ -78,6 +92,13 @@ class CycleResult:
     alpha: Decimal | None  #: the alpha with which the student was distilled, if known
     temperature: float
     late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, if a window is judged again
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuietResult:
+    """A window with too few requests, which waits for the next slot; nothing was scored."""
+
+    traffic: Traffic
 
 
 @dataclass(frozen=True, kw_only=True)

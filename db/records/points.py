@@ -41,6 +41,7 @@ class CyclePoint:
     #: By metric and level: the log increment of each bet at this cycle.
     log_increments: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     kl_values: tuple[float, ...] = ()  #: of each request of a uniform sample, if available
+    n_slots: int = 1  #: that it counts for if it is not evaluated
 
 
 @dataclass(frozen=True, kw_only=True)

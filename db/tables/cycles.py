@@ -107,16 +107,32 @@ cycles = Table(
         comment="Reason for ordering a re-distillation or not (see docs/states.md); NULL without a decision",
     ),
     Column("order_detail", Text, comment="The reason in one line, with the numbers"),
+    Column(
+        "n_slots", Integer, nullable=False, server_default="1", comment="Slots of the schedule in the window"
+    ),
+    Column(
+        "n_empty",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="Slots without a record at the end of the window while it was quiet",
+    ),
+    Column(
+        "quiet_at",
+        UTCDateTime,
+        comment="UTC; when the window last had too few requests to be judged yet; NULL if it never had",
+    ),
     UniqueConstraint("monitor", "window_end"),
     Index("ix_cycles_window_end", "window_end"),
     Index("ix_cycles_monitor_teacher_version_window_end", "monitor", "teacher_version", "window_end"),
     Index("ix_cycles_monitor_student_version_started_at", "monitor", "student_version", "started_at"),
     Index("ix_cycles_monitor_verdict_reason_window_end", "monitor", "verdict_reason", "window_end"),
     Index("ix_cycles_monitor_finished_at", "monitor", "finished_at"),
-    comment="One row per slot: its measurements and its verdict",
+    comment="One row per window, of one slot or of several: its measurements and its verdict",
 )
 for _name, _columns, _condition in (
     ("ix_cycles_unfinished", (cycles.c.monitor, cycles.c.window_end), "status IN ('running', 'failed')"),
+    ("ix_cycles_quiet", (cycles.c.monitor, cycles.c.window_end), "quiet_at IS NOT NULL"),
     ("ix_cycles_recorded", (cycles.c.window_end,), "n_recorded IS NOT NULL"),
     ("ix_cycles_recorded_of_monitor", (cycles.c.monitor, cycles.c.window_end), "n_recorded IS NOT NULL"),
 ):

@@ -75,6 +75,14 @@ def slot_at(trigger: BaseTrigger, monitor: str, time: datetime) -> Slot:
     return Slot(monitor=monitor, window_start=_last_fire(trigger, time), window_end=_next_fire(trigger, time))
 
 
+def longest_window(trigger: BaseTrigger, slot: Slot, max_window: timedelta) -> datetime:
+    """Return the end of the longest window from the slot's start whose length is within `max_window`.
+
+    It ends with a slot of the trigger; it is the slot's own end if that slot is longer.
+    """
+    return max(slot.window_end, _last_fire(trigger, slot.window_start + max_window))
+
+
 def slots_between(trigger: BaseTrigger, monitor: str, start: datetime, end: datetime) -> tuple[Slot, ...]:
     """Return the slots that are entirely within [start, end], complete or not, oldest first."""
     ending = _slots_ending(trigger, monitor, start, end)

@@ -1,8 +1,10 @@
 """The runner of slots: finds those that are due and attempts each, under the lease of the monitor."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Final, TypeVar
@@ -21,14 +23,22 @@ from db.cycles import ledger, rejudging
 from db.cycles.ledger import AttemptEndedError, Gap
 from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
-from db.records import Claim, CycleResult, EarlierResult, Lease, Slot
+from db.records import Claim, CycleResult, EarlierResult, Lease, QuietResult, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.clock import utc_now
-from monitor.daemon.schedule import due_slots, is_due_again, make_trigger, slot_at, slots_after
+from monitor.daemon.schedule import (
+    due_slots,
+    is_due_again,
+    longest_window,
+    make_trigger,
+    slot_at,
+    slots_after,
+)
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
+from triggers.conclude_quiet import conclude_quiet
 
 T = TypeVar("T")
 
@@ -36,7 +46,7 @@ LEASE_SECONDS = 30.0
 SLOTS: Final = "slots"  #: the name of the thread that runs slots, in `Outage` and in logs
 
 #: Measures one claimed slot; checks the second argument between steps.
-MeasureSlot = Callable[[Claim, Stopped], CycleResult]
+MeasureSlot = Callable[[Claim, Stopped], CycleResult | QuietResult]
 #: Returns the slots to attempt, in order; called in the transaction that takes the lease.
 _FindSlots = Callable[[Connection], Iterable[Slot]]
 #: Starts an attempt at a slot; None if the slot has ended.
@@ -92,8 +102,8 @@ class SlotRunner:
         """
         return self._run_under_lease(lambda _connection: slots, stopped, rejudging.claim)
 
-    def _run_under_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot = ledger.claim) -> int:
-        name = self._section.name
+    def _run_under_lease(self, find: _FindSlots, stopped: Stopped, claim: _ClaimSlot | None = None) -> int:
+        name, claim = self._section.name, claim or partial(ledger.claim, max_window=self._section.max_window)
         with writing(self._engine) as connection:
             lease = leases.acquire(connection, f"monitor:{name}", owner=self._owner, seconds=0)
             monitors.refuse_renamed(connection, name)  # now, as a change of the name locks the lease
@@ -111,13 +121,13 @@ class SlotRunner:
             with suppress(*UNAVAILABLE), writing(self._engine) as connection:  # the lease then expires
                 leases.release(connection, lease)
 
-    def _attempt_all(self, lease: Lease, slots: Iterable[Slot], stopped: Stopped, claim: _ClaimSlot) -> int:
-        done = 0
+    def _attempt_all(self, lease: Lease, slots: Collection[Slot], stopped: Stopped, claim: _ClaimSlot) -> int:
+        done, ends = 0, {slot.window_end for slot in slots}
         with suppress(StoppedError, LeaseLostError):
             for slot in slots:
                 if stopped():
                     break
-                done += self._attempt(lease, slot, stopped, claim)
+                done += self._attempt(lease, slot, stopped, claim, ends)
         return done
 
     def _due_slots(self, connection: Connection) -> tuple[Slot, ...]:
@@ -167,18 +177,41 @@ class SlotRunner:
         start = max(gap.start, slot_at(self._trigger, name, oldest).window_start)
         return slots_after(self._trigger, name, start, gap.end)
 
-    def _attempt(self, lease: Lease, slot: Slot, stopped: Stopped, claim_slot: _ClaimSlot) -> bool:
+    def _attempt(
+        self,
+        lease: Lease,
+        slot: Slot,
+        stopped: Stopped,
+        claim_slot: _ClaimSlot,
+        ends: Collection[datetime],
+    ) -> bool:
         with writing(self._engine) as connection:
             leases.guard(connection, lease)
             claim = claim_slot(connection, slot, self._now())
-        if claim is None:
-            return False
+            if claim is None:
+                return False
+            claim = replace(claim, may_wait=self._may_wait(connection, claim, ends))
         try:
             self._run(lease, claim, stopped)
         finally:
             if claim.earlier is not None:
                 self._delete_other_archives(lease, claim, claim.earlier)
         return True
+
+    def _may_wait(self, connection: Connection, claim: Claim, ends: Collection[datetime]) -> bool:
+        """Return whether the next slot may extend the window: it will be attempted, and nothing covers it.
+
+        `ends` are the ends of the slots that are attempted now; later the daemon attempts slots that fell due
+        less than `catch_up` ago. A window that is judged again keeps its bounds.
+        """
+        section, slot = self._section, claim.slot
+        following = slot_at(self._trigger, section.name, slot.window_end).window_end
+        return (
+            claim.earlier is None
+            and following <= longest_window(self._trigger, slot, section.max_window)
+            and (following in ends or following + section.lateness + section.catch_up >= self._now())
+            and not ledger.is_covered(connection, slot.monitor, slot.window_end, following)
+        )
 
     def _run(self, lease: Lease, claim: Claim, stopped: Stopped) -> None:
         slot = claim.slot
@@ -197,7 +230,12 @@ class SlotRunner:
     ) -> None:
         try:
             result = self._measure(claim, stopped)
-            _report(log, self._retry_until_written(lambda: self._conclude(lease, claim, result), stopped))
+            if isinstance(result, QuietResult):
+                self._retry_until_written(partial(self._wait, lease, claim, result), stopped)
+                self._report_quiet(log, claim, result)
+                return
+            conclusion = self._retry_until_written(partial(self._conclude, lease, claim, result), stopped)
+            _report(log, conclusion)
         except (StoppedError, *UNAVAILABLE) as error:
             self._retry_until_written(lambda: self._give_back(lease, claim), stopped)
             _report_without_result(log, claim, error)
@@ -221,6 +259,20 @@ class SlotRunner:
 
     def _conclude(self, lease: Lease, claim: Claim, result: CycleResult) -> Conclusion:
         return conclude(self._engine, lease, claim, result, self._policy, now=self._now())
+
+    def _wait(self, lease: Lease, claim: Claim, result: QuietResult) -> None:
+        conclude_quiet(self._engine, lease, claim, result, self._policy.audience, now=self._now())
+
+    def _report_quiet(self, log: FilteringBoundLogger, claim: Claim, result: QuietResult) -> None:
+        latest = longest_window(self._trigger, claim.slot, self._section.max_window)
+        log.info(
+            "window is quiet",
+            since=claim.slot.window_start.isoformat(),
+            n_seen=result.traffic.n_seen,
+            min_samples=self._section.min_samples,
+            n_slots=claim.n_slots,
+            judged_by=latest.isoformat(),
+        )
 
     def _fail(self, lease: Lease, claim: Claim, error: str) -> None:
         conclude_failure(self._engine, lease, claim, error, self._policy, now=self._now())

@@ -16,8 +16,9 @@ from monitor.sources.stores.window import RejectCounts, Window
 from monitor.stop import Stopped
 from monitor.storage.disk import scratch
 
-#: Returns the objects that were read for the window that ended at a time; None if no cycle has read it.
-Consumed = Callable[[datetime], Collection[ObjectVersion] | None]
+#: Returns the start of the window that ended at a time, and the objects that were read for it; None if no
+#: cycle has read it.
+Consumed = Callable[[datetime], tuple[datetime, Collection[ObjectVersion]] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +136,11 @@ class ObjectsSource:
         self, window: Window, listed: Sequence[TrafficObject], reads: Iterable[ObjectRead]
     ) -> Iterable[Reject]:
         """Return rejects for objects of the previous window that arrived after that window was read."""
-        before = Window(start=window.start - (window.end - window.start), end=window.start)
-        consumed = self._consumed(before.end) if self._consumed else None
-        if consumed is None:
+        found = self._consumed(window.start) if self._consumed else None
+        if found is None:
             return ()
+        start, consumed = found
+        before = Window(start=start, end=window.start)
         now = {each.name for each in listed}
         late = [each for each in self._store.list(before) if each.name not in now]
         late += [read.each for read in reads if read.first_time and read.first_time < window.start]

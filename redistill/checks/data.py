@@ -1,7 +1,7 @@
 """Checks of the models, the request log and the labelled files, and of whether they match."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import perf_counter
 
 from db.errors import quoted
@@ -10,7 +10,7 @@ from db.states import RejectReason
 from distill.evaluation.confusion import unknown_label
 from distill.job_data import MOST_FENCED
 from distill.training.dataset import LabelledSet, read_labelled, text_hash, training_set
-from monitor.daemon.schedule import make_trigger, newest_complete_slot
+from monitor.daemon.schedule import longest_window, make_trigger, newest_complete_slot
 from monitor.labels.spelling import or_alike
 from monitor.scoring.batches import score
 from monitor.scoring.models import Model, load, match_labels
@@ -27,6 +27,7 @@ from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
 from redistill.display.reject_words import ADVICE, undated_objects
+from redistill.display.times import length
 
 _PROBE = "where is my order?"
 _INSPECTED = 100  #: requests of the window that are inspected for true labels
@@ -86,7 +87,9 @@ def traffic(
 ) -> Iterator[CheckResult]:
     """Check that the newest complete window, added to `samples`, has enough requests and few rejects."""
     monitor = settings.monitor
-    slot = newest_complete_slot(make_trigger(monitor), monitor.name, now=now, lateness=monitor.lateness)
+    trigger = make_trigger(monitor)
+    slot = newest_complete_slot(trigger, monitor.name, now=now, lateness=monitor.lateness)
+    longest = longest_window(trigger, slot, monitor.max_window) - slot.window_start
     source = open_source(settings.traffic, label_names, lambda _end: None)
     sample = source.read_window(
         slot.window_start,
@@ -109,14 +112,13 @@ def traffic(
         yield problem("traffic", mostly, ADVICE[worst.reason])
     elif counts.n_seen < monitor.min_samples and undated:
         yield _undated(slot, counts, undated)
-    elif counts.n_seen < monitor.min_samples:
-        fix = f"choose a longer window with every: a verdict needs min_samples = {monitor.min_samples}"
-        yield problem("traffic", found, fix)
+    elif counts.n_seen * (longest / (slot.window_end - slot.window_start)) < monitor.min_samples:
+        yield problem("traffic", found, _longer(settings, slot, longest))
     elif settings.student.scores == "recorded" and not any(each.student_logits for each in sample.requests):
         fix = "name their field with student_logits in [traffic], or set scores = 'model' in [student]"
         yield problem("traffic", f"{found}, none with the student's logits", fix)
     else:
-        yield ok("traffic", f"{found}{_true_labels(sample)}")
+        yield ok("traffic", f"{found}{_waits(settings, counts)}{_true_labels(sample)}")
         yield from _unknown_labels(sample, label_names)
 
 
@@ -161,6 +163,22 @@ def _shared_with_test(validation: LabelledSet, test: LabelledSet) -> Iterator[Ch
             "remove them from one: the gate ece tests, on test rows, a temperature fitted on validation rows"
         )
         yield warning("validation", found, fix)
+
+
+def _longer(settings: Settings, slot: Slot, longest: timedelta) -> str:
+    needed = f"a verdict needs min_samples = {settings.monitor.min_samples}"
+    if longest > slot.window_end - slot.window_start:
+        rate = f"and max_window = {length(longest)} holds too few at this rate"
+        return f"choose a longer max_window in [monitor]: {needed}, {rate}"
+    return f"choose a longer window with every, or a longer max_window in [monitor]: {needed}"
+
+
+def _waits(settings: Settings, counts: Traffic) -> str:
+    """Return what becomes of a window with too few requests, or nothing if it has enough."""
+    needed = settings.monitor.min_samples
+    if counts.n_seen >= needed:
+        return ""
+    return f"; fewer than min_samples = {needed}, so it is judged with the next windows"
 
 
 def _undated(slot: Slot, counts: Traffic, undated: Reject) -> CheckResult:

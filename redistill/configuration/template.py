@@ -23,6 +23,7 @@ catch_up = "24h"  # missed windows that are older than this are skipped
 sample_size = 10000  # maximum number of requests of a window that both models score
 label_floor = 150  # minimum of each recorded student label in a sample; 0: a uniform sample
 min_samples = 1000  # minimum number of scored requests for a verdict
+max_window = "24h"  # a window with fewer requests is judged with the next ones, up to this length
 {rule_set}\
 archive = "archive"  # folder or "s3://bucket/prefix" of the samples, on which candidates are trained
 archive_days = 30  # days for which samples are kept

@@ -49,9 +49,12 @@ def standing_order(connection: Connection, monitor: str) -> Row | None:
 
 
 def reason(cycle: Row) -> str:
-    """Return the reason of a cycle's verdict, and why no job was ordered if a rule fired without one."""
-    verdict_reason = show.word(cycle["verdict_reason"])
-    return f"{verdict_reason} ({cycle['order_reason']})" if _ordered_nothing(cycle) else verdict_reason
+    """Return the reason of a cycle's verdict, why no job was ordered if a rule fired without one, and the
+    number of slots if there are several.
+    """
+    verdict_reason, n_slots = show.word(cycle["verdict_reason"]), cycle["n_slots"]
+    words = f"{verdict_reason} ({cycle['order_reason']})" if _ordered_nothing(cycle) else verdict_reason
+    return words if n_slots == 1 else f"{words}, {n_slots} slots"
 
 
 def decision(cycle: Row) -> str:

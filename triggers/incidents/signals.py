@@ -45,7 +45,7 @@ class Situation:
 
     cycle: JudgedCycle
     order: Order
-    unevaluated: int  #: unevaluated cycles in a row up to this one
+    unevaluated: int  #: slots in a row without a verdict, up to the end of this cycle's window
     is_latest: bool  #: no later cycle of the monitor has a verdict
     watch: Watch | None = None  #: where a promoted candidate is being watched
     moved: str | None = None  #: the change of the requests since the reference, in one line
@@ -57,7 +57,7 @@ def of_cycle(now: Situation) -> tuple[Signal, ...]:
     `drift` is raised when a rule about the student fires, at the highest severity of the fired rules, and
     pending while one is breached. `retrain-teacher` (critical) is raised when a re-distillation was wanted
     and the ladder is exhausted. A healthy cycle clears both, and the incidents of jobs. `blind` (error) is
-    pending from the first cycle without evidence, raised by the third in a row, and cleared by any evaluated
+    pending from the first slot without evidence, raised by the third in a row, and cleared by any evaluated
     cycle; an unhealthy teacher has its own kind. `serving-skew` and `input-drift` follow the rules on their
     metrics, in cycles that measured them. `teacher-unhealthy` (critical) is cleared by a healthy or a new
     teacher, `teacher-changed` (warning) by a healthy one. `data-quality` (error) is raised by too many
@@ -110,6 +110,20 @@ def blind_by_the_clock(slots: int, since: str) -> Signal:
     return Signal(kind=IncidentKind.BLIND, state=SignalState.RAISED, severity=Severity.ERROR, summary=summary)
 
 
+def of_empty_slots(n_empty: int, unevaluated: int) -> Signal:
+    """Return the signal of a quiet window with `n_empty` slots at its end that have no record.
+
+    `unevaluated` are the slots in a row without a verdict that are not merely quiet.
+    """
+    slots = "slot has" if n_empty == 1 else f"{n_empty} slots have"
+    summary = (
+        f"the log's last {slots} not a single record: check that the service writes its log, and 'uri' in "
+        "[traffic]"
+    )
+    state = SignalState.PENDING if unevaluated < BLIND_AFTER else SignalState.RAISED
+    return Signal(kind=IncidentKind.BLIND, state=state, severity=Severity.ERROR, summary=summary)
+
+
 def _drift(now: Situation) -> Signal:
     kind, outcomes = IncidentKind.DRIFT, now.cycle.about_student
     fired = [outcome for outcome in outcomes if outcome.fired]
@@ -144,8 +158,8 @@ def _blind(now: Situation) -> Signal:
         return _cleared(kind, now.cycle.judgement.detail)
     if now.cycle.judgement.reason is VerdictReason.TEACHER_UNHEALTHY:
         return _unknown(kind)
-    cycles = "cycle" if now.unevaluated == 1 else "cycles"
-    summary = f"{now.unevaluated} {cycles} in a row without a verdict; the last: {now.cycle.judgement.detail}"
+    slots = "slot" if now.unevaluated == 1 else "slots"
+    summary = f"{now.unevaluated} {slots} in a row without a verdict; the last: {now.cycle.judgement.detail}"
     if now.unevaluated < BLIND_AFTER:
         return Signal(kind=kind, state=SignalState.PENDING, severity=Severity.ERROR, summary=summary)
     return _raised(kind, Severity.ERROR, summary)

@@ -15,7 +15,7 @@ from triggers.rules.sequential import Floats, statistic
 from triggers.rules.state import Fold, RuleFold
 from triggers.settings import Condition, Rule
 
-#: After this many cycles in a row without evidence, streaks end and the monitor is blind.
+#: After this many slots in a row without evidence, streaks end and the monitor is blind.
 BLIND_AFTER = 3
 
 _by_window = attrgetter("window_end")
@@ -89,7 +89,8 @@ def replay(rule: Rule, history: Sequence[CyclePoint]) -> Iterator[RuleOutcome]:
     threshold, so that a value written as 0.1 ties with a threshold written as 0.1. A tie is not a breach.
 
     The streak counts consecutive breached evaluated cycles of one (teacher, student) pair. The pair of an
-    unevaluated cycle plays no part; `BLIND_AFTER` unevaluated cycles in a row end the streak.
+    unevaluated cycle plays no part; `BLIND_AFTER` unevaluated cycles in a row end the streak, where a window
+    with too few requests counts as all its slots.
 
     Example:
         >>> from datetime import UTC, datetime
@@ -174,7 +175,7 @@ def _pair(point: CyclePoint) -> tuple[str | None, str | None]:
 
 def _next(condition: Condition, before: Fold, look: _Step | None, point: CyclePoint) -> Fold:
     if look is None:
-        gap = before.gap + 1
+        gap = before.gap + point.n_slots
         kept = before if gap < BLIND_AFTER else replace(before, streak=0, recent=(), is_open=False)
         return replace(kept, value=None, breached=False, statistic=None, gap=gap)
     carried = _of_pair(before, point)

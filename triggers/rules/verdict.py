@@ -10,6 +10,7 @@ from fractions import Fraction
 from db.records import RuleOutcome
 from db.states import CycleStatus, Verdict, VerdictReason
 from triggers.settings import NOT_OF_STUDENT
+from triggers.wilson import score_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,16 @@ class SampleQuality:
         if self.n_scored < self.min_samples:
             return VerdictReason.TOO_FEW_SAMPLES
         return None if self.teacher_fault is None else VerdictReason.TEACHER_UNHEALTHY
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether the sample is too small and more requests may change that.
+
+        Unusable records do not make a window wait if their share is certainly too large.
+        """
+        records = self.n_seen + self.n_rejected
+        rejected = score_interval(self.n_rejected / records, records).low if records else 0.0
+        return self.n_scored < self.min_samples and rejected <= self.max_reject_share
 
     @property
     def _too_many_rejects(self) -> bool:

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 from sqlalchemy import Connection, select
 
+from db.states import VerdictReason
 from db.views import VIEWS, rows, view
 from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
@@ -98,7 +99,7 @@ def cells(cycle: Row, health: Mapping[object, object]) -> list[show.Cell]:
         show.time(cycle["window_end"]),
         show.verdict(cycle["verdict"] or cycle["status"]),
         order_words.reason(cycle),
-        show.count(cycle["n_scored"]),
+        show.count(cycle["n_seen" if cycle["verdict_reason"] == VerdictReason.QUIET else "n_scored"]),
         _measured(cycle, "agreement"),
         show.word(cycle["agreement_streak"]),
         _measured(cycle, "kl"),

@@ -16,7 +16,7 @@ from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, Sha
 from db.states import RejectReason, Role, TeacherHealth, TeacherReason, VerdictReason
 from db.views import rows, view
 from monitor.clock import utc_now
-from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at
+from monitor.daemon.schedule import longest_window, make_trigger, newest_complete_slot, slot_at
 from monitor.settings import MonitorSection
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
@@ -45,7 +45,10 @@ class State:
     """The current state of a monitor in the database."""
 
     monitor: str
-    last_cycle: Row | None
+    last_cycle: Row | None  #: without a quiet one
+    quiet: Row | None  #: the newest cycle, if its window waits for more requests
+    quiet_until: datetime | None  #: when that window is judged at the latest
+    min_samples: int
     n_repeated: int  #: records of the last cycle whose id had occurred before
     n_undated: int  #: objects that the last cycle read, without a usable time and modified after its window
     rules: tuple[Row, ...]  #: outcome of each rule at the last cycle
@@ -87,7 +90,9 @@ def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
 
 def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:
     """Return the state, from one consistent view of the database."""
-    cycles = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=1)
+    newest = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=2)
+    quiet = newest[-1] if newest and newest[-1]["verdict_reason"] == VerdictReason.QUIET else None
+    cycles = newest[:-1] if quiet else newest[-1:]
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
     job = queue.open_job(connection, monitor.name)
@@ -97,6 +102,9 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
     return State(
         monitor=monitor.name,
         last_cycle=cycles[0] if cycles else None,
+        quiet=quiet,
+        quiet_until=_judged_by(monitor, quiet) if quiet else None,
+        min_samples=monitor.min_samples,
         n_repeated=_counted(connection, cycles[0], RejectReason.REPEATED_ID) if cycles else 0,
         n_undated=_counted(connection, cycles[0], RejectReason.UNDATED_OBJECT) if cycles else 0,
         rules=_rules_of(connection, cycles[0]) if cycles else (),
@@ -147,14 +155,21 @@ def _next_slot(monitor: MonitorSection, last_end: datetime | None, now: datetime
     return replace(slot_at(trigger, monitor.name, last_end), window_start=last_end)
 
 
+def _judged_by(monitor: MonitorSection, quiet: Mapping[str, Any]) -> datetime:
+    slot = Slot(monitor=monitor.name, window_start=quiet["window_start"], window_end=quiet["window_end"])
+    return longest_window(make_trigger(monitor), slot, monitor.max_window) + monitor.lateness
+
+
 def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, show.Cell]]:
     yield "monitor", state.monitor
-    if state.last_cycle is None:
+    if state.quiet is not None and state.quiet_until is not None:
+        yield "quiet", _quiet(state.quiet, state.quiet_until, state.min_samples)
+    if state.last_cycle is None and state.quiet is None:
         yield (
             "last cycle",
             "none yet; `redistill cycle` runs one now, `redistill monitor` runs each as it is due",
         )
-    else:
+    elif state.last_cycle is not None:
         yield from _cycle(state, state.last_cycle, now)
     if state.input_drift is not None:
         yield "what moved", what_moved(state.input_drift, state.moves)
@@ -176,6 +191,12 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
             yield "what to do", advice_on(TeacherReason(str(state.teacher_health["reason"])))
     yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
     yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
+
+
+def _quiet(cycle: Row, until: datetime, min_samples: int) -> str:
+    requests = f"{show.count(cycle['n_seen'])} of {show.count(min_samples)} requests"
+    since = f"{requests} since {show.time(cycle['window_start'])}"
+    return f"{since}; judged with the next windows, at the latest at {show.time(until)}"
 
 
 def _cycle(state: State, cycle: Row, now: datetime) -> Iterator[tuple[str, show.Cell]]:

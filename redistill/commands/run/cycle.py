@@ -193,7 +193,7 @@ def _print(
             order_by="window_end",
             since=min(ends),
         )
-        found = [row for row in history if row["window_end"] in ends]
+        found = [row for row in history if any(_ends_in(row, end) for end in ends)]
         ids = [row["cycle_id"] for row in found if row["status"] == CycleStatus.FAILED]
         health = teacher_health(connection, found)
         errors = connection.scalars(select(cycles.c.error).where(cycles.c.id.in_(ids))).all()
@@ -209,3 +209,9 @@ def _print(
         raise NotRejudgedError(n=len(unchanged), total=len(slots), error=next(iter(unchanged.values())))
     if errors:
         raise CyclesFailedError(n=len(errors), total=len(slots), error=errors[0])
+
+
+def _ends_in(row: show.Row, end: datetime) -> bool:
+    """Return whether a slot with that end is in the window of the cycle, which may have several slots."""
+    start, until = row["window_start"], row["window_end"]
+    return isinstance(start, datetime) and isinstance(until, datetime) and start < end <= until

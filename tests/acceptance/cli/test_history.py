@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from db.connection.session import reading
+from db.records import QuietResult
 from db.views import VIEWS, rows
 from redistill.configuration.settings import load
 from tests.support.records.cycles import Cycles, make_policy
@@ -22,8 +23,10 @@ from tests.support.records.factories import (
     make_result,
     make_slot,
     make_teacher,
+    make_traffic,
 )
 from tests.support.world.project import run, write_config
+from triggers.conclude_quiet import conclude_quiet
 
 DRIFTED = make_measurement(disagreements=385, kl=0.12)
 FAR = make_measurement(disagreements=385, kl=0.21)
@@ -191,3 +194,18 @@ def test_the_status_says_what_moved_in_the_requests(cycles: Cycles) -> None:
     state = json.loads(run("status", "--json").stdout)
     assert state["input_drift"]["accuracy"] == 0.634
     assert state["moves"][0] == {"label": "escalation", "then": 0.5, "now": 0.0}
+
+
+def test_a_quiet_window_is_said_beside_the_last_cycle(cycles: Cycles) -> None:
+    cycles.conclude(0)
+    claim = cycles.claim(1)
+    result = QuietResult(traffic=make_traffic(n_seen=42, n_sampled=42))
+    now = make_slot(1).window_end
+    conclude_quiet(cycles.engine, cycles.lease, claim, result, cycles.policy.audience, now=now)
+    shown = run("status").stdout
+    assert f"42 of 50 requests since {at(1)}" in " ".join(shown.split())
+    assert "judged with the next windows, at the latest at 2026-11-25 11:" in " ".join(shown.split())
+    assert f"{at(0)} to {at(1)}: healthy" in " ".join(shown.split())
+    state = json.loads(run("status", "--json").stdout)
+    assert (state["last_cycle"]["cycle_id"], state["quiet"]["verdict_reason"]) == (1, "quiet")
+    assert f"{at(2)}  inconclusive  quiet" in run("history").stdout

@@ -44,7 +44,7 @@ def answers(project: Path) -> dict[str, str]:
 def measured(common: Path) -> Path:
     with inside(common):
         assert run("cycle", "--at", "2026-03-02 10:30").exit_code == 0
-        set_to(common, "min_samples = 50", "min_samples = 150")
+        set_to(common, "min_samples = 50", 'min_samples = 150\nmax_window = "0s"')
         assert run("cycle", "--backfill", *RANGE).exit_code == 0
     return common
 

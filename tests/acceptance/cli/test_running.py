@@ -55,9 +55,33 @@ def test_a_backfill_runs_every_whole_window_of_its_range() -> None:
 
 
 @pytest.mark.usefixtures("migrated")
-def test_the_newest_window_without_traffic_is_inconclusive() -> None:
+def test_the_newest_window_without_traffic_is_quiet() -> None:
     (cycle,) = json.loads(run("cycle", "--json").stdout)
-    assert (cycle["verdict"], cycle["verdict_reason"]) == ("inconclusive", "too_few_samples")
+    assert (cycle["verdict"], cycle["verdict_reason"]) == ("inconclusive", "quiet")
+    assert (cycle["n_seen"], cycle["n_scored"], cycle["agreement"]) == (0, 0, None)
+
+
+def test_windows_with_too_few_requests_are_judged_together(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hour has 100 requests; the last one is old, and nobody will attempt the next."""
+    monkeypatch.setenv("REDISTILL__MONITOR__MIN_SAMPLES", "150")
+    found = run("cycle", "--backfill", "2026-03-02 10:00", "2026-03-02 13:00", "--json")
+    assert found.exit_code == 0, found.output
+    merged, last = json.loads(found.stdout)
+    bounds = (merged["window_start"], merged["window_end"], merged["n_slots"])
+    assert bounds == ("2026-03-02T10:00:00Z", "2026-03-02T12:00:00Z", 2)
+    assert (merged["n_seen"], merged["n_scored"], merged["verdict"]) == (200, 200, "healthy")
+    assert (last["verdict_reason"], last["n_slots"], last["n_scored"]) == ("too_few_samples", 1, 100)
+    logged = [json.loads(line)["event"] for line in found.stderr.splitlines()]
+    assert logged == ["cycle started", "window is quiet", *["cycle started", "cycle ended"] * 2]
+    assert [path.name for path in (migrated / "archive").rglob("*.zst")] == [
+        path.name for path in (migrated / "archive").rglob("*T1[23]*.zst")
+    ]
+    again = run("cycle", "--at", AT)
+    assert "2026-03-02 12:00  healthy" in again.stdout
+    assert "were judged before" in again.stdout
+    assert "within_rules, 2 slots" in run("history").stdout
 
 
 @pytest.mark.usefixtures("migrated")

@@ -1,5 +1,6 @@
 """Invariant 5: no verdict without evidence."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,18 @@ from tests.support.world.tiny_world import World
 @pytest.mark.parametrize(
     ("sections", "status", "reason"),
     [
-        ({"monitor": {"min_samples": REQUESTS + 1}}, CycleStatus.INCONCLUSIVE, VerdictReason.TOO_FEW_SAMPLES),
+        (
+            {"monitor": {"min_samples": REQUESTS + 1, "max_window": timedelta(0)}},
+            CycleStatus.INCONCLUSIVE,
+            VerdictReason.TOO_FEW_SAMPLES,
+        ),
+        ({"monitor": {"min_samples": REQUESTS + 1}}, CycleStatus.INCONCLUSIVE, VerdictReason.QUIET),
         ({"monitor": {"max_reject_share": 0.001}}, CycleStatus.INCONCLUSIVE, VerdictReason.TOO_MANY_REJECTS),
-        ({"traffic": {"uri": Path("quiet")}}, CycleStatus.INCONCLUSIVE, VerdictReason.TOO_FEW_SAMPLES),
+        ({"traffic": {"uri": Path("quiet")}}, CycleStatus.INCONCLUSIVE, VerdictReason.QUIET),
         ({"teacher": {"uri": Path("gone")}}, CycleStatus.FAILED, VerdictReason.ERROR),
         ({}, CycleStatus.EVALUATED, VerdictReason.RULE_FIRED),
     ],
-    ids=["few samples", "many rejects", "no traffic", "no teacher", "enough of all"],
+    ids=["few samples", "few samples so far", "many rejects", "no traffic", "no teacher", "enough of all"],
 )
 def test_no_verdict_without_evidence(
     world: World,

@@ -27,7 +27,7 @@ CONTRACT = {
         "monitor, cycle_id, window_start, window_end, status, verdict, verdict_reason, n_seen, n_sampled, "
         "n_scored, n_rejected, agreement, agreement_low, agreement_high, kl, kl_low, kl_high, kl_t1, js, "
         "agreement_streak, kl_streak, teacher_version, student_version, alpha, started_at, finished_at, "
-        "seconds, order_reason, order_detail, error"
+        "seconds, order_reason, order_detail, error, n_slots"
     ),
     "class_history": (
         "monitor, cycle_id, window_end, label, n, share, agreement, agreement_low, agreement_high, kl"

@@ -9,7 +9,7 @@ import pytest
 
 from db import outbox, queue
 from db import states as states_module
-from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, TaskState
+from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, TaskState, VerdictReason
 from triggers.incidents.lifecycle import TRANSITIONS
 
 DOC = (Path(__file__).parents[3] / "docs" / "states.md").read_text(encoding="utf-8")
@@ -24,12 +24,13 @@ PROMOTION_WORDS = {"recorded", "current", "retired"}
 #: Where the modules of the arrows are, if not in db.
 PACKAGES = {
     "conclude": "triggers",
+    "conclude_quiet": "triggers",
     "announce": "triggers.incidents",
     "ledger": "db.cycles",
     "clock_skew": "db.connection",
 }
 DIAGRAMS = {
-    "Cycle": set(CycleStatus),
+    "Cycle": {*CycleStatus, VerdictReason.QUIET},
     "Job": set(JobStatus),
     "Worker task": set(TaskState),
     "Promotion": PROMOTION_WORDS,

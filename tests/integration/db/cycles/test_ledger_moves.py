@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import Engine, insert
@@ -13,14 +13,15 @@ from db import leases
 from db.connection import clock_skew
 from db.connection.session import writing
 from db.cycles import ledger
-from db.records import Claim, EarlierResult
-from db.states import CycleStatus
+from db.records import Claim, EarlierResult, QuietResult, QuietWindow
+from db.states import CycleStatus, VerdictReason
 from db.tables import cycles
 from tests.support.records.conclusions import HEALTHY, TOO_FEW
 from tests.support.records.cycles import Cycles, due_at, stored, taken
-from tests.support.records.factories import START, make_slot
+from tests.support.records.factories import START, make_slot, make_traffic
 from tests.unit.docs.test_states import arrows
 from triggers.conclude import conclude, conclude_failure
+from triggers.conclude_quiet import conclude_quiet
 
 NEVER: Final = "[*]"  #: there is no row
 #: Each with the attempt that it is about, as a process has it in its hands that was away for a while.
@@ -28,8 +29,30 @@ Act = Callable[[Cycles, Claim], object]
 
 
 def claim(run: Cycles, _held: Claim) -> None:
+    """The slot, or the next one if the window is quiet: that one extends it."""
+    is_quiet = any(state_of(each) == VerdictReason.QUIET for each in stored(run.engine, cycles))
     with writing(run.engine) as connection:
-        ledger.claim(connection, make_slot(), START)
+        ledger.claim(connection, make_slot(int(is_quiet)), START, max_window=timedelta(days=1))
+
+
+def end_quiet(run: Cycles, _held: Claim) -> None:
+    with writing(run.engine) as connection:
+        ledger.end_quiet(connection, make_slot().monitor, make_slot().window_end)
+
+
+def wait(run: Cycles, held: Claim) -> None:
+    result = QuietResult(traffic=make_traffic(n_seen=400, n_sampled=400))
+    conclude_quiet(run.engine, run.lease, held, result, run.policy.audience, now=due_at(0))
+
+
+def extended(held: Claim) -> Claim:
+    """The claim of somebody who has extended a quiet window."""
+    before = QuietWindow(window_end=START, attempt=1, started_at=START, finished_at=START)
+    return replace(held, n_slots=2, extended=before)
+
+
+def state_of(row: Mapping[str, Any]) -> str:
+    return str(row["verdict_reason"] if row["verdict_reason"] == VerdictReason.QUIET else row["status"])
 
 
 def skip(run: Cycles, _held: Claim) -> None:
@@ -68,6 +91,12 @@ ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
     "ledger.give_back": (
         ("give back", give_back),
         ("give back, again", lambda run, held: give_back(run, again(held))),
+        ("give back, extended", lambda run, held: give_back(run, extended(held))),
+    ),
+    "ledger.end_quiet": (("end quiet", end_quiet),),
+    "conclude_quiet.conclude_quiet": (
+        ("wait", wait),
+        ("wait, again", lambda run, held: wait(run, again(held))),
     ),
     "clock_skew.reopen": (("reopen", reopen),),
     "conclude.conclude": (
@@ -105,7 +134,7 @@ ACTS: Final[Mapping[str, tuple[tuple[str, Act], ...]]] = {
         ),
     ),
 }
-STARTS = (NEVER, *CycleStatus)
+STARTS = (NEVER, *CycleStatus, VerdictReason.QUIET)
 
 
 def put(engine: Engine, status: str, attempt: int) -> Claim:
@@ -113,7 +142,9 @@ def put(engine: Engine, status: str, attempt: int) -> Claim:
     ahead, with nothing seen.
     """
     if status != NEVER:
+        is_quiet = status == VerdictReason.QUIET
         row = {**vars(make_slot()), "id": 1, "status": status, "attempt": attempt, "started_at": START}
+        row |= {"status": CycleStatus.INCONCLUSIVE, "verdict_reason": status} if is_quiet else {}
         if status != CycleStatus.RUNNING:
             row |= {"finished_at": START + timedelta(days=1), "n_seen": 0, "n_rejected": 0}
         with writing(engine) as connection:
@@ -147,9 +178,9 @@ def test_a_cycle_moves_as_it_is_drawn_and_not_otherwise(
             assert stored(engine, cycles) == before
         after = stored(engine, cycles)
         if after != before:
-            found.add(after[0]["status"] if after else NEVER)
+            found.add(state_of(after[0]) if after else NEVER)
     if act == "ledger.give_back" and start == CycleStatus.RUNNING:
-        assert found == {NEVER if attempt == 1 else "failed"} <= drawn
+        assert found == {NEVER if attempt == 1 else "failed", "quiet"} <= drawn
     elif act == "clock_skew.reopen" and start == CycleStatus.SKIPPED:
         assert found == {"failed"} <= drawn  # one without an attempt goes
     else:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from db import outbox
 from db.connection.session import writing
-from db.records import Delivery
+from db.cycles import ledger
+from db.records import Delivery, QuietResult
 from db.tables import deliveries, incidents
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
@@ -21,8 +22,16 @@ from tests.support.records.cycles import (
     make_policy,
     stored,
 )
-from tests.support.records.factories import START, make_measurement, make_result, make_slot, make_teacher
+from tests.support.records.factories import (
+    START,
+    make_measurement,
+    make_result,
+    make_slot,
+    make_teacher,
+    make_traffic,
+)
 from triggers.alert_settings import LogAlert
+from triggers.conclude_quiet import conclude_quiet
 from triggers.incidents.undelivered import report_undelivered
 from triggers.settings import DEFAULT_RULES, IncidentPolicy
 
@@ -68,6 +77,27 @@ def test_a_long_catch_up_is_not_blind(run: Cycles) -> None:
     dog = watchdog(run, started_at=make_slot(20).window_end)
     run.conclude_claim(run.claim(1), now=due_at(22))
     assert not dog.check(due_at(24))
+
+
+def test_a_quiet_night_is_not_blind_and_a_hang_in_it_is(run: Cycles) -> None:
+    """Ten slots are counted and wait; in the eleventh the process hangs."""
+    run.conclude(0)
+    dog = watchdog(run)
+    for index in range(1, 11):
+        with writing(run.engine) as connection:
+            claim = ledger.claim(connection, make_slot(index), due_at(index), max_window=timedelta(hours=24))
+        assert claim is not None
+        assert not dog.check(due_at(index) + MINUTE)
+        result = QuietResult(traffic=make_traffic(n_seen=90 * index, n_sampled=90 * index))
+        now = due_at(index) + 2 * MINUTE
+        conclude_quiet(run.engine, run.lease, claim, result, make_audience(), now=now)
+        assert not dog.check(now + MINUTE)
+    assert told(run) == []
+    with writing(run.engine) as connection:
+        ledger.claim(connection, make_slot(11), due_at(11), max_window=timedelta(hours=24))
+    assert not dog.check(due_at(13) - MINUTE)
+    assert dog.check(due_at(13))
+    assert told(run) == [("blind", "firing")]
 
 
 def test_a_process_that_dies_with_every_cycle_is_told(run: Cycles) -> None:

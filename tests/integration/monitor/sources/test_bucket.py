@@ -278,12 +278,12 @@ class Ledger:
     """What each window has read, as the database would say it."""
 
     def __init__(self) -> None:
-        self._by_end: dict[datetime, frozenset[ObjectVersion]] = {}
+        self._by_end: dict[datetime, tuple[datetime, frozenset[ObjectVersion]]] = {}
 
-    def keep(self, found: WindowSample, start: datetime) -> None:
-        self._by_end[start + HOUR] = frozenset(found.traffic.objects)
+    def keep(self, found: WindowSample, start: datetime, *, hours: int = 1) -> None:
+        self._by_end[start + hours * HOUR] = start, frozenset(found.traffic.objects)
 
-    def __call__(self, window_end: datetime) -> frozenset[ObjectVersion] | None:
+    def __call__(self, window_end: datetime) -> tuple[datetime, frozenset[ObjectVersion]] | None:
         return self._by_end.get(window_end)
 
 
@@ -320,3 +320,21 @@ def test_what_was_read_in_time_is_not_late(bucket: TestBucket) -> None:
     ledger.keep(first, TEN)
     assert ids(first) == ["a", "b"]
     assert late(read(source(bucket, ledger), TEN + HOUR)) == []
+
+
+def test_objects_are_late_for_the_window_before_however_many_slots_each_window_has(
+    bucket: TestBucket,
+) -> None:
+    """The window before is as the ledger has it, not as long as this one."""
+    ledger = Ledger()
+    for hour in (10, 11):
+        bucket.put(f"app/2026/11/24/{hour}/a", body(f"a-{hour}", at=TEN + (hour - 10) * HOUR))
+    ledger.keep(
+        source(bucket, ledger).read_window(TEN, TEN + 2 * HOUR, k=9, stopped=never_stopped), TEN, hours=2
+    )
+    bucket.put("app/2026/11/24/10/b", body("late in the first slot of two"))
+    assert late(read(source(bucket, ledger), TEN + 2 * HOUR)) == [(1, "app/2026/11/24/10/b")]
+
+    ledger.keep(read(source(bucket, ledger), TEN + 2 * HOUR), TEN + 2 * HOUR)
+    merged = source(bucket, ledger).read_window(TEN + 3 * HOUR, TEN + 6 * HOUR, k=9, stopped=never_stopped)
+    assert late(merged) == []

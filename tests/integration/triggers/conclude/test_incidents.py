@@ -61,7 +61,7 @@ def test_three_cycles_that_failed_make_the_monitor_blind(run: Cycles) -> None:
     run.fail(2, "no traffic in logs/")
     assert incident_list(run) == [("blind", "error", "firing")]
     (incident,) = stored(run.engine, incidents)
-    assert incident["summary"] == "3 cycles in a row without a verdict; the last: no traffic in logs/"
+    assert incident["summary"] == "3 slots in a row without a verdict; the last: no traffic in logs/"
     assert message_list(run) == [(1, "log", "firing")]
     run.fail(3)
     assert message_list(run) == [(1, "log", "firing")]

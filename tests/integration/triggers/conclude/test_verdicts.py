@@ -159,7 +159,7 @@ def test_the_third_such_cycle_makes_the_monitor_blind_and_says_why(run: Cycles) 
     assert (row["kind"], row["summary"]) == (
         "blind",
         (
-            "3 cycles in a row without a verdict; the last: no rule could be evaluated: rare "
+            "3 slots in a row without a verdict; the last: no rule could be evaluated: rare "
             "(class_agreement:refund: 34 requests with that label, 100 needed)"
         ),
     )

@@ -316,7 +316,7 @@ def test_a_failed_cycle_counts_as_one_without_evidence() -> None:
     cycle = replace(seen.situation.cycle, judgement=failed("disk full"), outcomes=())
     situation = replace(seen.situation, cycle=cycle)
     (blind,) = plan(replace(seen, situation=situation))
-    assert blind.summary == "3 cycles in a row without a verdict; the last: disk full"
+    assert blind.summary == "3 slots in a row without a verdict; the last: disk full"
     assert blind.severity is Severity.ERROR
 
 
