@@ -9,7 +9,7 @@ import pytest
 
 from db import outbox, queue
 from db import states as states_module
-from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, TaskState
+from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, ShadowState, TaskState
 from triggers.incidents.lifecycle import TRANSITIONS
 
 DOC = (Path(__file__).parents[3] / "docs" / "states.md").read_text(encoding="utf-8")
@@ -27,11 +27,13 @@ PACKAGES = {
     "announce": "triggers.incidents",
     "ledger": "db.cycles",
     "clock_skew": "db.connection",
+    "runs": "db.shadows",
 }
 DIAGRAMS = {
     "Cycle": set(CycleStatus),
     "Job": set(JobStatus),
     "Worker task": set(TaskState),
+    "Shadow": set(ShadowState),
     "Promotion": PROMOTION_WORDS,
     "Incident": set(IncidentState),
     "Delivery": set(DeliveryState),
