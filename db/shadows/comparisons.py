@@ -38,6 +38,17 @@ def attempts_died(connection: Connection, claim: Claim) -> bool:
     return claim.attempt > _DEATHS and error is None and claim.earlier is None
 
 
+def newest_error(connection: Connection, shadow: Shadow) -> str | None:
+    """Return the reason why the shadow's newest cycle could not score the candidate, or None if it could."""
+    newest = (
+        select(shadow_cycles.c.error)
+        .join(cycles, cycles.c.id == shadow_cycles.c.cycle_id)
+        .where(shadow_cycles.c.shadow_id == shadow.shadow_id)
+        .order_by(cycles.c.window_end.desc())
+    )
+    return connection.scalar(newest.limit(1))
+
+
 def add_cycle(connection: Connection, cycle_id: int, scores: ShadowScores) -> None:
     """Store what an evaluated cycle measured. A cycle belongs to a shadow once, which the key ensures."""
     numbers = scores.numbers

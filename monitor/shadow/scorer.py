@@ -1,8 +1,8 @@
 """The candidate in shadow: scored on a cycle's sample beside the student in service, and compared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import structlog
@@ -28,12 +28,8 @@ from monitor.storage.student_places import StudentPlaces
 _ATTEMPTS_DIED: Final = "earlier attempts at the cycle died, perhaps because memory ran out"
 
 
-class ScoreTexts(Protocol):
-    """Scores texts with a model, in the role of that name, within a cycle."""
-
-    def __call__(self, model: Model, role: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the logits (n, labels) of the model."""
-        ...
+#: Scores texts with a model, in a role that is shown: returns its logits (n, labels).
+ScoreTexts = Callable[[Model, str, Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)

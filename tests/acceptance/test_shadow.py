@@ -12,6 +12,8 @@ from sqlalchemy import Engine
 from db.connection.session import connect, reading
 from db.tables import promotions, shadow_cycles
 from db.views import rows
+from redistill.checks import job_queue
+from redistill.checks.result import Level
 from tests.support.processes.product import fork, run, running
 from tests.support.processes.waiting import wait_until
 from tests.support.records.cycles import stored
@@ -108,7 +110,11 @@ def test_a_candidate_whose_files_are_gone_does_not_stop_the_cycles(
     drifted(site)
     (candidate,) = (each for each in site.versions)
     (site.registry / "versions" / candidate).rename(tmp_path / "elsewhere")
-    backfill(site, 2, 4)
+    backfill(site, 2, 3)
+    (check,) = job_queue.shadow(site.settings)
+    assert check.level is Level.WARNING
+    assert "in none of its places" in check.found
+    backfill(site, 4, 4)
     found = history(engine, "shadow_history", "cycle_id")
     assert [row["state"] for row in found] == ["stopped"] * 3
     assert all("in none of its places" in row["error"] for row in found)

@@ -11,7 +11,8 @@ from triggers.shadow.e_process import is_decided, log_e_value
 #: A candidate that could not be scored in this many cycles in a row is rejected.
 UNSCORABLE_AFTER: Final = 3
 
-_STATES: Final = {
+#: The state to which each decision leads.
+STATES: Final = {
     ShadowReason.BETTER: ShadowState.PROMOTED,
     ShadowReason.NO_DIFFERENCE: ShadowState.PROMOTED,
     ShadowReason.WORSE: ShadowState.STOPPED,
@@ -64,7 +65,7 @@ class ShadowStep:
         """The state of the shadow after the cycle."""
         if self.is_superseded:
             return ShadowState.SUPERSEDED
-        return ShadowState.RUNNING if self.reason is None else _STATES[self.reason]
+        return ShadowState.RUNNING if self.reason is None else STATES[self.reason]
 
     @property
     def detail(self) -> str:

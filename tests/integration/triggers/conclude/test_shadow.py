@@ -96,9 +96,9 @@ def test_a_better_candidate_is_promoted_at_once_and_watched(shadowed: Cycles) ->
     assert state_of(shadowed) == ("promoted", "better")
     assert decisions(shadowed) == [("succeeded", "promoted")]
     assert promoted(shadowed) == [(STUDENT, "manual"), (CANDIDATE, "shadow_passed")]
-    by_candidate = {"student_version": CANDIDATE, "alpha": Decimal("0.6")}
-    assert shadowed.conclude(2, replace(FAR, **by_candidate)).order.reason is OrderReason.WATCHING
-    shadowed.conclude(3, replace(HEALTHY, **by_candidate))
+    by_candidate = replace(FAR, student_version=CANDIDATE, alpha=Decimal("0.6"))
+    assert shadowed.conclude(2, by_candidate).order.reason is OrderReason.WATCHING
+    shadowed.conclude(3, replace(HEALTHY, student_version=CANDIDATE, alpha=Decimal("0.6")))
     assert stored(shadowed.engine, jobs)[0]["recovery"] == "recovered"
 
 
