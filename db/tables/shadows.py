@@ -28,6 +28,7 @@ Index(
     postgresql_where=text("state = 'running'"),
 )
 Index("ix_shadows_job_id", shadows.c.job_id)
+Index("ix_shadows_monitor_id", shadows.c.monitor, shadows.c.id)
 
 shadow_cycles = Table(
     "shadow_cycles",

@@ -73,6 +73,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'running'"),
     )
     op.create_index("ix_shadows_job_id", "shadows", ["job_id"])
+    op.create_index("ix_shadows_monitor_id", "shadows", ["monitor", "id"])
     op.create_table(
         "shadow_cycles",
         sa.Column("shadow_id", BIG_ID, nullable=False, comment="The shadow"),

@@ -36,6 +36,7 @@ KEYS = {
     "model_history": ("created_at",),
     "calibration_history": ("calibrated_at",),
     "training_history": ("job_id",),
+    "shadow_history": ("shadow_id",),
     "reject_history": ("cycle_id",),
 }
 NEWEST = [
