@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from db import queue, registries, versions
 from db.connection.session import reading, writing
+from db.cycles import retention
 from db.cycles.ledger import AttemptEndedError
 from db.errors import LeaseLostError
 from db.records import CycleResult, ModelVersion, ShadowNumbers, ShadowScores
@@ -266,11 +267,15 @@ def test_a_promotion_that_fails_leaves_no_trace(shadowed: Cycles, monkeypatch: p
 
 def test_the_files_of_both_are_needed_and_the_cycles_kept(shadowed: Cycles) -> None:
     """keep_versions and keep wait until the shadow is over."""
+    past = retention.Past(monitor=MONITOR, before=due_at(99), kept=frozenset())
+    shadowed.conclude(1, beside(10, 10, HEALTHY))
+    shadowed.conclude(2, HEALTHY)
     with reading(shadowed.engine) as connection:
         assert {STUDENT, CANDIDATE} <= registries.needed(connection, MONITOR)
-    shadowed.conclude(1, beside(5, 30))
+        before = retention.deletable(connection, past).get("cycles", 0)
+    shadowed.promote("other", now=due_at(2))
     with reading(shadowed.engine) as connection:
-        assert runs.running(connection, MONITOR) is None
+        assert retention.deletable(connection, past).get("cycles", 0) == before + 1
 
 
 def test_three_deaths_in_a_cycle_leave_the_candidate_out(shadowed: Cycles) -> None:
