@@ -107,7 +107,7 @@ bench-queue: $(READY) ## compare the job queue with procrastinate, huey and bare
 bench-alpha: $(READY) ## show what a lower alpha does, with and without true labels; half an hour
 	PYTHONPATH=. $(PY) bench/alpha.py
 
-bench-decisions: $(READY) ## measure the error rates of the gates on simulated candidates; 2 minutes
+bench-decisions: $(READY) ## measure the error rates of gates and shadows on simulated candidates; 4 minutes
 	PYTHONPATH=. $(PY) bench/decisions.py
 
 bench-windows: $(READY) ## run a month of traffic by day and night, with and without merged windows; 5 minutes

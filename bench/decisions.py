@@ -1,4 +1,4 @@
-"""The error rates of the gates: simulated candidates, each judged by the product's own functions.
+"""The error rates of gates and shadows: simulated candidates, each judged by the product's own functions.
 
 Prints Markdown tables; the standard error of each share is in parentheses, in thousandths.
 
@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from bench import simulated_shadows
 from bench.simulated_candidates import (
     HELD_OUT,
     RARE,
@@ -27,8 +28,9 @@ from bench.simulated_candidates import (
     result_of,
 )
 from db.records import GateOutcome
-from db.states import GateResult
+from db.states import GateResult, ShadowReason
 from distill.evaluation.power import half_width, power, rows_needed
+from triggers.shadow.decision import STATES
 
 _DIFFERENCES: Final = (-0.02, -0.015, -0.01, -0.005, 0.0, 0.005)
 _SHOWN: Final[tuple[Decision, ...]] = ("promoted", "held")
@@ -44,6 +46,8 @@ def main() -> None:
         ("The decision by the size of the test set, incumbent .920, no rare labels", _sizes(n)),
         ("The student of the design, .905, .874 and an ECE of .0461", _of_design(n)),
         ("Power of a test set: an equal candidate passes", _powers()),
+        ("The shadow: 60 discordant texts a cycle, by the share that the candidate wins", _shadows(n)),
+        ("The shadow: an equal candidate, by the number of cycles", _false_decisions(n)),
         (f"A condemned sample with {HELD_OUT:,} held-out requests, incumbent .880", _of_condemned(n)),
     ):
         print(f"\n### {title}\n")
@@ -149,6 +153,37 @@ def _condemned(n: int, agreement: float) -> Counter[GateResult]:
     rng = np.random.default_rng(SEED)
     truth = Truth(incumbent=0.88, difference=agreement - 0.88)
     return Counter(on_condemned(truth, rng) for _ in range(n))
+
+
+def _shadows(n: int) -> Iterator[Sequence[str]]:
+    """Yield the ends of shadows with the default shadow_cycles, and how soon the worse are stopped."""
+    shares = (0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
+    drawn = [simulated_shadows.ends(each, n, cycles=3) for each in shares]
+    yield from _header("end within 3 cycles", [f"{each:.2f}" for each in shares])
+    for reason in (ShadowReason.WORSE, ShadowReason.NO_DIFFERENCE, ShadowReason.BETTER):
+        yield (
+            f"{reason} ({STATES[reason]})",
+            *(_share(sum(end is reason for end, _ in each), n) for each in drawn),
+        )
+    longest = [simulated_shadows.ends(each, n, cycles=200) if each < 0.5 else [] for each in shares]  # noqa: PLR2004
+    cells = [
+        f"{np.median(stopped):.0f}, {np.quantile(stopped, 0.95):.0f}" if len(stopped) > n / 2 else "-"
+        for stopped in ([at for end, at in each if end is ShadowReason.WORSE] for each in longest)
+    ]
+    yield "cycles until stopped, without limit: median, 95% quantile", *cells
+
+
+def _false_decisions(n: int) -> Iterator[Sequence[str]]:
+    """Yield how often an equal candidate is found to be better or worse, whatever its discordant texts."""
+    cycles = (1, 3, 10, 50, 200)
+    yield from _header("discordant texts a cycle: decision", [f"{each} cycles" for each in cycles])
+    for texts in (10, 60, 600):
+        drawn = simulated_shadows.ends(0.5, n, cycles=cycles[-1], texts=texts)
+        for reason in (ShadowReason.WORSE, ShadowReason.BETTER):
+            yield (
+                f"{texts}: {reason}",
+                *(_share(sum(end is reason and at <= limit for end, at in drawn), n) for limit in cycles),
+            )
 
 
 def _header(first: str, others: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -10,6 +10,7 @@ from db import queue, versions
 from db.connection.upsert import insert_for
 from db.errors import RedistillError
 from db.records import ModelVersion
+from db.shadows import runs as shadow_runs
 from db.states import IncidentState, JobDecision, Role
 from db.tables import incidents, jobs, models, promotions, registries
 
@@ -97,7 +98,7 @@ def needed(connection: Connection, monitor: str) -> frozenset[str]:
     """Return the versions whose files are needed.
 
     They are in service or the ones to roll back to, of an open job or an unresolved incident, of the last job
-    whose candidate was held for a person, or known to another monitor.
+    whose candidate was held for a person, in shadow, or known to another monitor.
     """
     return frozenset(_needed(connection, monitor))
 
@@ -125,6 +126,8 @@ def _needed(connection: Connection, monitor: str) -> Iterator[str]:
         yield previous.version
     if (version := versions.rollback_version(connection, monitor)) is not None:
         yield version
+    if (shadow := shadow_runs.running(connection, monitor)) is not None:
+        yield from (shadow.candidate_version, shadow.incumbent_version)
     of_incidents = select(incidents.c.job_id).where(incidents.c.state != IncidentState.RESOLVED)
     held = select(func.max(jobs.c.id)).where(jobs.c.decision == JobDecision.HELD).group_by(jobs.c.monitor)
     is_needed = or_(jobs.c.status.in_(queue.OPEN), jobs.c.id.in_(of_incidents), jobs.c.id.in_(held))

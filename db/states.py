@@ -130,7 +130,8 @@ class JobDecision(StrEnum):
 
     PROMOTED = "promoted"  #: the candidate became the student in service
     HELD = "held"  #: no gate failed; a person decides, for a reason that `decision_reason` gives
-    REJECTED = "rejected"  #: a gate failed
+    REJECTED = "rejected"  #: a gate failed, or its shadow was stopped
+    SHADOWED = "shadowed"  #: it runs in shadow, or did until its shadow was superseded
 
 
 class JobRecovery(StrEnum):
@@ -138,6 +139,27 @@ class JobRecovery(StrEnum):
 
     RECOVERED = "recovered"  #: a healthy cycle followed within `watch_cycles`
     NOT_RECOVERED = "not_recovered"  #: no healthy cycle followed: the job counts as a failed attempt
+
+
+class ShadowState(StrEnum):
+    """The state of a candidate's shadow."""
+
+    RUNNING = "running"  #: each evaluated cycle scores the candidate beside the incumbent
+    PROMOTED = "promoted"  #: the candidate became the student in service
+    STOPPED = "stopped"  #: the candidate was rejected
+    SUPERSEDED = "superseded"  #: another promotion or a newer candidate ended it without a decision
+
+
+class ShadowReason(StrEnum):
+    """The reason why a shadow ended."""
+
+    BETTER = "better"  #: the candidate is shown to agree with the teacher more often: promoted
+    NO_DIFFERENCE = "no_difference"  #: no difference was shown within `shadow_cycles`: promoted
+    WORSE = "worse"  #: the candidate is shown to agree with the teacher less often: stopped
+    UNSCORABLE = "unscorable"  #: the candidate could not be scored in three cycles in a row: stopped
+    OTHER_STUDENT = "other_student"  #: another student came into service: superseded
+    BY_HAND = "by_hand"  #: the candidate was promoted by a person or the configuration: superseded
+    NEWER_CANDIDATE = "newer_candidate"  #: a newer job made another candidate: superseded
 
 
 class MessageFate(StrEnum):
@@ -187,6 +209,7 @@ class OrderReason(StrEnum):
     ORDERED = "ordered"  #: a job was queued, with a lower alpha unless `alpha_policy` keeps it
     JOB_OPEN = "job_open"  #: a job is queued or running, or its candidate is held for a person
     COOLDOWN = "cooldown"  #: the last job ended less than `cooldown` ago
+    SHADOW = "shadow"  #: the last candidate runs in shadow beside the student in service
     WATCHING = "watching"  #: the last candidate has served for fewer than `watch_cycles` evaluated cycles
     NOT_LATEST = "not_latest"  #: a later cycle is judged or awaits its verdict, or another student serves
     TEACHER_CHANGED = "teacher_changed"  #: the teacher is new, and no rule on a divergence has fired
@@ -206,7 +229,7 @@ class IncidentKind(StrEnum):
     TEACHER_CHANGED = "teacher-changed"  #: a new teacher, whose reference is not complete yet
     INPUT_DRIFT = "input-drift"  #: a rule on `input_drift` has fired
     DATA_QUALITY = "data-quality"  #: too large a share of the request log's records is unusable
-    CANDIDATE_REJECTED = "candidate-rejected"  #: a candidate failed a gate or served without ending the drift
+    CANDIDATE_REJECTED = "candidate-rejected"  #: a candidate failed a gate or its shadow, or ended no drift
     JOB_FAILED = "job-failed"  #: a re-distillation produced no candidate
     ALERTS_UNDELIVERED = "alerts-undelivered"  #: delivery of a message to a channel was given up
     CALIBRATION_OVERDUE = "calibration-overdue"  #: the student's calibration has no rows newer than `every`
@@ -250,6 +273,7 @@ class PromotionReason(StrEnum):
 
     CONFIGURED = "configured"  #: newly named in the configuration
     GATES_PASSED = "gates_passed"  #: a job's candidate, promoted by the worker
+    SHADOW_PASSED = "shadow_passed"  #: a job's candidate, promoted by the daemon after its shadow
     MANUAL = "manual"  #: a person promoted it
     ROLLBACK = "rollback"  #: a person rolled back to it
     NOT_RECOVERED = "not_recovered"  #: its successor did not end the drift, with `rollback = "auto"`

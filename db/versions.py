@@ -10,10 +10,13 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from db.errors import RedistillError
 from db.records import Evaluation, GateOutcome, ModelVersion, TrainedEpoch
+from db.shadows import runs as shadow_runs
 from db.states import GateResult, JobDecision, JobRecovery, PromotionReason, Role
 from db.tables import evaluations, gate_outcomes, jobs, models, promotions, training_epochs
 
 _BACK: Final = (PromotionReason.ROLLBACK, PromotionReason.NOT_RECOVERED)
+#: The promotions of jobs' candidates without a person.
+_OF_JOBS: Final = (PromotionReason.GATES_PASSED, PromotionReason.SHADOW_PASSED)
 
 
 class NoSuchModelError(RedistillError):
@@ -153,13 +156,13 @@ def rollback_version(connection: Connection, monitor: str) -> str | None:
 
 
 def promoted_by_gates_at(connection: Connection, monitor: str) -> datetime | None:
-    """Return when the gates made the student in service the current one, or None if they did not do so."""
+    """Return when the student in service was promoted by its gates or its shadow, or None if it was not."""
     return connection.scalar(
         select(promotions.c.promoted_at).where(
             promotions.c.monitor == monitor,
             promotions.c.role == Role.STUDENT,
             promotions.c.retired_at.is_(None),
-            promotions.c.reason == PromotionReason.GATES_PASSED,
+            promotions.c.reason.in_(_OF_JOBS),
         )
     )
 
@@ -185,7 +188,7 @@ def ladder_since(connection: Connection, monitor: str) -> datetime | None:
             promotions.c.monitor == monitor,
             promotions.c.role == Role.STUDENT,
             promotions.c.reason != PromotionReason.NOT_RECOVERED,
-            ~((promotions.c.reason == PromotionReason.GATES_PASSED) & did_not_help),
+            ~(promotions.c.reason.in_(_OF_JOBS) & did_not_help),
         )
     )
     return since
@@ -200,11 +203,15 @@ def lock_promotions(connection: Connection, monitor: str, role: Role) -> None:
 def promote(connection: Connection, model: ModelVersion, reason: PromotionReason, now: datetime) -> None:
     """Make a recorded version, whose files are there, the current one and retire the one before it.
 
+    A running shadow is superseded: its candidate was compared with the student that is retired.
+
     Raises:
         FilesBeingDeletedError: a worker has begun to delete its files.
     """
     lock_promotions(connection, model.monitor, model.role)
     _found_again(connection, model)
+    if model.role is Role.STUDENT:
+        shadow_runs.supersede(connection, model.monitor, by=model.version, now=now)
     connection.execute(
         update(promotions)
         .where(

@@ -17,6 +17,8 @@ from triggers.values import Duration, none_for
 LabelSource = Literal["random", "selected"]
 #: "online": the teacher answers while the student trains; "offline": before, once for each labelled file.
 SoftLabelsMode = Literal["auto", "online", "offline"]
+#: What becomes of a candidate that passes the gates.
+Promote = Literal["auto", "manual", "shadow"]
 #: A number of versions; "all" is None.
 VersionCount = Annotated[Annotated[int, Field(ge=1)] | None, none_for("all")]
 
@@ -53,7 +55,8 @@ class RedistillSection(AlphaPolicy):
         None  #: of those that jobs made, the newest; the files of others are deleted
     )
     checkpoint_every: Duration = timedelta(minutes=1)  #: of training; less often where saving is slow
-    promote: Literal["auto", "manual"] = "auto"
+    #: "shadow": a candidate is scored beside the student in service before it is promoted
+    promote: Promote = "auto"
     calibrate_every: Every = DEFAULT_EVERY  #: the old name of `every` in [calibration]
 
     @property

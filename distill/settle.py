@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 
 from db import calibrations, queue, versions
 from db.connection.session import writing
 from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion, TrainedEpoch
+from db.shadows import runs as shadow_runs
 from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason, Role
 from distill.evaluation import gates
+from distill.settings import Promote
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
 
@@ -19,6 +21,7 @@ _STATUS = {
     JobDecision.PROMOTED: JobStatus.SUCCEEDED,
     JobDecision.HELD: JobStatus.SUCCEEDED,
     JobDecision.REJECTED: JobStatus.REJECTED,
+    JobDecision.SHADOWED: JobStatus.SUCCEEDED,
 }
 
 _WORDS: Final = {
@@ -32,6 +35,9 @@ _WORDS: Final = {
 }
 _NOT_CURED: Final = (
     "the candidate is better than the incumbent but does not end the drift, whose incident stays open"
+)
+_NO_SHADOW: Final = (
+    "true labels decided against the teacher, so its answers cannot decide a comparison in shadow"
 )
 #: The results that a reason gives with their detail.
 _EXPLAINED: Final = {
@@ -81,13 +87,14 @@ def settle(
     proof: Proof,
     audience: Audience,
     *,
-    promote: Literal["auto", "manual"],
+    promote: Promote,
     now: datetime,
 ) -> Settled:
-    """Promote, hold or reject the candidate.
+    """Promote, hold or reject the candidate, or begin its shadow.
 
     It is held if another student has come into service since the job was ordered: the candidate was not
-    compared with that one, which a person may have chosen. It is also held if gates are `undecided`.
+    compared with that one, which a person may have chosen. It is also held if gates are `undecided`, and in
+    place of a shadow if true labels decided for it against the teacher, whose answers a shadow is judged by.
 
     Raises:
         LeaseLostError: another worker has the job; nothing was written.
@@ -106,6 +113,8 @@ def settle(
         )
         if settled.decision is JobDecision.PROMOTED:
             versions.promote(connection, proof.candidate, PromotionReason.GATES_PASSED, now)
+        if settled.decision is JobDecision.SHADOWED:
+            shadow_runs.start(connection, job, proof.candidate.version, now)
         queue.finish(
             connection,
             job,
@@ -139,7 +148,7 @@ def _newcomer(connection: Connection, job: Job) -> str | None:
     return f"{current.version[:12]} ({versions.current_reason(connection, job.monitor, Role.STUDENT)})"
 
 
-def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str | None) -> Settled:
+def _decide(proof: Proof, promote: Promote, *, newcomer: str | None) -> Settled:
     if not gates.passed(proof.gates):
         return Settled(decision=JobDecision.REJECTED, reason=_reason(proof.gates, GateResult.FAIL))
     reason = _reason(proof.gates, GateResult.PASS)
@@ -150,8 +159,13 @@ def _decide(proof: Proof, promote: Literal["auto", "manual"], *, newcomer: str |
         reason = f"held: the test data do not decide on {names}; {reason}"
     if newcomer is not None:
         reason = f"held: the student {newcomer} has come into service since the job was ordered; {reason}"
-    held = promote == "manual" or newcomer is not None or bool(proof.undecided)
-    return Settled(decision=JobDecision.HELD if held else JobDecision.PROMOTED, reason=reason)
+    without_shadow = promote == "shadow" and any(each.result is GateResult.REPORTED for each in proof.gates)
+    if without_shadow:
+        reason = f"held: {_NO_SHADOW}; {reason}"
+    if promote == "manual" or newcomer is not None or proof.undecided or without_shadow:
+        return Settled(decision=JobDecision.HELD, reason=reason)
+    decision = JobDecision.SHADOWED if promote == "shadow" else JobDecision.PROMOTED
+    return Settled(decision=decision, reason=reason)
 
 
 def _reason(outcomes: Sequence[GateOutcome], decisive: GateResult) -> str:

@@ -11,7 +11,16 @@ import structlog
 from numpy.typing import NDArray
 
 from db.errors import RedistillError
-from db.records import Archive, Claim, CycleResult, EarlierResult, Measurement, QuietResult, Slot
+from db.records import (
+    Archive,
+    Claim,
+    CycleResult,
+    EarlierResult,
+    Measurement,
+    QuietResult,
+    ShadowScores,
+    Slot,
+)
 from monitor.archive import erased, files
 from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
@@ -24,6 +33,7 @@ from monitor.scoring.models import Model, match_labels
 from monitor.scoring.pair import Pair, PairSource
 from monitor.scoring.recorded import Served, served_logits
 from monitor.settings import MonitorSection, StudentSection, Traffic
+from monitor.shadow.scorer import ShadowScorer
 from monitor.sources.kinds import open_source
 from monitor.sources.objects import Consumed
 from monitor.sources.port import TrafficSource, WindowSample
@@ -61,6 +71,7 @@ class CycleMeasurer:
     monitor: MonitorSection
     traffic: Traffic
     student: StudentSection
+    shadow: ShadowScorer
     consumed: Consumed
     pairs: PairSource
     score: Scorer
@@ -98,7 +109,9 @@ class CycleMeasurer:
             if claim.may_wait and self._is_quiet(window):
                 self._expire(claim.slot)
                 return QuietResult(traffic=window.traffic)
-            scored = self._redacted(self._score(claim, pair, window, stopped))
+            answered = self._score(claim, pair, window, stopped)
+            shadow = self._compare(claim, answered, pair.teacher, stopped)
+        scored = self._redacted(answered)
         late = claim.earlier.late if claim.earlier else {}
         measurement = self._measure(scored, pair.teacher, late) if window.requests else None
         archive = self._archive(scored, claim.earlier) if window.requests else None
@@ -112,6 +125,7 @@ class CycleMeasurer:
             alpha=pair.alpha,
             temperature=self.temperature,
             late=tuple(late_labels(scored, late, late)) if late else (),
+            shadow=shadow,
         )
 
     def _sample(self, claim: Claim, pair: Pair, stopped: Stopped) -> WindowSample:
@@ -180,6 +194,14 @@ class CycleMeasurer:
                 window.requests, pair.teacher.labels, columns, rescored=self.student.rescored, score=ask
             )
         return ask([request.text for request in window.requests])[:, columns], None
+
+    def _compare(
+        self, claim: Claim, sample: ScoredSample, teacher: Model, stopped: Stopped
+    ) -> ShadowScores | None:
+        def score(model: Model, role: str, texts: Sequence[str]) -> NDArray[np.float32]:
+            return self._logits(model, role, texts, sample.requests, stopped)
+
+        return self.shadow.compare(claim, sample, teacher, score)
 
     def _logits(
         self, model: Model, role: str, texts: Sequence[str], requests: Sequence[Request], stopped: Stopped

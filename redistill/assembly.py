@@ -36,6 +36,7 @@ from monitor.scoring.device import place
 from monitor.scoring.on_ray import answers_of_cluster
 from monitor.scoring.pair import PairSource
 from monitor.scoring.placement import Placement
+from monitor.shadow.scorer import ShadowScorer
 from monitor.sources.objects import Consumed
 from monitor.sources.reading import read_all_here
 from monitor.sources.reading_ray import read_all_by_cluster
@@ -89,6 +90,11 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         monitor=settings.monitor,
         traffic=settings.traffic,
         student=settings.student,
+        shadow=ShadowScorer(
+            engine=engine,
+            places=student_places(settings, show),
+            placement=scoring_placement(settings),
+        ),
         consumed=_consumed(settings, engine),
         pairs=pair_source(settings, engine, show),
         score=partial(score, tokens_per_batch=scoring.tokens_per_batch, answers=answers),

@@ -26,6 +26,8 @@ from triggers.rules.cycle_point import point_of, teacher_point_of
 from triggers.rules.observation import missing_of
 from triggers.rules.verdict import Judgement, SampleQuality
 from triggers.settings import AlphaPolicy, Rule, TeacherPolicy
+from triggers.shadow.advance import advance
+from triggers.shadow.decision import ShadowStep
 from triggers.teacher.trust import TeacherJudgement, judge_teacher, without_evidence
 
 
@@ -50,6 +52,7 @@ class Conclusion:
     outcomes: tuple[RuleOutcome, ...]
     order: Order
     teacher: TeacherJudgement
+    shadow: ShadowStep | None  #: of the candidate in shadow, if there is one
 
 
 def conclude(
@@ -78,7 +81,12 @@ def conclude(
         watched = None
         if latest and cycle.is_evaluated:
             watched = watch(connection, cycle, jobs, policy.alpha, now, may_be_found=policy.may_be_found)
-        order = order_job(connection, cycle, jobs, policy.alpha, watched=watched, latest=latest, now=now)
+        shadow = None
+        if latest:
+            shadow = advance(connection, cycle, shadow_cycles=policy.alpha.shadow_cycles, now=now)
+        order = order_job(
+            connection, cycle, jobs, policy.alpha, watched=watched, shadow=shadow, latest=latest, now=now
+        )
         results.add_order(connection, claim, order.reason, order.detail)
         situation = Situation(
             cycle=cycle,
@@ -86,11 +94,16 @@ def conclude(
             unevaluated=_unevaluated(connection, claim),
             is_latest=latest,
             watch=watched,
+            shadow=shadow,
             moved=_moved(connection, result),
         )
         _announce(connection, situation, policy, now)
     return Conclusion(
-        judgement=cycle.judgement, outcomes=tuple(cycle.outcomes), order=order, teacher=cycle.teacher
+        judgement=cycle.judgement,
+        outcomes=tuple(cycle.outcomes),
+        order=order,
+        teacher=cycle.teacher,
+        shadow=shadow,
     )
 
 

@@ -227,6 +227,7 @@ class AlphaPolicy(Section):
     max_attempts: Annotated[int, Field(ge=1)] = 3
     cooldown: Duration = timedelta(hours=6)
     temperature: Temperature = 3.0
+    shadow_cycles: Annotated[int, Field(ge=1)] = 3  #: evaluated cycles of a shadow without a decision
     watch_cycles: Annotated[int, Field(ge=1)] = 3  #: evaluated cycles for a promoted student to recover in
     rollback: Literal["off", "auto"] = "off"  #: the action if the student has not recovered
 

@@ -1,8 +1,8 @@
 """The deletion of old cycles, incidents and worker tasks, some rows at a time.
 
-Never deleted are jobs, models, promotions, evaluations, gate outcomes and calibrations.
-Nor are cycles to which a job, an incident or an erasure refers, cycles with which a later one was compared,
-and what the next decisions, the reference of a teacher or `redistill status` need.
+Never deleted are jobs, models, promotions, evaluations, gate outcomes, calibrations and shadows.
+Nor are cycles to which a job, an incident, an erasure or a running shadow refers, cycles with which a later
+one was compared, and what the next decisions, the reference of a teacher or `redistill status` need.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,15 @@ from typing import Final
 from sqlalchemy import Connection, Select, delete, exists, func, select, tuple_
 
 from db.cycles import ledger, results
-from db.states import CycleStatus, DeliveryState, IncidentState, TaskState, Verdict, VerdictReason
+from db.states import (
+    CycleStatus,
+    DeliveryState,
+    IncidentState,
+    ShadowState,
+    TaskState,
+    Verdict,
+    VerdictReason,
+)
 from db.tables import (
     correctness,
     cycles,
@@ -24,6 +32,8 @@ from db.tables import (
     jobs,
     labels,
     rule_states,
+    shadow_cycles,
+    shadows,
     teacher_metrics,
     worker_tasks,
 )
@@ -132,12 +142,17 @@ def _unneeded(past: Past) -> Select[tuple[int]]:
     refers = (
         exists().where(each.c.cycle_id == cycles.c.id) for each in (jobs, incidents, rule_states, erasures)
     )
+    of_running_shadow = exists().where(
+        shadow_cycles.c.cycle_id == cycles.c.id,
+        shadow_cycles.c.shadow_id == shadows.c.id,
+        shadows.c.state == ShadowState.RUNNING,
+    )
     return select(cycles.c.id).where(
         cycles.c.monitor == past.monitor,
         cycles.c.window_end < past.before,
         cycles.c.status != CycleStatus.RUNNING,
         cycles.c.id.not_in(past.kept),
-        *(~each for each in refers),
+        *(~each for each in (*refers, of_running_shadow)),
     )
 
 

@@ -30,6 +30,7 @@ from db.records.measurements import (
     TeacherMeasurement,
 )
 from db.records.points import CyclePoint, Details, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
+from db.records.shadows import Shadow, ShadowNumbers, ShadowScores, ShadowTotals
 from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
 from db.records.training import TrainedEpoch
 
@@ -70,6 +71,10 @@ __all__ = [
     "SampledCycle",
     "Serving",
     "ServingStudent",
+    "Shadow",
+    "ShadowNumbers",
+    "ShadowScores",
+    "ShadowTotals",
     "ShareChange",
     "Slot",
     "Stratum",

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from db.records.measurements import LateLabel, Measurement
+from db.records.shadows import ShadowScores
 from db.records.traffic import Traffic
 
 
@@ -92,6 +93,7 @@ class CycleResult:
     alpha: Decimal | None  #: the alpha with which the student was distilled, if known
     temperature: float
     late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, if a window is judged again
+    shadow: ShadowScores | None = None  #: of the candidate in shadow, if there is one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ jobs = Table(
     Column("started_at", UTCDateTime, comment="UTC; when the last attempt began"),
     Column("finished_at", UTCDateTime, comment="UTC; when it reached a final status"),
     version_column("candidate_version", "The student that it made"),
-    Column("decision", Text, comment="promoted, held or rejected"),
+    Column("decision", Text, comment="promoted, held, rejected or shadowed"),
     Column("decision_reason", Text, comment="Reason for the decision in one line, with the numbers"),
     Column(
         "evidence",
@@ -214,7 +214,10 @@ promotions = Table(
     Column("role", Text, nullable=False, comment="teacher or student"),
     Column("version", Text, nullable=False, comment="The version that became current"),
     Column(
-        "reason", Text, nullable=False, comment="configured, gates_passed, manual, rollback or not_recovered"
+        "reason",
+        Text,
+        nullable=False,
+        comment="configured, gates_passed, shadow_passed, manual, rollback or not_recovered",
     ),
     Column("promoted_at", UTCDateTime, nullable=False, comment="UTC; when it became the current version"),
     Column("retired_at", UTCDateTime, comment="UTC; when it was replaced; NULL for the current version"),

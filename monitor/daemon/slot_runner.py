@@ -24,6 +24,7 @@ from db.cycles.ledger import AttemptEndedError, Gap
 from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
 from db.records import Claim, CycleResult, EarlierResult, Lease, QuietResult, Slot
+from db.states import ShadowState
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.clock import utc_now
@@ -306,6 +307,9 @@ def _report(log: FilteringBoundLogger, ended: Conclusion) -> None:
         order=ended.order.reason.value,
         job_id=ended.order.job_id,
     )
+    if ended.shadow is not None:
+        event = "shadow continues" if ended.shadow.state is ShadowState.RUNNING else "shadow ended"
+        log.info(event, state=ended.shadow.state.value, detail=ended.shadow.detail)
 
 
 def _report_without_result(log: FilteringBoundLogger, claim: Claim, error: RedistillError) -> None:

@@ -46,6 +46,7 @@ def _database(settings: Settings, now: datetime) -> Iterator[CheckResult]:
     if all(result.ok for result in results):
         yield from run_check("monitor", lambda: resources.monitor_name(settings))
         yield from run_check("queue", lambda: job_queue.open_job(settings))
+        yield from run_check("shadow", lambda: job_queue.shadow(settings))
         yield from run_check("registry id", lambda: resources.registry_id(settings))
         yield from run_check("archive owner", lambda: resources.archive_owner(settings))
         yield from run_check("current", lambda: resources.link(settings))

@@ -1,4 +1,4 @@
-"""Checks of the open job, and of the SQS queue that calls workers."""
+"""Checks of the open job, of the candidate in shadow, and of the SQS queue that calls workers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -8,11 +8,12 @@ import orjson
 from db import queue
 from db.connection.session import reading
 from db.records import Job
+from db.shadows import comparisons, runs
 from db.states import JobStatus
-from redistill.checks.result import CheckResult, ok, problem
+from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
-from redistill.display import show
+from redistill.display import shadow_words, show
 from redistill.display.worker_state import worker_of
 from triggers.aws import FAULTS, explained
 from triggers.transports import sqs
@@ -45,6 +46,26 @@ def _job(job: Job | None, worker: str | None, *, starts: bool) -> CheckResult:
     if worker == "gone":
         return problem("queue", f"job {job.job_id} is running, but its worker is gone", fix)
     return ok("queue", f"job {job.job_id} is {job.status}")
+
+
+def shadow(settings: Settings) -> Iterator[CheckResult]:
+    """Check that the candidate in shadow can be scored, and that a worker sets the link after the shadow."""
+    section = settings.redistill
+    with existing(settings) as engine, translated_errors(engine), reading(engine) as connection:
+        running = runs.running(connection, settings.monitor.name)
+        if running is not None:
+            summary = shadow_words.in_words(connection, running, section.shadow_cycles)
+            error = comparisons.newest_error(connection, running)
+            if error is None:
+                yield ok("shadow", summary)
+            else:
+                fix = f"restore the candidate, or see `redistill jobs show {running.job_id}`"
+                yield warning("shadow", f"{summary}; the last error: {error}", fix)
+    if section.promote == "shadow" and settings.ecs is not None:
+        found = "[ecs] starts workers for jobs only, so none sets the registry's link after a shadow"
+        yield warning(
+            "shadow", found, "also run one `redistill worker` all the time, or one every few minutes"
+        )
 
 
 def sqs_queue(settings: Settings) -> Iterator[CheckResult]:

@@ -74,7 +74,8 @@ cooldown = "6h"  # time after the end of a job in which no job is ordered
 watch_cycles = 3  # cycles within which a promoted student must end the drift
 rollback = "off"  # "auto": the previous student serves again if the promoted one does not end the drift
 epochs = {epochs}  # enough for at least 600 steps at batch_size = 64 on labelled and archived rows
-promote = "auto"  # "manual": a candidate waits for `redistill models promote`
+promote = "auto"  # "manual": a candidate waits for `redistill models promote`; "shadow": see the next line
+shadow_cycles = 3  # evaluated cycles in which a candidate in shadow is compared with the student in service
 
 # Thresholds for a candidate on the test set; a tie passes. A gate rejects a candidate only if its whole 95%
 # interval is on the wrong side and, where the student in service misses the gate, too, it is worse than that.

@@ -89,7 +89,7 @@ def test_a_swapped_teacher(world: World, sqlite_url: str, tmp_path: Path) -> Non
         assert ("teacher-changed", "warning", "resolved") in incident_list(engine)
         assert len(stored_jobs(engine)) == 1
         with reading(engine) as connection:
-            state = read_state(connection, settings.monitor, site.timeline.end)
+            state = read_state(connection, settings.monitor, site.timeline.end, shadow_cycles=3)
         assert state.teacher_health is not None
         assert (state.teacher_health["health"], state.teacher_health["reference_version"]) == (
             "healthy",

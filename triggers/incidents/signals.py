@@ -10,6 +10,7 @@ from db.states import (
     JobStatus,
     OrderReason,
     Severity,
+    ShadowState,
     TeacherHealth,
     VerdictReason,
 )
@@ -19,6 +20,7 @@ from triggers.orders.alpha import Order
 from triggers.orders.promotion_watch import Watch
 from triggers.rules.evaluation import BLIND_AFTER
 from triggers.rules.verdict import describe
+from triggers.shadow.decision import ShadowStep
 from triggers.teacher.advice import advice_on
 
 _LOOK_AT_SERVICE = (
@@ -48,6 +50,7 @@ class Situation:
     unevaluated: int  #: slots in a row without a verdict, up to the end of this cycle's window
     is_latest: bool  #: no later cycle of the monitor has a verdict
     watch: Watch | None = None  #: where a promoted candidate is being watched
+    shadow: ShadowStep | None = None  #: where a candidate runs in shadow, or did until this cycle
     moved: str | None = None  #: the change of the requests since the reference, in one line
 
 
@@ -215,6 +218,9 @@ def _data_quality(cycle: JudgedCycle) -> Signal:
 def _candidate_rejected(now: Situation) -> Signal:
     if now.watch is not None and now.watch.recovery is JobRecovery.NOT_RECOVERED:
         return _raised(IncidentKind.CANDIDATE_REJECTED, Severity.WARNING, now.watch.detail)
+    if now.shadow is not None and now.shadow.state is ShadowState.STOPPED:
+        summary = f"job {now.shadow.shadow.job_id}, shadow of {now.shadow.detail}"
+        return _raised(IncidentKind.CANDIDATE_REJECTED, Severity.WARNING, summary)
     return _if_healthy(now.cycle, IncidentKind.CANDIDATE_REJECTED)
 
 

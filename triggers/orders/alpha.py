@@ -14,6 +14,7 @@ from triggers.teacher.label_evidence import LabelEvidence
 _OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: A job that made a candidate has used up its alpha, whatever its gates said.
 _COMPLETED = (JobStatus.SUCCEEDED, JobStatus.REJECTED)
+_WITHOUT_A_PERSON = (JobDecision.PROMOTED, JobDecision.REJECTED, JobDecision.SHADOWED)
 
 _DETAIL = {
     OrderReason.NOT_WANTED: "no rule that orders a re-distillation has fired",
@@ -26,6 +27,8 @@ _DETAIL = {
     OrderReason.AT_FLOOR: "alpha {alpha_from} cannot be lowered below alpha_floor {policy.alpha_floor}",
     OrderReason.COOLDOWN: "the last job ended at {ladder.last_finished_at:%Y-%m-%dT%H:%M:%SZ}, less than "
     "{policy.cooldown} ago (cooldown)",
+    OrderReason.SHADOW: "the last candidate runs in shadow, and has {policy.shadow_cycles} evaluated cycles "
+    "(shadow_cycles) to be promoted or stopped",
     OrderReason.WATCHING: "the last candidate is in service, and has {policy.watch_cycles} evaluated cycles "
     "(watch_cycles) to end the drift",
     OrderReason.ORDERED: "re-distillation with alpha {alpha_from} -> {alpha_to}",
@@ -44,6 +47,7 @@ class Ladder:
     wanted: bool  #: a rule with the action `redistill` has fired at this cycle
     is_latest: bool  #: no later cycle of the monitor has a verdict
     awaits_teacher: bool  #: no rule that may order a job with this teacher has fired
+    is_in_shadow: bool  #: a candidate runs in shadow
     is_watched: bool  #: a candidate serves, and its recovery is not yet known
     has_open_job: bool  #: a job is queued or running, or its candidate is held for a person
     completed_alpha: Decimal | None  #: `alpha_to` of the ladder's newest job that made a candidate
@@ -107,6 +111,7 @@ def ladder_of(
     wanted: bool,
     is_latest: bool,
     awaits_teacher: bool = False,
+    is_in_shadow: bool = False,
     is_watched: bool = False,
 ) -> Ladder:
     """Return the ladder that results from a monitor's jobs, in any order.
@@ -125,6 +130,7 @@ def ladder_of(
         wanted=wanted,
         is_latest=is_latest,
         awaits_teacher=awaits_teacher,
+        is_in_shadow=is_in_shadow,
         is_watched=is_watched,
         has_open_job=any(job.status in _OPEN for job in jobs) or any(map(_is_held, own)),
         completed_alpha=next((job.alpha_to for job in of_drift if job.status in _COMPLETED), None),
@@ -139,8 +145,8 @@ def decide(
 ) -> Order:
     """Order a job, one step down in alpha where `lowers` says so, or give the first reason against it.
 
-    The reasons are checked in this order: not wanted, not the latest cycle, new teacher, open job, watched
-    candidate, attempts exhausted, at the floor, cooldown.
+    The reasons are checked in this order: not wanted, not the latest cycle, new teacher, open job, candidate
+    in shadow, watched candidate, attempts exhausted, at the floor, cooldown.
 
     The step starts from the alpha of the ladder's last candidate, else the student's, else the policy's, and
     is clipped to the floor. AT_FLOOR means that alpha, which was to be lowered, is already at the floor or
@@ -173,6 +179,7 @@ def _reason(policy: AlphaPolicy, ladder: Ladder, now: datetime, *, is_at_floor: 
         (OrderReason.NOT_LATEST, not ladder.is_latest),
         (OrderReason.TEACHER_CHANGED, ladder.awaits_teacher),
         (OrderReason.JOB_OPEN, ladder.has_open_job),
+        (OrderReason.SHADOW, ladder.is_in_shadow),
         (OrderReason.WATCHING, ladder.is_watched),
         (OrderReason.ATTEMPTS_EXHAUSTED, ladder.failed_in_a_row >= policy.max_attempts),
         (OrderReason.AT_FLOOR, is_at_floor),
@@ -198,12 +205,13 @@ def _thousandths(alpha: Decimal) -> Decimal:
 def _has_helped(job: Job) -> bool:
     """Return whether the candidate ended the drift, or a person promoted it and started a new ladder."""
     return job.status is JobStatus.SUCCEEDED and (
-        job.decision is not JobDecision.PROMOTED or job.recovery is JobRecovery.RECOVERED
+        job.decision not in _WITHOUT_A_PERSON or job.recovery is JobRecovery.RECOVERED
     )
 
 
 def _has_not_helped(job: Job) -> bool:
     is_failure = job.status in {JobStatus.REJECTED, JobStatus.FAILED}
+    is_failure = is_failure or job.decision is JobDecision.REJECTED  # in its shadow
     return is_failure or job.recovery is JobRecovery.NOT_RECOVERED
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from db import queue, versions
 from db.cycles import history, labels
 from db.records import Claim, CycleResult, Job, NewJob
-from db.states import OrderReason, Role
+from db.states import JobDecision, OrderReason, Role, ShadowState
 from triggers.judged_cycle import JudgedCycle
 from triggers.orders import alpha
 from triggers.orders.alpha import Order
@@ -19,6 +19,7 @@ from triggers.orders.episode import last_job_before_episode
 from triggers.orders.promotion_watch import Watch
 from triggers.rules import verdict
 from triggers.settings import AlphaPolicy
+from triggers.shadow.decision import ShadowStep
 from triggers.teacher.label_evidence import LabelEvidence, label_evidence
 
 _TEACHER_DRIFT: Final = "; distillation under teacher drift: the teacher is new"
@@ -43,6 +44,7 @@ def order_job(
     policy: AlphaPolicy,
     *,
     watched: Watch | None,
+    shadow: ShadowStep | None = None,
     latest: bool,
     now: datetime,
 ) -> Order:
@@ -58,7 +60,7 @@ def order_job(
     monitor = claim.slot.monitor
     student = (watched and watched.rolled_back_to) or result.student_version
     fired = alpha.ordering(cycle.rules, cycle.outcomes, cycle.teacher.health)
-    known = _with_recovery(jobs, watched)
+    known = _with_shadow(_with_recovery(jobs, watched), shadow)
     since = versions.ladder_since(connection, monitor)
     is_wanted = bool(alpha.wanting(cycle.rules, cycle.outcomes))
     ladder = alpha.ladder_of(
@@ -74,7 +76,9 @@ def order_job(
         wanted=is_wanted,
         is_latest=latest,
         awaits_teacher=fired is None,
-        is_watched=watched is not None and watched.recovery is None,
+        is_in_shadow=shadow is not None and shadow.state is ShadowState.RUNNING,
+        is_watched=(watched is not None and watched.recovery is None)
+        or (shadow is not None and shadow.state is ShadowState.PROMOTED),
     )
     evidence = _evidence(connection, claim, result) if is_wanted else None
     order = alpha.decide(policy, ladder, now, evidence)
@@ -98,6 +102,12 @@ def order_job(
 def _with_recovery(jobs: Sequence[Job], watched: Watch | None) -> list[Job]:
     """Return the jobs, the watched one with its recovery as of this cycle."""
     return [watched.settled if watched and job.job_id == watched.job.job_id else job for job in jobs]
+
+
+def _with_shadow(jobs: Sequence[Job], shadow: ShadowStep | None) -> list[Job]:
+    """Return the jobs, the one whose candidate this cycle stopped in its shadow as rejected."""
+    stopped = shadow.shadow.job_id if shadow and shadow.state is ShadowState.STOPPED else None
+    return [replace(job, decision=JobDecision.REJECTED) if job.job_id == stopped else job for job in jobs]
 
 
 def _alpha_of(connection: Connection, monitor: str, student: str, result: CycleResult) -> Decimal | None:

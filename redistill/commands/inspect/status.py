@@ -20,7 +20,7 @@ from monitor.daemon.schedule import longest_window, make_trigger, newest_complet
 from monitor.settings import MonitorSection
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
-from redistill.display import order_words, show
+from redistill.display import order_words, shadow_words, show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.failures import cause
 from redistill.display.reject_words import undated_objects
@@ -56,6 +56,7 @@ class State:
     moves: tuple[ShareChange, ...]  #: the labels whose shares changed most
     order: Row | None  #: newest cycle at which a rule fired, with its decision; None after a healthy cycle
     open_job: Job | None
+    shadow: Mapping[str, object] | None  #: of the candidate in shadow
     worker: str | None  #: of the open job (see redistill/display/worker_state.py)
     incidents: tuple[Incident, ...]
     undelivered: tuple[Undelivered, ...]  #: notifications that were not accepted or not sent
@@ -80,7 +81,7 @@ def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
     """Show the last cycle, the rules, the open job and incidents, both models and the next slot."""
     settings, now = configured(ctx, config), utc_now()
     with reading_from(settings) as connection:
-        state = read_state(connection, settings.monitor, now)
+        state = read_state(connection, settings.monitor, now, shadow_cycles=settings.redistill.shadow_cycles)
         cleared = advice_on_cleared(connection, settings.monitor.name, settings.teacher)
     if as_json:
         show.print_json(state.document)
@@ -88,7 +89,9 @@ def status(ctx: typer.Context, *, config: Config = None, as_json: Json = False) 
         show.facts([*_facts(state, settings.rules, now), *([("to do", cleared)] if cleared else [])])
 
 
-def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -> State:
+def read_state(
+    connection: Connection, monitor: MonitorSection, now: datetime, *, shadow_cycles: int
+) -> State:
     """Return the state, from one consistent view of the database."""
     newest = rows(connection, "cycle_history", monitor=monitor.name, order_by="window_end", newest=2)
     quiet = newest[-1] if newest and newest[-1]["verdict_reason"] == VerdictReason.QUIET else None
@@ -112,6 +115,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         moves=moves,
         order=order_words.standing_order(connection, monitor.name),
         open_job=job,
+        shadow=shadow_words.document(connection, monitor.name, shadow_cycles),
         worker=worker,
         incidents=incidents.firing(connection, monitor.name),
         undelivered=outbox.undelivered(connection, monitor.name, now),
@@ -162,15 +166,7 @@ def _judged_by(monitor: MonitorSection, quiet: Mapping[str, Any]) -> datetime:
 
 def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, show.Cell]]:
     yield "monitor", state.monitor
-    if state.quiet is not None and state.quiet_until is not None:
-        yield "quiet", _quiet(state.quiet, state.quiet_until, state.min_samples)
-    if state.last_cycle is None and state.quiet is None:
-        yield (
-            "last cycle",
-            "none yet; `redistill cycle` runs one now, `redistill monitor` runs each as it is due",
-        )
-    elif state.last_cycle is not None:
-        yield from _cycle(state, state.last_cycle, now)
+    yield from _windows(state, now)
     if state.input_drift is not None:
         yield "what moved", what_moved(state.input_drift, state.moves)
     configured_rules = {rule.name: rule for rule in rules}
@@ -182,6 +178,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
         yield "order", _order(state.order, state.last_cycle)
         yield "lower alpha", label_evidence([state.correctness]).says
     yield "open job", _job(state.open_job, state, now) if state.open_job else "none"
+    if state.shadow is not None:
+        yield "shadow", str(state.shadow["summary"])
     yield "incidents", _incidents(state.incidents, now) if state.incidents else "none"
     if state.undelivered:
         yield "notifications", _undelivered(state.undelivered)
@@ -191,6 +189,18 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
             yield "what to do", advice_on(TeacherReason(str(state.teacher_health["reason"])))
     yield "student", _student(state, now) if state.student else "none yet; the first cycle records it"
     yield "next slot", f"{_window(state.next_slot)}, {_due(state, now)}"
+
+
+def _windows(state: State, now: datetime) -> Iterator[tuple[str, show.Cell]]:
+    if state.quiet is not None and state.quiet_until is not None:
+        yield "quiet", _quiet(state.quiet, state.quiet_until, state.min_samples)
+    if state.last_cycle is None and state.quiet is None:
+        yield (
+            "last cycle",
+            "none yet; `redistill cycle` runs one now, `redistill monitor` runs each as it is due",
+        )
+    elif state.last_cycle is not None:
+        yield from _cycle(state, state.last_cycle, now)
 
 
 def _quiet(cycle: Row, until: datetime, min_samples: int) -> str:

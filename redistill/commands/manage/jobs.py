@@ -19,7 +19,7 @@ from monitor.clock import utc_now
 from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
 from redistill.database import reading_from, time_in, writing_to
-from redistill.display import show
+from redistill.display import shadow_words, show
 from redistill.display.measurements import measured_by_job, print_measured
 from redistill.display.show import Column, Row
 from redistill.display.worker_state import IN_WORDS, task_in_words, worker_of
@@ -116,6 +116,7 @@ def show_job(
         measured = measured_by_job(connection, job_id)
         task = worker_tasks.newest(connection, job_id)
         tasks = _tasks(connection, job_id)
+        shadow = shadow_words.of_job(connection, job_id, settings.redistill.shadow_cycles)
         training = (
             training_of(connection, settings, job_id, job["candidate_version"]) if with_training else None
         )
@@ -124,13 +125,15 @@ def show_job(
             "gates": measured.gates,
             "evaluations": measured.evaluations,
             "tasks": tasks,
+            "shadow": shadow,
         }
         if training is not None:
             details |= {"training": training.epochs, "training_steps": training.steps}
         evidence = json.loads(str(job["evidence"])) if job["evidence"] else None
         show.print_json({**job, "evidence": evidence, **details, "payload": payload})
         return
-    show.facts(_facts(job) + ([("task", task_in_words(task, utc_now()))] if task else []))
+    more = [("shadow", shadow)] if shadow else []
+    show.facts(_facts(job) + more + ([("task", task_in_words(task, utc_now()))] if task else []))
     print_measured(measured)
     if training is not None:
         print_training(training)

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from db import calibrations, versions
 from db.connection.session import reading, writing
 from db.errors import RedistillError
-from db.records import ModelVersion
+from db.records import ModelVersion, Shadow
+from db.shadows import runs
 from db.states import CalibrationReason, PromotionReason, Role
 from db.views import rows
 from monitor.stop import never_stopped
@@ -95,10 +96,11 @@ def list_models(ctx: typer.Context, *, config: Config = None, as_json: Json = Fa
     settings = configured(ctx, config)
     with reading_from(settings) as connection:
         found = rows(connection, "model_history", monitor=settings.monitor.name, order_by="created_at")
+        shadow = runs.running(connection, settings.monitor.name)
     if as_json:
         show.print_json(found)
     elif found:
-        show.listing(_COLUMNS, [_cells(model) for model in found])
+        show.listing(_COLUMNS, [_cells(model, shadow) for model in found])
     else:
         show.say("No models yet. The first cycle records the two configured models.")
 
@@ -116,10 +118,11 @@ def show_model(ctx: typer.Context, version: Version, *, config: Config = None, a
         whole = str(found[-1]["version"])
         measured = measured_of_version(connection, monitor, whole)
         calibrated = calibrations_of(connection, monitor, whole)
+        shadow = runs.running(connection, monitor)
     if as_json:
         show.print_json({**found[-1], "evaluations": measured.evaluations, "calibrations": calibrated})
         return
-    show.facts(_facts(found[-1]))
+    show.facts(_facts(found[-1], shadow))
     print_calibrations(calibrated)
     print_measured(measured)
 
@@ -237,12 +240,12 @@ def _report_current(settings: Settings, model: ModelVersion) -> None:
     show.say(f"{link(settings)} points to it, in {linked(settings)}.")
 
 
-def _cells(model: Row) -> list[show.Cell]:
+def _cells(model: Row, shadow: Shadow | None) -> list[show.Cell]:
     return [
         show.version(model["version"]),
         show.word(model["role"]),
         show.decimal(model["alpha"]),
-        _state(model),
+        _state(model, shadow),
         show.number(model["accuracy"]),
         show.interval(model, "accuracy"),
         show.number(model["agreement"]),
@@ -253,7 +256,9 @@ def _cells(model: Row) -> list[show.Cell]:
     ]
 
 
-def _state(model: Row) -> Text:
+def _state(model: Row, shadow: Shadow | None) -> Text:
+    if shadow is not None and model["version"] == shadow.candidate_version:
+        return Text("in shadow", style="yellow")
     if model["files_deleted_at"] is not None:
         return Text("files deleted", style=show.QUIET)
     if model["promoted_at"] is None:
@@ -261,7 +266,7 @@ def _state(model: Row) -> Text:
     return Text("retired", style=show.QUIET) if model["retired_at"] else Text("current", style=show.GOOD)
 
 
-def _facts(model: Row) -> list[tuple[str, show.Cell]]:
+def _facts(model: Row, shadow: Shadow | None) -> list[tuple[str, show.Cell]]:
     optional = (
         ("made by", model["job_id"] and f"job {model['job_id']}"),
         ("parent", model["parent_version"]),
@@ -274,7 +279,7 @@ def _facts(model: Row) -> list[tuple[str, show.Cell]]:
     return [
         ("version", show.word(model["version"])),
         ("role", show.word(model["role"])),
-        ("state", _state(model)),
+        ("state", _state(model, shadow)),
         ("recorded", show.time(model["created_at"])),
         *((name, str(value)) for name, value in optional if value),
     ]

@@ -36,6 +36,7 @@ KEYS = {
     "model_history": ("created_at",),
     "calibration_history": ("calibrated_at",),
     "training_history": ("job_id",),
+    "shadow_history": ("shadow_id",),
     "reject_history": ("cycle_id",),
 }
 NEWEST = [
@@ -119,7 +120,7 @@ def test_a_tick_and_the_status_read_no_more_of_a_longer_history(histories: Histo
         assert runner.run_due(lambda: False) == 0
         assert not watchdog.check(utc_now())
         with reading(engine) as connection:
-            assert read_state(connection, section, utc_now()).last_cycle is not None
+            assert read_state(connection, section, utc_now(), shadow_cycles=3).last_cycle is not None
 
     assert_flat(histories, look)
 

@@ -63,6 +63,12 @@ CONTRACT = {
         "kl_gradient_share, kl_gradient_share_weights, gradient_norm, clipped_share, validation_accuracy, "
         "validation_agreement"
     ),
+    "shadow_history": (
+        "monitor, shadow_id, job_id, candidate_version, incumbent_version, state, reason, detail, "
+        "started_at, ended_at, cycle_id, window_end, n, n_candidate_only, n_incumbent_only, e_better, "
+        "e_worse, "
+        "candidate_agreement, incumbent_agreement, candidate_kl, incumbent_kl, error"
+    ),
     "strata_history": "monitor, cycle_id, window_end, student_label, n_seen, n, n_disagreements, weight",
     "serving_history": (
         "monitor, cycle_id, window_end, n_recorded, n_rescored, serving_skew, serving_skew_low, "

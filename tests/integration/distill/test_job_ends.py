@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from db.connection.session import writing
 from db.errors import RedistillError
 from db.records import Evaluation, Job, Metric, ModelVersion
 from db.states import GateResult, PromotionReason, Role
-from db.tables import deliveries, gate_outcomes, incidents, jobs, promotions
+from db.tables import deliveries, gate_outcomes, incidents, jobs, promotions, shadows
 from distill.settle import Proof
 from distill.worker import Worker
 from monitor.stop import Stopped, never_stopped
@@ -106,6 +107,53 @@ def test_a_candidate_that_fails_a_gate_is_told_with_its_numbers(engine: Engine) 
     assert [each["event"] for each in messages(engine)] == ["firing", "resolved"]
 
 
+def in_shadow(engine: Engine, work: Any) -> dict[str, Any]:  # noqa: ANN401 - as `end`
+    """The job that such an attempt leaves with promote = "shadow"."""
+    with writing(engine) as connection:
+        queue.enqueue(connection, make_new_job(), now())
+    attempt = FakeAttempt(work=work, redistill=SimpleNamespace(promote="shadow"))
+    audience = make_audience()
+    worker = Worker(engine, audience, attempt, without_labels(engine, audience.monitor))  # type: ignore[arg-type]
+    assert worker.run_once(never_stopped)
+    return stored(engine, jobs)[-1]
+
+
+def test_a_candidate_that_passes_begins_its_shadow_in_the_transaction_of_its_job(engine: Engine) -> None:
+    job = in_shadow(engine, passes)
+    assert (job["status"], job["decision"]) == ("succeeded", "shadowed")
+    (shadow,) = stored(engine, shadows)
+    assert (shadow["job_id"], shadow["state"]) == (job["id"], "running")
+    assert (shadow["candidate_version"], shadow["incumbent_version"]) == (job["candidate_version"], STUDENT)
+    assert stored(engine, promotions) == []
+
+
+def is_decided_by_labels(job: Job, stopped: Stopped) -> Proof:
+    """Its agreement with the teacher is only reported, as labels say that the teacher is wrong."""
+    proof = passes(job, stopped)
+    (met,) = proof.gates
+    reported = replace(met, gate="agreement", dataset="condemned", result=GateResult.REPORTED)
+    return replace(proof, gates=(met, reported))
+
+
+@pytest.mark.parametrize(
+    ("work", "decision", "words"),
+    [
+        (fails_its_gate, "rejected", "failed: accuracy"),
+        (is_decided_by_labels, "held", "held: true labels decided against the teacher"),
+    ],
+)
+def test_no_shadow_begins_where_a_gate_failed_or_the_teacher_was_wrong(
+    engine: Engine,
+    work: Any,  # noqa: ANN401 - as `end`
+    decision: str,
+    words: str,
+) -> None:
+    job = in_shadow(engine, work)
+    assert job["decision"] == decision
+    assert words in job["decision_reason"]
+    assert stored(engine, shadows) == []
+
+
 def is_undecided(job: Job, stopped: Stopped) -> Proof:
     """The gate that failed is inconclusive, and a person is to decide."""
     proof = fails_its_gate(job, stopped)
@@ -122,6 +170,7 @@ def test_a_candidate_on_which_a_person_decides_is_held_with_the_gates_that_are_o
         "inconclusive: accuracy (test) 0.5 against 0.9, incumbent 0.7"
     )
     assert "gates_passed" not in [row["reason"] for row in stored(engine, promotions)]
+    assert in_shadow(engine, is_undecided)["decision"] == "held"
 
 
 def improves(job: Job, stopped: Stopped) -> Proof:

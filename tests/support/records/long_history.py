@@ -209,6 +209,14 @@ _OF_JOBS: Final = (
         for epoch in range(1, 6)
     ),
     """
+    INSERT INTO shadows (monitor, job_id, candidate_version, incumbent_version, state, reason, started_at,
+        ended_at)
+    SELECT monitor, id, candidate_version, student_version, 'promoted', 'better', finished_at, finished_at
+    FROM jobs ORDER BY id""",
+    """
+    INSERT INTO shadow_cycles (shadow_id, cycle_id, n, n_candidate_only, n_incumbent_only)
+    SELECT s.id, j.cycle_id, 900, 30, 5 FROM shadows s JOIN jobs j ON j.id = s.job_id""",
+    """
     INSERT INTO calibrations (monitor, version, temperature, n, dataset, sha256, nll_before, nll_after,
         ece_before, ece_after, ece_debiased_before, ece_debiased_after, reason, job_id, calibrated_at)
     SELECT monitor, candidate_version, 1.4, 1000, 'validation', 's', 0.4, 0.3, 0.05, 0.02, 0.05, 0.02, 'job',

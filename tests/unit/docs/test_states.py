@@ -9,7 +9,15 @@ import pytest
 
 from db import outbox, queue
 from db import states as states_module
-from db.states import CycleStatus, DeliveryState, IncidentState, JobStatus, TaskState, VerdictReason
+from db.states import (
+    CycleStatus,
+    DeliveryState,
+    IncidentState,
+    JobStatus,
+    ShadowState,
+    TaskState,
+    VerdictReason,
+)
 from triggers.incidents.lifecycle import TRANSITIONS
 
 DOC = (Path(__file__).parents[3] / "docs" / "states.md").read_text(encoding="utf-8")
@@ -28,11 +36,13 @@ PACKAGES = {
     "announce": "triggers.incidents",
     "ledger": "db.cycles",
     "clock_skew": "db.connection",
+    "runs": "db.shadows",
 }
 DIAGRAMS = {
     "Cycle": {*CycleStatus, VerdictReason.QUIET},
     "Job": set(JobStatus),
     "Worker task": set(TaskState),
+    "Shadow": set(ShadowState),
     "Promotion": PROMOTION_WORDS,
     "Incident": set(IncidentState),
     "Delivery": set(DeliveryState),

@@ -141,7 +141,7 @@ def test_the_status_and_the_reference_of_a_teacher_are_the_same_as_before(sqlite
         end = last_hour()
         slot = Slot(monitor=MONITOR, window_start=end, window_end=end + HOUR)
         with reading(sqlite_history) as connection:
-            state = read_state(connection, section, end)
+            state = read_state(connection, section, end, shadow_cycles=3)
             of_teachers = [
                 teachers.known_teacher(connection, slot, version, reference_cycles=3)
                 for version in (TEACHER, "another")

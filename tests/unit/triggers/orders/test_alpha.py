@@ -20,6 +20,7 @@ FREE = Ladder(
     wanted=True,
     is_latest=True,
     awaits_teacher=False,
+    is_in_shadow=False,
     is_watched=False,
     has_open_job=False,
     completed_alpha=None,
@@ -94,6 +95,7 @@ ALL_AT_ONCE = Ladder(
     wanted=False,
     is_latest=False,
     awaits_teacher=True,
+    is_in_shadow=True,
     is_watched=True,
     has_open_job=True,
     completed_alpha=Decimal("0.1"),
@@ -110,6 +112,7 @@ def test_the_first_reason_is_given() -> None:
         {"is_latest": True},
         {"awaits_teacher": False},
         {"has_open_job": False},
+        {"is_in_shadow": False},
         {"is_watched": False},
         {"failed_in_a_row": 2},
         {"completed_alpha": None},
@@ -124,6 +127,7 @@ def test_the_first_reason_is_given() -> None:
         OrderReason.NOT_LATEST,
         OrderReason.TEACHER_CHANGED,
         OrderReason.JOB_OPEN,
+        OrderReason.SHADOW,
         OrderReason.WATCHING,
         OrderReason.ATTEMPTS_EXHAUSTED,
         OrderReason.AT_FLOOR,
@@ -161,6 +165,12 @@ def test_a_held_candidate_is_in_the_way_until_it_is_promoted() -> None:
     assert reason(held.enqueued_at + 2 * HOUR) is OrderReason.ORDERED
 
 
+def test_a_candidate_in_shadow_is_in_the_way_but_an_open_job_comes_first() -> None:
+    shadowed = replace(FREE, is_in_shadow=True, is_watched=True)
+    assert decide(POLICY, shadowed, NOW).reason is OrderReason.SHADOW
+    assert decide(POLICY, replace(shadowed, has_open_job=True), NOW).reason is OrderReason.JOB_OPEN
+
+
 @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.RUNNING])
 def test_an_open_job_is_in_the_way_whatever_its_student(status: JobStatus) -> None:
     ladder = climb((SUCCEEDED, "0.6"), (status, "0.5"), began_at=NOW)
@@ -190,6 +200,7 @@ def test_failures_in_a_row(steps: tuple[JobStatus, ...], failed: int, sentence: 
 
 
 PROMOTED, HELD = JobDecision.PROMOTED, JobDecision.HELD
+DROPPED, SHADOWED = JobDecision.REJECTED, JobDecision.SHADOWED
 HELPED, DID_NOT = JobRecovery.RECOVERED, JobRecovery.NOT_RECOVERED
 
 
@@ -203,6 +214,9 @@ HELPED, DID_NOT = JobRecovery.RECOVERED, JobRecovery.NOT_RECOVERED
         ([(PROMOTED, DID_NOT), (PROMOTED, HELPED)], 0, "until one helps"),
         ([(PROMOTED, DID_NOT), (PROMOTED, None)], 1, "the next one is on trial"),
         ([(PROMOTED, None), (PROMOTED, DID_NOT)], 1, "nobody will ever know of one that was replaced"),
+        ([(DROPPED, None)], 1, "its shadow stopped it, which is as much an attempt as a gate"),
+        ([(DROPPED, None), (DROPPED, None), (PROMOTED, HELPED)], 0, "until one helps"),
+        ([(DROPPED, None), (SHADOWED, None)], 1, "nobody knows yet of one that is in shadow"),
         ([(HELD, None)], 0, "what a person promotes begins a ladder of its own"),
     ],
 )
@@ -274,6 +288,7 @@ free_ladders = ladders.map(
         wanted=True,
         is_latest=True,
         awaits_teacher=False,
+        is_in_shadow=False,
         is_watched=False,
         has_open_job=False,
         failed_in_a_row=0,

@@ -1,0 +1,1 @@
+"""Shadows: candidates that cycles score beside the student in service before they are promoted."""

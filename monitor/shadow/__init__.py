@@ -1,0 +1,1 @@
+"""The candidate in shadow, scored by each cycle beside the student in service."""
