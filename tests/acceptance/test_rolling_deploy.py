@@ -33,7 +33,7 @@ from tests.support.world.reruns import measured, rerun
 from tests.support.world.tiny_world import World
 
 #: The version that is replaced, which moves on with the releases; its schema is another than the present one.
-BEFORE: Final = "0d537d0c94cc5d4b14d5997f9efeaf411ed8b0c2"
+BEFORE: Final = "549b1294e53e4e32eb2c0dccddc9109bf51b1e23"
 OVERLAP: Final = 10  #: so many slots at least are run while both versions work
 EACH: Final = 3  #: so many of them at least by each of the two
 _EVERY: Final = 3  #: seconds; no multiple of the daemons' tick, so that either may be first to see a slot
