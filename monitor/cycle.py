@@ -16,7 +16,7 @@ from monitor.archive import erased, files
 from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
 from monitor.archive.teacher_cache import known_logits
-from monitor.labels.truth import Late, correctness_of, late_labels
+from monitor.labels.truth import Late, accuracy_of, correctness_of, late_labels
 from monitor.measure import measure
 from monitor.reference.baseline import Reference
 from monitor.scoring.batches import Scorer, ScoringError
@@ -75,6 +75,8 @@ class CycleMeasurer:
     cache_bytes: int
     temperature: float
     reference: Reference
+    teacher_temperature: Callable[[str, str], float | None]  #: of a monitor's teacher version, if calibrated
+    labels_are_random: bool  #: whether true labels are of requests that were drawn at random
     clock: Callable[[], datetime]
     show: Show
     _source: TrafficSource | None = field(default=None, init=False)
@@ -204,6 +206,12 @@ class CycleMeasurer:
             serving=sample.served.skew(sample.strata) if sample.served else None,
             correctness=correctness_of(sample, late),
             input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample.slot)),
+            accuracy=accuracy_of(
+                sample,
+                late,
+                teacher_temperature=self.teacher_temperature(sample.slot.monitor, teacher.version),
+                labels_are_random=self.labels_are_random,
+            ),
         )
 
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:

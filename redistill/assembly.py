@@ -11,6 +11,7 @@ import torch
 from sqlalchemy import Engine
 
 from db import monitors
+from db.accuracy import teacher_calibrations
 from db.connection.session import reading
 from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
@@ -104,6 +105,8 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
             n_texts=settings.metrics.input_sample,
             seeds=settings.metrics.seeds,
         ),
+        teacher_temperature=_teacher_temperature(engine),
+        labels_are_random=settings.redistill.label_source == "random",
         clock=utc_now,
         show=show,
     )
@@ -294,6 +297,14 @@ def _archived(engine: Engine) -> Archived:
     def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
         with reading(engine) as connection:
             return cycle_archives.scored_before(connection, slot, teacher_version, since=since)
+
+    return ask
+
+
+def _teacher_temperature(engine: Engine) -> Callable[[str, str], float | None]:
+    def ask(monitor: str, version: str) -> float | None:
+        with reading(engine) as connection:
+            return teacher_calibrations.temperature_of(connection, monitor, version)
 
     return ask
 

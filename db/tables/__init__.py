@@ -17,7 +17,7 @@ from db.tables.jobs import (
 from db.tables.names import renames
 from db.tables.rules import evidence, rule_bases, rule_outcomes, rule_states, rule_texts
 from db.tables.training import training_epochs
-from db.tables.truth import correctness, labels, teacher_metrics
+from db.tables.truth import correctness, estimated_accuracy, labels, teacher_calibrations, teacher_metrics
 
 __all__ = [
     "ExactAlpha",
@@ -29,6 +29,7 @@ __all__ = [
     "cycles",
     "deliveries",
     "erasures",
+    "estimated_accuracy",
     "evaluations",
     "evidence",
     "gate_outcomes",
@@ -49,6 +50,7 @@ __all__ = [
     "rule_states",
     "rule_texts",
     "strata",
+    "teacher_calibrations",
     "teacher_metrics",
     "training_epochs",
     "worker_tasks",
