@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature bench-label-free example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,11 @@ bench-decisions: $(READY) ## measure the error rates of the gates on simulated c
 
 bench-temperature: $(READY) ## compare fixed temperatures of the loss with four that adapt; 10 minutes
 	PYTHONPATH=. $(PY) bench/temperature.py
+
+bench-label-free: $(READY) ## compare accuracy without labels with CBPE: make bench-label-free DATA=/path/to/clinc150
+	@test -n "$(DATA)" || { echo "make bench-label-free DATA=FOLDER: give the folder of CLINC150's data_full.json and domains.json"; exit 2; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[example]'
+	PYTHONPATH=.:examples/clinc150 $(PY) bench/label_free.py "$(DATA)"
 
 bench-history: $(READY) ## time views, ticks and decisions with up to 100,000 cycles
 	PYTHONPATH=. $(PY) bench/history.py

@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from db.accuracy.teacher_calibrations import TeacherCalibration
 from db.errors import RedistillError
 from db.records import Archive, Claim, CycleResult, EarlierResult, Measurement, Slot
 from monitor.archive import erased, files
@@ -75,7 +76,7 @@ class CycleMeasurer:
     cache_bytes: int
     temperature: float
     reference: Reference
-    teacher_temperature: Callable[[str, str], float | None]  #: of a monitor's teacher version, if calibrated
+    calibration: Callable[[str, str], TeacherCalibration | None]  #: of a monitor's teacher version
     labels_are_random: bool  #: whether true labels are of requests that were drawn at random
     clock: Callable[[], datetime]
     show: Show
@@ -209,7 +210,7 @@ class CycleMeasurer:
             accuracy=accuracy_of(
                 sample,
                 late,
-                teacher_temperature=self.teacher_temperature(sample.slot.monitor, teacher.version),
+                calibration=self.calibration(sample.slot.monitor, teacher.version),
                 labels_are_random=self.labels_are_random,
             ),
         )

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from db import monitors
 from db.accuracy import teacher_calibrations
+from db.accuracy.teacher_calibrations import TeacherCalibration
 from db.connection.session import reading
 from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
@@ -105,7 +106,7 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
             n_texts=settings.metrics.input_sample,
             seeds=settings.metrics.seeds,
         ),
-        teacher_temperature=_teacher_temperature(engine),
+        calibration=_teacher_calibration(engine),
         labels_are_random=settings.redistill.label_source == "random",
         clock=utc_now,
         show=show,
@@ -301,10 +302,10 @@ def _archived(engine: Engine) -> Archived:
     return ask
 
 
-def _teacher_temperature(engine: Engine) -> Callable[[str, str], float | None]:
-    def ask(monitor: str, version: str) -> float | None:
+def _teacher_calibration(engine: Engine) -> Callable[[str, str], TeacherCalibration | None]:
+    def ask(monitor: str, version: str) -> TeacherCalibration | None:
         with reading(engine) as connection:
-            return teacher_calibrations.temperature_of(connection, monitor, version)
+            return teacher_calibrations.in_force(connection, monitor, version)
 
     return ask
 

@@ -14,7 +14,8 @@ class TeacherCalibration:
     """The fit of a teacher."""
 
     temperature: float
-    sha256: str  #: of the labelled file
+    n: int  #: rows of the labelled file
+    sha256: str  #: of the file
     calibrated_at: datetime
 
 
@@ -44,11 +45,8 @@ def in_force(connection: Connection, monitor: str, version: str) -> TeacherCalib
     if newest is None:
         return None
     return TeacherCalibration(
-        temperature=newest.temperature, sha256=newest.sha256, calibrated_at=newest.calibrated_at
+        temperature=newest.temperature,
+        n=newest.n,
+        sha256=newest.sha256,
+        calibrated_at=newest.calibrated_at,
     )
-
-
-def temperature_of(connection: Connection, monitor: str, version: str) -> float | None:
-    """Return the temperature of a teacher; None if it is not calibrated."""
-    found = in_force(connection, monitor, version)
-    return found.temperature if found else None

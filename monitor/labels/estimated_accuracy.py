@@ -22,7 +22,7 @@ MIN_LABELS: Final = 100
 #: A contradiction is a larger difference between the expected accuracy and that by labels.
 TOLERANCE: Final = 0.015
 #: Requests are labelled by choice if the agreement of the labelled ones is outside of this interval.
-_SELECTED: Final = 0.999
+_SELECTED: Final = 0.9999
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
@@ -71,14 +71,16 @@ def estimate(
     strata: Strata,
     *,
     temperature: float | None,
+    calibration_rows: int,
     truth: Mapping[int, int],
     labels_are_random: bool = True,
 ) -> AccuracyEstimates:
     """Return the estimates of the student's accuracy in a window, from a sample of its requests.
 
-    A text has one true label however often it occurs, so the interval by confidence is Wilson's for the
-    effective number of clusters, as wide as if each had a label. The estimate by labels counts requests,
-    which are drawn one by one.
+    A text has one true label however often it occurs, so the interval by confidence counts clusters. It is
+    Wilson's for the harmonic sum of their effective number and of the rows of the calibration, because the
+    confidence is as uncertain as the accuracy on those rows. The estimate by labels counts requests, which
+    are drawn one by one.
 
     Args:
         teacher_logits: (n, classes).
@@ -86,13 +88,15 @@ def estimate(
         strata: those of the sample, with all requests of a text in one cluster.
         temperature: the teacher's calibration temperature; None: it is not calibrated, so that there is no
             estimate by confidence.
+        calibration_rows: the labelled rows to which the temperature was fitted.
         truth: the index of the true label by row; -1 for a label that the models do not have.
         labels_are_random: False: the labels are not of requests that were drawn at random, and do not count.
             Nor do they if the labelled requests agree much more or less often than the others.
 
     Example:
         >>> logits = [[3.0, 0.0]] * 50
-        >>> found = estimate(logits, logits, Strata.one(50), temperature=2.0, truth={0: 0, 1: 1})
+        >>> found = estimate(logits, logits, Strata.one(50), temperature=2.0, calibration_rows=50,
+        ...     truth={0: 0, 1: 1})
         >>> (round(found.by_confidence.estimate, 3), found.n_labels, round(found.rectifier, 3))
         (0.818, 2, -0.318)
     """
@@ -113,7 +117,7 @@ def estimate(
     is_calibrated = temperature is not None and expected.size > 0
     return AccuracyEstimates(
         teacher_temperature=temperature,
-        by_confidence=_by_confidence(expected, strata) if is_calibrated else None,
+        by_confidence=_by_confidence(expected, strata, calibration_rows) if is_calibrated else None,
         n_labels=true.size,
         by_labels=_by_labels(labelled, expected[~is_labelled], weights[~is_labelled]),
         rectifier=labelled.rectifier if is_calibrated and true.size else None,
@@ -181,9 +185,10 @@ def prediction_powered(
     return score_interval(accuracy, towards_half * (1 - towards_half) / error)
 
 
-def _by_confidence(expected: Floats, strata: Strata) -> Interval:
+def _by_confidence(expected: Floats, strata: Strata, calibration_rows: int) -> Interval:
+    n = 1 / (1 / strata.n_effective + 1 / calibration_rows)
     # The mean of probabilities can exceed 1 by rounding.
-    return score_interval(min(float((expected * strata.weights).mean()), 1.0), strata.n_effective)
+    return score_interval(min(float((expected * strata.weights).mean()), 1.0), n)
 
 
 def _by_labels(labelled: _Labelled, unlabelled: Floats, weights: Floats) -> Interval | None:

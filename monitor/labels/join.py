@@ -185,7 +185,7 @@ class _Join:
         found = accuracy_of(
             sample,
             known,
-            teacher_temperature=teacher_calibrations.temperature_of(connection, self.monitor, version),
+            calibration=teacher_calibrations.in_force(connection, self.monitor, version),
             labels_are_random=self.labels_are_random,
         )
         before = estimates.contradicted_before(connection, self.monitor, version, cycle.window_end)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from db.accuracy.teacher_calibrations import TeacherCalibration
 from db.cycles.labels import request_hash
 from db.records import AccuracyEstimates, Correctness, LateLabel
 from monitor.archive.sample import ScoredSample
@@ -30,18 +31,20 @@ def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
 
 
 def accuracy_of(
-    sample: ScoredSample, late: Late, *, teacher_temperature: float | None, labels_are_random: bool
+    sample: ScoredSample, late: Late, *, calibration: TeacherCalibration | None, labels_are_random: bool
 ) -> AccuracyEstimates:
     """Return the estimates of the student's accuracy, with the labels of `correctness_of`.
 
-    The arguments are those of `monitor.labels.estimated_accuracy.estimate`.
+    `calibration` is the teacher's, if it has one; `labels_are_random` is that of
+    `monitor.labels.estimated_accuracy.estimate`.
     """
     _, texts = np.unique([request.text for request in sample.requests], return_inverse=True)
     return estimate(
         sample.teacher_logits,
         sample.student_logits,
         replace(sample.strata, clusters=texts),
-        temperature=teacher_temperature,
+        temperature=calibration.temperature if calibration else None,
+        calibration_rows=calibration.n if calibration else 0,
         truth=_true_labels(sample, late),
         labels_are_random=labels_are_random,
     )

@@ -43,7 +43,8 @@ class Taught:
     @property
     def temperature(self) -> float | None:
         with reading(self.shop.engine) as connection:
-            return teacher_calibrations.temperature_of(connection, MONITOR, self.version)
+            found = teacher_calibrations.in_force(connection, MONITOR, self.version)
+        return found.temperature if found else None
 
 
 @pytest.fixture

@@ -71,8 +71,8 @@ class Service:
 
     def estimates(self, sample: ScoredSample) -> AccuracyEstimates:
         with reading(self.engine) as connection:
-            temperature = teacher_calibrations.temperature_of(connection, MONITOR, TEACHER)
-        return accuracy_of(sample, {}, teacher_temperature=temperature, labels_are_random=True)
+            calibration = teacher_calibrations.in_force(connection, MONITOR, TEACHER)
+        return accuracy_of(sample, {}, calibration=calibration, labels_are_random=True)
 
     def label(self, hour: int, n: int, n_right: int, **options: Any) -> None:  # noqa: ANN401 - of the import
         given = (
