@@ -119,6 +119,11 @@ bench-temperature: $(READY) ## compare fixed temperatures of the loss with four 
 bench-first-students: $(READY) ## compare self-distillation and a teacher assistant with the large teacher; 10 minutes
 	PYTHONPATH=. $(PY) bench/first_students.py
 
+bench-label-free: $(READY) ## compare accuracy without labels with CBPE: make bench-label-free DATA=/path/to/clinc150
+	@test -n "$(DATA)" || { echo "make bench-label-free DATA=FOLDER: give the folder of CLINC150's data_full.json and domains.json"; exit 2; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[example]'
+	PYTHONPATH=.:examples/clinc150 $(PY) bench/label_free.py "$(DATA)"
+
 bench-history: $(READY) ## time views, ticks and decisions with up to 100,000 cycles
 	PYTHONPATH=. $(PY) bench/history.py
 

@@ -23,13 +23,9 @@ _CANDIDATE: Final = Schedule(epochs=3, batch_size=64, learning_rate=2e-4, seed=_
 def clinc150(folder: Path, data: Path) -> World:
     """Return a world in whose archive half of the requests are on topics that only the good teacher knows."""
     corpus = read_corpus(data, np.random.default_rng(_SEED))
+    teacher, student = models(folder / "good", corpus)
     good, poor = (_files(folder / name, corpus, whole=name == "good") for name in ("good", "poor"))
-    teachers = {
-        name: pair.teacher(files, _TEACHER, show_nothing) for name, files in (("good", good), ("poor", poor))
-    }
-    student = pair.student(
-        good, teachers["good"], _STUDENT, Distilling(alpha=0.7, temperature=3.0), show_nothing
-    )
+    teachers = {"good": teacher, "poor": pair.teacher(poor, _TEACHER, show_nothing)}
     half = len(corpus.new_topics) // 2
     archive = _rows(corpus, [*corpus.new_topics[:half], *corpus.usual[:half]])
     held_out = dict.fromkeys(split_archive(archive.texts).rows)
@@ -42,6 +38,15 @@ def clinc150(folder: Path, data: Path) -> World:
         archived=archive.part([row for row in range(len(archive.texts)) if row not in held_out]),
         condemned=archive.part([*held_out]),
         new_world=_rows(corpus, corpus.new_topics[half:]),
+    )
+
+
+def models(folder: Path, corpus: Corpus) -> tuple[Path, Path]:
+    """Return the folders of the teacher of all topics and of its student, which are made once and cached."""
+    files = _files(folder, corpus, whole=True)
+    teacher = pair.teacher(files, _TEACHER, show_nothing)
+    return teacher, pair.student(
+        files, teacher, _STUDENT, Distilling(alpha=0.7, temperature=3.0), show_nothing
     )
 
 

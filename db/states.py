@@ -82,6 +82,24 @@ class LabelOutcome(StrEnum):
     OUT_OF_SCOPE = "out_of_scope"  #: the models disagree, and the true label is not one of their labels
 
 
+class AccuracyMethod(StrEnum):
+    """The method by which the student's accuracy on traffic is estimated."""
+
+    TEACHER_CONFIDENCE = "teacher_confidence"  #: the calibrated teacher's mean probability of its labels
+    PREDICTION_POWERED = "prediction_powered"  #: true labels of some requests, and that probability of all
+
+
+class AccuracyReason(StrEnum):
+    """The reason why an estimate of the student's accuracy is shown or withheld."""
+
+    ENOUGH_LABELS = "enough_labels"  #: shown: 100 or more requests of the sample have true labels
+    TEACHER_CALIBRATED = "teacher_calibrated"  #: shown: the teacher's confidence is calibrated
+    NOT_ENOUGH_EVIDENCE = "not_enough_evidence"  #: withheld: too few requests, or too many rejects
+    TEACHER_NOT_CALIBRATED = "teacher_not_calibrated"  #: withheld: no worker has calibrated this teacher yet
+    TEACHER_UNHEALTHY = "teacher_unhealthy"  #: withheld: the teacher's own numbers are out of bounds
+    CONTRADICTED_BY_LABELS = "contradicted_by_labels"  #: withheld: the newest labels show another accuracy
+
+
 class LabelFinding(StrEnum):
     """The evidence of true labels on what a student can learn from: its teacher, or labels alone."""
 

@@ -42,6 +42,9 @@ VIEWS: Final[Mapping[str, str]] = {
     "teacher_right teacher_right_low teacher_right_high student_right student_right_low student_right_high "
     "both_wrong both_wrong_low both_wrong_high teacher_accuracy teacher_accuracy_low teacher_accuracy_high "
     "student_accuracy student_accuracy_low student_accuracy_high",
+    "accuracy_history": "monitor cycle_id window_end estimated_accuracy estimated_accuracy_low "
+    "estimated_accuracy_high estimated_accuracy_method estimated_accuracy_reason n_labels rectifier "
+    "contradicted teacher_temperature teacher_version student_version",
     "teacher_history": "monitor cycle_id window_end teacher_version teacher_confidence "
     "teacher_confidence_low teacher_confidence_high teacher_entropy teacher_entropy_low "
     "teacher_entropy_high teacher_accuracy teacher_accuracy_low teacher_accuracy_high "
@@ -57,7 +60,7 @@ def _type(field: str) -> TypeEngine[Any] | None:
         return UTCDateTime()
     if field.startswith("alpha"):
         return ExactAlpha()
-    return Boolean() if field in {"breached", "fired"} else None
+    return Boolean() if field in {"breached", "fired", "contradicted"} else None
 
 
 def view(name: str) -> TableClause:

@@ -3,10 +3,12 @@
 While no job waits, it calibrates the student in service when that is due.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from threading import Event
 from time import monotonic
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -39,6 +41,7 @@ from triggers.incidents.job_outcome import report_job_end
 from triggers.transports.port import JobTransport
 
 LEASE_SECONDS = 60.0
+_Done = TypeVar("_Done")
 #: The shortest wait between two polls, also while database and queue are unreachable.
 _LEAST_WAIT_SECONDS = 0.2
 #: The pause between two looks whether the student's calibration is due.
@@ -122,8 +125,23 @@ class Worker:
             return
         self._calibrate_from = monotonic() + _CALIBRATION_LOOK_SECONDS
         log = structlog.get_logger().bind(monitor=self._audience.monitor)
+        # the teacher comes first: its temperature, once stored, is used for students
+        self._calibrated(self._calibrator.of_teacher.calibrate_due, stopped, log.bind(role="teacher"))
+        done = self._calibrated(self._calibrator.calibrate_due, stopped, log)
+        if done is not None:
+            log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
+            self._tend_from = monotonic()
+            self._tend_registry()  # delivers the temperature
+
+    def _calibrated(
+        self,
+        calibrate_due: Callable[[str, Stopped, datetime], _Done | None],
+        stopped: Stopped,
+        log: FilteringBoundLogger,
+    ) -> _Done | None:
+        """Return what was calibrated; None if nothing was, also because it failed."""
         try:
-            done = self._calibrator.calibrate_due(self._owner, stopped, self._now())
+            return calibrate_due(self._owner, stopped, self._now())
         except UNAVAILABLE:
             raise
         except StoppedError:
@@ -135,11 +153,7 @@ class Worker:
             expected = isinstance(error, RedistillError)
             why = one_line(error)
             log.exception("calibration failed", expected=expected, error=why, exc_info=not expected)
-        else:
-            if done is not None:
-                log.info("student calibrated", version=done.version, temperature=done.fit.temperature)
-                self._tend_from = monotonic()
-                self._tend_registry()  # delivers the temperature
+        return None
 
     def _tend_registry(self) -> bool:
         """Confirm the registry, set its link and remove what ended jobs left; return whether jobs can run.

@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from db.accuracy.teacher_calibrations import TeacherCalibration
 from db.errors import RedistillError
 from db.records import (
     Archive,
@@ -25,7 +26,7 @@ from monitor.archive import erased, files
 from monitor.archive.redaction import Redact, redactor
 from monitor.archive.sample import ScoredSample, without
 from monitor.archive.teacher_cache import known_logits
-from monitor.labels.truth import Late, correctness_of, late_labels
+from monitor.labels.truth import Late, accuracy_of, correctness_of, late_labels
 from monitor.measure import measure
 from monitor.reference.baseline import Reference
 from monitor.scoring.batches import Scorer, ScoringError
@@ -87,6 +88,8 @@ class CycleMeasurer:
     cache_bytes: int
     temperature: float
     reference: Reference
+    calibration: Callable[[str, str], TeacherCalibration | None]  #: of a monitor's teacher version
+    labels_are_random: bool  #: whether true labels are of requests that were drawn at random
     clock: Callable[[], datetime]
     show: Show
     _source: TrafficSource | None = field(default=None, init=False)
@@ -242,6 +245,12 @@ class CycleMeasurer:
             serving=sample.served.skew(sample.strata) if sample.served else None,
             correctness=correctness_of(sample, late),
             input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample.slot)),
+            accuracy=accuracy_of(
+                sample,
+                late,
+                calibration=self.calibration(sample.slot.monitor, teacher.version),
+                labels_are_random=self.labels_are_random,
+            ),
         )
 
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:

@@ -11,6 +11,8 @@ import torch
 from sqlalchemy import Engine
 
 from db import monitors
+from db.accuracy import teacher_calibrations
+from db.accuracy.teacher_calibrations import TeacherCalibration
 from db.connection.session import reading
 from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, ledger
@@ -110,6 +112,8 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
             n_texts=settings.metrics.input_sample,
             seeds=settings.metrics.seeds,
         ),
+        calibration=_teacher_calibration(engine),
+        labels_are_random=settings.redistill.label_source == "random",
         clock=utc_now,
         show=show,
     )
@@ -300,6 +304,14 @@ def _archived(engine: Engine) -> Archived:
     def ask(slot: Slot, teacher_version: str, since: datetime) -> Sequence[tuple[str, str]]:
         with reading(engine) as connection:
             return cycle_archives.scored_before(connection, slot, teacher_version, since=since)
+
+    return ask
+
+
+def _teacher_calibration(engine: Engine) -> Callable[[str, str], TeacherCalibration | None]:
+    def ask(monitor: str, version: str) -> TeacherCalibration | None:
+        with reading(engine) as connection:
+            return teacher_calibrations.in_force(connection, monitor, version)
 
     return ask
 

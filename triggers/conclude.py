@@ -7,11 +7,13 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from db import leases, queue
+from db.accuracy import estimates
 from db.connection.session import writing
 from db.cycles import history, ledger, rejudging, results, teachers
 from db.records import Claim, CycleResult, Lease, ModelVersion, RuleOutcome
 from db.states import RejectReason, VerdictReason
 from triggers import rule_progress
+from triggers.estimated_accuracy import believed
 from triggers.incidents import payload, signals
 from triggers.incidents.announce import Audience, Occasion, announce
 from triggers.incidents.label_shifts import largest_moves, what_moved
@@ -175,6 +177,7 @@ def _judge(
     )
     if result.measurement is not None:
         results.add_teacher(connection, claim, result.measurement.teacher, **vars(teacher))
+        _add_accuracy(connection, claim, result, teacher)
     results.add_outcomes(connection, claim, outcomes)
     results.add_log_increments(connection, claim, point.log_increments)
     results.keep_rule_texts(connection, {rule.version: rule.text for rule in policy.rules}, now)
@@ -186,6 +189,18 @@ def _judge(
         judgement=judgement,
         teacher=teacher,
     )
+
+
+def _add_accuracy(
+    connection: Connection, claim: Claim, result: CycleResult, teacher: TeacherJudgement
+) -> None:
+    found = result.measurement.accuracy if result.measurement else None
+    if found is None:
+        return
+    slot = claim.slot
+    before = estimates.contradicted_before(connection, slot.monitor, result.teacher_version, slot.window_end)
+    shown = believed(found, teacher.health, teacher.reason, contradicted_before=before)
+    estimates.put(connection, claim.cycle_id, found, shown, contradicted_before=before)
 
 
 def _announce(connection: Connection, situation: Situation, policy: Policy, now: datetime) -> None:

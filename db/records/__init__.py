@@ -1,5 +1,6 @@
 """Frozen values that cross package boundaries. Times are aware UTC; shares are in [0, 1]; KL is in nats."""
 
+from db.records.accuracy import AccuracyEstimates, EstimatedAccuracy
 from db.records.calibrations import Calibration, CalibrationInForce, ServingStudent, TemperatureFit
 from db.records.cycles import (
     Archive,
@@ -35,6 +36,7 @@ from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
 from db.records.training import TrainedEpoch
 
 __all__ = [
+    "AccuracyEstimates",
     "Archive",
     "ArchivedCycle",
     "Calibration",
@@ -47,6 +49,7 @@ __all__ = [
     "Details",
     "EarlierResult",
     "Erasure",
+    "EstimatedAccuracy",
     "Evaluation",
     "GateOutcome",
     "Incident",

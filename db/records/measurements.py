@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from db.records.accuracy import AccuracyEstimates
 from db.records.intervals import Interval
 from db.states import LabelOutcome
 
@@ -133,3 +134,4 @@ class Measurement:
     serving: Serving | None = None  #: None if recorded answers are not used
     correctness: Correctness | None = None  #: None if the log has no true labels
     input_drift: InputDrift | None = None  #: None without a reference
+    accuracy: AccuracyEstimates | None = None  #: of the student, by the teacher and true labels

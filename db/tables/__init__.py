@@ -18,7 +18,7 @@ from db.tables.names import renames
 from db.tables.rules import evidence, rule_bases, rule_outcomes, rule_states, rule_texts
 from db.tables.shadows import shadow_cycles, shadows
 from db.tables.training import training_epochs
-from db.tables.truth import correctness, labels, teacher_metrics
+from db.tables.truth import correctness, estimated_accuracy, labels, teacher_calibrations, teacher_metrics
 
 __all__ = [
     "ExactAlpha",
@@ -30,6 +30,7 @@ __all__ = [
     "cycles",
     "deliveries",
     "erasures",
+    "estimated_accuracy",
     "evaluations",
     "evidence",
     "gate_outcomes",
@@ -52,6 +53,7 @@ __all__ = [
     "shadow_cycles",
     "shadows",
     "strata",
+    "teacher_calibrations",
     "teacher_metrics",
     "training_epochs",
     "worker_tasks",

@@ -1,8 +1,8 @@
-"""Teacher metrics, true labels, and the correctness of both models by these labels."""
+"""Teacher metrics and calibrations, true labels, correctness by these labels, and estimated accuracy."""
 
-from sqlalchemy import Column, Float, ForeignKey, Integer, Table, Text
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text
 
-from db.tables.columns import BigId, UTCDateTime, metadata, version_column
+from db.tables.columns import BigId, UTCDateTime, metadata, row_id, version_column
 
 teacher_metrics = Table(
     "teacher_metrics",
@@ -112,4 +112,81 @@ correctness = Table(
         comment="JSON: count, weight and squared weight of each outcome, from which all shares are computed",
     ),
     comment="Correctness of both models in a cycle, by the true labels of the log and imported ones",
+)
+
+
+estimated_accuracy = Table(
+    "estimated_accuracy",
+    metadata,
+    Column("cycle_id", BigId, ForeignKey("cycles.id"), primary_key=True, comment="The cycle"),
+    Column(
+        "estimated_accuracy",
+        Float,
+        comment="Estimated share in [0, 1] of the window's traffic that the student answers right; NULL if "
+        "no estimate can be believed",
+    ),
+    Column("estimated_accuracy_low", Float, comment="Lower end of its 95% interval"),
+    Column("estimated_accuracy_high", Float, comment="Upper end of its 95% interval"),
+    Column("method", Text, comment="teacher_confidence or prediction_powered; NULL without an estimate"),
+    Column(
+        "reason", Text, nullable=False, comment="Reason for showing or withholding it (see docs/states.md)"
+    ),
+    Column(
+        "n_labels",
+        Integer,
+        nullable=False,
+        comment="Requests of the sample whose true label counts; 0 if the labelled ones were selected",
+    ),
+    Column("teacher_temperature", Float, comment="The teacher's calibration temperature; NULL without one"),
+    Column(
+        "by_confidence",
+        Float,
+        comment="Mean probability of the student's labels by the calibrated teacher, even if it is not shown",
+    ),
+    Column("by_confidence_low", Float, comment="Lower end of its 95% interval"),
+    Column("by_confidence_high", Float, comment="Upper end of its 95% interval"),
+    Column(
+        "rectifier",
+        Float,
+        comment="On the labelled requests, the student's accuracy minus the one that the teacher expects",
+    ),
+    Column(
+        "contradicted",
+        Boolean,
+        comment="Whether these labels contradict the calibrated teacher; NULL if they are too few to decide",
+    ),
+    Column(
+        "teacher_contradicted",
+        Boolean,
+        nullable=False,
+        comment="The same by the newest labels so far of this teacher that were enough to decide",
+    ),
+    comment="The student's accuracy in a cycle, estimated from the teacher's confidence and true labels",
+)
+
+
+teacher_calibrations = Table(
+    "teacher_calibrations",
+    metadata,
+    row_id("A row number; a version's newest row holds its temperature"),
+    Column("monitor", Text, nullable=False, comment="The monitor whose teacher it is"),
+    version_column("version", "The calibrated teacher", nullable=False),
+    Column("sha256", Text, nullable=False, comment="SHA-256 of the labelled file"),
+    Column(
+        "temperature",
+        Float,
+        nullable=False,
+        comment="Divisor of the logits that makes confidence match accuracy; in [0.05, 20]",
+    ),
+    Column("n", Integer, nullable=False, comment="Rows of the file"),
+    Column("ece_before", Float, nullable=False, comment="Expected calibration error at T = 1, in [0, 1]"),
+    Column(
+        "ece_after",
+        Float,
+        nullable=False,
+        comment="Expected calibration error at the fitted temperature, in [0, 1]",
+    ),
+    Column("calibrated_at", UTCDateTime, nullable=False, comment="UTC"),
+    Index("ix_teacher_calibrations_monitor_version_id", "monitor", "version", "id"),
+    comment="Temperatures fitted to teachers on the labelled file (validation, or else test)",
 )

@@ -1,33 +1,28 @@
 """The calibration of students on labelled rows that they were not trained on, or on their traffic."""
 
-import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Final
 
-import structlog
 from scipy.special import softmax
 from sqlalchemy import Engine
 
 from db import calibrations, leases
 from db.connection.session import reading, writing
-from db.connection.unavailable import UNAVAILABLE
 from db.cycles import cycle_archives, labels
 from db.errors import RedistillError
-from db.heartbeat import Heartbeat
-from db.records import Calibration, CalibrationInForce, Lease, ModelVersion, TemperatureFit
+from db.records import Calibration, CalibrationInForce, Lease, ModelVersion
 from db.states import CalibrationReason, CalibrationSource
+from distill.calibration.fitting import fitted, sha256_of
+from distill.calibration.lease import calibration_lease, heartbeat
 from distill.calibration.rows import MIN_ROWS, ArchivesOffered, labelled_rows, offered, teacher_rows
+from distill.calibration.teacher import TeacherCalibrator
 from distill.evaluation.temperature import calibrate
 from distill.settings import RedistillSection
-from distill.training.dataset import DatasetUnreadableError, LabelledSet, read_labelled
+from distill.training.dataset import LabelledSet, read_labelled
 from monitor.cycle import Show
 from monitor.labels.truth import Late
-from monitor.scoring.batches import Progress, score
-from monitor.scoring.models import Model, load
+from monitor.scoring.models import Model
 from monitor.scoring.placement import ON_CPU, Placement
 from monitor.stop import Stopped
 from monitor.storage.artifacts import Artifacts
@@ -36,17 +31,9 @@ from monitor.storage.student_places import StudentPlaces
 from triggers.calibration_settings import CalibrationPolicy
 from triggers.incidents.recalibration_due import DUE_AFTER, SOURCES, RowsOffered, is_due, is_old
 
-LEASE_SECONDS: Final = 60.0
-
 
 class NoCalibrationRowsError(RedistillError):
     """There are no rows to calibrate the student {version} on, with on = "{on}" in [calibration]: {fix}."""
-
-
-class TeacherMovedError(RedistillError):
-    """The archives are of the teacher {wanted}, but {directory} holds {found}: the student is calibrated once
-    a cycle with the new teacher is archived.
-    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +42,6 @@ class _Due:
 
     student: ModelVersion
     rows: RowsOffered
-
-
-def fitted(
-    model: Model,
-    rows: LabelledSet,
-    label_names: Sequence[str],
-    *,
-    tokens_per_batch: int,
-    stopped: Stopped,
-    progress: Progress,
-) -> TemperatureFit:
-    """Fit a model's temperature to rows that were read with `label_names`, its own labels in any order.
-
-    Raises:
-        ScoringError, StoppedError: as for `score`.
-    """
-    logits = score(model, rows.texts, tokens_per_batch=tokens_per_batch, stopped=stopped, progress=progress)
-    columns = [model.labels.index(name) for name in label_names]
-    return calibrate(logits[:, columns], rows.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,21 +107,9 @@ class Calibrator:
         """
         if self._due(now) is None:
             return None
-        with writing(self.engine) as connection:
-            lease = leases.acquire(
-                connection, f"calibration:{self.monitor}", owner=owner, seconds=LEASE_SECONDS
-            )
-        if lease is None:
-            return None
-        try:
-            due = self._due(now)  # check again: another process may just have done it
-            return None if due is None else self._under(lease, due, stopped, now)
-        finally:
-            with (
-                suppress(*UNAVAILABLE),
-                writing(self.engine) as connection,
-            ):  # without a release the lease expires
-                leases.release(connection, lease)
+        with calibration_lease(self.engine, self.monitor, owner) as lease:
+            due = lease and self._due(now)  # check again: another process may just have done it
+            return self._under(lease, due, stopped, now) if lease and due else None
 
     def _due(self, now: datetime) -> _Due | None:
         every = self.policy.every
@@ -187,14 +143,14 @@ class Calibrator:
             return found
         if held is not None and every is not None and not is_old(held, every, now):
             return None
-        sha256 = _sha256(self.artifacts.file(path))
+        sha256 = sha256_of(self.artifacts.file(path))
         with reading(self.engine) as connection:
             used_at = calibrations.first_used(connection, self.monitor, sha256)
         return RowsOffered(source=CalibrationSource.FILE, rows_until=used_at or now)
 
     def _under(self, lease: Lease, due: _Due, stopped: Stopped, now: datetime) -> Calibration:
-        with Heartbeat(self.engine, lease, seconds=LEASE_SECONDS) as heartbeat:
-            found = self._on(due.rows, due.student, lambda: stopped() or heartbeat.lost)
+        with heartbeat(self.engine, lease) as beat:
+            found = self._on(due.rows, due.student, lambda: stopped() or beat.lost)
         with writing(self.engine) as connection:
             leases.guard(connection, lease)
             calibrations.add(connection, self.monitor, found, CalibrationReason.DUE, now)
@@ -211,7 +167,7 @@ class Calibrator:
             rows = labelled_rows(chosen, self._late, stopped)
             fit = calibrate(rows.student_logits, rows.truth, rows.weights)
         else:
-            divisor = self._teacher_temperature(chosen.archives[0].teacher_version, stopped)
+            divisor = self.of_teacher.temperature(chosen.archives[0].teacher_version, stopped)
             rows = teacher_rows(chosen, stopped)
             probabilities = softmax(rows.teacher_logits / divisor, axis=1)
             fit = calibrate(rows.student_logits, probabilities, rows.weights)
@@ -224,18 +180,20 @@ class Calibrator:
             rows_until=chosen.rows_until,
         )
 
-    def _teacher_temperature(self, version: str, stopped: Stopped) -> float:
-        """Return the teacher's own temperature on the labelled file, or 1 without a file."""
-        if self.section.calibration_file is None:
-            return 1.0
-        model = load(self.artifacts.directory(self.teacher), self.placement)
-        if model.version != version:
-            raise TeacherMovedError(wanted=version[:12], directory=self.teacher, found=model.version[:12])
-        fit = self.fit(model, self._file_rows(model), model.labels, stopped).fit
-        structlog.get_logger().info(
-            "teacher calibrated", monitor=self.monitor, version=version, temperature=fit.temperature
+    @property
+    def of_teacher(self) -> TeacherCalibrator:
+        """Return the calibrator of the monitor's teacher."""
+        return TeacherCalibrator(
+            engine=self.engine,
+            monitor=self.monitor,
+            section=self.section,
+            every=self.policy.every,
+            artifacts=self.artifacts,
+            teacher=self.teacher,
+            tokens_per_batch=self.tokens_per_batch,
+            show=self.show,
+            placement=self.placement,
         )
-        return fit.temperature
 
     def _file_rows(self, model: Model) -> LabelledSet:
         path = self.section.calibration_file
@@ -253,11 +211,3 @@ class Calibrator:
             CalibrationSource.FILE: "name a labelled file with 'validation' or 'test' in [redistill]",
         }
         return ", or ".join(fixes[source] for source in SOURCES[self.policy.on])
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetUnreadableError(path=path, problem=error.strerror or error) from error

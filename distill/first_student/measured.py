@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from db.records import Evaluation, GateOutcome, Metric, TemperatureFit
-from distill.calibration.calibrator import fitted
+from distill.calibration.fitting import fitted
 from distill.evaluate import Reference, evaluate, latency, refer, teacher_metrics
 from distill.evaluation import gates
 from distill.first_student.rows import LabelledRows

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from db.accuracy import estimates, teacher_calibrations
 from db.connection.session import reading, writing
 from db.cycles import labels
 from db.errors import RedistillError
@@ -19,7 +20,8 @@ from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample
 from monitor.labels.files import GivenLabel, Malformed
 from monitor.labels.given import GivenLabels, labels_on_disk
-from monitor.labels.truth import Late, correctness_of, hashes, late_labels
+from monitor.labels.truth import Late, accuracy_of, correctness_of, hashes, late_labels
+from triggers.estimated_accuracy import believed
 
 #: Receives the number of samples read and their total.
 Progress = Callable[[int, int], None]
@@ -67,11 +69,14 @@ def import_labels(
     kept: timedelta,
     now: datetime,
     progress: Progress,
+    labels_are_random: bool = True,
 ) -> Imported:
-    """Store the labels of sampled requests, and the correctness by them, in the monitor's cycles.
+    """Store the labels of sampled requests, and what follows from them, in the monitor's cycles.
 
-    Samples are read once each, from the newest to the oldest that is kept, until all requests are found. A
-    label replaces one that the log or an earlier import gave. Importing a file again changes nothing.
+    That is the correctness of both models and, if the labels are of requests that were drawn at random, the
+    student's estimated accuracy. Samples are read once each, from the newest to the oldest that is kept,
+    until all requests are found. A label replaces one that the log or an earlier import gave. Importing a
+    file again changes nothing.
 
     Raises:
         NothingLabelledError: the file has rows, but none has a label.
@@ -82,7 +87,9 @@ def import_labels(
         if read.first_malformed and not given.n_requests:
             first = read.first_malformed
             raise NothingLabelledError(n_read=read.n, line=first.line, problem=first.problem)
-        join = _Join(engine=engine, given=given, now=now)
+        join = _Join(
+            engine=engine, monitor=monitor, given=given, now=now, labels_are_random=labels_are_random
+        )
         join.join_all(_within(_sampled(engine, monitor), kept), progress)
         if join.unread and not given.n_joined:
             raise NothingJoinedError(n=given.n_requests, n_unread=len(join.unread), first=join.unread[0])
@@ -123,8 +130,10 @@ class _Rows:
 @dataclass(kw_only=True)
 class _Join:
     engine: Engine
+    monitor: str
     given: GivenLabels
     now: datetime
+    labels_are_random: bool
     n_changed: int = 0
     unknown: list[str] = field(default_factory=list)
     n_cycles: int = 0
@@ -162,10 +171,27 @@ class _Join:
             if not changed:
                 return
             labels.put(connection, cycle.cycle_id, late_labels(sample, late, changed), self.now)
-            if correctness := correctness_of(sample, {**before, **late}):
+            known = {**before, **late}
+            if correctness := correctness_of(sample, known):
                 labels.set_correctness(connection, cycle.cycle_id, correctness)
+            self._set_accuracy(connection, cycle, sample, known)
         self.n_changed += len(changed)
         self.n_cycles += 1
+
+    def _set_accuracy(
+        self, connection: Connection, cycle: SampledCycle, sample: ScoredSample, known: Late
+    ) -> None:
+        version = sample.teacher_version
+        found = accuracy_of(
+            sample,
+            known,
+            calibration=teacher_calibrations.in_force(connection, self.monitor, version),
+            labels_are_random=self.labels_are_random,
+        )
+        before = estimates.contradicted_before(connection, self.monitor, version, cycle.window_end)
+        health, reason = estimates.health_at(connection, cycle.cycle_id)
+        shown = believed(found, health, reason, contradicted_before=before)
+        estimates.put(connection, cycle.cycle_id, found, shown, contradicted_before=before)
 
 
 def _sampled(engine: Engine, monitor: str) -> list[SampledCycle]:

@@ -1,10 +1,15 @@
-"""Correctness of both models on the sampled requests whose true labels are known."""
+"""Correctness of both models by the known true labels of sampled requests, and the student's accuracy."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
+import numpy as np
+
+from db.accuracy.teacher_calibrations import TeacherCalibration
 from db.cycles.labels import request_hash
-from db.records import Correctness, LateLabel
+from db.records import AccuracyEstimates, Correctness, LateLabel
 from monitor.archive.sample import ScoredSample
+from monitor.labels.estimated_accuracy import estimate
 from triggers.teacher.correctness import OUT_OF_SCOPE, split
 
 #: Labels that arrived after the cycle, by request hash; None: a label that the models do not know.
@@ -13,11 +18,7 @@ Late = Mapping[str, str | None]
 
 def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
     """Return the correctness by late labels, else by those of the log; None if there are neither."""
-    number = {label: index for index, label in enumerate(sample.labels)}
-    true = {
-        row: OUT_OF_SCOPE if label is None else number.get(label, OUT_OF_SCOPE)
-        for row, label in known_labels(sample, late).items()
-    }
+    true = _true_labels(sample, late)
     if not true:
         return None
     rows = list(true)
@@ -26,6 +27,26 @@ def correctness_of(sample: ScoredSample, late: Late) -> Correctness | None:
         sample.teacher_logits[rows].argmax(axis=1),
         sample.student_logits[rows].argmax(axis=1),
         sample.strata.weights[rows],
+    )
+
+
+def accuracy_of(
+    sample: ScoredSample, late: Late, *, calibration: TeacherCalibration | None, labels_are_random: bool
+) -> AccuracyEstimates:
+    """Return the estimates of the student's accuracy, with the labels of `correctness_of`.
+
+    `calibration` is the teacher's, if it has one; `labels_are_random` is that of
+    `monitor.labels.estimated_accuracy.estimate`.
+    """
+    _, texts = np.unique([request.text for request in sample.requests], return_inverse=True)
+    return estimate(
+        sample.teacher_logits,
+        sample.student_logits,
+        replace(sample.strata, clusters=texts),
+        temperature=calibration.temperature if calibration else None,
+        calibration_rows=calibration.n if calibration else 0,
+        truth=_true_labels(sample, late),
+        labels_are_random=labels_are_random,
     )
 
 
@@ -61,3 +82,12 @@ def known_labels(sample: ScoredSample, late: Late) -> dict[int, str | None]:
     if late:
         known |= {row: late[each] for row, each in enumerate(hashes(sample)) if each in late}
     return known
+
+
+def _true_labels(sample: ScoredSample, late: Late) -> dict[int, int]:
+    """Return the index of the true label of each row that has one."""
+    number = {label: index for index, label in enumerate(sample.labels)}
+    return {
+        row: OUT_OF_SCOPE if label is None else number.get(label, OUT_OF_SCOPE)
+        for row, label in known_labels(sample, late).items()
+    }

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from db.records import Metric
-from distill.calibration.calibrator import fitted
+from distill.calibration.fitting import fitted
 from distill.evaluate import evaluate, latency, refer, teacher_metrics
 from distill.training.dataset import LabelledSet, chosen, read_labelled
 from distill.training.fields import TEXT_AND_LABEL, LabelledFields

@@ -4,7 +4,7 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
@@ -37,6 +37,15 @@ COLUMNS = (
     Column(title="cycle", align="right", spare=7),
 )
 
+_ACCURACY: Final = (
+    "estimated_accuracy",
+    "estimated_accuracy_low",
+    "estimated_accuracy_high",
+    "estimated_accuracy_method",
+    "estimated_accuracy_reason",
+    "n_labels",
+)
+
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 app = command()
@@ -66,10 +75,11 @@ def history(
             until=moment("--until", until, now) if until is not None else None,
         )
         health = teacher_health(connection, cycles)
+        accuracy = _accuracy(connection, cycles) if as_json or as_csv else {}
     if as_json:
-        show.print_json(cycles)
+        show.print_json([{**cycle, **accuracy[cycle["cycle_id"]]} for cycle in cycles])
     elif as_csv:
-        _print_csv(cycles)
+        _print_csv([{**cycle, **accuracy[cycle["cycle_id"]]} for cycle in cycles])
     elif cycles:
         print_table(cycles, health)
     else:
@@ -78,12 +88,27 @@ def history(
 
 def teacher_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, object]:
     """Return the teacher's health by cycle id; the cycles are of one monitor, oldest first."""
+    found = _of_cycles(connection, cycles, "teacher_history", ("health",))
+    return {cycle_id: row["health"] for cycle_id, row in found.items()}
+
+
+def _accuracy(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, Row]:
+    """Return the estimated accuracy by cycle id; all values are None for a cycle without scores."""
+    found = _of_cycles(connection, cycles, "accuracy_history", _ACCURACY)
+    return {cycle["cycle_id"]: found.get(cycle["cycle_id"], dict.fromkeys(_ACCURACY)) for cycle in cycles}
+
+
+def _of_cycles(
+    connection: Connection, cycles: Sequence[Row], name: str, columns: Sequence[str]
+) -> Mapping[object, Row]:
+    """Return the rows of a view by cycle id; the cycles are of one monitor, oldest first."""
     if not cycles:
         return {}
-    source = view("teacher_history")
+    source = view(name)
     ends = source.c.window_end.between(cycles[0]["window_end"], cycles[-1]["window_end"])
-    query = select(source.c.cycle_id, source.c.health).where(source.c.monitor == cycles[0]["monitor"], ends)
-    return {row.cycle_id: row.health for row in connection.execute(query)}
+    query = select(source.c.cycle_id, *(source.c[each] for each in columns))
+    rows_of = connection.execute(query.where(source.c.monitor == cycles[0]["monitor"], ends))
+    return {row.cycle_id: {each: getattr(row, each) for each in columns} for row in rows_of}
 
 
 def print_table(cycles: Sequence[Row], health: Mapping[object, object]) -> None:
@@ -118,7 +143,7 @@ def _measured(cycle: Row, metric: str) -> Text:
 
 
 def _print_csv(cycles: Sequence[Row]) -> None:
-    table = csv.DictWriter(sys.stdout, VIEWS["cycle_history"].split(), lineterminator="\n")
+    table = csv.DictWriter(sys.stdout, [*VIEWS["cycle_history"].split(), *_ACCURACY], lineterminator="\n")
     table.writeheader()
     table.writerows({name: _csv(value) for name, value in cycle.items()} for cycle in cycles)
 

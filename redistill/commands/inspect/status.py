@@ -20,7 +20,7 @@ from monitor.daemon.schedule import longest_window, make_trigger, newest_complet
 from monitor.settings import MonitorSection
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
-from redistill.display import order_words, shadow_words, show
+from redistill.display import accuracy_words, order_words, shadow_words, show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.failures import cause
 from redistill.display.reject_words import undated_objects
@@ -64,6 +64,7 @@ class State:
     teacher_health: Row | None  #: health of the teacher in the last cycle with scores
     student: ModelVersion | None
     student_since: datetime | None
+    estimated_accuracy: Row | None  #: of the student, in the last cycle with scores
     n_labelled_cycles: int  #: newest cycles with true labels, at most 24
     correctness: Correctness  #: over these cycles
     next_slot: Slot
@@ -98,6 +99,7 @@ def read_state(
     cycles = newest[:-1] if quiet else newest[-1:]
     labelled = labels.correctness_of(connection, monitor.name, newest=_LABELLED_CYCLES)
     health = rows(connection, "teacher_history", monitor=monitor.name, order_by="window_end", newest=1)
+    accuracy = rows(connection, "accuracy_history", monitor=monitor.name, order_by="window_end", newest=1)
     job = queue.open_job(connection, monitor.name)
     worker = worker_of(connection, job.job_id, job.status) if job else None
     drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
@@ -123,6 +125,7 @@ def read_state(
         teacher_health=health[0] if health else None,
         student=versions.current(connection, monitor.name, Role.STUDENT),
         student_since=versions.current_since(connection, monitor.name, Role.STUDENT),
+        estimated_accuracy=accuracy[0] if accuracy else None,
         n_labelled_cycles=len(labelled),
         correctness=pooled(each.correctness for each in labelled),
         next_slot=next_slot,
@@ -173,6 +176,8 @@ def _facts(state: State, rules: Sequence[Rule], now: datetime) -> Iterator[tuple
     for outcome in state.rules:
         name = str(outcome["rule"])
         yield f"rule {name}", _rule(outcome, configured_rules.get(name))
+    if state.estimated_accuracy is not None:
+        yield "accuracy", accuracy_words.estimated(state.estimated_accuracy)
     yield "who is right", _correctness(state)
     if state.order is not None:
         yield "order", _order(state.order, state.last_cycle)

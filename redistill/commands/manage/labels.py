@@ -65,6 +65,7 @@ def import_file(
             kept=timedelta(days=settings.monitor.archive_days),
             now=clock.agreed(engine, utc_now()),
             progress=lambda done, total: progress("samples", done, total),
+            labels_are_random=settings.redistill.label_source == "random",
         )
         with reading(engine) as connection:
             cleared = advice_on_cleared(connection, settings.monitor.name, settings.teacher)

@@ -28,6 +28,15 @@ from tests.support.records.factories import (
 from tests.support.world.project import run, write_config
 from triggers.conclude_quiet import conclude_quiet
 
+COLUMNS = [
+    *VIEWS["cycle_history"].split(),
+    "estimated_accuracy",
+    "estimated_accuracy_low",
+    "estimated_accuracy_high",
+    "estimated_accuracy_method",
+    "estimated_accuracy_reason",
+    "n_labels",
+]
 DRIFTED = make_measurement(disagreements=385, kl=0.12)
 FAR = make_measurement(disagreements=385, kl=0.21)
 
@@ -56,10 +65,10 @@ def test_a_pipe_gets_plain_text_without_blanks_at_the_ends(cycles: Cycles) -> No
     assert lines == [line.rstrip() for line in lines]
 
 
-def test_the_history_in_json_is_the_view(cycles: Cycles, engine: Engine) -> None:
+def test_the_history_in_json_is_the_view_with_the_estimated_accuracy(cycles: Cycles, engine: Engine) -> None:
     cycles.conclude(0)
     (cycle,) = json.loads(run("history", "--json").stdout)
-    assert list(cycle) == VIEWS["cycle_history"].split()
+    assert list(cycle) == COLUMNS
     assert cycle["window_end"] == "2026-11-24T11:00:00Z"
     with reading(engine) as connection:
         (stored,) = rows(connection, "cycle_history", order_by="window_end")
@@ -67,11 +76,11 @@ def test_the_history_in_json_is_the_view(cycles: Cycles, engine: Engine) -> None
     assert cycle["alpha"] == 0.7
 
 
-def test_the_history_in_csv_has_the_columns_of_the_view(cycles: Cycles) -> None:
+def test_the_history_in_csv_has_the_same_columns(cycles: Cycles) -> None:
     cycles.conclude(0)
     cycles.conclude(1)
     table = list(csv.DictReader(io.StringIO(run("history", "--csv").stdout)))
-    assert list(table[0]) == VIEWS["cycle_history"].split()
+    assert list(table[0]) == COLUMNS
     assert [row["window_end"] for row in table] == ["2026-11-24T11:00:00Z", "2026-11-24T12:00:00Z"]
 
 

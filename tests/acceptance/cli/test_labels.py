@@ -69,6 +69,30 @@ def test_labels_are_imported_and_the_status_says_who_is_right(measured: Path) ->
     assert state["correctness"]["teacher_accuracy"]["estimate"] == pytest.approx(30 / 31)
 
 
+def test_the_accuracy_is_estimated_from_labels_until_a_worker_calibrates_the_teacher(measured: Path) -> None:
+    assert "accuracy" in run("status").stdout
+    assert "not estimated: no worker has calibrated the teacher yet" in run("status").stdout
+    write_csv(measured / "reviewed.csv", {each["id"]: answer(each, "student") for each in archived(measured)})
+    assert run("labels", "import", "reviewed.csv", "--id", "request_id", "--label", "intent").exit_code == 0
+    line = "1.0000 [0.9630, 1.0000] of the student, from 100 true labels and its teacher, if requests are"
+    assert line in " ".join(run("status").stdout.split())
+    (cycle,) = json.loads(run("history", "--json").stdout)
+    assert (cycle["estimated_accuracy"], cycle["estimated_accuracy_method"], cycle["n_labels"]) == (
+        1.0,
+        "prediction_powered",
+        100,
+    )
+    assert json.loads(run("status", "--json").stdout)["estimated_accuracy"]["n_labels"] == 100
+
+
+def test_selected_labels_estimate_nothing(measured: Path) -> None:
+    config = measured / "redistill.toml"
+    config.write_text(config.read_text().replace("[redistill]\n", '[redistill]\nlabel_source = "selected"\n'))
+    write_csv(measured / "reviewed.csv", {each["id"]: "faq" for each in archived(measured)})
+    assert run("labels", "import", "reviewed.csv", "--id", "request_id", "--label", "intent").exit_code == 0
+    assert "not estimated" in run("status").stdout
+
+
 def test_a_log_that_has_true_labels_needs_no_import(migrated: Path) -> None:
     for path in (migrated / "logs").rglob("*.gz"):
         lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]

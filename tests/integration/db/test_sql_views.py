@@ -82,6 +82,11 @@ CONTRACT = {
         "teacher_accuracy, teacher_accuracy_low, teacher_accuracy_high, "
         "student_accuracy, student_accuracy_low, student_accuracy_high"
     ),
+    "accuracy_history": (
+        "monitor, cycle_id, window_end, estimated_accuracy, estimated_accuracy_low, estimated_accuracy_high, "
+        "estimated_accuracy_method, estimated_accuracy_reason, n_labels, rectifier, contradicted, "
+        "teacher_temperature, teacher_version, student_version"
+    ),
     "teacher_history": (
         "monitor, cycle_id, window_end, teacher_version, teacher_confidence, teacher_confidence_low, "
         "teacher_confidence_high, teacher_entropy, teacher_entropy_low, teacher_entropy_high, "

@@ -165,7 +165,7 @@ def _main(
     if prepare is not None:
         prepare()
     monitor.daemon.slot_runner.LEASE_SECONDS = distill.worker.LEASE_SECONDS = lease_seconds
-    distill.calibration.calibrator.LEASE_SECONDS = lease_seconds  # type: ignore[misc]
+    distill.calibration.lease.LEASE_SECONDS = lease_seconds  # type: ignore[misc]
     distill.evaluate._LATENCY_RUNS = FEW_LATENCY_RUNS  # type: ignore[misc]
     redistill.assembly.TICK = timedelta(seconds=_LOOK_SECONDS)
     triggers.transports.sql.POLL_SECONDS = _LOOK_SECONDS

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from db.records import (
+    AccuracyEstimates,
     Archive,
     CyclePoint,
     CycleResult,
@@ -84,6 +85,18 @@ def make_measurement(
         ),
         by_stratum=(disagreements,),
         teacher=teacher or make_teacher(n=n),
+    )
+
+
+def make_accuracy(by_confidence: float = 0.93) -> AccuracyEstimates:
+    """A calibrated teacher's, without labels."""
+    return AccuracyEstimates(
+        teacher_temperature=1.4,
+        by_confidence=make_interval(by_confidence),
+        n_labels=0,
+        by_labels=None,
+        rectifier=None,
+        contradicted=None,
     )
 
 

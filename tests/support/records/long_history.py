@@ -137,6 +137,11 @@ def _of_cycles(n: int) -> Iterator[str]:
             'every number is within its bound'
         FROM cycles c WHERE {_MEASURED}"""
     yield f"""
+        INSERT INTO estimated_accuracy (cycle_id, estimated_accuracy, estimated_accuracy_low,
+            estimated_accuracy_high, method, reason, n_labels, teacher_contradicted)
+        SELECT c.id, 0.93, 0.92, 0.94, 'teacher_confidence', 'teacher_calibrated', 0, FALSE
+        FROM cycles c WHERE {_MEASURED}"""
+    yield f"""
         INSERT INTO input_drift (cycle_id, reference_cycle_id, n, n_reference, accuracy, p_value, psi,
             psi_low, psi_high, js, js_low, js_high)
         SELECT c.id, CASE WHEN c.id > 100 THEN c.id - 100 ELSE 1 END, 1000, 1000, 0.51, 0.4, 0.01, 0.005,

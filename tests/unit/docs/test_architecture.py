@@ -8,7 +8,7 @@ from pathlib import Path
 from db.heartbeat import Heartbeat
 from db.queue import MAX_ATTEMPTS
 from distill import worker
-from distill.calibration import calibrator
+from distill.calibration import lease
 from monitor.archive import erasure
 from monitor.daemon import slot_runner
 
@@ -54,7 +54,7 @@ def test_the_lengths_of_the_leases_are_those_of_the_code() -> None:
     text = " ".join(section("Leases and fencing").split())
     assert f"`monitor:NAME` for {slot_runner.LEASE_SECONDS:g} s" in text
     assert f"`job:ID` for {worker.LEASE_SECONDS:g} s" in text
-    assert f"`calibration:NAME` for {calibrator.LEASE_SECONDS:g} s" in text
+    assert f"`calibration:NAME` for {lease.LEASE_SECONDS:g} s" in text
     assert f"`erasure:NAME` for {erasure.LEASE_SECONDS:g} s" in text
     assert "three times per length" in text
     assert "three times per" in (Heartbeat.__doc__ or "")

@@ -18,7 +18,7 @@ from db.records import Calibration
 from db.states import CalibrationReason, CalibrationSource
 from db.tables import calibrations as table
 from db.tables import models
-from distill.calibration.calibrator import LEASE_SECONDS
+from distill.calibration.lease import LEASE_SECONDS
 from distill.evaluation.temperature import calibrate
 from distill.training.dataset import read_labelled
 from distill.worker import Worker

@@ -14,7 +14,8 @@ from scipy.special import softmax
 from db.records import TeacherMeasurement
 from db.states import CalibrationSource
 from distill.calibration import rows as calibration_rows
-from distill.calibration.calibrator import NoCalibrationRowsError, TeacherMovedError
+from distill.calibration.calibrator import NoCalibrationRowsError
+from distill.calibration.teacher import TeacherMovedError
 from distill.evaluation.temperature import fit_temperature
 from distill.training.dataset import read_labelled
 from monitor.archive import files

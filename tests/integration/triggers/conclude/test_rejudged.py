@@ -32,6 +32,7 @@ from tests.support.records.factories import (
     HOUR,
     START,
     index_of,
+    make_accuracy,
     make_empty_result,
     make_input_drift,
     make_measurement,
@@ -160,6 +161,7 @@ def test_the_result_is_that_of_a_cycle_that_was_judged_once(
             UNSURE.measurement,
             correctness=labelled(teacher=3, student=2),
             input_drift=make_input_drift(accuracy=0.9),
+            accuracy=make_accuracy(),
         ),
         archive=ARCHIVE,
     )
