@@ -28,6 +28,7 @@ from db.records.measurements import (
     TeacherMeasurement,
 )
 from db.records.points import CyclePoint, Details, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
+from db.records.slices import Slice, SliceNumbers
 from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
 from db.records.training import TrainedEpoch
 
@@ -67,6 +68,8 @@ __all__ = [
     "Serving",
     "ServingStudent",
     "ShareChange",
+    "Slice",
+    "SliceNumbers",
     "Slot",
     "Stratum",
     "StratumCount",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from db.records.intervals import Interval
+from db.records.slices import Slice
 from db.states import LabelOutcome
 
 
@@ -133,3 +134,4 @@ class Measurement:
     serving: Serving | None = None  #: None if recorded answers are not used
     correctness: Correctness | None = None  #: None if the log has no true labels
     input_drift: InputDrift | None = None  #: None without a reference
+    slices: tuple[Slice, ...] = ()  #: that disagree most, the first one first; without words
