@@ -204,6 +204,7 @@ class CycleMeasurer:
             serving=sample.served.skew(sample.strata) if sample.served else None,
             correctness=correctness_of(sample, late),
             input_drift=self.reference.compare(sample, teacher, since=self._oldest(sample.slot)),
+            slices=self.reference.slices(sample, teacher, since=self._oldest(sample.slot)),
         )
 
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:

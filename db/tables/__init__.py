@@ -16,6 +16,7 @@ from db.tables.jobs import (
 )
 from db.tables.names import renames
 from db.tables.rules import evidence, rule_bases, rule_outcomes, rule_states, rule_texts
+from db.tables.slices import slices
 from db.tables.training import training_epochs
 from db.tables.truth import correctness, labels, teacher_metrics
 
@@ -48,6 +49,7 @@ __all__ = [
     "rule_outcomes",
     "rule_states",
     "rule_texts",
+    "slices",
     "strata",
     "teacher_metrics",
     "training_epochs",
