@@ -86,6 +86,7 @@ def read_slices(pair: ArchivedPair, *, n_examples: int) -> ArchivedSlices:
     sample = files.read(pair.cycle.uri, sha256=pair.cycle.sha256)
     now, then = texts_of(sample), _reference(pair.reference)
     found = (*ranked(now, sample.labels, then), *ranked_words(now, then))
+    shown: set[int] = set()
     return ArchivedSlices(
         cycle_id=pair.cycle.cycle_id,
         window_end=pair.cycle.window_end,
@@ -93,7 +94,7 @@ def read_slices(pair: ArchivedPair, *, n_examples: int) -> ArchivedSlices:
         n_disagreements=int(now.counts[now.disagrees].sum()),
         reference_cycle_id=pair.reference.cycle_id if pair.reference and then else None,
         slices=tuple(
-            SliceWithExamples(slice=each, examples=tuple(_examples(each, now, sample, n_examples)))
+            SliceWithExamples(slice=each, examples=tuple(_examples(each, now, sample, n_examples, shown)))
             for each in found
         ),
     )
@@ -106,8 +107,11 @@ def _reference(cycle: SampledCycle | None) -> Texts | None:
         return None
 
 
-def _examples(found: Slice, now: Texts, sample: ScoredSample, n: int) -> Iterator[Example]:
-    for row in disagreements_in(found, now, sample.labels)[:n].tolist():
+def _examples(found: Slice, now: Texts, sample: ScoredSample, n: int, shown: set[int]) -> Iterator[Example]:
+    """Yield the first disagreements of a slice, those that an earlier slice has shown last."""
+    rows = disagreements_in(found, now, sample.labels).tolist()
+    for row in sorted(rows, key=shown.__contains__)[:n]:
+        shown.add(row)
         text = one_line(now.texts[row])
         yield Example(
             text=text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…",

@@ -27,6 +27,8 @@ MIN_OWN_SHARE: Final = 0.5
 #: The most slices that are reported.
 MOST: Final = 20
 _MOST_ALSO: Final = 5
+#: A folded slice is named if it has at least this share of the other's rate.
+_SIMILAR_RATE: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,6 +135,8 @@ def _folded(tested: _Tested, texts: Texts, taken: NDArray[np.bool_]) -> list[tup
 def _slice(tested: _Tested, texts: Texts, at: int, also: Sequence[int], n_disagreeing: float) -> Slice:
     family, now, then = tested.family, tested.now, tested.then
     rows = now.rows(at)
+    similar = [each for each in also if now.rate[each] >= _SIMILAR_RATE * now.rate[at]]
+    similar.sort(key=lambda each: (-now.rate[each], family.names[each]))
     return Slice(
         kind=family.kind,
         name=family.names[at],
@@ -146,5 +150,5 @@ def _slice(tested: _Tested, texts: Texts, at: int, also: Sequence[int], n_disagr
         q_value=float(tested.q_values[at]),
         reference=then.numbers(at) if then else None,
         q_moved=None if tested.q_moved is None else float(tested.q_moved[at]),
-        also=tuple(family.names[each] for each in also[:_MOST_ALSO]),
+        also=tuple(family.names[each] for each in similar[:_MOST_ALSO]),
     )
