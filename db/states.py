@@ -279,6 +279,15 @@ class DeliveryState(StrEnum):
     DEAD = "dead"  #: refused permanently, or out of attempts
 
 
+class SliceKind(StrEnum):
+    """The kind of a slice of a cycle's sample."""
+
+    LABEL = "label"  #: requests to which the teacher gives one label
+    PAIR = "pair"  #: requests to which the teacher gives one label and the student another
+    LENGTH = "length"  #: requests with a number of characters in a range
+    WORD = "word"  #: requests with one word; never stored in SQL
+
+
 class Role(StrEnum):
     """The role of a model version in its monitor."""
 

@@ -251,6 +251,7 @@ class CycleMeasurer:
                 calibration=self.calibration(sample.slot.monitor, teacher.version),
                 labels_are_random=self.labels_are_random,
             ),
+            slices=self.reference.slices(sample, teacher, since=self._oldest(sample.slot)),
         )
 
     def _archive(self, sample: ScoredSample, earlier: EarlierResult | None) -> Archive:

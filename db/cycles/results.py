@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from db.connection.upsert import insert_for
-from db.cycles import labels
+from db.cycles import labels, slices
 from db.cycles.rows import columns_of
 from db.records import (
     Claim,
@@ -117,6 +117,8 @@ def finish(
     labels.set_answers(connection, claim.cycle_id, result.late)
     if measurement and measurement.input_drift:
         connection.execute(insert(input_drift).values(_drifted(claim, measurement.input_drift)))
+    if measurement and measurement.slices:
+        slices.add(connection, claim.cycle_id, measurement.slices)
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)

@@ -32,6 +32,7 @@ from db.records.measurements import (
 )
 from db.records.points import CyclePoint, Details, KnownTeacher, RuleOutcome, StratumCount, TeacherPoint
 from db.records.shadows import Shadow, ShadowNumbers, ShadowScores, ShadowTotals
+from db.records.slices import Slice, SliceNumbers
 from db.records.traffic import ObjectVersion, Reject, Stratum, Traffic
 from db.records.training import TrainedEpoch
 
@@ -79,6 +80,8 @@ __all__ = [
     "ShadowScores",
     "ShadowTotals",
     "ShareChange",
+    "Slice",
+    "SliceNumbers",
     "Slot",
     "Stratum",
     "StratumCount",

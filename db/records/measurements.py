@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from db.records.accuracy import AccuracyEstimates
 from db.records.intervals import Interval
+from db.records.slices import Slice
 from db.states import LabelOutcome
 
 
@@ -135,3 +136,4 @@ class Measurement:
     correctness: Correctness | None = None  #: None if the log has no true labels
     input_drift: InputDrift | None = None  #: None without a reference
     accuracy: AccuracyEstimates | None = None  #: of the student, by the teacher and true labels
+    slices: tuple[Slice, ...] = ()  #: that disagree most, the first one first; without words

@@ -17,6 +17,7 @@ from db.tables.jobs import (
 from db.tables.names import renames
 from db.tables.rules import evidence, rule_bases, rule_outcomes, rule_states, rule_texts
 from db.tables.shadows import shadow_cycles, shadows
+from db.tables.slices import slices
 from db.tables.training import training_epochs
 from db.tables.truth import correctness, estimated_accuracy, labels, teacher_calibrations, teacher_metrics
 
@@ -52,6 +53,7 @@ __all__ = [
     "rule_texts",
     "shadow_cycles",
     "shadows",
+    "slices",
     "strata",
     "teacher_calibrations",
     "teacher_metrics",

@@ -35,10 +35,11 @@ class CorpusMissingError(RedistillError):
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """A request and its domain, which is empty for an out-of-scope request."""
+    """A request, its domain, and its topic in CLINC150; both are empty for an out-of-scope request."""
 
     text: str
     label: str
+    topic: str = ""
 
 
 Utterances = tuple[Utterance, ...]
@@ -136,7 +137,7 @@ def _without_repeats(*parts: Rows) -> Iterator[Rows]:
 
 def _of(rows: Rows, topics: _Topics, *, usual: bool) -> Utterances:
     return tuple(
-        Utterance(text=text, label=topics.domain[topic])
+        Utterance(text=text, label=topics.domain[topic], topic=topic)
         for text, topic in rows
         if (topic in topics.usual) is usual
     )

@@ -12,13 +12,15 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from db.records import ArchivedCycle, InputDrift, Slot
+from db.records import ArchivedCycle, InputDrift, Slice, Slot
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, Places
 from monitor.archive.sample import ScoredSample
 from monitor.reference.input_drift import Tokens, two_sample_test
 from monitor.reference.label_mix import compare_mixes
 from monitor.scoring.models import Model
+from monitor.slices.samples import ranked, texts_of
+from monitor.slices.texts import Texts
 
 #: With fewer texts on either side, nothing is compared.
 MIN_TEXTS = 20
@@ -33,6 +35,7 @@ class _Requests:
     tokens: Tokens
     label_shares: NDArray[np.float64]
     n_effective: float
+    texts: Texts  #: without the texts themselves
 
 
 @dataclass(kw_only=True)
@@ -54,13 +57,30 @@ class Reference:
             ArchiveReadError: S3 is unavailable.
         """
         now = self._requests_of(sample, teacher)
-        if now is None:
-            return None
+        found = None if now is None else self._found(sample, teacher, since)
+        return None if now is None or found is None else self._compare(*found, now)
+
+    def slices(self, sample: ScoredSample, teacher: Model, *, since: datetime) -> tuple[Slice, ...]:
+        """Return the slices of a sample that disagree most, beside their numbers in the same reference.
+
+        Words are not among them (see `monitor.slices.samples`). Without a reference the slices are compared
+        with the rest of the sample only.
+
+        Raises:
+            ArchiveReadError: S3 is unavailable.
+        """
+        found = self._found(sample, teacher, since) if self._n_texts(sample) >= MIN_TEXTS else None
+        return ranked(texts_of(sample), sample.labels, found[1].texts if found else None)
+
+    def _found(
+        self, sample: ScoredSample, teacher: Model, since: datetime
+    ) -> tuple[ArchivedCycle, _Requests] | None:
+        """Return the reference of a sample, or None. Errors as for `compare`."""
         pair = (sample.teacher_version, sample.student_version)
         for cycle in self.healthy(sample.slot, pair, since):
             then = self._requests_at(cycle, teacher)
             if then is not None:
-                return self._compare(cycle, then, now)
+                return cycle, then
         return None
 
     def _requests_at(self, cycle: ArchivedCycle, teacher: Model) -> _Requests | None:
@@ -80,10 +100,7 @@ class Reference:
             return None
 
     def _requests_of(self, sample: ScoredSample, teacher: Model) -> _Requests | None:
-        # The first requests have the smallest hashes of the window, whatever their labels: the floors of a
-        # stratified sample take at most half of it.
-        n_uniform = len(sample.requests) // (1 if len(sample.strata.sizes) == 1 else 2)
-        texts = [request.text for request in sample.requests[: min(self.n_texts, n_uniform)]]
+        texts = [request.text for request in sample.requests[: self._n_texts(sample)]]
         if len(texts) < MIN_TEXTS:
             return None
         first, weights = sample.teacher_logits.argmax(axis=1), sample.strata.weights
@@ -91,7 +108,17 @@ class Reference:
             tokens=_tokens(teacher, texts),
             label_shares=np.bincount(first, weights, minlength=len(sample.labels)) / weights.sum(),
             n_effective=sample.strata.n_effective,
+            texts=texts_of(sample).without_words(),
         )
+
+    def _n_texts(self, sample: ScoredSample) -> int:
+        """Return the number of the sample's first requests that are compared.
+
+        They have the smallest hashes of the window, whatever their labels: the floors of a stratified sample
+        take at most half of it.
+        """
+        n_uniform = len(sample.requests) // (1 if len(sample.strata.sizes) == 1 else 2)
+        return min(self.n_texts, n_uniform)
 
     def _compare(self, cycle: ArchivedCycle, then: _Requests, now: _Requests) -> InputDrift:
         found = two_sample_test(then.tokens, now.tokens, rng=np.random.default_rng(self.seeds))

@@ -30,7 +30,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
         "incidents": "List incidents, or acknowledge one.",
         "alerts": "Test the channels that notify the on-call.",
         "labels": "Import true labels that arrived after their window, matched by request id.",
-        "archive": "Erase requests from the archive, when a person asks for deletion.",
+        "archive": "Rank the archived requests that disagree most, or erase requests from the archive.",
     },
 }
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from db.errors import one_line
+from triggers.incidents.slice_words import slice_in_words
 
 #: The kind of a message that only tests a channel.
 TEST: Final = "test"
@@ -120,6 +121,9 @@ def _facts(found: Mapping[str, Any]) -> Iterator[Fact]:
         yield Fact(name="gates", lines=tuple(map(_gate, found["gates"])))
     if found.get("labels"):
         yield Fact(name="intents that differ most", lines=tuple(map(_label, found["labels"])))
+    if found.get("slices"):
+        slices = tuple(printable(slice_in_words(each)) for each in found["slices"])
+        yield Fact(name="most excess disagreement", lines=slices)
     if found.get("moved"):
         yield Fact(name="what moved", lines=(printable(found["moved"]),))
     yield from _order(found)

@@ -11,6 +11,7 @@ from db.states import IncidentState
 from triggers.incidents.figures import differing, gate_of, number_of
 from triggers.incidents.lifecycle import Transition
 from triggers.incidents.signals import Situation
+from triggers.incidents.slice_words import first_slices
 from triggers.settings import IncidentPolicy
 
 SCHEMA: Final = "redistill.incident/1"
@@ -59,7 +60,7 @@ def _links(transition: Transition, policy: IncidentPolicy) -> dict[str, str]:
 
 
 def of_cycle(situation: Situation) -> dict[str, object]:
-    """Return a cycle's details: rules with intervals, labels that differ, what moved, and the order."""
+    """Return a cycle's details: rules with intervals, labels and slices that differ, and the order."""
     cycle, order = situation.cycle, situation.order
     return {
         "cycle_id": cycle.claim.cycle_id,
@@ -69,6 +70,7 @@ def of_cycle(situation: Situation) -> dict[str, object]:
         "moved": situation.moved,
         "rules": [number_of(outcome, cycle.measurement) for outcome in cycle.outcomes],
         "labels": differing(cycle.measurement),
+        "slices": first_slices(cycle.measurement.slices if cycle.measurement else ()),
         "order": {
             "reason": order.reason,
             "job_id": order.job_id,

@@ -11,9 +11,19 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db import incidents, outbox, queue, versions
-from db.cycles import history, labels, ledger
-from db.records import Correctness, Incident, InputDrift, Job, ModelVersion, ShareChange, Slot, Undelivered
-from db.states import RejectReason, Role, TeacherHealth, TeacherReason, VerdictReason
+from db.cycles import history, labels, ledger, slices
+from db.records import (
+    Correctness,
+    Incident,
+    InputDrift,
+    Job,
+    ModelVersion,
+    ShareChange,
+    Slice,
+    Slot,
+    Undelivered,
+)
+from db.states import RejectReason, Role, TeacherHealth, TeacherReason, Verdict, VerdictReason
 from db.views import rows, view
 from monitor.clock import utc_now
 from monitor.daemon.schedule import longest_window, make_trigger, newest_complete_slot, slot_at
@@ -28,6 +38,7 @@ from redistill.display.show import Row
 from redistill.display.times import length, relative
 from redistill.display.worker_state import IN_WORDS, worker_of
 from triggers.incidents.label_shifts import largest_moves, what_moved
+from triggers.incidents.slice_words import first_slices, slice_in_words
 from triggers.settings import Rule
 from triggers.teacher.advice import advice_on
 from triggers.teacher.correctness import pooled
@@ -54,6 +65,7 @@ class State:
     rules: tuple[Row, ...]  #: outcome of each rule at the last cycle
     input_drift: InputDrift | None  #: of the last cycle
     moves: tuple[ShareChange, ...]  #: the labels whose shares changed most
+    slices: tuple[Slice, ...]  #: of the last cycle, that disagree most, the first one first
     order: Row | None  #: newest cycle at which a rule fired, with its decision; None after a healthy cycle
     open_job: Job | None
     shadow: Mapping[str, object] | None  #: of the candidate in shadow
@@ -115,6 +127,7 @@ def read_state(
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
+        slices=slices.of_cycle(connection, int(str(cycles[0]["cycle_id"]))) if cycles else (),
         order=order_words.standing_order(connection, monitor.name),
         open_job=job,
         shadow=shadow_words.document(connection, monitor.name, shadow_cycles),
@@ -231,6 +244,9 @@ def _cycle(state: State, cycle: Row, now: datetime) -> Iterator[tuple[str, show.
     if cycle["agreement"] is not None:
         yield "agreement", show.estimate(cycle, "agreement")
         yield "KL", f"{show.estimate(cycle, 'kl')} nats"
+    if cycle["verdict"] == Verdict.BREACHED and state.slices:
+        first = slice_in_words(first_slices(state.slices)[0])
+        yield "most excess", f"{first}; `redistill archive slices` has the words"
 
 
 def _rule(outcome: Row, rule: Rule | None) -> Text:

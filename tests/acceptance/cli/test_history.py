@@ -21,6 +21,7 @@ from tests.support.records.factories import (
     make_input_drift,
     make_measurement,
     make_result,
+    make_slice,
     make_slot,
     make_teacher,
     make_traffic,
@@ -218,3 +219,15 @@ def test_a_quiet_window_is_said_beside_the_last_cycle(cycles: Cycles) -> None:
     state = json.loads(run("status", "--json").stdout)
     assert (state["last_cycle"]["cycle_id"], state["quiet"]["verdict_reason"]) == (1, "quiet")
     assert f"{at(2)}  inconclusive  quiet" in run("history").stdout
+
+
+def test_the_status_of_a_breached_cycle_says_which_requests_disagree_most(cycles: Cycles) -> None:
+    cycles.conclude(0, make_result(measurement=replace(make_measurement(), slices=(make_slice(),))))
+    assert "most excess" not in run("status").stdout
+    cycles.conclude(1, make_result(measurement=replace(DRIFTED, slices=(make_slice(), make_slice("faq")))))
+    assert (
+        "label escalation: 31% of the disagreements, 4.0% of the requests (1.0% in the reference); it moved; "
+        "`redistill archive slices` has the words"
+    ) in run("status").stdout
+    state = json.loads(run("status", "--json").stdout)
+    assert [each["name"] for each in state["slices"]] == ["escalation", "faq"]

@@ -22,6 +22,7 @@ SUBCOMMANDS = (
     ),
     ("alerts", "test"),
     ("archive", "erase"),
+    ("archive", "slices"),
     ("labels", "import"),
     *(("db", name) for name in ("upgrade", "check")),
     *(("incidents", name) for name in ("list", "ack")),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from db.connection.session import connect
 from db.states import JobStatus
-from db.tables import cycles, jobs
+from db.tables import cycles, jobs, slices
 from tests.support.processes.product import fork, run
 from tests.support.records.cycles import stored
 from tests.support.records.leaks import leaks
@@ -38,5 +38,6 @@ def test_no_request_text_in_sql_or_logs(world: World, sqlite_url: str, tmp_path:
     assert [row["status"] for row in stored(engine, jobs)] == [JobStatus.FAILED]
     assert [row["status"] for row in stored(engine, cycles)] == ["evaluated", "evaluated", "failed"]
     assert site.events("cycle failed")
+    assert stored(engine, slices)
     assert leaks(site, engine) == []
     engine.dispose()

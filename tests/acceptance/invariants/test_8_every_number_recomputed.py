@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 
 from db import queue, tables
 from db.connection.session import reading
-from db.cycles import cycle_points, teachers
+from db.cycles import cycle_points, slices, teachers
 from db.records import Evaluation, Job, Metric, Slot
-from db.states import JobDecision, JobStatus, OrderReason, Role
+from db.states import JobDecision, JobStatus, OrderReason, Role, SliceKind
 from db.tables import (
     class_metrics,
     cycles,
@@ -32,6 +32,7 @@ from monitor.archive.places import ArchiveReadError
 from monitor.measure import measure
 from monitor.scoring.models import fingerprint
 from monitor.storage.zstandard import zstd
+from redistill.archived_slices import find, read_slices
 from tests.support.records.cycles import stored
 from tests.support.world.installation import MONITOR
 from tests.support.world.repaired import Repaired
@@ -84,6 +85,20 @@ def test_a_cycle_follows_from_its_archive(repaired: Repaired) -> None:
         assert {(each.label, each.n, each.agreement.estimate, each.kl) for each in found.per_label} == {
             (label, row["n"], row["agreement"], row["kl"]) for label, row in by_label.items()
         }
+
+
+def test_the_slices_of_a_cycle_follow_from_its_archive_and_that_of_its_reference(
+    repaired: Repaired,
+) -> None:
+    n_found = 0
+    for cycle in stored(repaired.engine, cycles):
+        with reading(repaired.engine) as connection:
+            pair = find(connection, MONITOR, cycle["id"], archive_days=30)
+            kept = slices.of_cycle(connection, cycle["id"])
+        found = [each.slice for each in read_slices(pair, n_examples=0).slices]
+        assert tuple(each for each in found if each.kind is not SliceKind.WORD) == kept
+        n_found += len(kept)
+    assert n_found > 0
 
 
 def test_an_archive_that_was_changed_is_noticed(repaired: Repaired, tmp_path: Path) -> None:

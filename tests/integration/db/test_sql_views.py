@@ -98,6 +98,10 @@ CONTRACT = {
         "monitor, cycle_id, window_end, reference_cycle_id, reference_window_end, n, n_reference, "
         "input_drift, p_value, psi, psi_low, psi_high, js, js_low, js_high"
     ),
+    "slice_history": (
+        "monitor, cycle_id, window_end, rank, kind, name, student_label, n, n_texts, n_disagreements, share, "
+        "rate, excess, part, p_value, q_value, reference_share, reference_rate, reference_excess, q_moved"
+    ),
     "reject_history": "monitor, cycle_id, reason, n, example_object",
 }
 CYCLE = {"monitor": "a", "window_start": START, "status": "evaluated", "attempt": 1}

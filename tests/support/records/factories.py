@@ -17,12 +17,14 @@ from db.records import (
     Measurement,
     NewJob,
     Reject,
+    Slice,
+    SliceNumbers,
     Slot,
     Stratum,
     TeacherMeasurement,
     Traffic,
 )
-from db.states import CycleStatus, JobDecision, JobStatus
+from db.states import CycleStatus, JobDecision, JobStatus, SliceKind
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -111,6 +113,26 @@ def make_input_drift(
         p_value=p_value,
         psi=make_interval(0.12, half_width=0.02),
         js=make_interval(0.014),
+    )
+
+
+def make_slice(
+    name: str = "escalation", *, kind: SliceKind = SliceKind.LABEL, q_moved: float | None = 1e-6
+) -> Slice:
+    """A slice that moved unless told otherwise; without `q_moved` there is no reference."""
+    return Slice(
+        kind=kind,
+        name=name,
+        student_label="order_tracking" if kind is SliceKind.PAIR else None,
+        n=220,
+        n_texts=200,
+        n_disagreements=120,
+        now=SliceNumbers(share=0.04, rate=0.54, excess=0.019),
+        part=0.31,
+        p_value=1e-9,
+        q_value=1e-7,
+        reference=None if q_moved is None else SliceNumbers(share=0.01, rate=0.05, excess=0.0003),
+        q_moved=q_moved,
     )
 
 

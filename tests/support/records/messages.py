@@ -70,6 +70,19 @@ def make_document(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON 
             {"label": "returns", "share": 0.14, "agreement": 0.61, "low": 0.55, "high": 0.67},
             {"label": "faq", "share": 0.31, "agreement": 0.93, "low": 0.9, "high": 0.95},
         ],
+        "slices": [
+            {
+                "kind": "label",
+                "name": "returns",
+                "student_label": None,
+                "part": 0.72,
+                "share": 0.14,
+                "rate": 0.39,
+                "reference_share": 0.02,
+                "reference_rate": 0.05,
+                "moved": True,
+            },
+        ],
         "order": {
             "reason": "ordered",
             "job_id": 3,
@@ -91,6 +104,7 @@ def make_odd_document() -> dict[str, Any]:
         monitor=f"my monitor {ODD} {'é😀' * 200}",
         moved=ODD * 200,
         rules=rules,
+        slices=[{**each, "name": ODD * 50, "student_label": ODD} for each in make_document()["slices"]],
         labels=[{"label": ODD * 50, "share": 0.5, "agreement": 0.5, "low": None, "high": None}],
         order={**make_document()["order"], "evidence": ODD * 100},
         links={"runbook": "https://example.org/a|b>c<d e&f", "page": "https://example.org/" + "p" * 4_000},

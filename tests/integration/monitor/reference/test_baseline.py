@@ -183,3 +183,32 @@ def test_a_reference_is_healthy_archived_earlier_in_time_and_of_the_same_pair(en
     assert [(each.uri, each.sha256) for each in found] == [("first", "1"), ("second", "2")]
     ids = {row["archive"]: row["id"] for row in stored(engine, cycles)}
     assert [each.cycle_id for each in found] == [ids["first"], ids["second"]]
+
+
+def test_the_slices_are_compared_with_the_same_reference(teacher: Model, tmp_path: Path) -> None:
+    """And with the others alone if there is none, or where nothing is to be compared."""
+    reference = make_reference(archived(tmp_path, 3, answered(hours=1)))
+    drifted = answered(hours=2, wrong=40)
+    (first, *_) = reference.slices(drifted, teacher, since=START)
+    assert (first.kind, first.name, first.n_disagreements) == ("label", "promotion", 40)
+    assert first.reference is not None
+    assert first.reference.rate == 0
+    assert first.q_moved is not None
+    assert first.q_moved < 0.001
+    for alone in (make_reference(), make_reference(archived(tmp_path, 3, answered(hours=1)), n_texts=0)):
+        found = alone.slices(drifted, teacher, since=START)
+        assert [each.now for each in found] == [
+            each.now for each in reference.slices(drifted, teacher, since=START)
+        ]
+        assert {each.q_moved for each in found} == {None}
+    assert make_reference().slices(make_sample(3), teacher, since=START) == ()
+
+
+def answered(*, hours: int, wrong: int = 0) -> ScoredSample:
+    """200 requests, half of them promotions, of which the student does not know some."""
+    sample = sample_of(CORPUS, n=200, hours=hours, seed=hours)
+    requests = tuple(each._replace(text=f"{each.text} {at}") for at, each in enumerate(sample.requests))
+    first = np.arange(200) % 2
+    student = np.where(np.arange(200) < 2 * wrong, 0, first)
+    logits = np.eye(2, dtype=np.float32)
+    return replace(sample, requests=requests, teacher_logits=logits[first], student_logits=logits[student])

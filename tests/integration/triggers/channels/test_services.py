@@ -19,7 +19,7 @@ from triggers.channels.trial_message import trial
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SLACK = ("slack webhook", "slack bot")
 NOTHING = {"reason": "at_floor", "job_id": None, "alpha_from": "0.1", "alpha_to": "0.1", "evidence": None}
-LATER_KEYS = {"links", "labels", "opened_at", "moved"}
+LATER_KEYS = {"links", "labels", "opened_at", "moved", "slices"}
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "firing": make_document(),
     "acknowledged": make_document(event="acknowledged"),
@@ -27,7 +27,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "an event of a later version": make_document(event="escalated"),
     "odd": make_odd_document(),
     "nothing ordered": make_document(order=NOTHING),
-    "no numbers": make_document(rules=[], labels=[], moved=None, order=NOTHING, links={}),
+    "no numbers": make_document(rules=[], labels=[], slices=[], moved=None, order=NOTHING, links={}),
     "of an earlier version": {key: v for key, v in make_document().items() if key not in LATER_KEYS},
     "an empty summary": make_document(summary=""),
 }
@@ -134,6 +134,8 @@ def test_pagerduty_opens_one_alert_and_resolves_it() -> None:
                 "(low-agreement)\nkl 0.08 [0.066, 0.095], breach above 0.15: within (high-kl)",
                 "intents that differ most": "returns: agreement 0.61 [0.55, 0.67] on 14.0% of the requests\n"
                 "faq: agreement 0.93 [0.9, 0.95] on 31.0% of the requests",
+                "most excess disagreement": "label returns: 72% of the disagreements, 14.0% of the requests "
+                "(2.0% in the reference); it moved",
                 "what moved": "returns 2% -> 14%; label mix PSI 0.210 [0.150, 0.270]",
                 "ordered": "re-distillation, job 3, alpha 0.7 -> 0.6",
             },
@@ -174,6 +176,10 @@ def test_a_slack_message_says_what_since_when_how_much_and_what_was_done() -> No
         (
             "*intents that differ most*\nreturns: agreement 0.61 [0.55, 0.67] on 14.0% of the requests\n"
             "faq: agreement 0.93 [0.9, 0.95] on 31.0% of the requests"
+        ),
+        (
+            "*most excess disagreement*\nlabel returns: 72% of the disagreements, 14.0% of the requests "
+            "(2.0% in the reference); it moved"
         ),
         "*what moved*\nreturns 2% -&gt; 14%; label mix PSI 0.210 [0.150, 0.270]",
         "*ordered*\nre-distillation, job 3, alpha 0.7 -&gt; 0.6",

@@ -4,12 +4,15 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 
+from db.connection.session import reading
+from db.cycles import slices
 from db.records import Measurement
-from db.states import OrderReason, Verdict
+from db.states import OrderReason, SliceKind, Verdict
 from db.tables import deliveries, rule_outcomes
+from db.views import rows
 from tests.support.records.conclusions import incident_list, with_policy
 from tests.support.records.cycles import Cycles, stored
-from tests.support.records.factories import make_input_drift, make_measurement, make_result
+from tests.support.records.factories import make_input_drift, make_measurement, make_result, make_slice
 from triggers.settings import DEFAULT_RULES, Condition, Rule
 
 
@@ -63,3 +66,37 @@ def test_an_input_that_is_new_may_be_part_of_what_orders(run: Cycles) -> None:
     run.conclude(0, make_result(measurement=lower))
     ended = run.conclude(1, make_result(measurement=replace(lower, input_drift=make_input_drift())))
     assert (ended.judgement.verdict, ended.order.reason) == (Verdict.BREACHED, OrderReason.ORDERED)
+
+
+def test_the_slices_of_a_cycle_are_stored_and_the_first_three_are_in_the_message(run: Cycles) -> None:
+    """Words of requests are in neither, whoever hands them in."""
+    found = (
+        make_slice(),
+        make_slice("escalation", kind=SliceKind.PAIR),
+        make_slice("secret", kind=SliceKind.WORD),
+        make_slice("0 to 12 characters", kind=SliceKind.LENGTH, q_moved=None),
+        make_slice("faq"),
+    )
+    run.conclude(0, make_result(measurement=replace(make_measurement(kl=0.2), slices=found)))
+    kept = tuple(each for each in found if each.kind is not SliceKind.WORD)
+    with reading(run.engine) as connection:
+        assert slices.of_cycle(connection, 1) == kept
+        first, *_ = rows(connection, "slice_history", order_by="rank")
+    assert (first["rank"], first["name"], first["excess"], first["reference_share"]) == (
+        *(1, "escalation", 0.019, 0.01),
+    )
+    (message,) = stored(run.engine, deliveries)
+    told = json.loads(message["payload"])["slices"]
+    assert [each["name"] for each in told] == ["escalation", "escalation", "0 to 12 characters"]
+    assert told[0] == {
+        "kind": "label",
+        "name": "escalation",
+        "student_label": None,
+        "part": 0.31,
+        "share": 0.04,
+        "rate": 0.54,
+        "reference_share": 0.01,
+        "reference_rate": 0.05,
+        "moved": True,
+    }
+    assert [each["moved"] for each in told] == [True, True, None]

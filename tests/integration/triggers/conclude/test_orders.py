@@ -121,6 +121,7 @@ def test_the_message_says_what_happened_and_what_was_ordered(run: Cycles) -> Non
         "window_end": "2026-11-24T11:00:00Z",
         "verdict": "breached",
         "moved": None,
+        "slices": [],
         "order": {
             "reason": "ordered",
             "job_id": ended.order.job_id,

@@ -31,6 +31,8 @@ def test_a_message_in_plain_text() -> None:
         "  kl 0.08 [0.066, 0.095], breach above 0.15: within (high-kl)\n"
         "intents that differ most: returns: agreement 0.61 [0.55, 0.67] on 14.0% of the requests\n"
         "  faq: agreement 0.93 [0.9, 0.95] on 31.0% of the requests\n"
+        "most excess disagreement: label returns: 72% of the disagreements, 14.0% of the requests (2.0% in "
+        "the reference); it moved\n"
         "what moved: returns 2% -> 14%; label mix PSI 0.210 [0.150, 0.270]\n"
         "ordered: re-distillation, job 3, alpha 0.7 -> 0.6\n"
         "runbook: https://example.org/runbook#drift\n"
@@ -99,7 +101,7 @@ def test_a_message_without_numbers_is_whole() -> None:
     """As of a cycle that failed; a value that was not measured is left out."""
     rules = [{**make_document()["rules"][0], "value": None}]
     order = {"reason": "not_wanted", "job_id": None, "alpha_from": "0.7", "alpha_to": "0.7", "evidence": None}
-    shown = text_of(rules=rules, labels=[], moved=None, links={}, order=order)
+    shown = text_of(rules=rules, labels=[], slices=[], moved=None, links={}, order=order)
     assert shown.splitlines()[3:] == [
         "since: 2026-11-24 09:00 UTC",
         "window: 2026-11-24 10:00 UTC to 2026-11-24 11:00 UTC, cycle 12",
