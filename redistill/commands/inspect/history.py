@@ -75,11 +75,11 @@ def history(
             until=moment("--until", until, now) if until is not None else None,
         )
         health = teacher_health(connection, cycles)
-        accuracy = _accuracy(connection, cycles) if as_json or as_csv else {}
+        documents = with_accuracy(connection, cycles) if as_json or as_csv else []
     if as_json:
-        show.print_json([{**cycle, **accuracy[cycle["cycle_id"]]} for cycle in cycles])
+        show.print_json(documents)
     elif as_csv:
-        _print_csv([{**cycle, **accuracy[cycle["cycle_id"]]} for cycle in cycles])
+        _print_csv(documents)
     elif cycles:
         print_table(cycles, health)
     else:
@@ -92,10 +92,11 @@ def teacher_health(connection: Connection, cycles: Sequence[Row]) -> Mapping[obj
     return {cycle_id: row["health"] for cycle_id, row in found.items()}
 
 
-def _accuracy(connection: Connection, cycles: Sequence[Row]) -> Mapping[object, Row]:
-    """Return the estimated accuracy by cycle id; all values are None for a cycle without scores."""
+def with_accuracy(connection: Connection, cycles: Sequence[Row]) -> list[Row]:
+    """Return the cycles, of one monitor and oldest first, with their estimated accuracy or None."""
     found = _of_cycles(connection, cycles, "accuracy_history", _ACCURACY)
-    return {cycle["cycle_id"]: found.get(cycle["cycle_id"], dict.fromkeys(_ACCURACY)) for cycle in cycles}
+    nothing: Row = dict.fromkeys(_ACCURACY)
+    return [{**cycle, **found.get(cycle["cycle_id"], nothing)} for cycle in cycles]
 
 
 def _of_cycles(

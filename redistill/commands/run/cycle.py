@@ -18,7 +18,7 @@ from db.views import rows
 from monitor.clock import utc_now
 from monitor.daemon.schedule import make_trigger, newest_complete_slot, slot_at, slots_between
 from monitor.settings import MonitorSection
-from redistill.commands.inspect.history import print_table, teacher_health
+from redistill.commands.inspect.history import print_table, teacher_health, with_accuracy
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import migrated, translated_errors
 from redistill.display import show
@@ -196,9 +196,10 @@ def _print(
         found = [row for row in history if any(_ends_in(row, end) for end in ends)]
         ids = [row["cycle_id"] for row in found if row["status"] == CycleStatus.FAILED]
         health = teacher_health(connection, found)
+        documents = with_accuracy(connection, found) if as_json else []
         errors = connection.scalars(select(cycles.c.error).where(cycles.c.id.in_(ids))).all()
     if as_json:
-        show.print_json(found)
+        show.print_json(documents)
     else:
         print_table(found, health)
         if n_run < len(slots):
