@@ -11,6 +11,8 @@ from db import calibrations, queue, versions
 from db.connection.session import writing
 from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion, TrainedEpoch
 from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason, Role
+from db.telemetry import counts
+from db.telemetry.counts import observed
 from distill.evaluation import gates
 from triggers.incidents.announce import Audience
 from triggers.incidents.job_outcome import report_job_end
@@ -64,6 +66,7 @@ class Proof:
     n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
     soft_labels: str = "online"  #: or "offline"
     training: tuple[TrainedEpoch, ...] = ()  #: of the candidate
+    training_seconds: float | None = None  #: of the attempt that ended the training; None: it was not timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ def settle(
             n_labelled_traffic=proof.n_labelled_traffic,
             soft_labels=proof.soft_labels,
         )
+        if proof.training_seconds is not None:
+            counts.add(connection, job.monitor, observed("training_seconds", proof.training_seconds))
         report_job_end(
             connection,
             job,

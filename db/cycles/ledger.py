@@ -12,6 +12,8 @@ from db.errors import RedistillError
 from db.records import Claim, ObjectVersion, Slot
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import UTCDateTime, cycles, objects
+from db.telemetry import counts
+from db.telemetry.counts import count
 
 UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
 
@@ -201,6 +203,8 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
     ]
     if rows:
         connection.execute(insert(cycles), rows)
+        skipped = count("cycles_total", len(rows), verdict=Verdict.INCONCLUSIVE)
+        counts.add(connection, slots[0].monitor, [skipped])
 
 
 def last_conclusive_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
@@ -257,7 +261,7 @@ def abandon(connection: Connection, monitor: str, *, ended_before: datetime, now
     if oldest is None:
         return
     rule_states.forget_from(connection, monitor, oldest)
-    connection.execute(
+    abandoned = connection.execute(
         update(cycles)
         .where(died)
         .values(
@@ -267,6 +271,8 @@ def abandon(connection: Connection, monitor: str, *, ended_before: datetime, now
             finished_at=now,
         )
     )
+    ended = count("cycles_total", abandoned.rowcount, verdict=Verdict.INCONCLUSIVE)
+    counts.add(connection, monitor, [ended])
 
 
 def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> None:
@@ -282,6 +288,7 @@ def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> Non
             finished_at=now,
         )
     )
+    counts.add(connection, claim.slot.monitor, [count("cycles_total", verdict=Verdict.FAILED)])
 
 
 def give_back(connection: Connection, claim: Claim) -> None:

@@ -1,7 +1,7 @@
 """Slots, the right to work on them, and the results of their cycles. Times are aware UTC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -78,6 +78,7 @@ class CycleResult:
     alpha: Decimal | None  #: the alpha with which the student was distilled, if known
     temperature: float
     late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, if a window is judged again
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)  #: the time that each stage took
 
 
 @dataclass(frozen=True, kw_only=True)
