@@ -11,6 +11,8 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, inse
 from db.records import Delivery, Undelivered
 from db.states import DeliveryState, IncidentState, Severity
 from db.tables import deliveries, incidents
+from db.telemetry import counts
+from db.telemetry.counts import count
 
 #: A message that was given up is reported for this long.
 _REPORTED: Final = timedelta(days=7)
@@ -247,8 +249,13 @@ def mark_dead(connection: Connection, delivery_id: int, error: str) -> None:
 def _move(connection: Connection, delivery_id: int, to: DeliveryState, by: str, **values: object) -> None:
     """Make a move of TRANSITIONS if the message is where the move starts; a late sender changes nothing."""
     starts = [start for (start, end), name in TRANSITIONS.items() if (name, end) == (by, to) and start]
-    connection.execute(
+    moved = connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery_id, deliveries.c.state.in_(starts))
         .values(state=to, **values)
     )
+    if moved.rowcount and to is not DeliveryState.PENDING:
+        query = select(incidents.c.monitor, deliveries.c.channel).join(incidents)
+        row = connection.execute(query.where(deliveries.c.id == delivery_id)).one()
+        settled = count("deliveries_total", channel=row.channel, state=to)
+        counts.add(connection, row.monitor, [settled])

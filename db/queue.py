@@ -25,6 +25,8 @@ from db.errors import RedistillError
 from db.records import Job, Lease, NewJob
 from db.states import JobDecision, JobRecovery, JobStatus
 from db.tables import cycles, jobs
+from db.telemetry import counts
+from db.telemetry.counts import count
 
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: A job is started at most this often before it is given up; an attempt whose worker died counts.
@@ -332,6 +334,9 @@ def _move(connection: Connection, job_id: int, to: JobStatus, by: str, **values:
         raise JobStateError(
             job_id=job_id, status=get(connection, job_id).status, wanted=wanted, verb=_DONE[by]
         )
+    if to not in OPEN:
+        monitor = connection.execute(select(jobs.c.monitor).where(jobs.c.id == job_id)).scalar_one()
+        counts.add(connection, monitor, [count("jobs_total", status=to)])
 
 
 def _job(row: Row[tuple[object, ...]]) -> Job:

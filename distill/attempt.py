@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from time import monotonic
 
 import structlog
 from sqlalchemy import Engine
@@ -95,7 +96,9 @@ class Attempt:
             if init is None
             else self._load_start(init, teacher.labels)
         )
+        began = monotonic()
         trained = self._train(job, student, teacher, data, stopped=stopped)
+        training_seconds = monotonic() - began
         staged = registry.stage(self._store, student, job=registry.job_key(job), now=now)
         made = load(staged, self.placement)
         judged = self.judge.judge(made, incumbent, teacher, data, stopped)
@@ -124,6 +127,7 @@ class Attempt:
             n_labelled_traffic=data.training.traffic_labels.n,
             soft_labels=data.soft_labels,
             training=trained.trained_epochs,
+            training_seconds=training_seconds,
         )
 
     def confirm_registry(self, now: datetime) -> None:

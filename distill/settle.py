@@ -12,6 +12,8 @@ from db.connection.session import writing
 from db.records import Calibration, Evaluation, GateOutcome, Job, Lease, ModelVersion, TrainedEpoch
 from db.shadows import runs as shadow_runs
 from db.states import CalibrationReason, GateResult, JobDecision, JobStatus, PromotionReason, Role
+from db.telemetry import counts
+from db.telemetry.counts import observed
 from distill.evaluation import gates
 from distill.settings import Promote
 from triggers.incidents.announce import Audience
@@ -70,6 +72,7 @@ class Proof:
     n_labelled_traffic: int | None = None  #: archived requests with a true label that it was trained on
     soft_labels: str = "online"  #: or "offline"
     training: tuple[TrainedEpoch, ...] = ()  #: of the candidate
+    training_seconds: float | None = None  #: of the attempt that ended the training; None: it was not timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,8 @@ def settle(
             n_labelled_traffic=proof.n_labelled_traffic,
             soft_labels=proof.soft_labels,
         )
+        if proof.training_seconds is not None:
+            counts.add(connection, job.monitor, observed("training_seconds", proof.training_seconds))
         report_job_end(
             connection,
             job,

@@ -1,9 +1,10 @@
 """One cycle, from a window of traffic to its numbers: sample, score with both models, archive, measure."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final
 
 import numpy as np
@@ -106,19 +107,24 @@ class CycleMeasurer:
             StoppedError: `stopped` returned True.
         """
         pair = self.pairs.current(self.clock())
+        seconds: dict[str, float] = {}
         with self.engine_session():
-            window = self._sample(claim, pair, stopped)
+            with _timed(seconds, "read"):
+                window = self._sample(claim, pair, stopped)
             _check_log_is_complete(claim, window.traffic.n_seen + window.traffic.n_rejected)
             if claim.may_wait and self._is_quiet(window):
                 self._expire(claim.slot)
                 return QuietResult(traffic=window.traffic)
-            answered = self._score(claim, pair, window, stopped)
-            shadow = self._compare(claim, answered, pair.teacher, stopped)
+            with _timed(seconds, "score"):
+                answered = self._score(claim, pair, window, stopped)
+                shadow = self._compare(claim, answered, pair.teacher, stopped)
         scored = self._redacted(answered)
         late = claim.earlier.late if claim.earlier else {}
-        measurement = self._measure(scored, pair.teacher, late) if window.requests else None
-        archive = self._archive(scored, claim.earlier) if window.requests else None
-        self._expire(claim.slot)
+        with _timed(seconds, "measure"):
+            measurement = self._measure(scored, pair.teacher, late) if window.requests else None
+        with _timed(seconds, "archive"):
+            archive = self._archive(scored, claim.earlier) if window.requests else None
+            self._expire(claim.slot)
         return CycleResult(
             traffic=window.traffic,
             measurement=measurement,
@@ -129,6 +135,7 @@ class CycleMeasurer:
             temperature=self.temperature,
             late=tuple(late_labels(scored, late, late)) if late else (),
             shadow=shadow,
+            stage_seconds=seconds,
         )
 
     def _sample(self, claim: Claim, pair: Pair, stopped: Stopped) -> WindowSample:
@@ -276,6 +283,13 @@ class CycleMeasurer:
     def _oldest(self, slot: Slot) -> datetime:
         """Return the end of the oldest window whose sample is kept."""
         return slot.window_end - timedelta(days=self.monitor.archive_days)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = monotonic()
+    yield
+    seconds[stage] = monotonic() - began
 
 
 def _check_log_is_complete(claim: Claim, n: int) -> None:

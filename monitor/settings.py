@@ -278,7 +278,10 @@ class S3Section(Section):
 
 
 class WebSection(Section):
-    """The address of the probes."""
+    """The address of the probes and the metrics, and what is served there."""
 
     host: Word = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    token: Secret | None = None  #: the bearer token that everything but the probes asks for
+    by_label: bool = True  #: whether /metrics has the share and agreement of each label
+    emf: bool = False  #: whether each ended cycle writes a line of CloudWatch's embedded metric format

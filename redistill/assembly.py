@@ -30,7 +30,7 @@ from monitor.cycle import Archived, CycleMeasurer, Show
 from monitor.daemon.delivery_threads import Deliveries
 from monitor.daemon.loop import Daemon
 from monitor.daemon.retention import Retention
-from monitor.daemon.slot_runner import MeasureSlot, SlotRunner
+from monitor.daemon.slot_runner import CycleEnded, MeasureSlot, SlotRunner, unheard
 from monitor.daemon.watchdog import Watchdog
 from monitor.reference.baseline import Healthy, Reference
 from monitor.scoring.batches import answers_here, score
@@ -49,6 +49,7 @@ from redistill.artifacts import artifacts
 from redistill.channels import channels
 from redistill.configuration.settings import Settings
 from redistill.display.progress import ShowProgress, show_nothing
+from redistill.process import emf
 from triggers.channels.outbox import Outbox
 from triggers.conclude import Policy
 from triggers.incidents.announce import Audience
@@ -81,7 +82,7 @@ def audience(settings: Settings) -> Audience:
     return Audience(monitor=settings.monitor.name, alerts=settings.alerts, policy=settings.incidents)
 
 
-def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
+def slot_runner(settings: Settings, engine: Engine, show: Show, ended: CycleEnded = unheard) -> SlotRunner:
     """Return the runner of cycles."""
     configure_torch(settings)
     _follow_archives(settings, engine)
@@ -117,7 +118,8 @@ def slot_runner(settings: Settings, engine: Engine, show: Show) -> SlotRunner:
         clock=utc_now,
         show=show,
     )
-    return SlotRunner(engine, settings.monitor, _in_own_archive(settings, engine, measurer), policy(settings))
+    measure = _in_own_archive(settings, engine, measurer)
+    return SlotRunner(engine, settings.monitor, measure, policy(settings), ended)
 
 
 def pair_source(settings: Settings, engine: Engine, show: Show) -> PairSource:
@@ -199,7 +201,7 @@ def daemon(settings: Settings, engine: Engine, show: Show, stop: Event) -> Daemo
         if starter is not None:
             starter.tend(now)
 
-    runner = slot_runner(settings, engine, show)
+    runner = slot_runner(settings, engine, show, emf.write if settings.web.emf else unheard)
     clean_up = retention(settings, engine)
     return Daemon(
         runner,

@@ -13,6 +13,8 @@ from db.errors import RedistillError
 from db.records import Claim, ObjectVersion, QuietWindow, Slot, Traffic
 from db.states import CycleStatus, Verdict, VerdictReason
 from db.tables import UTCDateTime, cycles, objects
+from db.telemetry import counts
+from db.telemetry.counts import count
 
 UNFINISHED = (CycleStatus.RUNNING, CycleStatus.FAILED)
 
@@ -248,7 +250,7 @@ def wait(connection: Connection, claim: Claim, traffic: Traffic, now: datetime) 
 
 def end_quiet(connection: Connection, monitor: str, window_end: datetime) -> None:
     """Record that no slot extends the window that ends then: if it is quiet, it had too few requests."""
-    connection.execute(
+    ended = connection.execute(
         update(cycles)
         .where(
             cycles.c.monitor == monitor,
@@ -257,6 +259,8 @@ def end_quiet(connection: Connection, monitor: str, window_end: datetime) -> Non
         )
         .values(verdict_reason=VerdictReason.TOO_FEW_SAMPLES)
     )
+    if ended.rowcount:
+        counts.add(connection, monitor, [count("cycles_total", verdict=Verdict.INCONCLUSIVE)])
 
 
 def lock_for_write(connection: Connection, claim: Claim) -> None:
@@ -298,6 +302,8 @@ def skip(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
     ]
     if rows:
         connection.execute(insert(cycles), rows)
+        skipped = count("cycles_total", len(rows), verdict=Verdict.INCONCLUSIVE)
+        counts.add(connection, slots[0].monitor, [skipped])
 
 
 def last_conclusive_at(connection: Connection, monitor: str, *, now: datetime) -> datetime | None:
@@ -365,7 +371,7 @@ def abandon(connection: Connection, monitor: str, *, ended_before: datetime, now
     if oldest is None:
         return
     rule_states.forget_from(connection, monitor, oldest)
-    connection.execute(
+    abandoned = connection.execute(
         update(cycles)
         .where(died)
         .values(
@@ -375,6 +381,8 @@ def abandon(connection: Connection, monitor: str, *, ended_before: datetime, now
             finished_at=now,
         )
     )
+    ended = count("cycles_total", abandoned.rowcount, verdict=Verdict.INCONCLUSIVE)
+    counts.add(connection, monitor, [ended])
 
 
 def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> None:
@@ -390,6 +398,7 @@ def fail(connection: Connection, claim: Claim, error: str, now: datetime) -> Non
             finished_at=now,
         )
     )
+    counts.add(connection, claim.slot.monitor, [count("cycles_total", verdict=Verdict.FAILED)])
 
 
 def give_back(connection: Connection, claim: Claim) -> None:

@@ -1,7 +1,7 @@
 """The results of a cycle, measurements and rule outcomes, written in the transaction of its verdict."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
@@ -37,6 +37,8 @@ from db.tables import (
     strata,
     teacher_metrics,
 )
+from db.telemetry import counts
+from db.telemetry.counts import Count, count, observed
 
 _OBJECTS_KEPT = timedelta(days=30)
 #: The objects of windows in this time before are deleted, as those of earlier ones are already.
@@ -123,6 +125,15 @@ def finish(
     if refused:
         connection.execute(insert(rejects), refused)
     _keep_objects(connection, claim, traffic.objects)
+    counts.add(connection, claim.slot.monitor, _counted(result, verdict))
+
+
+def _counted(result: CycleResult, verdict: Verdict) -> Iterator[Count]:
+    yield count("cycles_total", verdict=verdict)
+    for reject in result.traffic.rejects:
+        yield count("records_rejected_total", reject.n, reason=reject.reason)
+    for stage, seconds in result.stage_seconds.items():
+        yield from observed("cycle_stage_seconds", seconds, stage=stage)
 
 
 def discard(connection: Connection, claim: Claim) -> None:

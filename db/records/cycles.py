@@ -1,7 +1,7 @@
 """Slots, the right to work on them, and the results of their cycles. Times are aware UTC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -94,6 +94,7 @@ class CycleResult:
     temperature: float
     late: tuple[LateLabel, ...] = ()  #: imported true labels of the sample, if a window is judged again
     shadow: ShadowScores | None = None  #: of the candidate in shadow, if there is one
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)  #: the time that each stage took
 
 
 @dataclass(frozen=True, kw_only=True)

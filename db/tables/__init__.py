@@ -1,6 +1,7 @@
 """The tables. Each table and each column has a comment that states its content and unit."""
 
 from db.tables.columns import ExactAlpha, UTCDateTime, metadata
+from db.tables.counts import running_counts
 from db.tables.cycles import class_metrics, cycles, erasures, input_drift, leases, objects, rejects, strata
 from db.tables.incidents import deliveries, incidents
 from db.tables.jobs import (
@@ -51,6 +52,7 @@ __all__ = [
     "rule_outcomes",
     "rule_states",
     "rule_texts",
+    "running_counts",
     "shadow_cycles",
     "shadows",
     "slices",

@@ -3,8 +3,7 @@
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,9 +12,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from db.errors import RedistillError
+from monitor.daemon.shared_call import SharedCall
 
 #: The time that the checks may take, about as long as a load balancer waits.
 CHECKS_TIMEOUT_SECONDS: Final = 5.0
@@ -39,31 +39,12 @@ class Check:
 Checks = Callable[[], tuple[Check, ...]]
 
 
-class _TimeLimitedChecks:
-    """The checks with a time limit, in a thread; while they hang they are not started again."""
-
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
-        self._lock = threading.Lock()
-        self._running: Future[tuple[Check, ...]] | None = None
-
-    def run(self) -> tuple[Check, ...]:
-        with self._lock:
-            if self._running is None or self._running.done():
-                self._running = Future()
-                threading.Thread(target=self._run, args=(self._running,), name="checks", daemon=True).start()
-            running = self._running
-        try:
-            return running.result(CHECKS_TIMEOUT_SECONDS)
-        except TimeoutError:
-            detail = f"no answer within {CHECKS_TIMEOUT_SECONDS:g} s"
-            return (Check(name="checks", ok=False, code="timeout", detail=detail),)
-
-    def _run(self, running: Future[tuple[Check, ...]]) -> None:
-        try:
-            running.set_result(self._checks())
-        except Exception as error:  # noqa: BLE001 - `run` raises it
-            running.set_exception(error)
+def _within_limit(call: SharedCall[tuple[Check, ...]]) -> tuple[Check, ...]:
+    try:
+        return call.begin().result(CHECKS_TIMEOUT_SECONDS)
+    except TimeoutError:
+        detail = f"no answer within {CHECKS_TIMEOUT_SECONDS:g} s"
+        return (Check(name="checks", ok=False, code="timeout", detail=detail),)
 
 
 class _Log:
@@ -89,18 +70,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def app(checks: Checks, *, in_detail: bool) -> Starlette:
-    """Return the application; it runs `checks` for each /readyz, and checks that hang block nothing else.
+def app(checks: Checks, *, in_detail: bool, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the application, with the probes and other routes.
+
+    It runs `checks` for each /readyz, and checks that hang block nothing else.
 
     Without `in_detail` a check is served as its code only, and its detail is logged when it begins to fail.
     """
-    limited, log = _TimeLimitedChecks(checks), _Log()
+    call, log = SharedCall(checks, name="checks"), _Log()
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
     def readyz(_request: Request) -> JSONResponse:
-        found = limited.run()
+        found = _within_limit(call)
         ready = all(check.ok for check in found)
         if not in_detail:
             log.note(found)
@@ -110,7 +93,7 @@ def app(checks: Checks, *, in_detail: bool) -> Starlette:
         }
         return JSONResponse(body, status_code=200 if ready else 503)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes])
 
 
 def address(host: str, port: int) -> str:

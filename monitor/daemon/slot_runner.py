@@ -24,7 +24,7 @@ from db.cycles.ledger import AttemptEndedError, Gap
 from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
 from db.records import Claim, CycleResult, EarlierResult, Lease, QuietResult, Slot
-from db.states import ShadowState
+from db.states import ShadowState, Verdict
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.clock import utc_now
@@ -50,8 +50,14 @@ SLOTS: Final = "slots"  #: the name of the thread that runs slots, in `Outage` a
 MeasureSlot = Callable[[Claim, Stopped], CycleResult | QuietResult]
 #: Returns the slots to attempt, in order; called in the transaction that takes the lease.
 _FindSlots = Callable[[Connection], Iterable[Slot]]
+#: Hears of a cycle that has ended with this verdict; its result is None if it failed.
+CycleEnded = Callable[[Claim, Verdict, CycleResult | None], None]
 #: Starts an attempt at a slot; None if the slot has ended.
 _ClaimSlot = Callable[[Connection, Slot, datetime], Claim | None]
+
+
+def unheard(_claim: Claim, _verdict: Verdict, _result: CycleResult | None) -> None:
+    """Ignore the end of a cycle."""
 
 
 class MonitorBusyError(RedistillError):
@@ -61,12 +67,20 @@ class MonitorBusyError(RedistillError):
 class SlotRunner:
     """The attempts at slots of one monitor, under its lease."""
 
-    def __init__(self, engine: Engine, section: MonitorSection, measure: MeasureSlot, policy: Policy) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        section: MonitorSection,
+        measure: MeasureSlot,
+        policy: Policy,
+        ended: CycleEnded = unheard,
+    ) -> None:
         self._engine = engine
         self._section = section
         self._trigger = make_trigger(section)
         self._measure = measure
         self._policy = policy
+        self._ended = ended
         self._owner = leases.new_owner()
         self._ahead_by = timedelta(0)  #: by how much this process's clock is ahead of the database's
         self.outage = Outage()  #: of the database, as this process knows it
@@ -237,6 +251,7 @@ class SlotRunner:
                 return
             conclusion = self._retry_until_written(partial(self._conclude, lease, claim, result), stopped)
             _report(log, conclusion)
+            self._ended(claim, conclusion.judgement.verdict, result)
         except (StoppedError, *UNAVAILABLE) as error:
             self._retry_until_written(lambda: self._give_back(lease, claim), stopped)
             _report_without_result(log, claim, error)
@@ -253,6 +268,7 @@ class SlotRunner:
                 self.unchanged[claim.slot.window_end] = why
                 return
             self._retry_until_written(lambda: self._fail(lease, claim, why), stopped)
+            self._ended(claim, Verdict.FAILED, None)
 
     def _retry_until_written(self, write: Callable[[], T], stopped: Stopped) -> T:
         """Retry the write until the database accepts it: the measurement may have taken long."""

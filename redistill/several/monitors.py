@@ -1,7 +1,7 @@
-"""One daemon for several monitors: a process each, and probes that speak for all of them."""
+"""One daemon for several monitors: a process each, and one address for the probes and metrics of all."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from http.client import HTTPConnection, HTTPException
@@ -21,6 +21,8 @@ from redistill.configuration.source import Source
 from redistill.database import check_migrated, existing
 from redistill.process.child import Child
 from redistill.several.lives import Life, labels, lives
+from redistill.web.collector import Watched
+from redistill.web.endpoint import metrics_route
 
 _CHECK_SECONDS: Final = 1.0
 #: Less than the time in which /readyz must answer.
@@ -47,6 +49,7 @@ class MonitorProcess:
         self._life = life
         self._stop = stop
         self._socket = listening(host="127.0.0.1", port=0)
+        self.watched: Watched | None = None  #: None: its configuration could not be read yet
 
     def work(self, settings: Settings) -> None:
         """Run the process until this one is asked to stop.
@@ -54,12 +57,14 @@ class MonitorProcess:
         Raises:
             RedistillError: the database is missing or not migrated, or the process died.
         """
-        with existing(settings) as engine, suppress(*UNAVAILABLE):  # for which the process waits
-            check_migrated(engine)
-        number = self._socket.fileno()
-        arguments = (*self._source.options, "monitor", "--probes-on", str(number))
-        with Child(arguments, descriptors=(number,)) as child:
-            self._watch(child)
+        with existing(settings) as engine:
+            self.watched = Watched(settings, engine)
+            with suppress(*UNAVAILABLE):  # for which the process waits
+                check_migrated(engine)
+            number = self._socket.fileno()
+            arguments = (*self._source.options, "monitor", "--probes-on", str(number))
+            with Child(arguments, descriptors=(number,)) as child:
+                self._watch(child)
 
     def _watch(self, child: Child) -> None:
         asked_at = answered_at = monotonic()
@@ -111,7 +116,11 @@ def run(sources: Sequence[Source], stop: Event, worker: Child | None) -> None:
             answers = pool.map(MonitorProcess.checks, processes, labels(found))
             return tuple(check for each in answers for check in each)
 
-        application = probes(checks, in_detail=is_loopback(web.host))
+        def watched() -> Mapping[str, Watched | None]:
+            return {name: each.watched for name, each in zip(labels(found), processes, strict=True)}
+
+        routes = [metrics_route(watched, web.token)]
+        application = probes(checks, in_detail=is_loopback(web.host), routes=routes)
         server = Server(application, listening(host=web.host, port=web.port))
         server.start()
         log = structlog.get_logger()

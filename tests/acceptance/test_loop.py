@@ -21,6 +21,7 @@ from distill.evaluation.relative_gates import RELATIVE
 from tests.support.processes.product import Process, fork, run, running, spawn
 from tests.support.processes.waiting import wait_until
 from tests.support.records.leaks import leaks
+from tests.support.servers.metrics import parsed, series
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.world.installation import MONITOR, Site, hours, make_site, seconds, webhook
 from tests.support.world.tiny_world import World
@@ -66,6 +67,7 @@ def test_a_drift_is_seen_repaired_and_told(empty_database_url: str, world: World
             wait_until(lambda: len(receiver.received) == 2, "fired and resolved")
             wait_until(lambda: n_healthy_at_the_end(engine) >= 2, "healthy again")
             assert_the_probes_are_content(port)
+            assert_the_metrics_are_of_this_run(port, engine)
             stop(worker)
             stop(daemon)
         assert receiver.refused == []
@@ -97,6 +99,15 @@ def assert_the_probes_are_content(port: int) -> None:
     ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
     assert set(ready.json()["checks"]) == {"database", "models", "scheduler", "slots"}
+
+
+def assert_the_metrics_are_of_this_run(port: int, engine: Engine) -> None:
+    healthy = [row for row in history(engine, "cycle_history", "window_end") if row["verdict"] == "healthy"]
+    found = parsed(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    assert found[series("redistill_cycles_total", monitor=MONITOR, verdict="healthy")] >= len(healthy) > 0
+    assert found[series("redistill_jobs_total", monitor=MONITOR, status="succeeded")] == 1
+    assert found[series("redistill_training_seconds_count", monitor=MONITOR)] == 1
+    assert found[series("redistill_cycle_stage_seconds_count", monitor=MONITOR, stage="score")] > 0
 
 
 def assert_one_repair(engine: Engine, site: Site) -> str:

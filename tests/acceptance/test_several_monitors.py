@@ -18,6 +18,7 @@ from tests.support.processes.namespaces import children, is_alive
 from tests.support.processes.product import Process, fork, run, running, spawn
 from tests.support.processes.waiting import comes_true, wait_until
 from tests.support.records.cycles import stored
+from tests.support.servers.metrics import parsed
 from tests.support.world.installation import Site, hours, logged, make_site
 from tests.support.world.tiny_world import World
 from tests.support.world.waiting_monitor import written
@@ -78,6 +79,9 @@ def test_each_has_its_own_checks_and_a_broken_one_stops_no_other(tmp_path: Path)
         failed = {line["config"] for line in logged(monitor.log) if line["event"] == "monitor failed"}
         assert failed == {str(same), str(missing), str(absent)}
         assert len(children(monitor.pid)) == 1
+        metrics = parsed(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text)
+        up = {dict(labels)["monitor"]: n for (name, labels), n in metrics.items() if name.endswith("_up")}
+        assert up == dict.fromkeys([first, second, str(missing), "absent"], 0)
         stop(monitor)
 
 

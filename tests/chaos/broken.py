@@ -43,7 +43,7 @@ def _unmark(self: Outbox, delivery: Delivery, receipt: Receipt, now: datetime) -
         connection.execute(
             deliveries.update().where(own).values(state=DeliveryState.PENDING, delivered_at=None)
         )
-    self._settle(delivery, receipt, now)
+    self._settle(delivery, receipt, now, seconds=0)
 
 
 def job_by_itself() -> None:

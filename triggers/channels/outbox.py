@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 
 import numpy as np
 import structlog
@@ -13,6 +14,8 @@ from sqlalchemy import Connection, Engine
 from db import outbox
 from db.connection.session import reading, writing
 from db.records import Delivery
+from db.telemetry import counts
+from db.telemetry.counts import observed
 from triggers.backoff import MAX_ATTEMPTS, next_delay
 from triggers.channels.guard import attempt
 from triggers.channels.port import Channel, Receipt, SendResult
@@ -66,15 +69,16 @@ class Outbox:
         delivery = self._take(name, now)
         if delivery is None:
             return None
+        began = monotonic()
         receipt = attempt(channel, delivery, now=now)
-        self._settle(delivery, receipt, now)
+        self._settle(delivery, receipt, now, seconds=monotonic() - began)
         return receipt.result
 
     def _take(self, channel: str, now: datetime) -> Delivery | None:
         with writing(self.engine) as connection:
             return outbox.take_due(connection, self.audience.monitor, channel, now, hold=HOLD)
 
-    def _settle(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
+    def _settle(self, delivery: Delivery, receipt: Receipt, now: datetime, *, seconds: float) -> None:
         log = _log.bind(channel=delivery.channel, incident_id=delivery.incident_id, attempt=delivery.attempts)
         with writing(self.engine) as connection:
             if receipt.result is SendResult.DELIVERED:
@@ -92,6 +96,8 @@ class Outbox:
                 outbox.mark_retry(connection, delivery.delivery_id, receipt.error or "", at=now + delay)
                 self._hold_back(connection, delivery.channel, receipt, now)
                 log.warning("message waits", error=receipt.error, seconds=delay.total_seconds())
+            lasted = observed("delivery_seconds", seconds, channel=delivery.channel)
+            counts.add(connection, self.audience.monitor, lasted)
 
     def _hold_back(self, connection: Connection, channel: str, receipt: Receipt, now: datetime) -> None:
         if receipt.retry_after_seconds is not None:

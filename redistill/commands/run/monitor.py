@@ -22,6 +22,8 @@ from redistill.display.progress import show_nothing
 from redistill.process import logs, readiness
 from redistill.process.child import PATIENCE_SECONDS, Child
 from redistill.process.stop_signals import leave, leave_on_signals, stop_on_signals
+from redistill.web.collector import Watched
+from redistill.web.endpoint import metrics_route
 
 if TYPE_CHECKING:
     from monitor.daemon.loop import Daemon
@@ -104,8 +106,11 @@ class _Monitor:
         self._daemon: Daemon | None = None
 
     def run(self, listener: socket) -> None:
+        settings = self._settings
         in_detail = is_loopback(str(listener.getsockname()[0]))
-        server = Server(probes(self._checks, in_detail=in_detail), listener)
+        watched = {settings.monitor.name: Watched(settings, self._engine)}
+        routes = [metrics_route(lambda: watched, settings.web.token)]
+        server = Server(probes(self._checks, in_detail=in_detail, routes=routes), listener)
         server.start()
         try:
             is_migrated = wait_until_migrated(self._engine, self._settings.monitor.name, self._stop.is_set)

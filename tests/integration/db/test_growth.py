@@ -15,6 +15,7 @@ from db.connection.migrate import upgrade
 from db.connection.session import connect, reading, writing
 from db.cycles import ledger
 from db.records import Slot
+from db.telemetry import state
 from db.views import VIEWS, view
 from monitor.clock import utc_now
 from monitor.daemon.slot_runner import SlotRunner
@@ -89,6 +90,14 @@ def test_the_newest_rows_of_a_view_are_found_without_the_others(
     def read(engine: Engine) -> None:
         with reading(engine) as connection:
             assert len(connection.execute(newest(name, key, monitor)).all()) == 5
+
+    assert_flat(histories, read)
+
+
+def test_the_metrics_are_read_without_the_older_cycles(histories: Histories) -> None:
+    def read(engine: Engine) -> None:
+        with reading(engine) as connection:
+            assert state.read(connection, MONITOR).evaluated is not None
 
     assert_flat(histories, read)
 

@@ -161,7 +161,7 @@ def test_an_empty_database_is_refused_with_the_mend(empty_engine: Engine) -> Non
 
 def test_a_database_that_is_behind_is_refused_with_both_revisions(empty_engine: Engine) -> None:
     upgrade(empty_engine, "0001")
-    with pytest.raises(NotMigratedError, match=r"at revision 0001, .* needs 0036: run"):
+    with pytest.raises(NotMigratedError, match=r"at revision 0001, .* needs 0037: run"):
         check(empty_engine)
 
 

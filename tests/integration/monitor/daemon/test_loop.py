@@ -16,6 +16,7 @@ from db.connection.session import writing
 from db.cycles import ledger
 from db.errors import RedistillError
 from db.records import Claim, CycleResult, Lease, Slot
+from db.states import Verdict
 from db.tables import cycles, leases
 from monitor.clock import utc_now
 from monitor.daemon import slot_runner
@@ -261,6 +262,19 @@ def test_a_result_that_the_database_refuses_fails_the_slot(engine: Engine) -> No
     assert (failed["status"], failed["n_scored"]) == ("failed", None)
     assert failed["error"].startswith("IntegrityError: ")
     assert "INSERT" not in failed["error"]
+
+
+def test_each_end_of_a_cycle_is_heard_with_its_verdict(engine: Engine) -> None:
+    heard: list[tuple[int, str, bool]] = []
+
+    def hear(claim: Claim, verdict: Verdict, result: CycleResult | None) -> None:
+        heard.append((claim.cycle_id, verdict, result is None))
+
+    section, broken = make_section(), Recorder(meanwhile=lambda _claim, _stopped: 1 / 0)
+    SlotRunner(engine, section, broken, make_policy(alerts=()), hear).run_due(never_stopped)
+    cycle_id = heard[0][0]
+    SlotRunner(engine, section, Recorder(), make_policy(alerts=()), hear).run([slot(0)], never_stopped)
+    assert heard == [(cycle_id, "failed", True), (cycle_id, "healthy", False)]
 
 
 def test_a_slot_whose_process_died_is_run_again(engine: Engine) -> None:

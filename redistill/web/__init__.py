@@ -1,0 +1,1 @@
+"""What monitoring systems and people read over HTTP. It imports no torch."""
