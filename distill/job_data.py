@@ -12,10 +12,10 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
+from db.archives import cycle_archives
+from db.archives.cycle_archives import PairArchive
 from db.connection.session import reading
-from db.cycles import cycle_archives
 from db.cycles import labels as imported
-from db.cycles.cycle_archives import PairArchive
 from db.errors import RedistillError
 from db.records import Job
 from distill.settings import RedistillSection

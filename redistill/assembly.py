@@ -13,9 +13,10 @@ from sqlalchemy import Engine
 from db import monitors
 from db.accuracy import teacher_calibrations
 from db.accuracy.teacher_calibrations import TeacherCalibration
+from db.archives import cycle_archives
 from db.connection.session import reading
 from db.connection.unavailable import UNAVAILABLE
-from db.cycles import cycle_archives, ledger
+from db.cycles import windows
 from db.records import ArchivedCycle, Claim, CycleResult, ObjectVersion, QuietResult, Slot
 from distill.attempt import Attempt
 from distill.calibration.calibrator import Calibrator
@@ -297,7 +298,7 @@ def calibrator(settings: Settings, engine: Engine, show: Show) -> Calibrator:
 def _consumed(settings: Settings, engine: Engine) -> Consumed:
     def ask(window_end: datetime) -> tuple[datetime, Collection[ObjectVersion]] | None:
         with reading(engine) as connection:
-            return ledger.consumed(connection, settings.monitor.name, window_end)
+            return windows.consumed(connection, settings.monitor.name, window_end)
 
     return ask
 

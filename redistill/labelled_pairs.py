@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import calibrations
-from db.cycles import cycle_archives, labels
+from db.archives import cycle_archives
+from db.cycles import labels
 from db.errors import RedistillError
 from distill.calibration.rows import post_stratified
 from distill.evaluation.traffic_labels import ENOUGH

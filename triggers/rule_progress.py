@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from db.connection.session import reading
-from db.cycles import cycle_points, rule_bases, rule_states
+from db.cycles import cycle_points, rule_states
 from db.cycles.rule_states import RuleStates
 from db.records import Claim, CyclePoint, RuleOutcome, Slot
 from triggers.rules import evaluation
@@ -62,7 +62,7 @@ def fold_into_bases(
     Return whether there was one. A rule without a base starts with the next cycle, as it would once the
     earlier ones are deleted. The caller holds the monitor's lease.
     """
-    base = rule_bases.read(connection, monitor)
+    base = rule_states.read_base(connection, monitor)
     done = None if base is None else base.window_end
     points = cycle_points.read(
         connection, monitor, after=done, until=before, oldest=oldest, details=details_for(rules)
@@ -73,7 +73,7 @@ def fold_into_bases(
     states = {
         rule.version: evaluation.resume(rule, folds.get(rule.version), points)[1].text for rule in rules
     }
-    rule_bases.write(connection, monitor, points[-1].window_end, states)
+    rule_states.write_base(connection, monitor, points[-1].window_end, states)
     return True
 
 
@@ -86,7 +86,7 @@ def _computed(engine: Engine, monitor: str, rules: Sequence[Rule], until: dateti
         return {}
     with reading(engine) as connection:
         start = cycle_points.streak_start(connection, monitor, until=until)
-        base = rule_bases.read(connection, monitor)
+        base = rule_states.read_base(connection, monitor)
     if base is None or base.window_end >= until or (start is not None and start > base.window_end):
         return _folded(engine, monitor, rules, {}, after=start and start - _INSTANT, until=until)
     return _folded(engine, monitor, rules, _from_texts(base, rules), after=base.window_end, until=until)

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, delete, exists, func, select, tuple_
 
-from db.cycles import ledger, results
+from db.cycles import results, windows
 from db.states import (
     CycleStatus,
     DeliveryState,
@@ -66,7 +66,7 @@ def past(
     Time is counted from the end of the newest window, or from `now` if that is earlier. So nothing is deleted
     because the monitor was stopped for long, or because a clock is ahead.
     """
-    newest = ledger.last_end(connection, monitor, now=now)
+    newest = windows.last_end(connection, monitor, now=now)
     if newest is None:
         return None
     kept = frozenset(_kept(connection, monitor, reference_cycles))

@@ -8,8 +8,9 @@ from scipy.special import softmax
 from sqlalchemy import Engine
 
 from db import calibrations, leases
+from db.archives import cycle_archives
 from db.connection.session import reading, writing
-from db.cycles import cycle_archives, labels
+from db.cycles import labels
 from db.errors import RedistillError
 from db.records import Calibration, CalibrationInForce, Lease, ModelVersion
 from db.states import CalibrationReason, CalibrationSource

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from db.cycles.cycle_archives import NewestTeacher, StudentArchive
+from db.archives.cycle_archives import NewestTeacher, StudentArchive
 from db.states import CalibrationSource, TeacherHealth
 from monitor.archive import files
 from monitor.archive.sample import ScoredSample

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from db import leases
 from db.accuracy import teacher_calibrations
+from db.archives import cycle_archives
 from db.connection.session import reading, writing
-from db.cycles import cycle_archives
 from db.errors import RedistillError
 from db.records import Lease, TemperatureFit
 from distill.calibration.fitting import fitted, sha256_of

@@ -15,8 +15,9 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from db import leases
+from db.archives import erasures
 from db.connection.session import reading, writing
-from db.cycles import erasures, labels
+from db.cycles import labels
 from db.errors import RedistillError
 from db.heartbeat import Heartbeat
 from db.records import ArchivedCycle, Erasure, Lease

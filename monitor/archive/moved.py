@@ -6,8 +6,8 @@ from contextlib import suppress
 import structlog
 from sqlalchemy import Engine
 
+from db.archives import cycle_archives, erasures
 from db.connection.session import reading, writing
-from db.cycles import cycle_archives, erasures
 from monitor.archive.places import ArchiveReadError, Places
 
 

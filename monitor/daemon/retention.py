@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from db import leases
 from db.connection import clock
 from db.connection.session import writing
-from db.cycles import retention, rule_bases
+from db.cycles import retention, rule_states
 from db.cycles.retention import Past
 from monitor.clock import utc_now
 from monitor.stop import Stopped
@@ -78,7 +78,7 @@ class Retention:
         deleted = retention.delete_incidents(connection, past) or retention.delete_worker_tasks(
             connection, past
         )
-        included = rule_bases.end(connection, self.monitor) if self.rules else past.before
+        included = rule_states.base_end(connection, self.monitor) if self.rules else past.before
         if not deleted and included is not None:
             deleted = retention.delete_cycles(connection, past, until=included)
         self._deleted.update(deleted)

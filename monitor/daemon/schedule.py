@@ -13,7 +13,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from db.cycles.ledger import Unfinished
+from db.cycles.windows import Unfinished
 from db.errors import RedistillError
 from db.records import Slot
 from db.states import CycleStatus

@@ -19,8 +19,9 @@ from db.connection import clock, clock_skew
 from db.connection.outage import Outage
 from db.connection.session import writing
 from db.connection.unavailable import UNAVAILABLE
-from db.cycles import ledger, rejudging
-from db.cycles.ledger import AttemptEndedError, Gap
+from db.cycles import ledger, rejudging, windows
+from db.cycles.ledger import AttemptEndedError
+from db.cycles.windows import Gap
 from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
 from db.records import Claim, CycleResult, EarlierResult, Lease, QuietResult, Slot
@@ -149,7 +150,7 @@ class SlotRunner:
         section, now = self._section, self._now()
         oldest, complete = now - section.lateness - section.catch_up, now - section.lateness
         reopened = clock_skew.reopen(connection, section.name, now=clock.read(connection), since=oldest)
-        last_end = ledger.last_end(connection, section.name, now=now)
+        last_end = windows.last_end(connection, section.name, now=now)
         due = due_slots(
             self._trigger,
             section.name,
@@ -159,10 +160,10 @@ class SlotRunner:
             catch_up=section.catch_up,
         )
         ledger.skip(connection, due.skipped, now)
-        unfinished = ledger.unfinished(connection, section.name, since=oldest, ended_by=complete)
+        unfinished = windows.unfinished(connection, section.name, since=oldest, ended_by=complete)
         if any(each.slot.window_end < oldest for each in unfinished):
             ledger.abandon(connection, section.name, ended_before=oldest, now=now)
-        gaps = ledger.gaps(connection, section.name, since=oldest, now=complete)
+        gaps = windows.gaps(connection, section.name, since=oldest, now=complete)
         if reopened:
             structlog.get_logger().warning("clock was ahead", monitor=section.name, slots_again=reopened)
         again = (
@@ -225,7 +226,7 @@ class SlotRunner:
             claim.earlier is None
             and following <= longest_window(self._trigger, slot, section.max_window)
             and (following in ends or following + section.lateness + section.catch_up >= self._now())
-            and not ledger.is_covered(connection, slot.monitor, slot.window_end, following)
+            and not windows.is_covered(connection, slot.monitor, slot.window_end, following)
         )
 
     def _run(self, lease: Lease, claim: Claim, stopped: Stopped) -> None:

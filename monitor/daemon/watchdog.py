@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from db import calibrations, incidents, monitors
 from db.connection import clock
 from db.connection.session import writing
-from db.cycles import ledger
+from db.cycles import windows
 from db.records import Slot
 from db.states import IncidentKind
 from monitor.daemon.schedule import make_trigger, slot_at, slots_between
@@ -72,7 +72,7 @@ class Watchdog:
             signal = signals.blind_by_the_clock(len(missed), f"{since:%Y-%m-%d %H:%M} UTC")
             self._announce(connection, signal, at=missed[-1].window_end, now=now)
             return True
-        if ledger.is_retrying_without_result(connection, self._section.name):
+        if windows.is_retrying_without_result(connection, self._section.name):
             self._announce(connection, signals.TRIED_IN_VAIN, at=now, now=now)
         return False
 
@@ -86,7 +86,7 @@ class Watchdog:
         found = incidents.unresolved(connection, name)
         tried = (each.opened_at for each in found if each.kind is IncidentKind.BLIND)
         began = min([self._started_at, *tried])
-        return max(began, ledger.last_conclusive_at(connection, name, now=now) or began)
+        return max(began, windows.last_conclusive_at(connection, name, now=now) or began)
 
     def _slots_between(self, since: datetime, now: datetime) -> Sequence[Slot]:
         section = self._section

@@ -26,8 +26,8 @@ from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
-from redistill.display.reject_words import ADVICE, undated_objects
 from redistill.display.times import length
+from redistill.display.words.reject_words import ADVICE, undated_objects
 
 _PROBE = "where is my order?"
 _INSPECTED = 100  #: requests of the window that are inspected for true labels

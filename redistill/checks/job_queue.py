@@ -13,7 +13,8 @@ from db.states import JobStatus
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.database import existing, translated_errors
-from redistill.display import shadow_words, show
+from redistill.display import show
+from redistill.display.words import shadow_words
 from redistill.display.worker_state import worker_of
 from triggers.aws import FAULTS, explained
 from triggers.transports import sqs

@@ -17,7 +17,7 @@ from redistill.artifacts import artifacts
 from redistill.checks.result import CheckResult, ok, problem, warning
 from redistill.configuration.settings import Settings
 from redistill.display import show
-from redistill.display.rule_words import bound, rule_in_words
+from redistill.display.words.rule_words import bound, rule_in_words
 from triggers.rules.observation import LABEL_SAMPLES
 from triggers.settings import NOT_OF_STUDENT, Condition, Rule
 

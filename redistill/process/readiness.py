@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from db import versions
 from db.connection import clock, migrate
 from db.connection.session import reading
-from db.cycles import ledger
+from db.cycles import windows
 from db.errors import RedistillError, one_line
 from db.records import ModelVersion
 from db.states import Role
@@ -82,7 +82,7 @@ def _slots(engine: Engine, monitor: MonitorSection, now: datetime) -> Check:
     try:
         with reading(engine) as connection:
             now = clock.capped_by_database(connection, now)
-            last = ledger.last_end(connection, monitor.name, now=now)
+            last = windows.last_end(connection, monitor.name, now=now)
     except (RedistillError, DBAPIError) as error:
         return _failing("slots", error)
     if last is None:

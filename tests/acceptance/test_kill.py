@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from db.connection.session import connect, reading
-from db.cycles import ledger
+from db.cycles import windows
 from db.records import Slot
 from db.states import CycleStatus, DeliveryState, IncidentState
 from db.tables import cycles, deliveries, jobs, promotions, rule_outcomes
@@ -158,7 +158,7 @@ def is_over(site: Site, engine: Engine) -> bool:
         waiting = connection.scalar(
             select(deliveries.c.id).where(deliveries.c.state == DeliveryState.PENDING)
         )
-        unfinished = ledger.unfinished(connection, MONITOR, since=site.timeline.start, ended_by=now())
+        unfinished = windows.unfinished(connection, MONITOR, since=site.timeline.start, ended_by=now())
     cut_off = [each for each in unfinished if each.attempt > 1]
     return waiting is None and not cut_off and site.served == stored(engine, jobs)[0]["candidate_version"]
 

@@ -203,7 +203,7 @@ BREAKS: Final = (
         "tests/integration/db/cycles/test_merged_windows.py",
     ),
     Break(
-        "db/cycles/erasures.py",
+        "db/archives/erasures.py",
         ".one_or_none() != (cycle.uri, cycle.sha256):",
         ".one_or_none() is None:",
         "tests/integration/monitor/archive/test_erasure.py",

@@ -6,7 +6,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from db import queue, versions
-from db.cycles import cycle_archives
+from db.archives import cycle_archives
 from db.errors import RedistillError
 from db.records import ModelVersion, NewJob
 from db.states import Role

@@ -15,11 +15,12 @@ from db.views import VIEWS, rows, view
 from monitor.clock import utc_now
 from redistill.commands.options import Config, Json, Since, Until, command, configured, examples
 from redistill.database import reading_from
-from redistill.display import order_words, show
+from redistill.display import show
 from redistill.display.failures import print_failures
 from redistill.display.plain import plain
 from redistill.display.show import Column, Row
 from redistill.display.times import moment
+from redistill.display.words import order_words
 
 COLUMNS = (
     Column(title="window end (UTC)"),

@@ -33,9 +33,9 @@ from redistill.commands.options import Config, Json, Since, command, config_sour
 from redistill.configuration.settings import Settings, load_rules
 from redistill.database import reading_from
 from redistill.display import show
-from redistill.display.rule_words import condition_in_words
 from redistill.display.show import Column
 from redistill.display.times import moment
+from redistill.display.words.rule_words import condition_in_words
 from triggers.rule_sets import RULE_SETS
 from triggers.rules import evaluation as rule_engine
 from triggers.rules.observation import details_for

@@ -11,7 +11,7 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db import incidents, outbox, queue, versions
-from db.cycles import history, labels, ledger, slices
+from db.cycles import history, labels, slices, windows
 from db.records import (
     Correctness,
     Incident,
@@ -30,12 +30,13 @@ from monitor.daemon.schedule import longest_window, make_trigger, newest_complet
 from monitor.settings import MonitorSection
 from redistill.commands.options import Config, Json, command, configured, examples
 from redistill.database import reading_from
-from redistill.display import accuracy_words, order_words, shadow_words, show
+from redistill.display import show
 from redistill.display.cleared_windows import advice_on_cleared
 from redistill.display.failures import cause
-from redistill.display.reject_words import undated_objects
 from redistill.display.show import Row
 from redistill.display.times import length, relative
+from redistill.display.words import accuracy_words, order_words, shadow_words
+from redistill.display.words.reject_words import undated_objects
 from redistill.display.worker_state import IN_WORDS, worker_of
 from triggers.incidents.label_shifts import largest_moves, what_moved
 from triggers.incidents.slice_words import first_slices, slice_in_words
@@ -115,7 +116,7 @@ def read_state(
     job = queue.open_job(connection, monitor.name)
     worker = worker_of(connection, job.job_id, job.status) if job else None
     drift, moves = _drift_of(connection, cycles[0]["cycle_id"]) if cycles else (None, ())
-    next_slot = _next_slot(monitor, ledger.last_end(connection, monitor.name, now=now), now)
+    next_slot = _next_slot(monitor, windows.last_end(connection, monitor.name, now=now), now)
     return State(
         monitor=monitor.name,
         last_cycle=cycles[0] if cycles else None,

@@ -19,9 +19,10 @@ from monitor.clock import utc_now
 from redistill.commands.options import LARGEST_ID, Config, Json, configured, examples, group
 from redistill.configuration.settings import Settings
 from redistill.database import reading_from, time_in, writing_to
-from redistill.display import shadow_words, show
+from redistill.display import show
 from redistill.display.measurements import measured_by_job, print_measured
 from redistill.display.show import Column, Row
+from redistill.display.words import shadow_words
 from redistill.display.worker_state import IN_WORDS, task_in_words, worker_of
 from redistill.training_log import print_training, training_of
 from triggers.orders.manual import order_by_hand

@@ -28,9 +28,9 @@ from redistill.configuration.template import Answers, render
 from redistill.configuration.traffic_profile import TrafficProfile, profile_traffic
 from redistill.configuration.training_length import epochs_for
 from redistill.display import show
-from redistill.display.reject_words import ADVICE
-from redistill.display.rule_words import rule_in_words
 from redistill.display.times import relative
+from redistill.display.words.reject_words import ADVICE
+from redistill.display.words.rule_words import rule_in_words
 from triggers.rule_sets import RULE_SETS, RuleSet
 from triggers.settings import Rule
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Select, select
 
 from db.connection.migrate import upgrade
 from db.connection.session import connect, reading, writing
-from db.cycles import ledger
+from db.cycles import ledger, windows
 from db.records import Slot
 from db.telemetry import state
 from db.views import VIEWS, view
@@ -146,7 +146,7 @@ def decide(engine: Engine, *, teacher: str = TEACHER) -> None:
     """Conclude the next cycle."""
     lease = taken(engine, f"monitor:{MONITOR}")
     with writing(engine) as connection:
-        end = ledger.last_end(connection, MONITOR, now=utc_now() + timedelta(days=30))
+        end = windows.last_end(connection, MONITOR, now=utc_now() + timedelta(days=30))
         assert end is not None
         slot = Slot(monitor=MONITOR, window_start=end, window_end=end + HOUR)
         claim = ledger.claim(connection, slot, utc_now())

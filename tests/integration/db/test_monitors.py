@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, select, update
 from db import leases, monitors, queue, registries
 from db.connection import clock
 from db.connection.session import reading, writing
-from db.cycles import ledger
+from db.cycles import ledger, windows
 from db.errors import LeaseLostError
 from db.monitors import (
     MonitorExistsError,
@@ -99,11 +99,11 @@ def test_every_row_of_every_table_has_the_new_name_and_is_else_unchanged(lived: 
 def test_the_ledger_goes_on_where_it_was(lived: Engine) -> None:
     """No window is due again, and the streak and the ladder of the student are kept."""
     with reading(lived) as connection:
-        last = ledger.last_end(connection, MONITOR, now=START + timedelta(days=1))
+        last = windows.last_end(connection, MONITOR, now=START + timedelta(days=1))
     rename(lived)
     with reading(lived) as connection:
-        assert ledger.last_end(connection, NEW, now=START + timedelta(days=1)) == last
-        assert ledger.last_end(connection, MONITOR, now=START + timedelta(days=1)) is None
+        assert windows.last_end(connection, NEW, now=START + timedelta(days=1)) == last
+        assert windows.last_end(connection, MONITOR, now=START + timedelta(days=1)) is None
         job = queue.open_job(connection, NEW)
     assert job is not None
     assert job.status is JobStatus.QUEUED

@@ -13,9 +13,9 @@ from sqlalchemy import Engine, delete, insert, select, update
 from structlog.testing import capture_logs
 
 from db import queue
+from db.archives.cycle_archives import PairArchive
 from db.connection.session import reading, writing
 from db.cycles import labels as imported
-from db.cycles.cycle_archives import PairArchive
 from db.cycles.labels import request_hash
 from db.records import Job, LateLabel
 from db.tables import cycles, jobs, promotions

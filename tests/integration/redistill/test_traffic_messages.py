@@ -14,7 +14,7 @@ from redistill.checks.data import NewestSample, traffic
 from redistill.checks.result import CheckResult
 from redistill.configuration.settings import load
 from redistill.configuration.traffic_profile import profile_traffic
-from redistill.display.reject_words import ADVICE
+from redistill.display.words.reject_words import ADVICE
 from tests.support.servers.buckets import empty_bucket
 
 NOW = datetime(2026, 11, 24, 11, 30, tzinfo=UTC)

@@ -31,7 +31,7 @@ MODULES = [
     "distill.losses",
     "distill.soft_labels",
     "redistill.configuration.period",
-    "redistill.display.rule_words",
+    "redistill.display.words.rule_words",
 ]
 #: Modules with examples of some of their parts.
 OTHERS = [

@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Engine, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from db.archives import cycle_archives
 from db.connection.session import reading, writing
-from db.cycles import cycle_archives, cycle_points, history, ledger, results
-from db.cycles.ledger import Gap
+from db.cycles import cycle_points, history, ledger, results, windows
+from db.cycles.windows import Gap
 from db.records import Archive, Claim, CyclePoint, CycleResult, RuleOutcome, Slot
 from db.states import CycleStatus, TeacherReason, Verdict, VerdictReason
 from db.tables import cycles, rule_outcomes, rule_states, rule_texts, teacher_metrics
@@ -49,7 +50,7 @@ def claim(engine: Engine, slot: Slot, now: datetime = START) -> Claim | None:
 
 def unfinished(engine: Engine) -> list[tuple[int, CycleStatus, int, datetime, datetime | None]]:
     with reading(engine) as connection:
-        found = ledger.unfinished(connection, MONITOR, since=START, ended_by=FAR)
+        found = windows.unfinished(connection, MONITOR, since=START, ended_by=FAR)
     return [
         (index_of(each.slot.window_end), each.status, each.attempt, each.started_at, each.finished_at)
         for each in found
@@ -189,7 +190,7 @@ def test_only_slots_that_died_are_abandoned_and_one_that_failed_costs_no_state(r
     before = (stored(run.engine, cycles), stored(run.engine, rule_states))
     with writing(run.engine) as connection:
         ledger.abandon(connection, MONITOR, ended_before=FAR, now=START)
-        assert ledger.unfinished(connection, MONITOR, since=make_slot(1).window_end, ended_by=FAR) == ()
+        assert windows.unfinished(connection, MONITOR, since=make_slot(1).window_end, ended_by=FAR) == ()
     assert (stored(run.engine, cycles), stored(run.engine, rule_states)) == before
 
 
@@ -247,7 +248,7 @@ def test_unfinished_slots_are_those_that_may_be_tried_again(run: Cycles) -> None
 def test_the_last_end_is_that_of_the_newest_window_whatever_became_of_it(run: Cycles) -> None:
     def last_end() -> datetime | None:
         with reading(run.engine) as connection:
-            return ledger.last_end(connection, MONITOR, now=FAR)
+            return windows.last_end(connection, MONITOR, now=FAR)
 
     assert last_end() is None
     claim(run.engine, make_slot(9, monitor="other"))
@@ -281,7 +282,7 @@ def test_gaps(engine: Engine, present: list[int], since: int, expected: list[Gap
         claim(engine, make_slot(index))
     claim(engine, make_slot(4, monitor="other"))
     with reading(engine) as connection:
-        assert list(ledger.gaps(connection, MONITOR, since=START + since * HOUR, now=FAR)) == expected
+        assert list(windows.gaps(connection, MONITOR, since=START + since * HOUR, now=FAR)) == expected
 
 
 def window(start: int, end: int) -> Slot:
@@ -315,7 +316,7 @@ def test_a_new_schedule_leaves_no_gap_and_retries_a_window_as_it_was(run: Cycles
     run.fail(0)
     claim(run.engine, window(0, 3))
     with reading(run.engine) as connection:
-        assert ledger.gaps(connection, MONITOR, since=START, now=FAR) == ()
+        assert windows.gaps(connection, MONITOR, since=START, now=FAR) == ()
     again = claim(run.engine, window(-2, 1))
     assert again is not None
     assert (again.slot, again.attempt) == (window(0, 1), 2)

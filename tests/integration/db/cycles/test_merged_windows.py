@@ -8,8 +8,8 @@ from sqlalchemy import Engine, insert, select, update
 
 from db import incidents
 from db.connection.session import reading, writing
-from db.cycles import cycle_points, history, ledger, rejudging
-from db.cycles.ledger import Gap
+from db.cycles import cycle_points, history, ledger, rejudging, windows
+from db.cycles.windows import Gap
 from db.records import Claim, QuietResult, Slot
 from db.states import CycleStatus, IncidentState, VerdictReason
 from db.tables import cycles, objects
@@ -49,7 +49,7 @@ def quiet(run: Cycles, index: int, n_seen: int) -> None:
     wait(run, taken_slot(run.engine, index), n_seen)
 
 
-def windows(engine: Engine) -> list[tuple[int, int, str | None, int]]:
+def recorded(engine: Engine) -> list[tuple[int, int, str | None, int]]:
     """First slot, last slot, reason or status, and number of slots of each window."""
     return [
         (
@@ -80,14 +80,14 @@ def test_the_next_slot_extends_a_quiet_window_in_its_row(run: Cycles) -> None:
     extended = taken_slot(run.engine, 1)
     assert extended.slot == Slot(monitor=MONITOR, window_start=START, window_end=START + 2 * HOUR)
     assert (extended.attempt, extended.n_slots) == (1, 2)
-    assert windows(run.engine) == [(0, 1, "running", 2)]
+    assert recorded(run.engine) == [(0, 1, "running", 2)]
     run.conclude_claim(extended)
     run.conclude(2)
-    assert windows(run.engine) == [(0, 1, "within_rules", 2), (2, 2, "within_rules", 1)]
+    assert recorded(run.engine) == [(0, 1, "within_rules", 2), (2, 2, "within_rules", 1)]
     with reading(run.engine) as connection:
         found = rows(connection, "cycle_history", order_by="window_end")
         assert [each["n_slots"] for each in found] == [2, 1]
-        assert ledger.gaps(connection, MONITOR, since=START, now=START + DAY) == ()
+        assert windows.gaps(connection, MONITOR, since=START, now=START + DAY) == ()
 
 
 def test_a_slot_in_a_merged_window_is_not_attempted_again(run: Cycles) -> None:
@@ -113,7 +113,7 @@ def test_a_window_is_not_extended_beyond_its_longest(run: Cycles) -> None:
     wait(run, taken_slot(run.engine, 1, max_window=2 * HOUR), 700)
     third = taken_slot(run.engine, 2, max_window=2 * HOUR)
     assert (third.slot, third.extended) == (make_slot(2), None)
-    assert windows(run.engine)[0] == (0, 1, "too_few_samples", 2)
+    assert recorded(run.engine)[0] == (0, 1, "too_few_samples", 2)
 
 
 def test_a_longer_slot_after_a_change_of_the_schedule_extends_what_fits(run: Cycles) -> None:
@@ -131,14 +131,14 @@ def test_a_slot_longer_than_the_longest_window_begins_after_the_quiet_one(run: C
     begun = claim(run.engine, week)
     assert begun is not None
     assert (begun.slot.window_start, begun.extended) == (START + HOUR, None)
-    assert windows(run.engine)[0] == (0, 0, "too_few_samples", 1)
+    assert recorded(run.engine)[0] == (0, 0, "too_few_samples", 1)
 
 
 def test_a_slot_after_a_gap_leaves_the_window_to_the_slots_of_the_gap(run: Cycles) -> None:
     quiet(run, 0, 400)
     assert taken_slot(run.engine, 3).slot == make_slot(3)
     with reading(run.engine) as connection:
-        gaps = ledger.gaps(connection, MONITOR, since=START, now=START + DAY)
+        gaps = windows.gaps(connection, MONITOR, since=START, now=START + DAY)
     assert gaps == (Gap(start=START + HOUR, end=START + 3 * HOUR),)
     assert taken_slot(run.engine, 1).n_slots == 2
 
@@ -147,7 +147,7 @@ def test_a_window_cannot_wait_for_a_slot_that_is_covered(run: Cycles) -> None:
     run.conclude(2)
     with reading(run.engine) as connection:
         covered = [
-            ledger.is_covered(connection, MONITOR, slot.window_start, slot.window_end)
+            windows.is_covered(connection, MONITOR, slot.window_start, slot.window_end)
             for slot in map(make_slot, range(5))
         ]
     assert covered == [False, False, True, False, False]
@@ -157,7 +157,7 @@ def test_skipped_slots_end_a_quiet_window(run: Cycles) -> None:
     quiet(run, 0, 400)
     with writing(run.engine) as connection:
         ledger.skip(connection, map(make_slot, (1, 2)), START + 9 * DAY)
-    assert windows(run.engine) == [
+    assert recorded(run.engine) == [
         (0, 0, "too_few_samples", 1),
         (1, 1, "too_old", 1),
         (2, 2, "too_old", 1),
@@ -182,14 +182,14 @@ def test_a_longer_window_whose_process_died_is_attempted_again_as_it_is(run: Cyc
     quiet(run, 0, 400)
     died = taken_slot(run.engine, 1)
     with reading(run.engine) as connection:
-        (found,) = ledger.unfinished(connection, MONITOR, since=START, ended_by=START + DAY)
+        (found,) = windows.unfinished(connection, MONITOR, since=START, ended_by=START + DAY)
     assert found.slot == died.slot
     again = taken_slot(run.engine, 1)
     assert (again.slot, again.attempt, again.n_slots) == (died.slot, 2, 2)
     assert again.extended is None
     with writing(run.engine) as connection:
         ledger.give_back(connection, again)
-    assert windows(run.engine) == [(0, 1, "error", 2)]
+    assert recorded(run.engine) == [(0, 1, "error", 2)]
 
 
 def test_a_longer_window_that_failed_is_attempted_again_and_may_wait(run: Cycles) -> None:
@@ -198,7 +198,7 @@ def test_a_longer_window_that_failed_is_attempted_again_and_may_wait(run: Cycles
     with writing(run.engine) as connection:
         ledger.fail(connection, failed, "the log was away", START + 2 * HOUR)
     wait(run, taken_slot(run.engine, 1), 700)
-    assert windows(run.engine) == [(0, 1, "quiet", 2)]
+    assert recorded(run.engine) == [(0, 1, "quiet", 2)]
     (row,) = stored(run.engine, cycles)
     assert (row["error"], row["n_empty"]) == (None, 0)
 
@@ -215,7 +215,7 @@ def test_a_merged_window_that_is_judged_again_keeps_its_bounds(run: Cycles) -> N
     quiet(run, 0, 400)
     run.conclude_claim(taken_slot(run.engine, 1), TOO_FEW)
     with writing(run.engine) as connection:
-        (known,) = rejudging.windows(connection, MONITOR, start=START, end=START + DAY)
+        (known,) = rejudging.recorded(connection, MONITOR, start=START, end=START + DAY)
         again = rejudging.claim(connection, known.slot, START + DAY)
     assert again is not None
     assert (again.slot.window_start, again.slot.window_end) == (START, START + 2 * HOUR)
@@ -282,7 +282,7 @@ def test_an_empty_slot_after_two_failed_ones_is_the_third_without_a_verdict(run:
 def test_a_quiet_window_is_a_conclusion_for_the_watchdog_also_while_the_next_slot_runs(run: Cycles) -> None:
     def last() -> datetime | None:
         with reading(run.engine) as connection:
-            return ledger.last_conclusive_at(connection, MONITOR, now=START + 9 * DAY)
+            return windows.last_conclusive_at(connection, MONITOR, now=START + 9 * DAY)
 
     assert last() is None
     quiet(run, 0, 400)
@@ -301,12 +301,12 @@ def test_nothing_is_known_of_the_objects_of_a_window_that_ended_quiet(run: Cycle
     quiet(run, 0, 400)
     with writing(run.engine) as connection:
         ledger.end_quiet(connection, MONITOR, make_slot(0).window_end)
-        assert ledger.consumed(connection, MONITOR, make_slot(0).window_end) is None
+        assert windows.consumed(connection, MONITOR, make_slot(0).window_end) is None
     run.conclude(1)
     (_, judged) = stored(run.engine, cycles)
     with writing(run.engine) as connection:
         connection.execute(insert(objects).values(cycle_id=judged["id"], name="a", version="1"))
-        found = ledger.consumed(connection, MONITOR, make_slot(1).window_end)
+        found = windows.consumed(connection, MONITOR, make_slot(1).window_end)
     assert found is not None
     assert (found[0], len(found[1])) == (START + HOUR, 1)
 
@@ -320,7 +320,7 @@ def test_the_release_before_adds_the_next_slot_behind_a_quiet_window(run: Cycles
     begun = claim(run.engine, make_slot(1), max_window=timedelta(0))
     assert begun is not None
     run.conclude_claim(begun)
-    assert [(first, last) for first, last, *_ in windows(run.engine)] == [(0, 0), (1, 1)]
+    assert [(first, last) for first, last, *_ in recorded(run.engine)] == [(0, 0), (1, 1)]
 
 
 def test_the_new_columns_have_defaults_and_the_status_is_one_that_the_release_before_knows(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, update
 
-import db.cycles.erasures
+import db.archives.erasures
 from db import leases
 from db.connection.session import writing
 from db.cycles.labels import request_hash
@@ -72,9 +72,9 @@ def test_requests_are_taken_out_wherever_they_are(engine: Engine, samples: list[
 @pytest.mark.usefixtures("samples")
 def test_an_archive_that_was_replaced_since_it_was_read_is_not_begun(engine: Engine) -> None:
     with writing(engine) as connection:
-        cycle = db.cycles.erasures.archived(connection, MONITOR)[0]
+        cycle = db.archives.erasures.archived(connection, MONITOR)[0]
         for outdated in (replace(cycle, sha256="0" * 64), replace(cycle, uri="elsewhere")):
-            assert not db.cycles.erasures.begin(connection, outdated, sha256_after="1" * 64, n=1, now=NOW)
+            assert not db.archives.erasures.begin(connection, outdated, sha256_after="1" * 64, n=1, now=NOW)
     assert stored(engine, erasures) == []
 
 
@@ -160,7 +160,7 @@ def test_a_process_that_dies_leaves_an_archive_that_the_next_one_sets_right(
         if where == "before the file":
             patch.setattr(places._Folders, "put", dies)
         else:
-            patch.setattr("db.cycles.erasures.finish", dies)
+            patch.setattr("db.archives.erasures.finish", dies)
         with pytest.raises(DiedError):
             take_out(engine, "r-1-1")
     assert take_out(engine, "r-1-1").n_requests == (1 if where == "before the file" else 0)
@@ -174,7 +174,7 @@ def left(engine: Engine, samples: list[ScoredSample], monkeypatch: pytest.Monkey
     """The second archive, without r-1-1, of which the database does not know yet: the process died."""
     del samples
     with monkeypatch.context() as patch:
-        patch.setattr("db.cycles.erasures.finish", dies)
+        patch.setattr("db.archives.erasures.finish", dies)
         with pytest.raises(DiedError):
             take_out(engine, "r-1-1")
     return Path(stored(engine, cycles)[1]["archive"])

@@ -10,8 +10,8 @@ import pytest
 import structlog
 from sqlalchemy import Engine, update
 
+from db.archives import cycle_archives
 from db.connection.session import reading, writing
-from db.cycles import cycle_archives
 from db.records import Archive, ArchivedCycle, InputDrift, Slot
 from db.tables import cycles
 from monitor.archive import files

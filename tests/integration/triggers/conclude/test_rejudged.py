@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from db.archives import erasures
 from db.connection.session import reading, writing
-from db.cycles import erasures, labels, ledger, rejudging, results
+from db.cycles import labels, ledger, rejudging, results, windows
 from db.cycles.ledger import AttemptEndedError
 from db.cycles.rejudging import CycleChangedError, ErasureUnfinishedError
 from db.errors import LeaseLostError
@@ -250,7 +251,7 @@ def test_a_claim_changes_nothing(run: Cycles) -> None:
     assert everything(run.engine) == before
     assert claim_again(run, 4) == claim
     with reading(run.engine) as connection:
-        assert ledger.unfinished(connection, MONITOR, since=START, ended_by=LATER) == ()
+        assert windows.unfinished(connection, MONITOR, since=START, ended_by=LATER) == ()
 
 
 def test_an_answer_that_was_lost_is_not_written_twice(run: Cycles) -> None:

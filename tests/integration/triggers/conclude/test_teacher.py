@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import delete
 
+from db.archives import cycle_archives
 from db.connection.session import writing
-from db.cycles import cycle_archives, labels
+from db.cycles import labels
 from db.records import Archive, CycleResult
 from db.states import OrderReason, Verdict, VerdictReason
 from db.tables import cycles, incidents, jobs, teacher_metrics

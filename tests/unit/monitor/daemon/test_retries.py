@@ -2,7 +2,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from db.cycles.ledger import Unfinished
+from db.cycles.windows import Unfinished
 from db.states import CycleStatus
 from monitor.daemon.schedule import is_due_again
 from tests.support.records.factories import make_slot

@@ -1,0 +1,1 @@
+"""The archives of cycles, and the changes to them."""

@@ -1,0 +1,1 @@
+"""Phrases for what the commands print, by subject."""
