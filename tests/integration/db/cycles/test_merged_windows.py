@@ -215,7 +215,7 @@ def test_a_merged_window_that_is_judged_again_keeps_its_bounds(run: Cycles) -> N
     quiet(run, 0, 400)
     run.conclude_claim(taken_slot(run.engine, 1), TOO_FEW)
     with writing(run.engine) as connection:
-        (known,) = rejudging.recorded(connection, MONITOR, start=START, end=START + DAY)
+        (known,) = rejudging.windows(connection, MONITOR, start=START, end=START + DAY)
         again = rejudging.claim(connection, known.slot, START + DAY)
     assert again is not None
     assert (again.slot.window_start, again.slot.window_end) == (START, START + 2 * HOUR)
