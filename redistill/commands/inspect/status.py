@@ -11,7 +11,7 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db import incidents, outbox, queue, versions
-from db.cycles import history, labels, ledger, slices
+from db.cycles import history, labels, ledger
 from db.records import (
     Correctness,
     Incident,
@@ -114,7 +114,7 @@ def read_state(connection: Connection, monitor: MonitorSection, now: datetime) -
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
-        slices=slices.of_cycle(connection, int(str(cycles[0]["cycle_id"]))) if cycles else (),
+        slices=history.slices_of(connection, int(str(cycles[0]["cycle_id"]))) if cycles else (),
         order=order_words.standing_order(connection, monitor.name),
         open_job=job,
         worker=worker,
