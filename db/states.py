@@ -283,7 +283,7 @@ class SliceKind(StrEnum):
     """The kind of a slice of a cycle's sample."""
 
     LABEL = "label"  #: requests to which the teacher gives one label
-    PAIR = "pair"  #: requests to which the teacher gives one label and the student another
+    CONFUSION = "confusion"  #: requests to which the teacher gives one label and the student another
     LENGTH = "length"  #: requests with a number of characters in a range
     WORD = "word"  #: requests with one word; never stored in SQL
 

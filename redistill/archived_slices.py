@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from db.cycles import history, slices
+from db.archives import cycle_archives, history
 from db.errors import RedistillError, one_line
 from db.records import SampledCycle, Slice
 from monitor.archive import files
@@ -68,12 +68,16 @@ def find(connection: Connection, monitor: str, cycle_id: int | None, *, archive_
     Raises:
         NoSampleError: the cycle has no sample, or there is no such cycle.
     """
-    cycle = slices.sample_of(connection, monitor, cycle_id)
+    cycle = cycle_archives.sample_of_cycle(connection, monitor, cycle_id)
     if cycle is None:
         what = "The monitor" if cycle_id is None else f"Cycle {cycle_id}"
         raise NoSampleError(what=what, archive_days=archive_days)
     drift = history.input_drift_of(connection, cycle.cycle_id)
-    reference = None if drift is None else slices.sample_of(connection, monitor, drift.reference_cycle_id)
+    reference = (
+        None
+        if drift is None
+        else cycle_archives.sample_of_cycle(connection, monitor, drift.reference_cycle_id)
+    )
     return ArchivedPair(cycle=cycle, reference=reference)
 
 

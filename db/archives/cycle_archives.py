@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select, update
 
-from db.records import ArchivedCycle, Job, Slot
+from db.records import ArchivedCycle, Job, SampledCycle, Slot
 from db.states import CycleStatus, LabelOutcome, Role, TeacherHealth, TeacherReason, Verdict, VerdictReason
 from db.tables import correctness, cycles, jobs, promotions, teacher_metrics
 
@@ -208,6 +208,22 @@ def of_student(
             n_labelled=0 if row.tallies is None else _n_in_scope(row.tallies),
         )
         for row in connection.execute(query)
+    )
+
+
+def sample_of_cycle(connection: Connection, monitor: str, cycle_id: int | None = None) -> SampledCycle | None:
+    """Return the archived sample of a cycle, by default of the newest one that has a sample; None if none."""
+    query = (
+        select(cycles.c.id, cycles.c.window_end, cycles.c.archive, cycles.c.archive_sha256)
+        .where(cycles.c.monitor == monitor, cycles.c.archive.is_not(None))
+        .order_by(cycles.c.window_end.desc())
+        .limit(1)
+    )
+    row = connection.execute(
+        query if cycle_id is None else query.where(cycles.c.id == cycle_id)
+    ).one_or_none()
+    return row and SampledCycle(
+        cycle_id=row.id, window_end=row.window_end, uri=row.archive, sha256=row.archive_sha256
     )
 
 

@@ -1,4 +1,4 @@
-"""Statuses, verdicts, label shares and input drift of ended cycles."""
+"""Statuses, verdicts, label shares, slices and input drift of ended cycles."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from typing import Final
 
 from sqlalchemy import Connection, case, func, or_, select
 
-from db.records import InputDrift, Interval, Slot
+from db.cycles.rows import slice_of
+from db.records import InputDrift, Interval, Slice, Slot
 from db.states import CycleStatus, Verdict, VerdictReason
-from db.tables import class_metrics, cycles, input_drift
+from db.tables import class_metrics, cycles, input_drift, slices
 
 _PAGE: Final = 100
 
@@ -130,6 +131,12 @@ def label_shares(connection: Connection, cycle_id: int) -> Mapping[str, float]:
         select(class_metrics.c.label, class_metrics.c.share).where(class_metrics.c.cycle_id == cycle_id)
     )
     return {row.label: row.share for row in rows}
+
+
+def slices_of(connection: Connection, cycle_id: int) -> tuple[Slice, ...]:
+    """Return the stored slices of a cycle, the one whose excess has grown most first."""
+    query = select(slices).where(slices.c.cycle_id == cycle_id).order_by(slices.c.rank)
+    return tuple(map(slice_of, connection.execute(query)))
 
 
 def input_drift_of(connection: Connection, cycle_id: int) -> InputDrift | None:

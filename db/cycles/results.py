@@ -9,8 +9,8 @@ from typing import Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from db.connection.upsert import insert_for
-from db.cycles import labels, slices
-from db.cycles.rows import columns_of
+from db.cycles import labels
+from db.cycles.rows import columns_of, rows_of_slices
 from db.records import (
     Claim,
     CycleResult,
@@ -34,6 +34,7 @@ from db.tables import (
     rejects,
     rule_outcomes,
     rule_texts,
+    slices,
     strata,
     teacher_metrics,
 )
@@ -119,8 +120,9 @@ def finish(
     labels.set_answers(connection, claim.cycle_id, result.late)
     if measurement and measurement.input_drift:
         connection.execute(insert(input_drift).values(_drifted(claim, measurement.input_drift)))
-    if measurement and measurement.slices:
-        slices.add(connection, claim.cycle_id, measurement.slices)
+    found = rows_of_slices(claim.cycle_id, measurement.slices if measurement else ())
+    if found:
+        connection.execute(insert(slices), found)
     refused = [{"cycle_id": claim.cycle_id, **asdict(reject)} for reject in traffic.rejects]
     if refused:
         connection.execute(insert(rejects), refused)

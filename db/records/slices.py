@@ -20,7 +20,7 @@ class Slice:
 
     kind: SliceKind
     name: str  #: the teacher's label, the range of lengths, or the word
-    student_label: str | None  #: of a pair: the student's label
+    student_label: str | None  #: of a confusion
     n: int  #: sampled requests of the slice
     n_texts: int  #: their distinct texts
     n_disagreements: int  #: sampled requests of the slice that count as disagreements

@@ -15,11 +15,11 @@ slices = Table(
         comment="1 for the slice whose excess has grown most",
         autoincrement=False,
     ),
-    Column("kind", Text, nullable=False, comment="label, pair or length (see docs/states.md)"),
+    Column("kind", Text, nullable=False, comment="label, confusion or length (see docs/states.md)"),
     Column(
         "name", Text, nullable=False, comment="The teacher's label, or the range of lengths in characters"
     ),
-    Column("student_label", Text, comment="The student's label, of a pair; NULL otherwise"),
+    Column("student_label", Text, comment="The student's label, of a confusion; NULL otherwise"),
     Column("n", Integer, nullable=False, comment="Sampled requests in the slice"),
     Column("n_texts", Integer, nullable=False, comment="Their distinct texts"),
     Column("n_disagreements", Integer, nullable=False, comment="Those of them on which the models disagree"),

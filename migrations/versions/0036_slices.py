@@ -29,14 +29,16 @@ def upgrade() -> None:
             comment="1 for the slice whose excess has grown most",
             autoincrement=False,
         ),
-        sa.Column("kind", sa.Text(), nullable=False, comment="label, pair or length (see docs/states.md)"),
+        sa.Column(
+            "kind", sa.Text(), nullable=False, comment="label, confusion or length (see docs/states.md)"
+        ),
         sa.Column(
             "name",
             sa.Text(),
             nullable=False,
             comment="The teacher's label, or the range of lengths in characters",
         ),
-        sa.Column("student_label", sa.Text(), comment="The student's label, of a pair; NULL otherwise"),
+        sa.Column("student_label", sa.Text(), comment="The student's label, of a confusion; NULL otherwise"),
         sa.Column("n", sa.Integer(), nullable=False, comment="Sampled requests in the slice"),
         sa.Column("n_texts", sa.Integer(), nullable=False, comment="Their distinct texts"),
         sa.Column(

@@ -1,4 +1,4 @@
-"""Families of slices: by the teacher's label, by a pair of labels, by length, and by word.
+"""Families of slices: by the teacher's label, by confusion, by length, and by word.
 
 Candidates are chosen without looking at the disagreements, so that their p-values hold.
 """
@@ -18,7 +18,7 @@ from monitor.slices.words import incidence, vocabulary
 
 #: A slice of fewer distinct texts is not tested.
 MIN_TEXTS: Final = 20
-#: A student's label is tested as the second of a pair if it is the wrong one for at least this many texts.
+#: Confusions with a label of the student are tested if it is the wrong one for at least this many texts.
 MIN_WRONG: Final = 5
 #: A word in a larger share of the distinct texts is not tested.
 MAX_TEXTS_SHARE: Final = 0.5
@@ -36,7 +36,7 @@ class Family:
     members: Callable[[Texts], sparse.csr_array]  #: (texts, slices), as 0 and 1
     event: Callable[[Texts], Marks]  #: the disagreements that count
     base: Callable[[Texts], Marks]  #: the texts that could have the event
-    student_label: str | None = None  #: the second label of each pair
+    student_label: str | None = None  #: of each confusion
 
 
 def by_label(now: Texts, labels: Sequence[str]) -> Family:
@@ -51,7 +51,7 @@ def by_label(now: Texts, labels: Sequence[str]) -> Family:
     )
 
 
-def by_pair(now: Texts, labels: Sequence[str]) -> Iterator[Family]:
+def by_confusion(now: Texts, labels: Sequence[str]) -> Iterator[Family]:
     """Yield for each label of the student the slices by the teacher's other labels.
 
     The event is that the student gives this label. It is compared with the requests to which the teacher
@@ -60,12 +60,12 @@ def by_pair(now: Texts, labels: Sequence[str]) -> Iterator[Family]:
     frequent = np.bincount(now.teacher, minlength=len(labels)) >= MIN_TEXTS
     wrong = np.bincount(now.student[now.disagrees], minlength=len(labels))
     for student in np.flatnonzero(wrong >= MIN_WRONG).tolist():
-        yield _pairs_to(student, np.flatnonzero(frequent & (np.arange(len(labels)) != student)), labels)
+        yield _confused_with(student, np.flatnonzero(frequent & (np.arange(len(labels)) != student)), labels)
 
 
-def _pairs_to(student: int, teachers: NDArray[np.intp], labels: Sequence[str]) -> Family:
+def _confused_with(student: int, teachers: NDArray[np.intp], labels: Sequence[str]) -> Family:
     return Family(
-        kind=SliceKind.PAIR,
+        kind=SliceKind.CONFUSION,
         names=tuple(labels[label] for label in teachers.tolist()),
         members=lambda texts: _one_of(texts.teacher, teachers),
         event=lambda texts: (texts.student == student) & texts.disagrees,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from db.records import Slice
 from db.states import SliceKind
 from monitor.archive.sample import ScoredSample
-from monitor.slices.families import by_label, by_length, by_pair, by_word
+from monitor.slices.families import by_confusion, by_label, by_length, by_word
 from monitor.slices.ranking import rank
 from monitor.slices.texts import Texts, distinct_texts
 from monitor.slices.words import words_of
@@ -25,8 +25,8 @@ def texts_of(sample: ScoredSample) -> Texts:
 
 
 def ranked(now: Texts, labels: Sequence[str], then: Texts | None) -> tuple[Slice, ...]:
-    """Return the slices by label, pair of labels and length, which contain no words of requests."""
-    return rank([by_label(now, labels), *by_pair(now, labels), by_length(now)], now, then)
+    """Return the slices by label, confusion and length, which contain no words of requests."""
+    return rank([by_label(now, labels), *by_confusion(now, labels), by_length(now)], now, then)
 
 
 def ranked_words(now: Texts, then: Texts | None) -> tuple[Slice, ...]:

@@ -50,9 +50,9 @@ def slice_name(kind: str, name: str, student_label: str | None) -> str:
     """Return the name of a slice.
 
     Example:
-        >>> slice_name("pair", "transfer", "balance"), slice_name("word", "wire", None)
+        >>> slice_name("confusion", "transfer", "balance"), slice_name("word", "wire", None)
         ('transfer answered as balance', 'word wire')
     """
-    if kind == "pair":
+    if kind == "confusion":
         return f"{name} answered as {student_label}"
     return name if kind == "length" else f"{kind} {name}"

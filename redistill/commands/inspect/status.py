@@ -11,7 +11,7 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 
 from db import incidents, outbox, queue, versions
-from db.cycles import history, labels, slices, windows
+from db.cycles import history, labels, windows
 from db.records import (
     Correctness,
     Incident,
@@ -128,7 +128,7 @@ def read_state(
         rules=_rules_of(connection, cycles[0]) if cycles else (),
         input_drift=drift,
         moves=moves,
-        slices=slices.of_cycle(connection, int(str(cycles[0]["cycle_id"]))) if cycles else (),
+        slices=history.slices_of(connection, int(str(cycles[0]["cycle_id"]))) if cycles else (),
         order=order_words.standing_order(connection, monitor.name),
         open_job=job,
         shadow=shadow_words.document(connection, monitor.name, shadow_cycles),

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from db import queue, tables
 from db.connection.session import reading
-from db.cycles import cycle_points, slices, teachers
+from db.cycles import cycle_points, history, teachers
 from db.records import Evaluation, Job, Metric, Slot
 from db.states import JobDecision, JobStatus, OrderReason, Role, SliceKind
 from db.tables import (
@@ -94,7 +94,7 @@ def test_the_slices_of_a_cycle_follow_from_its_archive_and_that_of_its_reference
     for cycle in stored(repaired.engine, cycles):
         with reading(repaired.engine) as connection:
             pair = find(connection, MONITOR, cycle["id"], archive_days=30)
-            kept = slices.of_cycle(connection, cycle["id"])
+            kept = history.slices_of(connection, cycle["id"])
         found = [each.slice for each in read_slices(pair, n_examples=0).slices]
         assert tuple(each for each in found if each.kind is not SliceKind.WORD) == kept
         n_found += len(kept)

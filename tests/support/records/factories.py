@@ -123,7 +123,7 @@ def make_slice(
     return Slice(
         kind=kind,
         name=name,
-        student_label="order_tracking" if kind is SliceKind.PAIR else None,
+        student_label="order_tracking" if kind is SliceKind.CONFUSION else None,
         n=220,
         n_texts=200,
         n_disagreements=120,

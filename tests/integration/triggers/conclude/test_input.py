@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from db.connection.session import reading
-from db.cycles import slices
+from db.cycles import history
 from db.records import Measurement
 from db.states import OrderReason, SliceKind, Verdict
 from db.tables import deliveries, rule_outcomes
@@ -72,7 +72,7 @@ def test_the_slices_of_a_cycle_are_stored_and_the_first_three_are_in_the_message
     """Words of requests are in neither, whoever hands them in."""
     found = (
         make_slice(),
-        make_slice("escalation", kind=SliceKind.PAIR),
+        make_slice("escalation", kind=SliceKind.CONFUSION),
         make_slice("secret", kind=SliceKind.WORD),
         make_slice("0 to 12 characters", kind=SliceKind.LENGTH, q_moved=None),
         make_slice("faq"),
@@ -80,7 +80,7 @@ def test_the_slices_of_a_cycle_are_stored_and_the_first_three_are_in_the_message
     run.conclude(0, make_result(measurement=replace(make_measurement(kl=0.2), slices=found)))
     kept = tuple(each for each in found if each.kind is not SliceKind.WORD)
     with reading(run.engine) as connection:
-        assert slices.of_cycle(connection, 1) == kept
+        assert history.slices_of(connection, 1) == kept
         first, *_ = rows(connection, "slice_history", order_by="rank")
     assert (first["rank"], first["name"], first["excess"], first["reference_share"]) == (
         *(1, "escalation", 0.019, 0.01),

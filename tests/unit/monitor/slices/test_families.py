@@ -3,7 +3,7 @@
 import numpy as np
 
 from db.states import SliceKind
-from monitor.slices.families import by_label, by_length, by_pair, by_word
+from monitor.slices.families import by_confusion, by_label, by_length, by_word
 from monitor.slices.texts import Texts, distinct_texts
 
 LABELS = ("faq", "order", "refund")
@@ -41,11 +41,15 @@ def test_a_text_with_two_answers_counts_for_each() -> None:
     assert now.weights.tolist() == [2.0, 1.0]
 
 
-def test_the_pairs_are_those_to_a_label_that_is_often_wrong() -> None:
+def test_the_confusions_are_those_with_a_label_that_is_often_wrong() -> None:
     """Whether the wrong answers are of one label or of another is not asked."""
     now = texts_of([0] * 30 + [1] * 30 + [2] * 30, [0] * 28 + [2] * 2 + [1] * 27 + [2] * 3 + [2] * 29 + [0])
-    (family,) = by_pair(now, LABELS)
-    assert (family.kind, family.names, family.student_label) == (SliceKind.PAIR, ("faq", "order"), "refund")
+    (family,) = by_confusion(now, LABELS)
+    assert (family.kind, family.names, family.student_label) == (
+        SliceKind.CONFUSION,
+        ("faq", "order"),
+        "refund",
+    )
     assert family.event(now).sum() == 5
     assert family.base(now).sum() == 60
 
@@ -79,4 +83,4 @@ def test_a_word_in_most_texts_is_no_candidate() -> None:
 def test_an_empty_sample_has_no_slices() -> None:
     now = texts_of([])
     assert by_label(now, LABELS).names == by_word(now).names == by_length(now).names == ()
-    assert list(by_pair(now, LABELS)) == []
+    assert list(by_confusion(now, LABELS)) == []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.records import Slice
-from monitor.slices.families import Family, by_label, by_length, by_pair, by_word
+from monitor.slices.families import Family, by_confusion, by_label, by_length, by_word
 from monitor.slices.ranking import MOST, rank
 from monitor.slices.texts import Texts, distinct_texts
 
@@ -18,7 +18,7 @@ POPULARITY = 1 / np.arange(1, 401) / (1 / np.arange(1, 401)).sum()
 
 
 def families(now: Texts) -> Sequence[Family]:
-    return [by_label(now, LABELS), *by_pair(now, LABELS), by_length(now)]
+    return [by_label(now, LABELS), *by_confusion(now, LABELS), by_length(now)]
 
 
 def traffic(
@@ -65,12 +65,12 @@ def test_the_weights_are_those_of_the_window() -> None:
     assert found.now.excess == pytest.approx(0.1 * 0.4 - 0.1 * (0.9 * 0.02 + 0.1 * 0.4))
 
 
-def test_a_planted_topic_is_named_by_its_label_its_pair_and_its_words() -> None:
+def test_a_planted_topic_is_named_by_its_label_its_confusion_and_its_words() -> None:
     rng = np.random.default_rng(2025)
     then, now = traffic(rng, 2_000), traffic(rng, 2_000, new=0.05)
     first, *others = rank(families(now), now, then)
-    assert (first.kind, first.name) in {("label", "label3"), ("pair", "label3")}
-    assert ("pair", "label3", "label5") in {
+    assert (first.kind, first.name) in {("label", "label3"), ("confusion", "label3")}
+    assert ("confusion", "label3", "label5") in {
         (each.kind, each.name, each.student_label) for each in [first, *others]
     }
     assert first.q_moved is not None
