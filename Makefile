@@ -8,7 +8,7 @@ CODE := db triggers monitor distill redistill migrations tests examples bench de
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature bench-first-students example example-s3 demo-picture locks image-test monitor worker clean
+.PHONY: help demo test check fix lint types arch unit integration acceptance slow pgbouncer-test promtool-test gpu chaos fuzz soak mutations bench-traffic bench-scoring bench-cluster bench-intervals bench-detection bench-rules bench-checkpoint bench-distill bench-queue bench-history bench-alpha bench-decisions bench-temperature bench-first-students example example-s3 demo-picture locks image-test monitor worker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Five processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu and not fuzz and not soak" --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not promtool and not gpu and not fuzz and not soak" --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -45,7 +45,7 @@ unit: $(READY) ## run the tests of pure code
 	$(PY) -m pytest -m "unit and not slow"
 
 integration: $(READY) ## run the tests with real databases, models, files and servers
-	$(PY) -m pytest -m "integration and not slow and not pgbouncer"
+	$(PY) -m pytest -m "integration and not slow and not pgbouncer and not promtool"
 
 acceptance: $(READY) ## run the tests of the product as its users run it
 	$(PY) -m pytest -m "acceptance and not slow"
@@ -58,6 +58,10 @@ slow: $(READY) ## run the long tests: statistics, kills at random moments, a rol
 # Not in `make test`, as no Python package brings these servers: apt-get install pgbouncer postgresql
 pgbouncer-test: $(READY) ## test with PgBouncer and with the TLS of PostgreSQL itself, from the system's packages
 	$(PY) -m pytest -m pgbouncer
+
+# Not in `make test`, for the same reason: apt-get install --no-install-recommends prometheus
+promtool-test: $(READY) ## check metrics, alert rules and the Grafana board with Prometheus itself
+	$(PY) -m pytest -m promtool
 
 # Not in `make test`: it needs an NVIDIA GPU, and in .venv a build of torch with CUDA, such as PyPI's for Linux.
 gpu: $(READY) ## test scoring and training on this machine's GPU
