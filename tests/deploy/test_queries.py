@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ NAMES = {name for name, each in METRICS.items() if each.kind != "histogram"} | {
     if each.kind == "histogram"
     for end in ("_bucket", "_count", "_sum")
 }
-VALUES: Mapping[str, Set[str]] = {
+VALUES: Mapping[str, AbstractSet[str]] = {
     "kind": set(IncidentKind),
     "verdict": set(Verdict),
     "state": set(DeliveryState),
