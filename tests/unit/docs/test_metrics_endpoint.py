@@ -37,9 +37,7 @@ def test_the_keys_are_those_of_the_section_with_their_defaults() -> None:
     documented = dict(
         pair
         for names, values in rows
-        for pair in zip(
-            re.findall(r"\w+", names), re.findall(r"[\w.]+", values.replace('"', "")), strict=False
-        )
+        for pair in zip(re.findall(r"\w+", names), re.findall(r"[\w.]+", values), strict=True)
     )
     defaults = {name: field.default for name, field in WebSection.model_fields.items()}
     written = {True: "true", False: "false", None: "none"}

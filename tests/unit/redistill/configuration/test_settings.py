@@ -140,7 +140,7 @@ REFUSED = {
     ),
     "an unknown key like none": (
         "[web]\nlevel = 5",
-        "[web]: unknown key 'level': expected one of host, port",
+        "[web]: unknown key 'level': expected one of by_label, emf, host, port, token",
     ),
     "an unknown section": (
         '[monitr]\nname = "a"',
