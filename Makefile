@@ -24,7 +24,7 @@ demo: $(READY) ## run the whole loop on a simulated service, in minutes
 
 # Five processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not gpu and not fuzz and not soak" --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not promtool and not gpu and not fuzz and not soak" --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 
@@ -46,7 +46,7 @@ unit: $(READY) ## run the tests of pure code
 	$(PY) -m pytest -m "unit and not slow"
 
 integration: $(READY) ## run the tests with real databases, models, files and servers
-	$(PY) -m pytest -m "integration and not slow and not pgbouncer"
+	$(PY) -m pytest -m "integration and not slow and not pgbouncer and not promtool"
 
 acceptance: $(READY) ## run the tests of the product as its users run it
 	$(PY) -m pytest -m "acceptance and not slow"
@@ -59,6 +59,10 @@ slow: $(READY) ## run the long tests: statistics, kills at random moments, a rol
 # Not in `make test`, as no Python package brings these servers: apt-get install pgbouncer postgresql
 pgbouncer-test: $(READY) ## test with PgBouncer and with the TLS of PostgreSQL itself, from the system's packages
 	$(PY) -m pytest -m pgbouncer
+
+# Not in `make test`, for the same reason: apt-get install --no-install-recommends prometheus
+promtool-test: $(READY) ## check metrics, alert rules and the Grafana board with Prometheus itself
+	$(PY) -m pytest -m promtool
 
 # Not in `make test`: it needs an NVIDIA GPU, and in .venv a build of torch with CUDA, such as PyPI's for Linux.
 gpu: $(READY) ## test scoring and training on this machine's GPU

@@ -1,5 +1,6 @@
 """The measures of bench/history.py: views, commands, ticks, decisions, and statements of idle processes."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
+import httpx
 import structlog
 from sqlalchemy import Connection, Engine, event, select
 from typer.testing import CliRunner
@@ -27,8 +29,10 @@ from redistill import assembly
 from redistill.cli import app
 from redistill.configuration.settings import Settings
 from redistill.display.progress import show_nothing
+from redistill.web.collector import Watched
 from tests.support.records.factories import make_measurement, make_result
 from tests.support.records.long_history import LABELS, MONITOR
+from tests.support.servers.metrics import serving
 from triggers.conclude import Policy, conclude
 from triggers.settings import Rule
 
@@ -62,6 +66,7 @@ def times(settings: Settings, engine: Engine, config: str, newest: datetime) -> 
     yield Value(
         "redistill history --since 7d", 500, _median(partial(_run, config, "history", "--since", "7d"))
     )
+    yield from _scrapes(settings, engine)
     yield from _ticks(settings, engine)
     policy = assembly.policy(settings)
     slots = _slots(newest)
@@ -104,6 +109,31 @@ def _run(config: str, *arguments: str) -> None:
     found = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, "--config", config])
     if found.exit_code:
         raise RuntimeError(found.output)
+
+
+def _scrapes(settings: Settings, engine: Engine) -> Iterator[Value]:
+    with serving({MONITOR: Watched(settings, engine)}) as url:
+        scrape = partial(httpx.get, f"{url}/metrics")
+        yield Value("an answer of /metrics", 50, _median(scrape))
+        with _parsing():
+            yield Value("an answer of /metrics, while a thread parses JSON", 50, _median(scrape))
+
+
+@contextmanager
+def _parsing() -> Iterator[None]:
+    """Parse records in another thread, as a cycle does while it reads."""
+    stop = threading.Event()
+    record = json.dumps({"id": "r-1", "text": "where is my order?", "student_logits": [0.1] * 10})
+
+    def parse() -> None:
+        while not stop.is_set():
+            json.loads(record)
+
+    thread = threading.Thread(target=parse)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 def _ticks(settings: Settings, engine: Engine) -> Iterator[Value]:

@@ -7,7 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from db.archives import cycle_archives, history
+from db.archives import cycle_archives
+from db.cycles import history
 from db.errors import RedistillError, one_line
 from db.records import SampledCycle, Slice
 from monitor.archive import files

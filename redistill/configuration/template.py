@@ -145,9 +145,12 @@ name = "log"
 # keep_firing_for = "2h"                 # an incident resolves after it has been clear for this long
 # runbook = "https://wiki.example.org/redistill/runbook"  # your copy of docs/runbook.md, for links
 
-[web]  # address of the health probes
+[web]  # address of the health probes and of /metrics; see docs/metrics-endpoint.md
 host = "127.0.0.1"
 port = 8080
+# token = "$REDISTILL_WEB_TOKEN"         # everything but the probes asks for it
+# by_label = false                       # /metrics without the series of each label
+# emf = true                             # a line of CloudWatch's metric format for each cycle
 """
 _LITERAL_RULES = """\
 [[rules]]  # agreement below 0.95 in 3 cycles in a row orders a re-distillation; see docs/rules.md

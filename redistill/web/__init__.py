@@ -1,1 +1,1 @@
-"""What monitoring systems and people read over HTTP. It imports no torch."""
+"""The HTTP interface to the state of monitors. It imports no torch."""

@@ -33,7 +33,7 @@ class Watched:
         self._problem = ""  #: the error that was logged last
 
     def begin(self) -> Future[MonitorState]:
-        """Begin to read the state, unless that is going on already."""
+        """Begin to read the state, unless a call does so already."""
         return self._call.begin()
 
     def samples_of(self, future: Future[MonitorState], until: float) -> Iterable[Sample] | None:
