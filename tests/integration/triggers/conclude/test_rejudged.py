@@ -36,6 +36,7 @@ from tests.support.records.factories import (
     make_input_drift,
     make_measurement,
     make_result,
+    make_slice,
     make_slot,
     make_teacher,
     make_traffic,
@@ -160,6 +161,7 @@ def test_the_result_is_that_of_a_cycle_that_was_judged_once(
             UNSURE.measurement,
             correctness=labelled(teacher=3, student=2),
             input_drift=make_input_drift(accuracy=0.9),
+            slices=(make_slice(),),
         ),
         archive=ARCHIVE,
     )
