@@ -8,12 +8,13 @@ down_revision = "0035"
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+#: SQLite joins in the order of a CROSS JOIN, so that the newest cycles are read first.
 VIEW = """
     CREATE VIEW slice_history AS
-    SELECT c.monitor, s.cycle_id, c.window_end, s.rank, s.kind, s.name, s.student_label, s.n, s.n_texts,
+    SELECT c.monitor, c.id AS cycle_id, c.window_end, s.rank, s.kind, s.name, s.student_label, s.n, s.n_texts,
         s.n_disagreements, s.share, s.rate, s.excess, s.part, s.p_value, s.q_value,
         s.reference_share, s.reference_rate, s.reference_excess, s.q_moved
-    FROM slices s JOIN cycles c ON c.id = s.cycle_id
+    FROM cycles c CROSS JOIN slices s WHERE s.cycle_id = c.id
 """
 COMMENT = "Slices of each cycle that disagree more than the others, the one that has grown most first"
 

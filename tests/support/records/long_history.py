@@ -121,6 +121,11 @@ def _of_cycles(n: int) -> Iterator[str]:
     yield f"""
         INSERT INTO strata (cycle_id, student_label, n_seen, n, n_disagreements)
         SELECT c.id, l.label, 5000, 550, 14 FROM cycles c CROSS JOIN ({labels}) l WHERE {_MEASURED}"""
+    yield f"""
+        INSERT INTO slices (cycle_id, rank, kind, name, n, n_texts, n_disagreements, share, rate, excess,
+            part, p_value, q_value)
+        SELECT c.id, 1, 'label', '{LABELS[0]}', 550, 550, 60, 0.1, 0.11, 0.008, 0.42, 1e-9, 1e-7
+        FROM cycles c WHERE {_MEASURED}"""
     for rule in DEFAULT_RULES:
         yield f"""
         INSERT INTO rule_outcomes (cycle_id, rule, metric, value, threshold, breached, streak, fired, reason,

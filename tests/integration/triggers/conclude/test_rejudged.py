@@ -38,6 +38,7 @@ from tests.support.records.factories import (
     make_input_drift,
     make_measurement,
     make_result,
+    make_slice,
     make_slot,
     make_teacher,
     make_traffic,
@@ -163,6 +164,7 @@ def test_the_result_is_that_of_a_cycle_that_was_judged_once(
             correctness=labelled(teacher=3, student=2),
             input_drift=make_input_drift(accuracy=0.9),
             accuracy=make_accuracy(),
+            slices=(make_slice(),),
         ),
         archive=ARCHIVE,
     )
