@@ -34,6 +34,7 @@ from triggers.channels.port import Receipt, SendResult
         "jobs",
         "incidents",
         "deliveries",
+        "running_counts",
     ],
 )
 def test_a_decision_and_its_effects_are_one_transaction(engine: Engine, table: str) -> None:
@@ -50,6 +51,7 @@ def test_a_decision_and_its_effects_are_one_transaction(engine: Engine, table: s
     assert changed(before, everything(engine)) == {
         "cycles", "class_metrics", "teacher_metrics", "strata", "correctness", "input_drift", "rejects",
         "rule_outcomes", "rule_states", "rule_texts", "jobs", "incidents", "deliveries",
+        "running_counts",
     }  # fmt: skip
 
 
