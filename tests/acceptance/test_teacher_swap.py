@@ -11,8 +11,8 @@ from db.views import rows
 from monitor.scoring.models import fingerprint
 from monitor.stop import never_stopped
 from redistill import assembly
-from redistill.commands.inspect.status import read_state
 from redistill.display.progress import show_nothing
+from redistill.status.state import read_state
 from tests.support.records.cycles import stored
 from tests.support.world.installation import MONITOR, hours, make_site
 from tests.support.world.models import make_copy

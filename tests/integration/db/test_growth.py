@@ -21,7 +21,7 @@ from monitor.clock import utc_now
 from monitor.daemon.slot_runner import SlotRunner
 from monitor.daemon.watchdog import Watchdog
 from monitor.settings import MonitorSection
-from redistill.commands.inspect.status import read_state
+from redistill.status.state import read_state
 from tests.support.records.cycles import UNCALIBRATED, make_audience, make_policy, release, taken
 from tests.support.records.database_work import done_for
 from tests.support.records.factories import TEACHER, make_measurement, make_result

@@ -19,7 +19,7 @@ from monitor.clock import utc_now
 from monitor.daemon.retention import Retention
 from monitor.settings import MonitorSection
 from monitor.stop import never_stopped
-from redistill.commands.inspect.status import read_state
+from redistill.status.state import read_state
 from tests.support.processes.races import in_threads
 from tests.support.records.cycles import MONITOR, make_policy, release, stored, taken
 from tests.support.records.factories import HOUR, TEACHER, make_empty_result

@@ -1,0 +1,1 @@
+"""The current state of a monitor, and its presentation on one screen."""
