@@ -22,9 +22,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## run the whole loop on a simulated service, in minutes
 	$(VENV)/bin/redistill demo
 
-# Five processes even on two cores: many tests wait for processes that they started. The longest files come first.
+# Four processes even on two cores: many tests wait for processes that they started. The longest files come first.
 test: $(READY) ## run the test suite, on SQLite and PostgreSQL
-	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not promtool and not gpu and not fuzz and not soak" --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow and not chaos and not image and not pgbouncer and not promtool and not gpu and not fuzz and not soak" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types arch test ## run everything that CI runs
 

@@ -56,7 +56,7 @@ def test_a_drift_is_seen_repaired_and_told(empty_database_url: str, world: World
         site = make_site(
             tmp_path,
             world,
-            seconds(3, past=4, healthy=2, drifted=80),
+            seconds(4, past=4, healthy=2, drifted=60),
             url=empty_database_url,
             web={"port": port},
             alerts=[webhook(receiver.url), {"kind": "log"}],
@@ -89,6 +89,11 @@ def judge_the_past(site: Site) -> None:
     assert [row["verdict"] for row in json.loads(said)] == ["healthy"] * 4
 
 
+def notified(engine: Engine) -> list[Row]:
+    """The incidents of which somebody was notified: by chance, one window can miss the threshold alone."""
+    return [row for row in history(engine, "incident_history", "incident_id") if row["state"] != "pending"]
+
+
 def n_healthy_at_the_end(engine: Engine) -> int:
     verdicts = [row["verdict"] for row in history(engine, "cycle_history", "window_end") if row["verdict"]]
     return next((n for n, verdict in enumerate(reversed(verdicts)) if verdict != "healthy"), len(verdicts))
@@ -118,7 +123,7 @@ def assert_one_repair(engine: Engine, site: Site) -> str:
     assert (job["cycle_id"], job["rule"]) == (fired["cycle_id"], fired["rule"])
     assert (str(job["alpha_from"]), str(job["alpha_to"])) == ("0.7", "0.6")
     assert (job["status"], job["decision"], job["attempt"]) == ("succeeded", "promoted", 1)
-    (incident,) = history(engine, "incident_history", "incident_id")
+    (incident,) = notified(engine)
     assert (incident["kind"], incident["state"], incident["job_id"]) == ("drift", "resolved", job["job_id"])
     assert (incident["deliveries_ok"], incident["deliveries_pending"], incident["deliveries_dead"]) == (
         4,
@@ -150,7 +155,7 @@ def assert_the_daemon_followed(engine: Engine, candidate: str) -> None:
 
 
 def assert_the_pager_heard_both_in_order(engine: Engine, receiver: Receiver) -> None:
-    (incident,) = history(engine, "incident_history", "incident_id")
+    (incident,) = notified(engine)
     with reading(engine) as connection:
         query = select(cycles.c.window_end).where(cycles.c.id == incident["cycle_id"])
         opened = connection.execute(query).scalar_one()
