@@ -9,7 +9,15 @@ from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from db import incidents, queue, versions
 from db.records import Job, ModelVersion
-from db.states import CycleStatus, DeliveryState, IncidentKind, Role, TeacherHealth, Verdict
+from db.states import (
+    CycleStatus,
+    DeliveryState,
+    IncidentKind,
+    Role,
+    TeacherHealth,
+    Verdict,
+    VerdictReason,
+)
 from db.tables import (
     class_metrics,
     cycles,
@@ -127,7 +135,11 @@ def _streaks(connection: Connection, monitor: str) -> dict[str, int]:
     measured = (CycleStatus.EVALUATED, CycleStatus.INCONCLUSIVE)
     newest = (
         select(cycles.c.id)
-        .where(cycles.c.monitor == monitor, cycles.c.status.in_(measured))
+        .where(
+            cycles.c.monitor == monitor,
+            cycles.c.status.in_(measured),
+            cycles.c.verdict_reason != VerdictReason.QUIET,
+        )
         .order_by(cycles.c.window_end.desc())
         .limit(1)
         .scalar_subquery()

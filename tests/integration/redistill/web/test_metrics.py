@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 import redistill.web.collector
 from db import queue
 from db.connection.session import writing
-from db.records import Measurement
+from db.cycles import ledger
+from db.records import Measurement, QuietResult
 from db.states import IncidentKind, JobStatus, Verdict
 from db.tables import class_metrics, jobs
 from redistill.configuration.settings import Settings, load
@@ -32,10 +33,12 @@ from tests.support.records.factories import (
     make_result,
     make_slot,
     make_teacher,
+    make_traffic,
 )
 from tests.support.records.tables import rename_table
 from tests.support.servers.metrics import Series, scraped, series, serving
 from tests.support.world.waiting_monitor import written
+from triggers.conclude_quiet import conclude_quiet
 
 Monitors = dict[str, Watched | None]
 CHANNEL = '\n[[alerts]]\nkind = "log"\nname = "pager"\n'
@@ -100,6 +103,22 @@ def test_the_numbers_are_those_of_the_newest_judged_window(run: Cycles, watched:
     assert found[own("cycles_total", verdict="failed")] == 1
     assert found[own("student_info", version="student-1")] == 1
     assert found[own("student_alpha_ratio")] == 0.7
+
+
+def test_a_quiet_window_changes_no_streak_and_counts_once_it_is_judged(
+    run: Cycles, watched: Monitors
+) -> None:
+    run.conclude(0, make_result(measurement=make_measurement(disagreements=330)))
+    quiet = QuietResult(traffic=make_traffic(n_seen=42, n_sampled=42))
+    audience = run.policy.audience
+    conclude_quiet(run.engine, run.lease, run.claim(1), quiet, audience, now=make_slot(1).window_end)
+    found = scraped(watched)
+    assert found[own("window_end_timestamp_seconds")] == make_slot(1).window_end.timestamp()
+    assert found[own("rule_streak_cycles", rule="low-agreement")] == 1
+    assert sum(found[own("cycles_total", verdict=each)] for each in Verdict) == 1
+    with writing(run.engine) as connection:
+        ledger.end_quiet(connection, MONITOR, make_slot(1).window_end)
+    assert scraped(watched)[own("cycles_total", verdict=Verdict.INCONCLUSIVE)] == 1
 
 
 def test_the_work_is_that_of_the_queue_and_the_outbox(engine: Engine, watched: Monitors) -> None:

@@ -69,7 +69,7 @@ def test_an_input_that_is_new_may_be_part_of_what_orders(run: Cycles) -> None:
 
 
 def test_the_slices_of_a_cycle_are_stored_and_the_first_three_are_in_the_message(run: Cycles) -> None:
-    """Words of requests are in neither, whoever hands them in."""
+    """Words of requests are in neither, whatever the caller passes."""
     found = (
         make_slice(),
         make_slice("escalation", kind=SliceKind.CONFUSION),
