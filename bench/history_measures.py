@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import partial
 from statistics import median
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import structlog
@@ -31,21 +31,12 @@ from redistill.configuration.settings import Settings
 from redistill.display.progress import show_nothing
 from redistill.web.collector import Watched
 from tests.support.records.factories import make_measurement, make_result
-from tests.support.records.long_history import LABELS, MONITOR
+from tests.support.records.long_history import KEYS, LABELS, MONITOR
 from tests.support.servers.metrics import serving
 from triggers.conclude import Policy, conclude
 from triggers.settings import Rule
 
 RUNS, DECISIONS, IDLE_SECONDS = 5, 3, 60
-#: The columns by which the newest rows of a view are found, where it is not `window_end`.
-KEYS: Final = {
-    "job_history": "job_id",
-    "worker_task_history": "task_id",
-    "incident_history": "incident_id",
-    "model_history": "created_at",
-    "calibration_history": "calibrated_at",
-    "reject_history": "cycle_id",
-}
 
 
 class Value(NamedTuple):
@@ -98,7 +89,7 @@ def _ms(work: Callable[[], object]) -> float:
 
 def _newest(engine: Engine, name: str, monitor: str | None) -> None:
     source = view(name)
-    query = select(source).order_by(source.c[KEYS.get(name, "window_end")].desc()).limit(100)
+    query = select(source).order_by(source.c[KEYS.get(name, ("window_end",))[0]].desc()).limit(100)
     if monitor is not None:
         query = query.where(source.c.monitor == monitor)
     with reading(engine) as connection:

@@ -25,21 +25,10 @@ from redistill.status.state import read_state
 from tests.support.records.cycles import UNCALIBRATED, make_audience, make_policy, release, taken
 from tests.support.records.database_work import done_for
 from tests.support.records.factories import TEACHER, make_measurement, make_result
-from tests.support.records.long_history import HOUR, LABELS, MONITOR, write_history
+from tests.support.records.long_history import HOUR, KEYS, LABELS, MONITOR, write_history
 from triggers.conclude import conclude
 
 SHORT, LONG = 1_000, 4_000
-#: The columns that order a view, where that is not `window_end`.
-KEYS = {
-    "job_history": ("job_id",),
-    "worker_task_history": ("task_id",),
-    "incident_history": ("incident_id", "opened_at"),
-    "model_history": ("created_at",),
-    "calibration_history": ("calibrated_at",),
-    "training_history": ("job_id",),
-    "shadow_history": ("shadow_id",),
-    "reject_history": ("cycle_id",),
-}
 NEWEST = [
     (name, key, monitor)
     for name in VIEWS

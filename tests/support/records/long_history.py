@@ -28,6 +28,17 @@ HOUR: Final = timedelta(hours=1)
 LABELS: Final = tuple(f"intent-{number}" for number in range(10))
 METRICS: Final = ("accuracy", "macro_f1", "rare_class_accuracy", "ece", "agreement", "kl", "latency_p95_ms")
 CHANNELS: Final = ("pager", "chat")
+#: The columns that order a view, where that is not `window_end`.
+KEYS: Final = {
+    "job_history": ("job_id",),
+    "worker_task_history": ("task_id",),
+    "incident_history": ("incident_id", "opened_at"),
+    "model_history": ("created_at",),
+    "calibration_history": ("calibrated_at",),
+    "training_history": ("job_id",),
+    "shadow_history": ("shadow_id",),
+    "reject_history": ("cycle_id",),
+}
 _MEASURED: Final = "c.n_scored IS NOT NULL"
 
 
