@@ -25,7 +25,7 @@ from db.cycles.windows import Gap
 from db.errors import LeaseLostError, RedistillError, one_line
 from db.heartbeat import Heartbeat
 from db.records import Claim, CycleResult, EarlierResult, Lease, QuietResult, Slot
-from db.states import ShadowState, Verdict
+from db.states import Verdict
 from monitor.archive import files
 from monitor.archive.places import ArchiveReadError, ArchiveWriteError
 from monitor.clock import utc_now
@@ -37,6 +37,7 @@ from monitor.daemon.schedule import (
     slot_at,
     slots_after,
 )
+from monitor.daemon.slot_reports import report, report_quiet, report_without_result
 from monitor.settings import MonitorSection
 from monitor.stop import Stopped, StoppedError
 from triggers.conclude import Conclusion, Policy, conclude, conclude_failure
@@ -248,14 +249,16 @@ class SlotRunner:
             result = self._measure(claim, stopped)
             if isinstance(result, QuietResult):
                 self._retry_until_written(partial(self._wait, lease, claim, result), stopped)
-                self._report_quiet(log, claim, result)
+                section = self._section
+                judged_by = longest_window(self._trigger, claim.slot, section.max_window)
+                report_quiet(log, claim, result, min_samples=section.min_samples, judged_by=judged_by)
                 return
             conclusion = self._retry_until_written(partial(self._conclude, lease, claim, result), stopped)
-            _report(log, conclusion)
+            report(log, conclusion)
             self._ended(claim, conclusion.judgement.verdict, result)
         except (StoppedError, *UNAVAILABLE) as error:
             self._retry_until_written(lambda: self._give_back(lease, claim), stopped)
-            _report_without_result(log, claim, error)
+            report_without_result(log, claim, error)
             raise StoppedError from error
         except AttemptEndedError as error:
             log.info("cycle had ended", reason=str(error))
@@ -281,17 +284,6 @@ class SlotRunner:
     def _wait(self, lease: Lease, claim: Claim, result: QuietResult) -> None:
         conclude_quiet(self._engine, lease, claim, result, self._policy.audience, now=self._now())
 
-    def _report_quiet(self, log: FilteringBoundLogger, claim: Claim, result: QuietResult) -> None:
-        latest = longest_window(self._trigger, claim.slot, self._section.max_window)
-        log.info(
-            "window is quiet",
-            since=claim.slot.window_start.isoformat(),
-            n_seen=result.traffic.n_seen,
-            min_samples=self._section.min_samples,
-            n_slots=claim.n_slots,
-            judged_by=latest.isoformat(),
-        )
-
     def _fail(self, lease: Lease, claim: Claim, error: str) -> None:
         conclude_failure(self._engine, lease, claim, error, self._policy, now=self._now())
 
@@ -312,30 +304,6 @@ class SlotRunner:
             files.keep_only(self._section.archive, claim.slot, uri, before=earlier.archive)
         except (LeaseLostError, ArchiveReadError, ArchiveWriteError, *UNAVAILABLE) as error:
             structlog.get_logger().warning("archive not swept", cycle_id=claim.cycle_id, error=str(error))
-
-
-def _report(log: FilteringBoundLogger, ended: Conclusion) -> None:
-    log.info(
-        "cycle ended",
-        verdict=ended.judgement.verdict.value,
-        reason=ended.judgement.reason.value,
-        detail=ended.judgement.detail,
-        teacher=ended.teacher.health.value,
-        order=ended.order.reason.value,
-        job_id=ended.order.job_id,
-    )
-    if ended.shadow is not None:
-        event = "shadow continues" if ended.shadow.state is ShadowState.RUNNING else "shadow ended"
-        log.info(event, state=ended.shadow.state.value, detail=ended.shadow.detail)
-
-
-def _report_without_result(log: FilteringBoundLogger, claim: Claim, error: RedistillError) -> None:
-    if claim.earlier is not None:
-        log.info("cycle left as it was", reason=str(error))
-    elif isinstance(error, StoppedError):
-        log.info("cycle given back")
-    else:
-        log.warning("cycle waits for the database", error=str(error))
 
 
 def _one_line(error: Exception) -> str:
