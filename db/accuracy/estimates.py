@@ -27,8 +27,11 @@ def contradicted_before(
     The row that says so is locked: if labels change it, the caller sees that, or the labels the new cycle.
     """
     earlier = _of_teacher(monitor, teacher_version).where(cycles.c.window_end < window_end)
-    newest = earlier.order_by(cycles.c.window_end.desc()).limit(1)
-    row = connection.execute(newest.with_for_update(of=estimated_accuracy)).one_or_none()
+    newest = earlier.order_by(cycles.c.window_end.desc()).limit(1).with_for_update(of=estimated_accuracy)
+    row = connection.execute(newest).one_or_none()
+    # A row that another transaction replaced while this one waited for it is passed over for an older one.
+    while (again := connection.execute(newest).one_or_none()) != row:
+        row = again
     return row is not None and bool(row.teacher_contradicted)
 
 

@@ -1,5 +1,7 @@
 """Estimated accuracy in SQL: of a concluded cycle, after an import of labels, and of the cycles after it."""
 
+import threading
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 
 from db.accuracy import teacher_calibrations
 from db.connection.session import reading, writing
@@ -184,6 +186,24 @@ def test_selected_labels_change_nothing(calibrated: Service, options: dict[str, 
     calibrated.label(0, 200, 10, **options)
     assert calibrated.said == [SHOWN, SHOWN]
     assert calibrated.history()[0]["n_labels"] == 0
+
+
+def test_a_conclusion_sees_the_labels_that_an_import_commits_while_it_waits(calibrated: Service) -> None:
+    calibrated.conclude(0, 1)
+    written = threading.Event()
+
+    def hold(_connection: Connection) -> None:
+        if threading.current_thread() is importer:
+            written.set()
+            time.sleep(0.5)  # until the conclusion waits for the row
+
+    event.listen(calibrated.engine, "commit", hold)
+    importer = threading.Thread(target=calibrated.label, args=(1, 200, 100))
+    importer.start()
+    assert written.wait(10)
+    calibrated.conclude(2)
+    importer.join()
+    assert calibrated.said == [SHOWN, POWERED, WITHHELD]
 
 
 def test_an_import_and_a_conclusion_at_once_leave_no_estimate_that_labels_contradict(
